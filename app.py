@@ -1,4 +1,5 @@
-"""The entry: `streamlit run app.py`. Serves the pages, and plotly.js from the installed plotly package."""
+"""The entry: `streamlit run app.py`. Serves the pages, and plotly.js from the installed plotly
+package."""
 
 import gzip
 from functools import cache
@@ -11,8 +12,8 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from core.errors import ThawError
-from pages.components.common import sentence_of, show_error
-from pages.server.guard import guards, looking_after
+from pages.components.shared.common import error_sentence, show_error
+from pages.server.middleware import build_middleware, lifespan
 
 PLOTLY = Path(plotly.__file__).parent / "package_data" / "plotly.min.js"
 
@@ -28,7 +29,8 @@ def _packed_plotly() -> bytes:
 
 
 def serve_plotly(request: Request) -> Response:
-    """plotly.min.js, so that charts work without a network; its address carries the version, so it never goes stale."""
+    """plotly.min.js, so that charts work without a network; its address carries the version, so it
+    never goes stale."""
     headers = {"Cache-Control": "public, max-age=31536000, immutable", "Vary": "Accept-Encoding"}
     if "gzip" not in request.headers.get("accept-encoding", ""):
         return Response(_plotly(), media_type="text/javascript", headers=headers)
@@ -41,7 +43,7 @@ def explain(error: Exception) -> bool:
 
     True keeps Streamlit from showing the traceback.
     """
-    sentence = sentence_of(error)
+    sentence = error_sentence(error)
     if sentence is None:
         return False
     show_error(ThawError(sentence))
@@ -50,11 +52,12 @@ def explain(error: Exception) -> bool:
 
 PLOTLY_ROUTE = Route("/assets/plotly.min.js", serve_plotly)
 
-# The main script is the router inside pages/: a pages/ folder beside it would let a deep link skip the router.
+# The main script is the router inside pages/: a pages/ folder beside it would let a deep link skip
+# the router.
 app = st.App(
     "pages/router.py",
     routes=[PLOTLY_ROUTE],
-    middleware=guards(),
-    lifespan=looking_after,
+    middleware=build_middleware(),
+    lifespan=lifespan,
     on_script_error=explain,
 )

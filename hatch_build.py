@@ -1,4 +1,5 @@
-"""Has the package take its dependencies and extras from the requirements files, where they are pinned once."""
+"""Has the package take its dependencies and extras from the requirements files, where they are
+pinned once."""
 
 from pathlib import Path
 from typing import Any
@@ -9,8 +10,11 @@ EXTRAS = ("keras", "signin", "distributed", "dev")
 
 
 def read_requirements(path: Path) -> list[str]:
-    """The requirements of a file, without comments and without the files that it includes (`-r`)."""
-    lines = (line.partition("#")[0].strip() for line in path.read_text(encoding="utf-8").splitlines())
+    """The requirements of a file, without comments and without the files that it includes
+    (`-r`)."""
+    lines = (
+        line.partition("#")[0].strip() for line in path.read_text(encoding="utf-8").splitlines()
+    )
     return [line for line in lines if line and not line.startswith("-")]
 
 

@@ -1,7 +1,7 @@
 """Rebuilds the bundled backbones from seeds: `python -m assets.build_backbones`.
 
-Simulates rows, prepares them as any user's file, pretrains each architecture on the source rows with the app's own
-code, and puts the result in assets/backbones/.
+Simulates rows, prepares them as any user's file, pretrains each architecture on the source rows
+with the app's own code, and puts the result in assets/backbones/.
 """
 
 import argparse
@@ -12,48 +12,50 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from core.data.datasets import Dataset, prepare
-from core.data.ingest import ingest
+from core.data.reading.ingest import ingest
 from core.data.simulate import simulate
 from core.data.split import SplitSpec
+from core.jobs.reporter import Decision, Point
+from core.jobs.store import RunStore
 from core.models.card import BackboneCard, load_card, save_card
 from core.models.registry import ARCHITECTURES
-from core.runs.reporter import Decision, Point
-from core.runs.store import RunStore
-from core.training.job import execute
+from core.runs.dispatch import execute
 from core.training.settings import PretrainRequest, TrainSettings
 from core.workspace import BUNDLED_BACKBONES, Workspace, open_workspace
 
 ROWS = 400_000
 MIN_COUNT = 20
 SEED = 1
-TRAIN = TrainSettings(epochs=6, batch_size=1024, learning_rate=1e-3, early_stopping=2, seed=SEED, device="cpu")
+TRAIN = TrainSettings(
+    epochs=6, batch_size=1024, learning_rate=1e-3, early_stopping=2, seed=SEED, device="cpu"
+)
 
 
 class PrintReporter:
     """Prints validation results."""
 
     def phase(self, name: str) -> None:
-        """See core.runs.reporter.Reporter."""
+        """See core.jobs.reporter.Reporter."""
         print(name, flush=True)
 
     def progress(self, epoch: int, epochs: int, step: int, steps: int) -> None:
-        """See core.runs.reporter.Reporter."""
+        """See core.jobs.reporter.Reporter."""
 
     def points(self, rows: Sequence[Point]) -> None:
-        """See core.runs.reporter.Reporter."""
+        """See core.jobs.reporter.Reporter."""
         for step, name, value in rows:
             if name == "validation_auc":
                 print(f"  step {step}: validation AUC {value:.4f}", flush=True)
 
     def rewind(self, step: int) -> None:
-        """See core.runs.reporter.Reporter."""
+        """See core.jobs.reporter.Reporter."""
 
     def rung(self, epoch: int) -> Decision:
-        """See core.runs.reporter.Reporter."""
+        """See core.jobs.reporter.Reporter."""
         return "go"
 
     def should_stop(self) -> bool:
-        """See core.runs.reporter.Reporter."""
+        """See core.jobs.reporter.Reporter."""
         return False
 
 
@@ -65,8 +67,11 @@ def prepare_rows(workspace: Workspace, rows: int, seed: int) -> Dataset:
     return prepare(workspace, sample, SplitSpec(), sample.name, MIN_COUNT)
 
 
-def build(workspace: Workspace, dataset: Dataset, architecture: str, train: TrainSettings) -> BackboneCard:
-    """Pretrains `architecture` on the dataset's source rows in this process; its card in the workspace."""
+def build(
+    workspace: Workspace, dataset: Dataset, architecture: str, train: TrainSettings
+) -> BackboneCard:
+    """Pretrains `architecture` on the dataset's source rows in this process; its card in the
+    workspace."""
     name = f"Simulated {ARCHITECTURES[architecture].title}"
     store = RunStore(workspace)
     run = store.submit(PretrainRequest(dataset.id, architecture, name, train), name, "cpu")
@@ -92,7 +97,10 @@ def main() -> None:
         dataset = prepare_rows(workspace, options.rows, SEED)
         for architecture in ("dnn", "deepfm", "dcnv2", "finalmlp", "resnet"):
             print(architecture, flush=True)
-            bundle(build(workspace, dataset, architecture, TRAIN), options.out / f"simulated-{architecture}")
+            bundle(
+                build(workspace, dataset, architecture, TRAIN),
+                options.out / f"simulated-{architecture}",
+            )
 
 
 if __name__ == "__main__":

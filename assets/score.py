@@ -3,15 +3,16 @@
     pip install numpy pyarrow onnxruntime
     python score.py rows.tsv scores.csv [--on-bad-rows skip]
 
-rows.tsv: text with the columns label, I1 to I13, C1 to C26 (or without the label), separated by tabs, commas,
-semicolons or vertical bars, in this order or under a header that names them, perhaps with an id; or Parquet with these
-columns. Plain, or packed with gzip, bzip2, xz, zstd or zip. Labels are not used and may be empty, ? or -1.
-scores.csv: row (the row's number in the file; a header is line 1), the id if there is one, score (the probability of a
-click), predicted_click (1 where the score reaches the threshold). It is written whole or not at all.
+rows.tsv: text with the columns label, I1 to I13, C1 to C26 (or without the label), separated by
+tabs, commas, semicolons or vertical bars, in this order or under a header that names them, perhaps
+with an id; or Parquet with these columns. Plain, or packed with gzip, bzip2, xz, zstd or zip.
+Labels are not used and may be empty, ? or -1. scores.csv: row (the row's number in the file; a
+header is line 1), the id if there is one, score (the probability of a click), predicted_click (1
+where the score reaches the threshold). It is written whole or not at all.
 
-A bad row, such as one with letters in I1, is named and nothing is written; --on-bad-rows skip leaves bad rows out and
-counts them. Exit status 0; 2 with one sentence when the file cannot be scored or the output cannot be written, 1 when
-the output's disk is full.
+A bad row, such as one with letters in I1, is named and nothing is written; --on-bad-rows skip
+leaves bad rows out and counts them. Exit status 0; 2 with one sentence when the file cannot be
+scored or the output cannot be written, 1 when the output's disk is full.
 """
 
 import argparse
@@ -49,7 +50,11 @@ CATEGORICAL = [f"C{number}" for number in range(1, 27)]
 FIELDS = NUMERIC + CATEGORICAL
 LABEL, ID = "label", "id"
 ROW, SCORE, CLICK = "row", "score", "predicted_click"
-MISSING, UNSEEN, FIRST = 0, 1, 2  # ids of a missing value, of an unknown one, and of the first known one
+MISSING, UNSEEN, FIRST = (
+    0,
+    1,
+    2,
+)  # ids of a missing value, of an unknown one, and of the first known one
 LEAST_KNOWN = 20  # rows with a known value to be expected of a column before it is called unknown
 
 # Spelled and judged as Thaw itself does when it reads a file.
@@ -73,10 +78,51 @@ MARKERS = [
 ]
 LABELS = r"^([+-]?[01](\.0*)?|true|t|yes|false|f|no)$"
 NUMBER = r"^[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?$"
-LABEL_NAMES = {"label", "labels", "click", "clicks", "clicked", "isclick", "isclicked", "target", "y", "clk"}
-ID_NAMES = {"id", "rowid", "uuid", "uid", "impressionid", "requestid", "eventid", "displayid", "sampleid", "recordid"}
-NUMERIC_NAMES = {"i", "int", "integer", "intfeature", "integerfeature", "num", "numeric", "dense", "densefeature"}
-CATEGORY_NAMES = {"c", "cat", "category", "categorical", "catfeature", "categoricalfeature", "sparse", "sparsefeature"}
+LABEL_NAMES = {
+    "label",
+    "labels",
+    "click",
+    "clicks",
+    "clicked",
+    "isclick",
+    "isclicked",
+    "target",
+    "y",
+    "clk",
+}
+ID_NAMES = {
+    "id",
+    "rowid",
+    "uuid",
+    "uid",
+    "impressionid",
+    "requestid",
+    "eventid",
+    "displayid",
+    "sampleid",
+    "recordid",
+}
+NUMERIC_NAMES = {
+    "i",
+    "int",
+    "integer",
+    "intfeature",
+    "integerfeature",
+    "num",
+    "numeric",
+    "dense",
+    "densefeature",
+}
+CATEGORY_NAMES = {
+    "c",
+    "cat",
+    "category",
+    "categorical",
+    "catfeature",
+    "categoricalfeature",
+    "sparse",
+    "sparsefeature",
+}
 DELIMITERS = "\t,;|"
 BLOCK_BYTES = 4 * 2**20
 LONGEST_ROW = 7 * 2**20
@@ -101,7 +147,8 @@ class DiskFull(Refused):
 
 @dataclass
 class BadRows:
-    """What was wrong with rows: the first of them ends it all, or they are counted. notes: on the whole file."""
+    """What was wrong with rows: the first of them ends it all, or they are counted. notes: on the
+    whole file."""
 
     skip: bool
     count: int = 0
@@ -111,7 +158,9 @@ class BadRows:
     def settle(self, faults: Faults) -> None:
         """Takes the faults of some rows, a sentence by row number."""
         if faults and not self.skip:
-            raise Refused(f"{faults[min(faults)]} Fix the row, or skip bad rows with --on-bad-rows skip.")
+            raise Refused(
+                f"{faults[min(faults)]} Fix the row, or skip bad rows with --on-bad-rows skip."
+            )
         if faults and not self.first:
             self.first = faults[min(faults)]
         self.count += len(faults)
@@ -119,7 +168,8 @@ class BadRows:
 
 @dataclass(frozen=True)
 class Form:
-    """How text is to be read. names: our name of every column, None where it is not used; id_name: the file's of ID."""
+    """How text is to be read. names: our name of every column, None where it is not used; id_name:
+    the file's of ID."""
 
     delimiter: str
     quoted: bool
@@ -129,9 +179,11 @@ class Form:
 
 
 def read_rows(path: Path, bad: BadRows) -> Iterator[tuple[pa.Table, np.ndarray, str]]:
-    """(good rows, their numbers in the file from 1, the file's name of the id column) some thousands at a time.
+    """(good rows, their numbers in the file from 1, the file's name of the id column) some
+    thousands at a time.
 
-    Columns: I1 to I13 float64, C1 to C26 string, "id" string where `id_name` is not "". Missing values are null.
+    Columns: I1 to I13 float64, C1 to C26 string, "id" string where `id_name` is not "". Missing
+    values are null.
     """
     if not path.is_file():
         raise Refused(f"There is no file {str(path)!r}; check the path.")
@@ -139,7 +191,9 @@ def read_rows(path: Path, bad: BadRows) -> Iterator[tuple[pa.Table, np.ndarray, 
         with path.open("rb") as stream:
             start = stream.read(4)
     except OSError as error:
-        raise Refused(f"The file {str(path)!r} cannot be read ({reason_of(error)}); check its permissions.") from error
+        raise Refused(
+            f"The file {str(path)!r} cannot be read ({reason_of(error)}); check its permissions."
+        ) from error
     tables = parquet_tables(path) if start == b"PAR1" else text_tables(path, bad)
     for table, numbers, faults, id_name in tables:
         rows, kept = typed(table, numbers, path.name, faults)
@@ -169,9 +223,15 @@ def open_stream(path: Path, stack: ExitStack) -> Any:
         stream = stack.enter_context(pa.CompressedInputStream(pa.PythonFile(raw, "r"), "zstd"))
     elif start[:4] == b"PK\x03\x04":
         archive = stack.enter_context(zipfile.ZipFile(raw))
-        members = [one for one in archive.namelist() if not one.endswith("/") and not one.startswith("__MACOSX/")]
+        members = [
+            one
+            for one in archive.namelist()
+            if not one.endswith("/") and not one.startswith("__MACOSX/")
+        ]
         if len(members) != 1:
-            raise Refused(f"{path.name!r} holds {len(members)} files; unpack it and name one of them.")
+            raise Refused(
+                f"{path.name!r} holds {len(members)} files; unpack it and name one of them."
+            )
         stream = stack.enter_context(archive.open(members[0]))
     return stream
 
@@ -191,25 +251,31 @@ def blocks(path: Path, bad: BadRows) -> Iterator[bytes]:
                 cut = max(rest.rfind(b"\n"), rest.rfind(b"\r", 0, -1)) + 1
                 if not cut and len(rest) > LONGEST_ROW:
                     raise Refused(
-                        f"{path.name!r} has a row longer than {LONGEST_ROW:,} bytes: these are no Criteo rows."
+                        f"{path.name!r} has a row longer than {LONGEST_ROW:,} bytes: these are no"
+                        " Criteo rows."
                     )
                 yield rest[:cut]
                 rest = rest[cut:]
         except DAMAGE as error:
             if not (isinstance(error, EOFError) and bad.skip):
-                raise Refused(f"{path.name!r} is damaged or truncated ({error}); fetch it again.") from error
+                raise Refused(
+                    f"{path.name!r} is damaged or truncated ({error}); fetch it again."
+                ) from error
             rest = rest[: max(rest.rfind(b"\n"), rest.rfind(b"\r")) + 1]
             bad.notes.append("The file is truncated: the rows before the break were scored.")
         yield rest
 
 
 def text_tables(path: Path, bad: BadRows) -> Iterator[tuple[pa.Table, np.ndarray, Faults, str]]:
-    """(text under our column names, row numbers, faults, the file's name of the id) of a text file, by blocks."""
+    """(text under our column names, row numbers, faults, the file's name of the id) of a text file,
+    by blocks."""
     form, seen = None, 0
     for block in blocks(path, bad):
         if b"\0" in block or block[257:262] == b"ustar":
             what = (
-                "is a tar archive: unpack it first" if block[257:262] == b"ustar" else "holds a NUL byte: it is binary"
+                "is a tar archive: unpack it first"
+                if block[257:262] == b"ustar"
+                else "holds a NUL byte: it is binary"
             )
             raise Refused(f"{path.name!r} {what}.")
         if not seen and block.startswith((b"\xff\xfe", b"\xfe\xff")):
@@ -218,7 +284,9 @@ def text_tables(path: Path, bad: BadRows) -> Iterator[tuple[pa.Table, np.ndarray
         numbered = [(number, line) for number, line in enumerate(lines, seen + 1) if line]
         seen += len(lines)
         if form is None and numbered:
-            form = find_form([decoded(line, number, path.name) for number, line in numbered[:200]], path.name)
+            form = find_form(
+                [decoded(line, number, path.name) for number, line in numbered[:200]], path.name
+            )
             numbered = numbered[1:] if form.header else numbered
         if form is not None and numbered:
             yield (*parse_lines(numbered, form, path.name), form.id_name)
@@ -228,11 +296,16 @@ def decoded(line: bytes, number: int, name: str) -> str:
     try:
         return line.decode()
     except UnicodeDecodeError as error:
-        raise Refused(f"{name!r} is not text in UTF-8 at row {number:,}; save it as UTF-8.") from error
+        raise Refused(
+            f"{name!r} is not text in UTF-8 at row {number:,}; save it as UTF-8."
+        ) from error
 
 
-def parse_lines(numbered: list[tuple[int, bytes]], form: Form, name: str) -> tuple[pa.Table, np.ndarray, Faults]:
-    """(columns of text, row numbers, faults) of numbered lines; those of another width are faults."""
+def parse_lines(
+    numbered: list[tuple[int, bytes]], form: Form, name: str
+) -> tuple[pa.Table, np.ndarray, Faults]:
+    """(columns of text, row numbers, faults) of numbered lines; those of another width are
+    faults."""
     faults: Faults = {}
     good, delimiter = [], form.delimiter.encode()
     for number, line in numbered:
@@ -243,7 +316,9 @@ def parse_lines(numbered: list[tuple[int, bytes]], form: Form, name: str) -> tup
         if width == len(form.names):
             good.append((number, line))
         else:
-            faults[number] = f"Row {number:,} of {name!r} has {width} columns where {len(form.names)} belong."
+            faults[number] = (
+                f"Row {number:,} of {name!r} has {width} columns where {len(form.names)} belong."
+            )
     places = [str(place) for place in range(len(form.names))]
     used = [place for place, ours in enumerate(form.names) if ours]
     if not good:
@@ -254,7 +329,9 @@ def parse_lines(numbered: list[tuple[int, bytes]], form: Form, name: str) -> tup
             pa.BufferReader(b"\n".join(line for _, line in good) + b"\n"),
             read_options=pcsv.ReadOptions(column_names=places, block_size=2**30, use_threads=False),
             parse_options=pcsv.ParseOptions(
-                delimiter=form.delimiter, quote_char='"' if form.quoted else False, ignore_empty_lines=False
+                delimiter=form.delimiter,
+                quote_char='"' if form.quoted else False,
+                ignore_empty_lines=False,
             ),
             convert_options=pcsv.ConvertOptions(
                 column_types=dict.fromkeys(places, pa.string()),
@@ -265,7 +342,9 @@ def parse_lines(numbered: list[tuple[int, bytes]], form: Form, name: str) -> tup
         )
     except pa.ArrowException as error:
         first = f"rows {good[0][0]:,} to {good[-1][0]:,}"
-        raise Refused(f"{name!r} cannot be read in {first}: {str(error).splitlines()[0][:200]}") from error
+        raise Refused(
+            f"{name!r} cannot be read in {first}: {str(error).splitlines()[0][:200]}"
+        ) from error
     table = table.rename_columns([str(form.names[place]) for place in used])
     return table, np.array([number for number, _ in good]), faults
 
@@ -278,11 +357,16 @@ def parquet_tables(path: Path) -> Iterator[tuple[pa.Table, np.ndarray, Faults, s
             names, id_name = match_names(theirs, path.name)
             wanted, seen = [place for place, ours in enumerate(names) if ours], 0
             for batch in file.iter_batches(65536, columns=[theirs[place] for place in wanted]):
-                columns = {str(names[place]): as_text(batch[theirs[place]], str(names[place])) for place in wanted}
+                columns = {
+                    str(names[place]): as_text(batch[theirs[place]], str(names[place]))
+                    for place in wanted
+                }
                 yield pa.table(columns), np.arange(seen + 1, seen + 1 + batch.num_rows), {}, id_name
                 seen += batch.num_rows
     except (OSError, pa.ArrowException) as error:
-        raise Refused(f"{path.name!r} cannot be read as Parquet ({error}); write it again.") from error
+        raise Refused(
+            f"{path.name!r} cannot be read as Parquet ({error}); write it again."
+        ) from error
 
 
 def as_text(column: pa.Array, ours: str) -> pa.Array:
@@ -293,7 +377,11 @@ def as_text(column: pa.Array, ours: str) -> pa.Array:
     if pa.types.is_floating(column.type) and ours in CATEGORICAL:
         # pandas turns whole numbers with missing ones into floats.
         whole = pc.if_else(pc.is_nan(column), None, column)
-        column = whole.cast(pa.int64()) if pc.all(pc.equal(pc.round(whole), whole)).as_py() is not False else column
+        column = (
+            whole.cast(pa.int64())
+            if pc.all(pc.equal(pc.round(whole), whole)).as_py() is not False
+            else column
+        )
     return column.cast(pa.string())
 
 
@@ -302,8 +390,14 @@ def find_form(lines: Sequence[str], name: str) -> Form:
     delimiter, quoted, width = "\t", False, 1
     for one in DELIMITERS:
         # Criteo's own files have no quotation marks: there one is a letter like any other.
-        marks = one != "\t" or sum(f'"{one}' in line or f'{one}"' in line for line in lines[:20]) > len(lines[:20]) / 2
-        found, count = Counter(len(cells(line, one, marks)) for line in lines[:20]).most_common(1)[0]
+        marks = (
+            one != "\t"
+            or sum(f'"{one}' in line or f'{one}"' in line for line in lines[:20])
+            > len(lines[:20]) / 2
+        )
+        found, count = Counter(len(cells(line, one, marks)) for line in lines[:20]).most_common(1)[
+            0
+        ]
         if found > width and count >= len(lines[:20]) / 2:
             delimiter, quoted, width = one, marks, found
     first = [cell.strip() for cell in cells(lines[0], delimiter, quoted)]
@@ -311,37 +405,49 @@ def find_form(lines: Sequence[str], name: str) -> Form:
     if (order := counted(first)) is not None:
         return Form(delimiter, True, order, True, "")
     numbered = [re.fullmatch(r"([a-z]+)\d{1,2}", cell) for cell in plain]
-    if sum(bool(one and one[1] in NUMERIC_NAMES | CATEGORY_NAMES) for one in numbered) >= len(NUMERIC):
+    if sum(bool(one and one[1] in NUMERIC_NAMES | CATEGORY_NAMES) for one in numbered) >= len(
+        NUMERIC
+    ):
         names, id_name = match_names(["", *first] if len(first) == width - 1 else first, name)
         return Form(delimiter, True, names, True, id_name)
     if width not in (len(FIELDS), len(FIELDS) + 1):
         raise Refused(
-            f"Row 1 of {name!r} has {width} columns ({lines[0][:60]!r}); Criteo rows have 40 (label, I1 to I13, C1 to "
-            "C26) or 39 without the label, or a header that names them."
+            f"Row 1 of {name!r} has {width} columns ({lines[0][:60]!r}); Criteo rows have 40"
+            " (label, I1 to I13, C1 to C26) or 39 without the label, or a header that names them."
         )
-    if width > len(FIELDS) and all(cells(line, delimiter, quoted)[-1].strip() in ("0", "1") for line in lines):
+    if width > len(FIELDS) and all(
+        cells(line, delimiter, quoted)[-1].strip() in ("0", "1") for line in lines
+    ):
         raise Refused(
-            f"The label of {name!r} seems to stand at the end; write the columns as label, I1 to I13, C1 to C26."
+            f"The label of {name!r} seems to stand at the end; write the columns as label, I1 to"
+            " I13, C1 to C26."
         )
     return Form(delimiter, quoted, [*([LABEL] if width > len(FIELDS) else []), *FIELDS], False, "")
 
 
 def cells(line: str, delimiter: str, quoted: bool) -> list[str]:
     try:
-        return next(csv.reader([line], delimiter=delimiter), []) if quoted else line.split(delimiter)
+        return (
+            next(csv.reader([line], delimiter=delimiter), []) if quoted else line.split(delimiter)
+        )
     except csv.Error:
         return [line]
 
 
 def counted(first: Sequence[str]) -> list[str | None] | None:
-    """The columns in Criteo's order where a header only numbers them, as pandas' 0 to 39; else None."""
+    """The columns in Criteo's order where a header only numbers them, as pandas' 0 to 39; else
+    None."""
     index = 1 if first and first[0] in ("", "Unnamed: 0") else 0
     found = [re.fullmatch(r"(.*?)(\d+)", cell) for cell in first[index:]]
     if len(found) not in (len(FIELDS), len(FIELDS) + 1) or not all(found):
         return None
     numbers = [int(one[2]) for one in found if one]
     same = len({one[1] for one in found if one}) == 1
-    if not same or numbers[0] not in (0, 1) or numbers != list(range(numbers[0], numbers[0] + len(numbers))):
+    if (
+        not same
+        or numbers[0] not in (0, 1)
+        or numbers != list(range(numbers[0], numbers[0] + len(numbers)))
+    ):
         return None
     return [*[None] * index, *([LABEL] if len(found) > len(FIELDS) else []), *FIELDS]
 
@@ -351,26 +457,37 @@ def match_names(theirs: Sequence[str], file: str) -> tuple[list[str | None], str
     theirs = [name.strip().lstrip("\ufeff").strip() for name in theirs]
     plain = [re.sub(r"[^a-z0-9]+", "", name.lower()) for name in theirs]
     ours: list[str | None] = [None] * len(theirs)
-    for fields, prefixes, starts in ((NUMERIC, NUMERIC_NAMES, (1, 0)), (CATEGORICAL, CATEGORY_NAMES, (1, 0, 14, 13))):
+    for fields, prefixes, starts in (
+        (NUMERIC, NUMERIC_NAMES, (1, 0)),
+        (CATEGORICAL, CATEGORY_NAMES, (1, 0, 14, 13)),
+    ):
         for place, field_name in matched(plain, fields, prefixes, starts).items():
             if ours[place] is None:
                 ours[place] = field_name
     labels = [place for place, name in enumerate(plain) if name in LABEL_NAMES]
     if exact := [place for place in labels if plain[place] == LABEL] or labels:
         ours[exact[0]] = LABEL
-    identifier = next((place for place, name in enumerate(plain) if name in ID_NAMES and ours[place] is None), None)
+    identifier = next(
+        (place for place, name in enumerate(plain) if name in ID_NAMES and ours[place] is None),
+        None,
+    )
     if identifier is not None:
         ours[identifier] = ID
     if twice := [name for name in (LABEL, *FIELDS) if theirs.count(name) > 1]:
-        raise Refused(f"The header of {file!r} names the column {twice[0]} {theirs.count(twice[0])} times.")
+        raise Refused(
+            f"The header of {file!r} names the column {twice[0]} {theirs.count(twice[0])} times."
+        )
     if missing := [name for name in FIELDS if name not in ours]:
         raise Refused(
-            f"The header of {file!r} lacks the columns {', '.join(missing[:8])}; it names {list(theirs[:8])}."
+            f"The header of {file!r} lacks the columns {', '.join(missing[:8])}; it names"
+            f" {list(theirs[:8])}."
         )
     return ours, "" if identifier is None else theirs[identifier]
 
 
-def matched(plain: Sequence[str], fields: Sequence[str], prefixes: set[str], starts: Sequence[int]) -> dict[int, str]:
+def matched(
+    plain: Sequence[str], fields: Sequence[str], prefixes: set[str], starts: Sequence[int]
+) -> dict[int, str]:
     """Place of each field among names that are one of the prefixes and consecutive numbers."""
     places: dict[str, dict[int, int]] = {}
     for place, name in enumerate(plain):
@@ -383,8 +500,11 @@ def matched(plain: Sequence[str], fields: Sequence[str], prefixes: set[str], sta
     return {plain.index(name.lower()): name for name in fields if name.lower() in plain}
 
 
-def typed(table: pa.Table, numbers: np.ndarray, file: str, faults: Faults) -> tuple[pa.Table, np.ndarray]:
-    """The good rows with numbers as float64 and missing-value markers as nulls, and their row numbers; adds faults."""
+def typed(
+    table: pa.Table, numbers: np.ndarray, file: str, faults: Faults
+) -> tuple[pa.Table, np.ndarray]:
+    """The good rows with numbers as float64 and missing-value markers as nulls, and their row
+    numbers; adds faults."""
     keep, columns = np.ones(table.num_rows, bool), {}
     for name in [LABEL, *FIELDS, ID]:
         if name not in table.column_names:
@@ -393,10 +513,14 @@ def typed(table: pa.Table, numbers: np.ndarray, file: str, faults: Faults) -> tu
         coded = coded if isinstance(coded, pa.DictionaryArray) else pa.concat_arrays(coded.chunks)
         values, good, why = judged(coded.dictionary, name)
         columns[name] = values.take(coded.indices)
-        for place in np.flatnonzero(~good.take(coded.indices).fill_null(True).to_numpy(zero_copy_only=False) & keep):
+        for place in np.flatnonzero(
+            ~good.take(coded.indices).fill_null(True).to_numpy(zero_copy_only=False) & keep
+        ):
             text = table[name][int(place)].as_py()
             shown = repr(text if len(text) <= 60 else text[:57] + "...")
-            faults[int(numbers[place])] = f"Row {numbers[place]:,} of {file!r}: {name} is {shown}, {why}."
+            faults[int(numbers[place])] = (
+                f"Row {numbers[place]:,} of {file!r}: {name} is {shown}, {why}."
+            )
             keep[place] = False
     return pa.table(columns).filter(pa.array(keep)), numbers[keep]
 
@@ -421,10 +545,16 @@ def judged(texts: pa.Array, name: str) -> tuple[pa.Array, pa.Array, str]:
 
 
 def load_preprocessing() -> tuple[np.ndarray, np.ndarray, dict[str, pa.Array]]:
-    """(mean, deviation) of the transformed numbers, and the known values of each field in the order of their ids."""
-    values = json.loads((FOLDER / "preprocessing" / "preprocessing.json").read_text(encoding="utf-8"))
+    """(mean, deviation) of the transformed numbers, and the known values of each field in the order
+    of their ids."""
+    values = json.loads(
+        (FOLDER / "preprocessing" / "preprocessing.json").read_text(encoding="utf-8")
+    )
     table = pq.read_table(FOLDER / "preprocessing" / "vocabulary.parquet")
-    known = {name: table.filter(pc.equal(table["field"], name))["value"].combine_chunks() for name in FIELDS}
+    known = {
+        name: table.filter(pc.equal(table["field"], name))["value"].combine_chunks()
+        for name in FIELDS
+    }
     known |= {name: known[name].cast(pa.float64()) for name in NUMERIC}
     return np.array(values["mean"]), np.array(values["std"]), known
 
@@ -444,24 +574,35 @@ def encode(
             # Values up to 2 are buckets of their own; above, the whole part of ln(x)^2.
             high = x > 2
             buckets = np.where(high, np.floor(np.log(np.where(high, x, 3.0)) ** 2) + 2, np.floor(x))
-            column = pa.array(buckets + 0.0, from_pandas=True)  # adding 0 makes 0 of -0, which arrow tells apart
-        found = pc.fill_null(pc.index_in(column, value_set=known[name]), -1).to_numpy(zero_copy_only=False)
+            column = pa.array(
+                buckets + 0.0, from_pandas=True
+            )  # adding 0 makes 0 of -0, which arrow tells apart
+        found = pc.fill_null(pc.index_in(column, value_set=known[name]), -1).to_numpy(
+            zero_copy_only=False
+        )
         missing = column.is_null().to_numpy(zero_copy_only=False)
         ids[:, place] = np.where(missing, MISSING, np.where(found < 0, UNSEEN, found + FIRST))
     return ids, numerics
 
 
-def write_scores(source: Path, target: Path, bad: BadRows) -> tuple[int, np.ndarray, dict[str, str]]:
-    """(rows scored, rows of each field with a missing, an unknown or a known value, an unknown value by column).
+def write_scores(
+    source: Path, target: Path, bad: BadRows
+) -> tuple[int, np.ndarray, dict[str, str]]:
+    """(rows scored, rows of each field with a missing, an unknown or a known value, an unknown
+    value by column).
 
     Refused when there is no row.
     """
     try:
         threshold = json.loads((FOLDER / "run.json").read_text(encoding="utf-8"))["threshold"]
-        session = onnxruntime.InferenceSession(str(FOLDER / "model.onnx"), providers=["CPUExecutionProvider"])
+        session = onnxruntime.InferenceSession(
+            str(FOLDER / "model.onnx"), providers=["CPUExecutionProvider"]
+        )
         preprocessing = load_preprocessing()
     except OSError as error:
-        raise Refused(f"The model in {str(FOLDER)!r} cannot be read ({error}); export it again.") from error
+        raise Refused(
+            f"The model in {str(FOLDER)!r} cannot be read ({error}); export it again."
+        ) from error
     done, seen, writer = 0, np.zeros((len(FIELDS), 3), np.int64), None
     examples: dict[str, str] = {}
     try:
@@ -471,7 +612,10 @@ def write_scores(source: Path, target: Path, bad: BadRows) -> tuple[int, np.ndar
             columns = {ROW: pa.array(numbers, pa.int64())}
             if id_name:
                 columns[f"id_{id_name}" if id_name in (ROW, SCORE, CLICK) else id_name] = rows[ID]
-            columns |= {SCORE: pa.array(scores, pa.float32()), CLICK: pa.array((scores >= threshold).astype(np.int8))}
+            columns |= {
+                SCORE: pa.array(scores, pa.float32()),
+                CLICK: pa.array((scores >= threshold).astype(np.int8)),
+            }
             table = pa.table(columns)
             writer = writer or pcsv.CSVWriter(target, table.schema)
             writer.write_table(table)
@@ -480,18 +624,25 @@ def write_scores(source: Path, target: Path, bad: BadRows) -> tuple[int, np.ndar
                 unseen = ids[:, FIELDS.index(name)] == UNSEEN
                 if name not in examples and unseen.any():
                     examples[name] = rows[name][int(unseen.argmax())].as_py()
-            seen += np.stack([np.bincount(np.minimum(column, FIRST), minlength=3) for column in ids.T])
+            seen += np.stack(
+                [np.bincount(np.minimum(column, FIRST), minlength=3) for column in ids.T]
+            )
     finally:
         if writer is not None:
             writer.close()
     if not done:
-        raise Refused(f"{source.name!r} holds no good row.{f' The first bad one: {bad.first}' if bad.count else ''}")
+        raise Refused(
+            f"{source.name!r} holds no good"
+            f" row.{f' The first bad one: {bad.first}' if bad.count else ''}"
+        )
     return done, seen, examples
 
 
 def unknown_columns(seen: np.ndarray) -> list[str]:
     """Categorical columns of which (nearly) no value is known, although enough were in training."""
-    shares = json.loads((FOLDER / "run.json").read_text(encoding="utf-8")).get("known_in_training", {})
+    shares = json.loads((FOLDER / "run.json").read_text(encoding="utf-8")).get(
+        "known_in_training", {}
+    )
     found = []
     for name in CATEGORICAL:
         _, unseen, known = seen[FIELDS.index(name)]
@@ -502,7 +653,8 @@ def unknown_columns(seen: np.ndarray) -> list[str]:
 
 
 def knows_none(seen: np.ndarray) -> bool:
-    """Whether (nearly) no categorical value is known, neither of these rows nor of the model's training rows."""
+    """Whether (nearly) no categorical value is known, neither of these rows nor of the model's
+    training rows."""
     shares = json.loads((FOLDER / "run.json").read_text(encoding="utf-8")).get("known_in_training")
     rows = seen[len(NUMERIC) :]
     present = rows[:, 1:].sum(axis=1)
@@ -518,17 +670,22 @@ def example_of(name: str, examples: dict[str, str]) -> str:
 
 
 def write_whole(target: Path, inputs: list[Path], write: Callable[[Path], None]) -> None:
-    """Calls `write` with a temporary path and moves the file to `target`; a pipe or device gets the finished bytes."""
+    """Calls `write` with a temporary path and moves the file to `target`; a pipe or device gets the
+    finished bytes."""
     try:
         target.stat()
     except (FileNotFoundError, NotADirectoryError):
         pass  # what is in its place is seen when the folder is made
     except OSError as error:
-        raise Refused(f"The output {str(target)[:200]!r} cannot be used ({reason_of(error)}); name another.") from error
+        raise Refused(
+            f"The output {str(target)[:200]!r} cannot be used ({reason_of(error)}); name another."
+        ) from error
     if target.is_dir():
         raise Refused(f"The output {str(target)!r} is a folder; name a file in it.")
     if target.exists() and any(one.exists() and one.samefile(target) for one in inputs):
-        raise Refused(f"The output {str(target)!r} is the input itself, or the model's; name another file.")
+        raise Refused(
+            f"The output {str(target)!r} is the input itself, or the model's; name another file."
+        )
     stream = target.exists() and not stat.S_ISREG(target.stat().st_mode)
     final = Path(os.path.realpath(target))
     with made_whole(target, None if stream else final.parent) as folder:
@@ -541,12 +698,15 @@ def write_whole(target: Path, inputs: list[Path], write: Callable[[Path], None])
             with part.open("rb") as source, target.open("wb") as sink:
                 shutil.copyfileobj(source, sink)
         except OSError as error:
-            raise Refused(f"The output {str(target)!r} cannot be written ({reason_of(error)}); name a file.") from error
+            raise Refused(
+                f"The output {str(target)!r} cannot be written ({reason_of(error)}); name a file."
+            ) from error
 
 
 @contextmanager
 def made_whole(target: Path, around: Path | None) -> Iterator[Path]:
-    """A temporary folder in `around`, made if missing, or where the system has such; nothing stays if the block fails.
+    """A temporary folder in `around`, made if missing, or where the system has such; nothing stays
+    if the block fails.
 
     An error of the system becomes a sentence that names the output `target`.
     """
@@ -564,8 +724,8 @@ def made_whole(target: Path, around: Path | None) -> Iterator[Path]:
             raise
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise DiskFull(
-                f"The disk of the output {str(target)!r} is full; nothing was written. Free some space, or name an "
-                "output elsewhere."
+                f"The disk of the output {str(target)!r} is full; nothing was written. Free some"
+                " space, or name an output elsewhere."
             ) from error
         why = (
             "there is a file where its folder should be"
@@ -573,7 +733,8 @@ def made_whole(target: Path, around: Path | None) -> Iterator[Path]:
             else reason_of(error)
         )
         raise Refused(
-            f"The output {str(target)!r} cannot be written ({why}); name a file in a folder that can be written."
+            f"The output {str(target)!r} cannot be written ({why}); name a file in a folder that"
+            " can be written."
         ) from error
 
 
@@ -581,7 +742,9 @@ def main(source: Path, target: Path, on_bad_rows: str) -> None:
     """Writes the scores and says how many there are and what was left out."""
     bad, found = BadRows(on_bad_rows == "skip"), []
     model = [FOLDER / "model.onnx", FOLDER / "run.json", Path(__file__)]
-    write_whole(target, [source, *model], lambda part: found.append(write_scores(source, part, bad)))
+    write_whole(
+        target, [source, *model], lambda part: found.append(write_scores(source, part, bad))
+    )
     rows, seen, examples = found[0]
     print(f"Wrote {rows:,} score{'s' if rows > 1 else ''} to {target}.")
     if bad.count:
@@ -590,19 +753,22 @@ def main(source: Path, target: Path, on_bad_rows: str) -> None:
         print(note)
     if knows_none(seen):
         print(
-            "The model knows (nearly) no value of the categorical columns, neither of this file nor of its own "
-            "training rows: the scores come from the numeric columns alone."
+            "The model knows (nearly) no value of the categorical columns, neither of this file nor"
+            " of its own training rows: the scores come from the numeric columns alone."
         )
     if names := unknown_columns(seen):
         print(
-            f"(Nearly) no value of {', '.join(names)} is known to the model, such as {example_of(names[0], examples)}: "
-            "another spelling (upper case, decimal numbers, a text before them), another hash, or the columns in "
-            "another order? The scores hardly use these columns."
+            f"(Nearly) no value of {', '.join(names)} is known to the model, such as"
+            f" {example_of(names[0], examples)}: another spelling (upper case, decimal numbers, a"
+            " text before them), another hash, or the columns in another order? The scores hardly"
+            " use these columns."
         )
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("rows", type=Path, help="the file of rows")
     parser.add_argument("scores", type=Path, help="the CSV to write")
     parser.add_argument("--on-bad-rows", choices=("reject", "skip"), default="reject")

@@ -1,9 +1,10 @@
-"""The article's own networks on real rows, by command line: `python -m benchmarks.article` writes docs/article.md.
+"""The article's own networks on real rows, by command line: `python -m benchmarks.article` writes
+docs/article.md.
 
-VGG19 and ResNet50 on pictures of the features, by the article's preset (batch 32, 10 epochs, Adam 1e-3, softmax head
-on two classes), beside a DCNv2 pretrained on the source rows and tuned by the same preset on the same rows. Weights of
-the image networks: --weights-vgg19 and --weights-resnet50, or ImageNet where Keras can load it, or random; the page
-says which. About 12 minutes of one core.
+VGG19 and ResNet50 on pictures of the features, by the article's preset (batch 32, 10 epochs, Adam
+1e-3, softmax head on two classes), beside a DCNv2 pretrained on the source rows and tuned by the
+same preset on the same rows. Weights of the image networks: --weights-vgg19 and --weights-resnet50,
+or ImageNet where Keras can load it, or random; the page says which. About 12 minutes of one core.
 """
 
 import argparse
@@ -22,29 +23,33 @@ import torch
 from sklearn.linear_model import LogisticRegression
 
 from benchmarks.real_rows import PRETRAIN, ROWS, thaw
-from core.data.datasets import find_dataset, labels_of, test_rows, training_rows
+from core.data.datasets import find_dataset, load_labels, select_test_rows, select_training_rows
 from core.data.preprocessing import load_preprocessing
-from core.data.split import PARTS
+from core.data.split import SPLIT_PARTS
 from core.evaluation.format_metrics import format_metric, format_with_bounds
-from core.evaluation.metrics import evaluate
-from core.models.featureimage import FeatureImage
+from core.evaluation.metrics import compute_metrics
 from core.models.registry import ARCHITECTURES
+from core.models.zoo.feature_image import FeatureImage
 from core.training.objectives import ORIGINS
-from core.training.table import read_table
+from core.training.training_rows import load_rows
 from core.workspace import PROJECT, Workspace, open_workspace
 
 SOURCE_ROWS = 60_000
 TARGETS = {"many": (10_000, 1 / 2), "few": (3_500, 4 / 7)}
-"""Per dataset the target rows and the share of them that tests: as many as convolutions get through in the time."""
+"""Per dataset the target rows and the share of them that tests: as many as convolutions get through
+in the time."""
 IMAGES = ("vgg19", "resnet50")
 ARTICLE = "--preset article --head-output softmax"
-ASKED = (("many", "--freeze-depth 5"), ("few", "--freeze-depth 4"))
+FINETUNE_FLAGS = (("many", "--freeze-depth 5"), ("few", "--freeze-depth 4"))
 """Per dataset what is tuned: a linear probe, and the uppermost stage with it."""
 
 
 def first_rows(rows: int, path: Path) -> Path:
     """The first `rows` real rows as a file of their own."""
-    with gzip.open(ROWS, "rt", encoding="utf-8") as source, path.open("w", encoding="utf-8") as target:
+    with (
+        gzip.open(ROWS, "rt", encoding="utf-8") as source,
+        path.open("w", encoding="utf-8") as target,
+    ):
         target.writelines(itertools.islice(source, rows))
     return path
 
@@ -54,19 +59,34 @@ def prepare(workspace: Workspace, folder: Path, printed: list[str]) -> str:
     texts = []
     for name, (rows, test_share) in TARGETS.items():
         path = first_rows(SOURCE_ROWS + rows, folder / f"{name}.tsv")
-        shares = f"--source-share {SOURCE_ROWS / (SOURCE_ROWS + rows):.6f} --target-test-share {test_share:.6f}"
+        shares = (
+            f"--source-share {SOURCE_ROWS / (SOURCE_ROWS + rows):.6f} --target-test-share"
+            f" {test_share:.6f}"
+        )
         shares += " --source-test-share 0.005 --source-validation-share 0.04"
-        found = thaw(workspace, f"ingest {path} --name {name} {shares}", printed)["dataset"]["parts"]
+        found = thaw(workspace, f"ingest {path} --name {name} {shares}", printed)["dataset"][
+            "parts"
+        ]
         printed[-1] = printed[-1].replace(str(path), f"first_{SOURCE_ROWS + rows}_rows.tsv")
         counts = {part["part"]: part["rows"] for part in found}
-        texts.append(f"- *{name}*: " + ", ".join(f"{part.replace('_', ' ')} {counts[part]:,}" for part in PARTS))
+        texts.append(
+            f"- *{name}*: "
+            + ", ".join(f"{part.replace('_', ' ')} {counts[part]:,}" for part in SPLIT_PARTS)
+        )
     return "\n".join(texts)
 
 
-def make_backbone(workspace: Workspace, architecture: str, file: Path | None, printed: list[str]) -> str:
+def make_backbone(
+    workspace: Workspace, architecture: str, file: Path | None, printed: list[str]
+) -> str:
     """Makes the image backbone from the best weights to be had; where they come from, in words."""
-    command = f"pretrain --dataset many --architecture {architecture} --name {architecture} --objective none"
-    starts = [f"--start weights --start-file {file}"] if file else ["--start imagenet", "--start random"]
+    command = (
+        f"pretrain --dataset many --architecture {architecture} --name {architecture} --objective"
+        " none"
+    )
+    starts = (
+        [f"--start weights --start-file {file}"] if file else ["--start imagenet", "--start random"]
+    )
     for start in starts:
         try:
             thaw(workspace, f"{command} {start}", printed)
@@ -81,68 +101,92 @@ def make_backbone(workspace: Workspace, architecture: str, file: Path | None, pr
     raise AssertionError("there is always a start")
 
 
-def cells_alone(workspace: Workspace, name: str) -> tuple[dict[str, Any], float]:
-    """(test metrics, seconds) of a logistic regression on the picture's 117 cell colours, without any network."""
+def cell_colour_baseline(workspace: Workspace, name: str) -> tuple[dict[str, Any], float]:
+    """(test metrics, seconds) of a logistic regression on the picture's 117 cell colours, without
+    any network."""
     began = time.monotonic()
     fitted, dataset = find_dataset(workspace, "many"), find_dataset(workspace, name)
     folder = fitted.folder / "preprocessing"
-    source = read_table(workspace, fitted, folder, PARTS).take(
-        training_rows(fitted, "source", None)[0], torch.device("cpu")
+    source = load_rows(workspace, fitted, folder, SPLIT_PARTS).take(
+        select_training_rows(fitted, "source", None)[0], torch.device("cpu")
     )
-    table = read_table(workspace, dataset, folder, PARTS)
+    table = load_rows(workspace, dataset, folder, SPLIT_PARTS)
     image = FeatureImage(load_preprocessing(folder).field_sizes)
     image.fit(source.state[0], source.labels)
-    train, test = training_rows(dataset, "target", None)[0], test_rows(dataset, "target")
+    train, test = (
+        select_training_rows(dataset, "target", None)[0],
+        select_test_rows(dataset, "target"),
+    )
     x = {
-        part: image.colours(*table.take(rows, torch.device("cpu")).state).flatten(1).numpy()
+        part: image.channels(*table.take(rows, torch.device("cpu")).state).flatten(1).numpy()
         for part, rows in (("train", train), ("test", test))
     }
-    labels = labels_of(dataset)
+    labels = load_labels(dataset)
     model = LogisticRegression(C=0.1, max_iter=1000).fit(x["train"], labels[train])
-    metrics = evaluate(labels[test], model.predict_proba(x["test"])[:, 1], 0.5).as_dict()
+    metrics = compute_metrics(labels[test], model.predict_proba(x["test"])[:, 1], 0.5).as_dict()
     return metrics, time.monotonic() - began
 
 
-def line(what: str, weights: str, metrics: dict[str, Any], trained: str, seconds: float) -> str:
+def table_row(
+    what: str, weights: str, metrics: dict[str, Any], trained: str, seconds: float
+) -> str:
     """One row of a table."""
     auc = format_with_bounds(metrics["auc"], metrics["auc_low"], metrics["auc_high"])
-    return f"| {what} | {weights} | {auc} | {format_metric(metrics['log_loss'])} | {trained} | {seconds:.0f} |"
+    return (
+        f"| {what} | {weights} | {auc} | {format_metric(metrics['log_loss'])} | {trained} |"
+        f" {seconds:.0f} |"
+    )
 
 
-def tuned(workspace: Workspace, name: str, backbone: str, flags: str, printed: list[str]) -> dict[str, Any]:
+def finetune(
+    workspace: Workspace, name: str, backbone: str, flags: str, printed: list[str]
+) -> dict[str, Any]:
     """The result of one fine-tuning run."""
-    return thaw(workspace, f"finetune --dataset {name} --backbone {backbone} {flags}", printed)["run"]["result"]
+    return thaw(workspace, f"finetune --dataset {name} --backbone {backbone} {flags}", printed)[
+        "run"
+    ]["result"]
 
 
 def run_protocol(workspace: Workspace, folder: Path, files: dict[str, Path | None]) -> str:
     """Everything, as the text of docs/article.md."""
     printed: list[str] = []
     rows = prepare(workspace, folder, printed)
-    pretrained = thaw(workspace, f"pretrain --dataset many --architecture dcnv2 --name dcnv2 {PRETRAIN}", printed)[
-        "run"
-    ]["result"]
+    pretrained = thaw(
+        workspace, f"pretrain --dataset many --architecture dcnv2 --name dcnv2 {PRETRAIN}", printed
+    )["run"]["result"]
     weights = {
-        architecture: make_backbone(workspace, architecture, files[architecture], printed) for architecture in IMAGES
+        architecture: make_backbone(workspace, architecture, files[architecture], printed)
+        for architecture in IMAGES
     }
     weights["dcnv2"] = ORIGINS["supervised"]
     tables = []
-    for name, flags in ASKED:
+    for name, flags in FINETUNE_FLAGS:
         lines = []
         for backbone in (*IMAGES, "dcnv2"):
-            result = tuned(workspace, name, backbone, f"{flags} {ARTICLE}", printed)
-            what = f"{ARCHITECTURES[backbone].title}, {flags.removeprefix('--').replace('freeze-', 'freeze ')} of 5"
+            result = finetune(workspace, name, backbone, f"{flags} {ARTICLE}", printed)
+            what = (
+                f"{ARCHITECTURES[backbone].title},"
+                f" {flags.removeprefix('--').replace('freeze-', 'freeze ')} of 5"
+            )
             trained = f"{result['trained_parameters']:,}"
             test = result["metrics"]["target_test"]
-            lines.append(line(what, weights[backbone], test, trained, result["seconds"]["total"]))
-        zero = tuned(workspace, name, "dcnv2", "--strategy zero-shot", printed)
+            lines.append(
+                table_row(what, weights[backbone], test, trained, result["seconds"]["total"])
+            )
+        zero = finetune(workspace, name, "dcnv2", "--strategy zero-shot", printed)
         test, seconds = zero["metrics"]["target_test"], zero["seconds"]["total"]
-        lines.append(line("DCNv2, zero-shot", weights["dcnv2"], test, "0", seconds))
-        metrics, seconds = cells_alone(workspace, name)
-        lines.append(line("logistic regression on the picture's cells", "", metrics, "118", seconds))
+        lines.append(table_row("DCNv2, zero-shot", weights["dcnv2"], test, "0", seconds))
+        metrics, seconds = cell_colour_baseline(workspace, name)
+        lines.append(
+            table_row("logistic regression on the picture's cells", "", metrics, "118", seconds)
+        )
         tables.append("\n".join(lines))
     return PAGE.format(
         today=date.today().isoformat(),
-        machine=f"{os.cpu_count()} cores, Python {platform.python_version()}, device {pretrained['device']}",
+        machine=(
+            f"{os.cpu_count()} cores, Python {platform.python_version()}, device"
+            f" {pretrained['device']}"
+        ),
         rows=rows,
         weights="; ".join(f"{ARCHITECTURES[key].title}: {weights[key]}" for key in IMAGES),
         note=RANDOM_NOTE if ORIGINS["random"] in weights.values() else "",
@@ -158,7 +202,7 @@ PAGE = """# The article's own networks
 Made by `python -m benchmarks.article` on {today} ({machine}; seconds include whatever else the machine was doing).
 
 The article's preset as written, batch 32, 10 epochs, Adam 1e-3, a dense softmax head on two classes, on pictures of the
-39 features (`core/models/featureimage.py`), beside a DCNv2 pretrained on the source rows in {seconds:.0f} s and tuned
+39 features (`core/models/zoo/feature_image.py`), beside a DCNv2 pretrained on the source rows in {seconds:.0f} s and tuned
 by the same preset. Real rows of the Kaggle Display Advertising Challenge in order of time: the first 60,000 are source,
 the next are target. The picture's statistics come from source training rows, as does DCNv2's vocabulary. Rows:
 
@@ -201,7 +245,9 @@ def main() -> None:
     """Runs the protocol in a temporary workspace and writes the page."""
     parser = argparse.ArgumentParser(description=__doc__)
     for architecture in IMAGES:
-        parser.add_argument(f"--weights-{architecture}", type=Path, help="a Keras weights file without the top")
+        parser.add_argument(
+            f"--weights-{architecture}", type=Path, help="a Keras weights file without the top"
+        )
     parser.add_argument("--out", type=Path, default=PROJECT / "docs" / "article.md")
     options = parser.parse_args()
     files = {architecture: getattr(options, f"weights_{architecture}") for architecture in IMAGES}

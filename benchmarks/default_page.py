@@ -1,4 +1,5 @@
-"""docs/defaults.md from the trainings of benchmarks.default_settings: the default beside the best of a grid."""
+"""docs/defaults.md from the trainings of benchmarks.default_settings: the default beside the best
+of a grid."""
 
 import math
 import os
@@ -10,10 +11,10 @@ from textwrap import wrap
 
 import numpy as np
 
-from core.evaluation.delong import auc_variance
 from core.evaluation.metrics import log_loss
-from core.evaluation.seeds import SeedDifference, compare_auc, compare_log_loss
-from core.training.defaults import FEW_STEPS, MANY_STEPS, default_settings
+from core.evaluation.paired_comparison import PairedDifference, compare_auc, compare_log_loss
+from core.evaluation.roc_auc import auc_variance
+from core.training.default_settings import LARGE_EPOCH_STEPS, SMALL_EPOCH_STEPS, default_settings
 from core.training.settings import PRESETS, TrainSettings
 
 Example = tuple[str, float, float]
@@ -43,8 +44,8 @@ EPOCHS = (
 class Outcome:
     """What one setting reached in a study, window by window.
 
-    choice, test: scores (windows, rows) of the rows that choose among settings and of the test rows. best_epochs,
-    epochs, seconds: per window; seconds of one core.
+    choice, test: scores (windows, rows) of the rows that choose among settings and of the test
+    rows. best_epochs, epochs, seconds: per window; seconds of one core.
     """
 
     settings: TrainSettings
@@ -62,7 +63,8 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Finding:
-    """A study carried out. choice_labels, test_labels: (rows,). default, fast, one_epoch: outside the grid.
+    """A study carried out. choice_labels, test_labels: (rows,). default, fast, one_epoch: outside
+    the grid.
 
     fast: the default of before. one_epoch, fast_one_epoch: default and fast after a single epoch.
     """
@@ -85,7 +87,8 @@ class Finding:
 
     @property
     def best_on_test(self) -> Outcome:
-        """The setting of the grid with the lowest mean log loss on the test rows, which nobody can know beforehand."""
+        """The setting of the grid with the lowest mean log loss on the test rows, which nobody can
+        know beforehand."""
         return min(self.grid, key=lambda one: mean_loss(self.test_labels, one.test))
 
 
@@ -99,19 +102,21 @@ def mean_auc(labels: np.ndarray, scores: np.ndarray) -> float:
     return float(np.mean([auc_variance(labels, one)[0] for one in scores]))
 
 
-def differences(finding: Finding, a: Outcome, b: Outcome) -> tuple[SeedDifference, SeedDifference]:
+def differences(
+    finding: Finding, a: Outcome, b: Outcome
+) -> tuple[PairedDifference, PairedDifference]:
     """(AUC, log loss) of a less b on the test rows, paired by row and window."""
     pair = a.test.astype(np.float64), b.test.astype(np.float64)
     return compare_auc(finding.test_labels, *pair), compare_log_loss(finding.test_labels, *pair)
 
 
-def interval(difference: SeedDifference) -> str:
+def interval(difference: PairedDifference) -> str:
     """A difference with its 95 % interval; bold where the interval leaves 0 out."""
     text = f"{difference.delta:+.4f} ({difference.low:+.4f} to {difference.high:+.4f})"
     return text if difference.low <= 0 <= difference.high else f"**{text}**"
 
 
-def reached(finding: Finding, outcome: Outcome) -> str:
+def test_metrics_text(finding: Finding, outcome: Outcome) -> str:
     """AUC and log loss on the test rows."""
     labels = finding.test_labels
     return f"{mean_auc(labels, outcome.test):.4f} / {mean_loss(labels, outcome.test):.4f}"
@@ -123,31 +128,45 @@ def first_cells(finding: Finding) -> list[str]:
     return [TASKS[finding.task], rows, str(len(finding.default.test))]
 
 
-def line(cells: Sequence[str]) -> str:
+def table_row(cells: Sequence[str]) -> str:
     """A row of a table."""
     return f"| {' | '.join(cells)} |"
 
 
-def head(titles: Sequence[str]) -> str:
+def table_head(titles: Sequence[str]) -> str:
     """The head of a table."""
-    return f"{line(titles)}\n{'|---' * len(titles)}|"
+    return f"{table_row(titles)}\n{'|---' * len(titles)}|"
 
 
 def main_line(finding: Finding) -> str:
     """The default beside the setting of the grid that the validation rows chose."""
     default, chosen = finding.default, finding.chosen
     auc, loss = differences(finding, default, chosen)
-    cells = [default.name, reached(finding, default), chosen.name, reached(finding, chosen)]
-    return line([*first_cells(finding), *cells, interval(auc), interval(loss)])
+    cells = [
+        default.name,
+        test_metrics_text(finding, default),
+        chosen.name,
+        test_metrics_text(finding, chosen),
+    ]
+    return table_row([*first_cells(finding), *cells, interval(auc), interval(loss)])
 
 
 def test_line(finding: Finding) -> str:
-    """The default beside the setting that was best on the test rows, and beside what was the default before."""
+    """The default beside the setting that was best on the test rows, and beside what was the
+    default before."""
     default, best, fast = finding.default, finding.best_on_test, finding.fast
     _, to_best = differences(finding, default, best)
     to_fast, loss_to_fast = differences(finding, default, fast)
-    cells = [best.name, reached(finding, best), interval(to_best)]
-    return line([*first_cells(finding)[:2], *cells, reached(finding, fast), interval(to_fast), interval(loss_to_fast)])
+    cells = [best.name, test_metrics_text(finding, best), interval(to_best)]
+    return table_row(
+        [
+            *first_cells(finding)[:2],
+            *cells,
+            test_metrics_text(finding, fast),
+            interval(to_fast),
+            interval(loss_to_fast),
+        ]
+    )
 
 
 def epoch_line(finding: Finding) -> str:
@@ -156,32 +175,43 @@ def epoch_line(finding: Finding) -> str:
     steps = [math.ceil(finding.rows / one.settings.batch_size) for one in (default, fast)]
     cells = [
         f"{steps[0]:,}",
-        reached(finding, finding.one_epoch),
+        test_metrics_text(finding, finding.one_epoch),
         f"{np.mean(default.best_epochs):.1f} of {np.mean(default.epochs):.1f}",
         f"{np.mean(default.seconds):.0f}",
         f"{steps[1]:,}",
-        reached(finding, finding.fast_one_epoch),
+        test_metrics_text(finding, finding.fast_one_epoch),
         f"{np.mean(fast.best_epochs):.1f} of {np.mean(fast.epochs):.1f}",
         f"{np.mean(fast.seconds):.0f}",
     ]
-    return line([*first_cells(finding)[:2], *cells])
+    return table_row([*first_cells(finding)[:2], *cells])
 
 
 def grid_table(finding: Finding) -> str:
-    """Log loss on the rows that choose, batch sizes down and learning rates across; the lowest is bold."""
+    """Log loss on the rows that choose, batch sizes down and learning rates across; the lowest is
+    bold."""
     rates = sorted({one.settings.learning_rate for one in finding.grid})
     found = {
-        (one.settings.batch_size, one.settings.learning_rate): mean_loss(finding.choice_labels, one.choice)
+        (one.settings.batch_size, one.settings.learning_rate): mean_loss(
+            finding.choice_labels, one.choice
+        )
         for one in finding.grid
     }
     lowest = min(found.values())
-    lines = [line(["batch", *(f"{rate:g}" for rate in rates)]), "|---" * (len(rates) + 1) + "|"]
+    lines = [
+        table_row(["batch", *(f"{rate:g}" for rate in rates)]),
+        "|---" * (len(rates) + 1) + "|",
+    ]
     for batch in sorted({batch for batch, _ in found}):
         losses = [found.get((batch, rate)) for rate in rates]
-        cells = ["" if one is None else f"**{one:.4f}**" if one == lowest else f"{one:.4f}" for one in losses]
-        lines.append(line([f"{batch:,}", *cells]))
+        cells = [
+            "" if one is None else f"**{one:.4f}**" if one == lowest else f"{one:.4f}"
+            for one in losses
+        ]
+        lines.append(table_row([f"{batch:,}", *cells]))
     own = mean_loss(finding.choice_labels, finding.default.choice)
-    title = f"{TASKS[finding.task]}, {finding.rows:,}{' simulated' if finding.simulated else ''} rows"
+    title = (
+        f"{TASKS[finding.task]}, {finding.rows:,}{' simulated' if finding.simulated else ''} rows"
+    )
     return f"{title} (default {finding.default.name}: {own:.4f}):\n\n" + "\n".join(lines)
 
 
@@ -189,8 +219,14 @@ def chosen_line(rows: int) -> str:
     """What the function gives for a number of rows."""
     settings = default_settings(rows)[1]
     steps = math.ceil(rows / settings.batch_size)
-    return line(
-        [f"{rows:,}", f"{settings.batch_size:,}", f"{settings.learning_rate:g}", str(settings.epochs), f"{steps:,}"]
+    return table_row(
+        [
+            f"{rows:,}",
+            f"{settings.batch_size:,}",
+            f"{settings.learning_rate:g}",
+            str(settings.epochs),
+            f"{steps:,}",
+        ]
     )
 
 
@@ -207,13 +243,18 @@ def verdict(findings: Sequence[Finding]) -> str:
     alike = len(findings) - len(worse) - len(better)
     text = f"In {alike} of {len(findings)} comparisons neither interval leaves 0 out."
     if better:
-        text += f" The default is better, by one of the two and worse by neither, in: {'; '.join(better)}."
+        text += (
+            " The default is better, by one of the two and worse by neither, in:"
+            f" {'; '.join(better)}."
+        )
     if worse:
         text += f" It is worse beyond noise, by AUC or log loss, in: {'; '.join(worse)}."
     return "\n".join(wrap(text, 120))
 
 
-def write_page(findings: Sequence[Finding], example: Sequence[Example], commands: Sequence[str]) -> str:
+def write_page(
+    findings: Sequence[Finding], example: Sequence[Example], commands: Sequence[str]
+) -> str:
     """The text of docs/defaults.md. example: of one epoch, by preset; commands: that made it."""
     fast = PRESETS["fast"]
     every = [one for found in findings for one in (found.default, found.fast, *found.grid)]
@@ -221,19 +262,27 @@ def write_page(findings: Sequence[Finding], example: Sequence[Example], commands
         today=date.today().isoformat(),
         machine=f"{os.cpu_count()} busy cores, one thread, Python {platform.python_version()}",
         minutes=sum(sum(one.seconds) for one in every) / 60,
-        few=FEW_STEPS,
-        many=MANY_STEPS,
-        sizes="\n".join(map(chosen_line, (120, 1_000, 5_000, 20_000, 60_000, 100_000, 300_000, 1_000_000, 45_840_617))),
+        few=SMALL_EPOCH_STEPS,
+        many=LARGE_EPOCH_STEPS,
+        sizes="\n".join(
+            map(
+                chosen_line,
+                (120, 1_000, 5_000, 20_000, 60_000, 100_000, 300_000, 1_000_000, 45_840_617),
+            )
+        ),
         stopping=fast.early_stopping,
-        main_head=head(MAIN),
-        test_head=head(TEST),
-        epoch_head=head(EPOCHS),
+        main_head=table_head(MAIN),
+        test_head=table_head(TEST),
+        epoch_head=table_head(EPOCHS),
         main="\n".join(map(main_line, findings)),
         verdict=verdict(findings),
         test="\n".join(map(test_line, findings)),
         epochs="\n".join(map(epoch_line, findings)),
         grids="\n\n".join(map(grid_table, findings)),
-        example="\n".join(line([f"*{preset}*", f"{before:.3f}", f"{after:.3f}"]) for preset, before, after in example),
+        example="\n".join(
+            table_row([f"*{preset}*", f"{before:.3f}", f"{after:.3f}"])
+            for preset, before, after in example
+        ),
         commands="\n".join(commands),
     )
 
@@ -243,7 +292,7 @@ PAGE = """# Default settings
 Made by `python -m benchmarks.default_settings` on {today} ({machine};
 the trainings took {minutes:.0f} minutes of one core).
 
-One function of the number of training rows, `default_settings` in `core/training/defaults.py`, chooses batch size,
+One function of the number of training rows, `default_settings` in `core/training/default_settings.py`, chooses batch size,
 learning rate and epochs wherever nobody names them: on the pages and in the commands (preset *auto*), for every target
 size of a sweep, in the demo. The batch size is a power of two: from 16 to 64 it gives an epoch about {few} optimiser
 steps; it stays 64 until an epoch has about {many:,}, and then grows with the rows to 4,096. The learning rate is 3e-4

@@ -1,4 +1,5 @@
-"""The trainings behind docs/defaults.md: rows, backbone and one training at a time, each kept in a file."""
+"""The trainings behind docs/defaults.md: rows, backbone and one training at a time, each kept in a
+file."""
 
 import dataclasses
 import hashlib
@@ -16,20 +17,20 @@ import torch
 
 from benchmarks.parity import Silent, plan_at
 from benchmarks.real_rows import ROWS
-from core.data.ingest import ingest
 from core.data.preprocessing import Preprocessing
-from core.data.preprocessing import fit as fit_preprocessing
-from core.data.samples import coded_rows
+from core.data.preprocessing import fit_preprocessing as fit_preprocessing
+from core.data.reading.ingest import ingest
+from core.data.samples import read_dictionary_table
 from core.data.schema import LABEL
 from core.data.simulate import simulate
+from core.jobs.reporter import Point
 from core.models.backbone import build_network
 from core.models.card import HeadSettings
 from core.models.network import Network
-from core.runs.reporter import Point
-from core.training.feeding import Rows
+from core.training.batches import RowTensors
 from core.training.loop import fit
+from core.training.losses import predict
 from core.training.settings import TrainSettings
-from core.training.task import predict
 from core.workspace import open_workspace
 
 ARCHITECTURE = "dcnv2"
@@ -37,12 +38,15 @@ VALIDATION = 1 / 9
 """Rows that end a training early, of its training rows: a tenth of both, as target rows are cut."""
 SOURCE = 40_000
 """Real rows, the first ones, that the backbone is pretrained on."""
-PRETRAIN = TrainSettings(epochs=20, batch_size=256, learning_rate=5e-4, early_stopping=2, device="cpu")
+PRETRAIN = TrainSettings(
+    epochs=20, batch_size=256, learning_rate=5e-4, early_stopping=2, device="cpu"
+)
 
 
 @dataclass(frozen=True)
 class Data:
-    """Rows in order of time. The last `choice + test` of them choose among settings and test; the others train."""
+    """Rows in order of time. The last `choice + test` of them choose among settings and test; the
+    others train."""
 
     table: pa.Table
     choice: int
@@ -63,8 +67,9 @@ class Data:
 class Study:
     """What is trained, on how many training rows, and with which settings.
 
-    task: "scratch", "finetune" or "head" (only the new head trains). windows: how often, each time with other training
-    rows where there are enough, and another seed. grid: (batch size, learning rate, epochs at most).
+    task: "scratch", "finetune" or "head" (only the new head trains). windows: how often, each time
+    with other training rows where there are enough, and another seed. grid: (batch size, learning
+    rate, epochs at most).
     """
 
     task: str
@@ -101,7 +106,8 @@ class Training:
 
 
 class Laboratory:
-    """Holds the rows and the backbone, and trains; a training that was made before is read from `folder`."""
+    """Holds the rows and the backbone, and trains; a training that was made before is read from
+    `folder`."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -113,11 +119,15 @@ class Laboratory:
         """The real rows, or so many simulated ones."""
         if not simulated:
             sample = ingest(self.workspace, ROWS, "real")
-            return Data(coded_rows(sample), 10_000, 20_000)
+            return Data(read_dictionary_table(sample), 10_000, 20_000)
         path = self.folder / f"simulated-{simulated}.tsv"
         if not path.exists():
             simulate(path, simulated, "source", 0)
-        return Data(coded_rows(ingest(self.workspace, path, path.stem, simulated=True)), 20_000, 50_000)
+        return Data(
+            read_dictionary_table(ingest(self.workspace, path, path.stem, simulated=True)),
+            20_000,
+            50_000,
+        )
 
     def data_of(self, study: Study) -> Data:
         """The rows of a study."""
@@ -125,8 +135,11 @@ class Laboratory:
         return self.data(needed if study.simulated else 0)
 
     @cache  # noqa: B019
-    def encoded(self, study: Study, window: int) -> tuple[Preprocessing, Rows, Rows, Rows]:
-        """(preprocessing, training rows, validation rows, rows that choose and test) of a window."""
+    def encoded(
+        self, study: Study, window: int
+    ) -> tuple[Preprocessing, RowTensors, RowTensors, RowTensors]:
+        """(preprocessing, training rows, validation rows, rows that choose and test) of a
+        window."""
         data = self.data_of(study)
         validation = round(study.rows * VALIDATION)
         first = 0 if study.task == "scratch" else SOURCE
@@ -138,7 +151,7 @@ class Laboratory:
         if study.task == "scratch":
             chosen = np.zeros(data.table.num_rows, dtype=bool)
             chosen[begin:middle] = True
-            preprocessing = fit_preprocessing(data.table, chosen=chosen)
+            preprocessing = fit_preprocessing(data.table, mask=chosen)
         else:
             preprocessing = self.backbone()[0]
         return (
@@ -153,7 +166,7 @@ class Laboratory:
         """The preprocessing and weights of a DCNv2 pretrained on the first SOURCE real rows."""
         table, train = self.data(0).table, round(0.95 * SOURCE)
         chosen = np.arange(table.num_rows) < train
-        preprocessing = fit_preprocessing(table, chosen=chosen)
+        preprocessing = fit_preprocessing(table, mask=chosen)
         torch.manual_seed(0)
         network = build_network(ARCHITECTURE, {}, preprocessing.field_sizes, HeadSettings())
         learnt = rows_of(preprocessing, table.slice(0, train))
@@ -177,25 +190,40 @@ class Laboratory:
         """One training, or what it gave before."""
         settings = dataclasses.replace(settings, seed=window, device="cpu")
         key = json.dumps([study.task, study.rows, study.simulated, dataclasses.asdict(settings)])
-        file = self.folder / f"{study.task}-{study.rows}-{hashlib.sha256(key.encode()).hexdigest()[:16]}.npz"
+        file = (
+            self.folder
+            / f"{study.task}-{study.rows}-{hashlib.sha256(key.encode()).hexdigest()[:16]}.npz"
+        )
         if not file.exists():
             preprocessing, train, validation, last = self.encoded(study, window)
             network = self.network(study, preprocessing, window)
             history, began = History(), time.process_time()
-            plan = plan_at(network, len(network.ordered()) if study.task == "head" else 0)
+            plan = plan_at(network, len(network.stage_list()) if study.task == "head" else 0)
             with tempfile.TemporaryDirectory() as folder:
-                fitted = fit(network, plan, train, validation, settings, history, Path(folder) / "checkpoint.pt")
+                fitted = fit(
+                    network,
+                    plan,
+                    train,
+                    validation,
+                    settings,
+                    history,
+                    Path(folder) / "checkpoint.pt",
+                )
             seconds = time.process_time() - began
             scores, choice = predict(network, last), self.data_of(study).choice
             how = [fitted.best_epoch, fitted.epochs_run, seconds, history.losses, history.aucs]
-            np.savez(file, choice=scores[:choice], test=scores[choice:], how=json.dumps(how), key=key)
+            np.savez(
+                file, choice=scores[:choice], test=scores[choice:], how=json.dumps(how), key=key
+            )
         with np.load(file) as found:
             how = json.loads(str(found["how"]))
-            return Training(found["choice"], found["test"], how[0], how[1], how[2], tuple(how[3]), tuple(how[4]))
+            return Training(
+                found["choice"], found["test"], how[0], how[1], how[2], tuple(how[3]), tuple(how[4])
+            )
 
 
-def rows_of(preprocessing: Preprocessing, table: pa.Table) -> Rows:
+def rows_of(preprocessing: Preprocessing, table: pa.Table) -> RowTensors:
     """The rows of a table as tensors."""
     encoded = preprocessing.encode(table)
     labels = torch.from_numpy(table[LABEL].to_numpy().astype(np.float32))
-    return Rows((torch.from_numpy(encoded.ids), torch.from_numpy(encoded.numerics)), labels)
+    return RowTensors((torch.from_numpy(encoded.ids), torch.from_numpy(encoded.numerics)), labels)

@@ -1,7 +1,9 @@
-"""What the embedding stage may start from: `python -m benchmarks.embeddings` writes docs/embeddings.md.
+"""What the embedding stage may start from: `python -m benchmarks.embeddings` writes
+docs/embeddings.md.
 
-On the real rows: the embedding random, by Word2Vec of the source rows, or out of a network that has learnt their
-clicks, with every other stage random; each frozen and tuned on target rows, five seeds.
+On the real rows: the embedding random, by Word2Vec of the source rows, or out of a network that has
+learnt their clicks, with every other stage random; each frozen and tuned on target rows, five
+seeds.
 """
 
 import argparse
@@ -22,38 +24,43 @@ from scipy import stats
 from benchmarks.parity import Silent
 from benchmarks.real_rows import ROWS
 from core.data.datasets import Dataset, prepare
-from core.data.ingest import ingest
 from core.data.preprocessing import load_preprocessing
+from core.data.reading.ingest import ingest
 from core.data.split import SplitSpec
 from core.evaluation.format_metrics import format_with_bounds, metric_value
+from core.jobs.store import RunStore
 from core.models.backbone import load_backbone
 from core.models.card import load_card
 from core.models.network import Embedding
-from core.runs.store import RunStore
-from core.training.job import execute
+from core.runs.dispatch import execute
 from core.training.settings import FinetuneRequest, PretrainRequest, Request, TrainSettings
-from core.training.wordvectors import words
+from core.training.word_vectors import embedding_words
 from core.workspace import PROJECT, Workspace, open_workspace
 
 SOURCE, TARGET, TEST = 60_000, 20_000, 20_000
-FEW = 2_000
-ARMS = (("dnn", TARGET), ("dnn", FEW), ("dcnv2", TARGET))
+FEW_TARGET_ROWS = 2_000
+ARMS = (("dnn", TARGET), ("dnn", FEW_TARGET_ROWS), ("dcnv2", TARGET))
 STARTS = {"random": "random", "word2vec": "Word2Vec", "supervised": "supervised"}
 SEEDS = range(5)
-PRETRAIN = TrainSettings(epochs=20, batch_size=256, learning_rate=5e-4, early_stopping=2, device="cpu")
-FINETUNE = TrainSettings(epochs=30, batch_size=256, learning_rate=5e-4, early_stopping=3, device="cpu")
+PRETRAIN = TrainSettings(
+    epochs=20, batch_size=256, learning_rate=5e-4, early_stopping=2, device="cpu"
+)
+FINETUNE = TrainSettings(
+    epochs=30, batch_size=256, learning_rate=5e-4, early_stopping=3, device="cpu"
+)
 
 
 @dataclass(frozen=True)
 class Cell:
-    """AUC on target test rows of every seed. width: half of DeLong's 95 % interval, the mean over seeds."""
+    """AUC on target test rows of every seed. width: half of DeLong's 95 % interval, the mean over
+    seeds."""
 
     auc: np.ndarray
     width: float
     epochs: float
 
 
-def carry_out(workspace: Workspace, request: Request) -> dict[str, Any]:
+def run_here(workspace: Workspace, request: Request) -> dict[str, Any]:
     """The result of a request executed in this process, as a worker would."""
     store = RunStore(workspace)
     run = store.submit(request, "benchmark", "cpu")
@@ -64,11 +71,15 @@ def carry_out(workspace: Workspace, request: Request) -> dict[str, Any]:
 
 
 def real_dataset(workspace: Workspace, target: int) -> Dataset:
-    """The first 60 % as source, the last 20 % as target test rows, and the `target` rows before those to tune on."""
+    """The first 60 % as source, the last 20 % as target test rows, and the `target` rows before
+    those to tune on."""
     with gzip.open(ROWS, "rb") as stream:
         lines = stream.readlines()
     if len(lines) != SOURCE + TARGET + TEST:
-        raise SystemExit(f"{ROWS.name} holds {len(lines):,} rows; this protocol needs {SOURCE + TARGET + TEST:,}.")
+        raise SystemExit(
+            f"{ROWS.name} holds {len(lines):,} rows; this protocol needs"
+            f" {SOURCE + TARGET + TEST:,}."
+        )
     path = workspace.uploads / f"real-{target}.tsv"
     path.write_bytes(b"".join(lines[:SOURCE] + lines[-TEST - target :]))
     spec = SplitSpec(
@@ -83,28 +94,47 @@ def real_dataset(workspace: Workspace, target: int) -> Dataset:
 def export_vectors(workspace: Workspace, backbone: str, path: Path) -> None:
     """Writes a backbone's embedding table as a text file in GloVe's format."""
     card = load_card(workspace.backbones / backbone)
-    stage = load_backbone(card).ordered()[0]
+    stage = load_backbone(card).stage_list()[0]
     assert isinstance(stage, Embedding)
     table = stage.table.weight.detach().numpy()
-    named = zip(words(load_preprocessing(card.folder / "preprocessing")), table.tolist(), strict=True)
-    path.write_text("".join(f"{word} {' '.join(map(repr, vector))}\n" for word, vector in named), encoding="utf-8")
+    named = zip(
+        embedding_words(load_preprocessing(card.folder / "preprocessing")),
+        table.tolist(),
+        strict=True,
+    )
+    path.write_text(
+        "".join(f"{word} {' '.join(map(repr, vector))}\n" for word, vector in named),
+        encoding="utf-8",
+    )
 
 
-def backbones(workspace: Workspace, dataset: Dataset, architecture: str, word2vec: Path) -> dict[str, dict[str, Any]]:
+def backbones(
+    workspace: Workspace, dataset: Dataset, architecture: str, word2vec: Path
+) -> dict[str, dict[str, Any]]:
     """Results of pretraining: "clicks", and one for each of STARTS, untrained above its embedding.
 
     Word2Vec is learnt once and kept in the file `word2vec`: its vectors hang on the rows alone.
     """
-    made = {"clicks": carry_out(workspace, PretrainRequest(dataset.id, architecture, f"{architecture}-1", PRETRAIN))}
+    made = {
+        "clicks": run_here(
+            workspace, PretrainRequest(dataset.id, architecture, f"{architecture}-1", PRETRAIN)
+        )
+    }
     clicks = workspace.uploads / f"{architecture}.txt"
     export_vectors(workspace, made["clicks"]["backbone"], clicks)
-    begin = {"random": ("random", ""), "supervised": ("vectors", str(clicks)), "word2vec": ("word2vec", "")}
+    begin = {
+        "random": ("random", ""),
+        "supervised": ("vectors", str(clicks)),
+        "word2vec": ("word2vec", ""),
+    }
     if word2vec.exists():
         begin["word2vec"] = ("vectors", str(word2vec))
     for start in STARTS:
         name = f"{architecture}-{start}"
-        request = PretrainRequest(dataset.id, architecture, name, PRETRAIN, {}, "none", *begin[start])
-        made[start] = carry_out(workspace, request)
+        request = PretrainRequest(
+            dataset.id, architecture, name, PRETRAIN, {}, "none", *begin[start]
+        )
+        made[start] = run_here(workspace, request)
     export_vectors(workspace, made["word2vec"]["backbone"], word2vec)
     return made
 
@@ -114,11 +144,17 @@ def tune(workspace: Workspace, dataset: Dataset, backbone: str, depth: int) -> C
     metrics, epochs = [], []
     for seed in SEEDS:
         train = TrainSettings(**{**vars(FINETUNE), "seed": seed})
-        result = carry_out(workspace, FinetuneRequest(dataset.id, backbone, freeze_depth=depth, train=train))
+        result = run_here(
+            workspace, FinetuneRequest(dataset.id, backbone, freeze_depth=depth, train=train)
+        )
         metrics.append(result["metrics"]["target_test"])
         epochs.append(result["best_epoch"])
     widths = [(metric_value(one, "auc_high") - metric_value(one, "auc_low")) / 2 for one in metrics]
-    return Cell(np.array([metric_value(one, "auc") for one in metrics]), float(np.mean(widths)), float(np.mean(epochs)))
+    return Cell(
+        np.array([metric_value(one, "auc") for one in metrics]),
+        float(np.mean(widths)),
+        float(np.mean(epochs)),
+    )
 
 
 def with_interval(values: np.ndarray) -> str:
@@ -142,45 +178,54 @@ def lines(cells: dict[tuple[str, int, str, int], Cell]) -> Iterator[str]:
         gap = "" if start == "random" else difference(cell.auc, base.auc)
         kept = "frozen" if depth else "tuned"
         yield (
-            f"| {architecture} | {target:,} | {STARTS[start]} | {kept} | {with_interval(cell.auc)} | {gap} "
-            f"| {cell.epochs:.0f} |"
+            f"| {architecture} | {target:,} | {STARTS[start]} | {kept} | {with_interval(cell.auc)}"
+            f" | {gap} | {cell.epochs:.0f} |"
         )
 
 
 def pretrained_line(name: str, result: dict[str, Any]) -> str:
     """A row of the table of supervised pretraining."""
     shown = [result["metrics"][part] for part in ("source_test", "target_test")]
-    aucs = " | ".join(format_with_bounds(one["auc"], one["auc_low"], one["auc_high"]) for one in shown)
+    aucs = " | ".join(
+        format_with_bounds(one["auc"], one["auc_low"], one["auc_high"]) for one in shown
+    )
     return f"| {name} | {aucs} | {result['best_epoch']} | {result['seconds']['total']:.0f} |"
 
 
 def run_protocol(workspace: Workspace) -> str:
     """Everything, as the text of docs/embeddings.md."""
     began = time.monotonic()
-    datasets = {target: real_dataset(workspace, target) for target in (TARGET, FEW)}
+    datasets = {target: real_dataset(workspace, target) for target in (TARGET, FEW_TARGET_ROWS)}
     word2vec = workspace.uploads / "word2vec.txt"
     made = {
         architecture: backbones(workspace, datasets[TARGET], architecture, word2vec)
         for architecture in dict.fromkeys(architecture for architecture, _ in ARMS)
     }
-    warm = PretrainRequest(datasets[TARGET].id, "dnn", "dnn-warm", PRETRAIN, start="vectors", start_file=str(word2vec))
+    warm = PretrainRequest(
+        datasets[TARGET].id, "dnn", "dnn-warm", PRETRAIN, start="vectors", start_file=str(word2vec)
+    )
     pretrained = [
         pretrained_line("random", made["dnn"]["clicks"]),
-        pretrained_line("Word2Vec", carry_out(workspace, warm)),
+        pretrained_line("Word2Vec", run_here(workspace, warm)),
     ]
     print(*pretrained, sep="\n", flush=True)
     cells = {}
     for architecture, target in ARMS:
         for depth in (1, 0):
             for start in STARTS:
-                cell = tune(workspace, datasets[target], made[architecture][start]["backbone"], depth)
+                cell = tune(
+                    workspace, datasets[target], made[architecture][start]["backbone"], depth
+                )
                 cells[(architecture, target, start, depth)] = cell
                 print(architecture, target, start, depth, cell.auc.round(4), flush=True)
     vectors = made["dnn"]["word2vec"]["seconds"]["prepare"]
     load = os.getloadavg()[2]
     return PAGE.format(
         today=date.today().isoformat(),
-        machine=f"{os.cpu_count()} cores, load average {load:.0f}, Python {platform.python_version()}, CPU",
+        machine=(
+            f"{os.cpu_count()} cores, load average {load:.0f}, Python"
+            f" {platform.python_version()}, CPU"
+        ),
         width=np.mean([cell.width for cell in cells.values()]),
         table="\n".join(lines(cells)),
         pretrained="\n".join(pretrained),

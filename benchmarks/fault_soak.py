@@ -1,8 +1,10 @@
-"""Five thousand runs among kills, sleep, clock steps, full disks and swapped workspaces. Writes a section of the docs.
+"""Five thousand runs among kills, sleep, clock steps, full disks and swapped workspaces. Writes a
+section of the docs.
 
-`python -m benchmarks.fault_soak [--count 5000] [--seed 1]`; see tests/faults/soak.py for what befalls them and what
-must hold. What is done is kept in a file, so that a campaign that was broken off goes on where it stopped, as long as
-the code is the same. Exits with 1 where anything was found.
+`python -m benchmarks.fault_soak [--count 5000] [--seed 1]`; see tests/faults/soak.py for what
+befalls them and what must hold. What is done is kept in a file, so that a campaign that was broken
+off goes on where it stopped, as long as the code is the same. Exits with 1 where anything was
+found.
 """
 
 import argparse
@@ -21,22 +23,37 @@ from hypothesis import HealthCheck, Phase, settings
 from hypothesis.stateful import run_state_machine_as_test
 
 from benchmarks.reliability import write_section
-from core.training.job import code_hash
+from core.runs.dispatch import code_hash
 from tests.faults.processes import FAKETIME, Processes
 from tests.faults.soak import Soak
 from tests.faults.soak_world import DISK_MEGABYTES, ROWS, STRATEGIES, make_template
 
 SEQUENCES, RULES = 5, 50
 """Workspaces to one part of the campaign, and what befalls each of them."""
-SAID = (
-    *("sleeps", "clock steps", "full disks", "workspaces swapped", "backups", "workers started", "workers killed"),
-    *("apps killed", "commands killed", "commands done", "cancels", "deletions", "refused on a full disk"),
+COUNTED_EVENTS = (
+    *(
+        "sleeps",
+        "clock steps",
+        "full disks",
+        "workspaces swapped",
+        "backups",
+        "workers started",
+        "workers killed",
+    ),
+    *(
+        "apps killed",
+        "commands killed",
+        "commands done",
+        "cancels",
+        "deletions",
+        "refused on a full disk",
+    ),
     "refused while another process slept",
     *("settled", "runs compared"),
 )
 
 
-def one_part(seed: int) -> dict[str, Any]:
+def run_part(seed: int) -> dict[str, Any]:
     """What happened in SEQUENCES workspaces; with the finding, where there is one."""
     began = time.monotonic()
     Soak.counted.clear()
@@ -54,34 +71,47 @@ def one_part(seed: int) -> dict[str, Any]:
     try:
         run_state_machine_as_test(machine, settings=many)
     except Exception:
-        # The state machine's trail too, since what depends on the moment may not come back when it is tried again.
+        # The state machine's trail too, since what depends on the moment may not come back when it
+        # is tried again.
         finding = traceback.format_exc() + "\n".join(Soak.trail[-200:])
     seconds = round(time.monotonic() - began, 1)
     return {"seed": seed, "counted": dict(Soak.counted), "seconds": seconds, "finding": finding}
 
 
-def campaign(count: int, seed: int, kept: Path) -> list[dict[str, Any]]:
+def campaign(count: int, seed: int, result_file: Path) -> list[dict[str, Any]]:
     """Parts until `count` runs were made; those that are in the file `kept` are not done again."""
-    parts = [json.loads(line) for line in kept.read_text().splitlines()] if kept.exists() else []
+    parts = (
+        [json.loads(line) for line in result_file.read_text().splitlines()]
+        if result_file.exists()
+        else []
+    )
     with tempfile.TemporaryDirectory() as folder:
         (Path(folder) / "processes").mkdir()
         processes = Processes(Path(folder) / "processes")
-        Soak.template, Soak.processes, Soak.folder = make_template(Path(folder), processes), processes, Path(folder)
-        while (made := runs_of(parts)) < count:
-            print(f"{made:,} of {count:,} runs, {len(findings_of(parts))} findings", file=sys.stderr, flush=True)
-            parts.append(one_part(seed + len(parts)))
-            with kept.open("a") as stream:
+        Soak.template, Soak.processes, Soak.folder = (
+            make_template(Path(folder), processes),
+            processes,
+            Path(folder),
+        )
+        while (made := count_runs(parts)) < count:
+            print(
+                f"{made:,} of {count:,} runs, {len(collect_findings(parts))} findings",
+                file=sys.stderr,
+                flush=True,
+            )
+            parts.append(run_part(seed + len(parts)))
+            with result_file.open("a") as stream:
                 stream.write(json.dumps(parts[-1]) + "\n")
         processes.close()
     return parts
 
 
-def runs_of(parts: list[dict[str, Any]]) -> int:
+def count_runs(parts: list[dict[str, Any]]) -> int:
     """Runs that were submitted in all of them."""
     return sum(part["counted"].get("runs", 0) for part in parts)
 
 
-def findings_of(parts: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def collect_findings(parts: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """The parts in which something did not hold."""
     return [part for part in parts if part["finding"]]
 
@@ -95,30 +125,37 @@ def main() -> int:
     os.environ["OMP_NUM_THREADS"] = "1"
     kept = Path(tempfile.gettempdir()) / f"thaw-fault-soak-{code_hash()[:12]}-{options.seed}.jsonl"
     parts = campaign(options.count, options.seed, kept)
-    counted = sum((collections.Counter(part["counted"]) for part in parts), collections.Counter[str]())
-    findings, seconds = findings_of(parts), sum(part["seconds"] for part in parts)
+    counted = sum(
+        (collections.Counter(part["counted"]) for part in parts), collections.Counter[str]()
+    )
+    findings, seconds = collect_findings(parts), sum(part["seconds"] for part in parts)
     for part in findings:
         print(f"seed {part['seed']}:\n{part['finding']}", file=sys.stderr)
     write_section(
         "Soak",
         "python -m benchmarks.fault_soak",
         [
-            f"{counted['runs']:,} runs in {counted['settled']:,} stretches, each until all runs had ended and were "
-            f"compared. All of them are real runs ({', '.join(STRATEGIES)}, on {ROWS} rows, some 0.03 s each) "
-            f"by real worker processes. What befell them came in random order from a state machine "
-            f"(`tests/faults/soak.py`), while they trained, on disks of {DISK_MEGABYTES} MB"
+            f"{counted['runs']:,} runs in {counted['settled']:,} stretches, each until all runs had"
+            f" ended and were compared. All of them are real runs ({', '.join(STRATEGIES)}, on"
+            f" {ROWS} rows, some 0.03 s each) by real worker processes. What befell them came in"
+            " random order from a state machine (`tests/faults/soak.py`), while they trained, on"
+            f" disks of {DISK_MEGABYTES} MB"
             + (":" if FAKETIME else "; the clock was not set, since libfaketime is not installed:"),
             "",
             "| what | times |",
             "|---|---|",
-            *(f"| {what} | {counted[what]:,} |" for what in SAID),
+            *(f"| {what} | {counted[what]:,} |" for what in COUNTED_EVENTS),
             "",
-            "After each of these the listed runs were those that had been submitted. At the end of each stretch every "
-            "run that was not deleted was done, with the weights, predictions, metrics and points of the run that "
-            "nothing befell; none was begun again after it was done, and none was carried out twice at once; no "
-            "half-written file, no checkpoint and no folder of a run that is not listed was left after the next worker "
-            "had started; every sample and dataset that a command said it had made was listed, and all that were "
-            f"listed could be read in full. Findings: {len(findings)}. {seconds / 60:.0f} minutes.",
+            (
+                "After each of these the listed runs were those that had been submitted. At the"
+                " end of each stretch every run that was not deleted was done, with the weights,"
+                " predictions, metrics and points of the run that nothing befell; none was begun"
+                " again after it was done, and none was carried out twice at once; no half-written"
+                " file, no checkpoint and no folder of a run that is not listed was left after the"
+                " next worker had started; every sample and dataset that a command said it had"
+                " made was listed, and all that were listed could be read in full. Findings:"
+                f" {len(findings)}. {seconds / 60:.0f} minutes."
+            ),
         ],
     )
     kept.unlink(missing_ok=True)

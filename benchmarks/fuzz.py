@@ -1,7 +1,8 @@
-"""Ten thousand spoilt files: a dataset or a sentence, never anything else. Writes its section of docs/reliability.md.
+"""Ten thousand spoilt files: a dataset or a sentence, never anything else. Writes its section of
+docs/reliability.md.
 
-`python -m benchmarks.fuzz [--files 10000]`. Every 200 files have a process of their own, so that a crash of the
-interpreter is one finding and not the end.
+`python -m benchmarks.fuzz [--files 10000]`. Every 200 files have a process of their own, so that a
+crash of the interpreter is one finding and not the end.
 """
 
 import argparse
@@ -19,11 +20,11 @@ from benchmarks.reliability import write_section
 from core.workspace import PROJECT, open_workspace
 from tests.faults.mutations import bring_in, spoilt_file
 
-SLICE = 200
-SECONDS_A_MEGABYTE = 10.0
+FILES_PER_PROCESS = 200
+SECONDS_PER_MEGABYTE = 10.0
 
 
-def outcomes_of(first: int, count: int) -> None:
+def print_outcomes(first: int, count: int) -> None:
     """Prints a line of JSON for each file: before it is read, and how it ended."""
     with tempfile.TemporaryDirectory() as folder:
         workspace = open_workspace(Path(folder) / "workspace")
@@ -36,22 +37,40 @@ def outcomes_of(first: int, count: int) -> None:
                 outcome = bring_in(workspace, path, ("reject", "skip")[seed % 2])
             except Exception as error:
                 place = traceback.extract_tb(error.__traceback__)[-1]
-                outcome = f"!{type(error).__name__}: {error} at {Path(place.filename).name}:{place.lineno}"
+                outcome = (
+                    f"!{type(error).__name__}: {error} at"
+                    f" {Path(place.filename).name}:{place.lineno}"
+                )
             seconds = time.monotonic() - began
-            print(json.dumps({"seed": seed, "outcome": outcome, "seconds": seconds, "bytes": path.stat().st_size}))
+            print(
+                json.dumps(
+                    {
+                        "seed": seed,
+                        "outcome": outcome,
+                        "seconds": seconds,
+                        "bytes": path.stat().st_size,
+                    }
+                )
+            )
 
 
 def campaign(files: int) -> list[dict[str, object]]:
-    """The outcome of every file; one that took the process down with it is "!" and how that ended."""
+    """The outcome of every file; one that took the process down with it is "!" and how that
+    ended."""
     found: dict[int, dict[str, object]] = {}
     first = 0
     while first < files:
-        count = min(SLICE, files - first)
+        count = min(FILES_PER_PROCESS, files - first)
         command = [sys.executable, "-m", "benchmarks.fuzz", "--slice", str(first), str(count)]
-        limit = count * SECONDS_A_MEGABYTE
+        limit = count * SECONDS_PER_MEGABYTE
         try:
-            ended = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, timeout=limit, check=False)
-            said, why = ended.stdout, f"!the process ended with {ended.returncode}: {ended.stderr[-300:]}"
+            ended = subprocess.run(
+                command, cwd=PROJECT, capture_output=True, text=True, timeout=limit, check=False
+            )
+            said, why = (
+                ended.stdout,
+                f"!the process ended with {ended.returncode}: {ended.stderr[-300:]}",
+            )
         except subprocess.TimeoutExpired as error:
             said, why = (error.stdout or b"").decode(), f"!nothing came back in {limit:.0f} s"
         for line in said.splitlines():
@@ -63,7 +82,7 @@ def campaign(files: int) -> list[dict[str, object]]:
     return [found[seed] | {"seed": seed} for seed in sorted(found)]
 
 
-def kind_of(outcome: str) -> str:
+def normalise_outcome(outcome: str) -> str:
     """A sentence without what is particular to one file."""
     text = re.sub(r"'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\"", "…", outcome)
     text = re.sub(r"\([^)]*\)", "(…)", re.sub(r"\b[IC]\d+\b|\blabel\b", "COLUMN", text))
@@ -77,24 +96,31 @@ def main() -> int:
     parser.add_argument("--slice", type=int, nargs=2)
     options = parser.parse_args()
     if options.slice:
-        outcomes_of(*options.slice)
+        print_outcomes(*options.slice)
         return 0
     results = campaign(options.files)
     outcomes = [str(one["outcome"]) for one in results]
     faults = [one for one in results if str(one["outcome"]).startswith("!")]
     samples = sum(one.startswith("sample, but") for one in outcomes)
     datasets = outcomes.count("dataset")
-    sentences = [one for one in outcomes if one != "dataset" and one[0] != "!" and not one.startswith("sample, but")]
-    slow = [one for one in results if float(str(one["seconds"])) > SECONDS_A_MEGABYTE]
+    sentences = [
+        one
+        for one in outcomes
+        if one != "dataset" and one[0] != "!" and not one.startswith("sample, but")
+    ]
+    slow = [one for one in results if float(str(one["seconds"])) > SECONDS_PER_MEGABYTE]
     named = sum(bool(re.search(r"\brows? \d|\bbyte \d", one, re.IGNORECASE)) for one in sentences)
-    kinds = collections.Counter(map(kind_of, sentences)).most_common(12)
+    kinds = collections.Counter(map(normalise_outcome, sentences)).most_common(12)
     write_section(
         "Bad input, fuzzed",
         "python -m benchmarks.fuzz",
         [
-            f"{len(results):,} files of five dialects (Kaggle train and test, 1TB, CSV, Parquet) in every container, "
-            "one to eleven faults each in cells, lines, bytes before packing and bytes after it; every other one with "
-            "bad rows skipped. Each was ingested, profiled, drawn, previewed, split and prepared.",
+            (
+                f"{len(results):,} files of five dialects (Kaggle train and test, 1TB, CSV,"
+                " Parquet) in every container, one to eleven faults each in cells, lines, bytes"
+                " before packing and bytes after it; every other one with bad rows skipped. Each"
+                " was ingested, profiled, drawn, previewed, split and prepared."
+            ),
             "",
             "| outcome | files |",
             "|---|---|",
@@ -103,13 +129,20 @@ def main() -> int:
             f"| refused in a sentence, workspace unchanged | {len(sentences):,} |",
             f"| … of these with the number of the row or byte | {named:,} |",
             f"| any other exception, a crash, or a changed workspace | {len(faults):,} |",
-            f"| longer than {SECONDS_A_MEGABYTE:.0f} s | {len(slow):,} |",
+            f"| longer than {SECONDS_PER_MEGABYTE:.0f} s | {len(slow):,} |",
             "",
-            f"The slowest took {max(float(str(one['seconds'])) for one in results):.1f} s. The commonest sentences:",
+            (
+                f"The slowest took {max(float(str(one['seconds'])) for one in results):.1f} s. The"
+                " commonest sentences:"
+            ),
             "",
             *(f"- {count:,} × {kind}" for kind, count in kinds),
             *(["", f"Slow: seeds {[one['seed'] for one in slow]}."] if slow else []),
-            *(["", "Findings:", *(f"- seed {one['seed']}: {one['outcome']}" for one in faults)] if faults else []),
+            *(
+                ["", "Findings:", *(f"- seed {one['seed']}: {one['outcome']}" for one in faults)]
+                if faults
+                else []
+            ),
         ],
     )
     return bool(faults)

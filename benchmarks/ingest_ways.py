@@ -1,8 +1,9 @@
-"""One way to prepare a Criteo file, once, in a process of its own: `python -m benchmarks.ingest_ways WAY FILE FOLDER`.
+"""One way to prepare a Criteo file, once, in a process of its own: `python -m
+benchmarks.ingest_ways WAY FILE FOLDER`.
 
 The peers' ways run in their environment, Thaw's in ours. Prints the work's seconds and processor
-seconds, without imports, and peak memory in MiB (mapped files included), of the process that had most: Thaw reads files
-in one of their own. One JSON object.
+seconds, without imports, and peak memory in MiB (mapped files included), of the process that had
+most: Thaw reads files in one of their own. One JSON object.
 """
 
 import json
@@ -20,7 +21,8 @@ CATEGORICAL = [f"C{number}" for number in range(1, 27)]
 
 
 def deepctr(file: Path, folder: Path) -> Callable[[], None]:
-    """As DeepCTR-Torch's Criteo example does it, to the model's input arrays; the file has no header here."""
+    """As DeepCTR-Torch's Criteo example does it, to the model's input arrays; the file has no
+    header here."""
     import pandas as pd
     from deepctr_torch.inputs import DenseFeat, SparseFeat, get_feature_names
     from sklearn.model_selection import train_test_split
@@ -36,36 +38,58 @@ def deepctr(file: Path, folder: Path) -> Callable[[], None]:
         columns = [SparseFeat(field, data[field].nunique()) for field in CATEGORICAL]
         names = get_feature_names([*columns, *(DenseFeat(field, 1) for field in NUMERIC)])
         train, test = train_test_split(data, test_size=0.2)
-        assert all(len(part) == 39 for part in ({name: rows[name] for name in names} for rows in (train, test)))
+        assert all(
+            len(part) == 39
+            for part in ({name: rows[name] for name in names} for rows in (train, test))
+        )
 
     return work
 
 
 def fuxictr(file: Path, folder: Path) -> Callable[[], None]:
-    """FuxiCTR's own preprocessing of one CSV with a header into one Parquet file; ray runs before the clock starts."""
+    """FuxiCTR's own preprocessing of one CSV with a header into one Parquet file; ray runs before
+    the clock starts."""
     from fuxictr.preprocess import FeatureProcessor
     from fuxictr.preprocess.build_dataset import build_dataset, init_ray
 
     logging.disable(logging.INFO)
     columns = [
-        {"name": NUMERIC, "active": True, "dtype": "float", "type": "numeric", "normalizer": "StandardScaler"},
-        {"name": CATEGORICAL, "active": True, "dtype": "str", "type": "categorical", "na_value": ""},
+        {
+            "name": NUMERIC,
+            "active": True,
+            "dtype": "float",
+            "type": "numeric",
+            "normalizer": "StandardScaler",
+        },
+        {
+            "name": CATEGORICAL,
+            "active": True,
+            "dtype": "str",
+            "type": "categorical",
+            "na_value": "",
+        },
     ]
     label = {"name": LABEL, "dtype": "float"}
     init_ray()
 
     def work() -> None:
         processor = FeatureProcessor(columns, label, dataset_id="criteo", data_root=str(folder))
-        build_dataset(processor, train_data=str(file), data_format="csv", sep="\t", min_categr_count=10)
+        build_dataset(
+            processor, train_data=str(file), data_format="csv", sep="\t", min_categr_count=10
+        )
 
     return work
 
 
 def thaw(file: Path, folder: Path) -> Callable[[], None]:
-    """As `python -m core ingest` does it: checked, split into domains, fitted on training rows, encoded on disk."""
-    from core.data import cells, words  # noqa: F401, imported before the clock starts, as the peers import theirs
+    """As `python -m core ingest` does it: checked, split into domains, fitted on training rows,
+    encoded on disk."""
+    from core.data.columns import (
+        vocabulary_index,  # noqa: F401, imported before the clock starts
+    )
     from core.data.datasets import prepare
-    from core.data.ingest import ingest
+    from core.data.reading import tokenizer  # noqa: F401, imported before the clock starts
+    from core.data.reading.ingest import ingest
     from core.data.split import SplitSpec
     from core.workspace import open_workspace
 
@@ -85,55 +109,76 @@ def import_readers() -> None:
     """Has the reader's process import its libraries before the clock starts, as ours does."""
     from contextlib import suppress
 
-    from core.data.read_rows import inspect_file
+    from core.data.reading.read_rows import detect_file_format
     from core.errors import BadInput
 
     with suppress(BadInput):
-        inspect_file(Path("no such file"))
+        detect_file_format(Path("no such file"))
 
 
-def known(file: Path, folder: Path) -> Callable[[], None]:
+def encode_with_vocabulary(file: Path, folder: Path) -> Callable[[], None]:
     """The file read and encoded by a vocabulary fitted before, as scoring does it."""
     import pyarrow as pa
 
-    from core.data import cells, words  # noqa: F401, imported before the clock starts, as the peers import theirs
+    from core.data.columns import (
+        vocabulary_index,  # noqa: F401, imported before the clock starts
+    )
     from core.data.datasets import find_dataset
-    from core.data.ingest import ingest
-    from core.data.parallel import in_order
+    from core.data.parallel import map_ordered
     from core.data.preprocessing import load_preprocessing
-    from core.data.samples import coded_rows
+    from core.data.reading import tokenizer  # noqa: F401, imported before the clock starts
+    from core.data.reading.ingest import ingest
+    from core.data.samples import read_dictionary_table
     from core.workspace import open_workspace
 
-    preprocessing = load_preprocessing(find_dataset(open_workspace(folder), "bench").folder / "preprocessing")
+    preprocessing = load_preprocessing(
+        find_dataset(open_workspace(folder), "bench").folder / "preprocessing"
+    )
     import_readers()
 
     def work() -> None:
         aside = open_workspace(folder / "aside")
-        table = coded_rows(ingest(aside, file, "bench"))
+        table = read_dictionary_table(ingest(aside, file, "bench"))
         batches = (pa.Table.from_batches([batch]) for batch in table.to_batches())
-        assert sum(len(rows.ids) for rows in in_order(preprocessing.encode, batches)) == table.num_rows
+        assert (
+            sum(len(rows.ids) for rows in map_ordered(preprocessing.encode, batches))
+            == table.num_rows
+        )
 
     return work
 
 
-def load(file: Path, folder: Path) -> Callable[[], None]:
-    """A prepared dataset found by name, its vocabulary read, and every encoded row copied into memory."""
+def load_dataset(file: Path, folder: Path) -> Callable[[], None]:
+    """A prepared dataset found by name, its vocabulary read, and every encoded row copied into
+    memory."""
     import numpy as np
 
-    from core.data.datasets import encoded, find_dataset, labels_of
+    from core.data.datasets import find_dataset, load_encoded, load_labels
     from core.data.preprocessing import load_preprocessing
     from core.workspace import open_workspace
 
     def work() -> None:
         workspace = open_workspace(folder)
         dataset = find_dataset(workspace, "bench")
-        rows = encoded(workspace, dataset, load_preprocessing(dataset.folder / "preprocessing"))
-        assert len(np.array(rows.ids)) == len(np.array(rows.numerics)) == len(np.array(labels_of(dataset)))
+        rows = load_encoded(
+            workspace, dataset, load_preprocessing(dataset.folder / "preprocessing")
+        )
+        assert (
+            len(np.array(rows.ids))
+            == len(np.array(rows.numerics))
+            == len(np.array(load_labels(dataset)))
+        )
 
     return work
 
 
-WAYS = {"deepctr": deepctr, "fuxictr": fuxictr, "thaw": thaw, "known": known, "load": load}
+WAYS = {
+    "deepctr": deepctr,
+    "fuxictr": fuxictr,
+    "thaw": thaw,
+    "known": encode_with_vocabulary,
+    "load": load_dataset,
+}
 FRESH = ("thaw", "fuxictr")
 """Ways that begin with an empty folder."""
 
@@ -148,8 +193,8 @@ def main() -> None:
     began, busy = time.perf_counter(), time.process_time()
     work()
     seconds, busy = time.perf_counter() - began, time.process_time() - busy
-    if "core.data.reader_process" in sys.modules:
-        sys.modules["core.data.reader_process"].stop()
+    if "core.data.reading.reader_process" in sys.modules:
+        sys.modules["core.data.reading.reader_process"].stop()
     status = Path("/proc/self/status").read_text().splitlines()
     peak = next(int(line.split()[1]) for line in status if line.startswith("VmHWM")) / 2**10
     peak = max(peak, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 2**10)

@@ -1,8 +1,10 @@
-"""Workers and commands killed 200 times, over every kind of job: nothing lost, doubled or different.
+"""Workers and commands killed 200 times, over every kind of job: nothing lost, doubled or
+different.
 
 `python -m benchmarks.kills [--count 200] [--seed 1]` writes its section of docs/reliability.md; see
-tests/faults/kills.py and tests/faults/command_kills.py for what is done and compared. What is done is kept in a file,
-so that a campaign that was broken off goes on with the round after, as long as the code is the same.
+tests/faults/kills.py and tests/faults/command_kills.py for what is done and compared. What is done
+is kept in a file, so that a campaign that was broken off goes on with the round after, as long as
+the code is the same.
 """
 
 import argparse
@@ -17,11 +19,11 @@ from typing import Any
 
 from benchmarks.reliability import write_section
 from core.data.datasets import prepare
-from core.data.ingest import ingest
+from core.data.reading.ingest import ingest
 from core.data.simulate import simulate
 from core.data.split import SplitSpec
-from core.runs.store import RunStore
-from core.training.job import code_hash
+from core.jobs.store import RunStore
+from core.runs.dispatch import code_hash
 from core.workspace import PROJECT, Workspace, open_workspace
 from tests.core.training.helpers import pretrained
 from tests.faults.command_kills import COMMANDS
@@ -35,15 +37,19 @@ SHARES = {
     "arms in processes": 0.08,
     COMMANDS_ROUND: 0.32,
 }
-"""Shares of the kills: rounds of tests/faults/kill_rounds.py, and the commands of tests/faults/command_kills.py."""
+"""Shares of the kills: rounds of tests/faults/kill_rounds.py, and the commands of
+tests/faults/command_kills.py."""
 
 
 def workspace_with_a_backbone(root: Path) -> Workspace:
-    """A workspace with the dataset tiny (3,000 simulated rows) and a backbone pretrained on it; no runs."""
+    """A workspace with the dataset tiny (3,000 simulated rows) and a backbone pretrained on it; no
+    runs."""
     workspace = open_workspace(root)
     path = workspace.uploads / "tiny.tsv"
     simulate(path, 3000, "both", seed=3)
-    prepare(workspace, ingest(workspace, path, "tiny", simulated=True), SplitSpec(), "tiny", min_count=5)
+    prepare(
+        workspace, ingest(workspace, path, "tiny", simulated=True), SplitSpec(), "tiny", min_count=5
+    )
     pretrained(workspace, "dnn")
     for run in RunStore(workspace).list():
         RunStore(workspace).delete(run.id)
@@ -51,18 +57,25 @@ def workspace_with_a_backbone(root: Path) -> Workspace:
 
 
 def in_process(module: str, folder: str, kills: int, seed: int, *rest: str) -> dict[str, Any]:
-    """What one campaign of tests/faults says of itself; "failed" where it ended by what it found."""
+    """What one campaign of tests/faults says of itself; "failed" where it ended by what it
+    found."""
     command = [sys.executable, "-m", f"tests.faults.{module}", folder, str(kills), str(seed), *rest]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     # Files and not pipes, which a process that outlives the campaign would keep open.
     with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as said:
-        status = subprocess.run(command, cwd=PROJECT, env=environment, stdout=out, stderr=said, check=False).returncode
+        status = subprocess.run(
+            command, cwd=PROJECT, env=environment, stdout=out, stderr=said, check=False
+        ).returncode
         out.seek(0)
         said.seek(0)
         told, why = out.read(), said.read()
     if status:
         print(why[-4000:], file=sys.stderr)
-        return {"kills": {}, "seconds": 0, "failed": (why.strip().splitlines() or [f"status {status}"])[-1][:600]}
+        return {
+            "kills": {},
+            "seconds": 0,
+            "failed": (why.strip().splitlines() or [f"status {status}"])[-1][:600],
+        }
     found: dict[str, Any] = json.loads(told)
     return found
 
@@ -82,7 +95,9 @@ def campaign(count: int, seed: int, kept: Path) -> dict[str, dict[str, Any]]:
                 parts[name] = in_process("kills", folder, kills, seed, name)
         print(f"{name}: {parts[name]}", file=sys.stderr, flush=True)
         if "failed" not in parts[name]:
-            kept.write_text(json.dumps({one: part for one, part in parts.items() if "failed" not in part}))
+            kept.write_text(
+                json.dumps({one: part for one, part in parts.items() if "failed" not in part})
+            )
     return parts
 
 
@@ -101,14 +116,20 @@ def main() -> int:
     apps = places.pop("of an app", 0)
     failed = [f"- {name}: {part['failed']}" for name, part in parts.items() if "failed" in part]
     compared = sum(part.get("runs_compared", 0) for part in parts.values())
-    jobs = {one: sum(n for k, n in part["kills"].items() if k != "of an app") for one, part in parts.items()}
+    jobs = {
+        one: sum(n for k, n in part["kills"].items() if k != "of an app")
+        for one, part in parts.items()
+    }
     write_section(
         "Crash",
         "python -m benchmarks.kills",
         [
-            f"Workers and commands were killed by SIGKILL {places.total()} times and started again, workers with a "
-            f"second one trying its luck in one of ten rounds and two apps watching, one of which was killed {apps} "
-            "times; a checkpoint is written every 20 ms.",
+            (
+                f"Workers and commands were killed by SIGKILL {places.total()} times and started"
+                " again, workers with a second one trying its luck in one of ten rounds and two"
+                f" apps watching, one of which was killed {apps} times; a checkpoint is written"
+                " every 20 ms."
+            ),
             "",
             "| job | killed |",
             "|---|---|",
@@ -118,13 +139,17 @@ def main() -> int:
             "|---|---|",
             *(f"| {place} | {count} |" for place, count in sorted(places.items())),
             "",
-            f"{compared} runs came to their end. Each had the weights of the unbroken run byte for byte, the same "
-            "metrics, predictions and points of every curve: none missing, none doubled. No run was lost, and none "
-            "carried out twice at once (each held a lock of its own while it ran). A command that was killed, given "
-            "again, made what the unbroken one makes, and lost nothing that was there. Nothing half-written was left "
-            f"once the next worker had started. {sum(part['seconds'] for part in parts.values()):,} s."
-            if not failed
-            else "What did not hold:",
+            (
+                f"{compared} runs came to their end. Each had the weights of the unbroken run byte"
+                " for byte, the same metrics, predictions and points of every curve: none missing,"
+                " none doubled. No run was lost, and none carried out twice at once (each held a"
+                " lock of its own while it ran). A command that was killed, given again, made what"
+                " the unbroken one makes, and lost nothing that was there. Nothing half-written"
+                " was left once the next worker had started."
+                f" {sum(part['seconds'] for part in parts.values()):,} s."
+                if not failed
+                else "What did not hold:"
+            ),
             *failed,
         ],
     )

@@ -1,10 +1,12 @@
-"""Many sessions on one server, and pages over 5,000 runs. Writes its section of docs/reliability.md.
+"""Many sessions on one server, and pages over 5,000 runs. Writes its section of
+docs/reliability.md.
 
-`python -m benchmarks.load [--sessions 50] [--minutes 10] [--runs 5000]`. First one session alone looks at every page;
-then every other session watches a run that is training, and the rest go from page to page, read for some seconds, and
-type words of their own. Sessions are those of benchmarks/load_session.py, which take next to nothing of the processor,
-so that the seconds are the server's; one tab of a real browser goes about among them. Ends by itself: what is not
-answered within a minute is counted and not waited for.
+`python -m benchmarks.load [--sessions 50] [--minutes 10] [--runs 5000]`. First one session alone
+looks at every page; then every other session watches a run that is training, and the rest go from
+page to page, read for some seconds, and type words of their own. Sessions are those of
+benchmarks/load_session.py, which take next to nothing of the processor, so that the seconds are the
+server's; one tab of a real browser goes about among them. Ends by itself: what is not answered
+within a minute is counted and not waited for.
 """
 
 import argparse
@@ -26,21 +28,23 @@ from playwright.async_api import Error, Page, async_playwright
 from benchmarks.load_session import LIMIT, NOTHING, Session
 from benchmarks.load_store import POINTS, fill, start_long_run
 from benchmarks.reliability import write_section
+from core.jobs.store import RunStore
 from core.runs.launch import ensure_worker
-from core.runs.store import RunStore
 from core.workspace import PROJECT, Workspace
-from tests.e2e.conftest import CHROMIUM_FLAGS, Server
+from tests.e2e.helpers import CHROMIUM_FLAGS, Server
 
 PAGES = ("", "data", "backbones", "finetune", "sweep", "run", "score", "compare", "learn")
-READING = (10.0, 30.0)
+READING_SECONDS = (10.0, 30.0)
 """Seconds for which one reads a page before the next."""
-ALONE, VISITS = 5, 12
-"""Looks at each page by one session alone; pages that a tab sees before it is closed and another one opened."""
+VISITS_ALONE, VISITS_PER_TAB = 5, 12
+"""Looks at each page by one session alone; pages that a tab sees before it is closed and another
+one opened."""
 SAMPLE_SECONDS = 2.0
 
 
 class Load:
-    """What is seen while the server works: seconds and bytes by what was asked for, memory over time."""
+    """What is seen while the server works: seconds and bytes by what was asked for, memory over
+    time."""
 
     def __init__(self, server: Server, watched: str) -> None:
         self.server = server
@@ -52,27 +56,28 @@ class Load:
         self.undrawn = 0
         self.memory: list[int] = []
 
-    def note(self, what: str, seconds: float, size: int) -> None:
+    def record(self, what: str, seconds: float, size: int) -> None:
         """A request was answered."""
         self.seconds[what].append(seconds)
         self.bytes[what].append(size)
 
     def open(self) -> Session:
         """One more session."""
-        self.sessions.append(Session(self.server.url, len(self.sessions), self.note))
+        self.sessions.append(Session(self.server.url, len(self.sessions), self.record))
         return self.sessions[-1]
 
     async def alone(self) -> None:
-        """Every page some times in one tab; a first look at a page computes what later ones find kept."""
+        """Every page some times in one tab; a first look at a page computes what later ones find
+        kept."""
         session = self.open()
         for page in PAGES:
-            for _ in range(ALONE):
+            for _ in range(VISITS_ALONE):
                 await session.look(page)
         await session.close()
 
     async def watch(self, session: Session, dice: random.Random) -> None:
         """Watches the run that trains."""
-        await asyncio.sleep(dice.uniform(0, READING[0]))
+        await asyncio.sleep(dice.uniform(0, READING_SECONDS[0]))
         while True:
             await session.look("run", f"run={self.watched}")
             await session.stay(dice.uniform(60, 180), "run")
@@ -80,15 +85,15 @@ class Load:
     async def go_about(self, session: Session, dice: random.Random) -> None:
         """Goes from page to page, and types where one can."""
         for visits in range(10**6):
-            await asyncio.sleep(dice.uniform(0, READING[0]))
+            await asyncio.sleep(dice.uniform(0, READING_SECONDS[0]))
             page = dice.choice(PAGES)
             await session.look(page)
             if page == "sweep":
                 await session.write(page, "Name")
             if page == "compare":
                 await session.write(page, "Find in name, note, tag or id", NOTHING)
-            await session.stay(dice.uniform(*READING), page or "home")
-            if visits % VISITS == VISITS - 1:
+            await session.stay(dice.uniform(*READING_SECONDS), page or "home")
+            if visits % VISITS_PER_TAB == VISITS_PER_TAB - 1:
                 await session.close()
 
     async def in_a_browser(self, page: Page, dice: random.Random) -> None:
@@ -98,13 +103,14 @@ class Load:
             try:
                 await page.goto(f"{self.server.url}/{dice.choice(PAGES)}", timeout=1000 * LIMIT)
                 await page.wait_for_selector(
-                    '[data-testid="stApp"][data-test-script-state="notRunning"]', timeout=1000 * LIMIT
+                    '[data-testid="stApp"][data-test-script-state="notRunning"]',
+                    timeout=1000 * LIMIT,
                 )
                 await page.wait_for_selector('[data-testid="stMain"] h1', timeout=1000 * LIMIT)
                 self.drawn.append(time.monotonic() - began)
             except Error:
                 self.undrawn += 1
-            await asyncio.sleep(dice.uniform(*READING))
+            await asyncio.sleep(dice.uniform(*READING_SECONDS))
 
     async def sample(self) -> None:
         """Follows the server's memory."""
@@ -117,9 +123,14 @@ class Load:
         """The load itself."""
         dice = random.Random(1)
         async with async_playwright() as playwright:
-            browser = await playwright.chromium.launch(executable_path=shutil.which("chromium"), args=CHROMIUM_FLAGS)
+            browser = await playwright.chromium.launch(
+                executable_path=shutil.which("chromium"), args=CHROMIUM_FLAGS
+            )
             jobs = [self.sample(), self.in_a_browser(await browser.new_page(), dice)]
-            jobs += [(self.watch, self.go_about)[number % 2](self.open(), dice) for number in range(sessions)]
+            jobs += [
+                (self.watch, self.go_about)[number % 2](self.open(), dice)
+                for number in range(sessions)
+            ]
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(asyncio.gather(*jobs), 60 * minutes)
             for session in self.sessions:
@@ -129,7 +140,8 @@ class Load:
 
 
 def measure(workspace: Workspace, sessions: int, minutes: float) -> tuple[list[str], bool]:
-    """Carries the load out; what it came to, as the section's lines, and whether anything went wrong."""
+    """Carries the load out; what it came to, as the section's lines, and whether anything went
+    wrong."""
     watched = start_long_run(workspace)
     server = Server(PROJECT / "app.py", workspace.root)
     server.start()
@@ -152,34 +164,48 @@ def measure(workspace: Workspace, sessions: int, minutes: float) -> tuple[list[s
     share = (after.user + after.system - before.user - before.system) / wall
     thirds = [part.mean() / 2**20 for part in np.array_split(np.array(load.memory), 3)]
     rows = [
-        f"| {what} | {np.median(alone[what][1:]) if what in alone else float('nan'):.2f} | {len(found)} | "
-        f"{np.median(found):.2f} | {np.percentile(found, 95):.2f} | {np.median(load.bytes[what]) / 1000:.0f} |"
+        f"| {what} | {np.median(alone[what][1:]) if what in alone else float('nan'):.2f} |"
+        f" {len(found)} | {np.median(found):.2f} | {np.percentile(found, 95):.2f} |"
+        f" {np.median(load.bytes[what]) / 1000:.0f} |"
         for what, found in sorted(load.seconds.items())
     ]
     every = load.sessions[1:]
-    said = {name: sum(getattr(one, name) for one in load.sessions) for name in ("foreign", "lost", "unanswered")}
+    said = {
+        name: sum(getattr(one, name) for one in load.sessions)
+        for name in ("foreign", "lost", "unanswered")
+    }
     broken = sum(one.broken for one in load.sessions)
-    runs = sum(RunStore(workspace).counts().values())
+    runs = sum(RunStore(workspace).count_by_status().values())
     wrong = bool(broken or load.undrawn or any(said.values()))
     lines = [
-        f"{len(every)} sessions for {minutes:g} minutes on a store of {runs:,} runs with {POINTS} points each, "
-        f"{(len(every) + 1) // 2} watching a run that was training, the others going from page to page and reading "
-        f"each for {READING[0]:.0f} to {READING[1]:.0f} s. Seconds from the request until the server said that the "
-        "script had finished, every message read. Server, worker, sessions and one real browser shared "
-        f"{os.cpu_count()} cores (load {os.getloadavg()[0]:.1f} at the end); the server took {share:.2f} of a core.",
+        (
+            f"{len(every)} sessions for {minutes:g} minutes on a store of {runs:,} runs with"
+            f" {POINTS} points each, {(len(every) + 1) // 2} watching a run that was training, the"
+            f" others going from page to page and reading each for {READING_SECONDS[0]:.0f} to"
+            f" {READING_SECONDS[1]:.0f} s. Seconds from the request until the server said that the script"
+            " had finished, every message read. Server, worker, sessions and one real browser"
+            f" shared {os.cpu_count()} cores (load {os.getloadavg()[0]:.1f} at the end); the server"
+            f" took {share:.2f} of a core."
+        ),
         "",
-        f"| page | alone, median of {ALONE - 1}, s | looks | median, s | 95th percentile, s | kB |",
+        f"| page | alone, median of {VISITS_ALONE - 1}, s | looks | median, s | 95th percentile, s | kB |",
         "|---|---|---|---|---|---|",
         *[row.replace("nan", "–") for row in rows],
         "",
-        f"A real tab among them drew {len(load.drawn)} pages, in {np.median(load.drawn or [0]):.1f} s (median; the "
-        f"slowest {max(load.drawn, default=0):.1f} s); {load.undrawn} were not drawn within {LIMIT:.0f} s. Requests "
-        f"not answered within {LIMIT:.0f} s: {said['unanswered']}. Exceptions on a page: {broken}. Words of one "
-        f"session found in another: {said['foreign']}; own words lost: {said['lost']}.",
+        (
+            f"A real tab among them drew {len(load.drawn)} pages, in"
+            f" {np.median(load.drawn or [0]):.1f} s (median; the slowest"
+            f" {max(load.drawn, default=0):.1f} s); {load.undrawn} were not drawn within"
+            f" {LIMIT:.0f} s. Requests not answered within {LIMIT:.0f} s: {said['unanswered']}."
+            f" Exceptions on a page: {broken}. Words of one session found in another:"
+            f" {said['foreign']}; own words lost: {said['lost']}."
+        ),
         "",
-        f"The server's memory was {memory / 2**20:.0f} MB after one session, and {thirds[0]:.0f}, {thirds[1]:.0f} and "
-        f"{thirds[2]:.0f} MB on average in the first, second and last third (at most "
-        f"{max(load.memory) / 2**20:.0f} MB).",
+        (
+            f"The server's memory was {memory / 2**20:.0f} MB after one session, and"
+            f" {thirds[0]:.0f}, {thirds[1]:.0f} and {thirds[2]:.0f} MB on average in the first,"
+            f" second and last third (at most {max(load.memory) / 2**20:.0f} MB)."
+        ),
     ]
     return lines, wrong
 

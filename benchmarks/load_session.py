@@ -1,8 +1,9 @@
-"""A browser session without a browser: a WebSocket that speaks Streamlit's protocol as its frontend does.
+"""A browser session without a browser: a WebSocket that speaks Streamlit's protocol as its frontend
+does.
 
-It opens pages, reads every message, asks for the reruns of fragments that the page wants every so often, and measures
-the seconds from each request until the server says that the script has finished: the server's time, whatever a browser
-would need to draw it.
+It opens pages, reads every message, asks for the reruns of fragments that the page wants every so
+often, and measures the seconds from each request until the server says that the script has
+finished: the server's time, whatever a browser would need to draw it.
 """
 
 import asyncio
@@ -24,21 +25,22 @@ NOTHING = b"No run passes the filters"
 """What Compare says to whoever looks for a word that no run has."""
 ENDED = (ForwardMsg.FINISHED_SUCCESSFULLY, ForwardMsg.FINISHED_FRAGMENT_RUN_SUCCESSFULLY)
 
-Noted = Callable[[str, float, int], None]
+RecordFn = Callable[[str, float, int], None]
 """Takes (what was asked for, seconds until it was there, bytes that came)."""
 
 
 @dataclass
 class Session:
-    """One tab. number: its own, which its words carry. noted: hears of every answer.
+    """One tab. number: its own, which its words carry. record: hears of every answer.
 
-    foreign: words of other sessions that came, or what comes of them. lost: own words that did not come back.
-    unanswered: requests that took longer than LIMIT, or whose connection broke. broken: exceptions on pages.
+    foreign: words of other sessions that came, or what comes of them. lost: own words that did not
+    come back. unanswered: requests that took longer than LIMIT, or whose connection broke. broken:
+    exceptions on pages.
     """
 
     url: str
     number: int
-    noted: Noted
+    record: RecordFn
     foreign: int = 0
     lost: int = 0
     unanswered: int = 0
@@ -68,8 +70,8 @@ class Session:
         await self._ask(page or "home", message)
 
     async def write(self, page: str, label: str, answer: bytes = b"") -> None:
-        """Types a new word into a text field of the page that is open; twice the page must show `answer`, or else the
-        word."""
+        """Types a new word into a text field of the page that is open; twice the page must show
+        `answer`, or else the word."""
         if label not in self._fields:
             # The page was not answered, or is another one by now.
             return
@@ -101,11 +103,14 @@ class Session:
             await self._ask(f"{page}, live", message)
 
     async def _ask(self, what: str, message: BackMsg) -> bytes:
-        """Sends the request and reads until it is answered; all that came, "" where it was not answered in time."""
+        """Sends the request and reads until it is answered; all that came, "" where it was not
+        answered in time."""
         state = message.rerun_script
         state.query_string = self._query
         state.cached_message_hashes.extend(self._cached)
-        state.widget_states.widgets.extend(WidgetState(id=one, string_value=word) for one, word in self._typed.items())
+        state.widget_states.widgets.extend(
+            WidgetState(id=one, string_value=word) for one, word in self._typed.items()
+        )
         began = time.monotonic()
         try:
             found = await asyncio.wait_for(self._answer(message, bool(state.fragment_id)), LIMIT)
@@ -115,7 +120,7 @@ class Session:
             self._ticking.clear()
             self._fields.clear()
             return b""
-        self.noted(what, time.monotonic() - began, len(found))
+        self.record(what, time.monotonic() - began, len(found))
         self.foreign += sum(int(number) != self.number for number in WORD.findall(found))
         # A tab that has looked for a word before finds it again when it comes back.
         self.foreign += NOTHING in found and not self._searched

@@ -1,4 +1,5 @@
-"""A store of thousands of finished runs for benchmarks/load.py: a few real ones, copied under other seeds and rates."""
+"""A store of thousands of finished runs for benchmarks/load.py: a few real ones, copied under other
+seeds and rates."""
 
 import dataclasses
 import itertools
@@ -8,14 +9,14 @@ import sqlite3
 from pathlib import Path
 
 from core.data.datasets import Dataset, prepare
-from core.data.ingest import ingest
+from core.data.reading.ingest import ingest
 from core.data.simulate import simulate
 from core.data.split import SplitSpec
 from core.freezing.strategies import STRATEGIES
+from core.jobs.store import Run, RunStore, utc_now
+from core.models.backbone_store import find_backbone
 from core.models.card import BackboneCard
-from core.models.library import find_backbone
-from core.runs.store import Run, RunStore, now
-from core.runs.sweep import Arm, SweepSpec, depth_arms, requests_of
+from core.runs.sweep import Arm, SweepSpec, depth_arms, expand_requests
 from core.training.settings import FinetuneRequest, TrainSettings, request_to_json
 from core.workspace import Workspace, open_workspace
 from tests.core.training.helpers import carry_out
@@ -29,15 +30,21 @@ SIZES = (1000, 3000, 0)
 
 
 def fill(home: Path, runs: int, rows: int = ROWS) -> Workspace:
-    """A workspace with `runs` finished runs of POINTS points each on a dataset of so many simulated rows."""
+    """A workspace with `runs` finished runs of POINTS points each on a dataset of so many simulated
+    rows."""
     workspace = open_workspace(home)
     file = workspace.uploads / "load.tsv"
     simulate(file, rows, "both")
-    dataset = prepare(workspace, ingest(workspace, file, "load", simulated=True), SplitSpec(), "load")
+    dataset = prepare(
+        workspace, ingest(workspace, file, "load", simulated=True), SplitSpec(), "load"
+    )
     card = find_backbone(workspace, BACKBONE)
     train = TrainSettings(epochs=2, early_stopping=0, plateau=0, device="cpu")
     real = [
-        carry_out(workspace, FinetuneRequest(dataset.id, card.id, arm.strategy, arm.freeze_depth, train=train))
+        carry_out(
+            workspace,
+            FinetuneRequest(dataset.id, card.id, arm.strategy, arm.freeze_depth, train=train),
+        )
         for arm in (*depth_arms(card), Arm("zero-shot"))
     ]
     others = [Arm(name) for name in STRATEGIES if name not in ("depth", "surgical", "zero-shot")]
@@ -49,19 +56,33 @@ def fill(home: Path, runs: int, rows: int = ROWS) -> Workspace:
         for number in itertools.count(1):
             if left <= 0:
                 break
-            left -= _copy(db, workspace, real, _small(dataset, card, train), f"small {number}", min(left, 30))
+            left -= _copy(
+                db, workspace, real, _small(dataset, card, train), f"small {number}", min(left, 30)
+            )
     return workspace
 
 
 def _small(dataset: Dataset, card: BackboneCard, train: TrainSettings) -> SweepSpec:
-    return SweepSpec(dataset.id, card.id, (*depth_arms(card), Arm("zero-shot")), tuple(range(5)), train=train)
+    return SweepSpec(
+        dataset.id, card.id, (*depth_arms(card), Arm("zero-shot")), tuple(range(5)), train=train
+    )
 
 
-def _copy(db: sqlite3.Connection, workspace: Workspace, real: list[Run], spec: SweepSpec, name: str, most: int) -> int:
+def _copy(
+    db: sqlite3.Connection,
+    workspace: Workspace,
+    real: list[Run],
+    spec: SweepSpec,
+    name: str,
+    most: int,
+) -> int:
     """A sweep whose runs, `most` at the most, are copies of the real ones; how many there are."""
     sweep = f"s-{secrets.token_hex(4)}"
-    db.execute("INSERT INTO sweeps VALUES (?, ?, ?, ?)", (sweep, name, json.dumps(dataclasses.asdict(spec)), now()))
-    requests = requests_of(spec)[:most]
+    db.execute(
+        "INSERT INTO sweeps VALUES (?, ?, ?, ?)",
+        (sweep, name, json.dumps(dataclasses.asdict(spec)), utc_now()),
+    )
+    requests = expand_requests(spec)[:most]
     for place, request in enumerate(requests):
         like = real[-1] if request.strategy == "zero-shot" else real[request.freeze_depth]
         run = f"r-{secrets.token_hex(4)}"
@@ -69,31 +90,42 @@ def _copy(db: sqlite3.Connection, workspace: Workspace, real: list[Run], spec: S
         values = {
             "id": run,
             "kind": "finetune",
-            "name": f"{BACKBONE} · {request.strategy} {request.freeze_depth}, seed {request.train.seed} · load",
+            "name": (
+                f"{BACKBONE} · {request.strategy} {request.freeze_depth}, seed {request.train.seed}"
+                " · load"
+            ),
             "status": "done",
             "request": json.dumps(request_to_json(dataclasses.replace(request, group=sweep))),
             "lane": "cpu",
             "dataset": request.dataset,
             "grouping": sweep,
-            "created": now(),
-            "started": now(),
-            "finished": now(),
-            # What the history of runs shows decides what estimates of time read; a run done here has told no one.
+            "created": utc_now(),
+            "started": utc_now(),
+            "finished": utc_now(),
+            # What the history of runs shows decides what estimates of time read; a run done here
+            # has told no one.
             "epoch": like.result["epochs_run"],
             "epochs": like.result["epochs_run"],
             "step": POINTS if like.result["epochs_run"] else 0,
             "steps": POINTS if like.result["epochs_run"] else 0,
             # No two results are the same text, as in life.
-            "result": json.dumps(like.result | {"seconds": like.result["seconds"] | {"total": 1 + place / 1000}}),
+            "result": json.dumps(
+                like.result | {"seconds": like.result["seconds"] | {"total": 1 + place / 1000}}
+            ),
         }
         db.execute(
-            f"INSERT INTO runs ({', '.join(values)}) VALUES ({', '.join('?' * len(values))})", [*values.values()]
+            f"INSERT INTO runs ({', '.join(values)}) VALUES ({', '.join('?' * len(values))})",
+            [*values.values()],
         )
         points = [(run, step, "train_loss", 1 / step) for step in range(1, POINTS - 3)]
-        points += [(run, step, f"validation_{what}", 0.5) for step in (2, 4) for what in ("loss", "auc")]
+        points += [
+            (run, step, f"validation_{what}", 0.5) for step in (2, 4) for what in ("loss", "auc")
+        ]
         db.executemany("INSERT INTO points VALUES (?, ?, ?, ?)", points)
         (workspace.runs / run).mkdir()
-        (workspace.runs / run / "predictions.npz").hardlink_to(workspace.runs / like.id / "predictions.npz")
+        (workspace.runs / run / "predictions.npz").hardlink_to(
+            workspace.runs / like.id / "predictions.npz"
+        )
     return len(requests)
 
 

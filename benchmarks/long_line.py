@@ -1,7 +1,8 @@
-"""A line of 1 GB without an end: refused in a sentence, in bounded memory. Writes its section of docs/reliability.md.
+"""A line of 1 GB without an end: refused in a sentence, in bounded memory. Writes its section of
+docs/reliability.md.
 
-`python -m benchmarks.long_line`. Each file goes through `python -m core ingest` in a process of its own, with bad rows
-rejected and skipped; the files lie in the folder for temporary ones, one at a
+`python -m benchmarks.long_line`. Each file goes through `python -m core ingest` in a process of its
+own, with bad rows rejected and skipped; the files lie in the folder for temporary ones, one at a
 time.
 """
 
@@ -16,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.reliability import write_section
-from core.data.textblocks import BLOCK_BYTES
+from core.data.reading.textblocks import BLOCK_BYTES
 from core.workspace import PROJECT, open_workspace
 from tests.core.data.helpers import fingerprint, rows, text
 
@@ -27,7 +28,8 @@ ON_BAD_ROWS = ("reject", "skip")
 
 @dataclass(frozen=True)
 class Ended:
-    """How a command ended. seconds: of processor time, the system's included. peak: most memory held, bytes."""
+    """How a command ended. seconds: of processor time, the system's included. peak: most memory
+    held, bytes."""
 
     status: int
     said: str
@@ -35,7 +37,7 @@ class Ended:
     peak: int
 
 
-def parts(letters: bytes, before: bytes) -> Iterator[bytes]:
+def long_line_parts(letters: bytes, before: bytes) -> Iterator[bytes]:
     """`before`, then `letters` again and again, 1 GB of them, without a line end."""
     if before:
         yield before
@@ -46,31 +48,50 @@ def parts(letters: bytes, before: bytes) -> Iterator[bytes]:
 def write_plain(path: Path, letters: bytes, before: bytes) -> None:
     """The file as it is."""
     with path.open("wb") as stream:
-        stream.writelines(parts(letters, before))
+        stream.writelines(long_line_parts(letters, before))
 
 
 def write_gzip(path: Path, letters: bytes, before: bytes) -> None:
-    """The file gzipped in members, which unpack as one stream: packed once, since every part is the same."""
+    """The file gzipped in members, which unpack as one stream: packed once, since every part is the
+    same."""
     packed = gzip.compress(letters)
     with path.open("wb") as stream:
-        stream.writelines(packed if part is letters else gzip.compress(part) for part in parts(letters, before))
+        stream.writelines(
+            packed if part is letters else gzip.compress(part)
+            for part in long_line_parts(letters, before)
+        )
 
 
 def ingest(workspace: Path, path: Path, on_bad_rows: str) -> Ended:
     """`python -m core ingest` of that file."""
-    command = [sys.executable, "-m", "core", "--workspace", str(workspace), "ingest", str(path), "--name", "long"]
+    command = [
+        sys.executable,
+        "-m",
+        "core",
+        "--workspace",
+        str(workspace),
+        "ingest",
+        str(path),
+        "--name",
+        "long",
+    ]
     with tempfile.TemporaryFile("w+", encoding="utf-8") as said:
         child = subprocess.Popen(
-            [*command, "--on-bad-rows", on_bad_rows], cwd=PROJECT, stdout=subprocess.DEVNULL, stderr=said
+            [*command, "--on-bad-rows", on_bad_rows],
+            cwd=PROJECT,
+            stdout=subprocess.DEVNULL,
+            stderr=said,
         )
         _, status, used = os.wait4(child.pid, 0)
         child.returncode = os.waitstatus_to_exitcode(status)
         said.seek(0)
-        sentence = next((line for line in reversed(said.read().splitlines()) if line.startswith("thaw: ")), "")
+        sentence = next(
+            (line for line in reversed(said.read().splitlines()) if line.startswith("thaw: ")), ""
+        )
     return Ended(child.returncode, sentence, used.ru_utime + used.ru_stime, used.ru_maxrss * 1024)
 
 
-def measured(folder: Path) -> Iterator[tuple[str, Ended]]:
+def measure_files(folder: Path) -> Iterator[tuple[str, Ended]]:
     """(kind of file, how its ingest ended), each file with bad rows rejected and skipped."""
     workspace = open_workspace(folder / "workspace").root
     dice = random.Random(0)
@@ -90,13 +111,16 @@ def measured(folder: Path) -> Iterator[tuple[str, Ended]]:
         for on_bad_rows in ON_BAD_ROWS:
             ended = ingest(workspace, path, on_bad_rows)
             assert ended.status == 2 and ended.said, f"{kind}, {on_bad_rows}: {ended}"
-            assert fingerprint(open_workspace(workspace)) == before, f"{kind}, {on_bad_rows}: something is left"
+            assert fingerprint(open_workspace(workspace)) == before, (
+                f"{kind}, {on_bad_rows}: something is left"
+            )
             yield f"{kind} | {size / 1e6:,.0f} | {on_bad_rows}", ended
         path.unlink()
 
 
-def good_alone(folder: Path) -> Ended:
-    """The 200 good rows by themselves, in a workspace of their own: what the program takes anyway."""
+def measure_good_rows(folder: Path) -> Ended:
+    """The 200 good rows by themselves, in a workspace of their own: what the program takes
+    anyway."""
     path = folder / "good"
     path.write_bytes(GOOD)
     ended = ingest(folder / "of good rows", path, "reject")
@@ -108,21 +132,28 @@ def main() -> None:
     """Measures every file and writes the section."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        found = list(measured(folder))
-        alone = good_alone(folder)
+        found = list(measure_files(folder))
+        alone = measure_good_rows(folder)
     sentences = dict.fromkeys(ended.said.removeprefix("thaw: ") for _, ended in found)
     write_section(
         "A line without an end",
         "python -m benchmarks.long_line",
         [
-            f"Files with a line of {BLOCK * BLOCKS:,} bytes that never ends, by `python -m core ingest`: refused in a "
-            "sentence with exit status 2, and nothing is left in the workspace. Processor seconds, importing Python's "
-            f"packages among them, and the most memory that the process held; the 200 good rows alone took "
-            f"{alone.seconds:.1f} s and {alone.peak / 2**20:.0f} MiB. A row may have {BLOCK_BYTES:,} bytes.",
+            (
+                f"Files with a line of {BLOCK * BLOCKS:,} bytes that never ends, by `python -m core"
+                " ingest`: refused in a sentence with exit status 2, and nothing is left in the"
+                " workspace. Processor seconds, importing Python's packages among them, and the"
+                " most memory that the process held; the 200 good rows alone took"
+                f" {alone.seconds:.1f} s and {alone.peak / 2**20:.0f} MiB. A row may have"
+                f" {BLOCK_BYTES:,} bytes."
+            ),
             "",
             "| file | MB | bad rows | seconds | MiB |",
             "|---|---|---|---|---|",
-            *(f"| {kind} | {ended.seconds:.1f} | {ended.peak / 2**20:.0f} |" for kind, ended in found),
+            *(
+                f"| {kind} | {ended.seconds:.1f} | {ended.peak / 2**20:.0f} |"
+                for kind, ended in found
+            ),
             "",
             "The sentences:",
             "",

@@ -1,6 +1,8 @@
-"""Pages over thousands of runs, and the verdicts of a large sweep: `python -m benchmarks.many_runs [--runs 5000]`.
+"""Pages over thousands of runs, and the verdicts of a large sweep: `python -m benchmarks.many_runs
+[--runs 5000]`.
 
-Writes its section of docs/reliability.md. Processor seconds, for a busy machine changes them little.
+Writes its section of docs/reliability.md. Processor seconds, for a busy machine changes them
+little.
 """
 
 import argparse
@@ -20,9 +22,9 @@ from streamlit.testing.v1 import AppTest
 
 from benchmarks.reliability import write_section
 from core.data.datasets import list_datasets
-from core.runs.store import Run, RunStore
-from core.runs.sweep import Sweep, arm_of, list_sweeps
-from core.runs.sweep_result import arm_results, judged, reference_of
+from core.jobs.store import Run, RunStore
+from core.runs.sweep import Sweep, arm_of_run, list_sweeps
+from core.runs.sweep_result import default_reference, judge_arms, summarise_arms
 from core.workspace import PROJECT, Workspace, open_workspace
 
 ROWS = 100_000
@@ -34,8 +36,8 @@ BUDGET = 0.2
 
 @dataclass(frozen=True)
 class Verdicts:
-    """What verdicts of the large sweep take: processor seconds from nothing, after one more run, after one more of the
-    reference's; comparisons there are; MB at the peak, and before."""
+    """What verdicts of the large sweep take: processor seconds from nothing, after one more run,
+    after one more of the reference's; comparisons there are; MB at the peak, and before."""
 
     first: float
     one_more: float
@@ -52,8 +54,9 @@ def processor_seconds(work: Callable[[], object]) -> float:
     return time.process_time() - began
 
 
-def looks(page: str, **query: str) -> tuple[float, float, float]:
-    """Processor seconds of a page: (a session's first look, median of its reruns, the slowest of them)."""
+def page_seconds(page: str, **query: str) -> tuple[float, float, float]:
+    """Processor seconds of a page: (a session's first look, median of its reruns, the slowest of
+    them)."""
     app = AppTest.from_file(str(PROJECT / "pages" / "router.py"), default_timeout=120)
     app.switch_page(f"{page}.py")
     for name, value in query.items():
@@ -64,72 +67,99 @@ def looks(page: str, **query: str) -> tuple[float, float, float]:
     return first, statistics.median(again), max(again)
 
 
-def verdicts_of(root: Path) -> Verdicts:
+def measure_verdicts(root: Path) -> Verdicts:
     """Measured in a process of its own, whose memory is then that of the verdicts."""
     workspace = open_workspace(root)
-    sweep = the_large_one(workspace)
-    runs = RunStore(workspace).group(sweep.id)
-    reference = reference_of(arm_results(sweep, runs))
+    sweep = largest_sweep(workspace)
+    runs = RunStore(workspace).list_group(sweep.id)
+    reference = default_reference(summarise_arms(sweep, runs))
     before = psutil.Process().memory_info().rss / 2**20
-    of_arms = {title: [run for run in runs if arm_of(run).title == title] for title in ("LoRA", reference)}
+    of_arms = {
+        title: [run for run in runs if arm_of_run(run).title == title]
+        for title in ("LoRA", reference)
+    }
     usual, held_against = (of_arm[len(of_arm) // 2] for of_arm in of_arms.values())
 
     def judge(*left_out: Run) -> int:
-        results = arm_results(sweep, [run for run in runs if run not in left_out])
-        return len(judged(workspace, results, reference)[0])
+        results = summarise_arms(sweep, [run for run in runs if run not in left_out])
+        return len(judge_arms(workspace, results, reference)[0])
 
     first = processor_seconds(lambda: judge(usual, held_against))
     one_more = processor_seconds(lambda: judge(held_against))
     whole = processor_seconds(judge)
-    return Verdicts(first, one_more, whole, judge(), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, before)
+    return Verdicts(
+        first,
+        one_more,
+        whole,
+        judge(),
+        resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+        before,
+    )
 
 
-def the_large_one(workspace: Workspace) -> Sweep:
+def largest_sweep(workspace: Workspace) -> Sweep:
     """The sweep that holds most of the runs."""
-    return max(list_sweeps(workspace), key=lambda sweep: len(RunStore(workspace).group(sweep.id)))
+    return max(
+        list_sweeps(workspace), key=lambda sweep: len(RunStore(workspace).list_group(sweep.id))
+    )
 
 
 def measure(workspace: Workspace, points: int) -> list[str]:
     """The section's lines."""
     with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
-        verdicts = pool.submit(verdicts_of, workspace.root).result()
+        verdicts = pool.submit(measure_verdicts, workspace.root).result()
     store = RunStore(workspace)
     read = processor_seconds(store.list)
-    large = the_large_one(workspace)
-    size = len(store.group(large.id))
+    large = largest_sweep(workspace)
+    size = len(store.list_group(large.id))
     pages = {
-        "Home": looks("home"),
-        "Data": looks("data"),
-        "Backbones": looks("backbones"),
-        "Backbones, Pretrain": looks("backbones", section="Pretrain"),
-        "Fine-tune": looks("finetune"),
-        "Sweep, the form": looks("sweep"),
-        f"Sweep, the one of {size:,} runs": looks("sweep", sweep=large.id),
-        "Run": looks("run"),
-        "Score": looks("score"),
-        "Compare, the newest sweep chosen": looks("compare"),
-        "Compare, a row an arm": looks("compare", rows="A row an arm"),
-        "Learn": looks("learn"),
+        "Home": page_seconds("home"),
+        "Data": page_seconds("data"),
+        "Backbones": page_seconds("backbones"),
+        "Backbones, Pretrain": page_seconds("backbones", section="Pretrain"),
+        "Fine-tune": page_seconds("finetune"),
+        "Sweep, the form": page_seconds("sweep"),
+        f"Sweep, the one of {size:,} runs": page_seconds("sweep", sweep=large.id),
+        "Run": page_seconds("run"),
+        "Score": page_seconds("score"),
+        "Compare, the newest sweep chosen": page_seconds("compare"),
+        "Compare, a row an arm": page_seconds("compare", rows="A row an arm"),
+        "Learn": page_seconds("learn"),
     }
     slow = [name for name, (_, again, _) in pages.items() if again > BUDGET]
-    rows = next(part.rows for part in list_datasets(workspace)[0].parts if part.part == "target_test")
+    rows = next(
+        part.rows for part in list_datasets(workspace)[0].parts if part.part == "target_test"
+    )
     return [
-        f"Processor seconds of a page's rerun in Streamlit's own test runner, the median of {RERUNS} and the slowest, "
-        f"and of a session's first look; {sum(store.counts().values()):,} runs of {rows:,} target test rows "
-        f"and {points} points, {size:,} of them in one sweep. A rerun may take {BUDGET} s; "
-        f"{', '.join(slow) or 'none'} {'take' if len(slow) > 1 else 'takes'} longer.",
+        (
+            "Processor seconds of a page's rerun in Streamlit's own test runner, the median of"
+            f" {RERUNS} and the slowest, and of a session's first look;"
+            f" {sum(store.count_by_status().values()):,} runs of {rows:,} target test rows and {points}"
+            f" points, {size:,} of them in one sweep. A rerun may take {BUDGET} s;"
+            f" {', '.join(slow) or 'none'} {'take' if len(slow) > 1 else 'takes'} longer."
+        ),
         "",
         "| page | first look | rerun | slowest |",
         "|---|---|---|---|",
-        *(f"| {name} | {first:.2f} | {again:.2f} | {most:.2f} |" for name, (first, again, most) in pages.items()),
+        *(
+            f"| {name} | {first:.2f} | {again:.2f} | {most:.2f} |"
+            for name, (first, again, most) in pages.items()
+        ),
         "",
-        f"A server reads all runs once, in {read:.2f} s; after that, what has changed. First looks hold what a page "
-        "computes once for all sessions: the large sweep's verdicts, the curves of the runs that are drawn.",
+        (
+            f"A server reads all runs once, in {read:.2f} s; after that, what has changed. First"
+            " looks hold what a page computes once for all sessions: the large sweep's verdicts,"
+            " the curves of the runs that are drawn."
+        ),
         "",
-        f"The verdicts of that sweep ({verdicts.comparisons} comparisons) take {verdicts.first:.1f} s from nothing, "
-        f"in a process that then holds {verdicts.peak:.0f} MB at its peak and {verdicts.before:.0f} before. While it "
-        f"trains, a run that ends takes {verdicts.one_more:.2f} s more, and one of the arm that all others are held "
-        f"against {verdicts.reference:.2f} s: comparisons are kept, and only those of the changed arm are made anew.",
+        (
+            f"The verdicts of that sweep ({verdicts.comparisons} comparisons) take"
+            f" {verdicts.first:.1f} s from nothing, in a process that then holds"
+            f" {verdicts.peak:.0f} MB at its peak and {verdicts.before:.0f} before. While it"
+            f" trains, a run that ends takes {verdicts.one_more:.2f} s more, and one of the arm"
+            f" that all others are held against {verdicts.reference:.2f} s: comparisons are kept,"
+            " and only those of the changed arm are made anew."
+        ),
     ]
 
 

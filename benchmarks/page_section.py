@@ -5,7 +5,8 @@ from pathlib import Path
 
 
 def put_section(page: Path, heading: str, body: str) -> None:
-    """Replaces the section under `## heading` of a Markdown page, or adds it at the end; the rest stays as it is."""
+    """Replaces the section under `## heading` of a Markdown page, or adds it at the end; the rest
+    stays as it is."""
     text = page.read_text(encoding="utf-8")
     section = f"## {heading}\n\n{body.strip()}\n"
     found = re.search(rf"^## {re.escape(heading)}\n.*?(?=^## |\Z)", text, re.MULTILINE | re.DOTALL)

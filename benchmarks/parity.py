@@ -1,7 +1,9 @@
-"""Ours beside the peers' on the same real rows, by command line: `python -m benchmarks.parity` writes docs/parity.md.
+"""Ours beside the peers' on the same real rows, by command line: `python -m benchmarks.parity`
+writes docs/parity.md.
 
-Trains DNN, DeepFM, DCNv2, AutoInt+ and FinalMLP with Thaw's loop and, in an environment of their own that this script
-makes, with FuxiCTR's and DeepCTR-Torch's network classes: same encoded rows, same settings, several seeds in turn.
+Trains DNN, DeepFM, DCNv2, AutoInt+ and FinalMLP with Thaw's loop and, in an environment of their
+own that this script makes, with FuxiCTR's and DeepCTR-Torch's network classes: same encoded rows,
+same settings, several seeds in turn.
 """
 
 import argparse
@@ -21,24 +23,36 @@ import torch
 
 from benchmarks.peer_page import TITLES, Comparison, Training, Trial, write_page
 from benchmarks.real_rows import INGEST, thaw
-from core.data.datasets import encoded, find_dataset, labels_of, test_rows, training_rows
+from core.data.datasets import (
+    find_dataset,
+    load_encoded,
+    load_labels,
+    select_test_rows,
+    select_training_rows,
+)
 from core.data.preprocessing import load_preprocessing
-from core.evaluation.delong import auc_variance
 from core.evaluation.metrics import log_loss
+from core.evaluation.roc_auc import auc_variance
 from core.freezing.plan import Plan, PlannedStage
+from core.jobs.reporter import Decision, Point
 from core.models.backbone import build_network
 from core.models.card import HeadSettings
 from core.models.network import Network
-from core.runs.reporter import Decision, Point
-from core.training.feeding import Rows
+from core.training.batches import RowTensors
 from core.training.loop import fit
+from core.training.losses import predict
 from core.training.settings import TrainSettings
-from core.training.task import predict
 from core.workspace import PROJECT, open_workspace
 
 ENVIRONMENT = PROJECT / "benchmarks" / ".peers"
-PACKAGES = (f"torch=={torch.__version__.split('+')[0]}", "fuxictr==2.3.10", "deepctr-torch==0.3.0", "polars==1.40.1")
-# pytorch_tabular asks for an older pandas than the other peers get; what it needs of the new one works.
+PACKAGES = (
+    f"torch=={torch.__version__.split('+')[0]}",
+    "fuxictr==2.3.10",
+    "deepctr-torch==0.3.0",
+    "polars==1.40.1",
+)
+# pytorch_tabular asks for an older pandas than the other peers get; what it needs of the new one
+# works.
 WITHOUT_DEPENDENCIES = (
     "pytorch-tabular==1.2.0",
     "pytorch-lightning==2.6.6",
@@ -53,7 +67,9 @@ WITHOUT_DEPENDENCIES = (
     "pygments==2.21.0",
 )
 EMBEDDING_STD = 0.01
-TRAIN = TrainSettings(epochs=10, batch_size=256, learning_rate=5e-4, early_stopping=2, plateau=1, device="cpu")
+TRAIN = TrainSettings(
+    epochs=10, batch_size=256, learning_rate=5e-4, early_stopping=2, plateau=1, device="cpu"
+)
 SHOWN = ("epochs", "batch_size", "learning_rate", "early_stopping", "plateau")
 THREADS = 1
 
@@ -79,10 +95,11 @@ TRIALS = (
 
 @dataclass(frozen=True)
 class Prepared:
-    """The rows both sides get: `file` holds them as npz for the peers, `parts` as tensors for ours."""
+    """The rows both sides get: `file` holds them as npz for the peers, `parts` as tensors for
+    ours."""
 
     file: Path
-    parts: dict[str, Rows]
+    parts: dict[str, RowTensors]
     field_sizes: tuple[int, ...]
 
     @property
@@ -112,24 +129,29 @@ class Silent:
 
 
 def prepare(folder: Path, commands: list[str]) -> Prepared:
-    """Ingests and encodes the real rows once: train on the source domain, validate and test on the target's parts."""
+    """Ingests and encodes the real rows once: train on the source domain, validate and test on the
+    target's parts."""
     workspace = open_workspace(folder / "workspace")
     thaw(workspace, INGEST, commands)
     dataset = find_dataset(workspace, "real")
     preprocessing = load_preprocessing(dataset.folder / "preprocessing")
-    table, labels = encoded(workspace, dataset, preprocessing), labels_of(dataset)
+    table, labels = load_encoded(workspace, dataset, preprocessing), load_labels(dataset)
     numbers = {
-        "train": training_rows(dataset, "source", None)[0],
-        "validation": training_rows(dataset, "target", None)[0],
-        "test": test_rows(dataset, "target"),
+        "train": select_training_rows(dataset, "source", None)[0],
+        "validation": select_training_rows(dataset, "target", None)[0],
+        "test": select_test_rows(dataset, "target"),
     }
     arrays: dict[str, np.ndarray] = {}
     parts = {}
     for part, rows in numbers.items():
-        values = {"ids": table.ids[rows].astype(np.int64), "numerics": table.numerics[rows], "labels": labels[rows]}
+        values = {
+            "ids": table.ids[rows].astype(np.int64),
+            "numerics": table.numerics[rows],
+            "labels": labels[rows],
+        }
         arrays |= {f"{part}_{name}": np.asarray(array) for name, array in values.items()}
         tensors = {name: torch.from_numpy(np.array(array)) for name, array in values.items()}
-        parts[part] = Rows((tensors["ids"], tensors["numerics"]), tensors["labels"])
+        parts[part] = RowTensors((tensors["ids"], tensors["numerics"]), tensors["labels"])
     np.savez(folder / "rows.npz", **arrays)  # type: ignore[arg-type]
     return Prepared(folder / "rows.npz", parts, preprocessing.field_sizes)
 
@@ -140,10 +162,15 @@ def count(network: torch.nn.Module) -> int:
 
 
 def plan_at(network: Network, depth: int) -> Plan:
-    """The plan under which the first `depth` stages are frozen; the other stages and the head train."""
-    modules = [(stage.name, count(stage)) for stage in network.ordered()] + [("head", count(network.head))]
+    """The plan under which the first `depth` stages are frozen; the other stages and the head
+    train."""
+    modules = [(stage.name, count(stage)) for stage in network.stage_list()] + [
+        ("head", count(network.head))
+    ]
     stages = [
-        PlannedStage(name, name, size, 0.0, place < depth, 0, trained=0 if place < depth else size)
+        PlannedStage(
+            name, name, size, 0.0, place < depth, 0, trained_parameters=0 if place < depth else size
+        )
         for place, (name, size) in enumerate(modules)
     ]
     return Plan("depth", tuple(stages), depth, False, True)
@@ -157,13 +184,24 @@ def train_ours(model: str, prepared: Prepared, seed: int, folder: Path) -> tuple
     parts, checkpoint = prepared.parts, folder / "checkpoint.pt"
     checkpoint.unlink(missing_ok=True)
     began = time.process_time()
-    fitted = fit(network, plan_at(network, 0), parts["train"], parts["validation"], settings, Silent(), checkpoint)
+    fitted = fit(
+        network,
+        plan_at(network, 0),
+        parts["train"],
+        parts["validation"],
+        settings,
+        Silent(),
+        checkpoint,
+    )
     seconds = (time.process_time() - began) / fitted.epochs_run
-    return Training(predict(network, parts["test"]), seconds, fitted.best_epoch, count(network)), network
+    return Training(
+        predict(network, parts["test"]), seconds, fitted.best_epoch, count(network)
+    ), network
 
 
 def peer_python() -> Path:
-    """The interpreter of the peers' environment, made when it is not there yet or holds other packages."""
+    """The interpreter of the peers' environment, made when it is not there yet or holds other
+    packages."""
     python, ready = ENVIRONMENT / "bin" / "python", ENVIRONMENT / "ready"
     wanted = "\n".join((*PACKAGES, *WITHOUT_DEPENDENCIES))
     if not ready.exists() or ready.read_text(encoding="utf-8") != wanted:
@@ -177,7 +215,12 @@ def peer_python() -> Path:
 
 
 def run_peer(
-    trial: Trial, prepared: Prepared, seed: int, folder: Path, weights: Path | None = None, only_score: bool = False
+    trial: Trial,
+    prepared: Prepared,
+    seed: int,
+    folder: Path,
+    weights: Path | None = None,
+    only_score: bool = False,
 ) -> Training:
     """One training of the peer's network in its own process; with `weights` it starts from ours."""
     job = {
@@ -208,27 +251,34 @@ def save_weights(network: Network, file: Path) -> Path:
 
 
 def largest_gap(trial: Trial, prepared: Prepared, network: Network, folder: Path) -> float:
-    """Largest difference of any test row's probability once the peer's network has the weights of our trained one."""
+    """Largest difference of any test row's probability once the peer's network has the weights of
+    our trained one."""
     weights = network.head.state_dict()["layers.0.weight"]
     if trial.model == "deepfm":
         # The package adds the machine's parts up unweighted: the case of our head that it can hold.
         weights[:, : SETTINGS["deepfm"]["embedding"] + 1] = 1
     scores = predict(network, prepared.parts["test"])
-    theirs = run_peer(trial, prepared, 0, folder, save_weights(network, folder / "weights.npz"), only_score=True)
+    theirs = run_peer(
+        trial, prepared, 0, folder, save_weights(network, folder / "weights.npz"), only_score=True
+    )
     return float(np.abs(theirs.scores - scores).max())
 
 
 def same_start(trial: Trial, prepared: Prepared, folder: Path) -> Training | None:
-    """The peer's training with seed 0 from the weights ours starts from; None where it cannot hold them (DeepFM)."""
+    """The peer's training with seed 0 from the weights ours starts from; None where it cannot hold
+    them (DeepFM)."""
     if trial.model == "deepfm":
         return None
     torch.manual_seed(0)
-    network = build_network(trial.model, SETTINGS[trial.model], prepared.field_sizes, HeadSettings())
+    network = build_network(
+        trial.model, SETTINGS[trial.model], prepared.field_sizes, HeadSettings()
+    )
     return run_peer(trial, prepared, 0, folder, save_weights(network, folder / "weights.npz"))
 
 
 def run_trials(trials: Sequence[Trial], seeds: int, folder: Path) -> str:
-    """Everything, as the text of docs/parity.md; seed by seed, each peer's training right after ours."""
+    """Everything, as the text of docs/parity.md; seed by seed, each peer's training right after
+    ours."""
     commands: list[str] = []
     prepared = prepare(folder, commands)
     models = list(dict.fromkeys(trial.model for trial in trials))
@@ -239,15 +289,18 @@ def run_trials(trials: Sequence[Trial], seeds: int, folder: Path) -> str:
     for seed, model in itertools.product(range(seeds), models):
         training, network = train_ours(model, prepared, seed, folder)
         ours[model].append(training)
-        tell(f"{model} ours", seed, prepared.labels, training)
+        print_training(f"{model} ours", seed, prepared.labels, training)
         for trial in [trial for trial in trials if trial.model == model]:
             theirs[trial].append(run_peer(trial, prepared, seed, folder))
-            tell(f"{model} {trial.peer}", seed, prepared.labels, theirs[trial][-1])
+            print_training(f"{model} {trial.peer}", seed, prepared.labels, theirs[trial][-1])
             if seed == 0:
                 starts[trial] = same_start(trial, prepared, folder)
                 gaps[trial] = largest_gap(trial, prepared, network, folder)
     return write_page(
-        [Comparison(trial, ours[trial.model], theirs[trial], gaps[trial], starts[trial]) for trial in trials],
+        [
+            Comparison(trial, ours[trial.model], theirs[trial], gaps[trial], starts[trial])
+            for trial in trials
+        ],
         prepared.labels,
         {part: len(rows) for part, rows in prepared.parts.items()},
         {model: SETTINGS[model] for model in models},
@@ -257,11 +310,15 @@ def run_trials(trials: Sequence[Trial], seeds: int, folder: Path) -> str:
     )
 
 
-def tell(what: str, seed: int, labels: np.ndarray, training: Training) -> None:
+def print_training(what: str, seed: int, labels: np.ndarray, training: Training) -> None:
     """One line about a training that has ended."""
     auc, loss = auc_variance(labels, training.scores)[0], log_loss(labels, training.scores)
     end = f"best epoch {training.best_epoch}, {training.seconds:.2f} s an epoch"
-    print(f"{what} seed {seed}: AUC {auc:.5f}, log loss {loss:.5f}, {end}", file=sys.stderr, flush=True)
+    print(
+        f"{what} seed {seed}: AUC {auc:.5f}, log loss {loss:.5f}, {end}",
+        file=sys.stderr,
+        flush=True,
+    )
 
 
 def main() -> None:

@@ -1,4 +1,5 @@
-"""The peers' own networks behind one call each; runs in the peers' environment and never imports core.
+"""The peers' own networks behind one call each; runs in the peers' environment and never imports
+core.
 
 The packages' model classes are used as published: their forward code is theirs. What their packages
 leave out is said where it is put back.
@@ -24,7 +25,8 @@ NUMERICS = 13
 
 @dataclass(frozen=True)
 class Peer:
-    """A peer's network. forward: (ids (rows, fields), numerics (rows, 13)) to click probabilities (rows,).
+    """A peer's network. forward: (ids (rows, fields), numerics (rows, 13)) to click probabilities
+    (rows,).
 
     copy: gives the network the weights of ours.
     """
@@ -34,28 +36,36 @@ class Peer:
     copy: Callable[[Weights], None]
 
 
-def put(parameter: Tensor, values: np.ndarray) -> None:
+def copy_parameter(parameter: Tensor, values: np.ndarray) -> None:
     """Overwrites a parameter, whose shape must be that of `values`."""
     if tuple(parameter.shape) != values.shape:
-        raise ValueError(f"a parameter of shape {tuple(parameter.shape)} cannot take values of shape {values.shape}")
+        raise ValueError(
+            f"a parameter of shape {tuple(parameter.shape)} cannot take values of shape"
+            f" {values.shape}"
+        )
     with torch.no_grad():
         parameter.copy_(torch.from_numpy(values))
 
 
-def put_tables(tables: Mapping[str, nn.Module] | nn.ModuleDict, values: np.ndarray, sizes: Sequence[int]) -> None:
+def copy_embedding_tables(
+    tables: Mapping[str, nn.Module] | nn.ModuleDict, values: np.ndarray, sizes: Sequence[int]
+) -> None:
     """Cuts our one table of all fields into the peer's tables, one a field."""
     starts = np.cumsum([0, *sizes])
     for field in range(len(sizes)):
         table: Any = tables[f"F{field}"]
-        put(table.weight, values[starts[field] : starts[field + 1]])
+        copy_parameter(table.weight, values[starts[field] : starts[field + 1]])
 
 
-def put_layers(layers: Sequence[nn.Linear], weights: Weights, names: Sequence[str]) -> None:
-    """Copies linear layers, ours by name; a peer's layer wider than ours gets zeros for its further inputs."""
+def copy_linear_layers(layers: Sequence[nn.Linear], weights: Weights, names: Sequence[str]) -> None:
+    """Copies linear layers, ours by name; a peer's layer wider than ours gets zeros for its further
+    inputs."""
     for layer, name in zip(layers, names, strict=True):
         values = weights[f"{name}.weight"]
-        put(layer.weight, np.pad(values, ((0, 0), (0, layer.in_features - values.shape[1]))))
-        put(layer.bias, weights[f"{name}.bias"])
+        copy_parameter(
+            layer.weight, np.pad(values, ((0, 0), (0, layer.in_features - values.shape[1])))
+        )
+        copy_parameter(layer.bias, weights[f"{name}.bias"])
 
 
 def linears(module: nn.Module) -> list[nn.Linear]:
@@ -64,13 +74,17 @@ def linears(module: nn.Module) -> list[nn.Linear]:
 
 
 def deepctr(model: str, settings: dict[str, Any], sizes: Sequence[int], seed: int) -> Peer:
-    """A network of DeepCTR-Torch: "dnn" (its Wide & Deep without a wide part), "deepfm" or "autoint" (with DNN)."""
-    # The package asks the network for its newest version when imported; an empty module in this place spares that.
+    """A network of DeepCTR-Torch: "dnn" (its Wide & Deep without a wide part), "deepfm" or
+    "autoint" (with DNN)."""
+    # The package asks the network for its newest version when imported; an empty module in this
+    # place spares that.
     sys.modules["requests"] = ModuleType("requests")
     from deepctr_torch.inputs import DenseFeat, SparseFeat
     from deepctr_torch.models import WDL, AutoInt, DeepFM
 
-    sparse = [SparseFeat(f"F{field}", size, settings["embedding"]) for field, size in enumerate(sizes)]
+    sparse = [
+        SparseFeat(f"F{field}", size, settings["embedding"]) for field, size in enumerate(sizes)
+    ]
     columns = [*sparse, *[DenseFeat(f"I{number}") for number in range(NUMERICS)]]
     shared = {
         "dnn_hidden_units": tuple(settings["widths"]),
@@ -84,41 +98,54 @@ def deepctr(model: str, settings: dict[str, Any], sizes: Sequence[int], seed: in
     elif model == "deepfm":
         network = DeepFM(sparse, columns, l2_reg_linear=0, **shared)
     else:
-        network = AutoInt([], columns, att_layer_num=settings["layers"], att_head_num=settings["heads"], **shared)
+        network = AutoInt(
+            [], columns, att_layer_num=settings["layers"], att_head_num=settings["heads"], **shared
+        )
 
     def forward(ids: Tensor, numerics: Tensor) -> Tensor:
         # One float matrix is the input the package wants; ids below 2^24 survive it.
         return network(torch.cat([ids.float(), numerics], dim=1))[:, 0]
 
     def copy(weights: Weights) -> None:
-        put_tables(network.embedding_dict, weights["stages.0.table.weight"], sizes)
+        copy_embedding_tables(network.embedding_dict, weights["stages.0.table.weight"], sizes)
         depth = range(1, len(settings["widths"]) + 1)
         block = "stages.{}.towers.1.0" if model == "autoint" else "stages.{}.layers.0"
-        put_layers(network.dnn.linears, weights, [block.format(height) for height in depth])
+        copy_linear_layers(network.dnn.linears, weights, [block.format(height) for height in depth])
         head = weights["head.layers.0.weight"]
-        put(network.out.bias, weights["head.layers.0.bias"])
+        copy_parameter(network.out.bias, weights["head.layers.0.bias"])
         if model == "deepfm":
             machine = settings["embedding"] + 1
             if not np.all(head[:, :machine] == 1):
-                raise ValueError("the package adds the machine's parts up; our head must weigh them with one")
-            put_tables(network.linear_model.embedding_dict, weights["stages.0.first_order.weight"], sizes)
+                raise ValueError(
+                    "the package adds the machine's parts up; our head must weigh them with one"
+                )
+            copy_embedding_tables(
+                network.linear_model.embedding_dict, weights["stages.0.first_order.weight"], sizes
+            )
             head = head[:, machine:]
-        put(network.dnn_linear.weight, head)
+        copy_parameter(network.dnn_linear.weight, head)
         if model == "autoint":
             for height, layer in enumerate(network.int_layers, start=1):
                 ours = f"stages.{height}.towers.0"
-                named = {"query": "W_Query", "key": "W_key", "value": "W_Value", "residual": "W_Res"}
+                named = {
+                    "query": "W_Query",
+                    "key": "W_key",
+                    "value": "W_Value",
+                    "residual": "W_Res",
+                }
                 for name, theirs in named.items():
-                    put(getattr(layer, theirs), weights[f"{ours}.{name}.weight"].T)
+                    copy_parameter(getattr(layer, theirs), weights[f"{ours}.{name}.weight"].T)
 
     return Peer(network, forward, copy)
 
 
 def fuxictr(model: str, settings: dict[str, Any], sizes: Sequence[int], seed: int) -> Peer:
-    """A network of FuxiCTR: "dnn" (its DCNv2 without cross layers), "dcnv2" (stacked) or "finalmlp".
+    """A network of FuxiCTR: "dnn" (its DCNv2 without cross layers), "dcnv2" (stacked) or
+    "finalmlp".
 
-    The package publishes these classes for sequences of items. The last numeric is the item and there are no earlier
-    ones, so the average of the earlier ones is one constant zero beside the inputs ours has.
+    The package publishes these classes for sequences of items. The last numeric is the item and
+    there are no earlier ones, so the average of the earlier ones is one constant zero beside the
+    inputs ours has.
     """
     from fuxictr.features import FeatureMap
     from model_zoo.LongCTR.DCNv2.DCNv2 import DCNv2
@@ -147,7 +174,11 @@ def fuxictr(model: str, settings: dict[str, Any], sizes: Sequence[int], seed: in
             f"mlp{n}_dropout": settings["dropout"] for n in (1, 2)
         }
         network = FinalMLP(
-            features, num_heads=settings["heads"], fs_hidden_units=[settings["gate"]], **towers, **shared
+            features,
+            num_heads=settings["heads"],
+            fs_hidden_units=[settings["gate"]],
+            **towers,
+            **shared,
         )
         open_gates(network)
     else:
@@ -165,7 +196,8 @@ def fuxictr(model: str, settings: dict[str, Any], sizes: Sequence[int], seed: in
             if name.startswith("F"):
                 nn.init.normal_(layer.weight, std=settings["embedding_std"])
             else:
-                # A numeric passes through one learnt factor, which would start at a random sign and size.
+                # A numeric passes through one learnt factor, which would start at a random sign and
+                # size.
                 layer.weight.fill_(1)
 
     def forward(ids: Tensor, numerics: Tensor) -> Tensor:
@@ -175,16 +207,17 @@ def fuxictr(model: str, settings: dict[str, Any], sizes: Sequence[int], seed: in
         return network((batch, item, torch.zeros(len(ids), 0)))["y_pred"][:, 0]
 
     def copy(weights: Weights) -> None:
-        put_tables(tables, weights["stages.0.table.weight"], sizes)
+        copy_embedding_tables(tables, weights["stages.0.table.weight"], sizes)
         for number in range(NUMERICS):
-            put(tables[f"I{number}"].weight, np.ones((1, 1), np.float32))
+            copy_parameter(tables[f"I{number}"].weight, np.ones((1, 1), np.float32))
         (copy_finalmlp if model == "finalmlp" else copy_dcnv2)(network, weights, settings)
 
     return Peer(network, forward, copy)
 
 
 def open_gates(network: Any) -> None:
-    """Puts FinalMLP's feature gates to work: the class builds them, the forward code of this release skips them."""
+    """Puts FinalMLP's feature gates to work: the class builds them, the forward code of this
+    release skips them."""
     gated: list[Tensor] = []
 
     def before_first(module: nn.Module, inputs: tuple[Tensor]) -> tuple[Tensor]:
@@ -200,11 +233,15 @@ def copy_dcnv2(network: Any, weights: Weights, settings: dict[str, Any]) -> None
     crosses = settings.get("crosses", 0)
     for number, layer in enumerate(network.crossnet.cross_layers, start=1):
         # The constant zero crosses nothing, so its row and column may be anything.
-        put(layer.weight, np.pad(weights[f"stages.{number}.linear.weight"], ((0, 1), (0, 1))))
-        put(layer.bias, np.pad(weights[f"stages.{number}.linear.bias"], (0, 1)))
-    blocks = [f"stages.{crosses + height}.layers.0" for height in range(1, len(settings["widths"]) + 1)]
-    put_layers(linears(network.stacked_dnn), weights, blocks)
-    put_layers([network.fc], weights, ["head.layers.0"])
+        copy_parameter(
+            layer.weight, np.pad(weights[f"stages.{number}.linear.weight"], ((0, 1), (0, 1)))
+        )
+        copy_parameter(layer.bias, np.pad(weights[f"stages.{number}.linear.bias"], (0, 1)))
+    blocks = [
+        f"stages.{crosses + height}.layers.0" for height in range(1, len(settings["widths"]) + 1)
+    ]
+    copy_linear_layers(linears(network.stacked_dnn), weights, blocks)
+    copy_linear_layers([network.fc], weights, ["head.layers.0"])
 
 
 def copy_finalmlp(network: Any, weights: Weights, settings: dict[str, Any]) -> None:
@@ -215,25 +252,30 @@ def copy_finalmlp(network: Any, weights: Weights, settings: dict[str, Any]) -> N
         ((gates.fs1_ctx_bias, gates.fs1_gate), (gates.fs2_ctx_bias, gates.fs2_gate))
     ):
         ours = f"stages.1.gates.{index}"
-        put(context, weights[f"{ours}.context"][None, :])
+        copy_parameter(context, weights[f"{ours}.context"][None, :])
         hidden, outer = linears(gate)
-        put_layers([hidden], weights, [f"{ours}.layers.0"])
-        put(outer.weight, np.pad(weights[f"{ours}.layers.2.weight"], ((0, 1), (0, 0))))
-        put(outer.bias, np.pad(weights[f"{ours}.layers.2.bias"], (0, 1)))
+        copy_linear_layers([hidden], weights, [f"{ours}.layers.0"])
+        copy_parameter(outer.weight, np.pad(weights[f"{ours}.layers.2.weight"], ((0, 1), (0, 0))))
+        copy_parameter(outer.bias, np.pad(weights[f"{ours}.layers.2.bias"], (0, 1)))
     for index, stream in enumerate((network.mlp1, network.mlp2)):
-        put_layers(linears(stream), weights, [f"stages.{2 + height}.towers.{index}.0" for height in range(depth)])
+        copy_linear_layers(
+            linears(stream),
+            weights,
+            [f"stages.{2 + height}.towers.{index}.0" for height in range(depth)],
+        )
     head, fusion = weights["head.layers.0.weight"], network.fusion_module
-    put(fusion.w_x.weight, head[:, :width])
-    put(fusion.w_y.weight, head[:, width : 2 * width])
-    put(fusion.w_x.bias, weights["head.layers.0.bias"])
-    put(fusion.w_y.bias, np.zeros(1, np.float32))
+    copy_parameter(fusion.w_x.weight, head[:, :width])
+    copy_parameter(fusion.w_y.weight, head[:, width : 2 * width])
+    copy_parameter(fusion.w_x.bias, weights["head.layers.0.bias"])
+    copy_parameter(fusion.w_y.bias, np.zeros(1, np.float32))
     # Ours weighs each head's product; the package's matrices hold that weight themselves.
     products = weights[f"stages.{2 + depth}.weight"] * head[0, 2 * width :, None, None]
-    put(fusion.w_xy, products.reshape(heads * (width // heads) ** 2, 1))
+    copy_parameter(fusion.w_xy, products.reshape(heads * (width // heads) ** 2, 1))
 
 
 def tabular_model(settings: dict[str, Any], sizes: Sequence[int]) -> Any:
-    """pytorch_tabular's TabularModel for our columns: one epoch's training on the CPU, and nothing beside it."""
+    """pytorch_tabular's TabularModel for our columns: one epoch's training on the CPU, and nothing
+    beside it."""
     from pytorch_tabular import TabularModel
     from pytorch_tabular.config import DataConfig, OptimizerConfig, TrainerConfig
     from pytorch_tabular.models import CategoryEmbeddingModelConfig
@@ -263,7 +305,11 @@ def tabular_model(settings: dict[str, Any], sizes: Sequence[int]) -> Any:
                 checkpoints=None,
                 load_best=False,
                 progress_bar="none",
-                trainer_kwargs={"limit_val_batches": 0, "num_sanity_val_steps": 0, "enable_model_summary": False},
+                trainer_kwargs={
+                    "limit_val_batches": 0,
+                    "num_sanity_val_steps": 0,
+                    "enable_model_summary": False,
+                },
             ),
             verbose=False,
             suppress_lightning_logger=True,
@@ -274,7 +320,8 @@ def tabular_model(settings: dict[str, Any], sizes: Sequence[int]) -> Any:
 
 
 def pytorch_tabular(model: str, settings: dict[str, Any], sizes: Sequence[int], seed: int) -> Peer:
-    """pytorch_tabular's CategoryEmbeddingModel, "dnn" alone; it has an output for each of two classes, ours has one."""
+    """pytorch_tabular's CategoryEmbeddingModel, "dnn" alone; it has an output for each of two
+    classes, ours has one."""
     if model != "dnn":
         raise ValueError(f"pytorch_tabular is compared as a dnn, not as {model!r}")
     from omegaconf import OmegaConf
@@ -300,14 +347,19 @@ def pytorch_tabular(model: str, settings: dict[str, Any], sizes: Sequence[int], 
         return torch.softmax(logits, dim=1)[:, 1]
 
     def copy(weights: Weights) -> None:
-        put_tables({f"F{field}": table for field, table in enumerate(tables)}, weights["stages.0.table.weight"], sizes)
+        copy_embedding_tables(
+            {f"F{field}": table for field, table in enumerate(tables)},
+            weights["stages.0.table.weight"],
+            sizes,
+        )
         names = [f"stages.{height}.layers.0" for height in range(1, len(settings["widths"]) + 1)]
-        # The package puts the numerics first, ours last; its second class against a first of zeros is our logit.
+        # The package puts the numerics first, ours last; its second class against a first of zeros
+        # is our logit.
         turned = {f"{names[0]}.weight": np.roll(weights[f"{names[0]}.weight"], NUMERICS, axis=1)}
-        put_layers(linears(network.backbone), weights | turned, names)
+        copy_linear_layers(linears(network.backbone), weights | turned, names)
         (head,) = linears(network.head)
-        put(head.weight, np.pad(weights["head.layers.0.weight"], ((1, 0), (0, 0))))
-        put(head.bias, np.pad(weights["head.layers.0.bias"], (1, 0)))
+        copy_parameter(head.weight, np.pad(weights["head.layers.0.weight"], ((1, 0), (0, 0))))
+        copy_parameter(head.bias, np.pad(weights["head.layers.0.bias"], (1, 0)))
 
     return Peer(network, forward, copy)
 

@@ -10,16 +10,23 @@ from typing import Any
 import numpy as np
 from scipy.stats import t as student
 
-from core.evaluation.delong import auc_interval, auc_variance, compare
 from core.evaluation.metrics import log_loss
+from core.evaluation.roc_auc import auc_interval, auc_variance, delong_test
 
 VERDICTS = ("ours higher", "no difference", "ours lower", "one seed only")
-TITLES = {"dnn": "DNN", "deepfm": "DeepFM", "dcnv2": "DCNv2", "autoint": "AutoInt+", "finalmlp": "FinalMLP"}
+TITLES = {
+    "dnn": "DNN",
+    "deepfm": "DeepFM",
+    "dcnv2": "DCNv2",
+    "autoint": "AutoInt+",
+    "finalmlp": "FinalMLP",
+}
 
 
 @dataclass(frozen=True)
 class Trial:
-    """A model, the peer's package it is compared with, and how the page names what is taken from it."""
+    """A model, the peer's package it is compared with, and how the page names what is taken from
+    it."""
 
     model: str
     peer: str
@@ -28,7 +35,8 @@ class Trial:
 
 @dataclass(frozen=True)
 class Training:
-    """How one training ended: scores of the test rows and processor seconds an epoch, its validation included."""
+    """How one training ended: scores of the test rows and processor seconds an epoch, its
+    validation included."""
 
     scores: np.ndarray
     seconds: float
@@ -40,8 +48,9 @@ class Training:
 class Comparison:
     """Trainings of both sides, one a seed.
 
-    gap: largest difference of a test row's probability when the peer's network has our trained weights. start: the
-    peer's training with seed 0 from the weights ours starts from, None where its network cannot hold them.
+    gap: largest difference of a test row's probability when the peer's network has our trained
+    weights. start: the peer's training with seed 0 from the weights ours starts from, None where
+    its network cannot hold them.
     """
 
     trial: Trial
@@ -52,17 +61,23 @@ class Comparison:
 
     def aucs(self, labels: np.ndarray) -> tuple[list[float], list[float]]:
         """Test AUCs, ours and theirs."""
-        ours, theirs = ([auc_variance(labels, run.scores)[0] for run in runs] for runs in (self.ours, self.theirs))
+        ours, theirs = (
+            [auc_variance(labels, run.scores)[0] for run in runs]
+            for runs in (self.ours, self.theirs)
+        )
         return ours, theirs
 
 
 def welch(a: Sequence[float], b: Sequence[float]) -> tuple[float, float, float]:
-    """(mean of a less mean of b, its 95 % interval) without assuming equal variances (Welch 1947)."""
+    """(mean of a less mean of b, its 95 % interval) without assuming equal variances (Welch
+    1947)."""
     delta = float(np.mean(a) - np.mean(b))
     if min(len(a), len(b)) < 2:
         return delta, float("nan"), float("nan")
     shares = [float(np.var(values, ddof=1)) / len(values) for values in (a, b)]
-    freedom = sum(shares) ** 2 / sum(share**2 / (len(v) - 1) for share, v in zip(shares, (a, b), strict=True))
+    freedom = sum(shares) ** 2 / sum(
+        share**2 / (len(v) - 1) for share, v in zip(shares, (a, b), strict=True)
+    )
     half = float(student.ppf(0.975, freedom)) * sum(shares) ** 0.5
     return delta, delta - half, delta + half
 
@@ -74,12 +89,14 @@ def verdict(low: float, high: float) -> str:
     return "ours higher" if low > 0 else "ours lower" if high < 0 else "no difference"
 
 
-def spread(values: Sequence[float]) -> str:
+def mean_and_deviation(values: Sequence[float]) -> str:
     """Mean ± standard deviation."""
-    return f"{np.mean(values):.4f}" + (f" ± {np.std(values, ddof=1):.4f}" if len(values) > 1 else "")
+    return f"{np.mean(values):.4f}" + (
+        f" ± {np.std(values, ddof=1):.4f}" if len(values) > 1 else ""
+    )
 
 
-def told(settings: dict[str, Any]) -> str:
+def settings_text(settings: dict[str, Any]) -> str:
     """Settings as words."""
     return ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in settings.items())
 
@@ -88,17 +105,23 @@ def auc_line(comparison: Comparison, labels: np.ndarray) -> str:
     """A row of the first table."""
     auc_a, auc_b = comparison.aucs(labels)
     delta, low, high = welch(auc_a, auc_b)
-    loss_a, loss_b = ([log_loss(labels, run.scores) for run in runs] for runs in (comparison.ours, comparison.theirs))
-    seconds = [float(np.median([run.seconds for run in runs])) for runs in (comparison.ours, comparison.theirs)]
+    loss_a, loss_b = (
+        [log_loss(labels, run.scores) for run in runs]
+        for runs in (comparison.ours, comparison.theirs)
+    )
+    seconds = [
+        float(np.median([run.seconds for run in runs]))
+        for runs in (comparison.ours, comparison.theirs)
+    ]
     cells = [
         TITLES[comparison.trial.model],
         comparison.trial.title,
-        spread(auc_a),
-        spread(auc_b),
+        mean_and_deviation(auc_a),
+        mean_and_deviation(auc_b),
         f"{delta:+.4f} ({low:+.4f} to {high:+.4f})",
         verdict(low, high),
-        spread(loss_a),
-        spread(loss_b),
+        mean_and_deviation(loss_a),
+        mean_and_deviation(loss_b),
         f"{seconds[0]:.1f} / {seconds[1]:.1f}",
     ]
     return f"| {' | '.join(cells)} |"
@@ -107,7 +130,11 @@ def auc_line(comparison: Comparison, labels: np.ndarray) -> str:
 def check_line(comparison: Comparison, labels: np.ndarray) -> str:
     """A row of the second table."""
     start, first = comparison.start, comparison.aucs(labels)[0][0]
-    same = f"{first:.4f} / {auc_variance(labels, start.scores)[0]:.4f}" if start else "theirs cannot hold it"
+    same = (
+        f"{first:.4f} / {auc_variance(labels, start.scores)[0]:.4f}"
+        if start
+        else "theirs cannot hold it"
+    )
     sides = (comparison.ours, comparison.theirs)
     cells = [
         TITLES[comparison.trial.model],
@@ -129,16 +156,20 @@ def write_page(
     packages: Sequence[str],
     commands: Sequence[str],
 ) -> str:
-    """The text of the page. labels: of the test rows. rows: of each part. settings: a model's, of both sides."""
+    """The text of the page. labels: of the test rows. rows: of each part. settings: a model's, of
+    both sides."""
     intervals = [welch(*comparison.aucs(labels)) for comparison in comparisons]
     verdicts = [verdict(low, high) for _, low, high in intervals]
     counted = [f"{verdicts.count(name)} {name}" for name in VERDICTS if name in verdicts]
     auc, variance = auc_variance(labels, comparisons[0].ours[0].scores)
     pairs = [pair for item in comparisons for pair in zip(item.ours, item.theirs, strict=True)]
-    differences = [compare(labels, ours.scores, theirs.scores) for ours, theirs in pairs]
+    differences = [delong_test(labels, ours.scores, theirs.scores) for ours, theirs in pairs]
     return PAGE.format(
         today=date.today().isoformat(),
-        machine=f"{os.cpu_count()} cores, one thread a training, Python {platform.python_version()}, device cpu",
+        machine=(
+            f"{os.cpu_count()} cores, one thread a training, Python {platform.python_version()},"
+            " device cpu"
+        ),
         seeds=len(comparisons[0].ours),
         count=len(comparisons),
         counted=", ".join(counted),
@@ -146,8 +177,10 @@ def write_page(
         checks="\n".join(check_line(comparison, labels) for comparison in comparisons),
         one=auc_interval(auc, variance)[1] - auc,
         two=float(np.median([difference.high - difference.delta for difference in differences])),
-        settings="\n".join(f"| {TITLES[name]} | {told(values)} |" for name, values in settings.items()),
-        training=told(training),
+        settings="\n".join(
+            f"| {TITLES[name]} | {settings_text(values)} |" for name, values in settings.items()
+        ),
+        training=settings_text(training),
         packages=", ".join(package.replace("==", " ") for package in packages),
         commands="\n".join(commands),
         **rows,

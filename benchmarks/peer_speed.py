@@ -1,8 +1,10 @@
-"""A peer's own training, timed: `python -m benchmarks.peer_speed job.json`, in the peers' environment.
+"""A peer's own training, timed: `python -m benchmarks.peer_speed job.json`, in the peers'
+environment.
 
-DeepCTR-Torch by its `fit`; FuxiCTR by its `train_epoch` from its npz DataLoader, with the one class that its package
-ships; pytorch_tabular by its `train`. None evaluates or saves anything in the timed part. The job asks for one epoch,
-or, where it names depths, for a sweep of freeze depths. Prints JSON: seconds, and the AUC of the test rows.
+DeepCTR-Torch by its `fit`; FuxiCTR by its `train_epoch` from its npz DataLoader, with the one class
+that its package ships; pytorch_tabular by its `train`. None evaluates or saves anything in the
+timed part. The job asks for one epoch, or, where it names depths, for a sweep of freeze depths.
+Prints JSON: seconds, and the AUC of the test rows.
 """
 
 import json
@@ -28,18 +30,24 @@ def deepctr_epoch(peer: Peer, job: dict[str, Any], rows: Arrays) -> Callable[[in
     network: Any = peer.network
     trained = [parameter for parameter in network.parameters() if parameter.requires_grad]
     network.compile(torch.optim.Adam(trained, lr=job["learning_rate"]), "binary_crossentropy")
-    columns = [rows["train_ids"][:, field].astype(np.float32) for field in range(rows["train_ids"].shape[1])]
+    columns = [
+        rows["train_ids"][:, field].astype(np.float32)
+        for field in range(rows["train_ids"].shape[1])
+    ]
     columns += [rows["train_numerics"][:, number] for number in range(NUMERICS)]
 
     def epoch(count: int) -> None:
         x = [column[:count] for column in columns]
-        network.fit(x, rows["train_labels"][:count], batch_size=job["batch_size"], epochs=1, verbose=0)
+        network.fit(
+            x, rows["train_labels"][:count], batch_size=job["batch_size"], epochs=1, verbose=0
+        )
 
     return epoch
 
 
 def fuxictr_epoch(peer: Peer, job: dict[str, Any], rows: Arrays) -> Callable[[int], None]:
-    """The package's `train_epoch` over the first so many training rows, from its npz loader's batches."""
+    """The package's `train_epoch` over the first so many training rows, from its npz loader's
+    batches."""
     from fuxictr.pytorch.dataloaders.npz_dataloader import NpzDataLoader
 
     network: Any = peer.network
@@ -52,13 +60,19 @@ def fuxictr_epoch(peer: Peer, job: dict[str, Any], rows: Arrays) -> Callable[[in
 
     def epoch(count: int) -> None:
         values = {f"F{field}": column[:count] for field, column in enumerate(rows["train_ids"].T)}
-        values |= {f"I{number}": column[:count] for number, column in enumerate(rows["train_numerics"].T)}
+        values |= {
+            f"I{number}": column[:count] for number, column in enumerate(rows["train_numerics"].T)
+        }
         file = str(Path(job["folder"]) / "fuxictr.npz")
         np.savez(file, label=rows["train_labels"][:count], **values)
-        loader = NpzDataLoader(features, file, batch_size=job["batch_size"], shuffle=True, num_workers=job["workers"])
+        loader = NpzDataLoader(
+            features, file, batch_size=job["batch_size"], shuffle=True, num_workers=job["workers"]
+        )
         collate = loader.collate_fn
 
-        def in_threes(batch: list[np.ndarray]) -> tuple[dict[str, Any], dict[str, Any], torch.Tensor]:
+        def in_threes(
+            batch: list[np.ndarray],
+        ) -> tuple[dict[str, Any], dict[str, Any], torch.Tensor]:
             # The shipped class wants the last numeric as the item and a mask of no earlier items.
             found = collate(batch)
             found |= {name: found[name].long() for name in found if name.startswith("F")}
@@ -89,12 +103,22 @@ def tabular_epoch(peer: Peer, job: dict[str, Any], rows: Arrays) -> Callable[[in
 
     def epoch(count: int) -> None:
         columns = {f"F{field}": column[:count] for field, column in enumerate(rows["train_ids"].T)}
-        columns |= {f"I{number}": column[:count] for number, column in enumerate(rows["train_numerics"].T)}
+        columns |= {
+            f"I{number}": column[:count] for number, column in enumerate(rows["train_numerics"].T)
+        }
         frame = pd.DataFrame(columns | {"label": rows["train_labels"][:count].astype(np.int64)})
-        data = TabularDatamodule(frame, whole.config, validation=frame[:1], copy_data=False, verbose=False)
+        data = TabularDatamodule(
+            frame, whole.config, validation=frame[:1], copy_data=False, verbose=False
+        )
         config = whole.config
         data.train_dataset, data.validation_dataset = (
-            TabularDataset(part, config.task, list(config.continuous_cols), list(config.categorical_cols), ["label"])
+            TabularDataset(
+                part,
+                config.task,
+                list(config.continuous_cols),
+                list(config.categorical_cols),
+                ["label"],
+            )
             for part in (frame, frame[:1])
         )
         began.append(time.perf_counter())
@@ -123,9 +147,11 @@ def auc(peer: Peer, rows: Arrays) -> float:
 
 
 def sweep_epochs(job: dict[str, Any], rows: Arrays) -> tuple[Peer, float]:
-    """DeepCTR-Torch's DNN fine-tuned at every depth with every seed: what is frozen gets no gradients.
+    """DeepCTR-Torch's DNN fine-tuned at every depth with every seed: what is frozen gets no
+    gradients.
 
-    The backbone is that of the job's seed, untrained: what it knows does not change how long an epoch takes.
+    The backbone is that of the job's seed, untrained: what it knows does not change how long an
+    epoch takes.
     """
     peer = PEERS["deepctr-torch"]("dnn", job["settings"], job["field_sizes"], job["seed"])
     backbone = {name: tensor.clone() for name, tensor in peer.network.state_dict().items()}

@@ -1,8 +1,9 @@
-"""One training of a peer's network, in the peers' environment: `python -m benchmarks.peer_train job.json`.
+"""One training of a peer's network, in the peers' environment: `python -m benchmarks.peer_train
+job.json`.
 
-The job names the peer, the model, its settings, the training settings, the prepared rows (npz) and where the answer
-goes (npz). Optimiser, batches, learning rate and early stopping are those of core.training.loop, written again here
-because this environment holds no part of Thaw.
+The job names the peer, the model, its settings, the training settings, the prepared rows (npz) and
+where the answer goes (npz). Optimiser, batches, learning rate and early stopping are those of
+core.training.loop, written again here because this environment holds no part of Thaw.
 """
 
 import json
@@ -27,7 +28,9 @@ Rows = dict[str, Tensor]
 def predict(peer: Peer, rows: Rows) -> np.ndarray:
     """Click probabilities (rows,) in eval mode."""
     peer.network.eval()
-    parts = zip(rows["ids"].split(EVALUATION_ROWS), rows["numerics"].split(EVALUATION_ROWS), strict=True)
+    parts = zip(
+        rows["ids"].split(EVALUATION_ROWS), rows["numerics"].split(EVALUATION_ROWS), strict=True
+    )
     return torch.cat([peer.forward(ids, numerics) for ids, numerics in parts]).numpy()
 
 
@@ -37,7 +40,9 @@ def log_loss(labels: np.ndarray, scores: np.ndarray) -> float:
     return float(-np.mean(labels * np.log(clipped) + (1 - labels) * np.log(1 - clipped)))
 
 
-def train_epoch(peer: Peer, rows: Rows, optimiser: torch.optim.Optimizer, batch_size: int, seed: int) -> None:
+def train_epoch(
+    peer: Peer, rows: Rows, optimiser: torch.optim.Optimizer, batch_size: int, seed: int
+) -> None:
     """One pass over `rows` in an order drawn from `seed`."""
     peer.network.train()
     order = torch.randperm(len(rows["labels"]), generator=torch.Generator().manual_seed(seed))
@@ -50,19 +55,26 @@ def train_epoch(peer: Peer, rows: Rows, optimiser: torch.optim.Optimizer, batch_
 
 
 def fit(peer: Peer, train: Rows, validation: Rows, settings: dict[str, Any]) -> dict[str, float]:
-    """Trains, leaves the weights of the epoch with the lowest validation loss, says which and how long it took."""
+    """Trains, leaves the weights of the epoch with the lowest validation loss, says which and how
+    long it took."""
     began = time.process_time()
     torch.manual_seed(settings["seed"])
-    optimiser = torch.optim.Adam(peer.network.parameters(), lr=settings["learning_rate"], fused=True)
+    optimiser = torch.optim.Adam(
+        peer.network.parameters(), lr=settings["learning_rate"], fused=True
+    )
     best, best_epoch, since, epoch = float("inf"), 0, 0, 0
     kept: dict[str, Tensor] = {}
     while epoch < settings["epochs"] and since < settings["early_stopping"]:
-        train_epoch(peer, train, optimiser, settings["batch_size"], settings["seed"] * 1_000_003 + epoch)
+        train_epoch(
+            peer, train, optimiser, settings["batch_size"], settings["seed"] * 1_000_003 + epoch
+        )
         epoch += 1
         loss = log_loss(validation["labels"].numpy(), predict(peer, validation))
         if loss < best:
             best, best_epoch, since = loss, epoch, 0
-            kept = {name: tensor.detach().clone() for name, tensor in peer.network.state_dict().items()}
+            kept = {
+                name: tensor.detach().clone() for name, tensor in peer.network.state_dict().items()
+            }
             continue
         since += 1
         if settings["plateau"] and since % settings["plateau"] == 0:
@@ -82,7 +94,9 @@ def main() -> None:
         {name: rows[f"{part}_{name}"] for name in ("ids", "numerics", "labels")}
         for part in ("train", "validation", "test")
     )
-    peer = PEERS[job["peer"]](job["model"], job["settings"], job["field_sizes"], job["train"]["seed"])
+    peer = PEERS[job["peer"]](
+        job["model"], job["settings"], job["field_sizes"], job["train"]["seed"]
+    )
     outcome: dict[str, float] = {}
     if job["weights"]:
         with np.load(job["weights"]) as stored:
@@ -90,7 +104,11 @@ def main() -> None:
     if not job["only_score"]:
         outcome = fit(peer, train, validation, job["train"])
     parameters = sum(parameter.numel() for parameter in peer.network.parameters())
-    np.savez(job["answer"], scores=predict(peer, test), outcome=json.dumps(outcome | {"parameters": parameters}))
+    np.savez(
+        job["answer"],
+        scores=predict(peer, test),
+        outcome=json.dumps(outcome | {"parameters": parameters}),
+    )
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
-"""The power cut 100 times while a workspace is at work: what is listed is whole, what was said to be done is there.
-Writes its section of docs/reliability.md.
+"""The power cut 100 times while a workspace is at work: what is listed is whole, what was said to
+be done is there. Writes its section of docs/reliability.md.
 
-`python -m benchmarks.power_cuts [--count 100] [--seed 1]`, as root; see tests/faults/power.py for what is done and
-checked, and tests/faults/recorded_disk.py for the disk.
+`python -m benchmarks.power_cuts [--count 100] [--seed 1]`, as root; see tests/faults/power.py for
+what is done and checked, and tests/faults/recorded_disk.py for the disk.
 """
 
 import argparse
@@ -37,26 +37,36 @@ def main() -> int:
             ALL,
         ]
         environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-        ended = subprocess.run(command, cwd=PROJECT, env=environment, stdout=subprocess.PIPE, text=True, check=True)
+        ended = subprocess.run(
+            command, cwd=PROJECT, env=environment, stdout=subprocess.PIPE, text=True, check=True
+        )
     told = json.loads(ended.stdout)
     wrong = [f"- {one}" for one in told["wrong"]]
     write_section(
         "Power cuts",
         "python -m benchmarks.power_cuts",
         [
-            f"{len(told['steps'])} pieces of work on a disk that records every write, "
-            f"{told['writes']:,} writes and flushes of {told['megabytes']} MB: {', '.join(told['steps'])}. "
-            f"Then the power was cut {told['cuts']} times, at random writes and right behind each thing that was said "
-            "to be done; of every other disk, writes since its last flush are lost at random as well. ext4 with "
-            "`noauto_da_alloc,data=writeback,commit=1`, which commits names every second, whether or not what they "
-            "name has reached the disk.",
+            (
+                f"{len(told['steps'])} pieces of work on a disk that records every write,"
+                f" {told['writes']:,} writes and flushes of {told['megabytes']} MB:"
+                f" {', '.join(told['steps'])}. Then the power was cut {told['cuts']} times, at"
+                " random writes and right behind each thing that was said to be done; of every"
+                " other disk, writes since its last flush are lost at random as well. ext4 with"
+                " `noauto_da_alloc,data=writeback,commit=1`, which commits names every second,"
+                " whether or not what they name has reached the disk."
+            ),
             "",
             "| after the cut | cuts |",
             "|---|---|",
-            "| everything listed is whole, everything said to be done is there, nothing deleted is back, nothing is "
-            f"left half-written | {told['cuts'] - len(wrong)} |",
+            (
+                "| everything listed is whole, everything said to be done is there, nothing"
+                f" deleted is back, nothing is left half-written | {told['cuts'] - len(wrong)} |"
+            ),
             f"| anything else | {len(wrong)} |",
-            f"| of the former, those after which all of the work was done again, to the same end | {told['redone']} |",
+            (
+                "| of the former, those after which all of the work was done again, to the same"
+                f" end | {told['redone']} |"
+            ),
             "",
             f"{told['seconds']} s.",
             *(["", "Findings:", *wrong] if wrong else []),

@@ -1,7 +1,9 @@
-"""What pretraining buys, on the real rows: `python -m benchmarks.pretraining` writes docs/pretraining.md.
+"""What pretraining buys, on the real rows: `python -m benchmarks.pretraining` writes
+docs/pretraining.md.
 
-A DNN learns from the first 60 % of the real Criteo rows by clicks, by replaced features and by masked features, once
-each; then it is fully fine-tuned on 1,000, 5,000 and all target training rows, beside the same network from scratch.
+A DNN learns from the first 60 % of the real Criteo rows by clicks, by replaced features and by
+masked features, once each; then it is fully fine-tuned on 1,000, 5,000 and all target training
+rows, beside the same network from scratch.
 """
 
 import argparse
@@ -20,33 +22,40 @@ from scipy.stats import norm, t
 
 from benchmarks.parity import Silent
 from benchmarks.real_rows import INGEST, PRETRAIN, thaw
-from core.data.datasets import Dataset, find_dataset, test_rows, training_rows
-from core.evaluation.delong import auc_variance, components
+from core.data.datasets import Dataset, find_dataset, select_test_rows, select_training_rows
 from core.evaluation.format_metrics import format_metric
 from core.evaluation.metrics import log_loss
+from core.evaluation.roc_auc import auc_variance, placement_values
 from core.freezing.plan import make_plan
 from core.models.backbone import load_backbone
+from core.models.backbone_store import find_backbone
 from core.models.card import BackboneCard, HeadSettings
-from core.models.library import find_backbone
-from core.training.finetune import starting_network
+from core.training.finetune import initial_network
 from core.training.loop import fit
+from core.training.losses import predict
 from core.training.settings import FinetuneRequest, TrainSettings
-from core.training.table import Table, read_table
-from core.training.task import predict
+from core.training.training_rows import TrainingRows, load_rows
 from core.workspace import PROJECT, Workspace, open_workspace
 
 ARCHITECTURE = "dnn"
-FLAGS = {"supervised": PRETRAIN, "rfd": "--objective rfd --preset map", "mfp": "--objective mfp --preset map"}
+FLAGS = {
+    "supervised": PRETRAIN,
+    "rfd": "--objective rfd --preset map",
+    "mfp": "--objective mfp --preset map",
+}
 TITLES = {"scratch": "scratch", "supervised": "clicks (supervised)", "rfd": "RFD", "mfp": "MFP"}
 BUDGETS = (1_000, 5_000, None)
 SEEDS = range(5)
-TRAIN = TrainSettings(epochs=30, batch_size=64, learning_rate=3e-4, early_stopping=3, plateau=0, device="cpu")
+TRAIN = TrainSettings(
+    epochs=30, batch_size=64, learning_rate=3e-4, early_stopping=3, plateau=0, device="cpu"
+)
 CPU = torch.device("cpu")
 
 
 @dataclass(frozen=True)
 class Arm:
-    """Test scores (seeds, rows) of one way to begin and one number of target rows; labels (rows,)."""
+    """Test scores (seeds, rows) of one way to begin and one number of target rows; labels
+    (rows,)."""
 
     scores: np.ndarray
     labels: np.ndarray
@@ -63,22 +72,39 @@ class Arm:
 
 
 def finetune_once(
-    card: BackboneCard, start: str, budget: int | None, seed: int, dataset: Dataset, table: Table, folder: Path
+    card: BackboneCard,
+    start: str,
+    budget: int | None,
+    seed: int,
+    dataset: Dataset,
+    table: TrainingRows,
+    folder: Path,
 ) -> np.ndarray:
-    """Test scores after full fine-tuning, or training from scratch, on `budget` target rows drawn by the seed.
+    """Test scores after full fine-tuning, or training from scratch, on `budget` target rows drawn
+    by the seed.
 
     A seed's smaller budgets are part of its larger ones, and every way to begin gets the same rows.
     """
-    train, validation = training_rows(dataset, "target", None)
+    train, validation = select_training_rows(dataset, "target", None)
     chosen = np.random.default_rng(seed).permutation(train)[:budget]
     strategy = "scratch" if start == "scratch" else "full"
-    request = FinetuneRequest(dataset.id, card.id, strategy, train=dataclasses.replace(TRAIN, seed=seed))
+    request = FinetuneRequest(
+        dataset.id, card.id, strategy, train=dataclasses.replace(TRAIN, seed=seed)
+    )
     plan = make_plan(card, strategy, 0, HeadSettings())
-    network = starting_network(card, plan, request, load_backbone(card))
+    network = initial_network(card, plan, request, load_backbone(card))
     checkpoint = folder / "checkpoint.pt"
     checkpoint.unlink(missing_ok=True)
-    fit(network, plan, table.take(chosen, CPU), table.take(validation, CPU), request.train, Silent(), checkpoint)
-    return predict(network, table.take(test_rows(dataset, "target"), CPU))
+    fit(
+        network,
+        plan,
+        table.take(chosen, CPU),
+        table.take(validation, CPU),
+        request.train,
+        Silent(),
+        checkpoint,
+    )
+    return predict(network, table.take(select_test_rows(dataset, "target"), CPU))
 
 
 def interval(differences: np.ndarray) -> str:
@@ -88,28 +114,42 @@ def interval(differences: np.ndarray) -> str:
     return f"{mean:+.4f} ({mean - half:+.4f} to {mean + half:+.4f})"
 
 
-def placements(arm: Arm) -> tuple[np.ndarray, np.ndarray]:
+def mean_placement_values(arm: Arm) -> tuple[np.ndarray, np.ndarray]:
     """DeLong's components of every click and every other row, averaged over the seeds."""
-    parts = [components(arm.labels, scores) for scores in arm.scores]
-    return np.mean([clicks for _, clicks, _ in parts], axis=0), np.mean([others for _, _, others in parts], axis=0)
+    parts = [placement_values(arm.labels, scores) for scores in arm.scores]
+    return np.mean([clicks for _, clicks, _ in parts], axis=0), np.mean(
+        [others for _, _, others in parts], axis=0
+    )
 
 
 def interval_over_rows(a: Arm, b: Arm) -> str:
-    """95 % interval of the mean difference over test rows (DeLong; of one seed it is DeLong's own)."""
-    differences = [of_a - of_b for of_a, of_b in zip(placements(a), placements(b), strict=True)]
+    """95 % interval of the mean difference over test rows (DeLong; of one seed it is DeLong's
+    own)."""
+    differences = [
+        of_a - of_b
+        for of_a, of_b in zip(mean_placement_values(a), mean_placement_values(b), strict=True)
+    ]
     half = norm.ppf(0.975) * sum(rows.var(ddof=1) / len(rows) for rows in differences) ** 0.5
     mean = differences[0].mean()
     return f"({mean - half:+.4f} to {mean + half:+.4f})"
 
 
-def spread(values: np.ndarray) -> str:
+def mean_and_deviation(values: np.ndarray) -> str:
     """Mean and standard deviation."""
     return f"{values.mean():.4f} ± {values.std(ddof=1):.4f}"
 
 
-def line(rows: int, start: str, arm: Arm, scratch: Arm) -> str:
+def table_row(rows: int, start: str, arm: Arm, scratch: Arm) -> str:
     """One row of the table."""
-    cells = [f"{rows:,}", TITLES[start], spread(arm.aucs), "", "", spread(arm.losses), ""]
+    cells = [
+        f"{rows:,}",
+        TITLES[start],
+        mean_and_deviation(arm.aucs),
+        "",
+        "",
+        mean_and_deviation(arm.losses),
+        "",
+    ]
     if start != "scratch":
         cells[3] = interval(arm.aucs - scratch.aucs)
         cells[4] = interval_over_rows(arm, scratch)
@@ -129,7 +169,10 @@ def pretrained_line(objective: str, run: dict[str, Any]) -> str:
             + " on source validation rows"
         )
     seconds = result["seconds"]["train"]
-    return f"| {TITLES[objective]} | {result['best_epoch']} of {result['epochs_run']} | {seconds:.0f} | {reached} |"
+    return (
+        f"| {TITLES[objective]} | {result['best_epoch']} of {result['epochs_run']} | {seconds:.0f}"
+        f" | {reached} |"
+    )
 
 
 def run_protocol(workspace: Workspace, folder: Path) -> str:
@@ -140,35 +183,41 @@ def run_protocol(workspace: Workspace, folder: Path) -> str:
     runs = {
         objective: thaw(
             workspace,
-            f"pretrain --dataset real --architecture {ARCHITECTURE} --name real-{objective} --device cpu {flags}",
+            f"pretrain --dataset real --architecture {ARCHITECTURE} --name real-{objective}"
+            f" --device cpu {flags}",
             commands,
         )["run"]
         for objective, flags in FLAGS.items()
     }
     cards = {objective: find_backbone(workspace, f"real-{objective}") for objective in FLAGS}
-    table = read_table(
+    table = load_rows(
         workspace,
         dataset,
         cards["supervised"].folder / "preprocessing",
         ("target_train", "target_validation", "target_test"),
     )
-    labels = table.take(test_rows(dataset, "target"), CPU).labels.numpy()
+    labels = table.take(select_test_rows(dataset, "target"), CPU).labels.numpy()
     lines = []
     for budget in BUDGETS:
         arms = {}
         for start in TITLES:
             card = cards.get(start, cards["supervised"])
-            scores = [finetune_once(card, start, budget, seed, dataset, table, folder) for seed in SEEDS]
+            scores = [
+                finetune_once(card, start, budget, seed, dataset, table, folder) for seed in SEEDS
+            ]
             arms[start] = Arm(np.stack(scores).astype(np.float64), labels)
-            rows = budget or len(training_rows(dataset, "target", None)[0])
-            lines.append(line(rows, start, arms[start], arms["scratch"]))
+            rows = budget or len(select_training_rows(dataset, "target", None)[0])
+            lines.append(table_row(rows, start, arms[start], arms["scratch"]))
             print(lines[-1], flush=True)
     return PAGE.format(
         today=date.today().isoformat(),
-        machine=f"{os.cpu_count()} cores, load average {os.getloadavg()[2]:.0f}, Python {platform.python_version()}",
+        machine=(
+            f"{os.cpu_count()} cores, load average {os.getloadavg()[2]:.0f}, Python"
+            f" {platform.python_version()}"
+        ),
         device=runs["rfd"]["result"]["device"],
         source=runs["rfd"]["result"]["train_rows"],
-        validation=len(training_rows(dataset, "target", None)[1]),
+        validation=len(select_training_rows(dataset, "target", None)[1]),
         test=len(labels),
         seeds=len(SEEDS),
         train=TRAIN,
@@ -223,7 +272,9 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as folder:
-        page = run_protocol(open_workspace(options.workspace or Path(folder) / "workspace"), Path(folder))
+        page = run_protocol(
+            open_workspace(options.workspace or Path(folder) / "workspace"), Path(folder)
+        )
     options.out.write_text(page, encoding="utf-8")
     print(page)
 

@@ -1,7 +1,9 @@
-"""The real-rows protocol, by command line: `python -m benchmarks.real_rows` writes its section of docs/results.md.
+"""The real-rows protocol, by command line: `python -m benchmarks.real_rows` writes its section of
+docs/results.md.
 
-Pretrains DCNv2 on the first 60 % of the real Criteo rows, fine-tunes at every freeze depth on the next 20 %, tests on
-the last 20 %, beside the controls and a one-hot logistic regression trained on the first 60 %.
+Pretrains DCNv2 on the first 60 % of the real Criteo rows, fine-tunes at every freeze depth on the
+next 20 %, tests on the last 20 %, beside the controls and a one-hot logistic regression trained on
+the first 60 %.
 """
 
 import argparse
@@ -22,16 +24,19 @@ from scipy.sparse import csr_matrix
 from sklearn.linear_model import LogisticRegression
 
 from benchmarks.page_section import put_section
-from core.data.datasets import dataset_rows, find_dataset, labels_of, test_rows
-from core.data.preprocessing import fit
-from core.data.rowsfile import plain
-from core.data.split import PARTS
+from core.data.columns.dictionary_file import dictionary_decode
+from core.data.datasets import find_dataset, load_labels, read_dataset_rows, select_test_rows
+from core.data.preprocessing import fit_preprocessing
+from core.data.split import SPLIT_PARTS
 from core.evaluation.format_metrics import format_metric, format_with_bounds
-from core.evaluation.metrics import Metrics, evaluate
+from core.evaluation.metrics import Metrics, compute_metrics
 from core.workspace import PROJECT, Workspace, open_workspace
 
 ROWS = PROJECT.parent / "shared" / "data" / "criteo_real_100k.tsv.gz"
-INGEST = f"ingest {os.path.relpath(ROWS, PROJECT)} --name real --source-test-share 0.05 --source-validation-share 0.04"
+INGEST = (
+    f"ingest {os.path.relpath(ROWS, PROJECT)} --name real --source-test-share 0.05"
+    " --source-validation-share 0.04"
+)
 PRETRAIN = "--batch-size 256 --lr 5e-4 --early-stopping 2"
 PRETRAIN_DCNV2 = f"pretrain --dataset real --architecture dcnv2 --name real-dcnv2 {PRETRAIN}"
 DEPTHS = range(6)
@@ -52,23 +57,28 @@ def thaw(workspace: Workspace, command: str, printed: list[str]) -> dict[str, An
 
 
 def logistic_regression(workspace: Workspace, rows: int) -> tuple[Metrics, float]:
-    """(test metrics, seconds) of a one-hot logistic regression on the first 60 % of the rows, minimum count 5."""
+    """(test metrics, seconds) of a one-hot logistic regression on the first 60 % of the rows,
+    minimum count 5."""
     began = time.monotonic()
     dataset = find_dataset(workspace, "real")
-    table = plain(dataset_rows(workspace, dataset))
-    preprocessing = fit(table.slice(0, rows), min_count=5)
+    table = dictionary_decode(read_dataset_rows(workspace, dataset))
+    preprocessing = fit_preprocessing(table.slice(0, rows), min_count=5)
     ids = preprocessing.encode(table).ids.astype(np.int64)
     columns = ids + np.concatenate([[0], np.cumsum(preprocessing.field_sizes)[:-1]])
     starts = np.arange(0, columns.size + 1, columns.shape[1])
     shape = (len(columns), sum(preprocessing.field_sizes))
     x = csr_matrix((np.ones(columns.size), columns.ravel(), starts), shape=shape)
-    y = labels_of(dataset)
+    y = load_labels(dataset)
     model = LogisticRegression(C=0.1, max_iter=300).fit(x[:rows], y[:rows])
-    test = test_rows(dataset, "target")
-    return evaluate(y[test], model.predict_proba(x[test])[:, 1], 0.5), time.monotonic() - began
+    test = select_test_rows(dataset, "target")
+    return compute_metrics(
+        y[test], model.predict_proba(x[test])[:, 1], 0.5
+    ), time.monotonic() - began
 
 
-def line(name: str, metrics: dict[str, Any], source: dict[str, Any] | None, trained: str, seconds: float) -> str:
+def table_row(
+    name: str, metrics: dict[str, Any], source: dict[str, Any] | None, trained: str, seconds: float
+) -> str:
     """One row of the table."""
     auc = format_with_bounds(metrics["auc"], metrics["auc_low"], metrics["auc_high"])
     kept = format_metric(source["auc"]) if source else ""
@@ -82,26 +92,43 @@ def run_protocol(workspace: Workspace) -> str:
     ingested = thaw(workspace, INGEST, commands)
     parts = {part["part"]: part["rows"] for part in ingested["dataset"]["parts"]}
     pretrained = thaw(workspace, PRETRAIN_DCNV2, commands)["run"]
-    asked = [f"--freeze-depth {depth}" for depth in DEPTHS] + ["--strategy scratch", "--strategy zero-shot"]
+    asked = [f"--freeze-depth {depth}" for depth in DEPTHS] + [
+        "--strategy scratch",
+        "--strategy zero-shot",
+    ]
     finetuned = [
-        thaw(workspace, f"finetune --dataset real --backbone real-dcnv2 {flags} --preset small", commands)["run"]
+        thaw(
+            workspace,
+            f"finetune --dataset real --backbone real-dcnv2 {flags} --preset small",
+            commands,
+        )["run"]
         for flags in asked
     ]
     lines = []
     for flags, run in zip(asked, finetuned, strict=True):
-        name = flags.removeprefix("--").replace("strategy ", "").replace("freeze-depth", "freeze depth")
+        name = (
+            flags.removeprefix("--")
+            .replace("strategy ", "")
+            .replace("freeze-depth", "freeze depth")
+        )
         result = run["result"]
         metrics = result["metrics"]
         trained, seconds = f"{result['trained_parameters']:,}", result["seconds"]["total"]
-        lines.append(line(name, metrics["target_test"], metrics["source_test"], trained, seconds))
+        lines.append(
+            table_row(name, metrics["target_test"], metrics["source_test"], trained, seconds)
+        )
     regression, seconds = logistic_regression(workspace, round(0.6 * sum(parts.values())))
-    lines.append(line("one-hot logistic regression on the first 60 %", regression.as_dict(), None, "", seconds))
+    lines.append(
+        table_row(
+            "one-hot logistic regression on the first 60 %", regression.as_dict(), None, "", seconds
+        )
+    )
     pretrain_seconds = pretrained["result"]["seconds"]["total"]
     return PAGE.format(
         today=date.today().isoformat(),
         device=pretrained["result"]["device"],
         machine=f"{os.cpu_count()} cores, Python {platform.python_version()}",
-        parts=", ".join(f"{part.replace('_', ' ')} {parts[part]:,}" for part in PARTS),
+        parts=", ".join(f"{part.replace('_', ' ')} {parts[part]:,}" for part in SPLIT_PARTS),
         seconds=pretrain_seconds,
         table="\n".join(lines),
         commands="\n".join(commands),

@@ -1,8 +1,8 @@
-"""Whether the server's memory comes to rest: `python -m benchmarks.soak [--minutes 4]` writes its section of
-docs/reliability.md.
+"""Whether the server's memory comes to rest: `python -m benchmarks.soak [--minutes 4]` writes its
+section of docs/reliability.md.
 
-Two sessions at a time open the pages of a workspace with a few finished runs as fast as the server answers, six pages
-each; then their tabs are closed and others come.
+Two sessions at a time open the pages of a workspace with a few finished runs as fast as the server
+answers, six pages each; then their tabs are closed and others come.
 """
 
 import argparse
@@ -18,12 +18,12 @@ from benchmarks.load_session import Session
 from benchmarks.load_store import fill
 from benchmarks.reliability import write_section
 from core.workspace import PROJECT
-from tests.e2e.conftest import Server
+from tests.e2e.helpers import Server
 
 PAGES = ("", "data", "backbones", "finetune", "sweep", "run", "score", "compare", "learn")
 RUNS = 20
 AT_ONCE = 2
-PAGES_A_TAB = 6
+PAGES_PER_TAB = 6
 SAMPLES = 8
 
 
@@ -39,7 +39,7 @@ async def soak(server: Server, seconds: float) -> list[tuple[int, float]]:
     async def tabs(number: int) -> None:
         while time.monotonic() < end:
             session = Session(server.url, number, note)
-            for _ in range(PAGES_A_TAB):
+            for _ in range(PAGES_PER_TAB):
                 await session.look(dice.choice(PAGES))
             await session.close()
 
@@ -64,8 +64,15 @@ def main() -> None:
             found = asyncio.run(soak(server, 60 * options.minutes))
         finally:
             server.stop()
-    lines = ["| pages drawn | MB |", "|---|---|", *(f"| {pages:,} | {megabytes:.0f} |" for pages, megabytes in found)]
-    about = f"{AT_ONCE} sessions at a time, {RUNS} runs, {PAGES_A_TAB} pages a tab, as fast as the server answers."
+    lines = [
+        "| pages drawn | MB |",
+        "|---|---|",
+        *(f"| {pages:,} | {megabytes:.0f} |" for pages, megabytes in found),
+    ]
+    about = (
+        f"{AT_ONCE} sessions at a time, {RUNS} runs, {PAGES_PER_TAB} pages a tab, as fast as the"
+        " server answers."
+    )
     write_section("Memory over many pages", "python -m benchmarks.soak", [about, "", *lines])
 
 

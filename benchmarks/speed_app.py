@@ -1,7 +1,8 @@
-"""How quickly the app answers: `python -m benchmarks.speed_app` drives the real app and writes its section.
+"""How quickly the app answers: `python -m benchmarks.speed_app` drives the real app and writes its
+section.
 
-A workspace with one real run copied to 200 of 10,000 points each; the app in headless Chromium; every page rerun in
-Streamlit's own test runner; evaluation of a million rows.
+A workspace with one real run copied to 200 of 10,000 points each; the app in headless Chromium;
+every page rerun in Streamlit's own test runner; evaluation of a million rows.
 """
 
 import argparse
@@ -27,24 +28,30 @@ from playwright.sync_api import Browser, Page, sync_playwright
 from streamlit.testing.v1 import AppTest
 
 from benchmarks.page_section import put_section
-from benchmarks.timing import machine, seconds
+from benchmarks.timing import machine, time_call
 from core.data.datasets import prepare
-from core.data.ingest import ingest
+from core.data.reading.ingest import ingest
 from core.data.simulate import simulate
 from core.data.split import SplitSpec
-from core.evaluation.curves import calibration, gains, precision_recall, roc, threshold_table
-from core.evaluation.delong import auc_interval, auc_variance
+from core.evaluation.curves import (
+    calibration_curve,
+    cumulative_gains,
+    precision_recall_curve,
+    roc_curve,
+    threshold_table,
+)
+from core.evaluation.roc_auc import auc_interval, auc_variance
+from core.jobs.run import ACTIVE
+from core.jobs.store import RunStore
 from core.report.run_figures import (
     calibration_figure,
     confusion_figure,
     gains_figure,
     precision_recall_figure,
     roc_figure,
-    score_figure,
+    score_histogram_figure,
 )
-from core.runs.launch import LANES, worker_alive
-from core.runs.run import ACTIVE
-from core.runs.store import RunStore
+from core.runs.launch import QUEUES, is_worker_alive
 from core.workspace import PROJECT, Workspace, open_workspace
 
 HEADING = "The app"
@@ -78,7 +85,18 @@ def fill(home: Path, rows: int) -> Workspace:
     file = workspace.uploads / "bench.tsv"
     simulate(file, rows, "both")
     prepare(workspace, ingest(workspace, file, "bench", simulated=True), SplitSpec(), "bench")
-    options = ["--dataset", "bench", "--backbone", BACKBONE, "--freeze-depth", "2", "--epochs", "2", "--device", "cpu"]
+    options = [
+        "--dataset",
+        "bench",
+        "--backbone",
+        BACKBONE,
+        "--freeze-depth",
+        "2",
+        "--epochs",
+        "2",
+        "--device",
+        "cpu",
+    ]
     subprocess.run(
         [sys.executable, "-m", "core", "finetune", *options],
         cwd=PROJECT,
@@ -100,15 +118,24 @@ def copy_runs(workspace: Workspace) -> None:
         for number in range(RUNS - 1):
             copy = f"r-{secrets.token_hex(4)}"
             db.execute(
-                f"INSERT INTO runs (id, name, grouping, {others}) SELECT ?, ?, ?, {others} FROM runs WHERE id = ?",
+                f"INSERT INTO runs (id, name, grouping, {others}) SELECT ?, ?, ?, {others} FROM"
+                " runs WHERE id = ?",
                 (copy, f"{run.name} {number}", f"g-{number // RUNS_TOGETHER}", run.id),
             )
-            # Linked, for nothing writes into a finished run here: 200 copies of its weights take a gigabyte.
+            # Linked, for nothing writes into a finished run here: 200 copies of its weights take a
+            # gigabyte.
             shutil.copytree(workspace.runs / run.id, workspace.runs / copy, copy_function=os.link)
         values = 0.5 + np.random.default_rng(0).normal(size=POINTS // len(names)).cumsum() * 1e-3
-        points = [(step, name, float(value)) for name in names for step, value in enumerate(values, start=1)]
+        points = [
+            (step, name, float(value))
+            for name in names
+            for step, value in enumerate(values, start=1)
+        ]
         for (one,) in db.execute("SELECT id FROM runs").fetchall():
-            db.executemany("INSERT OR REPLACE INTO points VALUES (?, ?, ?, ?)", [(one, *point) for point in points])
+            db.executemany(
+                "INSERT OR REPLACE INTO points VALUES (?, ?, ?, ?)",
+                [(one, *point) for point in points],
+            )
 
 
 @contextmanager
@@ -118,7 +145,17 @@ def app(home: Path) -> Iterator[str]:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     server = subprocess.Popen(
-        [sys.executable, "-m", "streamlit", "run", "app.py", "--server.port", str(port), "--server.headless", "true"],
+        [
+            sys.executable,
+            "-m",
+            "streamlit",
+            "run",
+            "app.py",
+            "--server.port",
+            str(port),
+            "--server.headless",
+            "true",
+        ],
         cwd=PROJECT,
         env=os.environ | {"THAW_HOME": str(home)},
         stdout=subprocess.DEVNULL,
@@ -138,7 +175,7 @@ def app(home: Path) -> Iterator[str]:
         server.wait()
 
 
-def settled(page: Page) -> None:
+def wait_for_page(page: Page) -> None:
     """Waits until the page's script has run."""
     page.wait_for_selector('[data-testid="stApp"][data-test-script-state="notRunning"]')
     page.wait_for_selector('[data-testid="stMain"] h1')
@@ -147,7 +184,7 @@ def settled(page: Page) -> None:
 def first_point(page: Page, url: str, store: RunStore) -> float:
     """Seconds from the click on Launch to a loss point drawn on the run's page."""
     page.goto(f"{url}/finetune?dataset=bench&backbone={BACKBONE.replace(' ', '+')}")
-    settled(page)
+    wait_for_page(page)
     button = page.get_by_role("button", name="Launch")
     button.wait_for()
     began = time.perf_counter()
@@ -159,18 +196,18 @@ def first_point(page: Page, url: str, store: RunStore) -> float:
     for status in reversed(ACTIVE):
         for run in store.list(status=status):
             store.request_cancel(run.id)
-    while store.counts().keys() & set(ACTIVE):
+    while store.count_by_status().keys() & set(ACTIVE):
         time.sleep(0.2)
     return taken
 
 
-def asleep(workspace: Workspace) -> None:
+def wait_for_idle_workers(workspace: Workspace) -> None:
     """Waits until no worker lives, as pages that were opened before woke one."""
-    while any(worker_alive(workspace, lane) for lane in LANES):
+    while any(is_worker_alive(workspace, lane) for lane in QUEUES):
         time.sleep(0.2)
 
 
-def say(words: str) -> None:
+def print_step(words: str) -> None:
     """What is measured now, on standard error."""
     print(f"{datetime.now(UTC):%H:%M:%S} {words}", file=sys.stderr, flush=True)
 
@@ -180,83 +217,100 @@ def page_bytes(browser: Browser, url: str, address: str) -> tuple[int, int]:
     page, seen = browser.new_page(), Seen()
     seen.watch(page)
     page.goto(f"{url}/{address}")
-    settled(page)
+    wait_for_page(page)
     page.wait_for_timeout(1500)
     page.close()
     return max(seen.frames), sum(seen.frames)
 
 
 def rerun_seconds(name: str, rounds: int) -> tuple[float, float]:
-    """(first run, median of later ones) of a page's script, with Streamlit's own work in building its elements."""
+    """(first run, median of later ones) of a page's script, with Streamlit's own work in building
+    its elements."""
     page = AppTest.from_file(str(PROJECT / "pages" / "router.py"), default_timeout=120)
     page.switch_page(f"{name}.py")
-    first = seconds(page.run)
+    first = time_call(page.run)
     assert not page.exception, f"{name}: {page.exception[0].value}"
-    return first, statistics.median(seconds(page.run) for _ in range(rounds))
+    return first, statistics.median(time_call(page.run) for _ in range(rounds))
 
 
 def evaluation(rounds: int) -> tuple[float, float]:
     """Medians of (evaluating a million rows, moving the threshold with every figure it changes)."""
     generator = np.random.default_rng(0)
     labels = (generator.random(EVALUATED) < 0.256).astype(np.float32)
-    scores = 1 / (1 + np.exp(-(generator.normal(size=EVALUATED) + 1.2 * labels - 2))).astype(np.float32)
+    scores = 1 / (1 + np.exp(-(generator.normal(size=EVALUATED) + 1.2 * labels - 2))).astype(
+        np.float32
+    )
 
     def everything() -> None:
         auc_interval(*auc_variance(labels, scores))
         table = threshold_table(labels, scores)
-        roc(table), precision_recall(table), gains(table), calibration(labels, scores)
+        (
+            roc_curve(table),
+            precision_recall_curve(table),
+            cumulative_gains(table),
+            calibration_curve(labels, scores),
+        )
 
     table = threshold_table(labels, scores)
-    curves = {"roc": roc(table), "pr": precision_recall(table), "gains": gains(table)}
-    bins, rate = calibration(labels, scores), float(labels.mean())
+    curves = {
+        "roc": roc_curve(table),
+        "pr": precision_recall_curve(table),
+        "gains": cumulative_gains(table),
+    }
+    bins, rate = calibration_curve(labels, scores), float(labels.mean())
 
     def move() -> None:
-        at = table.at(generator.random())
+        at = table.confusion_at(generator.random())
         figures = (
             confusion_figure(at),
             roc_figure({True: curves["roc"]}, {True: at}),
             precision_recall_figure({True: curves["pr"]}, {True: at}, rate),
             calibration_figure({True: bins}),
-            score_figure(table, 0.5),
+            score_histogram_figure(table, 0.5),
             gains_figure({True: curves["gains"]}),
         )
         for figure in figures:
             figure.to_json()
 
-    moves = [seconds(move) for _ in range(rounds + 1)][1:]
-    return statistics.median(seconds(everything) for _ in range(rounds)), statistics.median(moves)
+    moves = [time_call(move) for _ in range(rounds + 1)][1:]
+    return statistics.median(time_call(everything) for _ in range(rounds)), statistics.median(moves)
 
 
 def measure(home: Path, rows: int, rounds: int) -> str:
     """Everything, as the section's text."""
     stand = machine()
-    # Pages rerun in this very process wake a worker too, which would outlive the workspace by ten minutes.
+    # Pages rerun in this very process wake a worker too, which would outlive the workspace by ten
+    # minutes.
     os.environ |= {"THAW_HOME": str(home), "THAW_WORKER_LINGER": str(LINGER)}
-    say(f"evaluating {EVALUATED:,} rows")
+    print_step(f"evaluating {EVALUATED:,} rows")
     all_at_once, moved = evaluation(rounds)
-    say(f"making a workspace of {RUNS} runs")
+    print_step(f"making a workspace of {RUNS} runs")
     workspace = fill(home, rows)
     reruns = {}
     for name in PAGES:
-        say(f"rerunning {name}")
+        print_step(f"rerunning {name}")
         reruns[name] = rerun_seconds(name, rounds)
     with sync_playwright() as playwright, app(home) as url:
-        browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
+        browser = playwright.chromium.launch(
+            executable_path=shutil.which("chromium"), args=["--no-sandbox"]
+        )
         newest = RunStore(workspace).list()[-1].id
-        addresses = {name: f"run?run={newest}" if name == "run" else name for name in PAGES if name != "home"}
+        addresses = {
+            name: f"run?run={newest}" if name == "run" else name for name in PAGES if name != "home"
+        }
         frames = {}
         for name, address in addresses.items():
-            say(f"looking at {name}")
+            print_step(f"looking at {name}")
             frames[name] = page_bytes(browser, url, address)
         page, store = browser.new_page(), RunStore(workspace)
-        say("launching without a worker")
-        asleep(workspace)
+        print_step("launching without a worker")
+        wait_for_idle_workers(workspace)
         cold, warm = first_point(page, url, store), []
         for number in range(rounds):
-            say(f"launching, {number + 1} of {rounds}")
+            print_step(f"launching, {number + 1} of {rounds}")
             warm.append(first_point(page, url, store))
         browser.close()
-    asleep(workspace)
+    wait_for_idle_workers(workspace)
     slowest = max(reruns, key=lambda name: reruns[name][1])
     largest = max(frames, key=lambda name: frames[name][0])
 
@@ -264,21 +318,37 @@ def measure(home: Path, rows: int, rounds: int) -> str:
         return ", ".join(f"{name} {value:.0f}" for name, value in values.items())
 
     lines = [
-        f"Made by `python -m benchmarks.speed_app` on {datetime.now(UTC):%Y-%m-%d} ({stand}). {RUNS} runs of "
-        f"{POINTS:,} points; medians of {rounds}.",
+        (
+            f"Made by `python -m benchmarks.speed_app` on {datetime.now(UTC):%Y-%m-%d} ({stand})."
+            f" {RUNS} runs of {POINTS:,} points; medians of {rounds}."
+        ),
         "",
         "| what | expected | observed |",
         "|---|---|---|",
-        f"| click to first loss point, worker warm | under 1 s | {statistics.median(warm):.2f} s ({min(warm):.2f} to "
-        f"{max(warm):.2f}) |",
+        (
+            f"| click to first loss point, worker warm | under 1 s | {statistics.median(warm):.2f}"
+            f" s ({min(warm):.2f} to {max(warm):.2f}) |"
+        ),
         f"| click to first loss point, no worker yet | under 8 s | {cold:.2f} s |",
-        f"| rerun of a page's script | under 200 ms | slowest {slowest} {1000 * reruns[slowest][1]:.0f} ms; "
-        f"{listed({name: 1000 * again for name, (_, again) in reruns.items()})} |",
+        (
+            f"| rerun of a page's script | under 200 ms | slowest {slowest}"
+            f" {1000 * reruns[slowest][1]:.0f} ms;"
+            f" {listed({name: 1000 * again for name, (_, again) in reruns.items()})} |"
+        ),
         f"| {EVALUATED:,} rows evaluated | under 1 s | {all_at_once:.2f} s |",
-        f"| threshold moved over {EVALUATED:,} rows, six figures written anew | under 50 ms | {1000 * moved:.0f} ms |",
-        f"| largest message to the browser (a chart is one) | under 200 kB | {largest} {frames[largest][0] / 1000:.0f} "
-        f"kB; {listed({name: most / 1000 for name, (most, _) in frames.items()})} |",
-        f"| whole first look at a page | | {listed({name: every / 1000 for name, (_, every) in frames.items()})} kB |",
+        (
+            f"| threshold moved over {EVALUATED:,} rows, six figures written anew | under 50 ms |"
+            f" {1000 * moved:.0f} ms |"
+        ),
+        (
+            f"| largest message to the browser (a chart is one) | under 200 kB | {largest}"
+            f" {frames[largest][0] / 1000:.0f} kB;"
+            f" {listed({name: most / 1000 for name, (most, _) in frames.items()})} |"
+        ),
+        (
+            "| whole first look at a page | |"
+            f" {listed({name: every / 1000 for name, (_, every) in frames.items()})} kB |"
+        ),
     ]
     return "\n".join(lines)
 

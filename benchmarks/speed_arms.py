@@ -1,9 +1,11 @@
-"""Arms of one shape trained together or in turn: `python -m benchmarks.speed_arms` writes performance.md's section.
+"""Arms of one shape trained together or in turn: `python -m benchmarks.speed_arms` writes
+performance.md's section.
 
-Arms that differ in learning rate (one batch order) or in seed (an order each), of the head alone and of the top block
-with the head, behind the cached prefix: by the product's `fit` one after another, and all in one: by the product's
-`fit_together` where it has them so, by a bare loop over one batched network elsewhere. Both must end with the same
-weights. Whole runs of a sweep say what that is worth.
+Arms that differ in learning rate (one batch order) or in seed (an order each), of the head alone
+and of the top block with the head, behind the cached prefix: by the product's `fit` one after
+another, and all in one: by the product's `fit_batched_heads` where it has them so, by a bare loop over
+one batched network elsewhere. Both must end with the same weights. Whole runs of a sweep say what
+that is worth.
 """
 
 import argparse
@@ -23,22 +25,22 @@ from torch import Tensor, nn
 from benchmarks.page_section import put_section
 from benchmarks.parity import Silent, plan_at
 from benchmarks.real_rows import thaw
-from benchmarks.speed_freezing import MODEL, Bench, behind
-from benchmarks.speed_training import BATCH, PAGE, SETTINGS, TRAIN, first, prepare
+from benchmarks.speed_freezing import MODEL, Bench, rows_after_prefix
+from benchmarks.speed_training import BATCH, PAGE, SETTINGS, TRAIN, first_rows, prepare
 from benchmarks.timing import alternate, machine, ratio_text
 from core.data.datasets import list_datasets
-from core.models.library import find_backbone
+from core.jobs.store import RunStore
+from core.models.backbone_store import find_backbone
 from core.models.network import Network
-from core.runs.launch import CLUSTER
-from core.runs.store import RunStore
+from core.runs.dispatch import execute
+from core.runs.launch import CLUSTER_QUEUE
 from core.runs.sweep import Arm as SweepArm
 from core.runs.sweep import SweepSpec, submit_sweep
-from core.runs.worker import carry_out
-from core.training.feeding import Rows
-from core.training.job import execute
+from core.runs.worker import run_job
+from core.training.batched_heads import fit_batched_heads
+from core.training.batches import RowTensors
 from core.training.loop import epoch_batches, fit
 from core.training.settings import TrainSettings
-from core.training.together import fit_together
 from core.workspace import Workspace, open_workspace
 
 HEADING = "Arms of one shape, together or in turn"
@@ -63,25 +65,30 @@ class Arm:
 
 
 def arms_of(kind: str, number: int) -> list[Arm]:
-    """`number` arms that differ in `kind` alone; rates lie evenly on a logarithmic scale from 3e-4 to 3e-3."""
+    """`number` arms that differ in `kind` alone; rates lie evenly on a logarithmic scale from 3e-4
+    to 3e-3."""
     if kind == "seeds":
         return [Arm(seed, TRAIN.learning_rate) for seed in range(number)]
-    return [Arm(0, rate) for rate in torch.logspace(-3.5, -2.5, number, dtype=torch.float64).tolist()]
+    return [
+        Arm(0, rate) for rate in torch.logspace(-3.5, -2.5, number, dtype=torch.float64).tolist()
+    ]
 
 
 def linears(network: Network, depth: int) -> list[nn.Linear]:
     """The linear layers that train at this depth, from the input up."""
-    parts = [*network.ordered()[depth:], network.head]
+    parts = [*network.stage_list()[depth:], network.head]
     return [layer for part in parts for layer in part.modules() if isinstance(layer, nn.Linear)]
 
 
-def taken_from(network: Network, depth: int) -> Stack:
+def stack_of_one(network: Network, depth: int) -> Stack:
     """The weights that train at this depth, as a stack of one arm."""
     layers = linears(network, depth)
-    return [(layer.weight.detach().clone()[None], layer.bias.detach().clone()[None]) for layer in layers]
+    return [
+        (layer.weight.detach().clone()[None], layer.bias.detach().clone()[None]) for layer in layers
+    ]
 
 
-def stacked(starts: Sequence[Stack]) -> Stack:
+def concat_stacks(starts: Sequence[Stack]) -> Stack:
     """Stacks of several arms as one."""
     return [
         (torch.cat([weight for weight, _ in layers]), torch.cat([bias for _, bias in layers]))
@@ -89,15 +96,20 @@ def stacked(starts: Sequence[Stack]) -> Stack:
     ]
 
 
-def outputs(stack: Stack, x: Tensor) -> Tensor:
-    """Logits (arms, rows) of rows that all arms share, (rows, inputs), or of each arm's own, (arms, rows, inputs)."""
+def stack_forward(stack: Stack, x: Tensor) -> Tensor:
+    """Logits (arms, rows) of rows that all arms share, (rows, inputs), or of each arm's own, (arms,
+    rows, inputs)."""
     for place, (weight, bias) in enumerate(stack):
         if place:
             x = x.relu()
         if x.ndim == 2:
             # Shared rows need no batched product: all arms' outputs lie side by side in one.
             arms, wide, _ = weight.shape
-            x = nn.functional.linear(x, weight.flatten(0, 1), bias.flatten()).unflatten(1, (arms, wide)).transpose(0, 1)
+            x = (
+                nn.functional.linear(x, weight.flatten(0, 1), bias.flatten())
+                .unflatten(1, (arms, wide))
+                .transpose(0, 1)
+            )
         else:
             x = torch.baddbmm(bias[:, None], x, weight.transpose(1, 2))
     return x[:, :, 0]
@@ -105,11 +117,15 @@ def outputs(stack: Stack, x: Tensor) -> Tensor:
 
 def losses(stack: Stack, x: Tensor, labels: Tensor) -> Tensor:
     """Cross entropy of each arm (arms,) over labels (rows,) or (arms, rows)."""
-    logits = outputs(stack, x)
-    return nn.functional.binary_cross_entropy_with_logits(logits, labels.expand_as(logits), reduction="none").mean(1)
+    logits = stack_forward(stack, x)
+    return nn.functional.binary_cross_entropy_with_logits(
+        logits, labels.expand_as(logits), reduction="none"
+    ).mean(1)
 
 
-def optimiser_of(stack: Stack, arms: Sequence[Arm]) -> tuple[torch.optim.Optimizer, Callable[[], None]]:
+def make_optimiser(
+    stack: Stack, arms: Sequence[Arm]
+) -> tuple[torch.optim.Optimizer, Callable[[], None]]:
     """(One fused optimiser over a group for each rate, what hands the stack's gradients on to it).
 
     A group holds views of its arms' slices of the stack, so its steps change the stack itself.
@@ -117,11 +133,16 @@ def optimiser_of(stack: Stack, arms: Sequence[Arm]) -> tuple[torch.optim.Optimiz
     if len({arm.rate for arm in arms}) == 1:
         whole = [tensor for layer in stack for tensor in layer]
         return torch.optim.AdamW(whole, lr=arms[0].rate, weight_decay=0, fused=True), lambda: None
-    groups = [[tensor.detach()[place] for layer in stack for tensor in layer] for place in range(len(arms))]
+    groups = [
+        [tensor.detach()[place] for layer in stack for tensor in layer]
+        for place in range(len(arms))
+    ]
 
     def hand_on() -> None:
         for place, group in enumerate(groups):
-            for part, tensor in zip(group, (tensor for layer in stack for tensor in layer), strict=True):
+            for part, tensor in zip(
+                group, (tensor for layer in stack for tensor in layer), strict=True
+            ):
                 assert tensor.grad is not None
                 part.grad = tensor.grad[place]
 
@@ -129,17 +150,24 @@ def optimiser_of(stack: Stack, arms: Sequence[Arm]) -> tuple[torch.optim.Optimiz
     return torch.optim.AdamW(named, weight_decay=0, fused=True), hand_on
 
 
-def train_stack(stack: Stack, arms: Sequence[Arm], train: Rows, validation: Rows) -> Stack:
-    """The best epoch's weights of every arm, all trained by one bare loop; one arm is the loop without batching."""
+def train_stack(
+    stack: Stack, arms: Sequence[Arm], train: RowTensors, validation: RowTensors
+) -> Stack:
+    """The best epoch's weights of every arm, all trained by one bare loop; one arm is the loop
+    without batching."""
     (x,), (x_validation,) = train.state, validation.state
-    stack = [(weight.clone().requires_grad_(), bias.clone().requires_grad_()) for weight, bias in stack]
-    optimiser, hand_on = optimiser_of(stack, arms)
+    stack = [
+        (weight.clone().requires_grad_(), bias.clone().requires_grad_()) for weight, bias in stack
+    ]
+    optimiser, hand_on = make_optimiser(stack, arms)
     shared = len({arm.seed for arm in arms}) == 1
     with torch.no_grad():
         lowest = losses(stack, x_validation, validation.labels)
     best = [(weight.detach().clone(), bias.detach().clone()) for weight, bias in stack]
     for epoch in range(EPOCHS):
-        orders = [epoch_batches(train, dataclasses.replace(TRAIN, seed=arm.seed), epoch) for arm in arms]
+        orders = [
+            epoch_batches(train, dataclasses.replace(TRAIN, seed=arm.seed), epoch) for arm in arms
+        ]
         for batches in zip(*orders[: 1 if shared else None], strict=True):
             rows = batches[0] if shared else torch.stack(batches)
             for layer in stack:
@@ -147,7 +175,9 @@ def train_stack(stack: Stack, arms: Sequence[Arm], train: Rows, validation: Rows
                     tensor.grad = None
             shape, picked = rows.shape, rows.flatten()
             near = x.index_select(0, picked).unflatten(0, shape)
-            losses(stack, near, train.labels.index_select(0, picked).unflatten(0, shape)).sum().backward()
+            losses(
+                stack, near, train.labels.index_select(0, picked).unflatten(0, shape)
+            ).sum().backward()
             hand_on()
             optimiser.step()
         with torch.no_grad():
@@ -161,18 +191,23 @@ def train_stack(stack: Stack, arms: Sequence[Arm], train: Rows, validation: Rows
 
 
 class Trial:
-    """Arms of one kind, number and depth, and the two ways to train them; each keeps the weights it ended with."""
+    """Arms of one kind, number and depth, and the two ways to train them; each keeps the weights it
+    ended with."""
 
-    def __init__(self, bench: Bench, workspace: Workspace, kind: str, number: int, depth: int) -> None:
+    def __init__(
+        self, bench: Bench, workspace: Workspace, kind: str, number: int, depth: int
+    ) -> None:
         self.bench, self.depth, self.arms = bench, depth, arms_of(kind, number)
         network = bench.start(0)
-        self.train = behind(network, depth, bench.prepared.train, workspace, "train")
-        self.validation = behind(network, depth, first(bench.prepared.test, VALIDATION_ROWS), workspace, "arms")
+        self.train = rows_after_prefix(network, depth, bench.prepared.train, workspace, "train")
+        self.validation = rows_after_prefix(
+            network, depth, first_rows(bench.prepared.test, VALIDATION_ROWS), workspace, "arms"
+        )
         self.ended: dict[str, Stack] = {}
 
     def start(self, arm: Arm) -> Stack:
         """The weights the arm begins with."""
-        return taken_from(self.bench.start(arm.seed), self.depth)
+        return stack_of_one(self.bench.start(arm.seed), self.depth)
 
     def in_turn(self) -> float:
         """Seconds of `fit`, arm after arm, with its reporting and its checkpoints."""
@@ -180,44 +215,59 @@ class Trial:
         for arm in self.arms:
             network, checkpoint = self.bench.start(arm.seed), self.bench.folder / "checkpoint.pt"
             checkpoint.unlink(missing_ok=True)
-            settings = dataclasses.replace(TRAIN, epochs=EPOCHS, seed=arm.seed, learning_rate=arm.rate)
+            settings = dataclasses.replace(
+                TRAIN, epochs=EPOCHS, seed=arm.seed, learning_rate=arm.rate
+            )
             plan = plan_at(network, self.depth)
             began = time.perf_counter()
             fit(network, plan, self.train, self.validation, settings, Silent(), checkpoint)
             seconds += time.perf_counter() - began
-            ended.append(taken_from(network, self.depth))
-        self.ended["in turn"] = stacked(ended)
+            ended.append(stack_of_one(network, self.depth))
+        self.ended["in turn"] = concat_stacks(ended)
         return seconds
 
     def together(self) -> float:
-        """Seconds of all arms in one: the product's way for learning rates of the head, the bare loop elsewhere."""
+        """Seconds of all arms in one: the product's way for learning rates of the head, the bare
+        loop elsewhere."""
         if self.depth == max(PARTS) and len({arm.rate for arm in self.arms}) > 1:
             return self.product_together()
-        start = stacked([self.start(arm) for arm in self.arms])
+        start = concat_stacks([self.start(arm) for arm in self.arms])
         began = time.perf_counter()
         self.ended["together"] = train_stack(start, self.arms, self.train, self.validation)
         return time.perf_counter() - began
 
     def product_together(self) -> float:
-        """Seconds of `fit_together`, arm after arm, with its reporting and what it keeps for the next."""
+        """Seconds of `fit_batched_heads`, arm after arm, with its reporting and what it keeps for the
+        next."""
         rates, ended, seconds = [arm.rate for arm in self.arms], [], 0.0
         with tempfile.TemporaryDirectory(dir=self.bench.folder) as name:
             for arm in self.arms:
                 network = self.bench.start(arm.seed)
-                settings = dataclasses.replace(TRAIN, epochs=EPOCHS, seed=arm.seed, learning_rate=arm.rate)
+                settings = dataclasses.replace(
+                    TRAIN, epochs=EPOCHS, seed=arm.seed, learning_rate=arm.rate
+                )
                 plan = plan_at(network, self.depth)
                 began = time.perf_counter()
-                fit_together(network, plan, self.train, self.validation, settings, Silent(), rates, Path(name))
+                fit_batched_heads(
+                    network,
+                    plan,
+                    self.train,
+                    self.validation,
+                    settings,
+                    Silent(),
+                    rates,
+                    Path(name),
+                )
                 seconds += time.perf_counter() - began
-                ended.append(taken_from(network, self.depth))
-        self.ended["together"] = stacked(ended)
+                ended.append(stack_of_one(network, self.depth))
+        self.ended["together"] = concat_stacks(ended)
         return seconds
 
     def largest_gap(self) -> float:
         """Largest difference between the weights of the two ways, which must be rounding.
 
-        Below the head the product multiplies by another library, and Adam makes a step of the rounding of a gradient
-        near nought: there one weight in a thousand may differ by more.
+        Below the head the product multiplies by another library, and Adam makes a step of the
+        rounding of a gradient near nought: there one weight in a thousand may differ by more.
         """
         gaps = []
         for ours, theirs in zip(self.ended["in turn"], self.ended["together"], strict=True):
@@ -231,21 +281,27 @@ class Trial:
 
 
 def whole_runs(folder: Path, rounds: int) -> dict[str, list[float]]:
-    """Seconds a run, of whole sweeps of the head alone with as many seeds, in turn, as learning rates, together."""
+    """Seconds a run, of whole sweeps of the head alone with as many seeds, in turn, as learning
+    rates, together."""
     workspace = open_workspace(folder / "workspace")
     wide = ",".join(map(str, SETTINGS[MODEL]["widths"]))
-    shape = f"--architecture {MODEL} --widths {wide} --embedding {SETTINGS[MODEL]['embedding']} --epochs 1"
+    shape = (
+        f"--architecture {MODEL} --widths {wide} --embedding {SETTINGS[MODEL]['embedding']}"
+        " --epochs 1"
+    )
     thaw(workspace, f"pretrain --dataset few {shape} --name base --device cpu", [])
     store, names = RunStore(workspace), itertools.count()
     dataset = next(one for one in list_datasets(workspace) if one.name == "few")
     every = dataclasses.replace(TrainSettings(), early_stopping=0, device="cpu")
-    plain = SweepSpec(dataset.id, find_backbone(workspace, "base").id, (SweepArm("linear-probe"),), train=every)
+    plain = SweepSpec(
+        dataset.id, find_backbone(workspace, "base").id, (SweepArm("linear-probe"),), train=every
+    )
 
     def sweep(spec: SweepSpec) -> float:
-        submit_sweep(workspace, spec, f"sweep {next(names)}", own=True)
+        submit_sweep(workspace, spec, f"sweep {next(names)}", run_here=True)
         began, runs = time.perf_counter(), 0
-        while run := store.claim(CLUSTER, os.getpid()):
-            carry_out(workspace, store, run, execute)
+        while run := store.claim(CLUSTER_QUEUE, os.getpid()):
+            run_job(workspace, store, run, execute)
             assert store.get(run.id).status == "done"
             runs += 1
         return (time.perf_counter() - began) / runs
@@ -279,7 +335,7 @@ BODY = """Made by `python -m benchmarks.speed_arms` on {today} ({machine}).
 A DNN (embedding 16, three blocks of 400) on {rows:,} simulated rows behind the cached prefix, batch {batch:,}, {epochs}
 epochs, validated on {validation:,} rows after each, {threads} threads; {rounds} rounds in turn, medians; ratios are
 median (lowest to highest). In turn: the product's `fit`, arm after arm. Together: learning rates of the head alone by
-the product's `fit_together`, with its reports and what it keeps; the rest, which the product trains in turn, by a bare
+the product's `fit_batched_heads`, with its reports and what it keeps; the rest, which the product trains in turn, by a bare
 loop over all arms' weights stacked, with one optimiser and one gather where the batch order is the same. Both ways end
 with the same weights (largest difference in the last column).
 

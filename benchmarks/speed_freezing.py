@@ -1,7 +1,8 @@
 """What freezing saves: `python -m benchmarks.speed_freezing` writes its section of performance.md.
 
-A DNN of three blocks on simulated rows: an epoch at every freeze depth behind the cached prefix and without it, and a
-sweep of all depths with three seeds beside the same sweep done with DeepCTR-Torch.
+A DNN of three blocks on simulated rows: an epoch at every freeze depth behind the cached prefix and
+without it, and a sweep of all depths with three seeds beside the same sweep done with
+DeepCTR-Torch.
 """
 
 import argparse
@@ -24,17 +25,17 @@ from benchmarks.speed_training import (
     TRAIN,
     VALIDATION_ROWS,
     Prepared,
-    ask_peer,
-    first,
+    first_rows,
     prepare,
+    run_peer_job,
 )
 from benchmarks.timing import alternate, ceilings, machine, ratio, ratio_text
 from core.models.backbone import build_network
 from core.models.card import HeadSettings
 from core.models.network import Network, State
-from core.training.feeding import Rows
+from core.training.batches import RowTensors
 from core.training.loop import fit
-from core.training.prefix import frozen_state
+from core.training.prefix_cache import frozen_prefix_outputs
 from core.workspace import Workspace, open_workspace
 
 HEADING = "Freezing pays"
@@ -46,7 +47,14 @@ HEAD_GOAL, SWEEP_GOAL, SHARE_GOAL = 10.0, 2.5, 1.15
 
 
 def train(
-    network: Network, depth: int, rows: Rows, validation: Rows, folder: Path, epochs: int, seed: int, amp: bool = False
+    network: Network,
+    depth: int,
+    rows: RowTensors,
+    validation: RowTensors,
+    folder: Path,
+    epochs: int,
+    seed: int,
+    amp: bool = False,
 ) -> float:
     """Seconds of `fit` at this depth, checkpoints between epochs included."""
     checkpoint = folder / "checkpoint.pt"
@@ -57,10 +65,14 @@ def train(
     return time.perf_counter() - began
 
 
-def behind(network: Network, depth: int, rows: Rows, workspace: Workspace, key: str) -> Rows:
+def rows_after_prefix(
+    network: Network, depth: int, rows: RowTensors, workspace: Workspace, key: str
+) -> RowTensors:
     """The rows behind the frozen prefix, from the cache when it is there."""
-    state: State | None = frozen_state(network, depth, rows.state, key, workspace) if depth else None
-    return rows if state is None else Rows(state, rows.labels, depth)
+    state: State | None = (
+        frozen_prefix_outputs(network, depth, rows.state, key, workspace) if depth else None
+    )
+    return rows if state is None else RowTensors(state, rows.labels, depth)
 
 
 class Bench:
@@ -71,7 +83,7 @@ class Bench:
         torch.manual_seed(0)
         self.backbone = build_network(MODEL, SETTINGS[MODEL], prepared.field_sizes, HeadSettings())
         self.weights = {name: tensor.clone() for name, tensor in self.backbone.state_dict().items()}
-        self.validation = first(prepared.test, VALIDATION_ROWS)
+        self.validation = first_rows(prepared.test, VALIDATION_ROWS)
 
     def start(self, seed: int) -> Network:
         """The backbone with a new head."""
@@ -86,7 +98,8 @@ class Bench:
         rows, validation = self.prepared.train, self.validation
         if cached:
             rows, validation = (
-                behind(network, depth, one, workspace, key) for one, key in ((rows, "train"), (validation, "valid"))
+                rows_after_prefix(network, depth, one, workspace, key)
+                for one, key in ((rows, "train"), (validation, "valid"))
             )
         return train(network, depth, rows, validation, self.folder, 1, 0)
 
@@ -98,8 +111,12 @@ class Bench:
             for depth in DEPTHS:
                 for seed in SEEDS:
                     network = self.start(seed)
-                    rows = behind(network, depth, self.prepared.train, workspace, "train")
-                    validation = behind(network, depth, self.validation, workspace, "valid")
+                    rows = rows_after_prefix(
+                        network, depth, self.prepared.train, workspace, "train"
+                    )
+                    validation = rows_after_prefix(
+                        network, depth, self.validation, workspace, "valid"
+                    )
                     train(network, depth, rows, validation, self.folder, EPOCHS, seed, amp)
             return time.perf_counter() - began
 
@@ -117,12 +134,15 @@ class Bench:
             "seeds": list(SEEDS),
             "epochs": EPOCHS,
         }
-        return float(ask_peer(job, self.folder)["seconds"])
+        return float(run_peer_job(job, self.folder)["seconds"])
 
     def share_of_operations(self, depth: int) -> float:
-        """Operations of an epoch behind the prefix over those of a full one: two a weight forward, two for each of the
-        gradients of weights and inputs; the lowest trained layer's inputs need none, an embedding's always do."""
-        widths = [count(part) for part in self.backbone.modules() if isinstance(part, torch.nn.Linear)]
+        """Operations of an epoch behind the prefix over those of a full one: two a weight forward,
+        two for each of the gradients of weights and inputs; the lowest trained layer's inputs need
+        none, an embedding's always do."""
+        widths = [
+            count(part) for part in self.backbone.modules() if isinstance(part, torch.nn.Linear)
+        ]
         whole = 6 * sum(widths)
         above = widths[max(0, depth - 1) :]
         return (6 * sum(above) - (2 * above[0] if depth else 0)) / whole
@@ -130,8 +150,12 @@ class Bench:
 
 def table(bench: Bench, rounds: int, workspace: Workspace) -> tuple[str, bool]:
     """(lines for each depth, whether head-only reached its goal)."""
-    contestants = {f"{depth} cached": partial(bench.epoch, depth, True, workspace) for depth in DEPTHS}
-    contestants |= {f"{depth} uncached": partial(bench.epoch, depth, False, workspace) for depth in DEPTHS[1:]}
+    contestants = {
+        f"{depth} cached": partial(bench.epoch, depth, True, workspace) for depth in DEPTHS
+    }
+    contestants |= {
+        f"{depth} uncached": partial(bench.epoch, depth, False, workspace) for depth in DEPTHS[1:]
+    }
     for fill in list(contestants.values())[: len(DEPTHS)]:
         fill()
     taken = alternate(contestants, rounds)
@@ -141,9 +165,20 @@ def table(bench: Bench, rounds: int, workspace: Workspace) -> tuple[str, bool]:
         cached = taken[f"{depth} cached"]
         share = bench.share_of_operations(depth)
         found = float(np.median([one / whole for one, whole in zip(cached, full, strict=True)]))
-        within = f"goal {HEAD_GOAL:.0f}x" if depth == DEPTHS[-1] else "yes" if found <= share * SHARE_GOAL else "no"
+        within = (
+            f"goal {HEAD_GOAL:.0f}x"
+            if depth == DEPTHS[-1]
+            else "yes"
+            if found <= share * SHARE_GOAL
+            else "no"
+        )
         uncached = np.median(taken.get(f"{depth} uncached", full))
-        cells = [str(depth), f"{np.median(cached):.3f}", f"{uncached:.3f}", ratio_text(cached, full)]
+        cells = [
+            str(depth),
+            f"{np.median(cached):.3f}",
+            f"{uncached:.3f}",
+            ratio_text(cached, full),
+        ]
         lines.append(f"| {' | '.join([*cells, f'{share:.1%}', f'{found:.1%}', within])} |")
     return "\n".join(lines), ratio(taken[f"{DEPTHS[-1]} cached"], full)[0] >= HEAD_GOAL
 
@@ -180,7 +215,9 @@ def main() -> None:
         bench = Bench(prepared, folder)
         lines, head = table(bench, options.rounds, open_workspace(folder / "cache"))
         half = partial(bench.sweep, amp=True)
-        sweeps = alternate({"ours": bench.sweep, "half": half, "theirs": bench.peer_sweep}, options.rounds)
+        sweeps = alternate(
+            {"ours": bench.sweep, "half": half, "theirs": bench.peer_sweep}, options.rounds
+        )
     reached = ratio(sweeps["ours"], sweeps["theirs"])[0] >= SWEEP_GOAL
     body = BODY.format(
         today=time.strftime("%Y-%m-%d"),

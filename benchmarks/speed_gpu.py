@@ -1,7 +1,8 @@
-"""Training on a GPU: `python -m benchmarks.speed_gpu` writes its section of performance.md; without a GPU it says so.
+"""Training on a GPU: `python -m benchmarks.speed_gpu` writes its section of performance.md; without
+a GPU it says so.
 
-Passes replayed as a CUDA graph and launched one by one, float32 and bfloat16, resident rows and rows from main memory:
-an epoch of DCNv2 with batches of 4,096, and the article's batch of 32.
+Passes replayed as a CUDA graph and launched one by one, float32 and bfloat16, resident rows and
+rows from main memory: an epoch of DCNv2 with batches of 4,096, and the article's batch of 32.
 """
 
 import argparse
@@ -17,16 +18,16 @@ import torch
 
 from benchmarks.page_section import put_section
 from benchmarks.parity import Silent, plan_at
-from benchmarks.speed_training import PAGE, SETTINGS, TRAIN, VALIDATION_ROWS, first, prepare
+from benchmarks.speed_training import PAGE, SETTINGS, TRAIN, VALIDATION_ROWS, first_rows, prepare
 from benchmarks.timing import alternate, machine
-from core.evaluation.delong import auc_variance
+from core.evaluation.roc_auc import auc_variance
 from core.models.backbone import build_network
 from core.models.card import HeadSettings
 from core.training import loop
+from core.training.batches import RowTensors
 from core.training.devices import device_name
-from core.training.feeding import Rows
 from core.training.loop import fit
-from core.training.task import predict
+from core.training.losses import predict
 
 HEADING = "On a GPU"
 MODEL = "dcnv2"
@@ -37,7 +38,8 @@ SMALL_BATCH, SMALL_ROWS = 32, 20_000
 
 @dataclasses.dataclass(frozen=True)
 class Way:
-    """One way to train. replayed: by a CUDA graph. resident: rows on the GPU. rows: at most so many."""
+    """One way to train. replayed: by a CUDA graph. resident: rows on the GPU. rows: at most so
+    many."""
 
     title: str
     batch_size: int = 4096
@@ -57,21 +59,33 @@ WAYS = (
 )
 
 
-def on(device: torch.device, rows: Rows) -> Rows:
+def to_device(device: torch.device, rows: RowTensors) -> RowTensors:
     """The rows, moved there."""
-    return Rows(tuple(tensor.to(device) for tensor in rows.state), rows.labels.to(device), rows.first)
+    return RowTensors(
+        tuple(tensor.to(device) for tensor in rows.state), rows.labels.to(device), rows.first_stage
+    )
 
 
-def epoch(way: Way, train: Rows, test: Rows, sizes: tuple[int, ...], folder: Path, aucs: list[float]) -> float:
-    """Seconds of one epoch, its checkpoint and the validation of few rows included, after one on few batches."""
+def epoch(
+    way: Way,
+    train: RowTensors,
+    test: RowTensors,
+    sizes: tuple[int, ...],
+    folder: Path,
+    aucs: list[float],
+) -> float:
+    """Seconds of one epoch, its checkpoint and the validation of few rows included, after one on
+    few batches."""
     torch.manual_seed(0)
     device = test.labels.device
     network = build_network(MODEL, SETTINGS[MODEL], sizes, HeadSettings()).to(device)
     settings = dataclasses.replace(TRAIN, batch_size=way.batch_size, amp=way.amp, device="cuda")
-    loop.RECORDING = ("cuda",) if way.replayed else ()
-    chosen = first(train, way.rows)
-    chosen = on(device, chosen) if way.resident else dataclasses.replace(chosen, resident=False)
-    for rows in (first(chosen, 4 * way.batch_size), chosen):
+    loop.GRAPH_DEVICES = ("cuda",) if way.replayed else ()
+    chosen = first_rows(train, way.rows)
+    chosen = (
+        to_device(device, chosen) if way.resident else dataclasses.replace(chosen, resident=False)
+    )
+    for rows in (first_rows(chosen, 4 * way.batch_size), chosen):
         (folder / "checkpoint.pt").unlink(missing_ok=True)
         torch.cuda.synchronize()
         began = time.perf_counter()
@@ -79,14 +93,16 @@ def epoch(way: Way, train: Rows, test: Rows, sizes: tuple[int, ...], folder: Pat
             network,
             plan_at(network, 0),
             rows,
-            first(test, VALIDATION_ROWS),
+            first_rows(test, VALIDATION_ROWS),
             settings,
             Silent(),
             folder / "checkpoint.pt",
         )
         torch.cuda.synchronize()
         taken = time.perf_counter() - began
-    aucs.append(auc_variance(test.labels.cpu().numpy(), predict(network, test).astype(np.float64))[0])
+    aucs.append(
+        auc_variance(test.labels.cpu().numpy(), predict(network, test).astype(np.float64))[0]
+    )
     return taken
 
 
@@ -104,27 +120,40 @@ def main() -> None:
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as name:
         folder = Path(name)
         prepared = prepare(folder, options.rows, many=True)
-        test = on(device, prepared.test)
+        test = to_device(device, prepared.test)
         aucs: dict[str, list[float]] = {way.title: [] for way in WAYS}
         contestants: dict[str, Callable[[], float]] = {
-            way.title: partial(epoch, way, prepared.train, test, prepared.field_sizes, folder, aucs[way.title])
+            way.title: partial(
+                epoch, way, prepared.train, test, prepared.field_sizes, folder, aucs[way.title]
+            )
             for way in WAYS
         }
         taken = alternate(contestants, options.rounds)
     today = time.strftime("%Y-%m-%d")
     lines = [
-        f"Made by `python -m benchmarks.speed_gpu` on {today} ({device_name(device)}; {machine()}).",
+        (
+            f"Made by `python -m benchmarks.speed_gpu` on {today} ({device_name(device)};"
+            f" {machine()})."
+        ),
         "",
-        f"One epoch of DCNv2, {sum(prepared.field_sizes):,} ids of 16 floats; medians of {options.rounds} rounds.",
+        (
+            f"One epoch of DCNv2, {sum(prepared.field_sizes):,} ids of 16 floats; medians of"
+            f" {options.rounds} rounds."
+        ),
         "",
-        "| way | rows | s | rows/s | s for 45.8 M rows (goal with batches of 4,096: under 10 s on one H100) | AUC |",
+        (
+            "| way | rows | s | rows/s | s for 45.8 M rows (goal with batches of 4,096: under 10 s"
+            " on one H100) | AUC |"
+        ),
         "|---|---|---|---|---|---|",
     ]
     for way in WAYS:
         rows, median = min(way.rows, options.rows), float(np.median(taken[way.title]))
         whole = f"{median * CLICK_LOGS / rows:.1f}"
         auc = f"{np.mean(aucs[way.title]):.4f}"
-        lines.append(f"| {way.title} | {rows:,} | {median:.2f} | {rows / median:,.0f} | {whole} | {auc} |")
+        lines.append(
+            f"| {way.title} | {rows:,} | {median:.2f} | {rows / median:,.0f} | {whole} | {auc} |"
+        )
     put_section(options.out, HEADING, "\n".join(lines))
     print("\n".join(lines))
 

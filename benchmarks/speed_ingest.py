@@ -1,6 +1,8 @@
-"""Reading and preparing a Criteo file, beside the peers: `python -m benchmarks.speed_ingest` writes its section.
+"""Reading and preparing a Criteo file, beside the peers: `python -m benchmarks.speed_ingest` writes
+its section.
 
-A simulated file, plain and gzipped, every way in a process of its own, the peers in their environment.
+A simulated file, plain and gzipped, every way in a process of its own, the peers in their
+environment.
 """
 
 import argparse
@@ -39,8 +41,17 @@ class Bench:
         def work() -> float:
             python = peer_python() if way in PEERS else Path(sys.executable)
             place = self.folder / ("fuxictr" if way == "fuxictr" else "workspace")
-            command = [str(python), "-m", "benchmarks.ingest_ways", way, str(self.folder / file), str(place)]
-            done = subprocess.run(command, cwd=PROJECT, check=True, stdout=subprocess.PIPE, text=True)
+            command = [
+                str(python),
+                "-m",
+                "benchmarks.ingest_ways",
+                way,
+                str(self.folder / file),
+                str(place),
+            ]
+            done = subprocess.run(
+                command, cwd=PROJECT, check=True, stdout=subprocess.PIPE, text=True
+            )
             answer = json.loads(done.stdout.splitlines()[-1])
             self.peaks[name or way] = max(self.peaks.get(name or way, 0.0), answer["peak"])
             return answer["seconds"]
@@ -51,7 +62,10 @@ class Bench:
 def write_files(folder: Path, rows: int) -> None:
     """rows.tsv, the same gzipped, and rows.csv: the same with the header that FuxiCTR needs."""
     simulate(folder / "rows.tsv", rows, "both")
-    with (folder / "rows.tsv").open("rb") as source, gzip.open(folder / "rows.tsv.gz", "wb", compresslevel=4) as packed:
+    with (
+        (folder / "rows.tsv").open("rb") as source,
+        gzip.open(folder / "rows.tsv.gz", "wb", compresslevel=4) as packed,
+    ):
         shutil.copyfileobj(source, packed, 2**22)
     with (folder / "rows.tsv").open("rb") as source, (folder / "rows.csv").open("wb") as target:
         target.write("\t".join([LABEL, *FIELDS]).encode() + b"\n")
@@ -64,7 +78,10 @@ def measure(folder: Path, rows: int, rounds: int, large: int) -> str:
     write_files(folder, rows)
     plain = {"thaw": bench.run("thaw", "rows.tsv"), "known": bench.run("known", "rows.tsv")}
     plain |= {"load": bench.run("load", "rows.tsv")}
-    plain |= {"deepctr": bench.run("deepctr", "rows.tsv"), "fuxictr": bench.run("fuxictr", "rows.csv")}
+    plain |= {
+        "deepctr": bench.run("deepctr", "rows.tsv"),
+        "fuxictr": bench.run("fuxictr", "rows.csv"),
+    }
     taken = alternate(plain, rounds)
     packed = {name: bench.run(name, "rows.tsv.gz", f"{name} gz") for name in ("thaw", "deepctr")}
     taken_packed = alternate(packed, rounds)
@@ -78,33 +95,42 @@ def measure(folder: Path, rows: int, rounds: int, large: int) -> str:
     middle = {name: statistics.median(values) for name, values in taken.items()}
     middle_packed = {name: statistics.median(values) for name, values in taken_packed.items()}
     lines = [
-        f"Made by `python -m benchmarks.speed_ingest` on {datetime.now(UTC):%Y-%m-%d} ({stand}). Simulated rows: "
-        f"{rows:,} ({text_bytes / 1e6:.0f} MB of text), {rounds} rounds, all ways in turn, each in a process of its "
-        "own; seconds of the work without imports (ours load compiled loops, 0.4 s), medians; ratios are the peer's "
-        f"seconds over Thaw's in the same round, median (lowest to highest). Ceilings in the same run: {limits}.",
+        (
+            f"Made by `python -m benchmarks.speed_ingest` on {datetime.now(UTC):%Y-%m-%d}"
+            f" ({stand}). Simulated rows: {rows:,} ({text_bytes / 1e6:.0f} MB of text), {rounds}"
+            " rounds, all ways in turn, each in a process of its own; seconds of the work without"
+            " imports (ours load compiled loops, 0.4 s), medians; ratios are the peer's seconds"
+            " over Thaw's in the same round, median (lowest to highest). Ceilings in the same run:"
+            f" {limits}."
+        ),
         "",
         "| what | expected | observed |",
         "|---|---|---|",
         row(
-            "against DeepCTR-Torch's Criteo example (pandas, LabelEncoder, MinMaxScaler), plain file",
+            "against DeepCTR-Torch's Criteo example (pandas, LabelEncoder, MinMaxScaler), plain"
+            " file",
             "10x",
-            f"{ratio_text(taken['thaw'], taken['deepctr'])}: {middle['thaw']:.2f} s, {middle['deepctr']:.2f} s",
+            f"{ratio_text(taken['thaw'], taken['deepctr'])}: {middle['thaw']:.2f} s,"
+            f" {middle['deepctr']:.2f} s",
         ),
         row(
             "the same, gzipped file",
             "10x",
-            f"{ratio_text(taken_packed['thaw'], taken_packed['deepctr'])}: {middle_packed['thaw']:.2f} s, "
-            f"{middle_packed['deepctr']:.2f} s",
+            f"{ratio_text(taken_packed['thaw'], taken_packed['deepctr'])}:"
+            f" {middle_packed['thaw']:.2f} s, {middle_packed['deepctr']:.2f} s",
         ),
         row(
             "against FuxiCTR's preprocessing, plain file (it reads no gzip)",
             "12x",
-            f"{ratio_text(taken['thaw'], taken['fuxictr'])}: {middle['thaw']:.2f} s, {middle['fuxictr']:.2f} s",
+            f"{ratio_text(taken['thaw'], taken['fuxictr'])}: {middle['thaw']:.2f} s,"
+            f" {middle['fuxictr']:.2f} s",
         ),
         row(
             "peak memory",
             "under 1 GB",
-            ", ".join(f"{name} {peak:,.0f} MiB" for name, peak in bench.peaks.items() if name in plain),
+            ", ".join(
+                f"{name} {peak:,.0f} MiB" for name, peak in bench.peaks.items() if name in plain
+            ),
         ),
         row(
             f"{large:,} rows, plain file",
@@ -126,7 +152,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rows", type=int, default=1_000_000)
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--large", type=int, default=10_000_000, help="rows of the file for bounded memory")
+    parser.add_argument(
+        "--large", type=int, default=10_000_000, help="rows of the file for bounded memory"
+    )
     parser.add_argument("--out", type=Path, default=PROJECT / "docs" / "performance.md")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:

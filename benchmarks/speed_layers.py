@@ -1,6 +1,8 @@
-"""core.models.layers beside torch's own layers: `python -m benchmarks.speed_layers` writes its part of performance.md.
+"""core.models.layers beside torch's own layers: `python -m benchmarks.speed_layers` writes its part
+of performance.md.
 
-A step's worth of each: forward and backward of one layer at the shapes of a click model, both in turn in one process.
+A step's worth of each: forward and backward of one layer at the shapes of a click model, both in
+turn in one process.
 """
 
 import argparse
@@ -14,8 +16,8 @@ from torch import Tensor, nn
 
 from benchmarks.page_section import put_section
 from benchmarks.speed_training import BATCH, PAGE
-from benchmarks.timing import alternate, machine, ratio_text, seconds
-from core.models.layers import Linear, Lookup
+from benchmarks.timing import alternate, machine, ratio_text, time_call
+from core.models.layers import EmbeddingTable, Linear
 
 HEADING = "Layers beside torch's own"
 FIELDS, SIZE, NUMBERS, WIDTH, IDS = 39, 16, 13, 400, 95_000
@@ -34,14 +36,15 @@ in turn in one process. Expected: no difference where the sides of a product are
 
 
 def step(layer: nn.Module, inputs: Tensor, gradient: Tensor) -> float:
-    """Seconds of CALLS times forward and backward, as within a network: towards the input too, where it has one."""
+    """Seconds of CALLS times forward and backward, as within a network: towards the input too,
+    where it has one."""
 
     def work() -> None:
         for _ in range(CALLS):
             layer.zero_grad()
             layer(inputs).backward(gradient)
 
-    return seconds(work)
+    return time_call(work)
 
 
 def contestants() -> dict[str, dict[str, Callable[[], float]]]:
@@ -62,7 +65,7 @@ def contestants() -> dict[str, dict[str, Callable[[], float]]]:
         gradient = torch.randn(BATCH, FIELDS, size)
         found[f"{FIELDS} look-ups a row in {IDS:,} x {size} ({where})"] = {
             name: partial(step, kind(IDS, size), ids, gradient)
-            for name, kind in (("ours", Lookup), ("torch", nn.Embedding))
+            for name, kind in (("ours", EmbeddingTable), ("torch", nn.Embedding))
         }
     return found
 
@@ -77,8 +80,12 @@ def main() -> None:
     for title, both in contestants().items():
         alternate(both, 1)
         taken = alternate(both, options.rounds)
-        ours, theirs = (sorted(taken[name])[options.rounds // 2] * 1000 / CALLS for name in ("ours", "torch"))
-        lines.append(f"| {title} | {ours:.1f} | {theirs:.1f} | {ratio_text(taken['ours'], taken['torch'])} |")
+        ours, theirs = (
+            sorted(taken[name])[options.rounds // 2] * 1000 / CALLS for name in ("ours", "torch")
+        )
+        lines.append(
+            f"| {title} | {ours:.1f} | {theirs:.1f} | {ratio_text(taken['ours'], taken['torch'])} |"
+        )
     body = BODY.format(
         today=time.strftime("%Y-%m-%d"),
         machine=started,

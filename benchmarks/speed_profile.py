@@ -12,7 +12,7 @@ import torch
 from torch.profiler import ProfilerActivity, profile
 
 from benchmarks.page_section import put_section
-from benchmarks.speed_training import PAGE, SETTINGS, TITLES, Prepared, ours, prepare
+from benchmarks.speed_training import PAGE, SETTINGS, TITLES, Prepared, our_epoch, prepare
 from benchmarks.timing import machine
 
 HEADING = "Where an epoch goes"
@@ -32,9 +32,10 @@ ACTIVATIONS = (
 
 
 def shares(model: str, prepared: Prepared, folder: Path) -> dict[str, float]:
-    """Shares of the processor time that torch's operations took; what is inside an optimiser's step counts there."""
+    """Shares of the processor time that torch's operations took; what is inside an optimiser's step
+    counts there."""
     with profile(activities=[ProfilerActivity.CPU]) as found:
-        ours(model, prepared, folder, [])
+        our_epoch(model, prepared, folder, [])
     # Named ranges, such as the optimiser's step, hold operations that are listed by themselves too.
     events = {event.key: event for event in found.key_averages()}
     whole = sum(event.self_cpu_time_total for event in events.values())
@@ -64,17 +65,32 @@ def main() -> None:
             prepared = prepare(folder, options.rows, many)
             for model in SETTINGS:
                 found = shares(model, prepared, folder)
-                found["the rest: look-ups, gathering batches, checkpoint, validation"] = 1 - sum(found.values())
+                found["the rest: look-ups, gathering batches, checkpoint, validation"] = 1 - sum(
+                    found.values()
+                )
                 if not lines:
-                    lines = [f"| model | ids | {' | '.join(found)} |", "|---" * (len(found) + 2) + "|"]
-                cells = [TITLES[model], f"{sum(prepared.field_sizes):,}", *(f"{share:.0%}" for share in found.values())]
+                    lines = [
+                        f"| model | ids | {' | '.join(found)} |",
+                        "|---" * (len(found) + 2) + "|",
+                    ]
+                cells = [
+                    TITLES[model],
+                    f"{sum(prepared.field_sizes):,}",
+                    *(f"{share:.0%}" for share in found.values()),
+                ]
                 lines.append(f"| {' | '.join(cells)} |")
     today = time.strftime("%Y-%m-%d")
     text = [
-        f"Made by `python -m benchmarks.speed_profile` on {today} ({machine()}; {torch.get_num_threads()} threads).",
+        (
+            f"Made by `python -m benchmarks.speed_profile` on {today} ({machine()};"
+            f" {torch.get_num_threads()} threads)."
+        ),
         "",
-        f"Shares of the time of an epoch over {options.rows:,} rows in float32, from torch's profiler. Expected: most "
-        "of it matrix products, which nothing but fewer operations or bfloat16 makes faster.",
+        (
+            f"Shares of the time of an epoch over {options.rows:,} rows in float32, from torch's"
+            " profiler. Expected: most of it matrix products, which nothing but fewer operations"
+            " or bfloat16 makes faster."
+        ),
         "",
         *lines,
     ]

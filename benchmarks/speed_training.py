@@ -1,7 +1,9 @@
-"""An epoch of ours beside the peers' own: `python -m benchmarks.speed_training` writes its section of performance.md.
+"""An epoch of ours beside the peers' own: `python -m benchmarks.speed_training` writes its section
+of performance.md.
 
-Simulated rows, encoded once. Two tables: one of 95,000 ids, one of 1.26 million. Ours and the peer train
-the same network on the same rows in turn; the share of the matrix product is that of the operations of an epoch.
+Simulated rows, encoded once. Two tables: one of 95,000 ids, one of 1.26 million. Ours and the peer
+train the same network on the same rows in turn; the share of the matrix product is that of the
+operations of an epoch.
 """
 
 import argparse
@@ -22,17 +24,25 @@ import torch
 from benchmarks.page_section import put_section
 from benchmarks.parity import Silent, count, peer_python, plan_at
 from benchmarks.real_rows import thaw
-from benchmarks.timing import alternate, ceilings, machine, product_rate, ratio, ratio_text, seconds
-from core.data.datasets import encoded, find_dataset, labels_of
+from benchmarks.timing import (
+    alternate,
+    ceilings,
+    machine,
+    product_rate,
+    ratio,
+    ratio_text,
+    time_call,
+)
+from core.data.datasets import find_dataset, load_encoded, load_labels
 from core.data.preprocessing import load_preprocessing
-from core.evaluation.delong import auc_variance
+from core.evaluation.roc_auc import auc_variance
 from core.models.backbone import build_network
 from core.models.card import HeadSettings
+from core.training.batches import RowTensors
 from core.training.checkpoint import Progress, save_checkpoint
-from core.training.feeding import Rows
 from core.training.loop import fit
+from core.training.losses import predict
 from core.training.settings import TrainSettings
-from core.training.task import predict
 from core.workspace import PROJECT, open_workspace
 
 HEADING = "Training an epoch"
@@ -41,10 +51,23 @@ FEW_IDS, MANY_IDS = 95_000, 1_260_000
 BATCH = 4096
 TRAIN = TrainSettings(epochs=1, batch_size=BATCH, early_stopping=0, plateau=0, device="cpu")
 _DEEP = {"embedding": 16, "widths": [400, 400, 400], "dropout": 0.0, "batch_norm": False}
-SETTINGS: dict[str, dict[str, Any]] = {"dnn": _DEEP, "deepfm": _DEEP, "dcnv2": _DEEP | {"crosses": 3}}
+SETTINGS: dict[str, dict[str, Any]] = {
+    "dnn": _DEEP,
+    "deepfm": _DEEP,
+    "dcnv2": _DEEP | {"crosses": 3},
+}
 TITLES = {"dnn": "DNN", "deepfm": "DeepFM", "dcnv2": "DCNv2"}
-PEERS = {"deepctr-torch": "DeepCTR-Torch", "fuxictr": "FuxiCTR", "pytorch-tabular": "pytorch_tabular"}
-GOALS = {("deepctr-torch", False): 1.6, ("fuxictr", False): 1.2, ("deepctr-torch", True): 2.5, ("fuxictr", True): 1.7}
+PEERS = {
+    "deepctr-torch": "DeepCTR-Torch",
+    "fuxictr": "FuxiCTR",
+    "pytorch-tabular": "pytorch_tabular",
+}
+GOALS = {
+    ("deepctr-torch", False): 1.6,
+    ("fuxictr", False): 1.2,
+    ("deepctr-torch", True): 2.5,
+    ("fuxictr", True): 1.7,
+}
 PAIRS = (
     ("dnn", "deepctr-torch"),
     ("dnn", "fuxictr"),
@@ -61,58 +84,79 @@ class Prepared:
     """Encoded rows of one table size; `file` holds them as npz for the peers."""
 
     file: Path
-    train: Rows
-    test: Rows
+    train: RowTensors
+    test: RowTensors
     field_sizes: tuple[int, ...]
 
 
 def prepare(folder: Path, rows: int, many: bool) -> Prepared:
-    """The first rows train, the last fifth tests. Ids that occur often have a row, with `many` each that occurs;
-    the largest field is padded, so that all have FEW_IDS or MANY_IDS together."""
+    """The first rows train, the last fifth tests. Ids that occur often have a row, with `many` each
+    that occurs; the largest field is padded, so that all have FEW_IDS or MANY_IDS together."""
     workspace = open_workspace(folder / "workspace")
     name = "many" if many else "few"
     if not (folder / "rows.tsv").exists():
         thaw(workspace, f"simulate --rows {rows * 5 // 4} --out {folder / 'rows.tsv'}", [])
-    thaw(workspace, f"ingest {folder / 'rows.tsv'} --name {name} --min-count {1 if many else 10} --simulated", [])
+    thaw(
+        workspace,
+        f"ingest {folder / 'rows.tsv'} --name {name} --min-count {1 if many else 10} --simulated",
+        [],
+    )
     dataset = find_dataset(workspace, name)
     preprocessing = load_preprocessing(dataset.folder / "preprocessing")
-    table, labels = encoded(workspace, dataset, preprocessing), np.array(labels_of(dataset))
+    table, labels = load_encoded(workspace, dataset, preprocessing), np.array(load_labels(dataset))
     sizes = list(preprocessing.field_sizes)
     sizes[sizes.index(max(sizes))] += max(0, (MANY_IDS if many else FEW_IDS) - sum(sizes))
     arrays: dict[str, np.ndarray] = {}
     parts = {}
     for part, chosen in (("train", slice(0, rows)), ("test", slice(rows, None))):
-        values = {"ids": table.ids[chosen].astype(np.int64), "numerics": np.array(table.numerics[chosen])}
+        values = {
+            "ids": table.ids[chosen].astype(np.int64),
+            "numerics": np.array(table.numerics[chosen]),
+        }
         values["labels"] = labels[chosen]
         arrays |= {f"{part}_{key}": array for key, array in values.items()}
         tensors = {key: torch.from_numpy(array) for key, array in values.items()}
-        parts[part] = Rows((tensors["ids"].int(), tensors["numerics"]), tensors["labels"])
+        parts[part] = RowTensors((tensors["ids"].int(), tensors["numerics"]), tensors["labels"])
     np.savez(folder / f"{name}.npz", **arrays)  # type: ignore[arg-type]
     return Prepared(folder / f"{name}.npz", parts["train"], parts["test"], tuple(sizes))
 
 
-def first(rows: Rows, number: int) -> Rows:
+def first_rows(rows: RowTensors, number: int) -> RowTensors:
     """The first so many rows."""
     state = tuple(tensor[:number] for tensor in rows.state)
     return dataclasses.replace(rows, state=state, labels=rows.labels[:number])
 
 
-def ours(model: str, prepared: Prepared, folder: Path, aucs: list[float], amp: bool = False) -> float:
+def our_epoch(
+    model: str, prepared: Prepared, folder: Path, aucs: list[float], amp: bool = False
+) -> float:
     """Seconds of one epoch by core.training.loop.fit, its validation on few rows included."""
     torch.manual_seed(0)
     network = build_network(model, SETTINGS[model], prepared.field_sizes, HeadSettings())
     plan, checkpoint = plan_at(network, 0), folder / "checkpoint.pt"
-    validation = first(prepared.test, VALIDATION_ROWS)
-    for train in (first(prepared.train, WARM_ROWS), prepared.train):
+    validation = first_rows(prepared.test, VALIDATION_ROWS)
+    for train in (first_rows(prepared.train, WARM_ROWS), prepared.train):
         checkpoint.unlink(missing_ok=True)
         began = time.perf_counter()
-        fit(network, plan, train, validation, dataclasses.replace(TRAIN, amp=amp), Silent(), checkpoint)
+        fit(
+            network,
+            plan,
+            train,
+            validation,
+            dataclasses.replace(TRAIN, amp=amp),
+            Silent(),
+            checkpoint,
+        )
         taken = time.perf_counter() - began
-    aucs.append(auc_variance(prepared.test.labels.numpy(), predict(network, prepared.test).astype(np.float64))[0])
+    aucs.append(
+        auc_variance(
+            prepared.test.labels.numpy(), predict(network, prepared.test).astype(np.float64)
+        )[0]
+    )
     return taken
 
 
-def theirs(model: str, peer: str, prepared: Prepared, folder: Path, aucs: list[float]) -> float:
+def peer_epoch(model: str, peer: str, prepared: Prepared, folder: Path, aucs: list[float]) -> float:
     """Seconds of one epoch by the peer's package."""
     job = {
         "peer": peer,
@@ -127,12 +171,12 @@ def theirs(model: str, peer: str, prepared: Prepared, folder: Path, aucs: list[f
         "workers": 1,
         "seed": 0,
     }
-    answer = ask_peer(job, folder)
+    answer = run_peer_job(job, folder)
     aucs.append(answer["auc"])
     return float(answer["seconds"])
 
 
-def ask_peer(job: dict[str, Any], folder: Path) -> dict[str, float]:
+def run_peer_job(job: dict[str, Any], folder: Path) -> dict[str, float]:
     """What benchmarks.peer_speed says of a job, carried out in the peers' environment."""
     (folder / "job.json").write_text(json.dumps(job), encoding="utf-8")
     command = [str(peer_python()), "-m", "benchmarks.peer_speed", str(folder / "job.json")]
@@ -145,15 +189,27 @@ def checkpoint_seconds(prepared: Prepared, folder: Path) -> float:
     network = build_network("dnn", SETTINGS["dnn"], prepared.field_sizes, HeadSettings())
     optimiser = torch.optim.AdamW(network.parameters())
     for weight in network.parameters():
-        optimiser.state[weight] = {name: torch.ones_like(weight) for name in ("exp_avg", "exp_avg_sq")}
+        optimiser.state[weight] = {
+            name: torch.ones_like(weight) for name in ("exp_avg", "exp_avg_sq")
+        }
     weights = network.state_dict()
-    progress = Progress(0.0, {name: tensor.clone() for name, tensor in weights.items()}, TRAIN.learning_rate)
+    progress = Progress(
+        0.0, {name: tensor.clone() for name, tensor in weights.items()}, TRAIN.learning_rate
+    )
     path = folder / "checkpoint.pt"
-    return float(np.median([seconds(lambda: save_checkpoint(path, progress, weights, optimiser)) for _ in range(3)]))
+    return float(
+        np.median(
+            [
+                time_call(lambda: save_checkpoint(path, progress, weights, optimiser))
+                for _ in range(3)
+            ]
+        )
+    )
 
 
 def product_operations(prepared: Prepared, model: str) -> float:
-    """Floating-point operations of an epoch's matrix products: two a weight and row forward, four backward."""
+    """Floating-point operations of an epoch's matrix products: two a weight and row forward, four
+    backward."""
     network = build_network(model, SETTINGS[model], prepared.field_sizes, HeadSettings())
     weights = sum(count(part) for part in network.modules() if isinstance(part, torch.nn.Linear))
     return 6.0 * weights * len(prepared.train)
@@ -163,9 +219,13 @@ def measure(model: str, prepared: Prepared, many: bool, folder: Path, rounds: in
     """A line of the table for each peer of the model."""
     peers = [peer for one, peer in PAIRS if one == model]
     aucs: dict[str, list[float]] = {name: [] for name in ("ours", "half", *peers)}
-    contestants: dict[str, Callable[[], float]] = {"ours": partial(ours, model, prepared, folder, aucs["ours"])}
-    contestants["half"] = partial(ours, model, prepared, folder, aucs["half"], amp=True)
-    contestants |= {peer: partial(theirs, model, peer, prepared, folder, aucs[peer]) for peer in peers}
+    contestants: dict[str, Callable[[], float]] = {
+        "ours": partial(our_epoch, model, prepared, folder, aucs["ours"])
+    }
+    contestants["half"] = partial(our_epoch, model, prepared, folder, aucs["half"], amp=True)
+    contestants |= {
+        peer: partial(peer_epoch, model, peer, prepared, folder, aucs[peer]) for peer in peers
+    }
     # The machine's own speed changes from minute to minute.
     contestants["product"] = product_rate
     taken = alternate(contestants, rounds)
@@ -174,7 +234,9 @@ def measure(model: str, prepared: Prepared, many: bool, folder: Path, rounds: in
     lines = []
     for peer in peers:
         goal = GOALS.get((peer, many))
-        reached = "reached" if goal and ratio(taken["ours"], taken[peer])[0] >= goal else "not reached"
+        reached = (
+            "reached" if goal and ratio(taken["ours"], taken[peer])[0] >= goal else "not reached"
+        )
         cells = [
             TITLES[model],
             f"{sum(prepared.field_sizes):,}",

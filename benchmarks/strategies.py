@@ -1,7 +1,8 @@
-"""Every strategy on the real rows: `python -m benchmarks.strategies` writes its section of docs/results.md.
+"""Every strategy on the real rows: `python -m benchmarks.strategies` writes its section of
+docs/results.md.
 
-One sweep on a DCNv2 pretrained on the first 60 % of the real Criteo rows: all strategies, five seeds, 1,000, 5,000 and
-20,000 target rows; and WiSE-FT on every run of full fine-tuning.
+One sweep on a DCNv2 pretrained on the first 60 % of the real Criteo rows: all strategies, five
+seeds, 1,000, 5,000 and 20,000 target rows; and WiSE-FT on every run of full fine-tuning.
 """
 
 import argparse
@@ -19,9 +20,15 @@ from benchmarks.page_section import put_section
 from benchmarks.real_rows import INGEST, PRETRAIN_DCNV2, thaw
 from core.data.datasets import list_datasets
 from core.evaluation.verdicts import Verdict
-from core.runs.store import Run, RunStore
+from core.jobs.store import Run, RunStore
 from core.runs.sweep import Sweep, find_sweep, list_sweeps
-from core.runs.sweep_result import ArmResult, arm_results, forgotten, judged, reference_of
+from core.runs.sweep_result import (
+    ArmResult,
+    default_reference,
+    forgetting_sentences,
+    judge_arms,
+    summarise_arms,
+)
 from core.workspace import PROJECT, Workspace, open_workspace
 
 HEADING = "Every strategy at 1,000, 5,000 and 20,000 target rows"
@@ -42,8 +49,9 @@ STRATEGIES = (
     "zero-shot",
 )
 SWEEP = (
-    f"sweep --name {NAME} --dataset real --backbone real-dcnv2 --depths all --strategies {','.join(STRATEGIES)} "
-    f"--surgical cross1,cross2 --seeds 5 --target-sizes {','.join(map(str, SIZES))} --preset small --arms-at-once 2"
+    f"sweep --name {NAME} --dataset real --backbone real-dcnv2 --depths all --strategies"
+    f" {','.join(STRATEGIES)} --surgical cross1,cross2 --seeds 5 --target-sizes"
+    f" {','.join(map(str, SIZES))} --preset small --arms-at-once 2"
 )
 
 
@@ -73,20 +81,32 @@ def seconds_between(runs: Sequence[Run]) -> float:
     return (max(ends) - min(starts)).total_seconds()
 
 
-def cell(result: ArmResult, verdict: Verdict | None) -> str:
-    """Mean AUC ± deviation, and the difference from full fine-tuning where test rows and seeds tell one."""
+def arm_cell(result: ArmResult, verdict: Verdict | None) -> str:
+    """Mean AUC ± deviation, and the difference from full fine-tuning where test rows and seeds tell
+    one."""
     spread = result.auc["target_test"]
-    text = f"{spread.mean:.4f}" + ("" if spread.deviation != spread.deviation else f" ± {spread.deviation:.4f}")
+    text = f"{spread.mean:.4f}" + (
+        "" if spread.deviation != spread.deviation else f" ± {spread.deviation:.4f}"
+    )
     if verdict is None:
         return text
-    mark = {"better": "▲", "worse": "▼", "not distinguishable": "≈"}[verdict.word]
+    mark = {"better": "▲", "worse": "▼", "not distinguishable": "≈"}[verdict.outcome]
     return f"{text} {mark} {verdict.auc.delta:+.4f}"
 
 
-def table(results: Sequence[ArmResult], verdicts: Sequence[Verdict], reference: str, mixed: dict[str, float]) -> str:
+def table(
+    results: Sequence[ArmResult],
+    verdicts: Sequence[Verdict],
+    reference: str,
+    mixed: dict[str, float],
+) -> str:
     """A line for every strategy, best validation loss at the largest size first."""
     against = {(one.setting, one.a): one for one in verdicts if one.b == reference}
-    largest = {one.title: one for one in results if one.target_rows == SIZES[-1] or one.strategy == "zero-shot"}
+    largest = {
+        one.title: one
+        for one in results
+        if one.target_rows == SIZES[-1] or one.strategy == "zero-shot"
+    }
     sizes = list(dict.fromkeys(one.setting for one in results if one.strategy != "zero-shot"))
     by_setting = {(one.setting, one.title): one for one in results}
     lines = []
@@ -94,9 +114,14 @@ def table(results: Sequence[ArmResult], verdicts: Sequence[Verdict], reference: 
         cells = [title]
         for setting in sizes:
             result = by_setting.get((setting, title), last)
-            cells.append(cell(result, against.get((setting, title))))
+            cells.append(arm_cell(result, against.get((setting, title))))
         loss, kept = last.log_loss["target_test"], last.auc["source_test"]
-        cells += [f"{loss.mean:.4f}", f"{kept.mean:.4f}", f"{last.trained_parameters:,}", f"{last.seconds:.1f}"]
+        cells += [
+            f"{loss.mean:.4f}",
+            f"{kept.mean:.4f}",
+            f"{last.trained_parameters:,}",
+            f"{last.seconds:.1f}",
+        ]
         lines.append(f"| {' | '.join(cells)} |")
     if mixed:
         aucs = [[mixed[run.id] for run in by_setting[setting, reference].runs] for setting in sizes]
@@ -110,8 +135,17 @@ def lessons(results: Sequence[ArmResult], verdicts: Sequence[Verdict], reference
     found = {(one.title, one.target_rows): one for one in results}
     auc = {key: one.auc["target_test"] for key, one in found.items()}
     gains = [f"{auc[reference, size].mean - auc['from scratch', size].mean:+.4f}" for size in SIZES]
-    others = {one.title for one in results} - {reference, "from scratch", "fresh embeddings each epoch", "zero-shot"}
-    told = [one for one in verdicts if one.b == reference and one.a in others and one.word != "not distinguishable"]
+    others = {one.title for one in results} - {
+        reference,
+        "from scratch",
+        "fresh embeddings each epoch",
+        "zero-shot",
+    }
+    told = [
+        one
+        for one in verdicts
+        if one.b == reference and one.a in others and one.outcome != "not distinguishable"
+    ]
     frozen, full = found["freeze depth 4", SIZES[-1]], found[reference, SIZES[-1]]
     spread = [auc[title, SIZES[0]].deviation for title in ("freeze depth 5", "freeze depth 4")]
     adapted = full.auc["target_test"].mean - auc["zero-shot", SIZES[0]].mean
@@ -120,7 +154,7 @@ def lessons(results: Sequence[ArmResult], verdicts: Sequence[Verdict], reference
         comparisons=len(others) * len(SIZES),
         reference=reference,
         told=len(told),
-        named="; ".join(f"{one.a} {one.word}, {one.setting}" for one in told),
+        named="; ".join(f"{one.a} {one.outcome}, {one.setting}" for one in told),
         share=f"{frozen.trained_parameters / full.trained_parameters:.1%}",
         few=f"{SIZES[0]:,}",
         probe=f"{spread[0]:.4f}",
@@ -143,9 +177,9 @@ more than {adapted} AUC even at the largest size.
 
 def page(workspace: Workspace, sweep: Sweep, runs: Sequence[Run], commands: list[str]) -> str:
     """The section's text."""
-    results = arm_results(sweep, runs)
-    reference = reference_of(results)
-    verdicts, sentences = judged(workspace, results, reference)
+    results = summarise_arms(sweep, runs)
+    reference = default_reference(results)
+    verdicts, sentences = judge_arms(workspace, results, reference)
     full = [run for result in results if result.title == reference for run in result.runs]
     mixed = wise_ft(workspace, full)
     commands.append("python -m core interpolate --run R   (R: each run of full fine-tuning)")
@@ -157,7 +191,9 @@ def page(workspace: Workspace, sweep: Sweep, runs: Sequence[Run], commands: list
         reference=reference,
         lessons=lessons(results, verdicts, reference),
         table=table(results, verdicts, reference, mixed),
-        verdicts="\n".join(f"- {sentence}" for sentence in (*sentences, *forgotten(results))),
+        verdicts="\n".join(
+            f"- {sentence}" for sentence in (*sentences, *forgetting_sentences(results))
+        ),
         commands="\n".join(commands),
     )
 
@@ -191,7 +227,8 @@ Commands:
 
 
 def main() -> None:
-    """Runs the sweep in a temporary workspace, or goes on with it in the one named, and writes the section."""
+    """Runs the sweep in a temporary workspace, or goes on with it in the one named, and writes the
+    section."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--workspace", type=Path)
     parser.add_argument("--out", type=Path, default=PROJECT / "docs" / "results.md")
@@ -204,7 +241,7 @@ def main() -> None:
             thaw(workspace, SWEEP, [])
         commands.append(f"python -m core {SWEEP}")
         sweep = find_sweep(workspace, NAME)
-        runs = RunStore(workspace).group(sweep.id)
+        runs = RunStore(workspace).list_group(sweep.id)
         put_section(options.out, HEADING, page(workspace, sweep, runs, commands))
 
 

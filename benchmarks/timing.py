@@ -1,4 +1,5 @@
-"""What the speed scripts share: contestants in turn, ratios with their spread, and what this machine can do at best."""
+"""What the speed scripts share: contestants in turn, ratios with their spread, and what this
+machine can do at best."""
 
 import os
 import platform
@@ -22,8 +23,9 @@ REPEATS = 5
 class Ceilings:
     """The machine's own limits, medians of REPEATS: matrix product in GFLOP/s, the rest in GB/s.
 
-    product: two float32 matrices of MATRIX x MATRIX by torch, with its present number of threads. copy: bytes copied
-    from memory to memory, counted once. cached: a file read from the page cache. disk: the same file read anew.
+    product: two float32 matrices of MATRIX x MATRIX by torch, with its present number of threads.
+    copy: bytes copied from memory to memory, counted once. cached: a file read from the page cache.
+    disk: the same file read anew.
     """
 
     product: float
@@ -33,26 +35,35 @@ class Ceilings:
 
     def __str__(self) -> str:
         return (
-            f"matrix product {self.product:.0f} GFLOP/s, memory copy {self.copy:.1f} GB/s, file read "
-            f"{self.cached:.1f} GB/s from the page cache and {self.disk:.1f} GB/s from disk"
+            f"matrix product {self.product:.0f} GFLOP/s, memory copy {self.copy:.1f} GB/s, file"
+            f" read {self.cached:.1f} GB/s from the page cache and {self.disk:.1f} GB/s from disk"
         )
 
 
-def alternate(contestants: Mapping[str, Callable[[], float]], rounds: int) -> dict[str, list[float]]:
-    """What each contestant returned (seconds, say) in each of `rounds` rounds; a round runs all of them in turn.
+def alternate(
+    contestants: Mapping[str, Callable[[], float]], rounds: int
+) -> dict[str, list[float]]:
+    """What each contestant returned (seconds, say) in each of `rounds` rounds; a round runs all of
+    them in turn.
 
-    Alternating lets whatever else the machine does fall on all alike. Every second round goes backwards.
+    Alternating lets whatever else the machine does fall on all alike. Every second round goes
+    backwards.
     """
     taken: dict[str, list[float]] = {name: [] for name in contestants}
     for number in range(rounds):
         for name in list(contestants)[:: -1 if number % 2 else 1]:
             taken[name].append(contestants[name]())
-            print(f"round {number + 1} of {rounds}: {name} {taken[name][-1]:.3f}", file=sys.stderr, flush=True)
+            print(
+                f"round {number + 1} of {rounds}: {name} {taken[name][-1]:.3f}",
+                file=sys.stderr,
+                flush=True,
+            )
     return taken
 
 
 def ratio(ours: Sequence[float], theirs: Sequence[float]) -> tuple[float, float, float]:
-    """(median, lowest, highest) of theirs over ours, round by round: 2.0 means that ours took half the time."""
+    """(median, lowest, highest) of theirs over ours, round by round: 2.0 means that ours took half
+    the time."""
     ratios = [their / our for our, their in zip(ours, theirs, strict=True)]
     return statistics.median(ratios), min(ratios), max(ratios)
 
@@ -63,7 +74,7 @@ def ratio_text(ours: Sequence[float], theirs: Sequence[float]) -> str:
     return f"{middle:.2f}x ({low:.2f} to {high:.2f})"
 
 
-def seconds(work: Callable[[], object]) -> float:
+def time_call(work: Callable[[], object]) -> float:
     """Wall seconds of one call."""
     began = time.perf_counter()
     work()
@@ -81,27 +92,34 @@ def ceilings() -> Ceilings:
 
         def from_disk() -> float:
             os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
-            return seconds(lambda: _read(path))
+            return time_call(lambda: _read(path))
 
-        copy = _median(lambda: seconds(lambda: np.copyto(target, source)))
+        copy = _median(lambda: time_call(lambda: np.copyto(target, source)))
         disk = _median(from_disk)
-        cached = _median(lambda: seconds(lambda: _read(path)))
-    return Ceilings(product_rate(), COPY_BYTES / copy / 1e9, COPY_BYTES / cached / 1e9, COPY_BYTES / disk / 1e9)
+        cached = _median(lambda: time_call(lambda: _read(path)))
+    return Ceilings(
+        product_rate(), COPY_BYTES / copy / 1e9, COPY_BYTES / cached / 1e9, COPY_BYTES / disk / 1e9
+    )
 
 
 def product_rate() -> float:
     """GFLOP/s of a float32 product of two matrices of MATRIX x MATRIX; half a second."""
     left, right = torch.rand(MATRIX, MATRIX), torch.rand(MATRIX, MATRIX)
-    return 2 * MATRIX**3 / _median(lambda: seconds(lambda: left @ right)) / 1e9
+    return 2 * MATRIX**3 / _median(lambda: time_call(lambda: left @ right)) / 1e9
 
 
 def machine() -> str:
     """Processor, cores, memory, versions and load, as one line for a table's head."""
-    names = [line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")]
+    names = [
+        line
+        for line in Path("/proc/cpuinfo").read_text().splitlines()
+        if line.startswith("model name")
+    ]
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
     return (
-        f"{names[0].split(':')[1].strip() if names else platform.machine()}, {os.cpu_count()} cores, {memory:.0f} GiB, "
-        f"Python {platform.python_version()}, torch {torch.__version__}, load {os.getloadavg()[0]:.1f} at the start"
+        f"{names[0].split(':')[1].strip() if names else platform.machine()}, {os.cpu_count()}"
+        f" cores, {memory:.0f} GiB, Python {platform.python_version()}, torch {torch.__version__},"
+        f" load {os.getloadavg()[0]:.1f} at the start"
     )
 
 

@@ -1,4 +1,4 @@
-"""Files read by the batch in children of core.data.reader_server, and what became of each."""
+"""Files read by the batch in children of core.data.reading.reader_server, and what became of each."""
 
 import time
 import traceback
@@ -6,17 +6,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from core.data import reader_process, textblocks
-from core.data.columns import ColumnsNeeded
-from core.data.dialects import inspect
-from core.data.read_rows import RowsRequest, inspect_file, read_rows, rows_job
-from core.data.reader_server import Tell
+from core.data.reading import reader_process, textblocks
+from core.data.reading.column_mapping import ColumnsNeeded
+from core.data.reading.dialects import detect_format
+from core.data.reading.read_rows import (
+    RowsRequest,
+    detect_file_format,
+    read_file_rows,
+    read_rows_job,
+)
+from core.data.reading.reader_server import SendEvent
 from core.errors import BadInput, ReaderFailed, ThawError
-from core.typed_json import to_json
+from core.files.typed_json import to_json
 
 
 @dataclass(frozen=True)
-class Ended:
+class ReadOutcome:
     """How reading a file ended. outcome: "rows", a sentence, or "!" and what nobody expected."""
 
     seed: int
@@ -27,8 +32,9 @@ class Ended:
     died: str = ""
 
 
-def batch_job(request: dict[str, Any], tell: Tell) -> None:
-    """Reads one file after the other, telling of each before and after; runs in the reader's child."""
+def batch_job(request: dict[str, Any], tell: SendEvent) -> None:
+    """Reads one file after the other, telling of each before and after; runs in the reader's
+    child."""
     for one in request["files"]:
         tell({"begun": one["seed"]})
         began = time.monotonic()
@@ -36,20 +42,25 @@ def batch_job(request: dict[str, Any], tell: Tell) -> None:
         path, folder = Path(one["path"]), Path(one["folder"])
         answer: dict[str, Any] = {"rows": 0, "bad": 0}
         try:
-            wanted = RowsRequest(str(path), str(folder), inspect(path), one["skip"], "required")
-            found = rows_job(to_json(wanted), lambda event: None)
+            wanted = RowsRequest(
+                str(path), str(folder), detect_format(path), one["skip"], "required"
+            )
+            found = read_rows_job(to_json(wanted), lambda event: None)
             answer |= {"outcome": "rows", "rows": found["rows"], "bad": found["bad_rows"]}
         except ThawError as error:
             answer["outcome"] = f"{'?' if isinstance(error, ColumnsNeeded) else ''}{error}"
         except Exception as error:
             place = traceback.extract_tb(error.__traceback__)[-1]
-            answer["outcome"] = f"!{type(error).__name__}: {error} at {Path(place.filename).name}:{place.lineno}"
+            answer["outcome"] = (
+                f"!{type(error).__name__}: {error} at {Path(place.filename).name}:{place.lineno}"
+            )
         tell({"ended": one["seed"], "seconds": time.monotonic() - began, **answer})
 
 
-def read_all(files: list[dict[str, Any]]) -> list[Ended]:
-    """How each of the files ended; one that ended the child is "!" unless, read alone, it is a sentence."""
-    found: dict[int, Ended] = {}
+def read_all(files: list[dict[str, Any]]) -> list[ReadOutcome]:
+    """How each of the files ended; one that ended the child is "!" unless, read alone, it is a
+    sentence."""
+    found: dict[int, ReadOutcome] = {}
     while left := [one for one in files if one["seed"] not in found]:
         begun: list[int] = []
 
@@ -58,7 +69,9 @@ def read_all(files: list[dict[str, Any]]) -> list[Ended]:
                 begun.append(event["begun"])  # noqa: B023
             else:
                 seed = event["ended"]
-                found[seed] = Ended(seed, event["outcome"], event["seconds"], event["rows"], event["bad"])
+                found[seed] = ReadOutcome(
+                    seed, event["outcome"], event["seconds"], event["rows"], event["bad"]
+                )
 
         try:
             reader_process.call(batch_job, Path("a batch of files"), {"files": left}, note)
@@ -66,20 +79,22 @@ def read_all(files: list[dict[str, Any]]) -> list[Ended]:
             if not begun:
                 raise
             last = next(one for one in left if one["seed"] == begun[-1])
-            found[last["seed"]] = _alone(last, error.cause)
+            found[last["seed"]] = _read_alone(last, error.cause)
     return [found[one["seed"]] for one in files]
 
 
-def _alone(one: dict[str, Any], cause: str) -> Ended:
+def _read_alone(one: dict[str, Any], cause: str) -> ReadOutcome:
     """A file that ended the child which read it, once more, as `ingest` reads it."""
     began = time.monotonic()
     path, folder = Path(one["path"]), Path(one["folder"])
     try:
-        form = inspect_file(path)
-        read_rows(path, form, folder, one["skip"], "required", lambda share: None, lambda: False)
+        form = detect_file_format(path)
+        read_file_rows(
+            path, form, folder, one["skip"], "required", lambda share: None, lambda: False
+        )
         outcome = "rows"
     except BadInput as error:
         outcome = str(error)
     except Exception as error:
         outcome = f"!{type(error).__name__}: {error}"
-    return Ended(one["seed"], outcome, time.monotonic() - began, died=cause)
+    return ReadOutcome(one["seed"], outcome, time.monotonic() - began, died=cause)

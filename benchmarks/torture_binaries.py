@@ -1,4 +1,5 @@
-"""Files of every packed or typed form that Thaw reads, and the same files damaged, each by a number."""
+"""Files of every packed or typed form that Thaw reads, and the same files damaged, each by a
+number."""
 
 import bz2
 import functools
@@ -20,7 +21,16 @@ from core.data.schema import CATEGORICAL, FIELDS, LABEL, NUMERIC
 
 ROWS = 60
 CODECS = ("none", "snappy", "gzip", "brotli", "lz4", "zstd")
-WORDS = (b"\xff" * 4, b"\x00" * 4, b"\xff\xff\xff\x7f", b"\x00\x00\x00\x80", b"\x01", b"\x7f", b"PAR1", b"\xff" * 8)
+WORDS = (
+    b"\xff" * 4,
+    b"\x00" * 4,
+    b"\xff\xff\xff\x7f",
+    b"\x00\x00\x00\x80",
+    b"\x01",
+    b"\x7f",
+    b"PAR1",
+    b"\xff" * 8,
+)
 """What sizes, counts and places are overwritten with."""
 
 
@@ -29,7 +39,9 @@ def cells(dice: random.Random) -> list[list[str]]:
 
     def row(number: int) -> list[str]:
         numbers = ["" if dice.random() < 0.2 else str(dice.randint(-2, 5000)) for _ in NUMERIC]
-        values = ["" if dice.random() < 0.2 else f"{dice.randrange(40) * 104729:08x}" for _ in CATEGORICAL]
+        values = [
+            "" if dice.random() < 0.2 else f"{dice.randrange(40) * 104729:08x}" for _ in CATEGORICAL
+        ]
         return [str(number % 3 // 2), *numbers, *values]
 
     return [row(number) for number in range(ROWS)]
@@ -43,10 +55,14 @@ def _table(dice: random.Random, kinds: Mapping[str, pa.DataType]) -> pa.Table:
     rows = cells(dice)
     columns = {LABEL: pa.array([int(row[0]) for row in rows]).cast(kinds.get(LABEL, pa.int64()))}
     for place, field in enumerate(FIELDS, start=1):
-        kind = kinds.get("I" if field in NUMERIC else "C", pa.int64() if field in NUMERIC else pa.string())
+        kind = kinds.get(
+            "I" if field in NUMERIC else "C", pa.int64() if field in NUMERIC else pa.string()
+        )
         texts = pa.array([row[place] or None for row in rows])
         numbers = texts.cast(pa.int64()) if field in NUMERIC else texts
-        columns[field] = numbers.dictionary_encode() if pa.types.is_dictionary(kind) else numbers.cast(kind)
+        columns[field] = (
+            numbers.dictionary_encode() if pa.types.is_dictionary(kind) else numbers.cast(kind)
+        )
     return pa.table(columns)
 
 
@@ -64,7 +80,7 @@ def _arrow(table: pa.Table, stream_form: bool, codec: str | None) -> bytes:
     return out.getvalue()
 
 
-class _Keys(pe.KmsClient):
+class _TestKmsClient(pe.KmsClient):
     """A key service that keeps its keys to itself, so to speak."""
 
     def wrap_key(self, key_bytes: bytes, master_key_identifier: str) -> str:
@@ -76,8 +92,10 @@ class _Keys(pe.KmsClient):
 
 def encrypted_parquet(table: pa.Table, columns: list[str], plain_footer: bool) -> bytes:
     """A Parquet file of which some columns, and perhaps the footer, are encrypted."""
-    settings = pe.EncryptionConfiguration(footer_key="f", column_keys={"c": columns}, plaintext_footer=plain_footer)
-    factory = pe.CryptoFactory(lambda config: _Keys())
+    settings = pe.EncryptionConfiguration(
+        footer_key="f", column_keys={"c": columns}, plaintext_footer=plain_footer
+    )
+    factory = pe.CryptoFactory(lambda config: _TestKmsClient())
     properties = factory.file_encryption_properties(pe.KmsConnectionConfig(), settings)
     stream = io.BytesIO()
     with pq.ParquetWriter(stream, table.schema, encryption_properties=properties) as writer:
@@ -142,9 +160,12 @@ def sound_files() -> dict[str, bytes]:
         "Parquet, no statistics, version 1": _parquet(plain, write_statistics=False, version="1.0"),
         "Parquet, dictionaries of Arrow": _parquet(coded),
         "Parquet, large text and decimals": _parquet(
-            _table(dice, {"C": pa.large_string(), "I": pa.decimal128(19, 0)}), store_decimal_as_integer=True
+            _table(dice, {"C": pa.large_string(), "I": pa.decimal128(19, 0)}),
+            store_decimal_as_integer=True,
         ),
-        "Parquet, encrypted columns": encrypted_parquet(plain, ["C1", "C2", "I1"], plain_footer=True),
+        "Parquet, encrypted columns": encrypted_parquet(
+            plain, ["C1", "C2", "I1"], plain_footer=True
+        ),
         "Parquet, encrypted": encrypted_parquet(plain, ["C1", "C2", "I1"], plain_footer=False),
     }
     views = _table(dice, {"C": pa.string_view()})
@@ -156,7 +177,9 @@ def sound_files() -> dict[str, bytes]:
             files[f"{name}, views"] = _arrow(views, form, packing)
     for method in ("STORED", "DEFLATED", "BZIP2", "LZMA"):
         number = getattr(zipfile, f"ZIP_{method}")
-        files[f"zip, {method.lower()}"] = _zip(number, ("train.txt", text), ("readme.md", b"# rows\n"))
+        files[f"zip, {method.lower()}"] = _zip(
+            number, ("train.txt", text), ("readme.md", b"# rows\n")
+        )
     files["zip, a gzip in it"] = _zip(zipfile.ZIP_STORED, ("train.txt.gz", gzip.compress(text)))
     files["zip, two of rows"] = _zip(zipfile.ZIP_DEFLATED, ("train.txt", text), ("test.txt", other))
     long_name = "day/" + "x" * 120 + ".txt"
@@ -164,14 +187,14 @@ def sound_files() -> dict[str, bytes]:
     files["tar, gnu, a long name"] = _tar(tarfile.GNU_FORMAT, (long_name, text))
     files["tar, pax, a long name"] = _tar(tarfile.PAX_FORMAT, (long_name, text))
     tar = _tar(tarfile.GNU_FORMAT, ("train.txt", text), ("test.txt", other))
-    for name, pack in PACKINGS.items():
+    for name, pack in COMPRESSIONS.items():
         files[name] = pack(text)
         files[f"{name}, two ends to end"] = pack(text[:3000]) + pack(text[3000:])
         files[f"{name}, a tar"] = pack(tar)
     return files
 
 
-PACKINGS: dict[str, Callable[[bytes], bytes]] = {
+COMPRESSIONS: dict[str, Callable[[bytes], bytes]] = {
     "gzip": lambda data: gzip.compress(data, mtime=0),
     "bzip2": bz2.compress,
     "xz": lambda data: lzma.compress(data, preset=1),
@@ -194,7 +217,7 @@ def damaged_file(seed: int) -> tuple[str, bytes]:
 
 
 def _damage(dice: random.Random, data: bytearray, files: dict[str, bytes]) -> None:
-    place = _place(dice, data)
+    place = _random_position(dice, data)
     kind = dice.randrange(9)
     if kind <= 2:
         if data:
@@ -219,9 +242,16 @@ def _damage(dice: random.Random, data: bytearray, files: dict[str, bytes]) -> No
         data[place : place + dice.choice((0, 200))] = other[start : start + dice.randint(1, 3000)]
 
 
-def _place(dice: random.Random, data: bytearray) -> int:
-    """Anywhere, or where readers find what they trust: the beginning, the end, a Parquet file's footer."""
+def _random_position(dice: random.Random, data: bytearray) -> int:
+    """Anywhere, or where readers find what they trust: the beginning, the end, a Parquet file's
+    footer."""
     size = len(data)
-    footer = int(np.frombuffer(bytes(data[-8:-4]), "<u4")[0]) if size > 12 and data[-4:] == b"PAR1" else 256
-    low, high = dice.choice(((0, size), (0, 128), (size - 64, size), (size - min(footer, size) - 8, size)))
+    footer = (
+        int(np.frombuffer(bytes(data[-8:-4]), "<u4")[0])
+        if size > 12 and data[-4:] == b"PAR1"
+        else 256
+    )
+    low, high = dice.choice(
+        ((0, size), (0, 128), (size - 64, size), (size - min(footer, size) - 8, size))
+    )
     return min(max(0, dice.randint(min(low, high), high)), size)

@@ -1,9 +1,10 @@
 """Strangers' files by the ten thousand: damaged binaries, and texts against an independent reader.
 
-`python -m benchmarks.torture_files [--count 20000] [--first 0]` writes its two sections of docs/reliability.md. All are
-read as `ingest` reads them, in children of core.data.reader_server, many by each child; one that ends its child is
-read once more on its own, by the very function that `ingest` calls. So what would have ended the app is counted, and
-this process is the proof that nothing did.
+`python -m benchmarks.torture_files [--count 20000] [--first 0]` writes its two sections of
+docs/reliability.md. All are read as `ingest` reads them, in children of core.data.reading.reader_server,
+many by each child; one that ends its child is read once more on its own, by the very function that
+`ingest` calls. So what would have ended the app is counted, and this process is the proof that
+nothing did.
 """
 
 import argparse
@@ -17,20 +18,20 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from benchmarks.fuzz import kind_of
+from benchmarks.fuzz import normalise_outcome
 from benchmarks.reliability import write_section
-from benchmarks.torture_batches import Ended, read_all
+from benchmarks.torture_batches import ReadOutcome, read_all
 from benchmarks.torture_binaries import damaged_file
-from benchmarks.torture_texts import OURS, Made, independent, made_file
-from core.data.containers import open_rows
-from core.data.rowsfile import map_rows, plain
-from core.data.samples import ROWS
+from benchmarks.torture_texts import OURS, MadeFile, make_file, read_independently
+from core.data.archives.containers import open_rows
+from core.data.columns.dictionary_file import dictionary_decode, memory_map_rows
+from core.data.samples import ROWS_FILE
 
 BATCH = 100
-SLOW = 10.0
+SLOW_SECONDS = 10.0
 
 
-def torture_binaries(seeds: range) -> list[tuple[str, Ended]]:
+def torture_binaries(seeds: range) -> list[tuple[str, ReadOutcome]]:
     """(what the file was, how it ended) of damaged binaries."""
     with tempfile.TemporaryDirectory(prefix="thaw-torture-") as name:
         folder, files, kinds = Path(name), [], []
@@ -38,43 +39,71 @@ def torture_binaries(seeds: range) -> list[tuple[str, Ended]]:
             kind, data = damaged_file(seed)
             path = folder / f"{seed}"
             path.write_bytes(data)
-            files.append({"seed": seed, "path": str(path), "folder": name, "skip": bool(seed % 2), "block": 7 * 2**20})
+            files.append(
+                {
+                    "seed": seed,
+                    "path": str(path),
+                    "folder": name,
+                    "skip": bool(seed % 2),
+                    "block": 7 * 2**20,
+                }
+            )
             kinds.append(kind)
         return list(zip(kinds, read_all(files), strict=True))
 
 
-def torture_texts(seeds: range) -> list[Ended]:
+def torture_texts(seeds: range) -> list[ReadOutcome]:
     """How texts ended; "!" where their values are not those of the independent reader."""
     with tempfile.TemporaryDirectory(prefix="thaw-torture-") as name:
         files, made = [], {}
         for seed in seeds:
-            made[seed] = one = made_file(seed)
+            made[seed] = one = make_file(seed)
             folder = Path(name) / f"{seed}"
             folder.mkdir()
             (folder / "file").write_bytes(one.data)
-            files.append({"seed": seed, "path": str(folder / "file"), "folder": str(folder), "skip": one.skip})
+            files.append(
+                {
+                    "seed": seed,
+                    "path": str(folder / "file"),
+                    "folder": str(folder),
+                    "skip": one.skip,
+                }
+            )
             files[-1]["block"] = one.block
-        return [_compared(end, made[end.seed], Path(name) / f"{end.seed}") for end in read_all(files)]
+        return [
+            _compare_with_expected(end, made[end.seed], Path(name) / f"{end.seed}")
+            for end in read_all(files)
+        ]
 
 
 FINDINGS = "Findings:"
 
 
-def _compared(end: Ended, made: Made, folder: Path) -> Ended:
+def _compare_with_expected(end: ReadOutcome, made: MadeFile, folder: Path) -> ReadOutcome:
     if end.outcome.startswith("!") or end.died:
         return end
     with open_rows(folder / "file") as stream:
-        expected = independent(made, stream.read())
+        expected = read_independently(made, stream.read())
     wrong = ""
     if end.outcome == "rows":
         # A file without a row that ends in a sentence only later.
         got = (
-            [list(row.values()) for row in plain(map_rows(folder / ROWS)).select(OURS).to_pylist()] if end.rows else []
+            [
+                list(row.values())
+                for row in dictionary_decode(memory_map_rows(folder / ROWS_FILE))
+                .select(OURS)
+                .to_pylist()
+            ]
+            if end.rows
+            else []
         )
         if not made.skip and expected.bad:
             wrong = f"read, although row {expected.bad[0]} is bad"
         elif end.bad != len(expected.bad):
-            wrong = f"{end.bad} bad rows, and {len(expected.bad)} by the independent reader ({expected.bad[:5]})"
+            wrong = (
+                f"{end.bad} bad rows, and {len(expected.bad)} by the independent reader"
+                f" ({expected.bad[:5]})"
+            )
         elif len(got) != len(expected.rows):
             wrong = f"{len(got)} rows, and {len(expected.rows)} by the independent reader"
         elif got != expected.rows:
@@ -87,12 +116,16 @@ def _compared(end: Ended, made: Made, folder: Path) -> Ended:
         number = int(named[1].replace(",", ""))
         if number not in expected.bad and not _may_be_refused(end.outcome):
             wrong = f"names row {number}, where the bad ones are {expected.bad[:5]}: {end.outcome}"
-    return Ended(end.seed, f"!{wrong}", end.seconds) if wrong else end
+    return ReadOutcome(end.seed, f"!{wrong}", end.seconds) if wrong else end
 
 
 def _may_be_refused(outcome: str) -> bool:
     """Whether the file's form could not be told, which spoilt beginnings may be the reason for."""
-    return outcome.startswith("?") or "names the columns anew" in outcome or "Criteo rows have 40" in outcome
+    return (
+        outcome.startswith("?")
+        or "names the columns anew" in outcome
+        or "Criteo rows have 40" in outcome
+    )
 
 
 def _differences(got: list[list[object]], wanted: list[list[object]]) -> list[str]:
@@ -106,13 +139,20 @@ def _differences(got: list[list[object]], wanted: list[list[object]]) -> list[st
 
 def _in_batches(work: Any, first: int, count: int, title: str) -> tuple[list[Any], float]:
     began = time.monotonic()
-    ranges = [range(start, min(start + BATCH, first + count)) for start in range(first, first + count, BATCH)]
+    ranges = [
+        range(start, min(start + BATCH, first + count))
+        for start in range(first, first + count, BATCH)
+    ]
     found: list[Any] = []
     with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
         for ends in pool.map(work, ranges):
             found += ends
             rate = len(found) / (time.monotonic() - began)
-            print(f"{title}: {len(found):,} of {count:,}, {rate:.0f} a second", file=sys.stderr, flush=True)
+            print(
+                f"{title}: {len(found):,} of {count:,}, {rate:.0f} a second",
+                file=sys.stderr,
+                flush=True,
+            )
     return found, time.monotonic() - began
 
 
@@ -126,26 +166,42 @@ def binaries_section(count: int, first: int) -> list[str]:
     families = collections.Counter(kind.partition(",")[0] for kind, _ in found)
     deaths = ", ".join(f"{number:,} by {cause}" for cause, number in died.most_common())
     return [
-        f"{count:,} files: {', '.join(f'{number:,} {kind}' for kind, number in families.most_common())}; of every "
-        "codec, encoding and version of pages, encrypted ones too. One to four of: bits flipped, bytes and words "
-        "overwritten, put in, taken out, cut off, pieces of other files put in; anywhere, or at the beginning, the end "
-        "or in the footer. Every other one with bad rows skipped.",
+        (
+            f"{count:,} files:"
+            f" {', '.join(f'{number:,} {kind}' for kind, number in families.most_common())}; of"
+            " every codec, encoding and version of pages, encrypted ones too. One to four of: bits"
+            " flipped, bytes and words overwritten, put in, taken out, cut off, pieces of other"
+            " files put in; anywhere, or at the beginning, the end or in the footer. Every other"
+            " one with bad rows skipped."
+        ),
         "",
         "| outcome | files |",
         "|---|---|",
-        f"| read: the damage took nothing that is needed, or bad rows were skipped | {_count(ends, 'rows'):,} |",
+        (
+            "| read: the damage took nothing that is needed, or bad rows were skipped |"
+            f" {_count(ends, 'rows'):,} |"
+        ),
         f"| refused in a sentence | {len(sentences):,} |",
-        f"| … of these it ended the process that read it ({deaths or '–'}) | {sum(died.values()):,} |",
+        (
+            f"| … of these it ended the process that read it ({deaths or '–'}) |"
+            f" {sum(died.values()):,} |"
+        ),
         f"| an exception that no sentence was written for | {len(strange):,} |",
         "| the calling process ended | 0 |",
-        f"| longer than {SLOW:.0f} s | {sum(end.seconds > SLOW for end in ends):,} |",
+        f"| longer than {SLOW_SECONDS:.0f} s | {sum(end.seconds > SLOW_SECONDS for end in ends):,} |",
         "",
-        f"The slowest took {max(end.seconds for end in ends):.1f} s; {count / seconds:.0f} files a second.",
+        (
+            f"The slowest took {max(end.seconds for end in ends):.1f} s; {count / seconds:.0f}"
+            " files a second."
+        ),
         *_findings(strange),
         "",
         "The commonest sentences:",
         "",
-        *(f"- {n:,} × {kind}" for kind, n in collections.Counter(map(kind_of, sentences)).most_common(10)),
+        *(
+            f"- {n:,} × {kind}"
+            for kind, n in collections.Counter(map(normalise_outcome, sentences)).most_common(10)
+        ),
     ]
 
 
@@ -155,30 +211,42 @@ def texts_section(count: int, first: int) -> list[str]:
     strange = [end for end in ends if end.outcome.startswith("!") or end.died]
     read = [end for end in ends if end.outcome == "rows"]
     return [
-        f"{count:,} files of 60 rows, tab-separated as Kaggle's or with a header and one of four delimiters, columns "
-        "in any order, every kind of line end, quoted cells with line ends, delimiters and quotation marks in them, "
-        "plain or packed; seven in ten spoilt in cells and widths. Half of them are read in blocks hardly longer than "
-        "the longest row, so that blocks end everywhere. Beside it a reader of Python's csv module and 40 lines, which "
-        "shares no code with ours: every value, the number of bad rows and the row that a refusal names were compared.",
+        (
+            f"{count:,} files of 60 rows, tab-separated as Kaggle's or with a header and one of"
+            " four delimiters, columns in any order, every kind of line end, quoted cells with"
+            " line ends, delimiters and quotation marks in them, plain or packed; seven in ten"
+            " spoilt in cells and widths. Half of them are read in blocks hardly longer than the"
+            " longest row, so that blocks end everywhere. Beside it a reader of Python's csv"
+            " module and 40 lines, which shares no code with ours: every value, the number of bad"
+            " rows and the row that a refusal names were compared."
+        ),
         "",
         "| outcome | files |",
         "|---|---|",
         f"| read, and every value as by the independent reader | {len(read):,} |",
-        f"| … of these with bad rows skipped, as many as by it | {sum(end.bad > 0 for end in read):,} |",
-        f"| refused, and so by the independent reader, or its form could not be told | "
-        f"{len(ends) - len(read) - len(strange):,} |",
+        (
+            "| … of these with bad rows skipped, as many as by it |"
+            f" {sum(end.bad > 0 for end in read):,} |"
+        ),
+        (
+            "| refused, and so by the independent reader, or its form could not be told | "
+            f"{len(ends) - len(read) - len(strange):,} |"
+        ),
         f"| anything else | {len(strange):,} |",
         "",
-        f"{sum(end.rows for end in read):,} rows were compared; {count / seconds:.0f} files a second.",
+        (
+            f"{sum(end.rows for end in read):,} rows were compared; {count / seconds:.0f} files a"
+            " second."
+        ),
         *_findings(strange),
     ]
 
 
-def _count(ends: list[Ended], outcome: str) -> int:
+def _count(ends: list[ReadOutcome], outcome: str) -> int:
     return sum(end.outcome == outcome for end in ends)
 
 
-def _findings(ends: list[Ended]) -> list[str]:
+def _findings(ends: list[ReadOutcome]) -> list[str]:
     listed = [f"- seed {end.seed}: {end.outcome[1:300]} {end.died}".rstrip() for end in ends[:40]]
     return ["", FINDINGS, "", *listed] if ends else []
 
@@ -195,7 +263,11 @@ def main() -> int:
     if options.only != "texts":
         lines = binaries_section(options.count, options.first)
         found |= FINDINGS in lines
-        print("\n".join(lines)) if options.dry else write_section("Damaged binaries", command, lines)
+        (
+            print("\n".join(lines))
+            if options.dry
+            else write_section("Damaged binaries", command, lines)
+        )
     if options.only != "binaries":
         lines = texts_section(options.count, options.first)
         found |= FINDINGS in lines

@@ -1,7 +1,7 @@
 """Texts of rows, spoilt or not, by a number; and a reader of them that shares no code with Thaw's.
 
-The reader is the plainest there is: Python's csv module where cells may be quoted, splitting elsewhere, one row after
-the other. The rules are those that the guide states, written down anew.
+The reader is the plainest there is: Python's csv module where cells may be quoted, splitting
+elsewhere, one row after the other. The rules are those that the guide states, written down anew.
 """
 
 import csv
@@ -11,19 +11,52 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from benchmarks.torture_binaries import PACKINGS, cells
+from benchmarks.torture_binaries import COMPRESSIONS, cells
 
 OURS = ["label", *(f"I{place}" for place in range(1, 14)), *(f"C{place}" for place in range(1, 27))]
 MARKERS = {
-    *("", "-", "--", ".", "?", "nan", "-nan", "+nan", "na", "n/a", "#n/a", "#na", "#n/a n/a", "<na>", "null"),
+    *(
+        "",
+        "-",
+        "--",
+        ".",
+        "?",
+        "nan",
+        "-nan",
+        "+nan",
+        "na",
+        "n/a",
+        "#n/a",
+        "#na",
+        "#n/a n/a",
+        "<na>",
+        "null",
+    ),
     *("(null)", "nil", "none", "nat", "\\n", "1.#ind", "-1.#ind", "1.#qnan", "-1.#qnan"),
 }
 LABELS = {"true": 1, "t": 1, "yes": 1, "y": 1, "false": 0, "f": 0, "no": 0, "n": 0}
 NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 LABEL = re.compile(r"[+-]?(0|1)(\.0*)?([eE][+-]?0+)?", re.ASCII)
 LONGEST = 4096
-NASTY = (
-    *(" ", "-", "--1", "+", "+1", "1.", ".5", "1e5", "1e308", "-1e308", "1e999", "inf", "-inf", "nan", "NaN", "0x1f"),
+DIFFICULT_TEXTS = (
+    *(
+        " ",
+        "-",
+        "--1",
+        "+",
+        "+1",
+        "1.",
+        ".5",
+        "1e5",
+        "1e308",
+        "-1e308",
+        "1e999",
+        "inf",
+        "-inf",
+        "nan",
+        "NaN",
+        "0x1f",
+    ),
     *(
         "NULL",
         "None",
@@ -82,7 +115,22 @@ NASTY = (
         "1e+05",
         "1E5",
     ),
-    *("68FD1E64", "68fd1e64", "?", "n/a", "#N/A", "(NULL)", "1.#IND", "nil", "NaT", "TRUE", "yes", "N", "f", "1e0"),
+    *(
+        "68FD1E64",
+        "68fd1e64",
+        "?",
+        "n/a",
+        "#N/A",
+        "(NULL)",
+        "1.#IND",
+        "nil",
+        "NaT",
+        "TRUE",
+        "yes",
+        "N",
+        "f",
+        "1e0",
+    ),
 )
 """Cells that readers have stumbled over, without line ends, delimiters and quotation marks."""
 QUOTED = (
@@ -105,8 +153,9 @@ QUOTED = (
 
 
 @dataclass(frozen=True)
-class Made:
-    """A file. sound: whether nothing in it was spoilt. skip: whether bad rows are left out. block: bytes of a block."""
+class MadeFile:
+    """A file. sound: whether nothing in it was spoilt. skip: whether bad rows are left out. block:
+    bytes of a block."""
 
     data: bytes
     delimiter: str
@@ -120,13 +169,14 @@ class Made:
 
 @dataclass(frozen=True)
 class Expected:
-    """What the independent reader makes of a file: the good rows as values, and the numbers of the bad ones."""
+    """What the independent reader makes of a file: the good rows as values, and the numbers of the
+    bad ones."""
 
     rows: list[list[object]]
     bad: list[int]
 
 
-def made_file(seed: int) -> Made:
+def make_file(seed: int) -> MadeFile:
     """A file by its number."""
     dice = random.Random(seed)
     header = dice.random() < 0.6
@@ -135,9 +185,9 @@ def made_file(seed: int) -> Made:
     rows = cells(dice)
     sound = dice.random() < 0.3
     if not sound:
-        _spoil(dice, rows, delimiter, quoted)
+        _damage_rows(dice, rows, delimiter, quoted)
     elif quoted:
-        _fill(dice, rows, delimiter)
+        _insert_quoted_texts(dice, rows, delimiter)
     table = [[*OURS], *rows] if header else rows
     if header and dice.random() < 0.5:
         order = dice.sample(range(40), 40)
@@ -146,7 +196,7 @@ def made_file(seed: int) -> Made:
     style = dice.choice((csv.QUOTE_MINIMAL, csv.QUOTE_ALL, csv.QUOTE_NONNUMERIC))
     parts = []
     for place, row in enumerate(table):
-        text = _written(row, delimiter, style) if quoted else delimiter.join(row)
+        text = _write_row(row, delimiter, style) if quoted else delimiter.join(row)
         last = place == len(table) - 1 and dice.random() < 0.3
         parts.append(text + ("" if last else dice.choice(ends)))
         if not sound and place > 30 and dice.random() < 0.02:
@@ -156,30 +206,30 @@ def made_file(seed: int) -> Made:
         data = b"\xef\xbb\xbf" + data
     longest = max(len(part.encode()) for part in parts)
     block = dice.choice((7 * 2**20, longest + dice.randrange(3, 3000)))
-    container = dice.choice(("plain", "plain", "plain", *PACKINGS))
-    packed = data if container == "plain" else PACKINGS[container](data)
-    return Made(packed, delimiter, quoted, header, sound, dice.random() < 0.5, block, container)
+    container = dice.choice(("plain", "plain", "plain", *COMPRESSIONS))
+    packed = data if container == "plain" else COMPRESSIONS[container](data)
+    return MadeFile(packed, delimiter, quoted, header, sound, dice.random() < 0.5, block, container)
 
 
-def _spoil(dice: random.Random, rows: list[list[str]], delimiter: str, quoted: bool) -> None:
+def _damage_rows(dice: random.Random, rows: list[list[str]], delimiter: str, quoted: bool) -> None:
     # The beginning, by which a form is recognised, mostly stays as it is.
     low = 0 if dice.random() < 0.1 else 30
     for _ in range(dice.randint(1, 6)):
         row = dice.choice(rows[low:])
         kind = dice.randrange(10)
         if kind == 0:
-            row.append(dice.choice(NASTY))
+            row.append(dice.choice(DIFFICULT_TEXTS))
         elif kind == 1 and row:
             row.pop()
         elif kind == 2 and not quoted:
             row[:] = [""] * len(row)
         elif row:
-            row[dice.randrange(len(row))] = dice.choice(NASTY).replace(delimiter, "_")
+            row[dice.randrange(len(row))] = dice.choice(DIFFICULT_TEXTS).replace(delimiter, "_")
     if quoted and dice.random() < 0.7:
-        _fill(dice, rows, delimiter)
+        _insert_quoted_texts(dice, rows, delimiter)
 
 
-def _fill(dice: random.Random, rows: list[list[str]], delimiter: str) -> None:
+def _insert_quoted_texts(dice: random.Random, rows: list[list[str]], delimiter: str) -> None:
     """Puts texts that need quotation marks into categories."""
     for _ in range(dice.randint(1, 80)):
         row = dice.choice(rows)
@@ -190,20 +240,23 @@ def _fill(dice: random.Random, rows: list[list[str]], delimiter: str) -> None:
             )
 
 
-def _written(row: Sequence[str], delimiter: str, style: int) -> str:
+def _write_row(row: Sequence[str], delimiter: str, style: int) -> str:
     out = io.StringIO(newline="")
-    # Its own line end is one that the module quotes cells for, whatever stands behind the row in the end.
+    # Its own line end is one that the module quotes cells for, whatever stands behind the row in
+    # the end.
     csv.writer(out, delimiter=delimiter, lineterminator="\r\n", quoting=style).writerow(row)  # type: ignore[arg-type]
     return out.getvalue().removesuffix("\r\n")
 
 
-def independent(made: Made, data: bytes) -> Expected:
+def read_independently(made: MadeFile, data: bytes) -> Expected:
     """What is in the unpacked `data` by the rules of the guide."""
     text = data.decode().removeprefix("\ufeff")
     if made.quoted or made.header:
         table = list(csv.reader(io.StringIO(text, newline=""), delimiter=made.delimiter))
     else:
-        table = [line.split(made.delimiter) if line else [] for line in re.split("\r\n|\r|\n", text)]
+        table = [
+            line.split(made.delimiter) if line else [] for line in re.split("\r\n|\r|\n", text)
+        ]
     names = table.pop(0) if made.header else OURS
     first = 2 if made.header else 1
     good, bad = [], []

@@ -1,7 +1,8 @@
-"""Reading the workspace's own files: what is damaged is named, with what to do, and never stops what is whole.
+"""Reading the workspace's own files: what is damaged is named, with what to do, and never stops
+what is whole.
 
-Truncated, emptied, replaced by a folder, written by a newer Thaw or by hand: each reader here gives the whole content
-or raises `Damaged`. A field that this version does not know is passed over.
+Truncated, emptied, replaced by a folder, written by a newer Thaw or by hand: each reader here gives
+the whole content or raises `Damaged`. A field that this version does not know is passed over.
 """
 
 import errno
@@ -15,26 +16,27 @@ from typing import Any, Literal, TypeVar
 import numpy as np
 
 from core.errors import BadInput, Damaged
-from core.typed_json import from_json, kind_of
+from core.files.typed_json import describe_json_type, from_json
 from core.workspace import parse_json
 
-MOST_JSON = 64 * 2**20
+MAX_JSON_BYTES = 64 * 2**20
 """Bytes of a JSON file that are read; none of ours comes near."""
-_THIS_PROCESS = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
+_PROCESS_LIMIT_ERRNOS = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
 """Errors that say nothing of the file that could not be opened."""
 
 T = TypeVar("T")
 
 
-def damaged(path: Path, why: object, advice: str) -> Damaged:
-    """The error that names a file. why: what is wrong, as a part of a sentence. advice: what to do, likewise."""
+def damaged_file_error(path: Path, why: object, advice: str) -> Damaged:
+    """The error that names a file. why: what is wrong, as a part of a sentence. advice: what to do,
+    likewise."""
     reason = " ".join(str(why).split())[:300].rstrip(".")
     error = Damaged(f"The file {str(path)!r} is damaged: {reason}; {advice}.")
     error.path = path
     return error
 
 
-def check_regular(path: Path) -> None:
+def check_regular_file(path: Path) -> None:
     """ValueError, as a part of a sentence, unless a regular file lies there that is not empty.
 
     A pipe or a device is never opened: reading it could wait for ever.
@@ -42,90 +44,110 @@ def check_regular(path: Path) -> None:
     try:
         found = path.stat()
     except OSError as error:
-        if error.errno in _THIS_PROCESS:
+        if error.errno in _PROCESS_LIMIT_ERRNOS:
             raise
-        raise ValueError(_why_not(path, error)) from error
+        raise ValueError(_describe_os_error(path, error)) from error
     if not stat.S_ISREG(found.st_mode):
-        raise ValueError("a folder lies in its place" if stat.S_ISDIR(found.st_mode) else "it is no regular file")
+        raise ValueError(
+            "a folder lies in its place" if stat.S_ISDIR(found.st_mode) else "it is no regular file"
+        )
     if not found.st_size:
         raise ValueError("it is empty")
 
 
-def check_whole(folder: Path, files: Iterable[str], fault: Callable[[], str], advice: str) -> None:
-    """`Damaged`, naming the file, unless all `files` of a folder are there and `fault` finds nothing wrong with them.
+def check_files_intact(
+    folder: Path, files: Iterable[str], find_fault: Callable[[], str], advice: str
+) -> None:
+    """`Damaged`, naming the file, unless all `files` of a folder are there and `fault` finds
+    nothing wrong with them.
 
-    fault: what is wrong, beginning with the file's name, as core.data.wholeness has it, or "". It is asked again only
-    once one of the files has changed.
+    fault: what is wrong, beginning with the file's name, as core.data.integrity has it, or "". It
+    is asked again only once one of the files has changed.
     """
     seen = []
     for name in files:
         path = folder / name
         try:
-            check_regular(path)
+            check_regular_file(path)
         except ValueError as error:
-            raise damaged(path, error, advice) from error
+            raise damaged_file_error(path, error, advice) from error
         found = path.stat()
         seen.append((name, found.st_mtime_ns, found.st_size, found.st_ino))
     key = str(folder)
-    if key not in _faults or _faults[key][0] != seen:
-        if len(_faults) >= _MOST_FAULTS:
-            _faults.clear()
+    if key not in _fault_cache or _fault_cache[key][0] != seen:
+        if len(_fault_cache) >= _MAX_CACHED_FAULTS:
+            _fault_cache.clear()
         try:
-            _faults[key] = seen, fault()
+            _fault_cache[key] = seen, find_fault()
         except OSError as error:
-            if error.errno in _THIS_PROCESS:
+            if error.errno in _PROCESS_LIMIT_ERRNOS:
                 raise
-            raise damaged(Path(error.filename or folder), _why_not(folder, error), advice) from error
-    if said := _faults[key][1]:
+            raise damaged_file_error(
+                Path(error.filename or folder), _describe_os_error(folder, error), advice
+            ) from error
+    if said := _fault_cache[key][1]:
         name = next((name for name in files if Path(name).name == said.split()[0]), "")
-        raise damaged(folder / name, f"it {said.removeprefix(Path(name).name).strip()}" if name else said, advice)
+        raise damaged_file_error(
+            folder / name,
+            f"it {said.removeprefix(Path(name).name).strip()}" if name else said,
+            advice,
+        )
 
 
-_faults: dict[str, tuple[list[tuple[str, int, int, int]], str]] = {}
+_fault_cache: dict[str, tuple[list[tuple[str, int, int, int]], str]] = {}
 """By folder: its files as they were, and what was wrong with them."""
-_MOST_FAULTS = 4096
+_MAX_CACHED_FAULTS = 4096
 
 
 def read_stored_json(path: Path, advice: str) -> dict[str, Any]:
     """The JSON object stored at `path`; `Damaged` where there is none. advice: see `damaged`."""
     try:
-        check_regular(path)
-        if path.stat().st_size > MOST_JSON:
-            raise ValueError(f"it has more than the {MOST_JSON:,} bytes that are read")
+        check_regular_file(path)
+        if path.stat().st_size > MAX_JSON_BYTES:
+            raise ValueError(f"it has more than the {MAX_JSON_BYTES:,} bytes that are read")
         values = parse_json(path.read_text(encoding="utf-8"))
     except UnicodeDecodeError as error:
-        raise damaged(path, "it is not text in UTF-8", advice) from error
+        raise damaged_file_error(path, "it is not text in UTF-8", advice) from error
     except OSError as error:
-        if error.errno in _THIS_PROCESS:
+        if error.errno in _PROCESS_LIMIT_ERRNOS:
             raise
-        raise damaged(path, _why_not(path, error), advice) from error
+        raise damaged_file_error(path, _describe_os_error(path, error), advice) from error
     except (ValueError, RecursionError) as error:
-        raise damaged(path, _json_fault(error), advice) from error
+        raise damaged_file_error(path, _describe_json_error(error), advice) from error
     if not isinstance(values, dict):
-        raise damaged(path, f"it holds {kind_of(values)} where an object belongs", advice)
+        raise damaged_file_error(
+            path, f"it holds {describe_json_type(values)} where an object belongs", advice
+        )
     return values
 
 
 def read_array(
-    path: Path, advice: str, shape: tuple[int, ...], kinds: str, mmap_mode: Literal["r"] | None = None
+    path: Path,
+    advice: str,
+    shape: tuple[int, ...],
+    kinds: str,
+    mmap_mode: Literal["r"] | None = None,
 ) -> np.ndarray:
-    """The array stored at `path`; `Damaged` unless it has this shape and one of these kinds ("if": integer, float)."""
+    """The array stored at `path`; `Damaged` unless it has this shape and one of these kinds ("if":
+    integer, float)."""
     try:
-        check_regular(path)
+        check_regular_file(path)
         array = np.load(path, mmap_mode=mmap_mode, allow_pickle=False)
         if not isinstance(array, np.ndarray):
             raise ValueError("it holds no array")
         if array.shape != shape or array.dtype.kind not in kinds:
-            raise ValueError(f"it holds {array.dtype} of shape {array.shape} where shape {shape} belongs")
+            raise ValueError(
+                f"it holds {array.dtype} of shape {array.shape} where shape {shape} belongs"
+            )
     except OSError as error:
-        if error.errno in _THIS_PROCESS:
+        if error.errno in _PROCESS_LIMIT_ERRNOS:
             raise
-        raise damaged(path, _why_not(path, error), advice) from error
+        raise damaged_file_error(path, _describe_os_error(path, error), advice) from error
     except MemoryError:
         raise
     except Exception as error:
         # A header that was changed can lead NumPy to any error there is.
-        raise damaged(path, error or type(error).__name__, advice) from error
+        raise damaged_file_error(path, error or type(error).__name__, advice) from error
     return array
 
 
@@ -137,16 +159,17 @@ class StoredArrays(dict[str, np.ndarray]):
         self._path, self._advice = path, advice
 
     def __missing__(self, name: str) -> np.ndarray:
-        raise damaged(self._path, f"it lacks {name!r}", self._advice)
+        raise damaged_file_error(self._path, f"it lacks {name!r}", self._advice)
 
 
 def read_arrays(path: Path, advice: str, names: Sequence[str] = ()) -> StoredArrays:
-    """The arrays stored at `path` with numpy.savez, all or those of `names` that are there; `Damaged` for no such file.
+    """The arrays stored at `path` with numpy.savez, all or those of `names` that are there;
+    `Damaged` for no such file.
 
     They hold numbers or text; nothing is unpickled.
     """
     try:
-        check_regular(path)
+        check_regular_file(path)
         with np.load(path, allow_pickle=False) as file:
             if isinstance(file, np.ndarray):
                 raise ValueError("it holds one array where several belong")
@@ -154,28 +177,29 @@ def read_arrays(path: Path, advice: str, names: Sequence[str] = ()) -> StoredArr
     except MemoryError:
         raise
     except OSError as error:
-        if error.errno in _THIS_PROCESS:
+        if error.errno in _PROCESS_LIMIT_ERRNOS:
             raise
-        raise damaged(path, _why_not(path, error), advice) from error
+        raise damaged_file_error(path, _describe_os_error(path, error), advice) from error
     except Exception as error:
         # A damaged archive can lead zipfile, zlib and NumPy to any error there is.
-        raise damaged(path, error or type(error).__name__, advice) from error
+        raise damaged_file_error(path, error or type(error).__name__, advice) from error
     for name, array in arrays.items():
         if not isinstance(array, np.ndarray):
-            raise damaged(path, f"{name!r} is no array", advice)
+            raise damaged_file_error(path, f"{name!r} is no array", advice)
     return StoredArrays(path, advice, arrays)
 
 
-def build(cls: type[T], values: Mapping[str, Any]) -> T:
+def parse_stored(cls: type[T], values: Mapping[str, Any]) -> T:
     """The dataclass that `dataclasses.asdict` and JSON made `values` from.
 
-    Fields that the class does not have are passed over: a newer Thaw wrote them. Raises ValueError naming the first
-    field that is missing or of another kind, and whatever the class's own checks raise.
+    Fields that the class does not have are passed over: a newer Thaw wrote them. Raises ValueError
+    naming the first field that is missing or of another kind, and whatever the class's own checks
+    raise.
     """
     return from_json(cls, values, exact=False)
 
 
-def check_moment(value: str, field: str) -> None:
+def check_timestamp(value: str, field: str) -> None:
     """ValueError unless `value` is an ISO time."""
     try:
         datetime.fromisoformat(value)
@@ -183,30 +207,34 @@ def check_moment(value: str, field: str) -> None:
         raise ValueError(f"its {field} is {value[:40]!r}, which is no time") from None
 
 
-def load_stored(path: Path, advice: str, make: Callable[[dict[str, Any]], T]) -> T:
+def load_stored(path: Path, advice: str, parse: Callable[[dict[str, Any]], T]) -> T:
     """What `make` makes of the JSON object stored at `path`; `Damaged` where it refuses it."""
     values = read_stored_json(path, advice)
     try:
-        return make(values)
+        return parse(values)
     except Damaged:
         raise
     except (BadInput, ValueError, TypeError, KeyError, AttributeError, OverflowError) as error:
         why = f"it lacks {error.args[0]!r}" if isinstance(error, KeyError) and error.args else error
-        raise damaged(path, why, advice) from error
+        raise damaged_file_error(path, why, advice) from error
 
 
 def read_entries(
-    root: Path, file: str, load: Callable[[Path], T], prefix: str = "", only: bool = False
+    root: Path, file: str, load: Callable[[Path], T], prefix: str = "", prefix_only: bool = False
 ) -> tuple[list[T], list[Damaged]]:
-    """(what is whole, what is damaged) of the folders in `root`, each described by a file of that name.
+    """(what is whole, what is damaged) of the folders in `root`, each described by a file of that
+    name.
 
-    prefix: a folder or file whose name begins so is an entry even where it lacks the file. only: no other is one.
+    prefix: a folder or file whose name begins so is an entry even where it lacks the file. only: no
+    other is one.
     """
     whole, broken = [], []
     for folder in root.iterdir() if root.is_dir() else ():
         if folder.name.startswith("."):
             continue
-        if not (prefix and folder.name.startswith(prefix)) and (only or not os.path.lexists(folder / file)):
+        if not (prefix and folder.name.startswith(prefix)) and (
+            prefix_only or not os.path.lexists(folder / file)
+        ):
             continue
         try:
             whole.append(load(folder))
@@ -217,13 +245,13 @@ def read_entries(
     return whole, broken
 
 
-def _why_not(path: Path, error: OSError) -> str:
+def _describe_os_error(path: Path, error: OSError) -> str:
     if isinstance(error, FileNotFoundError):
         return "it is a link to nothing" if path.is_symlink() else "it is missing"
     return f"it cannot be read ({error.strerror or error})"
 
 
-def _json_fault(error: Exception) -> str:
+def _describe_json_error(error: Exception) -> str:
     if isinstance(error, RecursionError):
         return "it is nested too deeply"
     # Those of json say where; ours are sentences already.

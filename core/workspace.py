@@ -1,4 +1,5 @@
-"""The workspace: the one folder that holds a user's samples, datasets, backbones, runs and caches."""
+"""The workspace: the one folder that holds a user's samples, datasets, backbones, runs and
+caches."""
 
 import hashlib
 import json
@@ -10,24 +11,25 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from core.access import read_only
-from core.durable import make_folder, write_file
-from core.error_kinds import FULL
+from core.error_kinds import DISK_FULL
 from core.errors import BadInput
-from core.leftovers import clear_below, clear_beside
+from core.files.durable import make_folder, write_file
+from core.files.leftovers import remove_leftovers_below, remove_leftovers_in
+from core.files.permissions import restrict_permissions
+from core.files.write_guard import check_write
 from core.program import PROJECT, default_workspace
-from core.rights import tighten
-from core.write_guard import check_write
+from core.read_only import is_read_only
 
 BUNDLED_BACKBONES = PROJECT / "assets" / "backbones"
 
-HASHED_AT_ONCE = 2**20
+HASH_BLOCK_BYTES = 2**20
 _NAME = re.compile(r"[^\W_][\w .,()+%=-]{0,63}")
 
 
 @dataclass(frozen=True)
 class Workspace:
-    """Folders below `root`. Every entry lies in a folder named by its id, never by the name a user gave it."""
+    """Folders below `root`. Every entry lies in a folder named by its id, never by the name a user
+    gave it."""
 
     root: Path
 
@@ -65,7 +67,8 @@ class Workspace:
 
 
 def workspace_root(root: str | Path | None = None) -> Path:
-    """`root`, else $THAW_HOME, else `default_workspace()`; BadInput where that can name no folder."""
+    """`root`, else $THAW_HOME, else `default_workspace()`; BadInput where that can name no
+    folder."""
     given = Path(root or os.environ.get("THAW_HOME") or default_workspace())
     try:
         path = given.expanduser().resolve()
@@ -74,14 +77,15 @@ def workspace_root(root: str | Path | None = None) -> Path:
     except (OSError, RuntimeError, ValueError) as error:
         why = "its name is not UTF-8" if isinstance(error, UnicodeEncodeError) else str(error)
         raise BadInput(
-            f"The workspace folder {str(given)!r} cannot be used ({why}); set THAW_HOME to a folder you may write to."
+            f"The workspace folder {str(given)!r} cannot be used ({why}); set THAW_HOME to a folder"
+            " you may write to."
         ) from error
     return path
 
 
 def open_workspace(root: str | Path | None = None) -> Workspace:
-    """The workspace at workspace_root(root), made when absent; what others have left half-written in it is removed, and
-    the rights that earlier versions gave to others are taken back."""
+    """The workspace at workspace_root(root), made when absent; what others have left half-written
+    in it is removed, and the rights that earlier versions gave to others are taken back."""
     workspace = Workspace(workspace_root(root))
     folders = [workspace.samples, workspace.datasets, workspace.backbones, workspace.runs]
     folders += [workspace.cache, workspace.uploads, workspace.logs]
@@ -89,14 +93,18 @@ def open_workspace(root: str | Path | None = None) -> Workspace:
         try:
             make_folder(folder)
         except OSError as error:
-            advice = "free some space" if error.errno in FULL else "set THAW_HOME to a folder you may write to"
+            advice = (
+                "free some space"
+                if error.errno in DISK_FULL
+                else "set THAW_HOME to a folder you may write to"
+            )
             raise BadInput(
                 f"The workspace folder {str(folder)!r} cannot be made ({error.strerror}); {advice}."
             ) from error
-    if not read_only():
+    if not is_read_only():
         for folder in (workspace.root, *folders):
-            clear_beside(folder)
-        tighten(workspace.root, {folder.name for folder in folders})
+            remove_leftovers_in(folder)
+        restrict_permissions(workspace.root, {folder.name for folder in folders})
     return workspace
 
 
@@ -104,33 +112,34 @@ class WorkspaceMissing(BadInput):
     """The workspace's folder, or its run store, was there and is not any more."""
 
 
-def require_folder(workspace: Workspace) -> None:
+def require_workspace_folder(workspace: Workspace) -> None:
     """WorkspaceMissing where its folder was moved or removed since it was opened.
 
-    It is not made again by a page that is drawn, or a worker that looks for runs, while one folder is exchanged for
-    another: the other would come to lie within it.
+    It is not made again by a page that is drawn, or a worker that looks for runs, while one folder
+    is exchanged for another: the other would come to lie within it.
     """
     if not workspace.root.is_dir():
         raise WorkspaceMissing(
-            f"The workspace folder {str(workspace.root)!r} is not there any more. Put it back, or start Thaw anew to "
-            "begin with an empty one."
+            f"The workspace folder {str(workspace.root)!r} is not there any more. Put it back, or"
+            " start Thaw anew to begin with an empty one."
         )
 
 
-def check_name(name: str, what: str) -> str:
-    """`name` stripped, or BadInput: 1 to 64 characters, starting with a letter or digit, no slashes."""
+def check_name(name: str, kind: str) -> str:
+    """`name` stripped, or BadInput: 1 to 64 characters, starting with a letter or digit, no
+    slashes."""
     cleaned = name.strip()
     if not _NAME.fullmatch(cleaned):
         raise BadInput(
-            f"The {what} name {name[:80]!r} cannot be used: take 1 to 64 letters, digits, spaces or . _ - ( ) + % = , "
-            "and start with a letter or digit."
+            f"The {kind} name {name[:80]!r} cannot be used: take 1 to 64 letters, digits, spaces or"
+            " . _ - ( ) + % = , and start with a letter or digit."
         )
     return cleaned
 
 
 def write_atomic(path: Path, write: Callable[[Path], object]) -> None:
-    """Calls `write` with a temporary path, then moves that file to `path`: readers see all of it or nothing, and once
-    this has returned a power cut takes none of it away.
+    """Calls `write` with a temporary path, then moves that file to `path`: readers see all of it or
+    nothing, and once this has returned a power cut takes none of it away.
 
     An OSError in writing names `path`.
     """
@@ -139,18 +148,20 @@ def write_atomic(path: Path, write: Callable[[Path], object]) -> None:
     write_file(path, write)
 
 
-def clear_leftovers(workspace: Workspace) -> None:
-    """Removes what was being written anywhere in the workspace when its process died, see core.leftovers."""
-    clear_below(workspace.root)
+def remove_leftovers(workspace: Workspace) -> None:
+    """Removes what was being written anywhere in the workspace when its process died, see
+    core.files.leftovers."""
+    remove_leftovers_below(workspace.root)
 
 
-def without_nan(value: Any) -> Any:
-    """`value` with None in place of every NaN and infinity: JSON has neither, and other programs refuse them."""
+def nan_to_none(value: Any) -> Any:
+    """`value` with None in place of every NaN and infinity: JSON has neither, and other programs
+    refuse them."""
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, dict):
-        return {key: without_nan(inner) for key, inner in value.items()}
-    return [without_nan(inner) for inner in value] if isinstance(value, list | tuple) else value
+        return {key: nan_to_none(inner) for key, inner in value.items()}
+    return [nan_to_none(inner) for inner in value] if isinstance(value, list | tuple) else value
 
 
 def parse_json(text: str) -> Any:
@@ -160,7 +171,9 @@ def parse_json(text: str) -> Any:
 
 def write_json(path: Path, value: Any) -> None:
     """Writes `value` as indented JSON, atomically; a number that does not exist as null."""
-    text = json.dumps(without_nan(value), indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False)
+    text = json.dumps(
+        nan_to_none(value), indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False
+    )
     write_atomic(path, lambda part: part.write_text(text, encoding="utf-8"))
 
 
@@ -171,15 +184,17 @@ def read_json(path: Path) -> Any:
 
 def hash_json(value: Any) -> str:
     """SHA-256 (hex) of `value` in canonical JSON: equal settings have equal hashes."""
-    return hashlib.sha256(json.dumps(value, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+    return hashlib.sha256(
+        json.dumps(value, sort_keys=True, separators=(",", ":")).encode()
+    ).hexdigest()
 
 
-def hash_file(path: Path, stop: Callable[[], bool] = lambda: False) -> str:
+def hash_file(path: Path, should_stop: Callable[[], bool] = lambda: False) -> str:
     """SHA-256 (hex) of a file's bytes, read in blocks; "" once `stop` says so."""
     digest = hashlib.sha256()
     with path.open("rb") as stream:
-        while block := stream.read(HASHED_AT_ONCE):
-            if stop():
+        while block := stream.read(HASH_BLOCK_BYTES):
+            if should_stop():
                 return ""
             digest.update(block)
     return digest.hexdigest()

@@ -1,15 +1,16 @@
-"""Backbones: the pretrained networks stage by stage, what they know of a dataset, and pretraining a new one."""
+"""Backbones: the pretrained networks stage by stage, what they know of a dataset, and pretraining a
+new one."""
 
 import streamlit as st
 
 from core.data.datasets import list_datasets
-from core.models.library import list_backbones
-from core.runs.store import RunStore
-from pages.components.backbone_shelf import shelf
-from pages.components.choice import from_address, to_address
-from pages.components.common import errors_shown, workspace
-from pages.components.pretrain_form import pretrain_form
-from pages.components.vocabulary_check import vocabulary_check
+from core.jobs.store import RunStore
+from core.models.backbone_store import list_backbones
+from pages.components.backbones.backbone_shelf import backbone_shelf
+from pages.components.backbones.pretrain_form import pretrain_form
+from pages.components.backbones.vocabulary_check import vocabulary_check
+from pages.components.shared.choosers import restore_widget, save_widget
+from pages.components.shared.common import catch_errors, workspace
 
 SHELF, CHECK, PRETRAIN = SECTIONS = ("Shelf", "Vocabulary check", "Pretrain")
 
@@ -32,24 +33,30 @@ def prefill(dataset: str, architecture: str) -> None:
 
 st.title("Backbones")
 st.markdown("Pretrained networks, stage by stage: a stage is the smallest unit that freezes.")
-with errors_shown():
+with catch_errors():
     all_cards = list_backbones(workspace())
     all_datasets = list_datasets(workspace())
-    from_address("section", SECTIONS)
+    restore_widget("section", SECTIONS)
     section = st.segmented_control(
         "Section",
         SECTIONS,
         required=True,
         key="section",
-        on_change=to_address,
+        on_change=save_widget,
         args=("section",),
         label_visibility="collapsed",
-        help="What the page shows: the backbones there are, or the form for a new one. It changes no result.",
+        help=(
+            "What the page shows: the backbones there are, or the form for a new one. It changes no"
+            " result."
+        ),
     )
     if section == CHECK:
         vocabulary_check(all_cards, all_datasets, prefill)
     elif section == PRETRAIN:
         waiting = [run for run in RunStore(workspace()).list(kind="pretrain") if run.active]
-        pretrain_form(all_datasets, {card.name for card in all_cards} | {run.request["name"] for run in waiting})
+        pretrain_form(
+            all_datasets,
+            {card.name for card in all_cards} | {run.request["name"] for run in waiting},
+        )
     else:
-        shelf(all_cards, go_to, check)
+        backbone_shelf(all_cards, go_to, check)

@@ -7,37 +7,42 @@ import streamlit as st
 from core.data.datasets import Dataset, list_datasets
 from core.freezing.plan import Plan, make_plan
 from core.freezing.strategies import STRATEGIES
+from core.jobs.store import RunStore
+from core.models.backbone_store import list_backbones
 from core.models.card import BackboneCard, HeadSettings
-from core.models.library import list_backbones
 from core.models.registry import ARCHITECTURES
-from core.runs.launch import ensure_worker, preferred_lane
-from core.runs.store import RunStore
+from core.runs.estimate import calibration_runs, estimate_seconds
+from core.runs.launch import ensure_worker, queue_for_device
 from core.runs.submit import CONTROLS, command_line, submit_finetune
-from core.training.defaults import count_training_rows
-from core.training.estimate import calibrating, estimate_seconds
+from core.training.default_settings import count_training_rows
 from core.training.objectives import OBJECTIVES
 from core.training.settings import FinetuneRequest
-from pages.components.access import write_button
-from pages.components.chart import expect_charts
-from pages.components.choice import choose_named
-from pages.components.common import (
-    about,
-    command_hint,
-    count,
-    errors_shown,
+from pages.components.finetune.freeze_line import draggable_stack
+from pages.components.finetune.plan_view import (
+    describe_plan,
+    show_plan_table,
+    show_totals,
+    warn_random_weights,
+)
+from pages.components.finetune.strategy_choice import choose_strategy
+from pages.components.shared.access import guarded_button
+from pages.components.shared.chart import preload_charts
+from pages.components.shared.choosers import choose_named
+from pages.components.shared.common import (
+    catch_errors,
     escape_markdown,
-    short_count,
+    format_approx_duration,
+    format_compact,
+    format_int,
+    show_command,
     simulated_badge,
     workspace,
 )
-from pages.components.freeze_line import movable_stack
-from pages.components.head_fields import head_fields
-from pages.components.heard import listen, restore
-from pages.components.plan_view import in_words, random_warning, stage_table, totals
-from pages.components.stack import is_random, parts_in_words, stack_of_plan
-from pages.components.strategy_choice import choose_strategy
-from pages.components.training_fields import training_fields
-from pages.components.vocabulary import backbone_coverage, noise_warning
+from pages.components.shared.head_fields import head_fields
+from pages.components.shared.stack import describe_parallel_parts, draw_plan, has_random_weights
+from pages.components.shared.training_fields import training_fields
+from pages.components.shared.vocabulary_coverage import cached_coverage, coverage_warning
+from pages.components.shared.widget_sync import reapply_unseen, render_ack_field
 
 
 def choose(datasets: list[Dataset], cards: list[BackboneCard]) -> tuple[Dataset, BackboneCard]:
@@ -48,7 +53,8 @@ def choose(datasets: list[Dataset], cards: list[BackboneCard]) -> tuple[Dataset,
         rows = {part.part: part.rows for part in dataset.parts}
         with st.container(horizontal=True, vertical_alignment="center", gap="xsmall"):
             st.caption(
-                f"{count(rows['target_train'])} target rows to train on, {count(rows['target_test'])} to test on",
+                f"{format_int(rows['target_train'])} target rows to train on,"
+                f" {format_int(rows['target_test'])} to test on",
                 width="content",
             )
             if dataset.simulated:
@@ -56,23 +62,25 @@ def choose(datasets: list[Dataset], cards: list[BackboneCard]) -> tuple[Dataset,
     with right:
         card = choose_named("Backbone", cards, "backbone")
         with st.container(horizontal=True, vertical_alignment="center", gap="xsmall"):
-            learnt = "trained on" if OBJECTIVES[card.objective].trains else "made for the vocabulary of"
+            learnt = (
+                "trained on" if OBJECTIVES[card.objective].trains else "made for the vocabulary of"
+            )
             st.caption(
-                f"{len(card.stages)} stages, {short_count(card.parameters)} parameters, {learnt} "
+                f"{len(card.stages)} stages, {format_compact(card.parameters)} parameters, {learnt} "
                 f"{escape_markdown(card.trained_on['dataset'])}",
                 width="content",
             )
             if card.trained_on["simulated"]:
                 simulated_badge()
-            if any(is_random(stage) for stage in card.stages):
+            if any(has_random_weights(stage) for stage in card.stages):
                 st.badge("random weights", icon=":material/casino:", color="red")
     return dataset, card
 
 
 def vocabulary_warning(dataset: Dataset, card: BackboneCard, plan: Plan) -> None:
     """Warns when the backbone does not know the dataset's values."""
-    with errors_shown():
-        warning = noise_warning(backbone_coverage(dataset, card), int(plan.stages[0].frozen))
+    with catch_errors():
+        warning = coverage_warning(cached_coverage(dataset, card), int(plan.stages[0].frozen))
         if warning is None:
             return
         st.warning(warning, icon=":material/warning:")
@@ -96,13 +104,21 @@ def vocabulary_warning(dataset: Dataset, card: BackboneCard, plan: Plan) -> None
 def head(card: BackboneCard) -> HeadSettings:
     """The new head; under the article's preset its own backbones get its two classes first."""
     st.markdown("##### New head")
-    article = bool(ARCHITECTURES[card.architecture].needs) and st.session_state.get("ft_preset") == "article"
+    article = (
+        bool(ARCHITECTURES[card.architecture].required_package)
+        and st.session_state.get("ft_preset") == "article"
+    )
     return head_fields("ft", "softmax" if article else "logit")
 
 
 def controls(card: BackboneCard, strategy: str) -> list[str]:
-    """The controls that are ticked, of those that this backbone allows and that are not the strategy itself."""
-    allowed = [name for name in CONTROLS if name != strategy and (name != "zero-shot" or card.scores_clicks)]
+    """The controls that are ticked, of those that this backbone allows and that are not the
+    strategy itself."""
+    allowed = [
+        name
+        for name in CONTROLS
+        if name != strategy and (name != "zero-shot" or card.scores_clicks)
+    ]
     with st.container(horizontal=True):
         st.markdown("Controls beside it:", width="content")
         chosen = [
@@ -118,7 +134,10 @@ def controls(card: BackboneCard, strategy: str) -> list[str]:
             )
         ]
     if not card.scores_clicks:
-        st.caption("No zero-shot: this backbone has no head that learnt clicks, so as it is it cannot score rows.")
+        st.caption(
+            "No zero-shot: this backbone has no head that learnt clicks, so as it is it cannot"
+            " score rows."
+        )
     return chosen
 
 
@@ -126,35 +145,41 @@ def launch(dataset: Dataset, card: BackboneCard, plan: Plan, request: FinetuneRe
     """Cost, controls and the button, for settings that hold."""
     train = request.train
     chosen = controls(card, request.strategy)
-    history = calibrating(RunStore(workspace()).list("done"), train)
+    history = calibration_runs(RunStore(workspace()).list("done"), train)
     rows = count_training_rows(dataset, "target", train.validation_share)
     plans = [plan, *(make_plan(card, control, 0, request.head) for control in chosen)]
     estimates = [estimate_seconds(plan, rows, train, history) for plan in plans]
-    totals(plan, estimates[0].seconds)
-    everything = f" With the controls {about(sum(one.seconds for one in estimates))}." if chosen else ""
-    st.caption(estimates[0].basis + everything)
-    if write_button("Launch", type="primary", icon=":material/play_arrow:", key="ft_launch", width="stretch"):
+    show_totals(plan, estimates[0].seconds)
+    everything = (
+        f" With the controls {format_approx_duration(sum(one.seconds for one in estimates))}."
+        if chosen
+        else ""
+    )
+    st.caption(estimates[0].explanation + everything)
+    if guarded_button(
+        "Launch", type="primary", icon=":material/play_arrow:", key="ft_launch", width="stretch"
+    ):
         runs = submit_finetune(workspace(), request, chosen)
         st.switch_page("run.py", query_params={"run": runs[0].id})
     beside = f" --controls {','.join(chosen)}" if chosen else ""
-    command_hint(command_line(workspace(), request) + beside)
+    show_command(command_line(workspace(), request) + beside)
 
 
 def draw(card: BackboneCard, plan: Plan) -> None:
     """The plan as a picture, where its switches are not one already, and in words."""
     if plan.strategy == "depth":
-        movable_stack(plan)
+        draggable_stack(plan)
     elif plan.strategy != "surgical":
-        stack_of_plan(plan)
-    st.markdown(in_words(plan))
-    if shared := parts_in_words(card.stages):
+        draw_plan(plan)
+    st.markdown(describe_plan(plan))
+    if shared := describe_parallel_parts(card.stages):
         st.caption(shared)
-    random_warning(plan)
+    warn_random_weights(plan)
 
 
 def form(datasets: list[Dataset], cards: list[BackboneCard]) -> None:
     """The page once there is something to fine-tune, and something to fine-tune on."""
-    restore()
+    reapply_unseen()
     dataset, card = choose(datasets, cards)
     left, right = st.columns([5, 6], gap="medium")
     with left, st.container(border=True):
@@ -164,11 +189,11 @@ def form(datasets: list[Dataset], cards: list[BackboneCard]) -> None:
     with st.container(border=True):
         settings = st.container()
     new_head, train = HeadSettings(), None
-    with summary, errors_shown(), settings:
+    with summary, catch_errors(), settings:
         new_head = head(card)
         st.markdown("##### Training")
-        train = training_fields("ft", count_training_rows(dataset, "target"), in_address=True)
-    with summary, errors_shown():
+        train = training_fields("ft", count_training_rows(dataset, "target"), in_url=True)
+    with summary, catch_errors():
         with picture:
             arm = choose_strategy(card)
             plan = make_plan(card, arm.strategy, arm.freeze_depth, new_head, arm.options)
@@ -176,19 +201,24 @@ def form(datasets: list[Dataset], cards: list[BackboneCard]) -> None:
         vocabulary_warning(dataset, card, plan)
         if train:
             plan.check_epochs(train.epochs)
-            request = FinetuneRequest(dataset.id, card.id, arm.strategy, arm.freeze_depth, new_head, train)
+            request = FinetuneRequest(
+                dataset.id, card.id, arm.strategy, arm.freeze_depth, new_head, train
+            )
             launch(dataset, card, plan, dataclasses.replace(request, options=arm.options))
-            stage_table(plan, train.learning_rate)
-    listen()
-    # Worker and browser warm up while the user still reads: the first loss then comes within a second of the launch.
-    expect_charts()
+            show_plan_table(plan, train.learning_rate)
+    render_ack_field()
+    # Worker and browser warm up while the user still reads: the first loss then comes within a
+    # second of the launch.
+    preload_charts()
     if train:
-        ensure_worker(workspace(), preferred_lane(train.device))
+        ensure_worker(workspace(), queue_for_device(train.device))
 
 
 st.title("Fine-tune")
-st.markdown("Below the freeze line a stage keeps what it learnt; above it, it adapts to your target rows.")
-with errors_shown():
+st.markdown(
+    "Below the freeze line a stage keeps what it learnt; above it, it adapts to your target rows."
+)
+with catch_errors():
     all_datasets = [dataset for dataset in list_datasets(workspace()) if dataset.labelled]
     all_cards = list_backbones(workspace())
     if not all_datasets:
@@ -198,9 +228,15 @@ with errors_shown():
         )
         st.page_link("data.py", label="Prepare a dataset", icon=":material/table_chart:")
     elif not all_cards:
-        st.info("There is no backbone yet. Pretrain one on the source rows of a dataset.", icon=":material/stacks:")
+        st.info(
+            "There is no backbone yet. Pretrain one on the source rows of a dataset.",
+            icon=":material/stacks:",
+        )
         st.page_link(
-            "backbones.py", label="Pretrain a backbone", icon=":material/stacks:", query_params={"section": "Pretrain"}
+            "backbones.py",
+            label="Pretrain a backbone",
+            icon=":material/stacks:",
+            query_params={"section": "Pretrain"},
         )
     else:
         form(all_datasets, all_cards)

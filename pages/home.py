@@ -2,26 +2,33 @@
 
 import streamlit as st
 
-from core.demo import demo_backbone
 from core.evaluation.format_metrics import format_interval
 from core.freezing.plan import make_plan
+from core.jobs.store import Run, RunStore
 from core.models.card import HeadSettings
-from core.runs.heartbeat import look_at
-from core.runs.launch import LANES, lane_heartbeat, preferred_lane, refresh, stall_of, worker_alive
-from core.runs.store import Run, RunStore
-from pages.components.common import (
-    count,
-    errors_shown,
+from core.runs.demo import demo_backbone
+from core.runs.heartbeat import check_heartbeat
+from core.runs.launch import (
+    QUEUES,
+    check_stall,
+    is_worker_alive,
+    queue_for_device,
+    refresh_statuses,
+    worker_heartbeat,
+)
+from pages.components.home.demo import demo_box, demo_story
+from pages.components.shared.common import (
+    catch_errors,
+    catch_errors_in,
     escape_markdown,
-    explained,
-    percent,
+    format_datetime,
+    format_int,
+    format_percent,
     status_markdown,
-    when,
     workspace,
 )
-from pages.components.demo import demo_box, demo_story
-from pages.components.stack import stack_of_plan
-from pages.components.stalled import stall_notes
+from pages.components.shared.stack import draw_plan
+from pages.components.shared.stall_warnings import show_stall_warnings
 
 LATEST = 6
 TICK = 2.0
@@ -31,38 +38,43 @@ DEVICES = {"cuda": "GPU (CUDA)", "cpu": "CPU"}
 def introduction() -> None:
     """The question, and how Thaw answers it."""
     st.title("Thaw")
-    st.markdown("##### How much of a pretrained click model should stay frozen when you fine-tune it on your traffic?")
     st.markdown(
-        "A backbone that has learnt from a plentiful **source** domain already knows much of what your scarce "
-        "**target** domain needs. Freeze too little and it forgets; freeze too much and it cannot adapt. "
-        "Thaw trains each choice in the background and compares them on the same test rows, with intervals."
+        "##### How much of a pretrained click model should stay frozen when you fine-tune it on"
+        " your traffic?"
+    )
+    st.markdown(
+        "A backbone that has learnt from a plentiful **source** domain already knows much of what"
+        " your scarce **target** domain needs. Freeze too little and it forgets; freeze too much"
+        " and it cannot adapt. Thaw trains each choice in the background and compares them on the"
+        " same test rows, with intervals."
     )
 
 
 def method() -> None:
     """The method in one picture: a backbone with the freeze line in the middle."""
-    with st.container(border=True), errors_shown():
+    with st.container(border=True), catch_errors():
         card = demo_backbone(workspace())
         st.markdown(
-            "**Above the line** a stage is trained on the target domain. **Below it** a stage keeps what it learnt "
-            "from the source domain. Every depth gives another model: which is best on *your* rows?"
+            "**Above the line** a stage is trained on the target domain. **Below it** a stage keeps"
+            " what it learnt from the source domain. Every depth gives another model: which is best"
+            " on *your* rows?"
         )
-        stack_of_plan(make_plan(card, "depth", len(card.stages) // 2, HeadSettings()))
+        draw_plan(make_plan(card, "depth", len(card.stages) // 2, HeadSettings()))
 
 
 def queue_state(store: RunStore) -> None:
     """Device, worker and queue in five numbers."""
-    counts = store.counts()
-    alive = [lane for lane in LANES if worker_alive(workspace(), lane)]
+    counts = store.count_by_status()
+    alive = [lane for lane in QUEUES if is_worker_alive(workspace(), lane)]
     state = "awake" if alive else "asleep"
-    if any(look_at(lane_heartbeat(workspace(), lane)).stall for lane in alive):
+    if any(check_heartbeat(worker_heartbeat(workspace(), lane)).stall for lane in alive):
         state = "stalled"
     with st.grid(5, min_column_width=150):
-        st.metric("Trains on", DEVICES[preferred_lane("auto")], border=True)
+        st.metric("Trains on", DEVICES[queue_for_device("auto")], border=True)
         about = "The process that trains, beside this app. It wakes when a run is queued."
         st.metric("Worker", state, border=True, help=about)
         for status in ("queued", "running", "done"):
-            st.metric(f"Runs {status}", count(counts.get(status, 0)), border=True)
+            st.metric(f"Runs {status}", format_int(counts.get(status, 0)), border=True)
 
 
 def latest_runs(runs: list[Run]) -> None:
@@ -70,43 +82,50 @@ def latest_runs(runs: list[Run]) -> None:
     st.subheader("Latest runs")
     if not runs:
         st.markdown(
-            "There are no runs yet. Run the demo above, or bring your own Criteo sample on the page *Data* and "
-            "move the freeze line on *Fine-tune*."
+            "There are no runs yet. Run the demo above, or bring your own Criteo sample on the page"
+            " *Data* and move the freeze line on *Fine-tune*."
         )
         st.page_link("data.py", label="Bring your own sample", icon=":material/table_chart:")
     for run in runs:
         with st.container(horizontal=True, vertical_alignment="center", border=True, gap="small"):
             st.markdown(status_markdown(run.status), width=110)
-            st.page_link("run.py", label=escape_markdown(run.name), query_params={"run": run.id}, width="stretch")
+            st.page_link(
+                "run.py",
+                label=escape_markdown(run.name),
+                query_params={"run": run.id},
+                width="stretch",
+            )
             st.markdown(f":small[{outcome(run)}]", width="content")
 
 
 def outcome(run: Run) -> str:
-    """What there is to say of a run in a few words: its AUC, how far it is, or when it was queued."""
+    """What there is to say of a run in a few words: its AUC, how far it is, or when it was
+    queued."""
     if run.result and "target_test" in run.result["metrics"]:
         return format_interval(run.result["metrics"]["target_test"], 3)
     if run.status == "running":
-        if stall := stall_of(workspace(), run).stall:
-            return f":orange[stalled since {when(stall.since)}]"
-        return f"{run.phase}, {percent(run.step / run.steps, 0)}" if run.steps else run.phase
-    return when(run.finished or run.created)
+        if stall := check_stall(workspace(), run).stall:
+            return f":orange[stalled since {format_datetime(stall.since)}]"
+        return f"{run.phase}, {format_percent(run.step / run.steps, 0)}" if run.steps else run.phase
+    return format_datetime(run.finished or run.created)
 
 
 def busy(store: RunStore) -> bool:
     """Whether anything waits or runs, mixings among it."""
-    counts = store.counts()
+    counts = store.count_by_status()
     return counts.get("queued", 0) + counts.get("running", 0) > 0
 
 
 def overview(ticking: bool) -> None:
-    """Queue and latest runs. ticking: whether it is drawn anew every TICK seconds; ends when nothing is active."""
+    """Queue and latest runs. ticking: whether it is drawn anew every TICK seconds; ends when
+    nothing is active."""
     store = RunStore(workspace())
-    refresh(workspace(), store)
+    refresh_statuses(workspace(), store)
     runs = store.list(limit=LATEST)
     if ticking and not busy(store):
         st.rerun()
     queue_state(store)
-    stall_notes([run for run in runs if run.active])
+    show_stall_warnings([run for run in runs if run.active])
     latest_runs(runs)
 
 
@@ -115,10 +134,10 @@ with text:
     introduction()
 with picture:
     method()
-with errors_shown():
+with catch_errors():
     active = busy(RunStore(workspace()))
     every = TICK if active else None
     with text:
-        st.fragment(explained(demo_box), run_every=every)()
-    st.fragment(explained(demo_story), run_every=every)()
-    st.fragment(explained(overview), run_every=every)(active)
+        st.fragment(catch_errors_in(demo_box), run_every=every)()
+    st.fragment(catch_errors_in(demo_story), run_every=every)()
+    st.fragment(catch_errors_in(overview), run_every=every)(active)

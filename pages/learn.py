@@ -1,42 +1,56 @@
-"""Learn: the method in four figures, each computed from a run of the user's own, and the words of the app."""
+"""Learn: the method in four figures, each computed from a run of the user's own, and the words of
+the app."""
 
 import streamlit as st
 
 from core.data.datasets import list_datasets
 from core.errors import ThawError
-from core.evaluation.delong import compare
-from core.evaluation.format_metrics import format_bounds, format_metric, is_missing, reason_of_labels
-from core.evaluation.verdicts import LEVEL
+from core.evaluation.format_metrics import (
+    format_bounds,
+    format_metric,
+    is_missing,
+    reason_from_labels,
+)
+from core.evaluation.roc_auc import delong_test
+from core.evaluation.verdicts import SIGNIFICANCE_LEVEL
 from core.freezing.plan import make_plan
-from core.models.library import find_backbone
-from core.report.learn_figures import forgotten_figure
-from core.report.moved_figures import distance_figure
-from core.report.sweep_figures import depth_figure, is_depth
-from core.runs.moved import read_moved
-from core.runs.store import Run, RunStore
-from core.runs.sweep import arm_of
-from core.runs.sweep_result import arm_result
+from core.jobs.store import Run, RunStore
+from core.models.backbone_store import find_backbone
+from core.report.learn_figures import before_after_figure
+from core.report.sweep_figures import depth_figure, is_freeze_depth
+from core.report.weight_drift_figures import weight_distance_figure
+from core.runs.sweep import arm_of_run
+from core.runs.sweep_result import summarise_arm
+from core.runs.weight_drift_files import read_weight_drift
 from core.training.settings import head_from_json
-from pages.components.access import PRESENT
-from pages.components.chart import chart, drawn
-from pages.components.common import count, errors_shown, percent, show_error, workspace
-from pages.components.empty import no_runs
-from pages.components.glossary import glossary
-from pages.components.moved import measure_button, moved_in_words
-from pages.components.pick_run import pick_run, simulated_mark
-from pages.components.result import change_in_words, predictions_of
-from pages.components.stack import stack_of_plan
-from pages.components.tour import restart_button
+from pages.components.home.tour import tour_button
+from pages.components.learn.glossary import show_glossary
+from pages.components.run.result import describe_auc_change, load_predictions
+from pages.components.run.weight_drift import describe_weight_drift, measure_weight_drift_button
+from pages.components.shared.access import PRESENTER_KEY
+from pages.components.shared.chart import cached_figure_json, chart
+from pages.components.shared.choose_run import choose_run, simulated_suffix
+from pages.components.shared.common import (
+    catch_errors,
+    format_int,
+    format_percent,
+    show_error,
+    workspace,
+)
+from pages.components.shared.no_runs import show_no_runs
+from pages.components.shared.stack import draw_plan
 
 CONTROLS = {"zero-shot": "the backbone as it is", "scratch": "a network trained from scratch"}
 METHOD = (
-    "A network that has learnt from plentiful **source** rows is put to work on scarce, different **target** rows: its "
-    "lower stages are **frozen**, a new **head** is put on, and what is not frozen trains. How much to freeze is the "
-    "question; the four figures below answer it for one of your own runs."
+    "A network that has learnt from plentiful **source** rows is put to work on scarce, different"
+    " **target** rows: its lower stages are **frozen**, a new **head** is put on, and what is not"
+    " frozen trains. How much to freeze is the question; the four figures below answer it for one"
+    " of your own runs."
 )
 NO_RUNS = (
-    "There is no finished fine-tuning run yet, and these figures are computed from one of yours. Run the demo on "
-    "**Home**, which takes about a minute, or launch a run on **Fine-tune**; then come back."
+    "There is no finished fine-tuning run yet, and these figures are computed from one of yours."
+    " Run the demo on **Home**, which takes about a minute, or launch a run on **Fine-tune**; then"
+    " come back."
 )
 
 
@@ -54,33 +68,41 @@ def freezing(run: Run) -> None:
     frozen = [stage for stage in stages if stage["frozen"]]
     parameters = sum(stage["parameters"] for stage in stages)
     st.markdown(
-        f"A frozen stage keeps its weights exactly: it gets no gradient, and no optimiser sees it. In this run "
-        f"{len(frozen)} of {len(stages) - 1} stages were frozen; of {count(parameters)} parameters, the new head's "
-        f"among them, {count(run.result['trained_parameters'])} could move."
+        "A frozen stage keeps its weights exactly: it gets no gradient, and no optimiser sees it."
+        f" In this run {len(frozen)} of {len(stages) - 1} stages were frozen; of"
+        f" {format_int(parameters)} parameters, the new head's among them,"
+        f" {format_int(run.result['trained_parameters'])} could move."
     )
     request = run.request
-    with errors_shown():
+    with catch_errors():
         card = find_backbone(workspace(), run.result["backbone"])
         head = head_from_json(request["head"])
-        stack_of_plan(make_plan(card, request["strategy"], request["freeze_depth"], head, request["options"]))
+        draw_plan(
+            make_plan(card, request["strategy"], request["freeze_depth"], head, request["options"])
+        )
 
 
 def moved(run: Run) -> None:
     """What moved in each stage."""
     st.subheader("2. What moved in each stage")
     st.markdown(
-        "Training moves weights away from where the backbone left them. A frozen stage does not move at all; of the "
-        "others, those near the head usually move most."
+        "Training moves weights away from where the backbone left them. A frozen stage does not"
+        " move at all; of the others, those near the head usually move most."
     )
-    with errors_shown():
-        found = read_moved(workspace(), run.id)
+    with catch_errors():
+        found = read_weight_drift(workspace(), run.id)
         if found is None:
             st.markdown("Nobody has measured this run yet; it takes some seconds.")
-            measure_button(run)
+            measure_weight_drift_button(run)
             return
-        st.markdown(moved_in_words(found))
+        st.markdown(describe_weight_drift(found))
         height = 130 + 34 * len(found["stages"])
-        chart(distance_figure(found["stages"]), "learn-moved", height, "Distance of weights, stage by stage")
+        chart(
+            weight_distance_figure(found["stages"]),
+            "learn-moved",
+            height,
+            "Distance of weights, stage by stage",
+        )
 
 
 def forgotten(run: Run) -> None:
@@ -88,37 +110,52 @@ def forgotten(run: Run) -> None:
     assert run.result is not None
     st.subheader("3. What was forgotten")
     st.markdown(
-        "What is learnt from the target overwrites what the source taught. So the same network is tested on rows of "
-        "both, before and after: to the right is better."
+        "What is learnt from the target overwrites what the source taught. So the same network is"
+        " tested on rows of both, before and after: to the right is better."
     )
     before, after = run.result.get("before"), run.result["metrics"]
     if before is None:
-        st.info("This backbone had no click head before, so there is no score of its own to hold this against.")
+        st.info(
+            "This backbone had no click head before, so there is no score of its own to hold this"
+            " against."
+        )
         return
-    arrays = predictions_of(run)
+    arrays = load_predictions(run)
     for part, where in (("target_test", "target"), ("source_test", "source")):
         if f"{part}_label" in arrays:
             labels, new, old = (arrays[f"{part}_{name}"] for name in ("label", "score", "before"))
-            st.markdown(f"- On the **{where}** {change_in_words(labels, new, old)}")
-    chart(forgotten_figure(before, after), "learn-forgotten", 260, "AUC before and after on target and source rows")
+            st.markdown(f"- On the **{where}** {describe_auc_change(labels, new, old)}")
+    chart(
+        before_after_figure(before, after),
+        "learn-forgotten",
+        260,
+        "AUC before and after on target and source rows",
+    )
 
 
 def siblings(run: Run) -> list[Run]:
-    """Runs that are done and differ from `run` in strategy alone, itself among them; the newest of each."""
+    """Runs that are done and differ from `run` in strategy alone, itself among them; the newest of
+    each."""
 
     def settings(other: Run) -> tuple[object, ...]:
         names = ("dataset", "backbone", "train", "head", "target_rows")
         return tuple(other.request[name] for name in names)
 
-    found: dict[tuple[str, int], Run] = {(run.request["strategy"], run.request["freeze_depth"]): run}
+    found: dict[tuple[str, int], Run] = {
+        (run.request["strategy"], run.request["freeze_depth"]): run
+    }
     for other in RunStore(workspace()).list("done", "finetune"):
         strategy = other.request["strategy"]
         # Zero-shot trains nothing, so only its rows must be the same.
         alike = (
-            settings(other)[:2] == settings(run)[:2] if strategy == "zero-shot" else settings(other) == settings(run)
+            settings(other)[:2] == settings(run)[:2]
+            if strategy == "zero-shot"
+            else settings(other) == settings(run)
         )
         if alike and other.result and strategy in ("depth", *CONTROLS):
-            found.setdefault((strategy, other.request["freeze_depth"] if strategy == "depth" else 0), other)
+            found.setdefault(
+                (strategy, other.request["freeze_depth"] if strategy == "depth" else 0), other
+            )
     return list(found.values())
 
 
@@ -126,18 +163,26 @@ def pays(run: Run) -> None:
     """When fine-tuning pays: against the controls, and depth by depth."""
     st.subheader("4. When it pays")
     st.markdown(
-        "It pays when it beats both controls: the backbone as it is, and a network that never saw the source. Where "
-        "target rows are scarce, freezing more usually pays; with many, freezing less."
+        "It pays when it beats both controls: the backbone as it is, and a network that never saw"
+        " the source. Where target rows are scarce, freezing more usually pays; with many, freezing"
+        " less."
     )
     runs = siblings(run)
     controls = {one.request["strategy"]: one for one in runs if one.request["strategy"] in CONTROLS}
     for strategy, what in CONTROLS.items():
-        words = versus(run, controls[strategy]) if strategy in controls else "there is no such run yet."
+        words = (
+            versus(run, controls[strategy]) if strategy in controls else "there is no such run yet."
+        )
         st.markdown(f"- Against {what}: {words}")
-    results = [arm_result([one], arm_of(one).title, "") for one in runs]
-    deep = sum(is_depth(one) for one in results)
+    results = [summarise_arm([one], arm_of_run(one).title, "") for one in runs]
+    deep = sum(is_freeze_depth(one) for one in results)
     if deep:
-        chart(drawn(depth_figure, tuple(results)), "learn-depth", 360, "AUC by freeze depth, with controls")
+        chart(
+            cached_figure_json(depth_figure, tuple(results)),
+            "learn-depth",
+            360,
+            "AUC by freeze depth, with controls",
+        )
     if deep < 2 or len(controls) < 2:
         st.markdown("More depths and both controls with the same settings would fill this figure.")
         st.page_link("sweep.py", label="Sweep over freeze depths", icon=":material/experiment:")
@@ -145,13 +190,15 @@ def pays(run: Run) -> None:
 
 def versus(run: Run, control: Run) -> str:
     """Whether the run's AUC differs from the control's on the same target test rows."""
-    own, other = predictions_of(run), predictions_of(control)
-    difference = compare(own["target_test_label"], own["target_test_score"], other["target_test_score"])
+    own, other = load_predictions(run), load_predictions(control)
+    difference = delong_test(
+        own["target_test_label"], own["target_test_score"], other["target_test_score"]
+    )
     rows = f"n = {len(own['target_test_label']):,}"
     if is_missing(difference.p):
-        return f"not comparable: {reason_of_labels(own['target_test_label'])}."
+        return f"not comparable: {reason_from_labels(own['target_test_label'])}."
     span = f"95 % interval {format_bounds(difference.low, difference.high, signed=True)}, {rows}"
-    if difference.p >= LEVEL:
+    if difference.p >= SIGNIFICANCE_LEVEL:
         return f"not distinguishable ({span})."
     better = "higher" if difference.delta > 0 else "lower"
     return f"AUC {better} by {format_metric(abs(difference.delta))} ({span})."
@@ -159,14 +206,19 @@ def versus(run: Run, control: Run) -> str:
 
 def figures(runs: list[Run]) -> None:
     """The four figures of the chosen run."""
-    run = pick_run(
-        runs, lambda named: f"No finished fine-tuning run {named[:40]!r} is here; the newest is shown instead."
+    run = choose_run(
+        runs,
+        lambda named: (
+            f"No finished fine-tuning run {named[:40]!r} is here; the newest is shown instead."
+        ),
     )
     dataset = next((one for one in list_datasets(workspace()) if one.id == run.dataset), None)
     if dataset is not None:
         rows = sum(part.rows for part in dataset.parts if part.part.startswith("target"))
-        share = percent(rows / dataset.rows)
-        st.markdown(f"{simulated_mark(run)} :gray[{count(dataset.rows)} rows, {share} of them target.]")
+        share = format_percent(rows / dataset.rows)
+        st.markdown(
+            f"{simulated_suffix(run)} :gray[{format_int(dataset.rows)} rows, {share} of them target.]"
+        )
     with st.container(border=True):
         freezing(run)
     with st.container(border=True):
@@ -183,11 +235,16 @@ try:
     if mine := trained_runs():
         figures(mine)
     else:
-        no_runs(NO_RUNS)
+        show_no_runs(NO_RUNS)
 except ThawError as error:
     show_error(error)
 st.subheader("Glossary")
-glossary()
+show_glossary()
 with st.container(horizontal=True, vertical_alignment="center"):
-    restart_button()
-    st.page_link("home.py", label="Presenter mode", icon=":material/co_present:", query_params={PRESENT: "1"})
+    tour_button()
+    st.page_link(
+        "home.py",
+        label="Presenter mode",
+        icon=":material/co_present:",
+        query_params={PRESENTER_KEY: "1"},
+    )

@@ -3,26 +3,67 @@
 import streamlit as st
 
 from core.errors import ThawError
-from core.workspace import PROJECT, require_folder
-from pages.components.access import follow_present, notice
-from pages.components.common import damage_notice, disk_notice, sentence_of, show_error, workspace
-from pages.components.sign_in import require_sign_in
-from pages.components.tour import tour
-from pages.server.uploads import SHOWN, session_id
+from core.workspace import PROJECT, require_workspace_folder
+from pages.components.home.tour import show_tour
+from pages.components.shared.access import show_access_notice, sync_presenter_mode
+from pages.components.shared.common import (
+    error_sentence,
+    show_damage_notice,
+    show_disk_notice,
+    show_error,
+    workspace,
+)
+from pages.components.shared.sign_in import require_sign_in
+from pages.server.upload_limit import UPLOADERS, session_id
 
 PAGES = (
     ("home.py", "Home", ":material/home:", "What Thaw is, what runs now, and the demo."),
-    ("data.py", "Data", ":material/table_chart:", "Bring in a Criteo sample, look at it, split it into domains."),
-    ("backbones.py", "Backbones", ":material/stacks:", "Pretrained networks, stage by stage; pretrain your own."),
-    ("finetune.py", "Fine-tune", ":material/ac_unit:", "Move the freeze line and launch a fine-tune."),
-    ("sweep.py", "Sweep", ":material/experiment:", "Strategies side by side over seeds, and what the numbers allow."),
-    ("run.py", "Run", ":material/monitoring:", "One run: live curves, then confusion matrix, ROC and calibration."),
-    ("score.py", "Score", ":material/playlist_add_check:", "A finished run put to use: a new file through its model."),
+    (
+        "data.py",
+        "Data",
+        ":material/table_chart:",
+        "Bring in a Criteo sample, look at it, split it into domains.",
+    ),
+    (
+        "backbones.py",
+        "Backbones",
+        ":material/stacks:",
+        "Pretrained networks, stage by stage; pretrain your own.",
+    ),
+    (
+        "finetune.py",
+        "Fine-tune",
+        ":material/ac_unit:",
+        "Move the freeze line and launch a fine-tune.",
+    ),
+    (
+        "sweep.py",
+        "Sweep",
+        ":material/experiment:",
+        "Strategies side by side over seeds, and what the numbers allow.",
+    ),
+    (
+        "run.py",
+        "Run",
+        ":material/monitoring:",
+        "One run: live curves, then confusion matrix, ROC and calibration.",
+    ),
+    (
+        "score.py",
+        "Score",
+        ":material/playlist_add_check:",
+        "A finished run put to use: a new file through its model.",
+    ),
     ("compare.py", "Compare", ":material/compare_arrows:", "Runs side by side, with intervals."),
-    ("learn.py", "Learn", ":material/school:", "The method in four figures from your own run, and a glossary."),
+    (
+        "learn.py",
+        "Learn",
+        ":material/school:",
+        "The method in four figures from your own run, and a glossary.",
+    ),
 )
 
-SHOWN.run_begins(session_id())
+UPLOADERS.on_run_start(session_id())
 # The icon comes before the navigation, which would otherwise fetch the page's own from the network.
 st.set_page_config(page_icon=str(PROJECT / "assets" / "icon.svg"), layout="wide")
 st.logo(str(PROJECT / "assets" / "logo.svg"), size="large")
@@ -36,23 +77,23 @@ page = st.navigation(
     position="top",
 )
 st.set_page_config(page_title="Thaw" if page.title == "Home" else f"{page.title} · Thaw")
-follow_present()
-notice()
-tour(next(file for file, title, *_ in PAGES if title == page.title))
+sync_presenter_mode()
+show_access_notice()
+show_tour(next(file for file, title, *_ in PAGES if title == page.title))
 above = st.container()
 shown = []
 try:
-    require_folder(workspace())
+    require_workspace_folder(workspace())
     page.run()
 except Exception as error:
     # What one page cannot show in parts: the frame, and what is said above the page, stay.
-    sentence = sentence_of(error)
+    sentence = error_sentence(error)
     if sentence is None:
         raise
     shown.append(sentence)
     show_error(ThawError(sentence))
 with above:
     if not shown:
-        disk_notice()
-    damage_notice(shown)
-SHOWN.run_ended(session_id())
+        show_disk_notice()
+    show_damage_notice(shown)
+UPLOADERS.on_run_end(session_id())

@@ -1,39 +1,41 @@
-"""Run: one run watched live, then read: metrics before and after, confusion matrix, ROC, calibration."""
+"""Run: one run watched live, then read: metrics before and after, confusion matrix, ROC,
+calibration."""
 
 import shlex
 
 import streamlit as st
 
 from core.errors import ThawError
+from core.jobs.store import RESUMABLE_STATUSES, Run, RunStore
 from core.program import PROGRAM
-from core.runs.launch import refresh
-from core.runs.store import RESUMABLE, Run, RunStore
+from core.runs.launch import refresh_statuses
 from core.runs.submit import command_line, resume_run
 from core.training.settings import request_from_json
-from pages.components.access import write_button, write_form_button
-from pages.components.common import (
-    command_hint,
-    commands_shown,
-    duration,
-    errors_shown,
+from pages.components.run.decisions import decisions_section
+from pages.components.run.interpolation import interpolation_section
+from pages.components.run.live import live_view
+from pages.components.run.result import result_view
+from pages.components.run.use_run import use_run
+from pages.components.run.weight_drift import weight_drift_section
+from pages.components.shared.access import guarded_button, guarded_form_button
+from pages.components.shared.choose_run import choose_run, simulated_suffix
+from pages.components.shared.common import (
+    catch_errors,
+    escape_inline,
     escape_markdown,
-    plain,
+    format_datetime,
+    format_duration,
+    show_command,
     show_error,
+    show_open_commands,
     status_markdown,
-    when,
     workspace,
 )
-from pages.components.decisions import decisions_view
-from pages.components.empty import no_runs
-from pages.components.live import live_view
-from pages.components.mixing import mixing_view
-from pages.components.moved import moved_view
-from pages.components.pick_run import pick_run, simulated_mark
-from pages.components.result import result_view
-from pages.components.use_run import use_run
+from pages.components.shared.no_runs import show_no_runs
 
 NO_RUNS = (
-    "No runs yet. Launch one on **Fine-tune**, pretrain a backbone on **Backbones**, or run the demo from **Home**."
+    "No runs yet. Launch one on **Fine-tune**, pretrain a backbone on **Backbones**, or run the"
+    " demo from **Home**."
 )
 
 
@@ -42,48 +44,59 @@ def header(run: Run) -> None:
     store = RunStore(workspace())
     title, actions = st.columns([5, 2], vertical_alignment="center")
     title.subheader(escape_markdown(run.name))
-    spent = duration(run.result["seconds"]["total"]) if run.result else ""
+    spent = format_duration(run.result["seconds"]["total"]) if run.result else ""
     title.markdown(
-        f"{status_markdown(run.status)}{simulated_mark(run)} :gray[created {when(run.created)}"
+        f"{status_markdown(run.status)}{simulated_suffix(run)} :gray[created {format_datetime(run.created)}"
         + (f" · took {spent} on {run.result['device']}" if run.result else "")
         + "]"
     )
     with actions.container(horizontal=True, horizontal_alignment="right"):
-        if run.active and write_button("Cancel", icon=":material/cancel:", disabled=run.cancel_asked is not None):
+        if run.active and guarded_button(
+            "Cancel", icon=":material/cancel:", disabled=run.cancel_asked is not None
+        ):
             store.request_cancel(run.id)
             st.rerun()
-        resumed = run.status in RESUMABLE and write_button("Resume", icon=":material/play_arrow:", type="primary")
+        resumed = run.status in RESUMABLE_STATUSES and guarded_button(
+            "Resume", icon=":material/play_arrow:", type="primary"
+        )
         if st.button("Compare", icon=":material/compare_arrows:"):
-            members = [other.id for other in store.list() if run.group and other.group == run.group] or [run.id]
+            members = [
+                other.id for other in store.list() if run.group and other.group == run.group
+            ] or [run.id]
             st.switch_page("compare.py", query_params={"runs": ",".join(members)})
     if resumed:
-        with errors_shown():
+        with catch_errors():
             resume_run(workspace(), run.id)
             st.rerun()
     if run.message:
         notice = st.error if run.status == "failed" else st.warning
-        notice(plain(run.message))
+        notice(escape_inline(run.message))
 
 
 def annotations(run: Run) -> None:
     """Name, tags and note, to be changed at any time."""
     box = st.expander("Name, tags and note", icon=":material/edit_note:")
     with box, st.form(f"annotate-{run.id}", border=False):
-        name = st.text_input("Name", run.name, max_chars=120, help="What lists call this run; it changes no result.")
+        name = st.text_input(
+            "Name", run.name, max_chars=120, help="What lists call this run; it changes no result."
+        )
         tags = st.text_input(
             "Tags, separated by commas",
             ", ".join(run.tags),
             help="Words to find this run by on Compare; they change no result.",
         )
         note = st.text_area(
-            "Note", run.note, max_chars=4000, help="What you want to remember about this run; it changes no result."
+            "Note",
+            run.note,
+            max_chars=4000,
+            help="What you want to remember about this run; it changes no result.",
         )
-        if write_form_button("Save"):
-            with errors_shown():
+        if guarded_form_button("Save"):
+            with catch_errors():
                 RunStore(workspace()).annotate(run.id, name, tags.split(","), note)
                 st.rerun()
     with box:
-        commands_shown(
+        show_open_commands(
             f"{PROGRAM} rename --run {run.id} --name {shlex.quote(run.name)}",
             f"{PROGRAM} tag --run {run.id} --set {shlex.quote(','.join(run.tags))}",
             f"{PROGRAM} note --run {run.id} --text TEXT",
@@ -91,35 +104,43 @@ def annotations(run: Run) -> None:
 
 
 def repeat(run: Run) -> None:
-    """The commands that ask for the same run, as long as its dataset and backbone are there, and that go on with it."""
+    """The commands that ask for the same run, as long as its dataset and backbone are there, and
+    that go on with it."""
     with st.container():
-        commands = [f"{PROGRAM} {name} --run {run.id}" for name in ("watch", "cancel") if run.active]
-        commands += [f"{PROGRAM} resume --run {run.id}"] * (run.status in RESUMABLE)
+        commands = [
+            f"{PROGRAM} {name} --run {run.id}" for name in ("watch", "cancel") if run.active
+        ]
+        commands += [f"{PROGRAM} resume --run {run.id}"] * (run.status in RESUMABLE_STATUSES)
         try:
-            command_hint("\n".join([command_line(workspace(), request_from_json(run.request)), *commands]))
+            show_command(
+                "\n".join([command_line(workspace(), request_from_json(run.request)), *commands])
+            )
         except ThawError as error:
-            st.caption(f"This run cannot be repeated as it was: {plain(str(error))}")
+            st.caption(f"This run cannot be repeated as it was: {escape_inline(str(error))}")
 
 
 st.title("Run")
 try:
     store = RunStore(workspace())
-    refresh(workspace(), store)
+    refresh_statuses(workspace(), store)
     every = store.list()
     if not every:
-        no_runs(NO_RUNS)
+        show_no_runs(NO_RUNS)
         st.stop()
-    run = pick_run(
-        every, lambda named: f"There is no run {named[:40]!r} in this workspace; the newest is shown instead."
+    run = choose_run(
+        every,
+        lambda named: (
+            f"There is no run {named[:40]!r} in this workspace; the newest is shown instead."
+        ),
     )
     header(run)
     if run.status == "done" and run.result:
         result_view(run)
         if run.kind == "finetune":
-            decisions_view(run)
+            decisions_section(run)
             if run.request["strategy"] != "zero-shot":
-                mixing_view(run)
-                moved_view(run)
+                interpolation_section(run)
+                weight_drift_section(run)
         use_run(run)
     else:
         live_view(run)

@@ -1,4 +1,5 @@
-"""Score: a new file through a finished run's model; predictions to take away, drift against what it learnt."""
+"""Score: a new file through a finished run's model; predictions to take away, drift against what it
+learnt."""
 
 import shlex
 from dataclasses import dataclass
@@ -6,36 +7,48 @@ from pathlib import Path
 
 import streamlit as st
 
-from core.data.options import DEFAULT_OPTIONS, ReadOptions, option_words
+from core.data.read_options import DEFAULT_OPTIONS, ReadOptions, to_cli_args
 from core.data.samples import Sample, list_samples
 from core.errors import ThawError
-from core.evaluation.format_metrics import format_metric, known_metric, missing_sentence
+from core.evaluation.format_metrics import format_metric, metric_or_none, missing_sentence
+from core.jobs.store import Run, RunStore
 from core.program import COMMAND
-from core.runs import errands
-from core.runs.kept import Scoring, score_and_keep, scorings
-from core.runs.kept import scoring_id as id_of
-from core.runs.launch import refresh
-from core.runs.store import Run, RunStore
-from pages.components.access import write_button
-from pages.components.common import command_hint, count, decimals, escape_markdown, show_error, when, workspace
-from pages.components.empty import no_runs
-from pages.components.errand import errand_view
-from pages.components.pick_run import pick_run, simulated_mark
-from pages.components.read_form import File, read_form
-from pages.components.scoring import scoring_view
-from pages.components.uploads import one_upload
+from core.runs import tasks
+from core.runs.artifacts import Scoring, list_scorings, score_and_store
+from core.runs.artifacts import scoring_id as id_of
+from core.runs.launch import refresh_statuses
+from pages.components.score.scoring_result import scoring_view
+from pages.components.shared.access import guarded_button
+from pages.components.shared.choose_run import choose_run, simulated_suffix
+from pages.components.shared.common import (
+    escape_markdown,
+    format_datetime,
+    format_decimals,
+    format_int,
+    show_command,
+    show_error,
+    workspace,
+)
+from pages.components.shared.no_runs import show_no_runs
+from pages.components.shared.read_options_form import SourceFile, read_options_form
+from pages.components.shared.task_progress import show_task_progress
+from pages.components.shared.uploads import upload_field
 
-WAYS = {"upload": ":material/upload_file: Upload", "sample": ":material/table_chart: A sample that is here"}
+WAYS = {
+    "upload": ":material/upload_file: Upload",
+    "sample": ":material/table_chart: A sample that is here",
+}
 ON_BAD_ROWS = {"reject": "Reject the file", "skip": "Skip and count them"}
 NO_RUNS = (
-    "No finished run can score yet. Launch one on **Fine-tune**, pretrain a backbone on clicks on **Backbones**, or "
-    "run the demo from **Home**."
+    "No finished run can score yet. Launch one on **Fine-tune**, pretrain a backbone on clicks on"
+    " **Backbones**, or run the demo from **Home**."
 )
 
 
 @dataclass(frozen=True)
 class Source:
-    """A file to score. name: as the user calls it. command: the path that a command line would name.
+    """A file to score. name: as the user calls it. command: the path that a command line would
+    name.
 
     checked: whether it holds no bad rows.
     """
@@ -56,23 +69,37 @@ def why_not(named: str) -> str:
     for run in RunStore(workspace()).list():
         if run.id == named:
             why = "never learnt clicks" if run.status == "done" else f"is {run.status}"
-            return f"Run {named} {why}, so it cannot score rows; the newest that can is shown instead."
-    return f"There is no run {named[:40]!r} in this workspace; the newest that can score is shown instead."
+            return (
+                f"Run {named} {why}, so it cannot score rows; the newest that can is shown instead."
+            )
+    return (
+        f"There is no run {named[:40]!r} in this workspace; the newest that can score is shown"
+        " instead."
+    )
 
 
 def about(run: Run) -> None:
     """What scores."""
     assert run.result is not None
-    target = run.result["metrics"].get("target_test") or run.result["metrics"].get("source_test") or {}
-    known = known_metric(target, "auc")
+    target = (
+        run.result["metrics"].get("target_test") or run.result["metrics"].get("source_test") or {}
+    )
+    known = metric_or_none(target, "auc")
     auc = f"AUC {format_metric(known)} on its test rows"
     if known is None:
         auc = missing_sentence(target, "its test rows").removesuffix(".")
     auc = f" · {auc}" if target else ""
     with st.container(horizontal=True, vertical_alignment="center"):
-        threshold = f"threshold {decimals(run.result['threshold'])}, {run.result['threshold_rule']}"
-        st.markdown(f":gray[{threshold}{auc}]{simulated_mark(run)}", width="stretch")
-        st.page_link("run.py", label="Open the run", icon=":material/monitoring:", query_params={"run": run.id})
+        threshold = (
+            f"threshold {format_decimals(run.result['threshold'])}, {run.result['threshold_rule']}"
+        )
+        st.markdown(f":gray[{threshold}{auc}]{simulated_suffix(run)}", width="stretch")
+        st.page_link(
+            "run.py",
+            label="Open the run",
+            icon=":material/monitoring:",
+            query_params={"run": run.id},
+        )
 
 
 def source() -> Source | None:
@@ -99,21 +126,27 @@ def source() -> Source | None:
         )
         chosen = by_id[picked]
         return Source(chosen.rows_path, chosen.name, str(chosen.rows_path), True)
-    copied = one_upload(
+    copied = upload_field(
         "Criteo rows, labels optional",
         "score_file",
         "score",
-        help="Labels may be missing, empty, ?, -1 or NaN. An id column is handed through to the predictions.",
+        help=(
+            "Labels may be missing, empty, ?, -1 or NaN. An id column is handed through to the"
+            " predictions."
+        ),
     )
     if copied is None:
-        st.caption("Text with 39 columns (40 with the label), CSV with a header, or Parquet; packed or plain.")
+        st.caption(
+            "Text with 39 columns (40 with the label), CSV with a header, or Parquet; packed or"
+            " plain."
+        )
         return None
     return Source(copied[0], copied[1], copied[1], False)
 
 
 def sample_title(sample: Sample) -> str:
     """Name and size of a sample."""
-    return f"{sample.name}{' · simulated' if sample.simulated else ''} · {count(sample.rows)} rows"
+    return f"{sample.name}{' · simulated' if sample.simulated else ''} · {format_int(sample.rows)} rows"
 
 
 def form(run: Run) -> None:
@@ -125,17 +158,29 @@ def form(run: Run) -> None:
     options = (
         DEFAULT_OPTIONS
         if chosen.checked
-        else read_form(File(chosen.path, chosen.name, chosen.path.name), need_label=False)
+        else read_options_form(
+            SourceFile(chosen.path, chosen.name, chosen.path.name), need_label=False
+        )
     )
     if options is None:
         return
     with st.container(horizontal=True, vertical_alignment="bottom"):
         on_bad_rows = "reject" if chosen.checked else bad_rows_choice()
-        if write_button("Score", type="primary", icon=":material/playlist_add_check:", key="score"):
+        if guarded_button(
+            "Score", type="primary", icon=":material/playlist_add_check:", key="score"
+        ):
             begin(run, chosen, on_bad_rows, options)
-    words = ["--run", run.id, "--input", chosen.command, "--output", "predictions.csv", *option_words(options)]
+    words = [
+        "--run",
+        run.id,
+        "--input",
+        chosen.command,
+        "--output",
+        "predictions.csv",
+        *to_cli_args(options),
+    ]
     skip = ["--on-bad-rows", "skip"] if on_bad_rows == "skip" else []
-    command_hint(shlex.join([*COMMAND, "score", *words, *skip]))
+    show_command(shlex.join([*COMMAND, "score", *words, *skip]))
 
 
 def bad_rows_choice() -> str:
@@ -147,17 +192,22 @@ def bad_rows_choice() -> str:
         default="reject",
         required=True,
         key="score_bad",
-        help="Rejecting scores the whole file or none of it. Skipping leaves bad rows unscored and counts them.",
+        help=(
+            "Rejecting scores the whole file or none of it. Skipping leaves bad rows unscored and"
+            " counts them."
+        ),
     )
 
 
 def begin(run: Run, chosen: Source, on_bad_rows: str, options: ReadOptions) -> None:
     """Starts the errand and puts the file's id into the address, where its result will be found."""
     space, asked = workspace(), id_of(chosen.path, on_bad_rows, options)
-    errands.forget(errand_key(run, asked))
-    errands.start(
+    tasks.forget(errand_key(run, asked))
+    tasks.start(
         errand_key(run, asked),
-        lambda report: score_and_keep(space, run.id, chosen.path, chosen.name, on_bad_rows, report, options),
+        lambda report: score_and_store(
+            space, run.id, chosen.path, chosen.name, on_bad_rows, report, options
+        ),
     )
     st.query_params["scored"] = asked
     st.rerun()
@@ -172,18 +222,20 @@ def pick_scoring(run: Run, found: list[Scoring]) -> Scoring | None:
     """The scored file in the address, else the newest; a box for more than one."""
     by_id = {one.id: one for one in found}
     asked = st.query_params.get("scored", "")
-    if asked and asked not in by_id and errands.find(errand_key(run, asked)) is None:
+    if asked and asked not in by_id and tasks.find(errand_key(run, asked)) is None:
         instead = "; the newest are shown instead" if by_id else ""
         st.warning(f"Those predictions are not here (any more){instead}. Score the file again.")
     if not by_id:
         return None
-    names = {one.id: f"{one.file} · {when(one.created)}" for one in found}
+    names = {one.id: f"{one.file} · {format_datetime(one.created)}" for one in found}
     st.session_state["scored_pick"] = asked if asked in by_id else found[0].id
     if len(found) > 1:
         st.selectbox(
             "Scored files",
             [*by_id],
-            format_func=lambda key: f"{names[key]}{' · bad rows skipped' if key.endswith('-skip') else ''}",
+            format_func=lambda key: (
+                f"{names[key]}{' · bad rows skipped' if key.endswith('-skip') else ''}"
+            ),
             key="scored_pick",
             on_change=follow,
             help="Whose scores are shown. It changes none of them.",
@@ -197,20 +249,24 @@ def follow() -> None:
 
 
 st.title("Score")
-st.markdown("A new file through a finished run: predictions to take away, and how far its rows have moved.")
+st.markdown(
+    "A new file through a finished run: predictions to take away, and how far its rows have moved."
+)
 try:
     store = RunStore(workspace())
-    refresh(workspace(), store)
+    refresh_statuses(workspace(), store)
     runs = [run for run in store.list(status="done") if able(run)]
     if not runs:
-        no_runs(NO_RUNS)
+        show_no_runs(NO_RUNS)
         st.stop()
-    run = pick_run(runs, why_not)
+    run = choose_run(runs, why_not)
     about(run)
     with st.container(border=True):
         form(run)
-        under_way = errand_view(errand_key(run, st.query_params.get("scored", "")), "Scoring the rows")
-    if not under_way and (scoring := pick_scoring(run, scorings(workspace(), run.id))):
+        under_way = show_task_progress(
+            errand_key(run, st.query_params.get("scored", "")), "Scoring the rows"
+        )
+    if not under_way and (scoring := pick_scoring(run, list_scorings(workspace(), run.id))):
         st.subheader(escape_markdown(scoring.file))
         scoring_view(run, scoring)
 except ThawError as error:

@@ -1,7 +1,9 @@
-"""Which functions of the product refer to which others, read from its source: an over-cautious call graph.
+"""Which functions of the product refer to which others, read from its source: an over-cautious call
+graph.
 
-A node is "module:function", "module:Class.method", "module:NAME" for what is assigned at the top of a module, and
-"module:" for whatever else stands there. Referring counts as calling, since functions are handed on as callbacks.
+A node is "module:function", "module:Class.method", "module:NAME" for what is assigned at the top of
+a module, and "module:" for whatever else stands there. Referring counts as calling, since functions
+are handed on as callbacks.
 """
 
 import ast
@@ -21,10 +23,14 @@ def read_sources(root: Path, *folders: str) -> dict[str, str]:
     return found
 
 
-def build_graph(sources: Mapping[str, str], commands: Mapping[str, str], others: Collection[str] = ()) -> Graph:
-    """The graph of these modules. commands: nodes by the name of the command they carry out. others: known modules.
+def build_graph(
+    sources: Mapping[str, str], commands: Mapping[str, str], others: Collection[str] = ()
+) -> Graph:
+    """The graph of these modules. commands: nodes by the name of the command they carry out.
+    others: known modules.
 
-    A list such as [sys.executable, "-m", "core", …, "costs"], and the words given to `run_command`, refer to a command.
+    A list such as [sys.executable, "-m", "core", …, "costs"], and the words given to `run_command`,
+    refer to a command.
     """
     graph: Graph = {}
     for module, text in sources.items():
@@ -56,7 +62,9 @@ def reaching(graph: Graph, goals: set[str]) -> set[str]:
 class _Module:
     """One module: what its names stand for, and what each of its parts refers to."""
 
-    def __init__(self, name: str, tree: ast.Module, sources: Collection[str], commands: Mapping[str, str]) -> None:
+    def __init__(
+        self, name: str, tree: ast.Module, sources: Collection[str], commands: Mapping[str, str]
+    ) -> None:
         self.name, self.tree, self.sources, self.commands = name, tree, sources, commands
         self.modules: dict[str, str] = {}
         self.names: dict[str, str] = {}
@@ -85,17 +93,25 @@ class _Module:
                     graph.setdefault(f"{self.name}:{statement.name}{place}", set()).update(
                         self._references(part, {"self": f"{self.name}:{statement.name}"})
                     )
-                graph.setdefault(f"{self.name}:{statement.name}", set()).add(f"{self.name}:{statement.name}.__init__")
+                graph.setdefault(f"{self.name}:{statement.name}", set()).add(
+                    f"{self.name}:{statement.name}.__init__"
+                )
             else:
                 for place in [*_defined(statement)] or [""]:
-                    graph.setdefault(f"{self.name}:{place}", set()).update(self._references(statement, {}))
+                    graph.setdefault(f"{self.name}:{place}", set()).update(
+                        self._references(statement, {})
+                    )
         return graph
 
     def _references(self, root: ast.AST, own: dict[str, str]) -> set[str]:
         found: set[str] = set()
         types = {**self.types, **self._types([root]), **own}
         for node in ast.walk(root):
-            if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load) and node.id in self.names:
+            if (
+                isinstance(node, ast.Name)
+                and isinstance(node.ctx, ast.Load)
+                and node.id in self.names
+            ):
                 found.add(self.names[node.id])
             elif isinstance(node, ast.Attribute):
                 found |= self._attribute(node, types)
@@ -114,11 +130,14 @@ class _Module:
         return set()
 
     def _command(self, node: ast.Call | ast.List) -> set[str]:
-        """Commands that are run: named first in the words given to `run_command`, or after "-m core" in a list."""
+        """Commands that are run: named first in the words given to `run_command`, or after "-m
+        core" in a list."""
         if isinstance(node, ast.Call):
             if not ast.unparse(node.func).endswith("run_command"):
                 return set()
-            words = [_text(one.elts[0]) for one in node.args if isinstance(one, ast.List) and one.elts]
+            words = [
+                _text(one.elts[0]) for one in node.args if isinstance(one, ast.List) and one.elts
+            ]
         else:
             words = [_text(one) for one in node.elts]
             words = words if {"-m", "core"} <= set(words) else []
@@ -130,14 +149,19 @@ class _Module:
         return name if name and name.partition(":")[2][:1].isupper() else None
 
     def _types(self, roots: Iterable[ast.AST]) -> dict[str, str]:
-        """Classes of variables: assigned from a call of the class, or parameters annotated with it."""
+        """Classes of variables: assigned from a call of the class, or parameters annotated with
+        it."""
         found: dict[str, str] = {}
         for root in roots:
             for node in ast.walk(root):
                 if isinstance(node, ast.Assign) and isinstance(node.value, ast.Call):
                     if made := self._class_of(node.value.func):
                         found |= {one.id: made for one in node.targets if isinstance(one, ast.Name)}
-                elif isinstance(node, ast.arg) and node.annotation and (made := self._class_of(node.annotation)):
+                elif (
+                    isinstance(node, ast.arg)
+                    and node.annotation
+                    and (made := self._class_of(node.annotation))
+                ):
                     found[node.arg] = made
         return found
 

@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,15 +11,20 @@ from typing import Any
 
 import pytest
 
-from core.data import reader_process
 from core.data.datasets import Dataset, find_dataset, prepare
-from core.data.ingest import ingest
-from core.data.reader_server import Job, Tell
+from core.data.preprocessing import load_preprocessing
+from core.data.reading import reader_process
+from core.data.reading.ingest import ingest
+from core.data.reading.reader_server import Job, SendEvent
 from core.data.simulate import simulate
 from core.data.split import SplitSpec
+from core.errors import BadInput
+from core.models import model_stats
 from core.workspace import Workspace, open_workspace
+from tests.faults.disks import mount_small_disk
 
-# A worker that a page under test starts would wait for more runs for ten minutes, and take its share of the cores.
+# A worker that a page under test starts would wait for more runs for ten minutes, and take its
+# share of the cores.
 os.environ.setdefault("THAW_WORKER_LINGER", "2")
 
 REAL_ROWS = Path(__file__).resolve().parents[2] / "shared" / "data" / "criteo_real_100k.tsv.gz"
@@ -26,7 +32,8 @@ REAL_ROWS = Path(__file__).resolve().parents[2] / "shared" / "data" / "criteo_re
 
 @pytest.fixture(autouse=True)
 def own_main() -> Iterator[None]:
-    """Puts the interpreter's __main__ back: page tests run scripts under that name, and a spawned process runs it."""
+    """Puts the interpreter's __main__ back: page tests run scripts under that name, and a spawned
+    process runs it."""
     main = sys.modules["__main__"]
     yield
     sys.modules["__main__"] = main
@@ -39,10 +46,13 @@ def workspace(tmp_path: Path) -> Workspace:
 
 
 @pytest.fixture
-def read_here(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Files are read in this process, for tests that change a constant or a function of the readers."""
+def read_in_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Files are read in this process, for tests that change a constant or a function of the
+    readers."""
 
-    def call(job: Job, path: Path, request: dict[str, Any], on_event: Tell | None = None) -> Any:
+    def call(
+        job: Job, path: Path, request: dict[str, Any], on_event: SendEvent | None = None
+    ) -> Any:
         answer = job(json.loads(json.dumps(request)), on_event or (lambda event: None))
         return json.loads(json.dumps(answer))
 
@@ -53,13 +63,17 @@ def read_here(monkeypatch: pytest.MonkeyPatch) -> None:
 def real_rows() -> Path:
     """The real Criteo rows, read in place; the test is skipped where they are not at hand."""
     if not REAL_ROWS.exists():
-        pytest.skip("the real Criteo rows are not in ../shared/data here (their licence forbids copying them)")
+        pytest.skip(
+            "the real Criteo rows are not in ../shared/data here (their licence forbids copying"
+            " them)"
+        )
     return REAL_ROWS
 
 
 @pytest.fixture(scope="session")
 def tiny_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A workspace with one simulated dataset of 3,000 rows, named tiny; copied for each test that asks."""
+    """A workspace with one simulated dataset of 3,000 rows, named tiny; copied for each test that
+    asks."""
     workspace = open_workspace(tmp_path_factory.mktemp("tiny"))
     path = workspace.uploads / "tiny.tsv"
     simulate(path, 3000, "both", seed=3)
@@ -74,3 +88,40 @@ def tiny(tiny_template: Path, tmp_path: Path) -> tuple[Workspace, Dataset]:
     shutil.copytree(tiny_template, tmp_path / "tiny")
     workspace = open_workspace(tmp_path / "tiny")
     return workspace, find_dataset(workspace, "tiny")
+
+
+@pytest.fixture
+def costs_in_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Costs counted without a process of their own, and no optional package installed: seconds less
+    a page."""
+
+    def count(
+        workspace: Workspace, dataset: Dataset, group: model_stats.StatsRequest
+    ) -> subprocess.Popen[str]:
+        from core.models.measure_stats import measure_stats
+
+        sizes = load_preprocessing(dataset.folder / "preprocessing").field_sizes
+        ended = subprocess.Popen(["true"], stderr=subprocess.PIPE, text=True)
+        try:
+            for name, settings in group.items():
+                model_stats.save_stats(
+                    workspace, dataset, measure_stats(name, settings, sizes), settings
+                )
+        except BadInput as error:
+            ended = subprocess.Popen(
+                ["sh", "-c", 'echo "thaw: $0" >&2; exit 2', str(error)],
+                stderr=subprocess.PIPE,
+                text=True,
+            )
+        ended.wait()
+        return ended
+
+    monkeypatch.setattr(model_stats, "_start", count)
+    monkeypatch.setattr("core.models.registry.find_spec", lambda name: None)
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A disk of 24 MB; only root may mount one."""
+    with mount_small_disk(tmp_path / "disk") as folder:
+        yield folder

@@ -1,4 +1,5 @@
-"""Whatever a page does, a command does: read from the code of both, so that a new action without one fails here."""
+"""Whatever a page does, a command does: read from the code of both, so that a new action without
+one fails here."""
 
 import argparse
 import ast
@@ -11,48 +12,49 @@ from core.workspace import PROJECT
 from tests.code_graph import Graph, build_graph, reachable, reaching, read_sources
 
 WRITES = {
-    "core.access:require_writable",
-    "core.durable:publish",
-    "core.durable:remove_folder",
-    "core.durable:remove_folders",
+    "core.read_only:require_writable",
+    "core.files.durable:publish_folder",
+    "core.files.durable:remove_folder",
+    "core.files.durable:remove_folders",
     "core.workspace:write_atomic",
     "core.workspace:write_json",
     "shutil:rmtree",
 }
-"""What marks a function as one that changes the workspace, whether by itself or by what it calls."""
+"""What marks a function as one that changes the workspace, whether by itself or by what it
+calls."""
 
 FRONTS = {
-    "core.models.costs:count_apart": "costs",
-    "core.runs.command:import_in_subprocess": "import-backbone",
-    "core.runs.command:report_in_subprocess": "report",
-    "core.runs.kept:export_and_keep": "export",
-    "core.runs.kept:score_and_keep": "score",
-    "core.runs.kept:verify_and_keep": "verify",
-    "core.runs.moved:moved_in_subprocess": "moved",
+    "core.models.model_stats:count_in_background": "costs",
+    "core.runs.subprocess_commands:import_in_subprocess": "import-backbone",
+    "core.runs.subprocess_commands:report_in_subprocess": "report",
+    "core.runs.artifacts:export_and_store": "export",
+    "core.runs.artifacts:score_and_store": "score",
+    "core.runs.artifacts:verify_and_store": "verify",
+    "core.runs.weight_drift_files:weight_drift_in_subprocess": "moved",
 }
 """What pages call to have a command carried out by a process of its own: the command that it is."""
 
 BUTTONS: dict[str, tuple[str, ...]] = {
-    "pages.components.add_sample:_file_form": ("ingest",),
-    "pages.components.add_sample:_refused": ("ingest",),
-    "pages.components.add_sample:_simulate_form": ("simulate",),
-    "pages.components.backbone_card:confirm_delete": ("delete",),
-    "pages.components.backbone_card:more": ("delete",),
-    "pages.components.backbone_shelf:importing": ("import-backbone",),
-    "pages.components.demo:demo_box": ("demo",),
-    "pages.components.mixing:mixing_view": ("interpolate",),
-    "pages.components.moved:measure_button": ("moved",),
-    "pages.components.pretrain_form:launch": ("pretrain",),
-    "pages.components.run_actions:actions": ("tag", "delete"),
-    "pages.components.run_actions:annotate": ("note",),
-    "pages.components.run_actions:confirm_delete": ("delete",),
-    "pages.components.scoring:downloads": ("delete-scored",),
-    "pages.components.split_form:prepare_button": ("prepare",),
-    "pages.components.sweep_form:_launch": ("sweep",),
-    "pages.components.sweep_view:_header": ("cancel", "resume"),
-    "pages.components.sweep_view:_more_seeds": ("sweep",),
-    "pages.components.use_run:_export": ("export",),
-    "pages.components.use_run:_verify": ("verify",),
+    "pages.components.data.add_sample:_file_form": ("ingest",),
+    "pages.components.data.add_sample:_show_refusal": ("ingest",),
+    "pages.components.data.add_sample:_simulate_form": ("simulate",),
+    "pages.components.backbones.backbone_card:confirm_delete": ("delete",),
+    "pages.components.backbones.backbone_card:more_actions": ("delete",),
+    "pages.components.backbones.backbone_shelf:import_form": ("import-backbone",),
+    "pages.components.home.demo:demo_box": ("demo",),
+    "pages.components.run.interpolation:interpolation_section": ("interpolate",),
+    "pages.components.run.weight_drift:measure_weight_drift_button": ("moved",),
+    "pages.components.backbones.pretrain_form:launch_button": ("pretrain",),
+    "pages.components.compare.run_actions:show_run_actions": ("tag", "delete"),
+    "pages.components.compare.run_actions:annotate_dialog": ("note",),
+    "pages.components.compare.run_actions:confirm_delete": ("delete",),
+    "pages.components.score.scoring_result:show_downloads": ("delete-scored",),
+    "pages.components.data.split_form:prepare_button": ("prepare",),
+    "pages.components.sweep.sweep_form:_launch": ("sweep",),
+    "pages.components.sweep.sweep_view:_header": ("cancel", "resume"),
+    "pages.components.sweep.sweep_view:_add_seeds": ("sweep",),
+    "pages.components.run.use_run:_export": ("export",),
+    "pages.components.run.use_run:_verify": ("verify",),
     "pages.data:remove_dataset": ("delete",),
     "pages.data:remove_sample": ("delete",),
     "pages.finetune:launch": ("finetune",),
@@ -60,17 +62,19 @@ BUTTONS: dict[str, tuple[str, ...]] = {
     "pages.run:header": ("cancel", "resume"),
     "pages.score:form": ("score",),
 }
-"""For every function of a page that draws buttons which change something: the commands of those buttons, in order."""
+"""For every function of a page that draws buttons which change something: the commands of those
+buttons, in order."""
 
 DOWNLOADS = {
-    "pages.components.backbone_card:more": "export-backbone",
-    # The file is what `ingest --columns` reads: a command is given the mapping, and has none to write.
-    "pages.components.read_form:_choose_columns": "ingest",
-    "pages.components.report_download:offer": "report",
-    "pages.components.run_actions:actions": "runs",
-    "pages.components.scoring:downloads": "score",
-    "pages.components.sweep_view:_downloads": "compare",
-    "pages.components.use_run:_export": "export",
+    "pages.components.backbones.backbone_card:more_actions": "export-backbone",
+    # The file is what `ingest --columns` reads: a command is given the mapping, and has none to
+    # write.
+    "pages.components.shared.read_options_form:_choose_columns": "ingest",
+    "pages.components.shared.report_download:show_report_offer": "report",
+    "pages.components.compare.run_actions:show_run_actions": "runs",
+    "pages.components.score.scoring_result:show_downloads": "score",
+    "pages.components.sweep.sweep_view:_show_downloads": "compare",
+    "pages.components.run.use_run:_export": "export",
 }
 """For every function of a page that offers a file: the command that writes it."""
 
@@ -90,12 +94,15 @@ def nodes() -> dict[str, str]:
 
 
 def page_actions(graph: Graph) -> tuple[set[str], set[str]]:
-    """(functions of the core that pages refer to and that change something, those of them that commands reach)."""
+    """(functions of the core that pages refer to and that change something, those of them that
+    commands reach)."""
     changing = reaching(graph, WRITES)
     of_pages: set[str] = set()
     for node, others in graph.items():
         if node.startswith("pages."):
-            of_pages |= {other for other in others if other.startswith("core.") and other in changing}
+            of_pages |= {
+                other for other in others if other.startswith("core.") and other in changing
+            }
     # Neither classes nor constants do anything by themselves.
     of_pages = {one for one in of_pages if one.replace(":", ".").rpartition(".")[2].islower()}
     return of_pages, of_pages & reachable(graph, nodes().values())
@@ -113,32 +120,39 @@ def graph(sources: dict[str, str]) -> Graph:
 
 def test_every_command_has_a_function() -> None:
     found = commands()
-    assert len(found) > 30 and all(found.values()), [name for name, run in found.items() if run is None]
+    assert len(found) > 30 and all(found.values()), [
+        name for name, run in found.items() if run is None
+    ]
 
 
 def test_whatever_a_page_changes_a_command_changes(graph: Graph) -> None:
     of_pages, reached = page_actions(graph)
     known = {
-        "core.runs.store:RunStore.request_cancel",
-        "core.runs.store:RunStore.annotate",
+        "core.jobs.store:RunStore.request_cancel",
+        "core.jobs.store:RunStore.annotate",
         "core.runs.submit:resume_run",
         "core.runs.sweep:extend_sweep",
         "core.runs.removal:delete_unused_dataset",
-        "core.data.ingest:ingest",
-        "core.data.datasets:coverage",
-        "core.demo:run_demo",
-        "core.runs.kept:score_and_keep",
+        "core.data.reading.ingest:ingest",
+        "core.data.datasets:measure_coverage",
+        "core.runs.demo:run_demo",
+        "core.runs.artifacts:score_and_store",
     }
     assert known <= of_pages, f"the walk does not see {known - of_pages}"
     missing = of_pages - reached - set(FRONTS)
-    assert not missing, f"pages do {sorted(missing)}, and no command does; add one, or a front of a command to FRONTS"
+    assert not missing, (
+        f"pages do {sorted(missing)}, and no command does; add one, or a front of a command to"
+        " FRONTS"
+    )
 
 
 def test_what_stands_in_front_of_a_command_runs_that_command(graph: Graph) -> None:
     found, used = nodes(), page_actions(graph)[0]
     for front, command in FRONTS.items():
         assert front in used, f"no page calls {front} any more"
-        assert found[command] in reachable(graph, [front]), f"{front} does not run the command {command!r}"
+        assert found[command] in reachable(graph, [front]), (
+            f"{front} does not run the command {command!r}"
+        )
 
 
 @pytest.mark.parametrize(
@@ -153,9 +167,11 @@ def test_what_stands_in_front_of_a_command_runs_that_command(graph: Graph) -> No
         "from core.fake import burn_all\nburn_all()",
     ],
 )
-def test_a_new_action_without_a_command_is_seen(page: str, graph: Graph, sources: dict[str, str]) -> None:
+def test_a_new_action_without_a_command_is_seen(
+    page: str, graph: Graph, sources: dict[str, str]
+) -> None:
     fake = """
-from core.access import require_writable
+from core.read_only import require_writable
 
 def burn():
     require_writable()
@@ -173,21 +189,28 @@ class Fire:
     assert {one for one in of_pages - reached if one.startswith("core.fake:")}
 
 
-def test_every_button_that_changes_something_and_every_file_has_a_command(sources: dict[str, str]) -> None:
+def test_every_button_that_changes_something_and_every_file_has_a_command(
+    sources: dict[str, str],
+) -> None:
     buttons: dict[str, int] = {}
     files: set[str] = set()
     for module, text in sources.items():
-        if not module.startswith("pages") or module == "pages.components.access":
+        if not module.startswith("pages") or module == "pages.components.shared.access":
             continue
         for function in ast.walk(ast.parse(text)):
             if not isinstance(function, ast.FunctionDef):
                 continue
-            called = [ast.unparse(node.func) for node in ast.walk(function) if isinstance(node, ast.Call)]
+            called = [
+                ast.unparse(node.func) for node in ast.walk(function) if isinstance(node, ast.Call)
+            ]
             if number := sum(name in ("write_button", "write_form_button") for name in called):
                 buttons[f"{module}:{function.name}"] = number
             if any(name.endswith("download_button") for name in called):
                 files.add(f"{module}:{function.name}")
     assert buttons == {place: len(names) for place, names in BUTTONS.items()}
     assert files == set(DOWNLOADS)
-    asked = {name for names in BUTTONS.values() for name in names} | {*DOWNLOADS.values(), *FRONTS.values()}
+    asked = {name for names in BUTTONS.values() for name in names} | {
+        *DOWNLOADS.values(),
+        *FRONTS.values(),
+    }
     assert asked <= set(commands())

@@ -1,4 +1,5 @@
-"""The examples of docs/extending.md, run word for word: a backbone that freezes, a strategy that plans."""
+"""The examples of docs/extending.md, run word for word: a backbone that freezes, a strategy that
+plans."""
 
 import re
 import sys
@@ -8,16 +9,20 @@ import torch
 
 from core.data.datasets import Dataset
 from core.freezing.plan import make_plan
-from core.freezing.strategies import STRATEGIES, describe
+from core.freezing.strategies import STRATEGIES, describe_strategy
 from core.models.backbone import load_backbone
+from core.models.backbone_store import find_backbone
 from core.models.card import HeadSettings, load_card
-from core.models.library import find_backbone
 from core.models.registry import ARCHITECTURES
 from core.training.settings import FinetuneRequest
 from core.workspace import PROJECT, Workspace
 from tests.core.training.helpers import QUICK, carry_out, pretrained
 
-CODE = re.findall(r"```python\n(.*?)```", (PROJECT / "docs" / "extending.md").read_text(encoding="utf-8"), re.DOTALL)
+CODE = re.findall(
+    r"```python\n(.*?)```",
+    (PROJECT / "docs" / "extending.md").read_text(encoding="utf-8"),
+    re.DOTALL,
+)
 
 
 def run(code: str, name: str) -> ModuleType:
@@ -52,7 +57,7 @@ def test_the_strategy_plans_and_says_what_it_does(tiny: tuple[Workspace, Dataset
     card = find_backbone(tiny[0], "Simulated DCNv2")
     try:
         run(CODE[2], "strategy")
-        assert describe("largest", 0, {"share": 0.3}).startswith("largest stages")
+        assert describe_strategy("largest", 0, {"share": 0.3}).startswith("largest stages")
         for share in (0.2, 0.5, 1.0):
             plan = make_plan(card, "largest", 0, HeadSettings(), {"share": share})
             trained = sum(stage.parameters for stage in plan.stages[:-1] if not stage.frozen)

@@ -1,4 +1,5 @@
-"""Every promise in the docs names a test that exists, and every campaign is one that `make torture` can run."""
+"""Every promise in the docs names a test that exists, and every campaign is one that `make torture`
+can run."""
 
 import ast
 import re
@@ -21,7 +22,11 @@ def promises(text: str) -> Iterator[dict[str, str]]:
     """Every row, by the head of its column, of the tables that say where a thing is tested."""
     head: list[str] = []
     for line in text.splitlines():
-        cells = [cell.strip() for cell in line.strip().strip("|").split("|")] if line.startswith("|") else []
+        cells = (
+            [cell.strip() for cell in line.strip().strip("|").split("|")]
+            if line.startswith("|")
+            else []
+        )
         if not cells:
             head = []
         elif TESTED in cells:
@@ -32,7 +37,11 @@ def promises(text: str) -> Iterator[dict[str, str]]:
 
 def faults_of(text: str) -> list[str]:
     """What is wrong with the promises and names in a page."""
-    found = [f"{row!r:.120} names no test" for row in promises(text) if "tests/" not in _names(row[TESTED])]
+    found = [
+        f"{row!r:.120} names no test"
+        for row in promises(text)
+        if "tests/" not in _names(row[TESTED])
+    ]
     for path, name in NAMED.findall(text):
         if not (PROJECT / path).exists():
             found.append(f"{path} does not exist")
@@ -51,7 +60,9 @@ def _names(cell: str) -> str:
 def defined(path: Path) -> set[str]:
     """Names of the functions and classes of a module."""
     tree = ast.parse(path.read_text(encoding="utf-8"))
-    return {node.name for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.ClassDef)}
+    return {
+        node.name for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.ClassDef)
+    }
 
 
 @pytest.mark.parametrize("page", PAGES)
@@ -71,7 +82,8 @@ def test_a_promise_without_a_test_is_seen() -> None:
 
 
 def test_campaigns_are_scripts_that_make_torture_runs() -> None:
-    """Each takes --count or has a fixed size, and ends with a status that says whether it found something."""
+    """Each takes --count or has a fixed size, and ends with a status that says whether it found
+    something."""
     makefile = (PROJECT / "Makefile").read_text(encoding="utf-8")
     listed = re.search(r"^TORTURE \?= (.*)$", makefile, re.MULTILINE)
     assert listed

@@ -31,7 +31,15 @@ IGNORED = ("assets/__init__.py", "assets/build_backbones.py", "assets/screenshot
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The wheel, built as `pip install .` builds it, but without a network."""
     folder = tmp_path_factory.mktemp("wheel")
-    words = ["wheel", "--quiet", "--no-deps", "--no-build-isolation", "--no-index", "--wheel-dir", str(folder)]
+    words = [
+        "wheel",
+        "--quiet",
+        "--no-deps",
+        "--no-build-isolation",
+        "--no-index",
+        "--wheel-dir",
+        str(folder),
+    ]
     subprocess.run([sys.executable, "-m", "pip", *words, str(PROJECT)], check=True)
     (built,) = folder.glob("*.whl")
     return built
@@ -39,7 +47,9 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The `bin` of a fresh environment that has the wheel, and finds the dependencies where this process does."""
+    """The `bin` of a fresh environment that has the wheel, and finds the dependencies where this
+    process does.
+    """
     root = tmp_path_factory.mktemp("venv")
     venv.create(root, with_pip=False)
     python = root / "bin" / "python"
@@ -53,7 +63,9 @@ def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def environment() -> dict[str, str]:
     """Without what would lead an installed Thaw back to this checkout or to another workspace."""
-    kept = {name: value for name, value in os.environ.items() if name not in ("THAW_HOME", "PYTHONPATH")}
+    kept = {
+        name: value for name, value in os.environ.items() if name not in ("THAW_HOME", "PYTHONPATH")
+    }
     return {**kept, "THAW_WORKER_LINGER": "2"}
 
 
@@ -67,7 +79,9 @@ def test_the_wheel_has_what_the_app_needs_and_no_top_level_but_thaw(wheel: Path)
     ).stdout.split()  # fmt: skip
     wanted = {f"thaw/_app/{name}" for name in tracked if name not in IGNORED}
     assert {name for name in names if name.startswith("thaw/_app/")} == wanted
-    assert sum(name.endswith("model.safetensors") for name in names) == len([*BUNDLED_BACKBONES.iterdir()])
+    assert sum(name.endswith("model.safetensors") for name in names) == len(
+        [*BUNDLED_BACKBONES.iterdir()]
+    )
 
 
 def test_dependencies_and_extras_are_those_of_the_requirements_files(wheel: Path) -> None:
@@ -78,18 +92,32 @@ def test_dependencies_and_extras_are_those_of_the_requirements_files(wheel: Path
     assert plain == {one.lower() for one in read_requirements(PROJECT / "requirements.txt")}
     assert "torch==2.13.0" in plain
     for extra in EXTRAS:
-        mine = {one.partition(";")[0].strip().lower() for one in required if one.endswith(f"extra == '{extra}'")}
-        assert {one.lower() for one in read_requirements(PROJECT / f"requirements-{extra}.txt")} <= mine, extra
+        mine = {
+            one.partition(";")[0].strip().lower()
+            for one in required
+            if one.endswith(f"extra == '{extra}'")
+        }
+        assert {
+            one.lower() for one in read_requirements(PROJECT / f"requirements-{extra}.txt")
+        } <= mine, extra
     development = (PROJECT / "requirements-dev.txt").read_text()
     assert all(f"-r requirements-{extra}.txt" in development for extra in EXTRAS if extra != "dev")
     build = tomllib.loads((PROJECT / "pyproject.toml").read_text())["build-system"]["requires"]
-    assert set(build) <= set(read_requirements(PROJECT / "requirements-dev.txt")), "the tests build without a network"
+    assert set(build) <= set(read_requirements(PROJECT / "requirements-dev.txt")), (
+        "the tests build without a network"
+    )
 
 
-def test_the_command_works_from_an_empty_folder(installed: Path, environment: dict[str, str], tmp_path: Path) -> None:
+def test_the_command_works_from_an_empty_folder(
+    installed: Path, environment: dict[str, str], tmp_path: Path
+) -> None:
     def call(*words: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            [installed / "thaw", *words], cwd=tmp_path, env=environment, capture_output=True, text=True
+            [installed / "thaw", *words],
+            cwd=tmp_path,
+            env=environment,
+            capture_output=True,
+            text=True,
         )
 
     def thaw(*words: str) -> str:
@@ -116,31 +144,44 @@ def test_the_command_works_from_an_empty_folder(installed: Path, environment: di
     assert refused.returncode == 2 and "`thaw runs` lists them" in refused.stderr
 
 
-def test_import_thaw_works_from_an_empty_folder(installed: Path, environment: dict[str, str], tmp_path: Path) -> None:
+def test_import_thaw_works_from_an_empty_folder(
+    installed: Path, environment: dict[str, str], tmp_path: Path
+) -> None:
     code = (
-        "import sys, thaw, core\n"
-        "assert 'site-packages' in thaw.__file__ and 'thaw/_app' in core.__file__.replace('\\\\', '/')\n"
-        "assert not {'torch', 'streamlit'} & set(sys.modules)\n"
-        "print(thaw.__version__, thaw.Workspace().folder)"
+        "import sys, thaw, core\nassert 'site-packages' in thaw.__file__ and 'thaw/_app' in "
+        "core.__file__.replace('\\\\', '/')\nassert not {'torch', 'streamlit'} & "
+        "set(sys.modules)\nprint(thaw.__version__, thaw.Workspace().folder)"
     )
     done = subprocess.run(
-        [installed / "python", "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True
+        [installed / "python", "-c", code],
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.split() == [VERSION, str(tmp_path / "workspace")]
 
 
-def test_another_package_named_core_is_named(installed: Path, environment: dict[str, str], tmp_path: Path) -> None:
+def test_another_package_named_core_is_named(
+    installed: Path, environment: dict[str, str], tmp_path: Path
+) -> None:
     (tmp_path / "core").mkdir()
     (tmp_path / "core" / "__init__.py").touch()
     python = [installed / "python", "-c"]
     first = subprocess.run(
-        [*python, "import core, thaw"], cwd=tmp_path, env=environment, capture_output=True, text=True
+        [*python, "import core, thaw"],
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
     )
     assert f"another one of that name is loaded already ({tmp_path / 'core'})" in first.stderr
     # In the folder of a project with such a package thaw comes first, and works.
     code = "import thaw; thaw.Workspace(); print('fine')"
-    done = subprocess.run([*python, code], cwd=tmp_path, env=environment, capture_output=True, text=True)
+    done = subprocess.run(
+        [*python, code], cwd=tmp_path, env=environment, capture_output=True, text=True
+    )
     assert done.stdout == "fine\n", done.stderr
 
 
@@ -152,7 +193,9 @@ def served(installed: Path, environment: dict[str, str], tmp_path: Path) -> Iter
         port = taken.getsockname()[1]
     with (tmp_path / "log").open("w") as log:
         words = ["app", "--port", str(port), "--no-browser"]
-        server = subprocess.Popen([installed / "thaw", *words], cwd=tmp_path, env=environment, stdout=log, stderr=log)
+        server = subprocess.Popen(
+            [installed / "thaw", *words], cwd=tmp_path, env=environment, stdout=log, stderr=log
+        )
     try:
         address = f"http://127.0.0.1:{port}"
         for _ in range(600):
@@ -175,5 +218,7 @@ def test_the_app_answers_with_its_own_settings(served: str, tmp_path: Path) -> N
 
     assert get("/_stcore/health")[0] == b"ok"
     assert len(get("/assets/plotly.min.js")[0]) > 10**6
-    assert "content-security-policy" in get("/")[1].lower(), "the middleware of pages/server stands before Streamlit"
+    assert "content-security-policy" in get("/")[1].lower(), (
+        "the middleware of pages/server stands before Streamlit"
+    )
     assert (tmp_path / "workspace").is_dir(), "below the folder in which the command was given"

@@ -1,4 +1,5 @@
-"""Thaw in Python: how much of a pretrained click model should stay frozen when you fine-tune it on your traffic?
+"""Thaw in Python: how much of a pretrained click model should stay frozen when you fine-tune it on
+your traffic?
 
 >>> import thaw
 >>> ws = thaw.Workspace()                                           # doctest: +SKIP
@@ -7,8 +8,9 @@
 >>> run.metrics.target_test.auc                                     # doctest: +SKIP
 0.7812
 
-A `Workspace` is the folder that the app and the command line use too: what one of them makes, the others show.
-Every action checks its arguments and words its errors as they do. Importing thaw loads neither torch nor streamlit.
+A `Workspace` is the folder that the app and the command line use too: what one of them makes, the
+others show. Every action checks its arguments and words its errors as they do. Importing thaw loads
+neither torch nor streamlit.
 """
 
 from thaw._paths import add_root

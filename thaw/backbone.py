@@ -4,12 +4,12 @@ from pathlib import Path
 
 import pandas as pd
 
-from core.data.datasets import coverage
+from core.data.datasets import measure_coverage
 from core.data.preprocessing import load_preprocessing
 from core.evaluation.format_metrics import format_auc
+from core.files.permissions import private_files
 from core.models.card import BackboneCard
 from core.models.exchange import export_backbone
-from core.rights import private_files
 from core.runs import removal, renaming
 from core.workspace import Workspace
 from thaw.data import Dataset
@@ -17,7 +17,9 @@ from thaw.display import card_html, note_html, table_html
 
 
 class Backbone:
-    """A pretrained network. `info` is its card: architecture, stages, what it was trained on, licence."""
+    """A pretrained network. `info` is its card: architecture, stages, what it was trained on,
+    licence.
+    """
 
     def __init__(self, workspace: Workspace, info: BackboneCard) -> None:
         self._workspace = workspace
@@ -47,10 +49,19 @@ class Backbone:
         )
 
     def vocabulary(self, data: Dataset) -> pd.DataFrame:
-        """A row per field: share of the dataset's target values that this backbone has never seen, or are missing."""
-        found = coverage(self._workspace, data.info, load_preprocessing(self.info.folder / "preprocessing"))
-        rows = [{"field": one.field, "unseen": one.unseen_share, "missing": one.missing_share} for one in found]
-        return pd.DataFrame(rows).sort_values(["unseen", "missing"], ascending=False, ignore_index=True)
+        """A row per field: share of the dataset's target values that this backbone has never
+        seen, or are missing.
+        """
+        found = measure_coverage(
+            self._workspace, data.info, load_preprocessing(self.info.folder / "preprocessing")
+        )
+        rows = [
+            {"field": one.field, "unseen": one.unseen_share, "missing": one.missing_share}
+            for one in found
+        ]
+        return pd.DataFrame(rows).sort_values(
+            ["unseen", "missing"], ascending=False, ignore_index=True
+        )
 
     def export(self, out: str | Path) -> Path:
         """Write the backbone into one zip archive, to be imported elsewhere; the archive's path."""
@@ -61,10 +72,14 @@ class Backbone:
     def rename(self, name: str) -> "Backbone":
         """Give the backbone another name; the backbone as it is called now."""
         with private_files():
-            return Backbone(self._workspace, renaming.rename_backbone(self._workspace, self.info, name))
+            return Backbone(
+                self._workspace, renaming.rename_backbone(self._workspace, self.info, name)
+            )
 
     def delete(self) -> None:
-        """Delete the backbone; runs that fine-tuned it keep their results, but cannot be repeated."""
+        """Delete the backbone; runs that fine-tuned it keep their results, but cannot be
+        repeated.
+        """
         removal.delete_backbone(self._workspace, self.info)
 
     def __repr__(self) -> str:
@@ -75,6 +90,12 @@ class Backbone:
     def _repr_html_(self) -> str:
         card = self.info
         marks = ["simulated"] * bool(card.trained_on.get("simulated")) + ["bundled"] * card.bundled
-        quality = f"{card.trained_on.get('domain', '')} test {format_auc(card.metrics)}" if card.scores_clicks else ""
+        quality = (
+            f"{card.trained_on.get('domain', '')} test {format_auc(card.metrics)}"
+            if card.scores_clicks
+            else ""
+        )
         note = note_html(f"{card.architecture}, {card.parameters:,} parameters. {quality}".strip())
-        return card_html(f"Backbone {self.name}", marks, table_html(self.stages.to_dict("records")), note)
+        return card_html(
+            f"Backbone {self.name}", marks, table_html(self.stages.to_dict("records")), note
+        )

@@ -1,4 +1,6 @@
-"""Samples, which are files of rows as given, and datasets, which are samples prepared for training."""
+"""Samples, which are files of rows as given, and datasets, which are samples prepared for
+training.
+"""
 
 import dataclasses
 from pathlib import Path
@@ -6,13 +8,13 @@ from typing import Literal, Unpack
 
 import pandas as pd
 
-from core.command_output import dataset_text, sample_text
+from core.cli.output import dataset_text, sample_text
 from core.data import datasets, samples
 from core.data.preprocessing import load_preprocessing
-from core.data.profile import drift, profile_columns
+from core.data.profile import measure_drift, profile_columns
 from core.data.schema import FIELDS, LABEL
 from core.data.simulate import simulate as write_simulated
-from core.rights import private_files
+from core.files.permissions import private_files
 from core.runs import removal, renaming
 from core.workspace import Workspace
 from thaw.display import Progress, card_html, note_html, table_html
@@ -20,7 +22,9 @@ from thaw.options import SplitOptions, check_names, split_spec
 
 
 class Sample:
-    """A file of Criteo rows in the workspace, as it was given. `info` has all that is known of it."""
+    """A file of Criteo rows in the workspace, as it was given. `info` has all that is known of
+    it.
+    """
 
     def __init__(self, workspace: Workspace, info: samples.Sample) -> None:
         self._workspace = workspace
@@ -40,21 +44,28 @@ class Sample:
         return self.info.rows
 
     def prepare(
-        self, name: str | None = None, *, min_count: int | None = None, **split: Unpack[SplitOptions]
+        self,
+        name: str | None = None,
+        *,
+        min_count: int | None = None,
+        **split: Unpack[SplitOptions],
     ) -> "Dataset":
         """Split the rows into source and target domain and prepare them for training.
 
-        Vocabularies and statistics are fitted on training rows only. The same arguments give the same dataset again.
+        Vocabularies and statistics are fitted on training rows only. The same arguments give the
+        same dataset again.
 
         Args:
             name: of the dataset; default: the sample's.
-            min_count: categorical values that occur less often share one embedding; default: 10, less for few rows.
-            split: ``split`` is "order" (default: the first rows are the source), "column" or "random".
-                ``source_share`` (default 0.6), 0 for none. ``column``, ``target_values``: with split="column", the
-                column that tells the domains apart and its values that mean target. ``target_test_share`` (default
-                0.5), ``target_validation_share`` (0.1 of the rest), ``source_test_share`` (0.1),
-                ``source_validation_share`` (0.05 of the rest). ``shuffle``: the rows of each domain before they are
-                cut, with split="column". ``split_seed``: of split="random" and of ``shuffle``.
+            min_count: categorical values that occur less often share one embedding; default: 10,
+                less for few rows.
+            split: ``split`` is "order" (default: the first rows are the source), "column" or
+                "random". ``source_share`` (default 0.6), 0 for none. ``column``, ``target_values``:
+                with split="column", the column that tells the domains apart and its values that
+                mean target. ``target_test_share`` (default 0.5), ``target_validation_share`` (0.1
+                of the rest), ``source_test_share`` (0.1), ``source_validation_share`` (0.05 of the
+                rest). ``shuffle``: the rows of each domain before they are cut, with
+                split="column". ``split_seed``: of split="random" and of ``shuffle``.
 
         Raises:
             BadInput: the split leaves a part without rows of both classes, or the name is taken.
@@ -65,15 +76,21 @@ class Sample:
         check_names("prepare", split, SplitOptions)
         spec = split_spec(split)
         with private_files(), Progress(f"Preparing {self.name}") as report:
-            found = datasets.prepare(self._workspace, self.info, spec, name or self.name, min_count, report)
+            found = datasets.prepare(
+                self._workspace, self.info, spec, name or self.name, min_count, report
+            )
         return Dataset(self._workspace, found)
 
     def to_pandas(self, rows: int | None = None) -> pd.DataFrame:
-        """The first `rows` rows (default: all): label, I1 to I13, C1 to C26 and the columns kept beside them."""
-        return samples.read_rows(self.info, limit=rows).to_pandas()
+        """The first `rows` rows (default: all): label, I1 to I13, C1 to C26 and the columns kept
+        beside them.
+        """
+        return samples.read_sample_rows(self.info, limit=rows).to_pandas()
 
     def profile(self) -> pd.DataFrame:
-        """A row per column: missing and distinct values, quantiles of numbers, most frequent values."""
+        """A row per column: missing and distinct values, quantiles of numbers, most frequent
+        values.
+        """
         with Progress(f"Profiling {self.name}") as report:
             return pd.DataFrame(map(dataclasses.asdict, profile_columns(self.info, report)))
 
@@ -97,11 +114,18 @@ class Sample:
             "File": self.info.source,
             "Id": self.id,
         }
-        return card_html(f"Sample {self.name}", _marks(self.info.simulated), table_html([facts]), *_notes(self.info))
+        return card_html(
+            f"Sample {self.name}",
+            _marks(self.info.simulated),
+            table_html([facts]),
+            *_notes(self.info),
+        )
 
 
 class Dataset:
-    """Rows prepared for training: split, with vocabularies and statistics. `info` has all that is known of it."""
+    """Rows prepared for training: split, with vocabularies and statistics. `info` has all that
+    is known of it.
+    """
 
     def __init__(self, workspace: Workspace, info: datasets.Dataset) -> None:
         self._workspace = workspace
@@ -126,25 +150,32 @@ class Dataset:
         rows = []
         for part in self.info.parts:
             domain, _, use = part.part.partition("_")
-            rows.append({"domain": domain, "part": use, "rows": part.rows, "click rate": part.click_rate})
+            rows.append(
+                {"domain": domain, "part": use, "rows": part.rows, "click rate": part.click_rate}
+            )
         return pd.DataFrame(rows)
 
     def drift(self) -> pd.DataFrame:
-        """A row per field: how far it moved between source and target, the population stability index first."""
-        found = sorted(drift(self._workspace, self.info), key=lambda one: one.psi, reverse=True)
+        """A row per field: how far it moved between source and target, the population stability
+        index first.
+        """
+        found = sorted(
+            measure_drift(self._workspace, self.info), key=lambda one: one.psi, reverse=True
+        )
         return pd.DataFrame([{**dataclasses.asdict(one), "level": one.level} for one in found])
 
     def costs(self, *architectures: str) -> pd.DataFrame:
-        """A row per architecture (default: all that can be built here): parameters and operations per row of data.
+        """A row per architecture (default: all that can be built here): parameters and operations
+        per row of data.
 
         Builds every network, so it loads torch.
         """
-        from core.models.counting import count_cost
+        from core.models.measure_stats import measure_stats
         from core.models.registry import ARCHITECTURES, is_installed
 
         sizes = load_preprocessing(self.info.folder / "preprocessing").field_sizes
         names = architectures or [name for name in ARCHITECTURES if is_installed(name)]
-        found = [count_cost(name, {}, sizes) for name in names]
+        found = [measure_stats(name, {}, sizes) for name in names]
         return pd.DataFrame(
             {
                 "architecture": [one.architecture for one in found],
@@ -157,7 +188,9 @@ class Dataset:
     def rename(self, name: str) -> "Dataset":
         """Give the dataset another name; the dataset as it is called now."""
         with private_files():
-            return Dataset(self._workspace, renaming.rename_dataset(self._workspace, self.info, name))
+            return Dataset(
+                self._workspace, renaming.rename_dataset(self._workspace, self.info, name)
+            )
 
     def delete(self) -> None:
         """Delete the dataset; runs keep their results. BadInput while an active run needs it."""
@@ -169,19 +202,26 @@ class Dataset:
     def _repr_html_(self) -> str:
         parts = self.parts[self.parts["rows"] > 0]
         body = table_html(parts.to_dict("records"))
-        return card_html(f"Dataset {self.name}", _marks(self.info.simulated), body, note_html(*self.info.notes))
+        return card_html(
+            f"Dataset {self.name}", _marks(self.info.simulated), body, note_html(*self.info.notes)
+        )
 
 
 def simulate(
-    rows: int, domain: Literal["source", "target", "both"] = "both", seed: int = 0, out: str | Path | None = None
+    rows: int,
+    domain: Literal["source", "target", "both"] = "both",
+    seed: int = 0,
+    out: str | Path | None = None,
 ) -> pd.DataFrame:
-    """Rows from Thaw's generative model, with the marginals of the Criteo data: for trying things out.
+    """Rows from Thaw's generative model, with the marginals of the Criteo data: for trying things
+    out.
 
     Args:
         rows: how many.
         domain: "source", "target", or "both" (60 % source rows, then 40 % target rows).
         seed: of the rows; the same arguments give the same rows.
-        out: also write them to this file, in the form of Kaggle's train.txt; gzipped where the name ends in .gz.
+        out: also write them to this file, in the form of Kaggle's train.txt; gzipped where the name
+            ends in .gz.
 
     Returns:
         A table with label, I1 to I13 (float) and C1 to C26 (str), missing values as NaN and None.
@@ -198,7 +238,9 @@ def simulate(
         path = Path(out) if out else Path(folder) / "rows.tsv"
         write_simulated(path, rows, domain, seed)
         types = {name: "str" if name.startswith("C") else "float64" for name in FIELDS}
-        return pd.read_csv(path, sep="\t", header=None, names=[LABEL, *FIELDS], dtype={LABEL: "int8", **types})
+        return pd.read_csv(
+            path, sep="\t", header=None, names=[LABEL, *FIELDS], dtype={LABEL: "int8", **types}
+        )
 
 
 def _marks(simulated: bool) -> list[str]:

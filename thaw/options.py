@@ -1,4 +1,5 @@
-"""Keyword arguments that pretraining, fine-tuning, sweeps and splits share, and the core's settings made from them.
+"""Keyword arguments that pretraining, fine-tuning, sweeps and splits share, and the core's settings
+made from them.
 
 Each keyword is an option of the command line: `batch_size=256` is `--batch-size 256`.
 """
@@ -16,12 +17,14 @@ from core.models.registry import SETTING_FIELDS
 from core.training.settings import TrainSettings
 
 Wait = bool | Literal["here"]
-"""When a method returns: False once the run is queued, True once the worker has ended it, "here" once this process has
-trained it itself, without a worker."""
+"""When a method returns: False once the run is queued, True once the worker has ended it, "here"
+once this process has trained it itself, without a worker."""
 
 
 class TrainingOptions(TypedDict, total=False):
-    """Settings of a training; what is left out is the preset's. See `core.training.settings.TrainSettings`."""
+    """Settings of a training; what is left out is the preset's. See
+    `core.training.settings.TrainSettings`.
+    """
 
     epochs: int
     batch_size: int
@@ -50,13 +53,17 @@ class SweepOptions(TrainingOptions, total=False):
 
 
 class FinetuneOptions(SweepOptions, total=False):
-    """What `Workspace.finetune` takes: as a sweep, and the stages that strategy "surgical" trains."""
+    """What `Workspace.finetune` takes: as a sweep, and the stages that strategy "surgical"
+    trains.
+    """
 
     stages: Sequence[str]
 
 
 class PretrainOptions(TrainingOptions, total=False):
-    """Settings of a training and of the architecture; each architecture has some of these, with its own defaults."""
+    """Settings of a training and of the architecture; each architecture has some of these, with
+    its own defaults.
+    """
 
     embedding: int
     widths: Sequence[int]
@@ -93,7 +100,8 @@ class SplitOptions(PartOptions, total=False):
 
 
 def plain(value: Any) -> Any:
-    """`value` as Python's own number, list or text, where NumPy or pandas made it: it is stored as JSON.
+    """`value` as Python's own number, list or text, where NumPy or pandas made it: it is stored as
+    JSON.
 
     >>> import numpy as np
     >>> plain(np.float64(0.5)), plain(np.arange(2))
@@ -105,7 +113,9 @@ def plain(value: Any) -> Any:
 
 
 def check_names(method: str, given: Iterable[str], known: type) -> None:
-    """Raises TypeError for a keyword that a method does not take; the message names the most similar one."""
+    """Raises TypeError for a keyword that a method does not take; the message names the most
+    similar one.
+    """
     names = known.__annotations__.keys()
     for name in given:
         if name not in names:
@@ -115,9 +125,13 @@ def check_names(method: str, given: Iterable[str], known: type) -> None:
 
 
 def training_settings(options: Mapping[str, Any]) -> dict[str, Any]:
-    """The training settings among `options`, by field of TrainSettings; None stands for the preset's value."""
+    """The training settings among `options`, by field of TrainSettings; None stands for the
+    preset's value.
+    """
     fields = {field.name for field in dataclasses.fields(TrainSettings)}
-    renamed = {"learning_rate" if name == "lr" else name: plain(value) for name, value in options.items()}
+    renamed = {
+        "learning_rate" if name == "lr" else name: plain(value) for name, value in options.items()
+    }
     return {name: value for name, value in renamed.items() if name in fields and value is not None}
 
 
@@ -133,7 +147,9 @@ def head_settings(options: Mapping[str, Any]) -> HeadSettings:
 
 def strategy_options(options: Mapping[str, Any], strategy: str = "") -> dict[str, Any]:
     """The options of strategies among `options`; with `strategy` those of that one alone."""
-    names = [name for key, one in STRATEGIES.items() for name in one.options if strategy in ("", key)]
+    names = [
+        name for key, one in STRATEGIES.items() for name in one.options if strategy in ("", key)
+    ]
     given = {name: plain(options[name]) for name in names if options.get(name) is not None}
     if isinstance(given.get("stages"), str):
         given["stages"] = [given["stages"]]
@@ -154,10 +170,15 @@ def split_spec(options: Mapping[str, Any], several_files: bool = False) -> Split
     method, shuffle = options.get("split", "order"), bool(options.get("shuffle", False))
     if shuffle and method == "order" and not several_files:
         raise BadInput(
-            "shuffle=True is for split='column' and for several files; for rows at random use split='random'."
+            "shuffle=True is for split='column' and for several files; for rows at random "
+            "use split='random'."
         )
     fields = {field.name for field in dataclasses.fields(SplitSpec)}
-    given = {name: plain(value) for name, value in options.items() if name in fields and value is not None}
+    given = {
+        name: plain(value)
+        for name, value in options.items()
+        if name in fields and value is not None
+    }
     values = given.pop("target_values", ())
     return SplitSpec(
         **{**given, "shuffle": shuffle and method != "random"},

@@ -8,18 +8,24 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from core.errors import BadInput, RunError
+from core.files.permissions import private_files
+from core.jobs.run import Run as StoredRun
+from core.jobs.store import RunStore
 from core.report import sweep_figures
 from core.report.html_report import write_report
-from core.report.subject import sweep_subject
-from core.report.sweep_tables import arms_file, runs_file
-from core.rights import private_files
+from core.report.report_data import sweep_report_data
+from core.report.sweep_tables import arms_table, runs_table
 from core.runs import removal, renaming
-from core.runs.launch import CLUSTER, refresh
-from core.runs.run import Run as StoredRun
-from core.runs.store import RunStore
+from core.runs.launch import CLUSTER_QUEUE, refresh_statuses
 from core.runs.sweep import Sweep as StoredSweep
 from core.runs.sweep import cancel_sweep, extend_sweep, find_sweep, resume_sweep, sweep_command_line
-from core.runs.sweep_result import ArmResult, arm_results, forgotten, judged, reference_of
+from core.runs.sweep_result import (
+    ArmResult,
+    default_reference,
+    forgetting_sentences,
+    judge_arms,
+    summarise_arms,
+)
 from core.workspace import Workspace
 from thaw.display import Progress, card_html, for_notebook, note_html, table_html
 from thaw.run import POLL_SECONDS, Run
@@ -38,7 +44,9 @@ _SHOWN = {
 
 
 class Sweep:
-    """Strategies times seeds. Its properties are read from the workspace each time: they follow a sweep under way."""
+    """Strategies times seeds. Its properties are read from the workspace each time: they follow
+    a sweep under way.
+    """
 
     def __init__(self, workspace: Workspace, sweep_id: str) -> None:
         self._workspace = workspace
@@ -72,7 +80,8 @@ class Sweep:
         return sweep_command_line(self._workspace, sweep.spec, sweep.name)
 
     def wait(self, timeout: float | None = None) -> "Sweep":
-        """Wait until every run has ended, showing the progress. An interrupt (Ctrl-C, stop) leaves the sweep going.
+        """Wait until every run has ended, showing the progress. An interrupt (Ctrl-C, stop) leaves
+        the sweep going.
 
         Args:
             timeout: seconds after which to give up waiting; default: never.
@@ -84,23 +93,25 @@ class Sweep:
         store, began = RunStore(self._workspace), time.monotonic()
         with Progress(self.name) as report:
             while True:
-                runs = store.group(self.id)
+                runs = store.list_group(self.id)
                 if not any(run.active for run in runs):
                     break
                 ended = sum(not run.active for run in runs)
                 report(ended / len(runs), f"{ended} of {len(runs)} runs")
                 if timeout is not None and time.monotonic() - began > timeout:
-                    raise TimeoutError(f"{len(runs) - ended} runs have not ended after {timeout:g} s; they go on.")
+                    raise TimeoutError(
+                        f"{len(runs) - ended} runs have not ended after {timeout:g} s; they go on."
+                    )
                 time.sleep(POLL_SECONDS)
-                refresh(self._workspace, store)
+                refresh_statuses(self._workspace, store)
         return self._require_done()
 
     def train_here(self, arms_at_once: int = 1) -> "Sweep":
         """Train the queued runs of a sweep that waits for this process; what `wait="here"` does."""
-        from core.runs.cluster import work_here
+        from core.runs.cluster import run_sweep_here
 
         with private_files(), Progress(self.name):
-            work_here(self._workspace, self.info, arms_at_once, "")
+            run_sweep_here(self._workspace, self.info, arms_at_once, "")
         return self._require_done()
 
     def cancel(self) -> "Sweep":
@@ -109,51 +120,63 @@ class Sweep:
         return self
 
     def resume(self) -> "Sweep":
-        """Queue every run again that failed, was cancelled or interrupted; each goes on from its checkpoint."""
+        """Queue every run again that failed, was cancelled or interrupted; each goes on from its
+        checkpoint.
+        """
         with private_files():
             resume_sweep(self._workspace, self.info)
-        return self.train_here() if any(run.lane == CLUSTER for run in self._runs()) else self
+        return self.train_here() if any(run.lane == CLUSTER_QUEUE for run in self._runs()) else self
 
     def add_seeds(self, seeds: int) -> "Sweep":
         """Queue every arm with so many seeds more."""
         with private_files():
             extend_sweep(self._workspace, self.info, seeds)
-        return self.train_here() if any(run.lane == CLUSTER for run in self._runs()) else self
+        return self.train_here() if any(run.lane == CLUSTER_QUEUE for run in self._runs()) else self
 
     def table(self, reference: str | None = None) -> pd.DataFrame:
-        """A row per arm that has a finished run: metrics over its seeds, and how it compares with a reference arm.
+        """A row per arm that has a finished run: metrics over its seeds, and how it compares with a
+        reference arm.
 
         Args:
             reference: title of the arm to compare with; default: full fine-tuning, else a control.
         """
         results = self._results()
         against = self._reference(results, reference)
-        verdicts, _ = judged(self._workspace, results, against)
-        return arms_file(results, verdicts, against)
+        verdicts, _ = judge_arms(self._workspace, results, against)
+        return arms_table(results, verdicts, against)
 
     def runs_table(self) -> pd.DataFrame:
         """A row per run, with its arm, seed, status and metrics."""
-        return runs_file(self._runs())
+        return runs_table(self._runs())
 
     @property
     def verdict(self) -> str:
-        """What the results support, in sentences; by paired tests on the target test rows, Holm-corrected."""
+        """What the results support, in sentences; by paired tests on the target test rows,
+        Holm-corrected.
+        """
         results = self._results()
-        return "\n".join(judged(self._workspace, results, reference_of(results))[1] + forgotten(results))
+        return "\n".join(
+            judge_arms(self._workspace, results, default_reference(results))[1]
+            + forgetting_sentences(results)
+        )
 
     def figure(self, metric: Literal["auc", "log_loss", "ece"] = "auc") -> go.Figure:
-        """A metric on target and source test rows with its intervals, by freeze depth or, without depths, by arm."""
+        """A metric on target and source test rows with its intervals, by freeze depth or,
+        without depths, by arm.
+        """
         results = self._results()
-        if any(sweep_figures.is_depth(one) for one in results):
+        if any(sweep_figures.is_freeze_depth(one) for one in results):
             figure = sweep_figures.depth_figure(results, metric)
         else:
-            figure = sweep_figures.arms_figure([*dict.fromkeys(one.title for one in results)], results, metric)
+            figure = sweep_figures.arms_figure(
+                [*dict.fromkeys(one.title for one in results)], results, metric
+            )
         return for_notebook(figure, self.name)
 
     def report(self, out: str | Path) -> Path:
         """Write the sweep as one HTML file that opens without a network; its path."""
         with private_files():
-            write_report(self._workspace, sweep_subject(self._workspace, self.info), Path(out))
+            write_report(self._workspace, sweep_report_data(self._workspace, self.info), Path(out))
         return Path(out)
 
     def rename(self, name: str) -> "Sweep":
@@ -167,26 +190,35 @@ class Sweep:
 
     def _runs(self) -> list[StoredRun]:
         store = RunStore(self._workspace)
-        refresh(self._workspace, store)
-        return store.group(self.id)
+        refresh_statuses(self._workspace, store)
+        return store.list_group(self.id)
 
     def _results(self) -> list[ArmResult]:
-        if results := arm_results(self.info, self._runs()):
+        if results := summarise_arms(self.info, self._runs()):
             return results
-        raise BadInput(f"No run of the sweep {self.name!r} is done yet, so there is nothing to compare; wait for one.")
+        raise BadInput(
+            f"No run of the sweep {self.name!r} is done yet, so there is nothing to compare; "
+            "wait for one."
+        )
 
     def _reference(self, results: list[ArmResult], named: str | None) -> str:
         titles = [*dict.fromkeys(one.title for one in results)]
         if named and named not in titles:
-            raise BadInput(f"There is no arm {named!r} to compare with; the arms here are {titles}.")
-        return named or reference_of(results)
+            raise BadInput(
+                f"There is no arm {named!r} to compare with; the arms here are {titles}."
+            )
+        return named or default_reference(results)
 
     def _require_done(self) -> "Sweep":
         ended = self.status
         if set(ended) - {"done"}:
             counts = ", ".join(f"{number} {status}" for status, number in ended.items())
-            why = next((run.message for run in self._runs() if run.status != "done" and run.message), "")
-            raise RunError(f"Not every run of the sweep {self.name!r} is done: {counts}. {why}".rstrip())
+            why = next(
+                (run.message for run in self._runs() if run.status != "done" and run.message), ""
+            )
+            raise RunError(
+                f"Not every run of the sweep {self.name!r} is done: {counts}. {why}".rstrip()
+            )
         return self
 
     def __repr__(self) -> str:
@@ -200,4 +232,6 @@ class Sweep:
         frame = self.table()
         columns = [name for name in _SHOWN if name in frame and not frame[name].isna().all()]
         rows = frame[columns].rename(columns=_SHOWN).to_dict("records")
-        return card_html(f"Sweep {self.name}", counts, table_html(rows), note_html(*self.verdict.split("\n")))
+        return card_html(
+            f"Sweep {self.name}", counts, table_html(rows), note_html(*self.verdict.split("\n"))
+        )

@@ -9,22 +9,22 @@ import pandas as pd
 
 from core.data.datasets import Dataset as StoredDataset
 from core.data.datasets import find_dataset, list_datasets, prepare_files
-from core.data.ingest import ingest
-from core.data.options import ReadOptions, Source
-from core.data.paths import clean_path, sample_name
+from core.data.paths import clean_path, name_from_file
+from core.data.read_options import ColumnSource, ReadOptions
+from core.data.reading.ingest import ingest
 from core.data.samples import find_sample, list_samples
-from core.durable import staging
 from core.errors import BadInput
+from core.files.durable import staging
+from core.files.permissions import private_files
+from core.jobs.run import Run as StoredRun
+from core.jobs.store import RunStore
+from core.models.backbone_store import find_backbone, list_backbones
 from core.models.card import BackboneCard
-from core.models.library import find_backbone, list_backbones
 from core.report.run_tables import run_frame
-from core.rights import private_files
-from core.runs.launch import refresh
-from core.runs.run import Run as StoredRun
-from core.runs.store import RunStore
-from core.runs.submit import names_in_training, submit_finetune, submit_pretrain
+from core.runs.launch import refresh_statuses
+from core.runs.submit import backbone_names_in_training, submit_finetune, submit_pretrain
 from core.runs.sweep import Arm, SweepSpec, depth_arms, list_sweeps, resume_sweep, submit_sweep
-from core.training.defaults import count_training_rows, preset_settings, settings_by_size
+from core.training.default_settings import count_training_rows, preset_settings, settings_by_size
 from core.training.settings import MASK_SHARE, FinetuneRequest, PretrainRequest, TrainSettings
 from core.workspace import open_workspace
 from thaw.backbone import Backbone
@@ -51,7 +51,8 @@ Preset = Literal["auto", "fast", "small", "article", "map"]
 
 
 class Workspace:
-    """The folder that holds samples, datasets, backbones and runs: the one that the app and the command line use.
+    """The folder that holds samples, datasets, backbones and runs: the one that the app and the
+    command line use.
 
     Args:
         folder: default: ``$THAW_HOME``, else ``./workspace``; made when absent.
@@ -77,7 +78,9 @@ class Workspace:
         found = list_samples(self._workspace)
         names = ("id", "name", "rows", "click_rate", "bad_rows", "simulated", "source", "created")
         rows = [{name: getattr(one, name) for name in names} for one in found]
-        return Listing([Sample(self._workspace, one) for one in found], "samples", lambda: pd.DataFrame(rows))
+        return Listing(
+            [Sample(self._workspace, one) for one in found], "samples", lambda: pd.DataFrame(rows)
+        )
 
     @property
     def datasets(self) -> Listing[Dataset]:
@@ -95,7 +98,9 @@ class Workspace:
             }
             for one in found
         ]
-        return Listing([Dataset(self._workspace, one) for one in found], "datasets", lambda: pd.DataFrame(rows))
+        return Listing(
+            [Dataset(self._workspace, one) for one in found], "datasets", lambda: pd.DataFrame(rows)
+        )
 
     @property
     def backbones(self) -> Listing[Backbone]:
@@ -114,15 +119,21 @@ class Workspace:
             }
             for one in found
         ]
-        return Listing([Backbone(self._workspace, one) for one in found], "backbones", lambda: pd.DataFrame(rows))
+        return Listing(
+            [Backbone(self._workspace, one) for one in found],
+            "backbones",
+            lambda: pd.DataFrame(rows),
+        )
 
     @property
     def runs(self) -> Listing[Run]:
         """Its runs, newest first."""
         store = RunStore(self._workspace)
-        refresh(self._workspace, store)
+        refresh_statuses(self._workspace, store)
         found = store.list()
-        return Listing([Run(self._workspace, one.id) for one in found], "runs", lambda: self._run_frame(found))
+        return Listing(
+            [Run(self._workspace, one.id) for one in found], "runs", lambda: self._run_frame(found)
+        )
 
     @property
     def sweeps(self) -> Listing[Sweep]:
@@ -138,7 +149,9 @@ class Workspace:
             }
             for one in found
         ]
-        return Listing([Sweep(self._workspace, one.id) for one in found], "sweeps", lambda: pd.DataFrame(rows))
+        return Listing(
+            [Sweep(self._workspace, one.id) for one in found], "sweeps", lambda: pd.DataFrame(rows)
+        )
 
     def sample(self, name: str) -> Sample:
         """The sample of that name or id; BadInput lists those there are."""
@@ -166,30 +179,35 @@ class Workspace:
         on_bad_rows: Literal["reject", "skip"] = "reject",
         simulated: bool = False,
         member: str = "",
-        columns: Mapping[str, Source] | None = None,
+        columns: Mapping[str, ColumnSource] | None = None,
         keep: Sequence[str] | None = None,
     ) -> Sample:
-        """Take rows into the workspace, checked and typed. The same rows give the same sample again.
+        """Take rows into the workspace, checked and typed. The same rows give the same sample
+        again.
 
         Args:
-            rows: a file of Criteo rows (text, Parquet or Feather; plain, packed or in an archive), or a table with
-                the columns label, I1 to I13 and C1 to C26.
+            rows: a file of Criteo rows (text, Parquet or Feather; plain, packed or in an archive),
+                or a table with the columns label, I1 to I13 and C1 to C26.
             name: of the sample; default: the file's name without its endings. A table needs one.
             on_bad_rows: "reject" the file at its first bad row, or "skip" and count bad rows.
             simulated: mark the sample as simulated wherever it appears.
             member: of an archive, the file that holds the rows.
-            columns: which column is which, where the names do not say it: ``{"label": "clicked", "I1": 2}``; names,
-                positions from 1, None for a column that is missing.
+            columns: which column is which, where the names do not say it: ``{"label": "clicked",
+                "I1": 2}``; names, positions from 1, None for a column that is missing.
             keep: columns beside label and features to keep, for splits and slices; default: all.
 
         Raises:
-            BadInput: the rows cannot be used; the message names the row and the value. Nothing is stored then.
+            BadInput: the rows cannot be used; the message names the row and the value. Nothing is
+                stored then.
         """
         options = ReadOptions(member, columns, None if keep is None else tuple(keep))
         with private_files(), staging(self._workspace.uploads) as folder:
             if isinstance(rows, pd.DataFrame):
                 if not name:
-                    raise BadInput("A table has no name of its own; give the sample one: ingest(table, name='...').")
+                    raise BadInput(
+                        "A table has no name of its own; give the sample one: ingest(table, "
+                        "name='...')."
+                    )
                 path = folder / "DataFrame.parquet"
                 rows.to_parquet(path, index=False)
             else:
@@ -198,11 +216,11 @@ class Workspace:
                 found = ingest(
                     self._workspace,
                     path,
-                    name or sample_name(member or path.name),
+                    name or name_from_file(member or path.name),
                     on_bad_rows,
                     report,
                     simulated,
-                    one_class_ok=True,
+                    allow_single_class=True,
                     options=options,
                 )
         return Sample(self._workspace, found)
@@ -229,7 +247,11 @@ class Workspace:
             with Progress(f"Simulating {rows:,} rows") as report:
                 simulate(path, rows, domain, seed, lambda share: report(share / 2))
                 found = ingest(
-                    self._workspace, path, name, progress=lambda share: report(0.5 + share / 2), simulated=True
+                    self._workspace,
+                    path,
+                    name,
+                    progress=lambda share: report(0.5 + share / 2),
+                    simulated=True,
                 )
         return Sample(self._workspace, found)
 
@@ -246,15 +268,17 @@ class Workspace:
         min_count: int | None = None,
         **parts: Unpack[PartOptions],
     ) -> Dataset:
-        """Prepare a dataset from several samples, each with its role. Of one sample: `Sample.prepare`.
+        """Prepare a dataset from several samples, each with its role. Of one sample:
+        `Sample.prepare`.
 
         Args:
-            name: of the dataset.
-            source, target: samples with each domain's rows.
-            source_validation, source_test, target_validation, target_test: samples with the rows of a part, where they
+            name: of the dataset. source, target: samples with each domain's rows.
+                source_validation, source_test, target_validation, target_test: samples with the
+                rows of a part, where they
                 are a file of their own; the parts without one are cut from the domain's sample.
             min_count: see `Sample.prepare`.
-            parts: shares of the parts that are cut, ``shuffle`` and ``split_seed``, see `Sample.prepare`.
+            parts: shares of the parts that are cut, ``shuffle`` and ``split_seed``, see
+                `Sample.prepare`.
         """
         check_names("prepare", parts, PartOptions)
         given = {
@@ -272,7 +296,10 @@ class Workspace:
         }
         spec = split_spec(parts, several_files=True)
         with private_files(), Progress(f"Preparing {name}") as report:
-            return Dataset(self._workspace, prepare_files(self._workspace, files, spec, name, min_count, report))
+            return Dataset(
+                self._workspace,
+                prepare_files(self._workspace, files, spec, name, min_count, report),
+            )
 
     # Training.
 
@@ -297,7 +324,8 @@ class Workspace:
             architecture: a key of `core.models.registry.ARCHITECTURES`, such as "dcnv2".
             name: of the backbone.
             objective: "supervised" (clicks), "rfd", "mfp", or "none".
-            start: what the stages hold at first: "random", or another of `core.training.objectives.STARTS`.
+            start: what the stages hold at first: "random", or another of
+                `core.training.objectives.STARTS`.
             start_file: the file of vectors or weights that the start reads.
             mask_share: share of fields that "rfd" replaces and "mfp" hides.
             preset: of the training settings; "auto" chooses them by the number of training rows.
@@ -305,7 +333,8 @@ class Workspace:
             options: training settings that replace the preset's, and settings of the architecture.
 
         Raises:
-            BadInput: a setting cannot be used, the dataset lacks source rows or labels, or the name is taken.
+            BadInput: a setting cannot be used, the dataset lacks source rows or labels, or the name
+                is taken.
         """
         check_names("pretrain", options, PretrainOptions)
         dataset = self._dataset(data)
@@ -322,7 +351,10 @@ class Workspace:
             plain(mask_share),
         )
         with private_files():
-            run = Run(self._workspace, submit_pretrain(self._workspace, request, own=wait == "here").id)
+            run = Run(
+                self._workspace,
+                submit_pretrain(self._workspace, request, run_here=wait == "here").id,
+            )
         return self._finish([run], wait)
 
     def finetune(
@@ -338,26 +370,32 @@ class Workspace:
         wait: Wait = False,
         **options: Unpack[FinetuneOptions],
     ) -> Run:
-        """Adapt a backbone to a dataset's target rows. For several seeds or strategies side by side: `sweep`.
+        """Adapt a backbone to a dataset's target rows. For several seeds or strategies side by
+        side: `sweep`.
 
         Args:
             data: the dataset, or its name.
             backbone: the backbone, its name, or the pretraining run that made it.
             freeze_depth: stages frozen from the input; 0 is full fine-tuning.
-            strategy: instead of a depth, a key of `core.freezing.strategies.STRATEGIES`, such as "lora".
+            strategy: instead of a depth, a key of `core.freezing.strategies.STRATEGIES`, such as
+                "lora".
             target_rows: use the last so many target rows; 0 for all.
-            controls: runs beside it to compare it with, of "scratch" and "zero-shot"; see `Run.controls`.
+            controls: runs beside it to compare it with, of "scratch" and "zero-shot"; see
+                `Run.controls`.
             preset: of the training settings; "auto" chooses them by the number of training rows.
             wait: when to return, see `Wait`.
-            options: training settings that replace the preset's, ``head_hidden``, ``head_activation`` and
-                ``head_output`` of the new head, and options of the strategy, such as ``rank`` of "lora".
+            options: training settings that replace the preset's, ``head_hidden``,
+                ``head_activation`` and ``head_output`` of the new head, and options of the
+                strategy, such as ``rank`` of "lora".
 
         Raises:
             BadInput: a setting cannot be used with this backbone or dataset.
         """
         check_names("finetune", options, FinetuneOptions)
         if (freeze_depth is None) == (strategy is None):
-            raise BadInput("Name either freeze_depth or strategy: freeze_depth=2, or strategy='lora'.")
+            raise BadInput(
+                "Name either freeze_depth or strategy: freeze_depth=2, or strategy='lora'."
+            )
         dataset, target_rows = self._dataset(data), plain(target_rows)
         request = FinetuneRequest(
             dataset=dataset.id,
@@ -365,12 +403,14 @@ class Workspace:
             strategy=strategy or "depth",
             freeze_depth=plain(freeze_depth) or 0,
             head=head_settings(options),
-            train=self._settings(preset, count_training_rows(dataset, "target", last=target_rows), options),
+            train=self._settings(
+                preset, count_training_rows(dataset, "target", last=target_rows), options
+            ),
             options=strategy_options(options),
             target_rows=target_rows,
         )
         with private_files():
-            queued = submit_finetune(self._workspace, request, controls, own=wait == "here")
+            queued = submit_finetune(self._workspace, request, controls, run_here=wait == "here")
         return self._finish([Run(self._workspace, one.id) for one in queued], wait)
 
     def sweep(
@@ -396,23 +436,28 @@ class Workspace:
             data: the dataset, or its name.
             backbone: the backbone, its name, or the pretraining run that made it.
             depths: freeze depths, each an arm, or "all" of the backbone's.
-            strategies: keys of `core.freezing.strategies.STRATEGIES`, each an arm; "scratch" and "zero-shot" are the
-                controls.
+            strategies: keys of `core.freezing.strategies.STRATEGIES`, each an arm; "scratch" and
+                "zero-shot" are the controls.
             surgical: for each arm of the strategy "surgical" the names of the stages that train.
             seeds: of every arm: 0, 1, 2, …
             rates: learning rates for every arm; default: the preset's alone.
             target_sizes: numbers of target rows for every arm; 0 for all.
             halving: with 2, 3 or 4, only the best one in so many arms trains on at every rung.
-            name: of the sweep; default: made of backbone and dataset. One that is there and asks for the same is
-                gone on with.
+            name: of the sweep; default: made of backbone and dataset. One that is there and asks
+                for the same is gone on with.
             preset, wait, options: see `finetune`; without ``seed`` and ``stages``.
 
         Raises:
-            BadInput: an arm is not possible with this backbone, or the name belongs to another sweep.
+            BadInput: an arm is not possible with this backbone, or the name belongs to another
+                sweep.
         """
         check_names("sweep", options, SweepOptions)
         dataset, card = self._dataset(data), self._card(backbone)
-        arms = depth_arms(card) if depths == "all" else tuple(Arm("depth", int(depth)) for depth in depths)
+        arms = (
+            depth_arms(card)
+            if depths == "all"
+            else tuple(Arm("depth", int(depth)) for depth in depths)
+        )
         arms += tuple(Arm(one, 0, strategy_options(options, one)) for one in strategies)
         arms += tuple(Arm("surgical", 0, {"stages": tuple(stages)}) for stages in surgical)
         sizes = tuple(plain(target_sizes))
@@ -429,7 +474,9 @@ class Workspace:
             halving=plain(halving),
             train_by_size=tuple(by_size) if len(set(by_size)) > 1 else (),
         )
-        known = [one for one in list_sweeps(self._workspace) if one.name == name and one.spec == spec]
+        known = [
+            one for one in list_sweeps(self._workspace) if one.name == name and one.spec == spec
+        ]
         with private_files():
             if known:
                 resume_sweep(self._workspace, known[0])
@@ -437,7 +484,10 @@ class Workspace:
                 known[0]
                 if known
                 else submit_sweep(
-                    self._workspace, spec, name or self._free_sweep_name(card.name, dataset.name), own=wait == "here"
+                    self._workspace,
+                    spec,
+                    name or self._free_sweep_name(card.name, dataset.name),
+                    run_here=wait == "here",
                 )
             )
         sweep = Sweep(self._workspace, found.id)
@@ -446,12 +496,17 @@ class Workspace:
         return sweep.wait() if wait else sweep
 
     def import_backbone(self, path: str | Path, name: str = "") -> Backbone:
-        """Take in a backbone: a zip archive of `Backbone.export`, or a folder of `Run.export`. Loads torch."""
-        from core.models.importing import import_backbone
+        """Take in a backbone: a zip archive of `Backbone.export`, or a folder of `Run.export`.
+        Loads torch.
+        """
+        from core.models.import_backbone import import_backbone
 
         with private_files():
             card = import_backbone(
-                self._workspace, clean_path(str(path)), name, lambda: names_in_training(self._workspace)
+                self._workspace,
+                clean_path(str(path)),
+                name,
+                lambda: backbone_names_in_training(self._workspace),
             )
         return Backbone(self._workspace, card)
 
@@ -463,12 +518,18 @@ class Workspace:
     def _card(self, backbone: Backbone | Run | str) -> BackboneCard:
         if isinstance(backbone, Run):
             backbone = backbone.backbone
-        return backbone.info if isinstance(backbone, Backbone) else find_backbone(self._workspace, backbone)
+        return (
+            backbone.info
+            if isinstance(backbone, Backbone)
+            else find_backbone(self._workspace, backbone)
+        )
 
     def _settings(
         self, preset: str, rows: int, options: Mapping[str, Any], objective: str = "supervised"
     ) -> TrainSettings:
-        return dataclasses.replace(preset_settings(preset, rows, objective), **training_settings(options))
+        return dataclasses.replace(
+            preset_settings(preset, rows, objective), **training_settings(options)
+        )
 
     def _finish(self, runs: Sequence[Run], wait: Wait) -> Run:
         if wait == "here":
@@ -489,7 +550,9 @@ class Workspace:
         if not runs:
             return pd.DataFrame()
         names = {sweep.id: sweep.name for sweep in list_sweeps(self._workspace)}
-        return run_frame(self._workspace, runs, RunStore(self._workspace).validation(runs), names)
+        return run_frame(
+            self._workspace, runs, RunStore(self._workspace).validation_summaries(runs), names
+        )
 
     def __repr__(self) -> str:
         return f"<thaw.Workspace {str(self.folder)!r}: {self._counts()}>"

@@ -12,13 +12,14 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 
-def in_order(work: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:
-    """work(item) for every item, in their order; few more than THREADS items or results are in memory at once."""
+def map_ordered(function: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:
+    """work(item) for every item, in their order; few more than THREADS items or results are in
+    memory at once."""
     with ThreadPoolExecutor(THREADS) as pool:
         waiting: deque[Future[R]] = deque()
         try:
             for item in items:
-                waiting.append(pool.submit(work, item))
+                waiting.append(pool.submit(function, item))
                 if len(waiting) > THREADS:
                     yield waiting.popleft().result()
             while waiting:

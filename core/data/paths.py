@@ -9,16 +9,33 @@ from urllib.parse import unquote, urlsplit
 
 from core.errors import BadInput
 
-LONGEST_SHOWN = 200
+MAX_SHOWN_LENGTH = 200
 """Letters of a path that a message shows."""
-_PAIRS = ('""', "''", "“”", "‘’", "«»", "``", "<>")
-_REMOTE = re.compile(r"(https?|ftp|s3|s3a|gs|hdfs|abfss?|wasbs?|az|ssh|sftp|dbfs)://", re.IGNORECASE)
-_ENDINGS = ("tsv", "csv", "txt", "parquet", "feather", "arrow", "tar", "gz", "zip", "zst", "tgz", "bz2", "xz")
+_QUOTE_PAIRS = ('""', "''", "“”", "‘’", "«»", "``", "<>")
+_REMOTE = re.compile(
+    r"(https?|ftp|s3|s3a|gs|hdfs|abfss?|wasbs?|az|ssh|sftp|dbfs)://", re.IGNORECASE
+)
+_EXTENSIONS = (
+    "tsv",
+    "csv",
+    "txt",
+    "parquet",
+    "feather",
+    "arrow",
+    "tar",
+    "gz",
+    "zip",
+    "zst",
+    "tgz",
+    "bz2",
+    "xz",
+)
 _DRIVE = re.compile(r"[A-Za-z]:[\\/]")
 
 
 def clean_path(text: str) -> Path:
-    """The path that `text` names: surrounding spaces and quotation marks go, ``~`` is the home, file:// is local.
+    """The path that `text` names: surrounding spaces and quotation marks go, ``~`` is the home,
+    file:// is local.
 
     BadInput for nothing at all, and for addresses of other machines, which Thaw does not fetch.
 
@@ -26,20 +43,20 @@ def clean_path(text: str) -> Path:
     PosixPath('/data/train.txt')
     """
     cleaned = text.strip().strip("\u200b\ufeff")
-    while len(cleaned) > 1 and cleaned[0] + cleaned[-1] in _PAIRS:
+    while len(cleaned) > 1 and cleaned[0] + cleaned[-1] in _QUOTE_PAIRS:
         cleaned = cleaned[1:-1].strip()
     if not cleaned:
         raise BadInput(f"{text!r} names no file; give the path of a file of rows on this machine.")
     if _REMOTE.match(cleaned):
         raise BadInput(
-            f"{cleaned[:120]!r} is an address on another machine, and Thaw reads only files on this one: download the "
-            "file first (for instance with curl -O or the storage's own tool), then name the path it has here."
+            f"{cleaned[:120]!r} is an address on another machine, and Thaw reads only files " "on this one: download the file first (for instance with curl -O or the " "storage's own tool), then name the path it has here."
         )
     if cleaned.lower().startswith("file:"):
-        cleaned = _from_address(cleaned)
+        cleaned = _path_of_file_url(cleaned)
     if _DRIVE.match(cleaned) and not os.path.exists(cleaned):  # noqa: PTH110
         raise BadInput(
-            f"{cleaned[:120]!r} is a path of Windows, and Thaw runs on another system; name the file's path there."
+            f"{cleaned[:120]!r} is a path of Windows, and Thaw runs on another system; name the"
+            " file's path there."
         )
     path = Path(cleaned)
     with contextlib.suppress(RuntimeError):
@@ -53,12 +70,13 @@ def clean_path(text: str) -> Path:
 
 
 def check_input(path: Path, what: str, or_folder: bool = False) -> None:
-    """BadInput, at once, unless a regular file that may be read lies at `path`; or_folder: a folder will do as well.
+    """BadInput, at once, unless a regular file that may be read lies at `path`; or_folder: a folder
+    will do as well.
 
-    Nothing is opened but a regular file: a pipe would be waited for, and a device may never end. what: what is looked
-    for, such as "backbone".
+    Nothing is opened but a regular file: a pipe would be waited for, and a device may never end.
+    what: what is looked for, such as "backbone".
     """
-    name = shown(path)
+    name = format_path(path)
     try:
         mode = path.stat().st_mode
         if stat.S_ISREG(mode):
@@ -66,7 +84,9 @@ def check_input(path: Path, what: str, or_folder: bool = False) -> None:
     except FileNotFoundError:
         link = " (a link leads to nothing)" if path.is_symlink() else ""
         kind = "file or folder" if or_folder else "file"
-        raise BadInput(f"There is no {kind} {name} on this machine{link}; check the path of the {what}.") from None
+        raise BadInput(
+            f"There is no {kind} {name} on this machine{link}; check the path of the {what}."
+        ) from None
     except (OSError, ValueError) as error:
         why = error.strerror if isinstance(error, OSError) else error
         raise BadInput(f"The {what} {name} cannot be read ({why}); check the path.") from error
@@ -75,24 +95,28 @@ def check_input(path: Path, what: str, or_folder: bool = False) -> None:
         raise BadInput(f"The {what} {name} is {found}, not a file; name a file.")
 
 
-def shown(path: Path) -> str:
+def format_path(path: Path) -> str:
     """A path as a message shows it: one of thousands of letters by its beginning."""
     text = str(path)
-    return repr(text if len(text) <= LONGEST_SHOWN else f"{text[:LONGEST_SHOWN]}…")
+    return repr(text if len(text) <= MAX_SHOWN_LENGTH else f"{text[:MAX_SHOWN_LENGTH]}…")
 
 
-def _from_address(address: str) -> str:
+def _path_of_file_url(address: str) -> str:
     parts = urlsplit(address)
     if parts.netloc not in ("", "localhost", "127.0.0.1"):
-        raise BadInput(f"{address[:120]!r} is a file on the machine {parts.netloc!r}; name a file on this one.")
+        raise BadInput(
+            f"{address[:120]!r} is a file on the machine {parts.netloc!r}; name a file on " "this one."
+        )
     return unquote(parts.path)
 
 
-def sample_name(file_name: str) -> str:
-    """A sample name from a file's name: without its endings, and with nothing a name may not hold.
+def name_from_file(file_name: str) -> str:
+    """Return a sample name made from a file's name: without its endings, and with nothing that a
+    name may not hold.
 
-    >>> sample_name("day_0.tsv.gz")
+    >>> name_from_file("day_0.tsv.gz")
     'day_0'
     """
-    stem = re.sub(rf"(\.({'|'.join(_ENDINGS)}))+$", "", PurePath(file_name).name, flags=re.IGNORECASE)
+    endings = "|".join(_EXTENSIONS)
+    stem = re.sub(rf"(\.({endings}))+$", "", PurePath(file_name).name, flags=re.IGNORECASE)
     return re.sub(r"[^\w .,()+%=-]", " ", stem).strip(" ._-,()+%=")[:64].strip() or "Sample"

@@ -13,7 +13,8 @@ FIELDS = NUMERIC + CATEGORICAL
 
 @dataclass(frozen=True)
 class Dialect:
-    """A form Criteo rows come in. labelled: None when files of this dialect may or may not have labels."""
+    """A form Criteo rows come in. labelled: None when files of this dialect may or may not have
+    labels."""
 
     title: str
     description: str
@@ -21,13 +22,29 @@ class Dialect:
 
 
 DIALECTS: dict[str, Dialect] = {
-    "kaggle-train": Dialect("Kaggle DAC train.txt", "40 tab-separated columns without a header, label first", True),
-    "kaggle-test": Dialect(
-        "Kaggle DAC test.txt", "39 tab-separated columns without label or header: scoring only", False
+    "kaggle-train": Dialect(
+        "Kaggle DAC train.txt", "40 tab-separated columns without a header, label first", True
     ),
-    "criteo-1tb": Dialect("Criteo 1TB day file", "40 tab-separated columns without a header, label first", True),
-    "csv": Dialect("CSV with a header", "columns label, I1 to I13, C1 to C26 in any order, Id optional", None),
-    "delimited": Dialect("Text without a header", "40 columns, label first, or 39 without the label", None),
-    "parquet": Dialect("Parquet", "columns label, I1 to I13, C1 to C26 in any order, Id optional", None),
-    "arrow": Dialect("Feather or Arrow IPC", "columns label, I1 to I13, C1 to C26 in any order, Id optional", None),
+    "kaggle-test": Dialect(
+        "Kaggle DAC test.txt",
+        "39 tab-separated columns without label or header: scoring only",
+        False,
+    ),
+    "criteo-1tb": Dialect(
+        "Criteo 1TB day file", "40 tab-separated columns without a header, label first", True
+    ),
+    "csv": Dialect(
+        "CSV with a header", "columns label, I1 to I13, C1 to C26 in any order, Id optional", None
+    ),
+    "delimited": Dialect(
+        "Text without a header", "40 columns, label first, or 39 without the label", None
+    ),
+    "parquet": Dialect(
+        "Parquet", "columns label, I1 to I13, C1 to C26 in any order, Id optional", None
+    ),
+    "arrow": Dialect(
+        "Feather or Arrow IPC",
+        "columns label, I1 to I13, C1 to C26 in any order, Id optional",
+        None,
+    ),
 }

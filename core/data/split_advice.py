@@ -1,4 +1,5 @@
-"""Why a split is impossible, and what would work instead: other shares, the random split, or more rows."""
+"""Why a split is impossible, and what would work instead: other shares, the random split, or more
+rows."""
 
 import dataclasses
 from collections.abc import Callable, Sequence
@@ -8,53 +9,70 @@ import numpy as np
 from core.data.split import DOMAINS, PartSummary, RowBlock, SplitSpec, summarise_blocks
 from core.data.split_cuts import place_cuts
 
-Cut = Callable[[SplitSpec], list[RowBlock]]
-"""The blocks that a split gives of the rows at hand, see `core.data.split.blocks_of`."""
+CutFunction = Callable[[SplitSpec], list[RowBlock]]
+"""The blocks that a split gives of the rows at hand, see `core.data.split.cut_into_blocks`."""
 
 _SHARE_DIGITS = (2, 3, 4, 6)
-_OTHERS = ("row without a click", "rows without a click")
-_FEW_BLOCKS = 4
+_NO_CLICK_WORDS = ("row without a click", "rows without a click")
+_BLOCK_FACTOR = 4
 """Labels whose runs are this many times fewer than in rows without order come in blocks."""
 
 
-def refusal_of(
-    labels: np.ndarray, spec: SplitSpec, cut: Cut, summaries: Sequence[PartSummary]
+def explain_refusal(
+    labels: np.ndarray, spec: SplitSpec, cut: CutFunction, summaries: Sequence[PartSummary]
 ) -> tuple[str, SplitSpec | None]:
-    """(why no dataset can be made of this split and what would work, the split that is recommended, if one is).
+    """(why no dataset can be made of this split and what would work, the split that is recommended,
+    if one is).
 
-    labels: 0 or 1 of all rows, in file order. summaries: of the split's parts, at least one of which lacks a class.
+    labels: 0 or 1 of all rows, in file order. summaries: of the split's parts, at least one of
+    which lacks a class.
     """
-    needed, blocks = needed_parts(summaries), cut(spec)
-    if untrained := next((part for part in needed if part.part.endswith("_train") and not part.rows), None):
+    needed, blocks = required_parts(summaries), cut(spec)
+    if untrained := next(
+        (part for part in needed if part.part.endswith("_train") and not part.rows), None
+    ):
         domain = untrained.part.split("_")[0]
         if any(part.rows for part in summaries if part.part.startswith(domain)):
-            return f"{_defect(untrained)} Lower the {domain} test and validation shares.", None
-    worst = min(needed, key=lambda part: (part.rarer_rows, part.rows))
-    defect = _defect(worst)
+            return (
+                f"{_describe_defect(untrained)} Lower the {domain} test and validation shares.",
+                None,
+            )
+    worst = min(needed, key=lambda part: (part.minority_rows, part.rows))
+    defect = _describe_defect(worst)
     block = next((block for block in blocks if worst.part in block.parts), None)
     if spec.method in ("order", "random") or block is None:
-        block = all_rows(blocks)
+        block = merge_blocks(blocks)
     if len(block.parts) == 1:
-        return f"{defect} It is a file of its own: choose a file with rows of both classes for this part.", None
+        return (
+            (
+                f"{defect} It is a file of its own: choose a file with rows of both classes for"
+                " this part."
+            ),
+            None,
+        )
     own = labels[block.rows]
-    if few := _too_few(own, block):
-        return f"{defect} {few} {_with_fewer_parts(labels, spec, cut)}", None
-    flags = _shares_that_work(labels, spec, cut, block)
+    if few := _describe_too_few(own, block):
+        return f"{defect} {few} {_suggest_fewer_parts(labels, spec, cut)}", None
+    flags = _find_working_shares(labels, spec, cut, block)
     shares = f"Shares that would work: {flags}." if flags else "No other shares would help."
     if spec.shuffled:
         return f"{defect} {shares}", None
-    by_chance, how = _shuffled(spec)
+    by_chance, how = _suggest_shuffle(spec)
     what = f"The {worst.part.split('_')[0]} file" if spec.method == "files" else "This file"
-    if sorting := label_order(labels if spec.method == "order" else own, what):
+    if sorting := describe_label_order(labels if spec.method == "order" else own, what):
         return f"{defect} {sorting} {how[0].upper()}{how[1:]}", by_chance
-    return f"{defect} {shares} {'Or ' if flags else ''}{how if flags else how[0].upper() + how[1:]}", by_chance
+    return (
+        f"{defect} {shares} {'Or ' if flags else ''}{how if flags else how[0].upper() + how[1:]}",
+        by_chance,
+    )
 
 
-def label_order(labels: np.ndarray, what: str = "This file") -> str:
-    """A sentence if the rows are sorted by label, or come in blocks of one label; empty if they do not.
+def describe_label_order(labels: np.ndarray, what: str = "This file") -> str:
+    """A sentence if the rows are sorted by label, or come in blocks of one label; empty if they do
+    not.
 
-    Rows come in blocks where the label changes far less often than it would in rows without order, whose expected
-    number of runs is 1 + 2 clicks * others / rows (Wald and Wolfowitz 1940).
+    Rows come in blocks where the label changes far less often than it would in rows without order,
+    whose expected number of runs is 1 + 2 clicks * others / rows (Wald and Wolfowitz 1940).
 
     >>> label_order(np.array([0, 0, 0, 1, 1]))
     'This file is sorted by label: all 3 rows without a click come before the 2 clicks.'
@@ -68,18 +86,21 @@ def label_order(labels: np.ndarray, what: str = "This file") -> str:
         pair = [f"{clicks:,} clicks", f"{others:,} rows without a click"]
         first, last = pair if labels[0] else pair[::-1]
         return f"{what} is sorted by label: all {first} come before the {last}."
-    if runs * _FEW_BLOCKS < 1 + 2 * clicks * others / max(1, len(labels)):
-        return f"{what} is sorted by label in {runs} blocks: each holds either only clicks or only rows without."
+    if runs * _BLOCK_FACTOR < 1 + 2 * clicks * others / max(1, len(labels)):
+        return (
+            f"{what} is sorted by label in {runs} blocks: each holds either only clicks or only"
+            " rows without."
+        )
     return ""
 
 
-def needed_parts(summaries: Sequence[PartSummary]) -> list[PartSummary]:
+def required_parts(summaries: Sequence[PartSummary]) -> list[PartSummary]:
     """The parts that a dataset needs: a source domain may be missing as a whole."""
     source = any(summary.rows for summary in summaries if summary.part.startswith("source"))
     return [summary for summary in summaries if source or summary.part.startswith("target")]
 
 
-def _defect(part: PartSummary) -> str:
+def _describe_defect(part: PartSummary) -> str:
     name = part.part.replace("_", " ")
     if not part.rows:
         return f"This split leaves the part {name!r} without rows."
@@ -87,7 +108,7 @@ def _defect(part: PartSummary) -> str:
     return f"The part {name!r} holds only {kind} ({part.rows:,} row{'s' if part.rows > 1 else ''})."
 
 
-def all_rows(blocks: Sequence[RowBlock]) -> RowBlock:
+def merge_blocks(blocks: Sequence[RowBlock]) -> RowBlock:
     """Blocks as one, whose parts are cut one after another."""
     return RowBlock(
         np.concatenate([block.rows for block in blocks]),
@@ -96,40 +117,46 @@ def all_rows(blocks: Sequence[RowBlock]) -> RowBlock:
     )
 
 
-def _too_few(labels: np.ndarray, block: RowBlock) -> str:
+def _describe_too_few(labels: np.ndarray, block: RowBlock) -> str:
     """A sentence if there are fewer rows of a class than parts."""
     clicks, parts = int(np.count_nonzero(labels)), len(block.parts)
-    domains = " and ".join(domain for domain in DOMAINS if any(part.startswith(domain) for part in block.parts))
-    for count, one, many in ((clicks, "click", "clicks"), (len(labels) - clicks, *_OTHERS)):
+    domains = " and ".join(
+        domain for domain in DOMAINS if any(part.startswith(domain) for part in block.parts)
+    )
+    for count, one, many in ((clicks, "click", "clicks"), (len(labels) - clicks, *_NO_CLICK_WORDS)):
         if count < parts:
             return (
-                f"There {'is' if count == 1 else 'are'} {count or 'no'} {one if count == 1 else many} among "
-                f"{len(labels):,} {domains} rows; each of the {parts} parts needs at least one, better two, so at "
-                f"least {parts} {many} are needed."
+                f"There {'is' if count == 1 else 'are'} {count or 'no'}"
+                f" {one if count == 1 else many} among {len(labels):,} {domains} rows; each of the"
+                f" {parts} parts needs at least one, better two, so at least {parts} {many} are"
+                " needed."
             )
     return ""
 
 
-def _with_fewer_parts(labels: np.ndarray, spec: SplitSpec, cut: Cut) -> str:
+def _suggest_fewer_parts(labels: np.ndarray, spec: SplitSpec, cut: CutFunction) -> str:
     if spec.method == "column":
         return "Add rows, or choose other target values."
     if spec.method == "files":
         return "Choose a file with more of them, or name validation and test files of their own."
     if spec.method in ("order", "random") and spec.source_share:
         alone = dataclasses.replace(spec, source_share=0.0)
-        block = all_rows(cut(alone))
+        block = merge_blocks(cut(alone))
         own = labels[block.rows]
-        if not _too_few(own, block):
+        if not _describe_too_few(own, block):
             cuts = spec.shuffled or place_cuts(own, block.sizes, [0] * len(block.sizes), 1)
             flags = "--source-share 0" if cuts else "--split random --source-share 0"
             return f"Add rows, or leave out the source domain, which needs fewer: {flags}."
     return "Add rows."
 
 
-def _shuffled(spec: SplitSpec) -> tuple[SplitSpec, str]:
+def _suggest_shuffle(spec: SplitSpec) -> tuple[SplitSpec, str]:
     """(the split with shuffled rows, how to ask for it)."""
     if spec.method in ("column", "files"):
-        return dataclasses.replace(spec, shuffle=True), "shuffle the rows inside each domain first: --shuffle."
+        return (
+            dataclasses.replace(spec, shuffle=True),
+            "shuffle the rows inside each domain first: --shuffle.",
+        )
     random = dataclasses.replace(spec, method="random", column="", target_values=())
     return random, "use the random split: --split random."
 
@@ -140,7 +167,9 @@ def _share_fields(block: RowBlock) -> list[str]:
     return ["source_share", *cut] if both else cut
 
 
-def _shares_that_work(labels: np.ndarray, spec: SplitSpec, cut: Cut, block: RowBlock) -> str:
+def _find_working_shares(
+    labels: np.ndarray, spec: SplitSpec, cut: CutFunction, block: RowBlock
+) -> str:
     """Flags with shares by which every part of `block` has both classes; empty if there are none.
 
     Training parts get at least a tenth of the rows each.
@@ -155,9 +184,13 @@ def _shares_that_work(labels: np.ndarray, spec: SplitSpec, cut: Cut, block: RowB
             if not all(0 < share < 1 for share in rounded.values()):
                 continue
             parts = summarise_blocks(labels, cut(dataclasses.replace(spec, **rounded)))  # type: ignore[arg-type]
-            if all(part.rarer_rows >= 1 for part in parts if part.part in block.parts):
-                changed = {name: share for name, share in rounded.items() if share != getattr(spec, name)}
-                return " ".join(f"--{name.replace('_', '-')} {share:g}" for name, share in changed.items())
+            if all(part.minority_rows >= 1 for part in parts if part.part in block.parts):
+                changed = {
+                    name: share for name, share in rounded.items() if share != getattr(spec, name)
+                }
+                return " ".join(
+                    f"--{name.replace('_', '-')} {share:g}" for name, share in changed.items()
+                )
     return ""
 
 

@@ -4,15 +4,18 @@ from collections.abc import Sequence
 
 import numpy as np
 
-_MOST_CUTS = 200_000
+_MAX_CUT_POSITIONS = 200_000
 """Places that a cut may move to; in more rows than this it moves by several rows at a time."""
 
 
-def place_cuts(labels: np.ndarray, sizes: Sequence[int], least: Sequence[int], need: int) -> list[int] | None:
-    """Sizes of consecutive parts of `labels` whose cuts lie as near as possible to those of `sizes`.
+def place_cuts(
+    labels: np.ndarray, sizes: Sequence[int], min_rows: Sequence[int], min_per_class: int
+) -> list[int] | None:
+    """Sizes of consecutive parts of `labels` whose cuts lie as near as possible to those of
+    `sizes`.
 
-    The sum of the distances (rows) by which the cuts move is the smallest possible, found by dynamic programming over
-    the cuts.
+    The sum of the distances (rows) by which the cuts move is the smallest possible, found by
+    dynamic programming over the cuts.
 
     Args:
         labels: 0 or 1, in the order the rows are cut in, shape ``(rows,)``.
@@ -30,21 +33,25 @@ def place_cuts(labels: np.ndarray, sizes: Sequence[int], least: Sequence[int], n
     """
     rows, wanted = len(labels), np.cumsum(sizes)
     classes = [np.flatnonzero(labels == label) for label in (0, 1)]
-    if not _fits(classes, rows, least, need):
+    if not _is_feasible(classes, rows, min_rows, min_per_class):
         return None
-    step = max(1, -(-rows // _MOST_CUTS))
+    step = max(1, -(-rows // _MAX_CUT_POSITIONS))
     # Row numbers where a part may begin or end, rising.
     cuts = np.unique(np.concatenate([np.arange(0, rows, step), wanted, [0, rows]]))
     begins = cuts
     for places in classes:
-        # A part that ends at a cut has `need` rows of the class if it begins at or before this row (-1: nowhere).
-        first = np.searchsorted(places, cuts) - need
+        # A part that ends at a cut has `need` rows of the class if it begins at or before this row
+        # (-1: nowhere).
+        first = np.searchsorted(places, cuts) - min_per_class
         begins = np.minimum(begins, np.where(first >= 0, places[np.maximum(first, 0)], -1))
     chosen: list[np.ndarray] = []
     # cost[i]: least movement of the cuts so far if the last part ends at cuts[i].
     cost = np.where(cuts == 0, 0.0, np.inf)
     for part, end in enumerate(wanted):
-        latest = np.searchsorted(cuts, np.minimum(begins, cuts - max(1, least[part])), side="right") - 1
+        latest = (
+            np.searchsorted(cuts, np.minimum(begins, cuts - max(1, min_rows[part])), side="right")
+            - 1
+        )
         best, at = _running_minimum(cost)
         cost = np.where(latest >= 0, best[latest], np.inf) + np.abs(cuts - end)
         chosen.append(at[latest])
@@ -57,7 +64,7 @@ def place_cuts(labels: np.ndarray, sizes: Sequence[int], least: Sequence[int], n
     return [int(size) for size in -np.diff(ends)][::-1]
 
 
-def _fits(classes: Sequence[np.ndarray], rows: int, least: Sequence[int], need: int) -> bool:
+def _is_feasible(classes: Sequence[np.ndarray], rows: int, least: Sequence[int], need: int) -> bool:
     """Whether there are such cuts: each part, from the first on, takes as few rows as it may.
 
     classes: row numbers of each class, rising.
@@ -73,7 +80,7 @@ def _fits(classes: Sequence[np.ndarray], rows: int, least: Sequence[int], need: 
     return end <= rows
 
 
-def distribute(rows: int, sizes: Sequence[int], least: int) -> list[int]:
+def apportion(rows: int, sizes: Sequence[int], minimum: int) -> list[int]:
     """`rows` distributed in proportion to `sizes` (largest remainders), at least `least` to each.
 
     rows must be at least ``least * len(sizes)``.
@@ -84,7 +91,7 @@ def distribute(rows: int, sizes: Sequence[int], least: int) -> list[int]:
     shares = np.asarray(sizes, dtype=np.float64) * rows / max(1, sum(sizes))
     counts = np.floor(shares).astype(np.int64)
     counts[np.argsort(counts - shares, kind="stable")[: rows - counts.sum()]] += 1
-    counts = np.maximum(counts, least)
+    counts = np.maximum(counts, minimum)
     while counts.sum() > rows:
         counts[np.argmax(counts)] -= 1
     return [int(count) for count in counts]

@@ -7,31 +7,42 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from core.data.dataset_files import check_files, decode, join_rows
-from core.data.samples import Sample, coded_rows
+from core.data.dataset_files import check_files, concat_rows, decode_column
+from core.data.samples import Sample, read_dictionary_table
 from core.data.schema import FIELDS, LABEL, NUMERIC
-from core.data.split import SplitSpec, assign_unlabelled, check_parts, summarise, without_domains
+from core.data.split import (
+    SplitSpec,
+    assign_unlabelled_parts,
+    check_parts,
+    summarise_parts,
+    unlabelled_spec,
+)
 from core.data.split_adjust import Split, split_rows
 from core.errors import BadInput
 
 
 def plan_split(sample: Sample, spec: SplitSpec) -> Split:
-    """What `spec` makes of a sample's rows. BadInput for a column or values that the sample does not have."""
+    """What `spec` makes of a sample's rows. BadInput for a column or values that the sample does
+    not have."""
     if not sample.labelled:
-        return _plan_unlabelled(sample, without_domains(spec))
-    table = coded_rows(sample)
-    return split_rows(table[LABEL].to_numpy(), spec, _in_target(sample, table, spec))
+        return _plan_unlabelled(sample, unlabelled_spec(spec))
+    table = read_dictionary_table(sample)
+    return split_rows(table[LABEL].to_numpy(), spec, _target_mask(sample, table, spec))
 
 
 def plan_files(files: Mapping[str, Sample], spec: SplitSpec) -> Split:
-    """What `spec` (its shares, seed and shuffle) makes of several samples. files: by role, see FILE_ROLES."""
+    """What `spec` (its shares, seed and shuffle) makes of several samples. files: by role, see
+    FILE_ROLES."""
     files = check_files(files)
-    labels = join_rows([*files.values()])[LABEL].to_numpy()
-    return split_rows(labels, by_file(spec), files={role: sample.rows for role, sample in files.items()})
+    labels = concat_rows([*files.values()])[LABEL].to_numpy()
+    return split_rows(
+        labels, file_split_spec(spec), files={role: sample.rows for role, sample in files.items()}
+    )
 
 
-def by_file(spec: SplitSpec) -> SplitSpec:
-    """The split of several files with the shares, seed and shuffle of `spec`; what else it says does not apply."""
+def file_split_spec(spec: SplitSpec) -> SplitSpec:
+    """The split of several files with the shares, seed and shuffle of `spec`; what else it says
+    does not apply."""
     default = SplitSpec()
     return dataclasses.replace(
         spec,
@@ -44,11 +55,14 @@ def by_file(spec: SplitSpec) -> SplitSpec:
 
 
 def _plan_unlabelled(sample: Sample, spec: SplitSpec) -> Split:
-    parts, order = assign_unlabelled(sample.rows, spec)
-    split = Split(parts, order, summarise(None, parts))
+    parts, order = assign_unlabelled_parts(sample.rows, spec)
+    split = Split(parts, order, summarise_parts(None, parts))
     validation, asked = split.summaries[1].rows, round(sample.rows * spec.source_validation_share)
     if validation > asked:
-        note = f"The source validation rows were widened from {asked} to {validation}, so that there are some."
+        note = (
+            f"The source validation rows were widened from {asked} to {validation}, so that there"
+            " are some."
+        )
         return dataclasses.replace(split, notes=(note,))
     try:
         check_parts(split.summaries)
@@ -57,17 +71,18 @@ def _plan_unlabelled(sample: Sample, spec: SplitSpec) -> Split:
     return split
 
 
-def _in_target(sample: Sample, table: pa.Table, spec: SplitSpec) -> np.ndarray | None:
-    """Whether each row is a target row by the split's column, bool (rows,); None where it splits by none."""
+def _target_mask(sample: Sample, table: pa.Table, spec: SplitSpec) -> np.ndarray | None:
+    """Whether each row is a target row by the split's column, bool (rows,); None where it splits by
+    none."""
     if spec.method != "column":
         return None
     if spec.column not in (*FIELDS, *sample.kept):
         kept = f", and {', '.join(sample.kept)} beside them" if sample.kept else ""
         raise BadInput(
-            f"The sample {sample.name!r} has no column {spec.column!r} to split by; its columns are I1 to I13 and C1 "
-            f"to C26{kept}."
+            f"The sample {sample.name!r} has no column {spec.column!r} to split by; its columns are"
+            f" I1 to I13 and C1 to C26{kept}."
         )
-    column = decode(table[spec.column])
+    column = decode_column(table[spec.column])
     if spec.column in NUMERIC:
         column = pa.chunked_array([pc.cast(column, pa.int64(), safe=False).combine_chunks()])
     texts = pc.fill_null(column.cast(pa.string()), "")
@@ -81,7 +96,8 @@ def _in_target(sample: Sample, table: pa.Table, spec: SplitSpec) -> np.ndarray |
         more = " …" if len(found) > 8 else ""
         asked = " or ".join(map(repr, spec.target_values))
         raise BadInput(
-            f"No row has {asked} in column {spec.column}, which holds {', '.join(held)}{more}; choose the values that "
-            "mean target among these." + (" With one value alone no split by it is possible." * (len(found) == 1))
+            f"No row has {asked} in column {spec.column}, which holds {', '.join(held)}{more};"
+            " choose the values that mean target among these."
+            + (" With one value alone no split by it is possible." * (len(found) == 1))
         )
     return in_target

@@ -1,7 +1,9 @@
-"""Metrics as text: the one place that formats a metric, since any metric may be missing, and says why it is.
+"""Metrics as text: the one place that formats a metric, since any metric may be missing, and says
+why it is.
 
-A metric is missing where it is undefined (no rows, one class only, a single row of a class), and in results that an
-older version stored. Missing values come as None, as NaN or as a key that is not there; all three are treated alike.
+A metric is missing where it is undefined (no rows, one class only, a single row of a class), and in
+results that an older version stored. Missing values come as None, as NaN or as a key that is not
+there; all three are treated alike.
 """
 
 import math
@@ -10,13 +12,14 @@ from typing import Any
 
 import numpy as np
 
-MISSING = "–"
+MISSING_TEXT = "–"
 """Stands for a number that does not exist."""
 MetricValues = Mapping[str, Any]
 """Metrics by name, as core.evaluation.metrics.Metrics.as_dict gives them; any may be missing."""
 AUC_METRICS = ("auc", "auc_low", "auc_high")
 NO_VARIANCE = "the difference is the same for every row"
-"""Why two scorings are not comparable although there are rows enough: DeLong's variance of the difference is 0."""
+"""Why two scorings are not comparable although there are rows enough: DeLong's variance of the
+difference is 0."""
 
 
 def is_missing(value: object) -> bool:
@@ -25,7 +28,11 @@ def is_missing(value: object) -> bool:
     >>> is_missing(None), is_missing(float("nan")), is_missing(0.0)
     (True, True, False)
     """
-    return isinstance(value, bool) or not isinstance(value, int | float | np.number) or not math.isfinite(value)
+    return (
+        isinstance(value, bool)
+        or not isinstance(value, int | float | np.number)
+        or not math.isfinite(value)
+    )
 
 
 def metric_value(metrics: MetricValues | None, name: str) -> float:
@@ -38,13 +45,13 @@ def metric_value(metrics: MetricValues | None, name: str) -> float:
     return float("nan") if is_missing(value) else float(value)  # type: ignore[arg-type]
 
 
-def known_metric(metrics: MetricValues | None, name: str) -> float | None:
+def metric_or_none(metrics: MetricValues | None, name: str) -> float | None:
     """The metric as a float for tables and files; None where it is missing."""
     value = metric_value(metrics, name)
     return None if math.isnan(value) else value
 
 
-def known_number(value: float) -> float | None:
+def number_or_none(value: float) -> float | None:
     """The value, None where it is missing."""
     return None if is_missing(value) else value
 
@@ -55,18 +62,21 @@ def format_metric(value: object, digits: int = 4, signed: bool = False) -> str:
     >>> format_metric(0.76512), format_metric(0.0123, signed=True), format_metric(None)
     ('0.7651', '+0.0123', '–')
     """
-    return MISSING if is_missing(value) else f"{value:{'+' if signed else ''}.{digits}f}"
+    return MISSING_TEXT if is_missing(value) else f"{value:{'+' if signed else ''}.{digits}f}"
 
 
 def format_bounds(low: object, high: object, digits: int = 4, signed: bool = False) -> str:
     """Both ends of an interval, "0.7583 to 0.7719"; MISSING where either is missing."""
     if is_missing(low) or is_missing(high):
-        return MISSING
+        return MISSING_TEXT
     return f"{format_metric(low, digits, signed)} to {format_metric(high, digits, signed)}"
 
 
-def format_with_bounds(value: object, low: object, high: object, digits: int = 4, signed: bool = False) -> str:
-    """A value with its interval, "0.7651 (0.7583 to 0.7719)"; the value alone where the interval is missing."""
+def format_with_bounds(
+    value: object, low: object, high: object, digits: int = 4, signed: bool = False
+) -> str:
+    """A value with its interval, "0.7651 (0.7583 to 0.7719)"; the value alone where the interval is
+    missing."""
     if is_missing(low) or is_missing(high):
         return format_metric(value, digits, signed)
     return f"{format_metric(value, digits, signed)} ({format_bounds(low, high, digits, signed)})"
@@ -75,7 +85,7 @@ def format_with_bounds(value: object, low: object, high: object, digits: int = 4
 def format_p(p: object) -> str:
     """A p-value, "< 0.0001" or "0.0123"; MISSING where nothing could be tested."""
     if is_missing(p):
-        return MISSING
+        return MISSING_TEXT
     return "< 0.0001" if p < 1e-4 else f"{p:.4f}"  # type: ignore[operator]
 
 
@@ -97,7 +107,8 @@ def format_auc(metrics: MetricValues | None, digits: int = 4) -> str:
 
 
 def format_interval(metrics: MetricValues | None, digits: int = 4) -> str:
-    """AUC with its 95 % interval as a page shows it, "AUC 0.7651 (0.7583 to 0.7719)", or the reason why not."""
+    """AUC with its 95 % interval as a page shows it, "AUC 0.7651 (0.7583 to 0.7719)", or the reason
+    why not."""
     if reason := reason_without_auc(metrics):
         return reason
     auc, low, high = (metric_value(metrics, name) for name in AUC_METRICS)
@@ -110,18 +121,30 @@ def format_metrics(metrics: MetricValues) -> str:
     """All that the command line says of one part, in a line."""
     if metrics.get("rows") == 0:
         return "no rows"
-    names = {"log_loss": "log loss", "f1": "F1", "precision": "precision", "recall": "recall", "accuracy": "accuracy"}
-    parts = [format_auc(metrics), *(f"{title} {format_metric(metrics.get(name))}" for name, title in names.items())]
+    names = {
+        "log_loss": "log loss",
+        "f1": "F1",
+        "precision": "precision",
+        "recall": "recall",
+        "accuracy": "accuracy",
+    }
+    parts = [
+        format_auc(metrics),
+        *(f"{title} {format_metric(metrics.get(name))}" for name, title in names.items()),
+    ]
     rows = metrics.get("rows")
     counted = "" if is_missing(rows) else f", {rows:,} row{'' if rows == 1 else 's'}"
-    return f"{', '.join(parts)} (always no: {format_metric(metrics.get('always_no_accuracy'))}){counted}"
+    return (
+        f"{', '.join(parts)} (always no:"
+        f" {format_metric(metrics.get('always_no_accuracy'))}){counted}"
+    )
 
 
 def reason_without_auc(metrics: MetricValues | None) -> str:
     """Why there is no AUC, "no AUC: all 30 rows have the label 0"; "" where there is one."""
     if not math.isnan(metric_value(metrics, "auc")):
         return ""
-    reason = reason_of_counts(*_counts(metrics))
+    reason = reason_from_counts(*_counts(metrics))
     return f"no AUC: {reason}" if reason else "no AUC"
 
 
@@ -130,7 +153,7 @@ def reason_without_interval(metrics: MetricValues | None) -> str:
     if not any(math.isnan(metric_value(metrics, name)) for name in ("auc_low", "auc_high")):
         return ""
     rows, clicks = _counts(metrics)
-    reason = reason_of_counts(rows, clicks)
+    reason = reason_from_counts(rows, clicks)
     if not reason and clicks is None:
         reason = "fewer than two rows of a class"
     return f"no interval: {reason}" if reason else "no interval"
@@ -147,11 +170,14 @@ def missing_sentence(metrics: MetricValues | None, where: str) -> str:
     if not what:
         return ""
     reason = what.partition(": ")[2]
-    return f"No AUC{'' if without_auc else ' interval'} on {where}{f': {reason}' if reason else ''}."
+    return (
+        f"No AUC{'' if without_auc else ' interval'} on {where}{f': {reason}' if reason else ''}."
+    )
 
 
-def reason_of_counts(rows: int | None, clicks: int | None) -> str:
-    """What keeps `rows` rows with `clicks` clicks from having an AUC with an interval; "" where nothing does.
+def reason_from_counts(rows: int | None, clicks: int | None) -> str:
+    """What keeps `rows` rows with `clicks` clicks from having an AUC with an interval; "" where
+    nothing does.
 
     >>> reason_of_counts(30, 1), reason_of_counts(30, 29), reason_of_counts(1, 1)
     ('one click in 30 rows', 'one row without a click in 30 rows', 'the only row has the label 1')
@@ -162,15 +188,20 @@ def reason_of_counts(rows: int | None, clicks: int | None) -> str:
         return ""
     if clicks in (0, rows):
         label = int(clicks > 0)
-        return f"the only row has the label {label}" if rows == 1 else f"all {rows:,} rows have the label {label}"
+        return (
+            f"the only row has the label {label}"
+            if rows == 1
+            else f"all {rows:,} rows have the label {label}"
+        )
     if clicks == 1:
         return f"one click in {rows:,} rows"
     return f"one row without a click in {rows:,} rows" if rows - clicks == 1 else ""
 
 
-def reason_of_labels(labels: np.ndarray) -> str:
-    """Why two scorings of rows with these labels (rows,), 0 or 1, cannot be compared; for those that cannot be."""
-    return reason_of_counts(len(labels), int(np.sum(labels))) or NO_VARIANCE
+def reason_from_labels(labels: np.ndarray) -> str:
+    """Why two scorings of rows with these labels (rows,), 0 or 1, cannot be compared; for those
+    that cannot be."""
+    return reason_from_counts(len(labels), int(np.sum(labels))) or NO_VARIANCE
 
 
 def _counts(metrics: MetricValues | None) -> tuple[int | None, int | None]:

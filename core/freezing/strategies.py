@@ -1,7 +1,8 @@
-"""The freezing strategies, in one dict: each a pure function from a backbone's stages and its options to a sketch.
+"""The freezing strategies, in one dict: each a pure function from a backbone's stages and its
+options to a sketch.
 
-A sketch says which stages train, from which epoch, at what part of the learning rate and with what besides; the plan
-made of it (core.freezing.plan) is all that the training loop sees.
+A sketch says which stages train, from which epoch, at what part of the learning rate and with what
+besides; the plan made of it (core.freezing.plan) is all that the training loop sees.
 """
 
 from collections.abc import Callable, Sequence
@@ -16,41 +17,44 @@ Options = dict[str, Any]
 
 @dataclass(frozen=True)
 class Option:
-    """An option of a strategy: a number between low and high, whole where the default is; or stage names ("stages")."""
+    """An option of a strategy: a number between low and high, whole where the default is; or stage
+    names ("stages")."""
 
     label: str
-    about: str
+    description: str
     default: Any
     low: float = 0
     high: float = 0
 
 
 @dataclass(frozen=True)
-class Sketch:
-    """What a strategy decides, stages from the input up without the head, which always trains at the full rate.
+class FreezeSpec:
+    """What a strategy decides, stages from the input up without the head, which always trains at
+    the full rate.
 
-    trains: one a stage. from_epoch: first epoch (from 0) in which each trains; all in the first when empty. rates: the
-    part of the learning rate of each; 1 when empty. only: what trains inside a stage, one of PARTS. rank: of LoRA's
-    adapters. pull: strength of the pull towards the backbone's weights (L2-SP). rule: what changes while it trains, one
-    of RULES. renew: whether embeddings start anew each epoch. fresh: whether stages start from random weights.
+    trainable: one a stage. from_epoch: first epoch (from 0) in which each trains; all in the first
+    when empty. lr_scales: the part of the learning rate of each; 1 when empty. scope: what trains inside
+    a stage, one of PARTS. rank: of LoRA's adapters. l2_sp: strength of the pull towards the
+    backbone's weights (L2-SP). schedule: what changes while it trains, one of RULES. reset_embeddings: whether
+    embeddings start anew each epoch. reinitialise: whether stages start from random weights.
     """
 
-    trains: tuple[bool, ...]
+    trainable: tuple[bool, ...]
     from_epoch: tuple[int, ...] = ()
-    rates: tuple[float, ...] = ()
-    only: str = "all"
+    lr_scales: tuple[float, ...] = ()
+    scope: str = "all"
     rank: int = 0
-    pull: float = 0.0
-    rule: str = "none"
-    renew: bool = False
-    fresh: bool = False
+    l2_sp: float = 0.0
+    schedule: str = "none"
+    reset_embeddings: bool = False
+    reinitialise: bool = False
 
 
-PARTS = ("all", "biases and norms", "adapters")
-RULES = ("none", "auto-rgn", "autofreeze")
+SCOPES = ("all", "biases and norms", "adapters")
+SCHEDULES = ("none", "auto-rgn", "autofreeze")
 
 Stages = Sequence[StageCard]
-Draw = Callable[[Stages, Options], Sketch]
+BuildSpec = Callable[[Stages, Options], FreezeSpec]
 
 
 @dataclass(frozen=True)
@@ -60,113 +64,128 @@ class Strategy:
     title: str
     summary: str
     when: str
-    draw: Draw
+    build: BuildSpec
     source: str = ""
     options: dict[str, Option] = field(default_factory=dict)
 
 
-def _all(stages: Stages, **changes: Any) -> Sketch:
-    return Sketch((True,) * len(stages), **changes)
+def _train_all(stages: Stages, **changes: Any) -> FreezeSpec:
+    return FreezeSpec((True,) * len(stages), **changes)
 
 
-def _depth(stages: Stages, options: Options) -> Sketch:
+def _depth(stages: Stages, options: Options) -> FreezeSpec:
     depth = options["depth"]
     if not 0 <= depth <= len(stages):
         raise BadInput(
-            f"Freeze depth {depth} does not fit this backbone: it has {len(stages)} stages, so take 0 (full "
-            f"fine-tuning) to {len(stages)} (linear probe)."
+            f"Freeze depth {depth} does not fit this backbone: it has {len(stages)} stages, so take"
+            f" 0 (full fine-tuning) to {len(stages)} (linear probe)."
         )
-    return Sketch(tuple(index >= depth for index in range(len(stages))))
+    return FreezeSpec(tuple(index >= depth for index in range(len(stages))))
 
 
-def _full(stages: Stages, options: Options) -> Sketch:
-    return _all(stages)
+def _full(stages: Stages, options: Options) -> FreezeSpec:
+    return _train_all(stages)
 
 
-def _none(stages: Stages, options: Options) -> Sketch:
-    return Sketch((False,) * len(stages))
+def _freeze_all(stages: Stages, options: Options) -> FreezeSpec:
+    return FreezeSpec((False,) * len(stages))
 
 
-def _lp_ft(stages: Stages, options: Options) -> Sketch:
-    return _all(stages, from_epoch=(options["probe_epochs"],) * len(stages))
+def _lp_ft(stages: Stages, options: Options) -> FreezeSpec:
+    return _train_all(stages, from_epoch=(options["probe_epochs"],) * len(stages))
 
 
-def _gradual(stages: Stages, options: Options) -> Sketch:
+def _gradual(stages: Stages, options: Options) -> FreezeSpec:
     below_head = range(len(stages), 0, -1)
-    return _all(stages, from_epoch=tuple(below_head), rates=tuple(options["factor"] ** -steps for steps in below_head))
+    return _train_all(
+        stages,
+        from_epoch=tuple(below_head),
+        rates=tuple(options["factor"] ** -steps for steps in below_head),
+    )
 
 
-def _decay(stages: Stages, options: Options) -> Sketch:
-    return _all(stages, rates=tuple(options["decay"] ** steps for steps in range(len(stages), 0, -1)))
+def _decay(stages: Stages, options: Options) -> FreezeSpec:
+    return _train_all(
+        stages, rates=tuple(options["decay"] ** steps for steps in range(len(stages), 0, -1))
+    )
 
 
-def _surgical(stages: Stages, options: Options) -> Sketch:
+def _surgical(stages: Stages, options: Options) -> FreezeSpec:
     known, chosen = [stage.name for stage in stages], options["stages"]
     if unknown := [name for name in chosen if name not in known]:
         raise BadInput(f"The stages {unknown} are not in this backbone; its stages are {known}.")
     if not chosen:
-        raise BadInput(f"Surgical fine-tuning needs at least one stage to train; choose from {known}.")
-    return Sketch(tuple(name in chosen for name in known))
+        raise BadInput(
+            f"Surgical fine-tuning needs at least one stage to train; choose from {known}."
+        )
+    return FreezeSpec(tuple(name in chosen for name in known))
 
 
-def _embeddings_only(stages: Stages, options: Options) -> Sketch:
-    _needs_embeddings(stages)
-    return Sketch((True, *(False,) * (len(stages) - 1)))
+def _embeddings_only(stages: Stages, options: Options) -> FreezeSpec:
+    _require_embedding_stage(stages)
+    return FreezeSpec((True, *(False,) * (len(stages) - 1)))
 
 
-def _all_but_embeddings(stages: Stages, options: Options) -> Sketch:
-    _needs_embeddings(stages)
-    return Sketch((False, *(True,) * (len(stages) - 1)))
+def _all_but_embeddings(stages: Stages, options: Options) -> FreezeSpec:
+    _require_embedding_stage(stages)
+    return FreezeSpec((False, *(True,) * (len(stages) - 1)))
 
 
-def _auto_rgn(stages: Stages, options: Options) -> Sketch:
-    return _all(stages, rule="auto-rgn")
+def _auto_rgn(stages: Stages, options: Options) -> FreezeSpec:
+    return _train_all(stages, schedule="auto-rgn")
 
 
-def _l2_sp(stages: Stages, options: Options) -> Sketch:
-    return _all(stages, pull=options["pull"])
+def _l2_sp(stages: Stages, options: Options) -> FreezeSpec:
+    return _train_all(stages, l2_sp=options["pull"])
 
 
-def _bitfit(stages: Stages, options: Options) -> Sketch:
-    counts = _counted("biases and normalisation layers", [stage.biases_norms for stage in stages])
-    return Sketch(tuple(count > 0 for count in counts), only="biases and norms")
+def _bitfit(stages: Stages, options: Options) -> FreezeSpec:
+    counts = _require_counts(
+        "biases and normalisation layers", [stage.biases_norms for stage in stages]
+    )
+    return FreezeSpec(tuple(count > 0 for count in counts), scope="biases and norms")
 
 
-def _lora(stages: Stages, options: Options) -> Sketch:
-    counts = _counted("linear layers", [stage.linear_widths for stage in stages])
-    return Sketch(tuple(count > 0 for count in counts), only="adapters", rank=options["rank"])
+def _lora(stages: Stages, options: Options) -> FreezeSpec:
+    counts = _require_counts("linear layers", [stage.linear_widths for stage in stages])
+    return FreezeSpec(tuple(count > 0 for count in counts), scope="adapters", rank=options["rank"])
 
 
-def _meda(stages: Stages, options: Options) -> Sketch:
-    _needs_embeddings(stages)
-    return _all(stages, renew=True)
+def _meda(stages: Stages, options: Options) -> FreezeSpec:
+    _require_embedding_stage(stages)
+    return _train_all(stages, reset_embeddings=True)
 
 
-def _autofreeze(stages: Stages, options: Options) -> Sketch:
-    return _all(stages, rule="autofreeze")
+def _autofreeze(stages: Stages, options: Options) -> FreezeSpec:
+    return _train_all(stages, schedule="autofreeze")
 
 
-def _scratch(stages: Stages, options: Options) -> Sketch:
-    return _all(stages, fresh=True)
+def _scratch(stages: Stages, options: Options) -> FreezeSpec:
+    return _train_all(stages, reinitialise=True)
 
 
-def _counted(what: str, counts: Sequence[int | None]) -> list[int]:
+def _require_counts(what: str, counts: Sequence[int | None]) -> list[int]:
     """The counts, of which there must be one a stage and one that is not 0."""
     known = [count for count in counts if count is not None]
     if len(known) < len(counts):
         raise BadInput(
-            f"This backbone's card was written before {what} were counted, so it is not known what would train; "
-            "export the backbone and import it again under another name, which counts them."
+            f"This backbone's card was written before {what} were counted, so it is not known what"
+            " would train; export the backbone and import it again under another name, which"
+            " counts them."
         )
     if not any(known):
-        raise BadInput(f"This strategy trains {what}, and this backbone's stages have none; choose another one.")
+        raise BadInput(
+            f"This strategy trains {what}, and this backbone's stages have none; choose another"
+            " one."
+        )
     return known
 
 
-def _needs_embeddings(stages: Stages) -> None:
+def _require_embedding_stage(stages: Stages) -> None:
     if stages[0].name != "embedding":
         raise BadInput(
-            f"This backbone's first stage is {stages[0].title!r}, not an embedding stage; choose another strategy."
+            f"This backbone's first stage is {stages[0].title!r}, not an embedding stage; choose"
+            " another strategy."
         )
 
 
@@ -182,7 +201,7 @@ STRATEGIES: dict[str, Strategy] = {
         "Linear probe",
         "Every stage is frozen; only the new head trains.",
         "Few rows, or a source domain much like the target; the quickest.",
-        _none,
+        _freeze_all,
         "Alain, Bengio: Understanding intermediate layers using linear classifier probes, 2016",
     ),
     "full": Strategy(
@@ -195,10 +214,15 @@ STRATEGIES: dict[str, Strategy] = {
     "lp-ft": Strategy(
         "Probe, then fine-tune",
         "The head alone trains for some epochs, then every stage joins.",
-        "A new head's first, wrong gradients would distort good stages; often keeps more of the source.",
+        "A new head's first, wrong gradients would distort good stages; often keeps more of the"
+        " source.",
         _lp_ft,
         "Kumar et al.: Fine-Tuning can Distort Pretrained Features, ICLR 2022",
-        {"probe_epochs": Option("Probe epochs", "epochs in which the head trains alone", 2, 1, 1000)},
+        {
+            "probe_epochs": Option(
+                "Probe epochs", "epochs in which the head trains alone", 2, 1, 1000
+            )
+        },
     ),
     "gradual": Strategy(
         "Gradual unfreezing",
@@ -206,7 +230,11 @@ STRATEGIES: dict[str, Strategy] = {
         "Few rows and many epochs: needs at least as many epochs as stages.",
         _gradual,
         "Howard, Ruder: ULMFiT, ACL 2018",
-        {"factor": Option("Rate factor", "each stage's rate is the one above it divided by this", 2.6, 1, 10)},
+        {
+            "factor": Option(
+                "Rate factor", "each stage's rate is the one above it divided by this", 2.6, 1, 10
+            )
+        },
     ),
     "decay": Strategy(
         "Layer-wise rate decay",
@@ -214,7 +242,11 @@ STRATEGIES: dict[str, Strategy] = {
         "A soft freeze: lower stages move a little.",
         _decay,
         "Clark et al.: ELECTRA, ICLR 2020",
-        {"decay": Option("Decay", "a stage's rate is this part of the one above it", 0.65, 0.05, 1)},
+        {
+            "decay": Option(
+                "Decay", "a stage's rate is this part of the one above it", 0.65, 0.05, 1
+            )
+        },
     ),
     "surgical": Strategy(
         "Surgical",
@@ -235,11 +267,13 @@ STRATEGIES: dict[str, Strategy] = {
         "The embedding stage stays frozen, everything above it trains (freeze depth 1).",
         "Most parameters are embeddings, and rare ones overfit first.",
         _all_but_embeddings,
-        "Zhang et al.: Towards Understanding the Overfitting Phenomenon of Deep CTR Models, CIKM 2022",
+        "Zhang et al.: Towards Understanding the Overfitting Phenomenon of Deep CTR Models, CIKM"
+        " 2022",
     ),
     "auto-rgn": Strategy(
         "Auto-RGN",
-        "Every stage trains at a rate that follows its relative gradient norm, taken anew each epoch.",
+        "Every stage trains at a rate that follows its relative gradient norm, taken anew each"
+        " epoch.",
         "You do not know which stages should move.",
         _auto_rgn,
         "Lee et al.: Surgical Fine-Tuning Improves Adaptation to Distribution Shifts, ICLR 2023",
@@ -250,7 +284,11 @@ STRATEGIES: dict[str, Strategy] = {
         "Freezing feels too hard and full fine-tuning forgets too much.",
         _l2_sp,
         "Li, Grandvalet, Davoine: Explicit Inductive Bias for Transfer Learning, ICML 2018",
-        {"pull": Option("Pull", "weight of half the squared distance from the backbone", 0.01, 1e-6, 10)},
+        {
+            "pull": Option(
+                "Pull", "weight of half the squared distance from the backbone", 0.01, 1e-6, 10
+            )
+        },
     ),
     "bitfit": Strategy(
         "BitFit",
@@ -261,7 +299,8 @@ STRATEGIES: dict[str, Strategy] = {
     ),
     "lora": Strategy(
         "LoRA",
-        "Every linear layer gets a trained low-rank addition; its own weights and the embeddings stay frozen.",
+        "Every linear layer gets a trained low-rank addition; its own weights and the embeddings"
+        " stay frozen.",
         "As BitFit, with more room; the additions are merged into the weights at the end.",
         _lora,
         "Hu et al.: LoRA, ICLR 2022",
@@ -270,13 +309,15 @@ STRATEGIES: dict[str, Strategy] = {
     "meda": Strategy(
         "Fresh embeddings each epoch",
         "Every stage trains; the embedding stage starts from new random vectors in every epoch.",
-        "Several epochs without the one-epoch overfitting of click models; gives up the source's embeddings.",
+        "Several epochs without the one-epoch overfitting of click models; gives up the source's"
+        " embeddings.",
         _meda,
         "Fan et al.: Multi-Epoch Learning with Data Augmentation (MEDA), 2023",
     ),
     "autofreeze": Strategy(
         "Automatic freezing",
-        "Every stage trains at first; from the input up, stages whose gradient norm no longer changes freeze for good.",
+        "Every stage trains at first; from the input up, stages whose gradient norm no longer"
+        " changes freeze for good.",
         "You want the time of freezing without choosing a depth.",
         _autofreeze,
         "Liu et al.: AutoFreeze, 2021",
@@ -291,17 +332,19 @@ STRATEGIES: dict[str, Strategy] = {
         "Zero-shot",
         "The backbone with its own head, as it is; nothing trains.",
         "A control: is training worth anything here?",
-        _none,
+        _freeze_all,
     ),
 }
 
 
 def complete_options(strategy: str, options: Options) -> Options:
-    """`options` over the strategy's defaults; BadInput for a name it has not and for a number out of bounds."""
+    """`options` over the strategy's defaults; BadInput for a name it has not and for a number out
+    of bounds."""
     about = STRATEGIES[strategy]
     if unknown := set(options) - set(about.options):
         raise BadInput(
-            f"The strategy {about.title!r} has no options {sorted(unknown)}; it has {sorted(about.options)}."
+            f"The strategy {about.title!r} has no options {sorted(unknown)}; it has"
+            f" {sorted(about.options)}."
         )
     values = {name: options.get(name, option.default) for name, option in about.options.items()}
     for name, value in values.items():
@@ -310,18 +353,26 @@ def complete_options(strategy: str, options: Options) -> Options:
             values[name] = tuple(value)
             continue
         kinds = int if isinstance(option.default, int) else (int, float)
-        if isinstance(value, bool) or not isinstance(value, kinds) or not option.low <= value <= option.high:
-            raise BadInput(f"{option.label} is {value!r}; it must be {option.low:g} to {option.high:g}.")
+        if (
+            isinstance(value, bool)
+            or not isinstance(value, kinds)
+            or not option.low <= value <= option.high
+        ):
+            raise BadInput(
+                f"{option.label} is {value!r}; it must be {option.low:g} to {option.high:g}."
+            )
     return values
 
 
-def describe(strategy: str, freeze_depth: int, options: Options) -> str:
+def describe_strategy(strategy: str, freeze_depth: int, options: Options) -> str:
     """The strategy in a few words, such as "freeze depth 2" or "LoRA, rank 8"."""
     if strategy == "depth":
         return f"freeze depth {freeze_depth}"
     about = STRATEGIES[strategy]
     # Names such as LoRA and BitFit keep their capitals.
-    title = about.title if any(letter.isupper() for letter in about.title[1:]) else about.title.lower()
+    title = (
+        about.title if any(letter.isupper() for letter in about.title[1:]) else about.title.lower()
+    )
     words = []
     for name, value in complete_options(strategy, options).items():
         option = about.options[name]

@@ -1,4 +1,5 @@
-"""Backbones as networks: built from an architecture, described by a card, saved and loaded as safetensors."""
+"""Backbones as networks: built from an architecture, described by a card, saved and loaded as
+safetensors."""
 
 import dataclasses
 import importlib
@@ -15,9 +16,9 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from core.data.preprocessing import load_preprocessing
 from core.data.schema import NUMERIC
-from core.durable import make_folder, publish, staging
-from core.errors import BadInput, refused_by_system
-from core.models.card import WEIGHTS as WEIGHTS
+from core.errors import BadInput, caused_by_system
+from core.files.durable import make_folder, publish_folder, staging
+from core.models.card import WEIGHTS_FILE as WEIGHTS_FILE
 from core.models.card import BackboneCard, HeadSettings, StageCard, save_card
 from core.models.network import Network, biases_and_norms, linear_layers
 from core.models.registry import ARCHITECTURES, complete_settings
@@ -27,7 +28,8 @@ from core.workspace import hash_file, write_atomic
 def build_network(
     architecture: str, settings: dict[str, Any], field_sizes: Sequence[int], head: HeadSettings
 ) -> Network:
-    """A freshly initialised network; `settings` may leave out fields that stay at the architecture's defaults."""
+    """A freshly initialised network; `settings` may leave out fields that stay at the
+    architecture's defaults."""
     values = {
         name: tuple(value) if isinstance(value, list) else value
         for name, value in complete_settings(architecture, settings).items()
@@ -37,7 +39,8 @@ def build_network(
 
 
 def describe_stages(network: Network, fields: int) -> tuple[StageCard, ...]:
-    """A card per stage; operations are counted by running two rows through (matrix products only, as torch counts)."""
+    """A card per stage; operations are counted by running two rows through (matrix products only,
+    as torch counts)."""
     rows = 2
     device = next(network.parameters()).device
     state: tuple[torch.Tensor, ...] = (
@@ -48,8 +51,9 @@ def describe_stages(network: Network, fields: int) -> tuple[StageCard, ...]:
     was_training = network.training
     network.eval()
     with torch.no_grad():
-        for stage in network.ordered():
-            # A CPU's fused attention is one opaque operation to the counter; spelt out, its products count.
+        for stage in network.stage_list():
+            # A CPU's fused attention is one opaque operation to the counter; spelt out, its
+            # products count.
             with FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH):
                 state = stage(state)
             parameters = sum(parameter.numel() for parameter in stage.parameters())
@@ -73,36 +77,46 @@ def describe_stages(network: Network, fields: int) -> tuple[StageCard, ...]:
 
 def save_weights(network: Network, path: Path) -> None:
     """Writes parameters and BatchNorm statistics as safetensors."""
-    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
+    tensors = {
+        name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()
+    }
     write_atomic(path, lambda part: save_file(tensors, part))
 
 
 def load_weights(network: Network, path: Path) -> None:
-    """Fills `network` from a safetensors file; BadInput when names or shapes differ. Nothing is unpickled."""
+    """Fills `network` from a safetensors file; BadInput when names or shapes differ. Nothing is
+    unpickled."""
     try:
         network.load_state_dict(load_file(path))
     except (OSError, SafetensorError, RuntimeError) as error:
-        if refused_by_system(error):
+        if caused_by_system(error):
             raise
         if isinstance(error, FileNotFoundError) and path.exists():
             # So safetensors calls whatever keeps it from opening a file; this raises what it was.
             path.open("rb").close()
         reason = str(error).splitlines()[-1].strip()
-        raise BadInput(f"The weights {path.name!r} do not fit the backbone they belong to: {reason}") from error
+        raise BadInput(
+            f"The weights {path.name!r} do not fit the backbone they belong to: {reason}"
+        ) from error
 
 
-def save_backbone(network: Network, card: BackboneCard, preprocessing_folder: Path, folder: Path) -> BackboneCard:
-    """Stores weights, preprocessing and card in `folder`, all at once; the card comes back with its hash.
+def save_backbone(
+    network: Network, card: BackboneCard, preprocessing_folder: Path, folder: Path
+) -> BackboneCard:
+    """Stores weights, preprocessing and card in `folder`, all at once; the card comes back with its
+    hash.
 
     In place of what is there: a run that died after it stored its backbone stores it once more.
     """
     make_folder(folder.parent)
     with staging(folder.parent) as new:
-        save_weights(network, new / WEIGHTS)
+        save_weights(network, new / WEIGHTS_FILE)
         shutil.copytree(preprocessing_folder, new / "preprocessing", copy_function=shutil.copyfile)
-        card = dataclasses.replace(card, weights_sha256=hash_file(new / WEIGHTS), folder=folder)
+        card = dataclasses.replace(
+            card, weights_sha256=hash_file(new / WEIGHTS_FILE), folder=folder
+        )
         save_card(card, new)
-        publish(new, folder)
+        publish_folder(new, folder)
     return card
 
 
@@ -110,5 +124,5 @@ def load_backbone(card: BackboneCard) -> Network:
     """The network of a stored backbone with its own head, in eval mode on the CPU."""
     field_sizes = load_preprocessing(card.folder / "preprocessing").field_sizes
     network = build_network(card.architecture, card.settings, field_sizes, card.head)
-    load_weights(network, card.folder / WEIGHTS)
+    load_weights(network, card.folder / WEIGHTS_FILE)
     return network.eval()

@@ -1,4 +1,5 @@
-"""Cards: what a backbone is, stage by stage, in plain data a page can read without importing torch."""
+"""Cards: what a backbone is, stage by stage, in plain data a page can read without importing
+torch."""
 
 import dataclasses
 import itertools
@@ -8,24 +9,28 @@ from pathlib import Path
 from typing import Any
 
 from core.errors import BadInput
-from core.stored import build, check_moment, load_stored
+from core.stored import check_timestamp, load_stored, parse_stored
 from core.workspace import write_json
 
-FILE, WEIGHTS = "card.json", "model.safetensors"
-PREPROCESSING = ("preprocessing/preprocessing.json", "preprocessing/vocabulary.parquet")
-ADVICE = "put a copy of it back, or rebuild or import the backbone again"
+CARD_FILE, WEIGHTS_FILE = "card.json", "model.safetensors"
+PREPROCESSING_FILES = ("preprocessing/preprocessing.json", "preprocessing/vocabulary.parquet")
+REPAIR_ADVICE = "put a copy of it back, or rebuild or import the backbone again"
 """What to do about a damaged file of a backbone."""
 
 ACTIVATIONS = ("relu", "gelu", "tanh")
-OUTPUTS = {"logit": "one logit, binary cross entropy", "softmax": "two classes, softmax cross entropy"}
+HEAD_OUTPUTS = {
+    "logit": "one logit, binary cross entropy",
+    "softmax": "two classes, softmax cross entropy",
+}
 
 
 @dataclass(frozen=True)
 class HeadSettings:
-    """The fully connected layers put on top of the last stage; Xavier-initialised (Glorot and Bengio 2010).
+    """The fully connected layers put on top of the last stage; Xavier-initialised (Glorot and
+    Bengio 2010).
 
-    hidden: widths of the hidden layers, none by default. activation: one of ACTIVATIONS, between the layers.
-    output: "logit" (one logit, BCE) or "softmax" (two classes, cross entropy).
+    hidden: widths of the hidden layers, none by default. activation: one of ACTIVATIONS, between
+    the layers. output: "logit" (one logit, BCE) or "softmax" (two classes, cross entropy).
     """
 
     hidden: tuple[int, ...] = ()
@@ -34,11 +39,19 @@ class HeadSettings:
 
     def __post_init__(self) -> None:
         if self.activation not in ACTIVATIONS:
-            raise BadInput(f"Head activation {self.activation!r} is unknown; choose one of {list(ACTIVATIONS)}.")
-        if self.output not in OUTPUTS:
-            raise BadInput(f"Head output {self.output!r} is unknown; choose one of {list(OUTPUTS)}.")
+            raise BadInput(
+                f"Head activation {self.activation!r} is unknown; choose one of"
+                f" {list(ACTIVATIONS)}."
+            )
+        if self.output not in HEAD_OUTPUTS:
+            raise BadInput(
+                f"Head output {self.output!r} is unknown; choose one of {list(HEAD_OUTPUTS)}."
+            )
         if len(self.hidden) > 4 or any(not 1 <= width <= 4096 for width in self.hidden):
-            raise BadInput(f"Head layers {list(self.hidden)} cannot be used: up to 4 layers of 1 to 4096 units.")
+            raise BadInput(
+                f"Head layers {list(self.hidden)} cannot be used: up to 4 layers of 1 to 4096"
+                " units."
+            )
 
     @property
     def classes(self) -> int:
@@ -50,24 +63,28 @@ class HeadSettings:
         return (representation, *self.hidden, self.classes)
 
     def parameters(self, representation: int, members: int = 1) -> int:
-        """Weights and biases of the head, of all members, on a backbone whose output is `representation` wide."""
+        """Weights and biases of the head, of all members, on a backbone whose output is
+        `representation` wide."""
         widths = self.widths(representation)
         return members * sum((a + 1) * b for a, b in itertools.pairwise(widths))
 
     def flops(self, representation: int, members: int = 1) -> int:
-        """Floating-point operations of one forward pass of one row (a multiply-add counts as two)."""
+        """Floating-point operations of one forward pass of one row (a multiply-add counts as
+        two)."""
         widths = self.widths(representation)
         return members * sum(2 * a * b for a, b in itertools.pairwise(widths))
 
 
 @dataclass(frozen=True)
 class StageCard:
-    """One stage: `parameters` scalars, `flops` forward operations a row, `outputs` floats a row it hands on.
+    """One stage: `parameters` scalars, `flops` forward operations a row, `outputs` floats a row it
+    hands on.
 
-    parts: titles of the parallel parts it holds, which freeze together; none for a plain stage. origin: what its
-    weights come from, a key of core.training.objectives.ORIGINS. biases_norms: scalars in biases and normalisation
-    layers. linear_widths: inputs plus outputs of its linear layers, so many scalars a rank of LoRA. Both are None on
-    cards that were written before they were counted.
+    parts: titles of the parallel parts it holds, which freeze together; none for a plain stage.
+    origin: what its weights come from, a key of core.training.objectives.ORIGINS. biases_norms:
+    scalars in biases and normalisation layers. linear_widths: inputs plus outputs of its linear
+    layers, so many scalars a rank of LoRA. Both are None on cards that were written before they
+    were counted.
     """
 
     name: str
@@ -83,16 +100,19 @@ class StageCard:
 
 @dataclass(frozen=True)
 class BackboneCard:
-    """A pretrained backbone in plain data; stored as card.json beside model.safetensors and preprocessing/.
+    """A pretrained backbone in plain data; stored as card.json beside model.safetensors and
+    preprocessing/.
 
-    stages: from the input up, the head not among them. representation: floats a row the last stage hands on.
-    trained_on: {"dataset", "content_hash", "rows", "simulated", "domain"}. objective: what it learnt by, a key of
-    core.training.objectives.OBJECTIVES. metrics: of its own head on the test rows of trained_on's domain {"auc",
-    "auc_low", "auc_high", "log_loss", "rows", "click_rate"}, when it learnt clicks; else of its objective on source
-    validation rows, by title; any may be None. members: of an ensemble, each with a representation and a head of its
-    own. earlier: what its weights were trained on before that, each like trained_on, oldest first: a fine-tuned model's
-    backbone. imported: it came from a file, so whatever its weights do not show (trained_on, earlier, objective,
-    origins, metrics, licence) is as its maker stated it. folder is where it was read from; not stored.
+    stages: from the input up, the head not among them. representation: floats a row the last stage
+    hands on. trained_on: {"dataset", "content_hash", "rows", "simulated", "domain"}. objective:
+    what it learnt by, a key of core.training.objectives.OBJECTIVES. metrics: of its own head on the
+    test rows of trained_on's domain {"auc", "auc_low", "auc_high", "log_loss", "rows",
+    "click_rate"}, when it learnt clicks; else of its objective on source validation rows, by title;
+    any may be None. members: of an ensemble, each with a representation and a head of its own.
+    earlier: what its weights were trained on before that, each like trained_on, oldest first: a
+    fine-tuned model's backbone. imported: it came from a file, so whatever its weights do not show
+    (trained_on, earlier, objective, origins, metrics, licence) is as its maker stated it. folder is
+    where it was read from; not stored.
     """
 
     id: str
@@ -130,25 +150,29 @@ def save_card(card: BackboneCard, folder: Path) -> None:
     """Writes card.json into `folder`."""
     values = dataclasses.asdict(card)
     del values["folder"]
-    write_json(folder / FILE, values)
+    write_json(folder / CARD_FILE, values)
 
 
-def load_card(folder: Path, advice: str = ADVICE) -> BackboneCard:
+def load_card(folder: Path, advice: str = REPAIR_ADVICE) -> BackboneCard:
     """Reads card.json from `folder`; `Damaged` when a field is missing or of the wrong kind."""
 
     def make(values: dict[str, Any]) -> BackboneCard:
-        card = dataclasses.replace(build(BackboneCard, values), folder=folder)
+        card = dataclasses.replace(parse_stored(BackboneCard, values), folder=folder)
         if not card.stages:
             raise ValueError("it has no stages")
         for about in (card.trained_on, *card.earlier):
             check_trained_on(about)
         for name, number in card.metrics.items():
-            if number is not None and (isinstance(number, bool) or not isinstance(number, int | float)):
-                raise ValueError(f"its metric {name[:40]!r} is {str(number)[:40]!r}, which is no number")
-        check_moment(card.created, "created")
+            if number is not None and (
+                isinstance(number, bool) or not isinstance(number, int | float)
+            ):
+                raise ValueError(
+                    f"its metric {name[:40]!r} is {str(number)[:40]!r}, which is no number"
+                )
+        check_timestamp(card.created, "created")
         return card
 
-    return load_stored(folder / FILE, advice, make)
+    return load_stored(folder / CARD_FILE, advice, make)
 
 
 def check_trained_on(about: Mapping[str, Any]) -> None:

@@ -1,4 +1,5 @@
-"""Cards from strangers: every field of its kind and within bounds before anything is built from it. Torch-free."""
+"""Cards from strangers: every field of its kind and within bounds before anything is built from it.
+Torch-free."""
 
 import dataclasses
 import json
@@ -11,38 +12,47 @@ from core.errors import BadInput
 from core.models.card import BackboneCard, HeadSettings, StageCard
 from core.models.registry import ARCHITECTURES, Architecture, complete_settings
 
-TRAINED_ON = ("dataset", "content_hash", "rows", "simulated", "domain")
-AUC_METRICS = ("auc", "auc_low", "auc_high", "log_loss", "rows")
-INTERVAL = ("auc_low", "auc_high")
-MOST_STAGES, MOST_METRICS, MOST_EARLIER, MOST_LAYERS = 64, 32, 16, 64
-MOST_LETTERS = {"licence": 1000}
-MOST = 1e300
-LETTERS = 200
+TRAINED_ON_FIELDS = ("dataset", "content_hash", "rows", "simulated", "domain")
+REQUIRED_WITH_AUC = ("auc", "auc_low", "auc_high", "log_loss", "rows")
+AUC_BOUNDS = ("auc_low", "auc_high")
+MAX_STAGES, MAX_METRICS, MAX_EARLIER, MAX_LAYERS = 64, 32, 16, 64
+MAX_CHARACTERS_BY_FIELD = {"licence": 1000}
+MAX_NUMBER = 1e300
+MAX_CHARACTERS = 200
 """A text may have so many letters unless MOST_LETTERS says otherwise."""
 _DIGEST = re.compile(r"[0-9a-f]{64}")
-_FIELDS = {field.name: field for field in dataclasses.fields(BackboneCard) if field.name != "folder"}
+_FIELDS = {
+    field.name: field for field in dataclasses.fields(BackboneCard) if field.name != "folder"
+}
 _NEEDED = frozenset(name for name, field in _FIELDS.items() if field.default is dataclasses.MISSING)
 
 
 def read_foreign_card(path: Path) -> BackboneCard:
     """The card at `path`, or BadInput naming the first field that will not do.
 
-    Stages keep their names and origins alone; whatever can be measured on the network is measured, never believed.
-    The id is the maker's own and stays empty.
+    Stages keep their names and origins alone; whatever can be measured on the network is measured,
+    never believed. The id is the maker's own and stays empty.
     """
     values = _object(read_foreign_json(path), "card", _NEEDED, frozenset(_FIELDS) - _NEEDED)
     architecture = _text(values["architecture"], "architecture")
     if architecture not in ARCHITECTURES:
-        raise BadInput(f"The card's architecture is {architecture!r}; Thaw knows {[*ARCHITECTURES]}.")
+        raise BadInput(
+            f"The card's architecture is {architecture!r}; Thaw knows {[*ARCHITECTURES]}."
+        )
     about = ARCHITECTURES[architecture]
     objective = _text(values.get("objective", "supervised"), "objective")
-    _need(objective in about.objectives, "objective", objective, f"one of {list(about.objectives)}")
+    _require(
+        objective in about.objectives, "objective", objective, f"one of {list(about.objectives)}"
+    )
     return BackboneCard(
         id="",
         name=_text(values["name"], "name"),
         architecture=architecture,
         settings=_settings(architecture, values["settings"]),
-        stages=tuple(_stage(stage, about, objective) for stage in _list(values["stages"], "stages", 1, MOST_STAGES)),
+        stages=tuple(
+            _stage(stage, about, objective)
+            for stage in _list(values["stages"], "stages", 1, MAX_STAGES)
+        ),
         representation=_whole(values["representation"], "representation", 1, 2**31),
         head=_head(values["head"]),
         trained_on=_trained_on(values["trained_on"], "trained_on"),
@@ -54,23 +64,31 @@ def read_foreign_card(path: Path) -> BackboneCard:
         members=_whole(values.get("members", 1), "members", 1, 1024),
         objective=objective,
         earlier=tuple(
-            _trained_on(one, "earlier") for one in _list(values.get("earlier", []), "earlier", 0, MOST_EARLIER)
+            _trained_on(one, "earlier")
+            for one in _list(values.get("earlier", []), "earlier", 0, MAX_EARLIER)
         ),
     )
 
 
 def read_foreign_json(path: Path) -> Any:
-    """The JSON value at `path`; BadInput when it is none, or holds NaN or Infinity, which JSON has not."""
+    """The JSON value at `path`; BadInput when it is none, or holds NaN or Infinity, which JSON has
+    not."""
     try:
         return json.loads(path.read_bytes().decode(), parse_constant=_no_constant)
     except (ValueError, RecursionError) as error:
-        raise BadInput(f"{path.name!r} is no JSON text ({str(error)[:120]}); export the backbone again.") from error
+        raise BadInput(
+            f"{path.name!r} is no JSON text ({str(error)[:120]}); export the backbone again."
+        ) from error
 
 
 def check_number(value: object, field: str) -> float:
     """`value` when it is a finite number; BadInput else."""
-    fits = isinstance(value, int | float) and not isinstance(value, bool) and -MOST < value < MOST
-    _need(fits, field, value, "a finite number")
+    fits = (
+        isinstance(value, int | float)
+        and not isinstance(value, bool)
+        and -MAX_NUMBER < value < MAX_NUMBER
+    )
+    _require(fits, field, value, "a finite number")
     return value  # type: ignore[return-value]
 
 
@@ -78,47 +96,73 @@ def _no_constant(word: str) -> float:
     raise ValueError(f"it holds {word}")
 
 
-def _need(condition: bool, field: str, value: object, wanted: str) -> None:
+def _require(condition: bool, field: str, value: object, wanted: str) -> None:
     if not condition:
         shown = repr(value)
-        raise BadInput(f"The card's {field} is {shown if len(shown) <= 80 else shown[:80] + '…'}; it must be {wanted}.")
+        raise BadInput(
+            f"The card's {field} is {shown if len(shown) <= 80 else shown[:80] + '…'}; it must be"
+            f" {wanted}."
+        )
 
 
-def _object(value: object, field: str, needed: frozenset[str], optional: frozenset[str] = frozenset()) -> dict:
+def _object(
+    value: object, field: str, needed: frozenset[str], optional: frozenset[str] = frozenset()
+) -> dict:
     title = "card" if field == "card" else f"card's {field}"
     if not isinstance(value, dict):
         raise BadInput(f"The {title} is {repr(value)[:80]}; it must be an object of fields.")
     if missing := sorted(needed - set(value)):
-        raise BadInput(f"The {title} lacks {', '.join(missing)}, without which a backbone cannot be used.")
+        raise BadInput(
+            f"The {title} lacks {', '.join(missing)}, without which a backbone cannot be used."
+        )
     if unknown := sorted(set(value) - needed - optional):
-        raise BadInput(f"The {title} has a field {unknown[0][:80]!r}, which this version of Thaw does not know.")
+        raise BadInput(
+            f"The {title} has a field {unknown[0][:80]!r}, which this version of Thaw does not"
+            " know."
+        )
     return value
 
 
 def _list(value: object, field: str, low: int, high: int) -> list:
-    _need(isinstance(value, list), field, value, "a list")
+    _require(isinstance(value, list), field, value, "a list")
     assert isinstance(value, list)
-    _need(low <= len(value) <= high, field, f"a list of {len(value):,}", f"{low} to {high} entries long")
+    _require(
+        low <= len(value) <= high,
+        field,
+        f"a list of {len(value):,}",
+        f"{low} to {high} entries long",
+    )
     return value
 
 
 def _text(value: object, field: str) -> str:
-    most = MOST_LETTERS.get(field, LETTERS)
-    # Such a text is safe wherever it is shown: on one line, and with nothing in it that a page could take for HTML.
-    plain = isinstance(value, str) and value.isprintable() and not set(value) & set("<>") and value.strip() == value
-    _need(plain and 1 <= len(str(value)) <= most, field, value, f"plain text of 1 to {most} letters, without < and >")
+    most = MAX_CHARACTERS_BY_FIELD.get(field, MAX_CHARACTERS)
+    # Such a text is safe wherever it is shown: on one line, and with nothing in it that a page
+    # could take for HTML.
+    plain = (
+        isinstance(value, str)
+        and value.isprintable()
+        and not set(value) & set("<>")
+        and value.strip() == value
+    )
+    _require(
+        plain and 1 <= len(str(value)) <= most,
+        field,
+        value,
+        f"plain text of 1 to {most} letters, without < and >",
+    )
     return str(value)
 
 
 def _whole(value: object, field: str, low: int, high: int) -> int:
     fits = isinstance(value, int) and not isinstance(value, bool) and low <= value <= high
-    _need(fits, field, value, f"a whole number from {low} to {high}")
+    _require(fits, field, value, f"a whole number from {low} to {high}")
     return value  # type: ignore[return-value]
 
 
 def _digest(value: object, field: str) -> str:
     fits = isinstance(value, str) and _DIGEST.fullmatch(value) is not None
-    _need(fits, field, value, "a SHA-256 in 64 hexadecimal digits")
+    _require(fits, field, value, "a SHA-256 in 64 hexadecimal digits")
     return str(value)
 
 
@@ -128,7 +172,12 @@ def _moment(value: object) -> str:
         moment = moment.astimezone(UTC)
     except (ValueError, OverflowError):
         moment = datetime.max.replace(tzinfo=UTC)
-    _need(2000 <= moment.year <= 2100, "created", value, "an ISO time such as 2026-11-25T12:00:00+00:00")
+    _require(
+        2000 <= moment.year <= 2100,
+        "created",
+        value,
+        "an ISO time such as 2026-11-25T12:00:00+00:00",
+    )
     return moment.isoformat(timespec="seconds")
 
 
@@ -138,9 +187,9 @@ def _settings(architecture: str, value: object) -> dict[str, Any]:
     for name, default in defaults.items():
         given = values[name]
         if isinstance(default, bool):
-            _need(isinstance(given, bool), name, given, "true or false")
+            _require(isinstance(given, bool), name, given, "true or false")
         elif isinstance(default, list):
-            for one in _list(given, name, 1, MOST_LAYERS):
+            for one in _list(given, name, 1, MAX_LAYERS):
                 _whole(one, name, 1, 2**31)
         elif isinstance(default, str):
             _text(given, name)
@@ -153,41 +202,58 @@ def _settings(architecture: str, value: object) -> dict[str, Any]:
 
 def _head(value: object) -> HeadSettings:
     values = _object(value, "head", frozenset({"hidden", "activation", "output"}))
-    hidden = tuple(_whole(width, "head.hidden", 1, 2**31) for width in _list(values["hidden"], "head.hidden", 0, 64))
-    return HeadSettings(hidden, _text(values["activation"], "head"), _text(values["output"], "head"))
+    hidden = tuple(
+        _whole(width, "head.hidden", 1, 2**31)
+        for width in _list(values["hidden"], "head.hidden", 0, 64)
+    )
+    return HeadSettings(
+        hidden, _text(values["activation"], "head"), _text(values["output"], "head")
+    )
 
 
 def _stage(value: object, about: Architecture, objective: str) -> StageCard:
     fields = frozenset(field.name for field in dataclasses.fields(StageCard))
     stage = _object(value, "stage", frozenset({"name"}), fields)
     origin = _text(stage.get("origin", "random" if objective == "none" else objective), "origin")
-    known = [name for name in (*about.objectives, *about.starts) if name != "none"]
-    _need(origin in known, "origin", origin, f"one of {known}")
+    known = [name for name in (*about.objectives, *about.initialisations) if name != "none"]
+    _require(origin in known, "origin", origin, f"one of {known}")
     return StageCard(_text(stage["name"], "stage"), "", 0, 0, 0, origin=origin)
 
 
 def _trained_on(value: object, field: str) -> dict[str, Any]:
-    values = _object(value, field, frozenset(TRAINED_ON))
+    values = _object(value, field, frozenset(TRAINED_ON_FIELDS))
     _text(values["dataset"], f"{field}.dataset")
     _digest(values["content_hash"], f"{field}.content_hash")
     _whole(values["rows"], f"{field}.rows", 0, 10**12)
-    _need(isinstance(values["simulated"], bool), f"{field}.simulated", values["simulated"], "true or false")
-    _need(values["domain"] in ("source", "target"), f"{field}.domain", values["domain"], "source or target")
+    _require(
+        isinstance(values["simulated"], bool),
+        f"{field}.simulated",
+        values["simulated"],
+        "true or false",
+    )
+    _require(
+        values["domain"] in ("source", "target"),
+        f"{field}.domain",
+        values["domain"],
+        "source or target",
+    )
     return values
 
 
 def _metrics(value: object) -> dict[str, float | None]:
-    _need(isinstance(value, dict), "metrics", value, "an object of numbers")
+    _require(isinstance(value, dict), "metrics", value, "an object of numbers")
     assert isinstance(value, dict)
-    _need(len(value) <= MOST_METRICS, "metrics", f"{len(value):,} numbers", f"at most {MOST_METRICS}")
+    _require(
+        len(value) <= MAX_METRICS, "metrics", f"{len(value):,} numbers", f"at most {MAX_METRICS}"
+    )
     for name, number in value.items():
         _text(name, "metrics")
         if number is not None:
             check_number(number, f"metric {name!r}")
-    # An AUC is shown with its rows and its interval, or not at all; that too few rows of a class define no interval is
-    # said by an empty value for both of its ends.
-    no_interval = all(end in value and value[end] is None for end in INTERVAL)
-    for name in AUC_METRICS if value.get("auc") is not None else ():
-        if not (no_interval and name in INTERVAL):
+    # An AUC is shown with its rows and its interval, or not at all; that too few rows of a class
+    # define no interval is said by an empty value for both of its ends.
+    no_interval = all(end in value and value[end] is None for end in AUC_BOUNDS)
+    for name in REQUIRED_WITH_AUC if value.get("auc") is not None else ():
+        if not (no_interval and name in AUC_BOUNDS):
             check_number(value.get(name), f"metric {name!r}")
     return value

@@ -1,4 +1,5 @@
-"""Backbones as files: exported as one zip archive, and a stranger's archive or folder unpacked with care."""
+"""Backbones as files: exported as one zip archive, and a stranger's archive or folder unpacked with
+care."""
 
 import shutil
 import zipfile
@@ -6,66 +7,86 @@ from collections.abc import Collection
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
-from core.data.containers import Guard, check_member
+from core.data.archives.containers import BoundedReader, check_member
 from core.data.paths import check_input
 from core.errors import BadInput
+from core.files.outputs import check_output, write_output
 from core.models.card import BackboneCard
-from core.outputs import check_output, write_output
 from core.workspace import hash_file
 
-MEMBERS: dict[str, int] = {
+MEMBER_SIZE_LIMITS: dict[str, int] = {
     "card.json": 2**20,
     "preprocessing/preprocessing.json": 2**20,
     "preprocessing/vocabulary.parquet": 2**30,
     "model.safetensors": 8 * 2**30,
 }
 """What a backbone consists of, and the most bytes each part may have."""
-PASSED_OVER = frozenset({"run.json", "model.onnx", "score.py"})
+IGNORED_MEMBERS = frozenset({"run.json", "model.onnx", "score.py"})
 """What else the export of a run holds."""
-OTHER_WEIGHTS = frozenset(
-    (".bin", ".ckpt", ".h5", ".hdf5", ".joblib", ".keras", ".npy", ".npz", ".onnx", ".pickle", ".pkl", ".pt", ".pth")
+UNSUPPORTED_WEIGHTS = frozenset(
+    (
+        ".bin",
+        ".ckpt",
+        ".h5",
+        ".hdf5",
+        ".joblib",
+        ".keras",
+        ".npy",
+        ".npz",
+        ".onnx",
+        ".pickle",
+        ".pkl",
+        ".pt",
+        ".pth",
+    )
 )
 """Endings of files that hold weights in other forms."""
-_STARTS = {b"\x80": "a pickle", b"\x89HDF": "HDF5"}
-_BLOCK = 2**20
-_MOMENT = (1980, 1, 1, 0, 0, 0)
+_SIGNATURES = {b"\x80": "a pickle", b"\x89HDF": "HDF5"}
+_BLOCK_BYTES = 2**20
+_ZIP_DATE = (1980, 1, 1, 0, 0, 0)
 
 
 def export_backbone(card: BackboneCard, path: Path) -> None:
-    """Writes the backbone to `path` as a zip archive of MEMBERS; the same backbone gives the same bytes.
+    """Writes the backbone to `path` as a zip archive of MEMBERS; the same backbone gives the same
+    bytes.
 
     BadInput when a part of it is missing or damaged, or `path` cannot be written.
     """
 
     def write(part: Path) -> None:
-        # Stored, not deflated: float weights hardly shrink, and zlib's versions differ in their bytes.
+        # Stored, not deflated: float weights hardly shrink, and zlib's versions differ in their
+        # bytes.
         with zipfile.ZipFile(part, "w", zipfile.ZIP_STORED) as archive:
-            for name in MEMBERS:
-                member = zipfile.ZipInfo(name, _MOMENT)
+            for name in MEMBER_SIZE_LIMITS:
+                member = zipfile.ZipInfo(name, _ZIP_DATE)
                 member.create_system, member.external_attr = 3, 0o100644 << 16
                 member.file_size = (card.folder / name).stat().st_size
                 with (card.folder / name).open("rb") as source, archive.open(member, "w") as target:
-                    shutil.copyfileobj(source, target, _BLOCK)
+                    shutil.copyfileobj(source, target, _BLOCK_BYTES)
 
-    check_output(path, [card.folder / name for name in MEMBERS])
+    check_output(path, [card.folder / name for name in MEMBER_SIZE_LIMITS])
     try:
         if hash_file(card.folder / "model.safetensors") != card.weights_sha256:
             raise BadInput(
-                f"The weights of the backbone {card.name!r} are not those its card names by SHA-256: the file is "
-                "damaged; pretrain or import the backbone again."
+                f"The weights of the backbone {card.name!r} are not those its card names by"
+                " SHA-256: the file is damaged; pretrain or import the backbone again."
             )
         write_output(path, write)
     except OSError as error:
-        raise BadInput(f"The backbone {card.name!r} cannot be written to {str(path)!r} ({error.strerror}).") from error
+        raise BadInput(
+            f"The backbone {card.name!r} cannot be written to {str(path)!r} ({error.strerror})."
+        ) from error
 
 
-def unpack(path: Path, folder: Path) -> None:
-    """Copies the MEMBERS of the zip archive or folder `path` into `folder`, each no longer than it may be.
+def unpack_backbone(path: Path, folder: Path) -> None:
+    """Copies the MEMBERS of the zip archive or folder `path` into `folder`, each no longer than it
+    may be.
 
-    BadInput, with a sentence, when anything is amiss with the archive; nothing in the files is looked at yet.
+    BadInput, with a sentence, when anything is amiss with the archive; nothing in the files is
+    looked at yet.
     """
     check_input(path, "backbone", or_folder=True)
-    for name in MEMBERS:
+    for name in MEMBER_SIZE_LIMITS:
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
     if path.is_dir():
         _unpack_folder(path, folder)
@@ -74,9 +95,11 @@ def unpack(path: Path, folder: Path) -> None:
 
 
 def _unpack_folder(path: Path, folder: Path) -> None:
-    found = {name for name in MEMBERS if (path / name).is_file()}
-    _check_names(found | {file.name for file in path.iterdir() if _is_other_weights(file.name)}, path.name)
-    for name in MEMBERS:
+    found = {name for name in MEMBER_SIZE_LIMITS if (path / name).is_file()}
+    _check_names(
+        found | {file.name for file in path.iterdir() if _is_other_weights(file.name)}, path.name
+    )
+    for name in MEMBER_SIZE_LIMITS:
         if (path / name).is_symlink() or (path / name).parent.is_symlink():
             raise BadInput(f"{name!r} in {path.name!r} is a link; put the file itself there.")
         with (path / name).open("rb") as stream:
@@ -88,27 +111,36 @@ def _unpack_archive(path: Path, folder: Path) -> None:
     try:
         with path.open("rb") as raw, zipfile.ZipFile(raw) as archive:
             members = _members(archive, path.name)
-            for name in MEMBERS:
+            for name in MEMBER_SIZE_LIMITS:
                 with archive.open(members[name]) as stream:
-                    _copy(Guard(stream, path.stat().st_size, path.name, raw), folder / name, name, path.name)
+                    _copy(
+                        BoundedReader(stream, path.stat().st_size, path.name, raw),
+                        folder / name,
+                        name,
+                        path.name,
+                    )
     except (zipfile.BadZipFile, NotImplementedError) as error:
-        raise BadInput(f"{path.name!r} cannot be unpacked ({error}); the archive is damaged or truncated.") from error
+        raise BadInput(
+            f"{path.name!r} cannot be unpacked ({error}); the archive is damaged or truncated."
+        ) from error
 
 
 def _check_kind(path: Path) -> None:
     """BadInput, saying what it is instead, when the file is no zip archive."""
     with path.open("rb") as stream:
         start = stream.read(9)
-    kind = next((kind for first, kind in _STARTS.items() if start.startswith(first)), "")
+    kind = next((kind for first, kind in _SIGNATURES.items() if start.startswith(first)), "")
     if kind or _is_other_weights(path.name):
         raise BadInput(_only_safetensors(path.name, kind))
     if start[8:] == b"{":
         raise BadInput(
-            f"{path.name!r} holds weights alone; a backbone needs its card, its preprocessing and its vocabulary too: "
-            f"a zip archive of {', '.join(MEMBERS)}."
+            f"{path.name!r} holds weights alone; a backbone needs its card, its preprocessing and"
+            f" its vocabulary too: a zip archive of {', '.join(MEMBER_SIZE_LIMITS)}."
         )
     if not start.startswith(b"PK"):
-        raise BadInput(f"{path.name!r} is no zip archive; a backbone is one of {', '.join(MEMBERS)}.")
+        raise BadInput(
+            f"{path.name!r} is no zip archive; a backbone is one of {', '.join(MEMBER_SIZE_LIMITS)}."
+        )
 
 
 def _members(archive: zipfile.ZipFile, source: str) -> dict[str, zipfile.ZipInfo]:
@@ -121,10 +153,13 @@ def _members(archive: zipfile.ZipFile, source: str) -> dict[str, zipfile.ZipInfo
         if member.flag_bits & 1:
             raise BadInput(f"{source!r} is encrypted; unpack it with its password first.")
         if member.filename in found:
-            raise BadInput(f"{source!r} holds {member.filename[:80]!r} twice; one of them is not what it seems.")
+            raise BadInput(
+                f"{source!r} holds {member.filename[:80]!r} twice; one of them is not what it"
+                " seems."
+            )
         found[member.filename] = member
     _check_names(found, source)
-    for name, limit in MEMBERS.items():
+    for name, limit in MEMBER_SIZE_LIMITS.items():
         if found[name].file_size > limit:
             raise BadInput(_too_long(name, source))
     return found
@@ -132,31 +167,37 @@ def _members(archive: zipfile.ZipFile, source: str) -> dict[str, zipfile.ZipInfo
 
 def _check_names(names: Collection[str], source: str) -> None:
     """BadInput unless the names are those of MEMBERS, with what is passed over."""
-    names = set(names) - PASSED_OVER
+    names = set(names) - IGNORED_MEMBERS
     if other := sorted(name for name in names if _is_other_weights(name)):
         raise BadInput(_only_safetensors(other[0]))
-    if unknown := sorted(names - set(MEMBERS)):
-        raise BadInput(f"{source!r} holds {unknown[0][:80]!r}; a backbone is {', '.join(MEMBERS)} and nothing else.")
-    if missing := [name for name in MEMBERS if name not in names]:
-        raise BadInput(f"{source!r} lacks {', '.join(missing)}; a backbone is {', '.join(MEMBERS)}.")
+    if unknown := sorted(names - set(MEMBER_SIZE_LIMITS)):
+        raise BadInput(
+            f"{source!r} holds {unknown[0][:80]!r}; a backbone is {', '.join(MEMBER_SIZE_LIMITS)} and nothing"
+            " else."
+        )
+    if missing := [name for name in MEMBER_SIZE_LIMITS if name not in names]:
+        raise BadInput(
+            f"{source!r} lacks {', '.join(missing)}; a backbone is {', '.join(MEMBER_SIZE_LIMITS)}."
+        )
 
 
 def _is_other_weights(name: str) -> bool:
-    return PurePosixPath(name).suffix.lower() in OTHER_WEIGHTS
+    return PurePosixPath(name).suffix.lower() in UNSUPPORTED_WEIGHTS
 
 
 def _only_safetensors(name: str, kind: str = "") -> str:
     what = f" ({kind})" if kind else ""
     return (
-        f"{name[:80]!r}{what} is not read: Thaw takes weights as safetensors alone, since unpickling a file can run "
-        "whatever code its maker put in, and other forms cannot be checked before they are loaded. Convert it first."
+        f"{name[:80]!r}{what} is not read: Thaw takes weights as safetensors alone, since"
+        " unpickling a file can run whatever code its maker put in, and other forms cannot be"
+        " checked before they are loaded. Convert it first."
     )
 
 
-def _copy(stream: BinaryIO | Guard, target: Path, name: str, source: str) -> None:
-    left = MEMBERS[name]
+def _copy(stream: BinaryIO | BoundedReader, target: Path, name: str, source: str) -> None:
+    left = MEMBER_SIZE_LIMITS[name]
     with target.open("wb") as out:
-        while block := stream.read(_BLOCK):
+        while block := stream.read(_BLOCK_BYTES):
             left -= len(block)
             if left < 0:
                 raise BadInput(_too_long(name, source))
@@ -164,4 +205,4 @@ def _copy(stream: BinaryIO | Guard, target: Path, name: str, source: str) -> Non
 
 
 def _too_long(name: str, source: str) -> str:
-    return f"{name!r} in {source!r} is longer than the {MEMBERS[name]:,} bytes it may have; refused."
+    return f"{name!r} in {source!r} is longer than the {MEMBER_SIZE_LIMITS[name]:,} bytes it may have; refused."

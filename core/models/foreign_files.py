@@ -1,7 +1,9 @@
-"""A stranger's backbone taken out of its archive and looked at in a process of its own (core.data.reader_process).
+"""A stranger's backbone taken out of its archive and looked at in a process of its own
+(core.data.reading.reader_process).
 
-What the libraries make of damaged bytes ends that process at worst. The vocabulary is written anew there, so that
-whoever opens the imported backbone later reads a file that Thaw wrote. Torch-free: the process has none.
+What the libraries make of damaged bytes ends that process at worst. The vocabulary is written anew
+there, so that whoever opens the imported backbone later reads a file that Thaw wrote. Torch-free:
+the process has none.
 """
 
 from pathlib import Path
@@ -12,25 +14,26 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from safetensors import SafetensorError, safe_open
 
-from core.data import reader_process
-from core.data.reader_server import Tell
+from core.data.reading import reader_process
+from core.data.reading.reader_server import SendEvent
+from core.data.reading.values import MAX_CATEGORY_LENGTH
 from core.data.schema import FIELDS
-from core.data.values import MAX_FIELD
 from core.errors import BadInput
-from core.models.exchange import unpack
+from core.models.exchange import unpack_backbone
 
 MAX_VALUES = 200_000_000
 MAX_VALUES_BYTES = 4 * 2**30
 """Values of a vocabulary, and bytes of them all once decoded."""
 
 
-def take_out(path: Path, folder: Path) -> None:
-    """core.models.exchange.unpack."""
+def unpack_in_subprocess(path: Path, folder: Path) -> None:
+    """core.models.exchange.unpack_backbone."""
     reader_process.call(unpack_job, path, {"path": str(path), "folder": str(folder)})
 
 
 def rewrite_vocabulary(path: Path) -> None:
-    """Puts a file of the same values, written by Thaw, in place of a stranger's `vocabulary.parquet`.
+    """Puts a file of the same values, written by Thaw, in place of a stranger's
+    `vocabulary.parquet`.
 
     BadInput unless it holds field and value as text, of sizes that memory can hold once decoded.
     """
@@ -38,21 +41,23 @@ def rewrite_vocabulary(path: Path) -> None:
 
 
 def probe_weights(path: Path) -> None:
-    """Has another process open the weights and read their header first; what is wrong with it is for the caller."""
+    """Has another process open the weights and read their header first; what is wrong with it is
+    for the caller."""
     reader_process.call(weights_job, path, {"path": str(path)})
 
 
 def probe_hdf5(path: Path) -> None:
-    """Has another process read all of an HDF5 file first; what is wrong with it is for the caller."""
+    """Has another process read all of an HDF5 file first; what is wrong with it is for the
+    caller."""
     reader_process.call(hdf5_job, path, {"path": str(path)})
 
 
-def unpack_job(request: dict[str, Any], tell: Tell) -> None:
-    """The work of `take_out`."""
-    unpack(Path(request["path"]), Path(request["folder"]))
+def unpack_job(request: dict[str, Any], tell: SendEvent) -> None:
+    """The work of `unpack_in_subprocess`."""
+    unpack_backbone(Path(request["path"]), Path(request["folder"]))
 
 
-def vocabulary_job(request: dict[str, Any], tell: Tell) -> None:
+def vocabulary_job(request: dict[str, Any], tell: SendEvent) -> None:
     """The work of `rewrite_vocabulary`."""
     path = Path(request["path"])
     table = _checked_vocabulary(path)
@@ -62,7 +67,7 @@ def vocabulary_job(request: dict[str, Any], tell: Tell) -> None:
     part.replace(path)
 
 
-def weights_job(request: dict[str, Any], tell: Tell) -> None:
+def weights_job(request: dict[str, Any], tell: SendEvent) -> None:
     """The work of `probe_weights`."""
     try:
         with safe_open(request["path"], framework="numpy") as file:
@@ -72,7 +77,7 @@ def weights_job(request: dict[str, Any], tell: Tell) -> None:
         return
 
 
-def hdf5_job(request: dict[str, Any], tell: Tell) -> None:
+def hdf5_job(request: dict[str, Any], tell: SendEvent) -> None:
     """The work of `probe_hdf5`."""
     import h5py
 
@@ -97,30 +102,45 @@ def _checked_vocabulary(path: Path) -> pa.Table:
         # As dictionaries: a value that a small file repeats a million times is held once.
         with pq.ParquetFile(path, read_dictionary=["field", "value"]) as file:
             columns = {field.name: str(field.type) for field in file.schema_arrow}
-            if set(columns) != {"field", "value"} or any("string" not in kind for kind in columns.values()):
-                raise BadInput(f"'vocabulary.parquet' has the columns {columns}; it must have field and value as text.")
+            if set(columns) != {"field", "value"} or any(
+                "string" not in kind for kind in columns.values()
+            ):
+                raise BadInput(
+                    f"'vocabulary.parquet' has the columns {columns}; it must have field and value"
+                    " as text."
+                )
             if file.metadata.num_rows > MAX_VALUES:
                 raise BadInput(
-                    f"The vocabulary has {file.metadata.num_rows:,} values; at most {MAX_VALUES:,} are read."
+                    f"The vocabulary has {file.metadata.num_rows:,} values; at most {MAX_VALUES:,}"
+                    " are read."
                 )
             table = file.read()
         for column in table.columns:
             column.validate(full=True)
         sizes = [_decoded_bytes(chunk) for column in table.columns for chunk in column.chunks]
         if unknown := set(pc.unique(table["field"]).to_pylist()) - set(FIELDS):
-            raise BadInput(f"The vocabulary has values of a column {str(min(unknown, key=str))[:40]!r}, which is none.")
+            raise BadInput(
+                f"The vocabulary has values of a column {str(min(unknown, key=str))[:40]!r}, which"
+                " is none."
+            )
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise BadInput(
             f"'vocabulary.parquet' cannot be read ({str(error)[:120]}); export the backbone again."
         ) from error
     if sum(sizes) > MAX_VALUES_BYTES:
-        raise BadInput(f"The vocabulary takes {sum(sizes):,} bytes in memory; at most {MAX_VALUES_BYTES:,} are read.")
+        raise BadInput(
+            f"The vocabulary takes {sum(sizes):,} bytes in memory; at most {MAX_VALUES_BYTES:,} are"
+            " read."
+        )
     return table
 
 
 def _decoded_bytes(chunk: pa.DictionaryArray) -> int:
-    """Bytes of a column chunk as plain text; BadInput for a value longer than any in a sample can be."""
+    """Bytes of a column chunk as plain text; BadInput for a value longer than any in a sample can
+    be."""
     lengths = pc.binary_length(chunk.dictionary)
-    if (pc.max(lengths).as_py() or 0) > 4 * MAX_FIELD:
-        raise BadInput(f"The vocabulary holds a value of more than {MAX_FIELD:,} letters; that is damage.")
+    if (pc.max(lengths).as_py() or 0) > 4 * MAX_CATEGORY_LENGTH:
+        raise BadInput(
+            f"The vocabulary holds a value of more than {MAX_CATEGORY_LENGTH:,} letters; that is damage."
+        )
     return pc.sum(lengths.take(chunk.indices)).as_py() or 0

@@ -1,8 +1,10 @@
-"""torch's linear layer and embedding table, with faster operations on the CPU; same weights, names and results.
+"""torch's linear layer and embedding table, with faster operations on the CPU; same weights, names
+and results.
 
-Two of torch's own are slow for what click models do (docs/decisions.md): MKL splits a product over threads badly where
-a side is no multiple of 16, and the input of a block or cross layer, fields * embedding + 13 floats, never is one; and
-the gradient of an embedding table goes through the rows one by one.
+Two of torch's own are slow for what click models do (docs/decisions.md): MKL splits a product over
+threads badly where a side is no multiple of 16, and the input of a block or cross layer, fields *
+embedding + 13 floats, never is one; and the gradient of an embedding table goes through the rows
+one by one.
 """
 
 from typing import Any
@@ -13,20 +15,23 @@ from torch.utils.flop_counter import register_flop_formula
 
 ONEDNN = getattr(torch.ops.mkldnn, "_linear_pointwise", None)
 """x W' + b by oneDNN; None where torch was built without it, as for some processors."""
-SMALL = 2**23
+ONEDNN_MIN_MULTIPLICATIONS = 2**23
 """Multiplications below which oneDNN's longer call costs more than its product saves."""
 
 
 class Linear(nn.Linear):
-    """nn.Linear by oneDNN's product, where that is faster: on the CPU, in float32, from SMALL on."""
+    """nn.Linear by oneDNN's product, where that is faster: on the CPU, in float32, from SMALL
+    on."""
 
     def forward(self, x: Tensor) -> Tensor:
-        if taken_by_onednn(x, self.weight):
-            return _Product.apply(x.flatten(0, -2), self.weight, self.bias).unflatten(0, x.shape[:-1])
+        if uses_onednn(x, self.weight):
+            return _OneDNNLinear.apply(x.flatten(0, -2), self.weight, self.bias).unflatten(
+                0, x.shape[:-1]
+            )
         return super().forward(x)
 
 
-class Lookup(nn.Embedding):
+class EmbeddingTable(nn.Embedding):
     """nn.Embedding with index_select's gradient on the CPU, unless it is to be a sparse one.
 
     On a GPU that gradient would add in no fixed order.
@@ -38,21 +43,22 @@ class Lookup(nn.Embedding):
         return self.weight.index_select(0, ids.flatten()).unflatten(0, ids.shape)
 
 
-def taken_by_onednn(x: Tensor, weight: Tensor) -> bool:
-    """Whether `x` (…, inputs) times `weight` (outputs, inputs) is a product that oneDNN does faster."""
+def uses_onednn(x: Tensor, weight: Tensor) -> bool:
+    """Whether `x` (…, inputs) times `weight` (outputs, inputs) is a product that oneDNN does
+    faster."""
     return (
         ONEDNN is not None
         and x.device.type == "cpu"
         and x.dtype == weight.dtype == torch.float32
         and x.ndim > 1
-        and x.numel() * len(weight) >= SMALL
+        and x.numel() * len(weight) >= ONEDNN_MIN_MULTIPLICATIONS
         and not torch.is_autocast_enabled("cpu")
         # The exporter knows torch's own operations only.
         and not torch.onnx.is_in_onnx_export()
     )
 
 
-class _Product(torch.autograd.Function):
+class _OneDNNLinear(torch.autograd.Function):
     """x W' + b. Its gradient for W is MKL's product, which is the faster of the two there."""
 
     @staticmethod
@@ -61,7 +67,9 @@ class _Product(torch.autograd.Function):
         return _onednn(x, weight, bias)
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
+    def backward(
+        ctx: Any, *gradients: Tensor
+    ) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
         x, weight = ctx.saved_tensors
         (gradient,) = gradients
         for_x, for_weight, for_bias = ctx.needs_input_grad
@@ -78,9 +86,11 @@ def _onednn(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     return product
 
 
-def _operations(x: torch.Size, weight: torch.Size, *others: object, out_shape: torch.Size, **named: object) -> int:
+def _count_flops(
+    x: torch.Size, weight: torch.Size, *others: object, out_shape: torch.Size, **named: object
+) -> int:
     return 2 * x.numel() * weight[0]
 
 
 if ONEDNN is not None:
-    register_flop_formula(ONEDNN)(_operations)
+    register_flop_formula(ONEDNN)(_count_flops)

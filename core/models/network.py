@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from core.data.schema import NUMERIC
 from core.errors import BadInput
 from core.models.card import HeadSettings
-from core.models.layers import Linear, Lookup
+from core.models.layers import EmbeddingTable, Linear
 
 State = tuple[Tensor, ...]
 """What one stage hands to the next: tensors whose first dimension is the rows."""
@@ -20,10 +20,12 @@ _ACTIVATIONS: dict[str, type[nn.Module]] = {"relu": nn.ReLU, "gelu": nn.GELU, "t
 
 
 class Stage(nn.Module):
-    """The smallest unit that freezes. `name` is its id in cards and files, `title` what a page shows.
+    """The smallest unit that freezes. `name` is its id in cards and files, `title` what a page
+    shows.
 
-    parts: titles of the parallel parts it holds, which freeze together; none for a plain stage. Subclasses map a State
-    to a State; the first stage gets (ids int (rows, fields), numerics float (rows, 13)).
+    parts: titles of the parallel parts it holds, which freeze together; none for a plain stage.
+    Subclasses map a State to a State; the first stage gets (ids int (rows, fields), numerics float
+    (rows, 13)).
     """
 
     def __init__(self, name: str, title: str, parts: tuple[str, ...] = ()) -> None:
@@ -35,18 +37,22 @@ class Stage(nn.Module):
     def forward(self, state: State) -> State:
         raise TypeError(f"{type(self).__name__} must define forward")
 
-    def fit(self, state: State, labels: Tensor) -> None:
-        """Called on the first stage, once, with the rows a backbone is about to be pretrained on; most learn nothing.
+    def fit_preprocessing(self, state: State, labels: Tensor) -> None:
+        """Called on the first stage, once, with the rows a backbone is about to be pretrained on;
+        most learn nothing.
 
-        state: ids (rows, fields) and numerics (rows, 13) of training rows. labels: (rows,) of 0.0 and 1.0.
+        state: ids (rows, fields) and numerics (rows, 13) of training rows. labels: (rows,) of 0.0
+        and 1.0.
         """
 
 
 class Embedding(Stage):
-    """One vector per field value, all fields in one table; hands on (embeddings and numerics side by side,).
+    """One vector per field value, all fields in one table; hands on (embeddings and numerics side
+    by side,).
 
-    field_sizes: values per field, so ids of field f lie in 0..field_sizes[f]-1. size: floats a vector. The output is
-    (rows, fields * size + numerics). Weights start normal with deviation 0.01.
+    field_sizes: values per field, so ids of field f lie in 0..field_sizes[f]-1. size: floats a
+    vector. The output is (rows, fields * size + numerics). Weights start normal with deviation
+    0.01.
     """
 
     offsets: Tensor
@@ -55,10 +61,10 @@ class Embedding(Stage):
         super().__init__("embedding", "Embedding")
         offsets = torch.tensor([0, *field_sizes[:-1]], dtype=torch.int64).cumsum(0)
         self.register_buffer("offsets", offsets, persistent=False)
-        self.table = Lookup(sum(field_sizes), size)
+        self.table = EmbeddingTable(sum(field_sizes), size)
         nn.init.normal_(self.table.weight, std=0.01)
 
-    def renew(self) -> None:
+    def reset_parameters(self) -> None:
         """Draws every weight anew, as the constructor does."""
         nn.init.normal_(self.table.weight, std=0.01)
 
@@ -68,22 +74,24 @@ class Embedding(Stage):
 
     def forward(self, state: State) -> State:
         ids, numerics = state
-        return (side_by_side(self.vectors(ids), numerics),)
+        return (concat_features(self.vectors(ids), numerics),)
 
 
-def side_by_side(vectors: Tensor, numerics: Tensor) -> Tensor:
-    """Vectors (rows, fields, size) and numerics (rows, 13) as one vector a row, (rows, fields * size + 13)."""
+def concat_features(vectors: Tensor, numerics: Tensor) -> Tensor:
+    """Vectors (rows, fields, size) and numerics (rows, 13) as one vector a row, (rows, fields *
+    size + 13)."""
     return torch.cat([vectors.flatten(1), numerics], dim=1)
 
 
-def deep_width(fields: int, embedding: int) -> int:
-    """Floats a row of `side_by_side`."""
+def concat_width(fields: int, embedding: int) -> int:
+    """Floats a row of `concat_features`."""
     return fields * embedding + len(NUMERIC)
 
 
 @dataclass(frozen=True)
 class BlockSettings:
-    """widths: outputs of the blocks. dropout: share of activations dropped after each. batch_norm: after each layer."""
+    """widths: outputs of the blocks. dropout: share of activations dropped after each. batch_norm:
+    after each layer."""
 
     widths: tuple[int, ...]
     dropout: float
@@ -91,7 +99,9 @@ class BlockSettings:
 
     def __post_init__(self) -> None:
         if not 1 <= len(self.widths) <= 8 or any(not 1 <= width <= 4096 for width in self.widths):
-            raise BadInput(f"Block widths {list(self.widths)} cannot be used: take 1 to 8 widths of 1 to 4096.")
+            raise BadInput(
+                f"Block widths {list(self.widths)} cannot be used: take 1 to 8 widths of 1 to 4096."
+            )
         if not 0 <= self.dropout < 1:
             raise BadInput(f"Dropout is {self.dropout!r}; it must be at least 0 and below 1.")
 
@@ -111,39 +121,47 @@ class DeepSettings:
         return BlockSettings(self.widths, self.dropout, self.batch_norm)
 
 
-def dense(inputs: int, outputs: int, settings: BlockSettings) -> nn.Sequential:
-    """A fully connected layer, BatchNorm where asked for (Ioffe and Szegedy 2015), ReLU and dropout."""
+def dense_layer(inputs: int, outputs: int, settings: BlockSettings) -> nn.Sequential:
+    """A fully connected layer, BatchNorm where asked for (Ioffe and Szegedy 2015), ReLU and
+    dropout."""
     norm = [nn.BatchNorm1d(outputs)] if settings.batch_norm else []
-    # BatchNorm takes a bias out again; its gradient is rounding noise, which Adam would blow up to full steps.
+    # BatchNorm takes a bias out again; its gradient is rounding noise, which Adam would blow up to
+    # full steps.
     linear = Linear(inputs, outputs, bias=not settings.batch_norm)
     return nn.Sequential(linear, *norm, nn.ReLU(), nn.Dropout(settings.dropout))
 
 
 class Block(Stage):
-    """A dense layer on the last tensor of the state, (rows, inputs) to (rows, outputs); those before pass by."""
+    """A dense layer on the last tensor of the state, (rows, inputs) to (rows, outputs); those
+    before pass by."""
 
     def __init__(self, number: int, inputs: int, outputs: int, settings: BlockSettings) -> None:
         super().__init__(f"block{number}", f"Block {number}")
-        self.layers = dense(inputs, outputs, settings)
+        self.layers = dense_layer(inputs, outputs, settings)
 
     def forward(self, state: State) -> State:
         return (*state[:-1], self.layers(state[-1]))
 
 
-def perceptron(inputs: int, settings: BlockSettings) -> list[Stage]:
+def mlp_stages(inputs: int, settings: BlockSettings) -> list[Stage]:
     """Blocks of the given widths on top of `inputs` floats."""
     sizes = [inputs, *settings.widths]
     return [Block(i, sizes[i - 1], sizes[i], settings) for i in range(1, len(sizes))]
 
 
-class Towers(Stage):
-    """Parallel parts at one height, which freeze together: each maps its own tensor of the state, None passes it by.
+class ParallelLayers(Stage):
+    """Parallel parts at one height, which freeze together: each maps its own tensor of the state,
+    None passes it by.
 
     titles: one a tensor of the state; a part that is None has no title to show.
     """
 
-    def __init__(self, number: int, towers: Sequence[nn.Module | None], titles: Sequence[str]) -> None:
-        parts = tuple(title for title, tower in zip(titles, towers, strict=True) if tower is not None)
+    def __init__(
+        self, number: int, towers: Sequence[nn.Module | None], titles: Sequence[str]
+    ) -> None:
+        parts = tuple(
+            title for title, tower in zip(titles, towers, strict=True) if tower is not None
+        )
         super().__init__(f"towers{number}", " ‖ ".join(parts), parts if len(parts) > 1 else ())
         self.towers = nn.ModuleList(nn.Identity() if tower is None else tower for tower in towers)
 
@@ -151,14 +169,15 @@ class Towers(Stage):
         return tuple(tower(tensor) for tower, tensor in zip(self.towers, state, strict=True))
 
 
-def tower_stages(towers: Sequence[Sequence[nn.Module]], titles: Sequence[str]) -> list[Stage]:
-    """Stages of equally high layers of several towers, from the input up; a tower that has ended passes by.
+def parallel_stages(towers: Sequence[Sequence[nn.Module]], titles: Sequence[str]) -> list[Stage]:
+    """Stages of equally high layers of several towers, from the input up; a tower that has ended
+    passes by.
 
     titles: of each tower's layers; the layer's number is put behind.
     """
     heights = range(1, max(len(tower) for tower in towers) + 1)
     return [
-        Towers(
+        ParallelLayers(
             height,
             [tower[height - 1] if height <= len(tower) else None for tower in towers],
             [f"{title} {height}" for title in titles],
@@ -168,7 +187,8 @@ def tower_stages(towers: Sequence[Sequence[nn.Module]], titles: Sequence[str]) -
 
 
 class MemberLinear(nn.Module):
-    """A linear layer of its own for each of `members`: (rows, members, inputs) to (rows, members, outputs)."""
+    """A linear layer of its own for each of `members`: (rows, members, inputs) to (rows, members,
+    outputs)."""
 
     def __init__(self, members: int, inputs: int, outputs: int) -> None:
         super().__init__()
@@ -190,9 +210,11 @@ def xavier_linear(inputs: int, outputs: int) -> nn.Linear:
 
 
 class Head(nn.Module):
-    """Fully connected layers from the concatenated state to one or two outputs a row, Xavier-uniform, zero biases.
+    """Fully connected layers from the concatenated state to one or two outputs a row,
+    Xavier-uniform, zero biases.
 
-    With several members the state is (rows, members, representation) and every member has layers of its own.
+    With several members the state is (rows, members, representation) and every member has layers of
+    its own.
     """
 
     def __init__(self, representation: int, settings: HeadSettings, members: int = 1) -> None:
@@ -201,7 +223,11 @@ class Head(nn.Module):
         self.members = members
         layers: list[nn.Module] = []
         for inputs, outputs in itertools.pairwise(settings.widths(representation)):
-            linear = xavier_linear(inputs, outputs) if members == 1 else MemberLinear(members, inputs, outputs)
+            linear = (
+                xavier_linear(inputs, outputs)
+                if members == 1
+                else MemberLinear(members, inputs, outputs)
+            )
             layers += [_ACTIVATIONS[settings.activation](), linear]
         self.layers = nn.Sequential(*layers[1:])
 
@@ -209,13 +235,17 @@ class Head(nn.Module):
         """Raw outputs (rows, classes), or (rows, members, classes)."""
         if self.members > 1:
             return self.layers(state[0])
-        return self.layers(flat(state))
+        return self.layers(flatten_state(state))
 
 
-def flat(state: State) -> Tensor:
+def flatten_state(state: State) -> Tensor:
     """The tensors of a state side by side, (rows, floats)."""
     # Joining one would copy it, a tenth of an epoch of the head alone.
-    return state[0].flatten(1) if len(state) == 1 else torch.cat([tensor.flatten(1) for tensor in state], dim=1)
+    return (
+        state[0].flatten(1)
+        if len(state) == 1
+        else torch.cat([tensor.flatten(1) for tensor in state], dim=1)
+    )
 
 
 class Network(nn.Module):
@@ -224,14 +254,16 @@ class Network(nn.Module):
     representation: floats a row, and a member, that the last stage hands to the head.
     """
 
-    def __init__(self, stages: Iterable[Stage], representation: int, head: HeadSettings, members: int = 1) -> None:
+    def __init__(
+        self, stages: Iterable[Stage], representation: int, head: HeadSettings, members: int = 1
+    ) -> None:
         super().__init__()
         self.stages = nn.ModuleList(stages)
         self.representation = representation
         self.members = members
         self.head: nn.Module = Head(representation, head, members)
 
-    def ordered(self) -> list[Stage]:
+    def stage_list(self) -> list[Stage]:
         """The stages from the input up."""
         return [stage for stage in self.stages if isinstance(stage, Stage)]
 
@@ -241,7 +273,7 @@ class Network(nn.Module):
 
     def run_stages(self, state: State, first: int, last: int) -> State:
         """The state after stages `first` to `last - 1`, given the state before `first`."""
-        for stage in self.ordered()[first:last]:
+        for stage in self.stage_list()[first:last]:
             state = stage(state)
         return state
 
@@ -250,8 +282,9 @@ class Network(nn.Module):
         return self.head(self.run_stages(state, first, len(self.stages)))
 
 
-def loss_of(outputs: Tensor, labels: Tensor) -> Tensor:
-    """Mean cross entropy of raw head outputs (rows, [members,] 1 or 2) against labels (rows,) of 0.0 and 1.0.
+def click_loss(outputs: Tensor, labels: Tensor) -> Tensor:
+    """Mean cross entropy of raw head outputs (rows, [members,] 1 or 2) against labels (rows,) of
+    0.0 and 1.0.
 
     Members learn on their own: the mean is over them too (Gorishniy et al., TabM, ICLR 2025).
     """
@@ -263,9 +296,12 @@ def loss_of(outputs: Tensor, labels: Tensor) -> Tensor:
     return nn.functional.cross_entropy(outputs, labels.long())
 
 
-def scores_of(outputs: Tensor) -> Tensor:
-    """Click probabilities (rows,) from raw head outputs (rows, [members,] 1 or 2); the mean of the members'."""
-    scores = outputs[..., 0].sigmoid() if outputs.shape[-1] == 1 else outputs.softmax(dim=-1)[..., 1]
+def click_probabilities(outputs: Tensor) -> Tensor:
+    """Click probabilities (rows,) from raw head outputs (rows, [members,] 1 or 2); the mean of the
+    members'."""
+    scores = (
+        outputs[..., 0].sigmoid() if outputs.shape[-1] == 1 else outputs.softmax(dim=-1)[..., 1]
+    )
     return scores.mean(dim=1) if scores.ndim == 2 else scores
 
 
@@ -273,8 +309,14 @@ _NORMS = (nn.BatchNorm1d, nn.LayerNorm)
 
 
 def biases_and_norms(module: nn.Module) -> list[nn.Parameter]:
-    """What BitFit trains: parameters called b or bias, and every parameter of a normalisation layer, in order."""
-    norms = {id(one) for part in module.modules() if isinstance(part, _NORMS) for one in part.parameters()}
+    """What BitFit trains: parameters called b or bias, and every parameter of a normalisation
+    layer, in order."""
+    norms = {
+        id(one)
+        for part in module.modules()
+        if isinstance(part, _NORMS)
+        for one in part.parameters()
+    }
     return [
         parameter
         for name, parameter in module.named_parameters()

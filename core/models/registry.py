@@ -1,4 +1,5 @@
-"""The architectures Thaw can pretrain, in one dict. Torch-free: the module named is imported when one is built."""
+"""The architectures Thaw can pretrain, in one dict. Torch-free: the module named is imported when
+one is built."""
 
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -9,10 +10,12 @@ from core.errors import BadInput
 
 @dataclass(frozen=True)
 class Architecture:
-    """An architecture as a page offers it; `module` holds its Settings and `build(settings, field_sizes, head)`.
+    """An architecture as a page offers it; `module` holds its Settings and `build(settings,
+    field_sizes, head)`.
 
-    defaults: a value for every field of Settings. starts, objectives: what it may be pretrained from and by, names in
-    core.training.objectives. needs: the optional package without which it cannot be built.
+    defaults: a value for every field of Settings. starts, objectives: what it may be pretrained
+    from and by, names in core.training.objectives. required_package: the optional package without which it
+    cannot be built.
     """
 
     title: str
@@ -20,9 +23,9 @@ class Architecture:
     source: str
     module: str
     defaults: dict[str, Any]
-    starts: tuple[str, ...] = ("random", "word2vec", "vectors")
+    initialisations: tuple[str, ...] = ("random", "word2vec", "vectors")
     objectives: tuple[str, ...] = ("supervised", "rfd", "mfp", "none")
-    needs: str = ""
+    required_package: str = ""
 
 
 _DEEP = {"embedding": 16, "widths": [256, 256, 256], "dropout": 0.3, "batch_norm": False}
@@ -32,115 +35,148 @@ ARCHITECTURES: dict[str, Architecture] = {
         title="LR",
         summary="Logistic regression: one weight a value. The floor under everything else.",
         source="Richardson, Dominowska, Ragno: Predicting Clicks, WWW 2007",
-        module="core.models.lr",
+        module="core.models.zoo.lr",
         defaults={},
-        # Its weights are no vectors, and it has no layer in which a pretext task could leave anything.
-        starts=("random",),
+        # Its weights are no vectors, and it has no layer in which a pretext task could leave
+        # anything.
+        initialisations=("random",),
         objectives=("supervised", "none"),
     ),
     "fm": Architecture(
         title="FM",
         summary="Factorisation machine: weights, and a dot product for every pair of fields.",
         source="Rendle: Factorization Machines, ICDM 2010",
-        module="core.models.fm",
+        module="core.models.zoo.fm",
         defaults={"embedding": 16},
     ),
     "dnn": Architecture(
         title="DNN",
-        summary="Embeddings and numerics into a plain multilayer perceptron: what every deep click model must beat.",
-        source="Covington, Adams, Sargin: Deep Neural Networks for YouTube Recommendations, RecSys 2016",
-        module="core.models.dnn",
+        summary=(
+            "Embeddings and numerics into a plain multilayer perceptron: what every deep click"
+            " model must beat."
+        ),
+        source=(
+            "Covington, Adams, Sargin: Deep Neural Networks for YouTube Recommendations, RecSys"
+            " 2016"
+        ),
+        module="core.models.zoo.dnn",
         defaults=_DEEP,
     ),
     "widedeep": Architecture(
         title="Wide & Deep",
         summary="A logistic regression and a perceptron side by side, trained together.",
         source="Cheng et al.: Wide & Deep Learning for Recommender Systems, DLRS 2016",
-        module="core.models.widedeep",
+        module="core.models.zoo.widedeep",
         defaults=_DEEP,
     ),
     "deepfm": Architecture(
         title="DeepFM",
         summary="A factorisation machine and a perceptron side by side on shared embeddings.",
         source="Guo et al.: DeepFM, IJCAI 2017",
-        module="core.models.deepfm",
+        module="core.models.zoo.deepfm",
         defaults=_DEEP,
     ),
     "dcnv2": Architecture(
         title="DCNv2",
-        summary="Cross layers multiply the input with itself (explicit feature crosses), then a perceptron.",
+        summary=(
+            "Cross layers multiply the input with itself (explicit feature crosses), then a"
+            " perceptron."
+        ),
         source="Wang et al.: DCN V2, WWW 2021 (stacked form)",
-        module="core.models.dcnv2",
+        module="core.models.zoo.dcnv2",
         defaults=_DEEP | {"widths": [256, 256], "crosses": 2},
     ),
     "autoint": Architecture(
         title="AutoInt+",
         summary="Self-attention between the fields beside a perceptron.",
         source="Song et al.: AutoInt, CIKM 2019 (with the perceptron)",
-        module="core.models.autoint",
+        module="core.models.zoo.autoint",
         defaults=_DEEP | {"layers": 3, "heads": 2, "attention": 32},
     ),
     "finalmlp": Architecture(
         title="FinalMLP",
         summary="Two perceptrons that see the input through gates of their own, fused bilinearly.",
         source="Mao et al.: FinalMLP, AAAI 2023",
-        module="core.models.finalmlp",
+        module="core.models.zoo.finalmlp",
         defaults=_DEEP | {"widths": [256, 256], "heads": 16, "gate": 64},
     ),
     "finalnet": Architecture(
         title="FinalNet",
-        summary="Two towers of layers that multiply two halves of their output: quadratic, without activations.",
+        summary=(
+            "Two towers of layers that multiply two halves of their output: quadratic, without"
+            " activations."
+        ),
         source="Zhu et al.: FINAL, SIGIR 2023 (two blocks)",
-        module="core.models.finalnet",
+        module="core.models.zoo.finalnet",
         defaults=_DEEP | {"widths": [256, 256], "batch_norm": True},
     ),
     "fcn": Architecture(
         title="FCN (DCNv3)",
-        summary="Crosses of exponentially and of linearly growing order, with LayerNorm and a self-mask against noise.",
+        summary=(
+            "Crosses of exponentially and of linearly growing order, with LayerNorm and a self-mask"
+            " against noise."
+        ),
         source="Li et al.: DCNv3, 2024, arXiv 2407.13349",
-        module="core.models.fcn",
+        module="core.models.zoo.fcn",
         defaults={"embedding": 16, "crosses": 3, "dropout": 0.2},
     ),
     "resnet": Architecture(
         title="ResNet (tabular)",
         summary="Residual blocks with BatchNorm: the article's kind of backbone, made for tables.",
         source="Gorishniy et al.: Revisiting Deep Learning Models for Tabular Data, NeurIPS 2021",
-        module="core.models.resnet",
+        module="core.models.zoo.resnet",
         defaults={"embedding": 16, "layers": 3, "width": 192, "hidden": 256, "dropout": 0.2},
     ),
     "fttransformer": Architecture(
         title="FT-Transformer",
-        summary="Every feature becomes a token, and a transformer reads them all. The slowest click model here.",
+        summary=(
+            "Every feature becomes a token, and a transformer reads them all. The slowest click"
+            " model here."
+        ),
         source="Gorishniy et al.: Revisiting Deep Learning Models for Tabular Data, NeurIPS 2021",
-        module="core.models.fttransformer",
+        module="core.models.zoo.fttransformer",
         defaults={"embedding": 16, "layers": 3, "heads": 4, "hidden": 64, "dropout": 0.1},
     ),
     "tabm": Architecture(
         title="TabM",
-        summary="One perceptron that stands for an ensemble: members share its matrices and differ in small vectors.",
+        summary=(
+            "One perceptron that stands for an ensemble: members share its matrices and differ in"
+            " small vectors."
+        ),
         source="Gorishniy et al.: TabM, ICLR 2025",
-        module="core.models.tabm",
+        module="core.models.zoo.tabm",
         defaults=_DEEP | {"widths": [256, 256], "members": 8},
     ),
     "vgg19": Architecture(
         title="VGG19 (images)",
-        summary="The article's: rows drawn as small pictures for a network that learnt to see. Slow on a CPU.",
-        source="Simonyan, Zisserman: Very Deep Convolutional Networks, ICLR 2015 (keras.applications)",
-        module="core.models.vgg19",
+        summary=(
+            "The article's: rows drawn as small pictures for a network that learnt to see. Slow on"
+            " a CPU."
+        ),
+        source=(
+            "Simonyan, Zisserman: Very Deep Convolutional Networks, ICLR 2015 (keras.applications)"
+        ),
+        module="core.models.zoo.vgg19",
         defaults={},
-        starts=("imagenet", "weights", "random"),
+        initialisations=("imagenet", "weights", "random"),
         objectives=("none", "supervised"),
-        needs="keras",
+        required_package="keras",
     ),
     "resnet50": Architecture(
         title="ResNet50 (images)",
-        summary="The article's: rows drawn as small pictures for a residual network that learnt to see. Slow on a CPU.",
-        source="He et al.: Deep Residual Learning for Image Recognition, CVPR 2016 (keras.applications)",
-        module="core.models.resnet50",
+        summary=(
+            "The article's: rows drawn as small pictures for a residual network that learnt to see."
+            " Slow on a CPU."
+        ),
+        source=(
+            "He et al.: Deep Residual Learning for Image Recognition, CVPR 2016"
+            " (keras.applications)"
+        ),
+        module="core.models.zoo.resnet50",
         defaults={},
-        starts=("imagenet", "weights", "random"),
+        initialisations=("imagenet", "weights", "random"),
         objectives=("none", "supervised"),
-        needs="keras",
+        required_package="keras",
     ),
 }
 
@@ -150,7 +186,7 @@ class SettingField:
     """A setting as a page and the command line offer it; low and high bound a number."""
 
     label: str
-    about: str
+    description: str
     low: float = 0
     high: float = 0
 
@@ -161,24 +197,29 @@ SETTING_FIELDS: dict[str, SettingField] = {
     "crosses": SettingField("Cross layers", "cross layers", 1, 8),
     "layers": SettingField("Layers", "attention, residual or transformer layers", 1, 12),
     "heads": SettingField("Heads", "attention heads, or heads of the fusion", 1, 64),
-    "attention": SettingField("Attention size", "floats a field that the attention heads share", 1, 512),
+    "attention": SettingField(
+        "Attention size", "floats a field that the attention heads share", 1, 512
+    ),
     "gate": SettingField("Gate units", "hidden units of the feature gates", 1, 4096),
     "width": SettingField("Width", "floats that residual blocks hand on", 1, 4096),
-    "hidden": SettingField("Hidden units", "units inside a residual or a feed-forward block", 1, 4096),
+    "hidden": SettingField(
+        "Hidden units", "units inside a residual or a feed-forward block", 1, 4096
+    ),
     "members": SettingField("Members", "members of the ensemble", 2, 64),
     "dropout": SettingField("Dropout", "share of activations dropped in training", 0, 0.95),
     "batch_norm": SettingField("BatchNorm in the blocks", "BatchNorm in the blocks"),
 }
-"""Every setting an architecture may have, in the order they are shown. The default's type says what kind it is."""
+"""Every setting an architecture may have, in the order they are shown. The default's type says what
+kind it is."""
 
 
 def is_installed(architecture: str) -> bool:
     """Whether the optional package that the architecture needs is there; it is not imported."""
-    needs = ARCHITECTURES[architecture].needs
+    needs = ARCHITECTURES[architecture].required_package
     return not needs or find_spec(needs) is not None
 
 
-def setting_flags(settings: dict[str, Any]) -> list[str]:
+def settings_to_flags(settings: dict[str, Any]) -> list[str]:
     """The settings as the command line takes them."""
     parts: list[str] = []
     for name, value in settings.items():
@@ -186,18 +227,26 @@ def setting_flags(settings: dict[str, Any]) -> list[str]:
         if isinstance(value, bool):
             parts.append(f"--{flag}" if value else f"--no-{flag}")
         else:
-            parts += [f"--{flag}", ",".join(map(str, value)) if isinstance(value, list | tuple) else str(value)]
+            parts += [
+                f"--{flag}",
+                ",".join(map(str, value)) if isinstance(value, list | tuple) else str(value),
+            ]
     return parts
 
 
 def complete_settings(architecture: str, settings: dict[str, Any]) -> dict[str, Any]:
-    """`settings` over the architecture's defaults; BadInput for a name it has not and for a number out of bounds."""
+    """`settings` over the architecture's defaults; BadInput for a name it has not and for a number
+    out of bounds."""
     defaults = ARCHITECTURES[architecture].defaults
     if unknown := set(settings) - set(defaults):
-        raise BadInput(f"{architecture!r} has no settings {sorted(unknown)}; it has {sorted(defaults)}.")
+        raise BadInput(
+            f"{architecture!r} has no settings {sorted(unknown)}; it has {sorted(defaults)}."
+        )
     for name, value in settings.items():
         field = SETTING_FIELDS[name]
         bounded = isinstance(defaults[name], int | float) and not isinstance(defaults[name], bool)
         if bounded and not (isinstance(value, int | float) and field.low <= value <= field.high):
-            raise BadInput(f"{field.label} is {value!r}; it must be {field.low:g} to {field.high:g}.")
+            raise BadInput(
+                f"{field.label} is {value!r}; it must be {field.low:g} to {field.high:g}."
+            )
     return defaults | settings

@@ -9,18 +9,19 @@ from typing import Any
 import numpy as np
 
 from core.errors import BadInput
-from core.evaluation.verdicts import Contender, Verdict, in_words, judge
-from core.report.subject import settings_of
-from core.runs.predictions import StoredScores, predictions
-from core.runs.store import Run
-from core.runs.sweep import arm_of
-from core.runs.sweep_result import ArmResult, arm_result, halted_early
+from core.evaluation.verdicts import ArmScores, Verdict, compare_arms, summarise_verdicts
+from core.jobs.predictions import StoredScores, read_prediction_array
+from core.jobs.store import Run
+from core.report.report_data import request_settings
+from core.runs.sweep import arm_of_run
+from core.runs.sweep_result import ArmResult, halving_sentences, summarise_arm
 from core.workspace import Workspace
 
 
 @dataclass(frozen=True)
-class ChosenArm:
-    """Runs alike but for their seeds. title: the strategy. setting: what else tells the arms apart, in words.
+class ArmRuns:
+    """Runs alike but for their seeds. title: the strategy. setting: what else tells the arms apart,
+    in words.
 
     full_title: both, for a place where arms of several settings stand together.
     """
@@ -40,58 +41,81 @@ class ChosenArm:
         return ", ".join(self.setting)
 
 
-def arms_of(runs: Sequence[Run], backbones: Mapping[str, str], datasets: Mapping[str, str]) -> list[ChosenArm]:
-    """The arms, in the order in which their first runs were created. backbones, datasets: names by id.
+def group_into_arms(
+    runs: Sequence[Run], backbones: Mapping[str, str], datasets: Mapping[str, str]
+) -> list[ArmRuns]:
+    """The arms, in the order in which their first runs were created. backbones, datasets: names by
+    id.
 
-    A second run of an arm's seed stands apart, as a repeat is no other seed; and so do all runs of an arm that is the
-    only one, as there is nothing else to compare.
+    A second run of an arm's seed stands apart, as a repeat is no other seed; and so do all runs of
+    an arm that is the only one, as there is nothing else to compare.
     """
     in_order = tuple(sorted(runs, key=lambda run: run.created))
-    return [*_arms_of(in_order, tuple(backbones.items()), tuple(datasets.items()))]
+    return [*_group_into_arms(in_order, tuple(backbones.items()), tuple(datasets.items()))]
 
 
 @lru_cache(maxsize=8)
-def _arms_of(
-    runs: tuple[Run, ...], backbones: tuple[tuple[str, str], ...], datasets: tuple[tuple[str, str], ...]
-) -> tuple[ChosenArm, ...]:
+def _group_into_arms(
+    runs: tuple[Run, ...],
+    backbones: tuple[tuple[str, str], ...],
+    datasets: tuple[tuple[str, str], ...],
+) -> tuple[ArmRuns, ...]:
     """Kept, for thousands of runs stay the same from one rerun to the next."""
     # Of thousands of runs few differ in more than arm and seed.
     alike: dict[tuple[Hashable, ...], Run] = {}
     for run in runs:
-        alike.setdefault(_besides_arm_and_seed(run), run)
-    several = _several([*alike.values()])
-    settings = {key: _setting(run, several, dict(backbones), dict(datasets)) for key, run in alike.items()}
+        alike.setdefault(_setting_key(run), run)
+    several = _varying_settings([*alike.values()])
+    settings = {
+        key: _setting_words(run, several, dict(backbones), dict(datasets))
+        for key, run in alike.items()
+    }
     found: dict[tuple[str, tuple[str, ...]], dict[int, Run]] = {}
     for run in runs:
-        title, setting, seed = _title(run), settings[_besides_arm_and_seed(run)], run.request["train"]["seed"]
+        title, setting, seed = (
+            _title(run),
+            settings[_setting_key(run)],
+            run.request["train"]["seed"],
+        )
         if seed in found.get((title, setting), {}):
             title = f"{title} again ({run.id})"
         found.setdefault((title, setting), {})[seed] = run
-    arms = [ChosenArm(*key, tuple(of_seed[seed] for seed in sorted(of_seed))) for key, of_seed in found.items()]
+    arms = [
+        ArmRuns(*key, tuple(of_seed[seed] for seed in sorted(of_seed)))
+        for key, of_seed in found.items()
+    ]
     if len(arms) == 1 and len(arms[0].runs) > 1:
-        arms = [ChosenArm(f"{arms[0].title}, seed {run.request['train']['seed']}", (), (run,)) for run in arms[0].runs]
+        arms = [
+            ArmRuns(f"{arms[0].title}, seed {run.request['train']['seed']}", (), (run,))
+            for run in arms[0].runs
+        ]
     return tuple(arms)
 
 
-def in_setting(arms: Sequence[ChosenArm], setting: str) -> list[ChosenArm]:
-    """The arms of one setting, in words; zero-shot, which nothing trained, stands in every one of its backbone."""
-    wanted = next((arm.setting for arm in arms if arm.setting_words == setting), ())
+def arms_in_setting(arms: Sequence[ArmRuns], setting_words: str) -> list[ArmRuns]:
+    """The arms of one setting, in words; zero-shot, which nothing trained, stands in every one of
+    its backbone."""
+    wanted = next((arm.setting for arm in arms if arm.setting_words == setting_words), ())
     return [
         arm
         for arm in arms
-        if arm.setting == wanted or (_is_zero_shot(arm.runs[0]) and arm.setting == wanted[: len(arm.setting)])
+        if arm.setting == wanted
+        or (_is_zero_shot(arm.runs[0]) and arm.setting == wanted[: len(arm.setting)])
     ]
 
 
-def settings_of_arms(arms: Sequence[ChosenArm]) -> list[str]:
+def distinct_settings(arms: Sequence[ArmRuns]) -> list[str]:
     """The settings that there are, in words; that of zero-shot alone is none of its own."""
     found = [arm.setting_words for arm in arms if not _is_zero_shot(arm.runs[0])]
     return [*dict.fromkeys(found or [arm.setting_words for arm in arms])]
 
 
-def results_of(arms: Sequence[ChosenArm], full: bool) -> list[ArmResult]:
+def summarise_selected_arms(arms: Sequence[ArmRuns], full_titles: bool) -> list[ArmResult]:
     """What arms whose runs are done came to, under their full titles or the strategies' alone."""
-    return [arm_result(arm.runs, arm.full_title if full else arm.title, arm.setting_words) for arm in arms]
+    return [
+        summarise_arm(arm.runs, arm.full_title if full_titles else arm.title, arm.setting_words)
+        for arm in arms
+    ]
 
 
 def common_seeds(results: Sequence[ArmResult]) -> list[int]:
@@ -100,11 +124,19 @@ def common_seeds(results: Sequence[ArmResult]) -> list[int]:
     return sorted(set.intersection(*seeds)) if seeds else [0]
 
 
-def scores_of(workspace: Workspace, result: ArmResult, array: str, seeds: Sequence[int]) -> np.ndarray:
-    """The array of the predictions, (seeds, rows) float64, of these seeds; of the only run where there is one alone."""
+def load_scores(
+    workspace: Workspace, result: ArmResult, array_name: str, seeds: Sequence[int]
+) -> np.ndarray:
+    """The array of the predictions, (seeds, rows) float64, of these seeds; of the only run where
+    there is one alone."""
     runs = {_seed(run): run for run in result.runs}
     alone = len(result.runs) == 1
-    return np.stack([predictions(workspace, result.runs[0] if alone else runs[seed], array) for seed in seeds])
+    return np.stack(
+        [
+            read_prediction_array(workspace, result.runs[0] if alone else runs[seed], array_name)
+            for seed in seeds
+        ]
+    )
 
 
 def comparable_seeds(results: Sequence[ArmResult]) -> list[int]:
@@ -116,84 +148,109 @@ def comparable_seeds(results: Sequence[ArmResult]) -> list[int]:
         return [_seed(results[0].runs[0])]
     if seeds := common_seeds(results):
         return seeds
-    raise BadInput("The chosen arms have no seed in common, so nothing pairs their runs; choose arms with equal seeds.")
+    raise BadInput(
+        "The chosen arms have no seed in common, so nothing pairs their runs; choose arms with"
+        " equal seeds."
+    )
 
 
-def comparable_losses(results: Sequence[ArmResult]) -> list[float]:
-    """Validation log loss of every arm, NaN where it stands on other rows than the rest: then it chooses no leader.
+def comparable_validation_losses(results: Sequence[ArmResult]) -> list[float]:
+    """Validation log loss of every arm, NaN where it stands on other rows than the rest: then it
+    chooses no leader.
 
     Another dataset, target size or validation share has other validation rows.
     """
-    rows = [_validated_on(one.runs[0]) for one in results]
-    tuned = {of_one for of_one, one in zip(rows, results, strict=True) if one.strategy != "zero-shot"} or set(rows)
+    rows = [_validation_rows_key(one.runs[0]) for one in results]
+    tuned = {
+        of_one for of_one, one in zip(rows, results, strict=True) if one.strategy != "zero-shot"
+    } or set(rows)
     alike = tuned if len(tuned) == 1 else set()
-    return [one.validation_loss if of_one in alike else float("nan") for of_one, one in zip(rows, results, strict=True)]
+    return [
+        one.validation_loss if of_one in alike else float("nan")
+        for of_one, one in zip(rows, results, strict=True)
+    ]
 
 
-def judged_arms(workspace: Workspace, results: Sequence[ArmResult], reference: str) -> tuple[list[Verdict], list[str]]:
-    """(verdicts, sentences) on target test rows, arms against the reference and the leader; nothing for one arm."""
+def judge_selected_arms(
+    workspace: Workspace, results: Sequence[ArmResult], reference: str
+) -> tuple[list[Verdict], list[str]]:
+    """(verdicts, sentences) on target test rows, arms against the reference and the leader; nothing
+    for one arm."""
     if len(results) < 2:
         return [], []
     alone = all(len(one.runs) == 1 for one in results)
     contenders = []
-    for result, validation_loss in zip(results, comparable_losses(results), strict=True):
+    for result, validation_loss in zip(results, comparable_validation_losses(results), strict=True):
         seeds = [_seed(run) for run in result.runs]
         scores = StoredScores(workspace, result.runs)
         seedless = alone or result.strategy == "zero-shot"
         contenders.append(
-            Contender(result.title, validation_loss, scores, () if seedless else tuple(seeds), scores.keys)
+            ArmScores(
+                result.title, validation_loss, scores, () if seedless else tuple(seeds), scores.keys
+            )
         )
-    labels = predictions(workspace, results[0].runs[0], "target_test_label")
-    verdicts = judge(labels, {"": contenders}, reference)
-    return verdicts, halted_early(results) + in_words(verdicts, {"": contenders}, reference)
+    labels = read_prediction_array(workspace, results[0].runs[0], "target_test_label")
+    verdicts = compare_arms(labels, {"": contenders}, reference)
+    return verdicts, halving_sentences(results) + summarise_verdicts(
+        verdicts, {"": contenders}, reference
+    )
 
 
 def _title(run: Run) -> str:
-    return f"pretraining {run.request['name']}" if run.kind == "pretrain" else arm_of(run).title
+    return f"pretraining {run.request['name']}" if run.kind == "pretrain" else arm_of_run(run).title
 
 
 def _is_zero_shot(run: Run) -> bool:
     return bool(run.request.get("strategy") == "zero-shot")
 
 
-def _several(runs: Sequence[Run]) -> set[str]:
-    """Names of what differs between the runs: "dataset", "backbone" and settings of what trained."""
+def _varying_settings(runs: Sequence[Run]) -> set[str]:
+    """Names of what differs between the runs: "dataset", "backbone" and settings of what
+    trained."""
     several = {"dataset"} if len({run.dataset for run in runs}) > 1 else set()
     tuned = [run for run in runs if run.kind == "finetune"]
     if len({run.request["backbone"] for run in tuned}) > 1:
         several.add("backbone")
-    settings = [settings_of(run.request) for run in tuned if not _is_zero_shot(run)]
+    settings = [request_settings(run.request) for run in tuned if not _is_zero_shot(run)]
     names = dict.fromkeys(name for one in settings for name in one)
-    return several | {name for name in names if any(one.get(name) != settings[0].get(name) for one in settings)}
+    return several | {
+        name for name in names if any(one.get(name) != settings[0].get(name) for one in settings)
+    }
 
 
-def _setting(run: Run, several: set[str], backbones: Mapping[str, str], datasets: Mapping[str, str]) -> tuple[str, ...]:
-    words = [datasets.get(run.dataset, run.dataset)] if "dataset" in several else []
+def _setting_words(
+    run: Run, varying: set[str], backbones: Mapping[str, str], datasets: Mapping[str, str]
+) -> tuple[str, ...]:
+    words = [datasets.get(run.dataset, run.dataset)] if "dataset" in varying else []
     if run.kind == "finetune":
-        if "backbone" in several:
+        if "backbone" in varying:
             words.append(backbones.get(run.request["backbone"], run.request["backbone"]))
         if not _is_zero_shot(run):
-            words += [_in_words(name, value) for name, value in settings_of(run.request).items() if name in several]
+            words += [
+                _describe_setting(name, value)
+                for name, value in request_settings(run.request).items()
+                if name in varying
+            ]
     return tuple(words)
 
 
 @lru_cache(maxsize=2**14)
-def _besides_arm_and_seed(run: Run) -> tuple[Hashable, ...]:
+def _setting_key(run: Run) -> tuple[Hashable, ...]:
     """All that a run's setting hangs on; kept, as arms are put together from thousands of runs."""
     if run.kind != "finetune":
         return run.dataset, run.kind
-    settings = json.dumps(settings_of(run.request))
+    settings = json.dumps(request_settings(run.request))
     return run.dataset, run.kind, run.request["backbone"], _is_zero_shot(run), settings
 
 
-def _in_words(name: str, value: Any) -> str:
+def _describe_setting(name: str, value: Any) -> str:
     if name == "target rows":
         return f"{value:,} target rows" if value else "all target rows"
     number = isinstance(value, int | float) and not isinstance(value, bool)
     return f"{name} {value:g}" if number else f"{name} {value}"
 
 
-def _validated_on(run: Run) -> tuple[Any, ...]:
+def _validation_rows_key(run: Run) -> tuple[Any, ...]:
     return run.dataset, run.request.get("target_rows", 0), run.request["train"]["validation_share"]
 
 

@@ -1,4 +1,5 @@
-"""Figures of chosen arms that a sweep of one setting has no use for: a line a setting, and parallel coordinates."""
+"""Figures of chosen arms that a sweep of one setting has no use for: a line a setting, and parallel
+coordinates."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -6,72 +7,99 @@ from dataclasses import dataclass
 import numpy as np
 import plotly.graph_objects as go
 
-from core.report.frame import Trace, axis, framed
+from core.report.figure_base import Trace, axis, make_figure
 from core.report.palette import FROZEN, SERIES, TRAINED
-from core.report.sweep_figures import METRICS, is_depth, spreads_of, with_intervals
+from core.report.sweep_figures import METRIC_TITLES, add_intervals, defined_spreads, is_freeze_depth
 from core.runs.sweep_result import ArmResult
 
 _SYMBOLS = ("circle", "diamond", "square", "triangle-up", "cross", "star")
 _DODGE = 0.06
-LONGEST_TEXT = 22
-"""Letters of a value's name on an axis of the parallel coordinates; more would run into the next axis."""
+MAX_LABEL_LENGTH = 22
+"""Letters of a value's name on an axis of the parallel coordinates; more would run into the next
+axis."""
 
 
-def setting_depths_figure(results: Sequence[ArmResult], metric: str = "auc") -> go.Figure:
-    """A metric on target test rows by freeze depth, a line a setting: another backbone, target size, learning rate."""
+def depth_by_setting_figure(results: Sequence[ArmResult], metric: str = "auc") -> go.Figure:
+    """A metric on target test rows by freeze depth, a line a setting: another backbone, target
+    size, learning rate."""
     traces: list[Trace] = []
-    deep = sorted((one for one in results if is_depth(one)), key=lambda one: one.depth)
+    deep = sorted((one for one in results if is_freeze_depth(one)), key=lambda one: one.depth)
     # In the order of the arms and not of the depths, so that lines keep their colours.
-    settings = [one for one in dict.fromkeys(arm.setting for arm in results) if any(one == arm.setting for arm in deep)]
+    settings = [
+        one
+        for one in dict.fromkeys(arm.setting for arm in results)
+        if any(one == arm.setting for arm in deep)
+    ]
     for place, setting in enumerate(settings):
-        found = [one for one in deep if one.setting == setting and "target_test" in spreads_of(one, metric)]
-        spreads = [spreads_of(one, metric)["target_test"] for one in found]
+        found = [
+            one
+            for one in deep
+            if one.setting == setting and "target_test" in defined_spreads(one, metric)
+        ]
+        spreads = [defined_spreads(one, metric)["target_test"] for one in found]
         # Side by side, so that the intervals of one depth do not cover one another.
         depths = np.array([one.depth + _DODGE * (place - (len(settings) - 1) / 2) for one in found])
         color, symbol = SERIES[place % len(SERIES)], _SYMBOLS[place % len(_SYMBOLS)]
-        with_intervals(traces, spreads, depths, found, setting or "target", color, symbol, along="y", dash="solid")
+        add_intervals(
+            traces,
+            spreads,
+            depths,
+            found,
+            setting or "target",
+            color,
+            symbol,
+            value_axis="y",
+            dash="solid",
+        )
     x = axis("Freeze depth (stages frozen from the input)", dtick=1)
-    y = axis(f"{METRICS[metric]} on target test rows", nticks=6)
+    y = axis(f"{METRIC_TITLES[metric]} on target test rows", nticks=6)
     nothing = f"No arm has {'an AUC' if metric == 'auc' else 'a log loss'} on these rows"
-    return framed(traces, x, y, f"setting-depths-{metric}", nothing, showlegend=True)
+    return make_figure(traces, x, y, f"setting-depths-{metric}", nothing, showlegend=True)
 
 
 @dataclass(frozen=True)
-class Axis:
-    """One axis of the parallel coordinates: a value a run; texts name the values of a setting that is no number."""
+class ParallelAxis:
+    """One axis of the parallel coordinates: a value a run; texts name the values of a setting that
+    is no number."""
 
     title: str
     values: Sequence[float]
-    texts: Sequence[str] = ()
+    tick_labels: Sequence[str] = ()
 
 
-def parallel_coordinates(axes: Sequence[Axis], colour_by: Sequence[float]) -> go.Figure:
-    """A line a run through its settings and results, coloured by one result; dragging along an axis filters."""
+def parallel_coordinates_figure(
+    axes: Sequence[ParallelAxis], color_by: Sequence[float]
+) -> go.Figure:
+    """A line a run through its settings and results, coloured by one result; dragging along an axis
+    filters."""
     figure = go.Figure(
         go.Parcoords(
             dimensions=[_dimension(axis) for axis in axes],
-            line={"color": np.array(colour_by, dtype=float), "colorscale": [[0, FROZEN], [1, TRAINED]]},
+            line={
+                "color": np.array(color_by, dtype=float),
+                "colorscale": [[0, FROZEN], [1, TRAINED]],
+            },
             labelfont={"size": 13},
             tickfont={"size": 12},
         )
     )
-    names = max((len(_short(text)) for text in axes[0].texts), default=6)
+    names = max((len(_shorten(text)) for text in axes[0].tick_labels), default=6)
     margin = {"l": 24 + 7 * names, "r": 64, "t": 56, "b": 24}
     return figure.update_layout(margin=margin, uirevision="parallel")
 
 
-def _dimension(axis: Axis) -> dict[str, object]:
+def _dimension(axis: ParallelAxis) -> dict[str, object]:
     """Settings have a tick at every value they take; results as plotly chooses."""
     values = np.array(axis.values, dtype=float)
     one: dict[str, object] = {"label": axis.title, "values": values}
     distinct = np.unique(values[~np.isnan(values)])
-    if axis.texts:
-        places = list(range(len(axis.texts)))
-        return one | {"tickvals": places, "ticktext": [_short(text) for text in axis.texts]}
+    if axis.tick_labels:
+        places = list(range(len(axis.tick_labels)))
+        return one | {"tickvals": places, "ticktext": [_shorten(text) for text in axis.tick_labels]}
     if len(distinct) <= 6:
         return one | {"tickvals": distinct, "ticktext": [f"{value:,.6g}" for value in distinct]}
     return one
 
 
-def _short(text: str) -> str:
-    return text if len(text) <= LONGEST_TEXT else text[: LONGEST_TEXT - 1] + "…"
+def _shorten(text: str) -> str:
+    return text if len(text) <= MAX_LABEL_LENGTH else text[: MAX_LABEL_LENGTH - 1] + "…"

@@ -1,4 +1,5 @@
-"""Figures of a sample and of a dataset: one column's distribution, the parts of a split, source against target."""
+"""Figures of a sample and of a dataset: one column's distribution, the parts of a split, source
+against target."""
 
 from collections.abc import Sequence
 
@@ -7,18 +8,19 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from core.data.preprocessing import log_transform
-from core.data.profile import DRIFT_LIMITS, ColumnProfile, FieldDrift
+from core.data.profile import DRIFT_THRESHOLDS, ColumnProfile, FieldDrift
 from core.data.split import PartSummary
 from core.report.palette import FROZEN, NEUTRAL, SOURCE, TARGET, with_alpha
 
-_MARKS = np.array([0, 1, 3, 10, 30, 100, 300, 1000, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9])
+_TICK_VALUES = np.array([0, 1, 3, 10, 30, 100, 300, 1000, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9])
 _OPACITY = {"train": 1.0, "validation": 0.65, "test": 0.35}
 _Z95 = 1.96
 
 
 def column_figure(profile: ColumnProfile, rows: int) -> go.Figure:
-    """How the values of one column of `rows` rows spread: a histogram on a log axis, or its commonest values."""
-    figure = _histogram(profile) if profile.kind == "numeric" else _commonest(profile, rows)
+    """How the values of one column of `rows` rows spread: a histogram on a log axis, or its
+    commonest values."""
+    figure = _histogram(profile) if profile.kind == "numeric" else _most_frequent(profile, rows)
     # A zoom belongs to one column, not to the next one chosen.
     return figure.update_layout(uirevision=profile.name)
 
@@ -33,10 +35,14 @@ def parts_figure(parts: Sequence[PartSummary]) -> go.Figure:
     names = np.array([part_title(part.part) for part in shown])
     rows = np.array([part.rows for part in shown])
     rates = np.array([part.click_rate for part in shown])
-    low, high = rate_interval(rates, rows)
+    low, high = wilson_interval(rates, rows)
     colors = [_domain_color(part.part) for part in shown]
-    fills = [with_alpha(_domain_color(part.part), _OPACITY[part.part.split("_")[1]]) for part in shown]
-    figure = make_subplots(rows=1, cols=2 if labelled else 1, shared_yaxes=True, horizontal_spacing=0.06)
+    fills = [
+        with_alpha(_domain_color(part.part), _OPACITY[part.part.split("_")[1]]) for part in shown
+    ]
+    figure = make_subplots(
+        rows=1, cols=2 if labelled else 1, shared_yaxes=True, horizontal_spacing=0.06
+    )
     bars = go.Bar(
         x=rows,
         y=names,
@@ -62,16 +68,24 @@ def parts_figure(parts: Sequence[PartSummary]) -> go.Figure:
                 "width": 4,
             },
             customdata=np.stack([low, high], axis=1),
-            hovertemplate="%{y}: click rate %{x:.2%} (%{customdata[0]:.2%} to %{customdata[1]:.2%})<extra></extra>",
+            hovertemplate=(
+                "%{y}: click rate %{x:.2%} (%{customdata[0]:.2%} to"
+                " %{customdata[1]:.2%})<extra></extra>"
+            ),
         )
         figure.add_trace(dots, 1, 2)
-        figure.update_xaxes(title_text="Click rate", tickformat=".0%", nticks=4, tickangle=0, row=1, col=2)
+        figure.update_xaxes(
+            title_text="Click rate", tickformat=".0%", nticks=4, tickangle=0, row=1, col=2
+        )
     figure.update_yaxes(autorange="reversed")
-    return figure.update_layout(showlegend=False, bargap=0.3, margin={"l": 8, "r": 12, "t": 8, "b": 48})
+    return figure.update_layout(
+        showlegend=False, bargap=0.3, margin={"l": 8, "r": 12, "t": 8, "b": 48}
+    )
 
 
-def rate_interval(rates: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """(low, high) of the 95 % interval of rates over so many rows; unlike the normal one it stays within 0 and 1.
+def wilson_interval(rates: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(low, high) of the 95 % interval of rates over so many rows; unlike the normal one it stays
+    within 0 and 1.
 
     Wilson: Probable inference, the law of succession, and statistical inference, 1927.
     """
@@ -81,12 +95,12 @@ def rate_interval(rates: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.n
     return middle - half, middle + half
 
 
-def drift_figure(drifts: Sequence[FieldDrift], where: str, most: int = 12) -> go.Figure:
+def drift_figure(drifts: Sequence[FieldDrift], later_name: str, max_fields: int = 12) -> go.Figure:
     """The population stability index of the `most` fields that moved most, with the usual limits.
 
     where: what the later rows are, as in "missing in the target".
     """
-    moved = sorted(drifts, key=lambda drift: drift.psi, reverse=True)[:most]
+    moved = sorted(drifts, key=lambda drift: drift.psi, reverse=True)[:max_fields]
     names = np.array([drift.field for drift in moved])
     values = np.array([drift.psi for drift in moved])
     colors = {"little": NEUTRAL, "some": with_alpha(TARGET, 0.55), "strong": TARGET}
@@ -98,22 +112,28 @@ def drift_figure(drifts: Sequence[FieldDrift], where: str, most: int = 12) -> go
             marker={"color": [colors[drift.level] for drift in moved]},
             customdata=np.array([[drift.unseen_target, drift.missing_target] for drift in moved]),
             hovertemplate=(
-                f"%{{y}}: index %{{x:.3f}}<br>unseen in {where} %{{customdata[0]:.1%}}<br>"
-                f"missing in {where} %{{customdata[1]:.1%}}<extra></extra>"
+                f"%{{y}}: index %{{x:.3f}}<br>unseen in {later_name} %{{customdata[0]:.1%}}<br>"
+                f"missing in {later_name} %{{customdata[1]:.1%}}<extra></extra>"
             ),
         )
     )
     # On a long axis the words of the limits would lie on each other.
-    worded = DRIFT_LIMITS if max(values, default=0) < 2 else [max(DRIFT_LIMITS)]
-    for limit, word in DRIFT_LIMITS.items():
+    worded = DRIFT_THRESHOLDS if max(values, default=0) < 2 else [max(DRIFT_THRESHOLDS)]
+    for limit, word in DRIFT_THRESHOLDS.items():
         figure.add_vline(x=limit, line={"color": NEUTRAL, "dash": "dot", "width": 1})
         if limit not in worded:
             continue
-        figure.add_annotation(x=limit, y=1, yref="paper", yanchor="bottom", text=word, showarrow=False)
+        figure.add_annotation(
+            x=limit, y=1, yref="paper", yanchor="bottom", text=word, showarrow=False
+        )
     # The limits stay in sight when nothing has moved.
-    figure.update_xaxes(title_text="Population stability index", range=[0, 1.05 * max(*values, *DRIFT_LIMITS)])
+    figure.update_xaxes(
+        title_text="Population stability index", range=[0, 1.05 * max(*values, *DRIFT_THRESHOLDS)]
+    )
     figure.update_yaxes(autorange="reversed")
-    return figure.update_layout(showlegend=False, bargap=0.25, margin={"l": 8, "r": 12, "t": 28, "b": 48})
+    return figure.update_layout(
+        showlegend=False, bargap=0.25, margin={"l": 8, "r": 12, "t": 28, "b": 48}
+    )
 
 
 def part_title(part: str) -> str:
@@ -135,27 +155,37 @@ def _histogram(profile: ColumnProfile) -> go.Figure:
             width=np.diff(edges),
             marker={"color": FROZEN},
             customdata=np.column_stack([raw[:-1], raw[1:]]) if len(edges) else None,
-            hovertemplate="%{customdata[0]:,.1f} to %{customdata[1]:,.1f}: %{y:,} rows<extra></extra>",
+            hovertemplate=(
+                "%{customdata[0]:,.1f} to %{customdata[1]:,.1f}: %{y:,} rows<extra></extra>"
+            ),
         )
     )
-    marks = np.concatenate([-_MARKS[:0:-1], _MARKS])
+    marks = np.concatenate([-_TICK_VALUES[:0:-1], _TICK_VALUES])
     places = log_transform(marks)
-    inside = (places >= edges[0] - 1e-9) & (places <= edges[-1] + 1e-9) if len(edges) else places == 0
+    inside = (
+        (places >= edges[0] - 1e-9) & (places <= edges[-1] + 1e-9) if len(edges) else places == 0
+    )
     figure.update_xaxes(
         title_text=f"{profile.name} (log scale)",
         tickvals=places[inside],
-        ticktext=[_short(mark) for mark in marks[inside]],
+        ticktext=[_format_si(mark) for mark in marks[inside]],
         showgrid=False,
     )
     figure.update_yaxes(title_text="Rows")
     return figure.update_layout(bargap=0, margin={"l": 8, "r": 12, "t": 12, "b": 48})
 
 
-def _commonest(profile: ColumnProfile, rows: int) -> go.Figure:
-    bars = [(_label(value), count / rows, FROZEN) for value, count in profile.top_values]
+def _most_frequent(profile: ColumnProfile, rows: int) -> go.Figure:
+    bars = [(_escape_label(value), count / rows, FROZEN) for value, count in profile.top_values]
     rest = 1 - profile.missing_share - sum(share for _, share, _ in bars)
     if profile.cardinality > len(bars):
-        bars.append((f"{profile.cardinality - len(bars):,} others", max(rest, 0.0), with_alpha(FROZEN, 0.45)))
+        bars.append(
+            (
+                f"{profile.cardinality - len(bars):,} others",
+                max(rest, 0.0),
+                with_alpha(FROZEN, 0.45),
+            )
+        )
     if profile.missing_share:
         bars.append(("missing", profile.missing_share, NEUTRAL))
     names, shares, colors = (list(column) for column in zip(*bars, strict=True))
@@ -173,18 +203,22 @@ def _commonest(profile: ColumnProfile, rows: int) -> go.Figure:
     figure.update_xaxes(title_text="Share of rows", tickformat=".0%", rangemode="tozero")
     # Places, not names, on the axis: two long values may look alike once cut.
     figure.update_yaxes(
-        title_text=profile.name, range=[len(bars) - 0.5, -0.5], tickvals=places, ticktext=names, showgrid=False
+        title_text=profile.name,
+        range=[len(bars) - 0.5, -0.5],
+        tickvals=places,
+        ticktext=names,
+        showgrid=False,
     )
     return figure.update_layout(bargap=0.25, margin={"l": 8, "r": 12, "t": 12, "b": 48})
 
 
-def _label(value: str) -> str:
+def _escape_label(value: str) -> str:
     """A value as plotly may show it, which reads a little HTML; at most 16 letters."""
     cut = value if len(value) <= 16 else value[:15] + "…"
     return cut.replace("&", "&amp;").replace("<", "&lt;") or "(empty)"
 
 
-def _short(number: float) -> str:
+def _format_si(number: float) -> str:
     for factor, unit in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
         if abs(number) >= factor:
             return f"{number / factor:g}{unit}"

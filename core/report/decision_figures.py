@@ -1,4 +1,5 @@
-"""Figures for decisions: the path between backbone and fine-tuned weights, cost by threshold, metrics by slice."""
+"""Figures for decisions: the path between backbone and fine-tuned weights, cost by threshold,
+metrics by slice."""
 
 from collections.abc import Mapping, Sequence
 
@@ -8,22 +9,28 @@ import plotly.graph_objects as go
 from core.evaluation.format_metrics import is_missing
 from core.evaluation.slices import SliceMetrics
 from core.report.arm_styles import arm_styles
-from core.report.frame import Trace, axis, framed, scatter, upright
+from core.report.figure_base import Trace, axis, make_figure, scatter, vertical_line
 from core.report.palette import NEUTRAL, SOURCE, TARGET, TRAINED
 
-ONE_CLASS_AUC = "No AUC: all test rows are of one class"
+NO_TEST_AUC = "No AUC: all test rows are of one class"
 _SYMBOLS = ("circle", "diamond", "square", "triangle-up", "cross", "star", "x")
 
 
-def mixing_figure(
-    alphas: Sequence[float], auc: Mapping[str, Sequence[float | None]], chosen: float, shown: float
+def interpolation_figure(
+    alphas: Sequence[float],
+    auc: Mapping[str, Sequence[float | None]],
+    chosen_alpha: float,
+    shown_alpha: float,
 ) -> go.Figure:
-    """AUC of target and source test rows by alpha; a star where validation rows chose, a line where the slider is."""
+    """AUC of target and source test rows by alpha; a star where validation rows chose, a line where
+    the slider is."""
     traces: list[Trace] = []
     for part, name, color in (("target_test", "target", TARGET), ("source_test", "source", SOURCE)):
         if part not in auc:
             continue
-        values = np.array([np.nan if is_missing(value) else value for value in auc[part]], dtype=float)
+        values = np.array(
+            [np.nan if is_missing(value) else value for value in auc[part]], dtype=float
+        )
         traces.append(
             scatter(
                 x=np.array(alphas),
@@ -32,19 +39,22 @@ def mixing_figure(
                 mode="lines+markers",
                 line={"color": color, "width": 2},
                 marker={
-                    "size": [13 if alpha == chosen else 7 for alpha in alphas],
-                    "symbol": ["star" if alpha == chosen else "circle" for alpha in alphas],
+                    "size": [13 if alpha == chosen_alpha else 7 for alpha in alphas],
+                    "symbol": ["star" if alpha == chosen_alpha else "circle" for alpha in alphas],
                 },
                 hovertemplate="alpha %{x:.1f}: AUC %{y:.4f}<extra>%{fullData.name}</extra>",
             )
         )
     x = axis("alpha: 0 the backbone, 1 fine-tuned", range=[-0.04, 1.04], dtick=0.2)
-    slider = upright(shown, color=NEUTRAL, dash="dot", width=1.5)
-    return framed(traces, x, axis("AUC"), "mixing", ONE_CLASS_AUC, shapes=[slider])
+    slider = vertical_line(shown_alpha, color=NEUTRAL, dash="dot", width=1.5)
+    return make_figure(traces, x, axis("AUC"), "mixing", NO_TEST_AUC, shapes=[slider])
 
 
-def cost_figure(thresholds: np.ndarray, costs: Mapping[str, tuple[np.ndarray, float]]) -> go.Figure:
-    """Cost a row by threshold, by name (costs, the threshold chosen on validation rows), each with its point there."""
+def cost_curve_figure(
+    thresholds: np.ndarray, costs: Mapping[str, tuple[np.ndarray, float]]
+) -> go.Figure:
+    """Cost a row by threshold, by name (costs, the threshold chosen on validation rows), each with
+    its point there."""
     traces: list[Trace] = []
     styles = arm_styles([*costs])
     for place, (name, (values, chosen)) in enumerate(costs.items()):
@@ -73,25 +83,36 @@ def cost_figure(thresholds: np.ndarray, costs: Mapping[str, tuple[np.ndarray, fl
                 hovertemplate="%{x:.3f}, chosen on validation rows: %{y:.4f} a row<extra></extra>",
             )
         )
-    return framed(traces, axis("Threshold", range=[-0.02, 1.02]), axis("Cost a row", rangemode="tozero"), "cost")
+    return make_figure(
+        traces,
+        axis("Threshold", range=[-0.02, 1.02]),
+        axis("Cost a row", rangemode="tozero"),
+        "cost",
+    )
 
 
-def slice_figure(by_name: Mapping[str, Sequence[SliceMetrics]], colors: Sequence[str]) -> go.Figure:
+def slice_figure(
+    slices_by_name: Mapping[str, Sequence[SliceMetrics]], colors: Sequence[str]
+) -> go.Figure:
     """AUC with its interval of every slice, a row each, for scorings by name in these colours."""
     traces: list[Trace] = []
-    names = [one.name for one in next(iter(by_name.values()))]
-    for place, (name, slices) in enumerate(by_name.items()):
+    names = [one.name for one in next(iter(slices_by_name.values()))]
+    for place, (name, slices) in enumerate(slices_by_name.items()):
         means = [one.auc for one in slices]
         auc = np.array([one.value for one in means])
         # Side by side, so that the intervals of one slice do not cover one another.
-        shift = 0.7 * ((place + 0.5) / len(by_name) - 0.5)
+        shift = 0.7 * ((place + 0.5) / len(slices_by_name) - 0.5)
         traces.append(
             scatter(
                 x=auc,
                 y=np.arange(len(slices)) + shift,
                 name=name,
                 mode="markers",
-                marker={"size": 8, "color": colors[place % len(colors)], "symbol": _SYMBOLS[place % len(_SYMBOLS)]},
+                marker={
+                    "size": 8,
+                    "color": colors[place % len(colors)],
+                    "symbol": _SYMBOLS[place % len(_SYMBOLS)],
+                },
                 error_x={
                     "type": "data",
                     "array": np.nan_to_num(np.array([one.high for one in means]) - auc),
@@ -110,4 +131,10 @@ def slice_figure(by_name: Mapping[str, Sequence[SliceMetrics]], colors: Sequence
         "automargin": True,
         "zeroline": False,
     }
-    return framed(traces, axis("AUC, 95 % interval", nticks=6), rows, "slices", "No slice has rows of both classes")
+    return make_figure(
+        traces,
+        axis("AUC, 95 % interval", nticks=6),
+        rows,
+        "slices",
+        "No slice has rows of both classes",
+    )

@@ -1,8 +1,10 @@
-"""One HTML file that needs nothing else: its own styles, plotly.js, figures as data; it opens without a network.
+"""One HTML file that needs nothing else: its own styles, plotly.js, figures as data; it opens
+without a network.
 
-Every value from a user is escaped here, whoever calls: cells, sentences and commands are plain text and become HTML in
-this module alone. The page's policy (Content-Security-Policy) allows the two scripts by their hashes and no connection,
-so that even a mistake in the escaping could neither run a script nor call out.
+Every value from a user is escaped here, whoever calls: cells, sentences and commands are plain text
+and become HTML in this module alone. The page's policy (Content-Security-Policy) allows the two
+scripts by their hashes and no connection, so that even a mistake in the escaping could neither run
+a script nor call out.
 """
 
 import base64
@@ -21,7 +23,7 @@ from core.workspace import PROJECT
 Html = NewType("Html", str)
 """Text that is HTML already, with what came from users escaped."""
 
-_SHORT = 28
+_NO_WRAP_LENGTH = 28
 """Characters up to which a cell is never broken over two lines."""
 Cell = str | int | float | None
 _SCRIPT = PROJECT / "assets" / "report.js"
@@ -37,99 +39,122 @@ class Section:
     body: Sequence[Html]
 
 
-def paragraph(text: str, kind: str = "") -> Html:
+def paragraph(text: str, css_class: str = "") -> Html:
     """A paragraph; kind: a class of the style sheet."""
-    return Html(f'<p class="{_escaped(kind)}">{_escaped(text)}</p>' if kind else f"<p>{_escaped(text)}</p>")
+    return Html(
+        f'<p class="{_escape(css_class)}">{_escape(text)}</p>'
+        if css_class
+        else f"<p>{_escape(text)}</p>"
+    )
 
 
 def heading(text: str) -> Html:
     """A heading inside a section."""
-    return Html(f"<h3>{_escaped(text)}</h3>")
+    return Html(f"<h3>{_escape(text)}</h3>")
 
 
-def sentences(texts: Sequence[str]) -> Html:
+def bullet_list(texts: Sequence[str]) -> Html:
     """A list, one sentence an entry."""
-    return Html("<ul>" + "".join(f"<li>{_escaped(text)}</li>" for text in texts) + "</ul>")
+    return Html("<ul>" + "".join(f"<li>{_escape(text)}</li>" for text in texts) + "</ul>")
 
 
-def facts(values: Mapping[str, Cell]) -> Html:
+def definition_list(values: Mapping[str, Cell]) -> Html:
     """Names and values, a line each."""
-    lines = "".join(f"<div><dt>{_escaped(name)}</dt><dd>{_cell(value)}</dd></div>" for name, value in values.items())
+    lines = "".join(
+        f"<div><dt>{_escape(name)}</dt><dd>{_format_cell(value)}</dd></div>"
+        for name, value in values.items()
+    )
     return Html(f"<dl>{lines}</dl>")
 
 
 def table(columns: Sequence[str], rows: Sequence[Sequence[Cell]]) -> Html:
     """A table that scrolls sideways where it does not fit; None is a dash."""
-    head = "".join(f'<th scope="col">{_escaped(name)}</th>' for name in columns)
-    body = "".join("<tr>" + "".join(_data(value) for value in row) + "</tr>" for row in rows)
+    head = "".join(f'<th scope="col">{_escape(name)}</th>' for name in columns)
+    body = "".join("<tr>" + "".join(_table_cell(value) for value in row) + "</tr>" for row in rows)
     return Html(
-        f'<div class="wide" tabindex="0"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
+        '<div class="wide"'
+        f' tabindex="0"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
     )
 
 
-def commands(lines: Sequence[str]) -> Html:
+def code_block(lines: Sequence[str]) -> Html:
     """Commands as they are typed, a line each."""
-    return Html('<pre tabindex="0"><code>' + _escaped("\n".join(lines)) + "</code></pre>")
+    return Html('<pre tabindex="0"><code>' + _escape("\n".join(lines)) + "</code></pre>")
 
 
 def plot(figure: go.Figure, title: str, height: int = 380) -> Html:
-    """The figure under a title, interactive; the page's script draws it from the data that lies beside it."""
-    # A template of the library's own would be drawn over by the page's theme, and takes more room than a curve.
+    """The figure under a title, interactive; the page's script draws it from the data that lies
+    beside it."""
+    # A template of the library's own would be drawn over by the page's theme, and takes more room
+    # than a curve.
     figure = go.Figure(figure).update_layout(template=None, title=None)
-    data = _as_script(figure.to_json())
+    data = _script_safe_json(figure.to_json())
     return Html(
-        f'<figure><figcaption>{_escaped(title)}</figcaption><div class="thaw-plot" style="height:{height:d}px" '
-        f'role="img" aria-label="{_escaped(title)}"></div><script type="application/json">{data}</script></figure>'
+        f'<figure><figcaption>{_escape(title)}</figcaption><div class="thaw-plot"'
+        f' style="height:{height:d}px" role="img" aria-label="{_escape(title)}"></div><script'
+        f' type="application/json">{data}</script></figure>'
     )
 
 
 def page(title: str, lead: Mapping[str, Cell], notice: str, sections: Sequence[Section]) -> str:
-    """The whole file. lead: facts under the title. notice: what must be known before anything else, none when empty."""
+    """The whole file. lead: facts under the title. notice: what must be known before anything else,
+    none when empty."""
     library, script = get_plotlyjs(), _SCRIPT.read_text(encoding="utf-8")
     policy = (
-        f"default-src 'none'; script-src {_source(library)} {_source(script)}; style-src 'unsafe-inline'; "
-        "img-src data: blob:; base-uri 'none'; form-action 'none'"
+        f"default-src 'none'; script-src {_csp_hash(library)} {_csp_hash(script)}; style-src"
+        " 'unsafe-inline'; img-src data: blob:; base-uri 'none'; form-action 'none'"
     )
-    links = "".join(f'<a href="#{_escaped(one.anchor)}">{_escaped(one.title)}</a>' for one in sections)
+    links = "".join(
+        f'<a href="#{_escape(one.anchor)}">{_escape(one.title)}</a>' for one in sections
+    )
     body = "".join(
-        f'<section id="{_escaped(one.anchor)}"><h2>{_escaped(one.title)}</h2>{"".join(one.body)}</section>'
+        "<section"
+        f' id="{_escape(one.anchor)}"><h2>{_escape(one.title)}</h2>{"".join(one.body)}</section>'
         for one in sections
     )
-    mark = f'<p class="notice" role="note">{_escaped(notice)}</p>' if notice else ""
+    mark = f'<p class="notice" role="note">{_escape(notice)}</p>' if notice else ""
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">\n'
-        f'<meta http-equiv="Content-Security-Policy" content="{_escaped(policy)}">\n'
+        f'<meta http-equiv="Content-Security-Policy" content="{_escape(policy)}">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        '<meta name="color-scheme" content="light dark"><meta name="referrer" content="no-referrer">\n'
-        f"<title>{_escaped(title)}</title>\n<style>\n{_STYLE.read_text(encoding='utf-8')}</style></head>\n<body><main>"
-        f"<header>{mark}<h1>{_escaped(title)}</h1>{facts(lead)}<nav>{links}</nav></header>\n{body}</main>\n"
+        '<meta name="color-scheme" content="light dark"><meta name="referrer"'
+        ' content="no-referrer">\n'
+        f"<title>{_escape(title)}</title>\n<style>\n{_STYLE.read_text(encoding='utf-8')}</style></head>\n<body><main>"
+        f"<header>{mark}<h1>{_escape(title)}</h1>{definition_list(lead)}<nav>{links}</nav></header>\n{body}</main>\n"
         f"<script>{library}</script>\n<script>{script}</script>\n</body></html>\n"
     )
 
 
-def _escaped(text: str) -> str:
+def _escape(text: str) -> str:
     return html.escape(text, quote=True)
 
 
-def _cell(value: Cell) -> str:
+def _format_cell(value: Cell) -> str:
     if value is None or value != value:
         return "–"
-    return _escaped(f"{value:,}" if isinstance(value, int) else f"{value:.4f}" if isinstance(value, float) else value)
+    return _escape(
+        f"{value:,}"
+        if isinstance(value, int)
+        else f"{value:.4f}"
+        if isinstance(value, float)
+        else value
+    )
 
 
-def _data(value: Cell) -> str:
-    short = not isinstance(value, str) or len(value) <= _SHORT
+def _table_cell(value: Cell) -> str:
+    short = not isinstance(value, str) or len(value) <= _NO_WRAP_LENGTH
     kind = ' class="short"' if short else ""
-    return f"<td{kind}>{_cell(value)}</td>"
+    return f"<td{kind}>{_format_cell(value)}</td>"
 
 
-def _as_script(text: str) -> str:
-    """JSON that no parser of HTML can take for the end of its script; it reads back as the same value."""
+def _script_safe_json(text: str) -> str:
+    """JSON that no parser of HTML can take for the end of its script; it reads back as the same
+    value."""
     json.loads(text)
     for sign in "<>&\u2028\u2029":
         text = text.replace(sign, f"\\u{ord(sign):04x}")
     return text
 
 
-def _source(script: str) -> str:
+def _csp_hash(script: str) -> str:
     return f"'sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}'"

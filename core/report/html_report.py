@@ -1,4 +1,5 @@
-"""The report of a sweep, or of runs picked by hand, as one HTML file: data, settings, verdicts, figures, commands."""
+"""The report of a sweep, or of runs picked by hand, as one HTML file: data, settings, verdicts,
+figures, commands."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -6,110 +7,152 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from core.data.dataset_sentences import duplicate_sentences, files_sentence
 from core.data.datasets import Dataset
-from core.data.split import METHODS
-from core.evaluation.format_metrics import format_bounds, format_metric, is_missing, known_metric
-from core.evaluation.verdicts import LEVEL, Verdict
+from core.data.describe_dataset import describe_duplicates, describe_files
+from core.data.split import SPLIT_METHODS
+from core.evaluation.format_metrics import format_bounds, format_metric, is_missing, metric_or_none
+from core.evaluation.verdicts import SIGNIFICANCE_LEVEL, Verdict
+from core.files.outputs import check_output, write_output
+from core.jobs.store import Run
 from core.models.card import BackboneCard
 from core.models.registry import ARCHITECTURES
-from core.outputs import check_output, write_output
 from core.program import PROGRAM
-from core.report.html_page import Cell, Html, Section, commands, facts, heading, page, paragraph, plot, sentences, table
+from core.report.html_page import (
+    Cell,
+    Html,
+    Section,
+    bullet_list,
+    code_block,
+    definition_list,
+    heading,
+    page,
+    paragraph,
+    plot,
+    table,
+)
+from core.report.report_data import ReportData
 from core.report.report_figures import (
     ARMS_TITLE,
-    calibration_of_arms,
-    figures_of_setting,
-    learning_curves,
-    roc_of_arms,
+    calibration_of_arms_figure,
+    learning_curves_figure,
+    roc_of_arms_figure,
+    setting_figures,
 )
-from core.report.subject import Subject
-from core.runs.store import Run
-from core.runs.sweep_result import ArmResult, Spread, forgotten, judged, missing_auc, reference_of
+from core.runs.sweep_result import (
+    ArmResult,
+    SeedSummary,
+    default_reference,
+    forgetting_sentences,
+    judge_arms,
+    missing_auc_sentences,
+)
 from core.training.objectives import OBJECTIVES, ORIGINS
 from core.workspace import Workspace
 
-MOST_CURVES = 12
+MAX_CURVES = 12
 """Arms drawn in the figures of curves; more could not be told apart."""
-SIMULATED = (
-    "Simulated data: these rows were made by Thaw's simulator. The numbers show how the method works and say nothing "
-    "about real traffic."
+SIMULATED_NOTICE = (
+    "Simulated data: these rows were made by Thaw's simulator. The numbers show how the method"
+    " works and say nothing about real traffic."
 )
-SIMULATED_BACKBONE = "A backbone in this report was pretrained on simulated rows, not on real traffic."
+SIMULATED_BACKBONE_NOTICE = (
+    "A backbone in this report was pretrained on simulated rows, not on real traffic."
+)
 
 
-def write_report(workspace: Workspace, subject: Subject, target: Path) -> dict[str, Any]:
+def write_report(workspace: Workspace, data: ReportData, target: Path) -> dict[str, Any]:
     """Writes the report to `target`, whole or not at all; what it says, as JSON-ready data.
 
     BadInput, before any work is done, when `target` cannot be written.
     """
     check_output(target)
-    verdicts, words = judged(workspace, subject.results, reference_of(subject.results))
-    words = words + forgotten(subject.results)
-    text = report_html(workspace, subject, verdicts, words)
+    verdicts, words = judge_arms(workspace, data.results, default_reference(data.results))
+    words = words + forgetting_sentences(data.results)
+    text = render_report(workspace, data, verdicts, words)
     write_output(target, lambda part: part.write_text(text, encoding="utf-8", newline="\n"))
     return {
         "out": str(target),
         "bytes": len(text.encode()),
-        "title": subject.title,
-        "simulated": subject.dataset.simulated,
-        "arms": [result.title for result in subject.results],
-        "runs": [run.id for run in subject.runs],
+        "title": data.title,
+        "simulated": data.dataset.simulated,
+        "arms": [result.title for result in data.results],
+        "runs": [run.id for run in data.runs],
         "comparisons": len(verdicts),
         "verdicts": words,
     }
 
 
-def report_html(workspace: Workspace, subject: Subject, verdicts: Sequence[Verdict], words: Sequence[str]) -> str:
+def render_report(
+    workspace: Workspace,
+    data: ReportData,
+    verdicts: Sequence[Verdict],
+    verdict_sentences: Sequence[str],
+) -> str:
     """The report's whole text."""
-    dataset = subject.dataset
+    dataset = data.dataset
     lead = {
         "Made": datetime.now(UTC).strftime("%d %B %Y, %H:%M UTC"),
         "Dataset": f"{dataset.name}, {dataset.rows:,} rows",
-        "Backbone": ", ".join(card.name for card in subject.cards),
-        "Runs": _statuses(subject),
+        "Backbone": ", ".join(card.name for card in data.cards),
+        "Runs": _count_statuses(data),
     }
     sections = [
-        Section("What the numbers allow to say", "verdicts", _verdicts(subject, verdicts, words)),
-        Section("Arms", "arms", _arms(subject.results)),
-        Section("Figures", "figures", _figures(workspace, subject)),
-        Section("Data", "data", _data(dataset)),
-        Section("Backbone", "backbone", [part for card in subject.cards for part in _backbone(card)]),
-        Section("Settings", "settings", _settings(subject)),
-        Section("Runs", "runs", _runs(subject)),
-        Section("Environment", "environment", _environment(subject)),
-        Section("Reproduce it", "commands", _commands(subject)),
+        Section(
+            "What the numbers allow to say",
+            "verdicts",
+            _verdicts_section(data, verdicts, verdict_sentences),
+        ),
+        Section("Arms", "arms", _arms_section(data.results)),
+        Section("Figures", "figures", _figures_section(workspace, data)),
+        Section("Data", "data", _data_section(dataset)),
+        Section(
+            "Backbone",
+            "backbone",
+            [part for card in data.cards for part in _backbone_section(card)],
+        ),
+        Section("Settings", "settings", _settings_section(data)),
+        Section("Runs", "runs", _runs_section(data)),
+        Section("Environment", "environment", _environment_section(data)),
+        Section("Reproduce it", "commands", _commands_section(data)),
     ]
-    return page(f"Thaw report: {subject.title}", lead, _notice(subject), sections)
+    return page(f"Thaw report: {data.title}", lead, _notice(data), sections)
 
 
-def _notice(subject: Subject) -> str:
+def _notice(subject: ReportData) -> str:
     if subject.dataset.simulated:
-        return SIMULATED
-    return SIMULATED_BACKBONE if any(card.trained_on["simulated"] for card in subject.cards) else ""
+        return SIMULATED_NOTICE
+    return (
+        SIMULATED_BACKBONE_NOTICE
+        if any(card.trained_on["simulated"] for card in subject.cards)
+        else ""
+    )
 
 
-def _statuses(subject: Subject) -> str:
+def _count_statuses(subject: ReportData) -> str:
     counts = Counter(run.status for run in subject.runs)
     return ", ".join(f"{number:,} {status}" for status, number in counts.items())
 
 
-def _verdicts(subject: Subject, verdicts: Sequence[Verdict], words: Sequence[str]) -> list[Html]:
+def _verdicts_section(
+    subject: ReportData, verdicts: Sequence[Verdict], words: Sequence[str]
+) -> list[Html]:
     if not verdicts:
-        return [paragraph("There is one arm alone, so there is nothing to compare it with.", "quiet")]
+        return [
+            paragraph("There is one arm alone, so there is nothing to compare it with.", "quiet")
+        ]
     many = f"{len(verdicts)} comparison{'s' if len(verdicts) > 1 else ''}"
     rule = (
-        f"{many} on the target test rows. The p-values of all of them are adjusted together by Holm's method (1979), "
-        f"those of AUC and those of log loss; at {LEVEL:g} or more two arms are “not distinguishable”. Intervals of "
-        "AUC differences join the noise of test rows (DeLong) and of seeds; those of log loss come from a paired "
-        "bootstrap."
+        f"{many} on the target test rows. The p-values of all of them are adjusted together by"
+        f" Holm's method (1979), those of AUC and those of log loss; at {SIGNIFICANCE_LEVEL:g} or more two arms"
+        " are “not distinguishable”. Intervals of AUC differences join the noise of test rows"
+        " (DeLong) and of seeds; those of log loss come from a paired bootstrap."
     )
     rows: list[list[Cell]] = [
         [
             one.setting or None,
             one.a,
             one.b,
-            one.word,
+            one.outcome,
             format_metric(one.auc.delta, signed=True),
             format_bounds(one.auc.low, one.auc.high, signed=True),
             None if is_missing(one.auc_p) else f"{one.auc_p:.3g}",
@@ -119,12 +162,27 @@ def _verdicts(subject: Subject, verdicts: Sequence[Verdict], words: Sequence[str
         ]
         for one in verdicts
     ]
-    columns = ("Setting", "Arm", "Against", "By AUC", "ΔAUC", "95 %", "Adjusted p", "Δ log loss", "95 %", "Adjusted p")
+    columns = (
+        "Setting",
+        "Arm",
+        "Against",
+        "By AUC",
+        "ΔAUC",
+        "95 %",
+        "Adjusted p",
+        "Δ log loss",
+        "95 %",
+        "Adjusted p",
+    )
     skip = int(all(one.setting == "" for one in verdicts))
-    return [sentences(words), paragraph(rule, "quiet"), table(columns[skip:], [row[skip:] for row in rows])]
+    return [
+        bullet_list(words),
+        paragraph(rule, "quiet"),
+        table(columns[skip:], [row[skip:] for row in rows]),
+    ]
 
 
-def _arms(results: Sequence[ArmResult]) -> list[Html]:
+def _arms_section(results: Sequence[ArmResult]) -> list[Html]:
     columns = (
         "Arm", "Seeds", "AUC, target test", "95 % (DeLong)", "Log loss, target", "ECE, target", "AUC, source test",
         "Trained parameters", "Seconds", "Peak memory",
@@ -136,53 +194,66 @@ def _arms(results: Sequence[ArmResult]) -> list[Html]:
             [
                 f"{one.setting}: {one.title}" if one.setting else one.title,
                 len(one.runs),
-                _spread(auc),
+                _format_spread(auc),
                 format_bounds(auc.low, auc.high) if auc else None,
-                _spread(one.log_loss.get("target_test")),
-                _spread(one.ece.get("target_test")),
-                _spread(one.auc.get("source_test")),
+                _format_spread(one.log_loss.get("target_test")),
+                _format_spread(one.ece.get("target_test")),
+                _format_spread(one.auc.get("source_test")),
                 one.trained_parameters,
                 f"{one.seconds:.1f}",
                 None if is_missing(one.peak_memory) else f"{one.peak_memory / 2**20:,.0f} MiB",
             ]
         )
     note = (
-        "Mean ± standard deviation over seeds, which is the noise of training. The interval is the mean of DeLong's "
-        "interval of each seed, which is the noise of test rows. ECE is the expected calibration error over 15 bins of "
-        "equally many rows."
+        "Mean ± standard deviation over seeds, which is the noise of training. The interval is the"
+        " mean of DeLong's interval of each seed, which is the noise of test rows. ECE is the"
+        " expected calibration error over 15 bins of equally many rows."
     )
-    gaps = missing_auc(results)
-    return [table(columns, rows), *([sentences(gaps)] if gaps else []), paragraph(note, "quiet")]
+    gaps = missing_auc_sentences(results)
+    return [table(columns, rows), *([bullet_list(gaps)] if gaps else []), paragraph(note, "quiet")]
 
 
-def _spread(spread: Spread | None) -> str | None:
+def _format_spread(spread: SeedSummary | None) -> str | None:
     if spread is None or is_missing(spread.mean):
         return None
     deviation = "" if is_missing(spread.deviation) else f" ± {format_metric(spread.deviation)}"
     return format_metric(spread.mean) + deviation
 
 
-def _figures(workspace: Workspace, subject: Subject) -> list[Html]:
+def _figures_section(workspace: Workspace, subject: ReportData) -> list[Html]:
     parts = []
     settings = list(dict.fromkeys(one.setting for one in subject.results))
     for setting in settings:
         if len(settings) > 1:
-            parts.append(heading(_capital(setting)))
+            parts.append(heading(_capitalise(setting)))
         own = [one for one in subject.results if one.setting == setting]
-        parts += [plot(figure, title, _height(title, len(own))) for title, figure in figures_of_setting(own)]
+        parts += [
+            plot(figure, title, _height(title, len(own))) for title, figure in setting_figures(own)
+        ]
     if len(settings) > 1:
         parts.append(heading("All settings"))
-    shown = subject.results[:MOST_CURVES]
-    curves = learning_curves(workspace, shown)
+    shown = subject.results[:MAX_CURVES]
+    curves = learning_curves_figure(workspace, shown)
     if len(curves.data):
         parts.append(plot(curves, "Validation loss while training, mean over seeds"))
     seed = "the first seed of each arm"
-    parts.append(plot(roc_of_arms(workspace, shown), f"ROC on target test rows, {seed}", 460))
-    parts.append(plot(calibration_of_arms(workspace, shown), f"Calibration on target test rows, {seed}", 420))
+    parts.append(
+        plot(roc_of_arms_figure(workspace, shown), f"ROC on target test rows, {seed}", 460)
+    )
+    parts.append(
+        plot(
+            calibration_of_arms_figure(workspace, shown),
+            f"Calibration on target test rows, {seed}",
+            420,
+        )
+    )
     if len(shown) < len(subject.results):
-        parts.append(paragraph(f"Curves of the first {len(shown)} of {len(subject.results)} arms.", "quiet"))
+        parts.append(
+            paragraph(f"Curves of the first {len(shown)} of {len(subject.results)} arms.", "quiet")
+        )
     note = (
-        "Thin intervals are for other test rows (DeLong, 95 %), thick ones for other seeds (± one standard deviation)."
+        "Thin intervals are for other test rows (DeLong, 95 %), thick ones for other seeds (± one"
+        " standard deviation)."
     )
     return [paragraph(note, "quiet"), *parts]
 
@@ -191,32 +262,37 @@ def _height(title: str, arms: int) -> int:
     return 120 + 44 * arms if title == ARMS_TITLE else 380
 
 
-def _data(dataset: Dataset) -> list[Html]:
+def _data_section(dataset: Dataset) -> list[Html]:
     values: dict[str, Cell] = {
         "Name": dataset.name,
         "Files" if dataset.samples else "Sample": (
-            files_sentence(dataset.samples) if dataset.samples else dataset.sample_name
+            describe_files(dataset.samples) if dataset.samples else dataset.sample_name
         ),
         "Rows": dataset.rows,
         "Simulated": "yes" if dataset.simulated else "no",
         "Content hash": dataset.content_hash,
         "Preprocessing hash": dataset.preprocessing_hash,
         "Minimum count": dataset.min_count,
-        "Split": _split(dataset),
+        "Split": _describe_split(dataset),
         "Prepared": dataset.created,
     }
-    notes = [*dataset.notes, *duplicate_sentences(dataset.samples, dataset.duplicates)]
+    notes = [*dataset.notes, *describe_duplicates(dataset.samples, dataset.duplicates)]
     parts: list[list[Cell]] = [
-        [part.part.replace("_", " "), part.rows, part.clicks, part.click_rate if part.rows else None]
+        [
+            part.part.replace("_", " "),
+            part.rows,
+            part.clicks,
+            part.click_rate if part.rows else None,
+        ]
         for part in dataset.parts
     ]
-    found = [facts(values), table(("Part", "Rows", "Clicks", "Click rate"), parts)]
-    return [*found, sentences(notes)] if notes else found
+    found = [definition_list(values), table(("Part", "Rows", "Clicks", "Click rate"), parts)]
+    return [*found, bullet_list(notes)] if notes else found
 
 
-def _split(dataset: Dataset) -> str:
+def _describe_split(dataset: Dataset) -> str:
     spec, roles = dataset.spec, {one.role for one in dataset.samples}
-    said = [METHODS[spec.method]]
+    said = [SPLIT_METHODS[spec.method]]
     if tested := [domain for domain in ("target", "source") if f"{domain}_test" not in roles]:
         shares = [f"{getattr(spec, f'{domain}_test_share'):g} of the {domain}" for domain in tested]
         said.append(f"test {' and '.join(shares)} rows")
@@ -230,44 +306,54 @@ def _split(dataset: Dataset) -> str:
     return "; ".join(said)
 
 
-def _backbone(card: BackboneCard) -> list[Html]:
+def _backbone_section(card: BackboneCard) -> list[Html]:
     about = ARCHITECTURES.get(card.architecture)
     learnt = card.trained_on
     values: dict[str, Cell] = {
         "Architecture": f"{about.title} ({about.source})" if about else card.architecture,
         "Parameters": card.parameters,
-        "Learnt": OBJECTIVES[card.objective].title if card.objective in OBJECTIVES else card.objective,
-        "From": f"{learnt['rows']:,} {learnt['domain']} rows of {learnt['dataset']}"
-        + (" (simulated)" if learnt["simulated"] else ""),
+        "Learnt": (
+            OBJECTIVES[card.objective].title if card.objective in OBJECTIVES else card.objective
+        ),
+        "From": (
+            f"{learnt['rows']:,} {learnt['domain']} rows of {learnt['dataset']}"
+            + (" (simulated)" if learnt["simulated"] else "")
+        ),
         "Their content hash": learnt["content_hash"],
         "Weights, SHA-256": card.weights_sha256,
         "Preprocessing hash": card.preprocessing_hash,
         "Licence": card.licence,
         "Made": card.created,
-        "Settings": ", ".join(f"{name.replace('_', ' ')} {_short(value)}" for name, value in card.settings.items()),
+        "Settings": ", ".join(
+            f"{name.replace('_', ' ')} {_format_setting(value)}"
+            for name, value in card.settings.items()
+        ),
     }
     stages: list[list[Cell]] = [
-        [stage.title, stage.parameters, stage.flops, ORIGINS.get(stage.origin, stage.origin)] for stage in card.stages
+        [stage.title, stage.parameters, stage.flops, ORIGINS.get(stage.origin, stage.origin)]
+        for stage in card.stages
     ]
     columns = ("Stage, from the input", "Parameters", "Operations a row", "Weights from")
-    return [heading(card.name), facts(values), table(columns, stages)]
+    return [heading(card.name), definition_list(values), table(columns, stages)]
 
 
-def _settings(subject: Subject) -> list[Html]:
-    values: dict[str, Cell] = {_capital(name): _short(value) for name, value in subject.shared.items()}
-    if subject.shared.get("target rows") == 0:
+def _settings_section(subject: ReportData) -> list[Html]:
+    values: dict[str, Cell] = {
+        _capitalise(name): _format_setting(value) for name, value in subject.shared_settings.items()
+    }
+    if subject.shared_settings.get("target rows") == 0:
         values["Target rows"] = "all"
-    parts = [paragraph("Every run has these alike."), facts(values)]
-    if subject.varied:
-        parts.append(paragraph(f"Runs differ in: {', '.join(subject.varied)}."))
+    parts = [paragraph("Every run has these alike."), definition_list(values)]
+    if subject.varying_settings:
+        parts.append(paragraph(f"Runs differ in: {', '.join(subject.varying_settings)}."))
     return parts
 
 
-def _capital(text: str) -> str:
+def _capitalise(text: str) -> str:
     return text[:1].upper() + text[1:]
 
 
-def _short(value: Any) -> str:
+def _format_setting(value: Any) -> str:
     if value is None:
         return "as prepared"
     if isinstance(value, bool):
@@ -277,7 +363,7 @@ def _short(value: Any) -> str:
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
-def _runs(subject: Subject) -> list[Html]:
+def _runs_section(subject: ReportData) -> list[Html]:
     rows: list[list[Cell]] = []
     for run in subject.runs:
         result = run.result or {}
@@ -288,17 +374,30 @@ def _runs(subject: Subject) -> list[Html]:
                 run.name,
                 str(run.request["train"]["seed"]),
                 run.status if run.status == "done" else f"{run.status}: {run.message}",
-                known_metric(target, "auc"),
-                known_metric(target, "log_loss"),
+                metric_or_none(target, "auc"),
+                metric_or_none(target, "log_loss"),
                 _epochs(run) if result else None,
                 f"{result['seconds']['total']:.1f}" if result else None,
                 ", ".join(run.tags) or None,
                 run.note or None,
             ]
         )
-    columns = ("Run", "Name", "Seed", "Status", "AUC", "Log loss", "Best epoch", "Seconds", "Tags", "Note")
+    columns = (
+        "Run",
+        "Name",
+        "Seed",
+        "Status",
+        "AUC",
+        "Log loss",
+        "Best epoch",
+        "Seconds",
+        "Tags",
+        "Note",
+    )
     kept = [place for place in range(len(columns)) if any(row[place] is not None for row in rows)]
-    return [table([columns[place] for place in kept], [[row[place] for place in kept] for row in rows])]
+    return [
+        table([columns[place] for place in kept], [[row[place] for place in kept] for row in rows])
+    ]
 
 
 def _epochs(run: Run) -> str:
@@ -307,7 +406,7 @@ def _epochs(run: Run) -> str:
     return f"{run.result['best_epoch']} of {run.result['epochs_run']}{ended}"
 
 
-def _environment(subject: Subject) -> list[Html]:
+def _environment_section(subject: ReportData) -> list[Html]:
     found = Counter(
         (("device", run.result["device"]), *sorted(run.result["environment"].items()))
         for run in subject.runs
@@ -318,13 +417,14 @@ def _environment(subject: Subject) -> list[Html]:
         [number, *(str(dict(values)[name]) if name in dict(values) else None for name in names)]
         for values, number in found.items()
     ]
-    return [table(["Runs", *(_capital(name) for name in names)], rows)]
+    return [table(["Runs", *(_capitalise(name) for name in names)], rows)]
 
 
-def _commands(subject: Subject) -> list[Html]:
+def _commands_section(subject: ReportData) -> list[Html]:
     ids = ", ".join(run.id for run in subject.runs[:3] if run.status == "done")
     after = (
-        "The same device kind, number of threads and versions give the same numbers, bit for bit; on others they "
-        f"differ in the last digits. `{PROGRAM} verify --run ID` (such as {ids}) trains a run again and says so."
+        "The same device kind, number of threads and versions give the same numbers, bit for bit;"
+        f" on others they differ in the last digits. `{PROGRAM} verify --run ID` (such as {ids})"
+        " trains a run again and says so."
     )
-    return [commands(subject.commands), paragraph(after, "quiet")]
+    return [code_block(subject.commands), paragraph(after, "quiet")]

@@ -9,18 +9,19 @@ import plotly.graph_objects as go
 from core.evaluation.curves import Curve
 from core.evaluation.format_metrics import metric_value
 from core.report.arm_styles import arm_styles
-from core.report.frame import LEGEND, MARGIN, NO_TICKS, note_of
+from core.report.figure_base import HIDDEN_TICKS, LEGEND, MARGIN, text_annotation
 from core.report.palette import FROZEN, NEUTRAL, TRAINED
-from core.report.run_figures import ONE_CLASS
+from core.report.run_figures import NO_CURVE_ONE_CLASS
 
 _PARTS = {"source_test": "source test rows", "target_test": "target test rows"}
 
 
-def forgotten_figure(before: Mapping[str, Any], after: Mapping[str, Any]) -> go.Figure:
-    """AUC of the backbone (cold diamond) and of the run (warm dot) on target and source test rows, with intervals.
+def before_after_figure(before: Mapping[str, Any], after: Mapping[str, Any]) -> go.Figure:
+    """AUC of the backbone (cold diamond) and of the run (warm dot) on target and source test rows,
+    with intervals.
 
-    before, after: metrics by part, "target_test" and "source_test", each with auc, auc_low and auc_high; any may be
-    missing.
+    before, after: metrics by part, "target_test" and "source_test", each with auc, auc_low and
+    auc_high; any may be missing.
     """
     parts = [part for part in _PARTS if part in before and part in after]
     figure = go.Figure()
@@ -31,7 +32,8 @@ def forgotten_figure(before: Mapping[str, Any], after: Mapping[str, Any]) -> go.
         (-0.12, "after", after, TRAINED, "circle"),
     ):
         auc, low, high = (
-            np.array([metric_value(metrics[part], key) for part in parts]) for key in ("auc", "auc_low", "auc_high")
+            np.array([metric_value(metrics[part], key) for part in parts])
+            for key in ("auc", "auc_low", "auc_high")
         )
         known = known or bool(np.isfinite(auc).any())
         figure.add_trace(
@@ -52,19 +54,23 @@ def forgotten_figure(before: Mapping[str, Any], after: Mapping[str, Any]) -> go.
                 hovertemplate="%{text}: AUC %{x:.4f}<extra>%{fullData.name}</extra>",
             )
         )
-    figure.update_xaxes(title_text="AUC, 95 % interval (DeLong)", nticks=6, **({} if known else NO_TICKS))
+    figure.update_xaxes(
+        title_text="AUC, 95 % interval (DeLong)", nticks=6, **({} if known else HIDDEN_TICKS)
+    )
     if not known:
-        figure.add_annotation(note_of("No AUC: the rows of each part are of one class"))
+        figure.add_annotation(text_annotation("No AUC: the rows of each part are of one class"))
     names = {"tickvals": np.arange(len(parts)), "ticktext": [_PARTS[part] for part in parts]}
     figure.update_yaxes(**names, range=[-0.5, len(parts) - 0.5], automargin=True, zeroline=False)
     return figure.update_layout(margin=MARGIN, legend=LEGEND, uirevision="forgotten")
 
 
-def roc_overlay(curves: Sequence[tuple[str, Curve]]) -> go.Figure:
+def roc_comparison_figure(curves: Sequence[tuple[str, Curve]]) -> go.Figure:
     """ROC curves, each with its label, over the diagonal of guessing."""
     guess = np.array([0.0, 1.0])
     line = {"color": NEUTRAL, "dash": "dot", "width": 1}
-    figure = go.Figure(go.Scatter(x=guess, y=guess, mode="lines", line=line, showlegend=False, hoverinfo="skip"))
+    figure = go.Figure(
+        go.Scatter(x=guess, y=guess, mode="lines", line=line, showlegend=False, hoverinfo="skip")
+    )
     styles = arm_styles([label for label, _ in curves])
     for label, curve in curves:
         color, dash = styles[label]
@@ -75,11 +81,13 @@ def roc_overlay(curves: Sequence[tuple[str, Curve]]) -> go.Figure:
                 mode="lines",
                 name=label,
                 line={"color": color, "dash": dash, "width": 2},
-                hovertemplate="false positive rate %{x:.3f}, recall %{y:.3f}<extra>%{fullData.name}</extra>",
+                hovertemplate=(
+                    "false positive rate %{x:.3f}, recall %{y:.3f}<extra>%{fullData.name}</extra>"
+                ),
             )
         )
     if not any(len(curve.x) for _, curve in curves):
-        figure.add_annotation(note_of(ONE_CLASS))
+        figure.add_annotation(text_annotation(NO_CURVE_ONE_CLASS))
     figure.update_xaxes(title_text="False positive rate", range=[-0.01, 1.01])
     figure.update_yaxes(title_text="True positive rate (recall)", range=[-0.01, 1.02])
     return figure.update_layout(margin=MARGIN, legend=LEGEND, uirevision="story-roc")

@@ -1,4 +1,5 @@
-"""Figures of a report's arms, by setting where there are several: what the sweep page draws, ROC and calibration."""
+"""Figures of a report's arms, by setting where there are several: what the sweep page draws, ROC
+and calibration."""
 
 import dataclasses
 import html
@@ -7,34 +8,35 @@ from collections.abc import Sequence
 import numpy as np
 import plotly.graph_objects as go
 
-from core.evaluation.curves import calibration, roc, threshold_table
+from core.evaluation.curves import calibration_curve, roc_curve, threshold_table
+from core.jobs.predictions import read_predictions
+from core.jobs.store import RunStore
 from core.report.arm_styles import Style, arm_styles
-from core.report.frame import LEGEND, MARGIN, note_of
+from core.report.figure_base import LEGEND, MARGIN, text_annotation
 from core.report.palette import NEUTRAL
-from core.report.run_figures import ONE_CLASS
+from core.report.run_figures import NO_CURVE_ONE_CLASS
 from core.report.sweep_figures import (
     arms_figure,
-    cost_figure,
-    curves_figure,
+    auc_by_cost_figure,
     depth_figure,
     forgetting_figure,
-    is_depth,
+    is_freeze_depth,
+    learning_band_figure,
     mean_band,
 )
-from core.runs.predictions import read_predictions
-from core.runs.store import RunStore
 from core.runs.sweep_result import ArmResult
 from core.workspace import Workspace
 
 ARMS_TITLE = "AUC of every arm"
-Titled = tuple[str, go.Figure]
+TitledFigure = tuple[str, go.Figure]
 
 
-def figures_of_setting(results: Sequence[ArmResult]) -> list[Titled]:
-    """(title, figure) of the arms of one setting: intervals, freeze depth, adaptation against forgetting, cost."""
-    results = [with_plain_title(one) for one in results]
-    found: list[Titled] = [(ARMS_TITLE, arms_figure([one.title for one in results], results))]
-    if len({one.depth for one in results if is_depth(one)}) > 1:
+def setting_figures(results: Sequence[ArmResult]) -> list[TitledFigure]:
+    """(title, figure) of the arms of one setting: intervals, freeze depth, adaptation against
+    forgetting, cost."""
+    results = [with_escaped_title(one) for one in results]
+    found: list[TitledFigure] = [(ARMS_TITLE, arms_figure([one.title for one in results], results))]
+    if len({one.depth for one in results if is_freeze_depth(one)}) > 1:
         found += [
             ("AUC by freeze depth", depth_figure(results, "auc")),
             ("Log loss by freeze depth", depth_figure(results, "log_loss")),
@@ -43,76 +45,88 @@ def figures_of_setting(results: Sequence[ArmResult]) -> list[Titled]:
     if len(forgetting.data):
         found.append(("Adaptation against forgetting", forgetting))
     if sum(one.trained_parameters > 0 for one in results) > 1:
-        found += [("AUC by trained parameters", cost_figure(results, "parameters"))]
-        found += [("AUC by seconds a run", cost_figure(results, "seconds"))]
+        found += [("AUC by trained parameters", auc_by_cost_figure(results, "parameters"))]
+        found += [("AUC by seconds a run", auc_by_cost_figure(results, "seconds"))]
     return found
 
 
-def learning_curves(workspace: Workspace, results: Sequence[ArmResult]) -> go.Figure:
-    """Validation loss by optimiser step: the mean over an arm's seeds, and a band of one standard deviation."""
+def learning_curves_figure(workspace: Workspace, results: Sequence[ArmResult]) -> go.Figure:
+    """Validation loss by optimiser step: the mean over an arm's seeds, and a band of one standard
+    deviation."""
     store = RunStore(workspace)
     bands = {}
     for result in results:
-        losses = [store.points(run.id, "validation_loss").get("validation_loss") for run in result.runs]
+        losses = [
+            store.points(run.id, "validation_loss").get("validation_loss") for run in result.runs
+        ]
         # A single point, as zero-shot leaves at most, is no curve.
         if curves := [one for one in losses if one is not None and len(one[0]) > 1]:
-            bands[plain(_name(result))] = mean_band(curves)
-    return curves_figure(bands, "Log loss (nats)")
+            bands[escape_text(_full_title(result))] = mean_band(curves)
+    return learning_band_figure(bands, "Log loss (nats)")
 
 
-def roc_of_arms(workspace: Workspace, results: Sequence[ArmResult]) -> go.Figure:
+def roc_of_arms_figure(workspace: Workspace, results: Sequence[ArmResult]) -> go.Figure:
     """ROC of each arm's first seed on the target test rows."""
     figure = go.Figure()
     drawn = False
-    for result, style in _styled(results):
-        curve = roc(threshold_table(*_first_seed(workspace, result)))
-        _add(figure, curve.x, curve.y, result, style, "lines", "FPR %{x:.3f}, TPR %{y:.3f}")
+    for result, style in _with_styles(results):
+        curve = roc_curve(threshold_table(*_first_seed(workspace, result)))
+        _add_curve(figure, curve.x, curve.y, result, style, "lines", "FPR %{x:.3f}, TPR %{y:.3f}")
         drawn = drawn or len(curve.x) > 0
     if not drawn:
-        figure.add_annotation(note_of(ONE_CLASS))
+        figure.add_annotation(text_annotation(NO_CURVE_ONE_CLASS))
     figure.update_xaxes(range=[-0.01, 1.01])
     figure.update_yaxes(range=[-0.01, 1.02])
-    return _finish(figure, 1.0, "False positive rate", "True positive rate (recall)")
+    return _add_diagonal_and_axes(figure, 1.0, "False positive rate", "True positive rate (recall)")
 
 
-def calibration_of_arms(workspace: Workspace, results: Sequence[ArmResult]) -> go.Figure:
-    """Click rate by mean score in 15 bins of equally many rows, of each arm's first seed on the target test rows."""
+def calibration_of_arms_figure(workspace: Workspace, results: Sequence[ArmResult]) -> go.Figure:
+    """Click rate by mean score in 15 bins of equally many rows, of each arm's first seed on the
+    target test rows."""
     figure = go.Figure()
     most = 0.0
-    for result, style in _styled(results):
-        bins = calibration(*_first_seed(workspace, result))
+    for result, style in _with_styles(results):
+        bins = calibration_curve(*_first_seed(workspace, result))
         most = max(most, float(bins.predicted.max(initial=0)), float(bins.actual.max(initial=0)))
         hover = "mean score %{x:.3f}, click rate %{y:.3f}"
-        _add(figure, bins.predicted, bins.actual, result, style, "lines+markers", hover)
-    return _finish(figure, most, "Mean predicted click probability", "Click rate")
+        _add_curve(figure, bins.predicted, bins.actual, result, style, "lines+markers", hover)
+    return _add_diagonal_and_axes(figure, most, "Mean predicted click probability", "Click rate")
 
 
-def plain(text: str) -> str:
+def escape_text(text: str) -> str:
     """Text as plotly shows it letter for letter; it would read a little HTML."""
     return html.escape(text, quote=False)
 
 
-def with_plain_title(result: ArmResult) -> ArmResult:
+def with_escaped_title(result: ArmResult) -> ArmResult:
     """The arm with a title that plotly shows letter for letter."""
-    return dataclasses.replace(result, title=plain(result.title))
+    return dataclasses.replace(result, title=escape_text(result.title))
 
 
-def _name(result: ArmResult) -> str:
+def _full_title(result: ArmResult) -> str:
     return f"{result.title} ({result.setting})" if result.setting else result.title
 
 
-def _styled(results: Sequence[ArmResult]) -> list[tuple[ArmResult, Style]]:
-    styles = arm_styles([_name(one) for one in results])
-    return [(one, styles[_name(one)]) for one in results]
+def _with_styles(results: Sequence[ArmResult]) -> list[tuple[ArmResult, Style]]:
+    styles = arm_styles([_full_title(one) for one in results])
+    return [(one, styles[_full_title(one)]) for one in results]
 
 
 def _first_seed(workspace: Workspace, result: ArmResult) -> tuple[np.ndarray, np.ndarray]:
-    arrays = read_predictions(workspace, result.runs[0].id, ["target_test_label", "target_test_score"])
+    arrays = read_predictions(
+        workspace, result.runs[0].id, ["target_test_label", "target_test_score"]
+    )
     return arrays["target_test_label"], arrays["target_test_score"]
 
 
-def _add(
-    figure: go.Figure, x: np.ndarray, y: np.ndarray, result: ArmResult, style: Style, mode: str, hover: str
+def _add_curve(
+    figure: go.Figure,
+    x: np.ndarray,
+    y: np.ndarray,
+    result: ArmResult,
+    style: Style,
+    mode: str,
+    hover: str,
 ) -> None:
     line = {"color": style[0], "dash": style[1], "width": 2}
     figure.add_trace(
@@ -120,15 +134,22 @@ def _add(
             x=x,
             y=y,
             mode=mode,
-            name=plain(_name(result)),
+            name=escape_text(_full_title(result)),
             line=line,
             hovertemplate=hover + "<extra>%{fullData.name}</extra>",
         )
     )
 
 
-def _finish(figure: go.Figure, most: float, x_title: str, y_title: str) -> go.Figure:
-    figure.add_shape(type="line", x0=0, y0=0, x1=most, y1=most, line={"color": NEUTRAL, "dash": "dash", "width": 1})
+def _add_diagonal_and_axes(figure: go.Figure, most: float, x_title: str, y_title: str) -> go.Figure:
+    figure.add_shape(
+        type="line",
+        x0=0,
+        y0=0,
+        x1=most,
+        y1=most,
+        line={"color": NEUTRAL, "dash": "dash", "width": 1},
+    )
     figure.update_xaxes(title_text=x_title)
     figure.update_yaxes(title_text=y_title)
     return figure.update_layout(margin=MARGIN, legend=LEGEND)

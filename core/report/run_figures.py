@@ -1,32 +1,36 @@
-"""Figures of one run: learning curves, ROC, precision-recall, calibration, gains, confusion, scores."""
+"""Figures of one run: learning curves, ROC, precision-recall, calibration, gains, confusion,
+scores."""
 
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 import plotly.graph_objects as go
 
-from core.evaluation.curves import Bins, Confusion, Curve, ThresholdTable
-from core.report.frame import Trace, axis, bar, framed, scatter, upright
+from core.evaluation.curves import CalibrationBins, ConfusionMatrix, Curve, ThresholdTable
+from core.report.figure_base import Trace, axis, bar, make_figure, scatter, vertical_line
 from core.report.palette import FROZEN, NEUTRAL, TRAINED, with_alpha
 
-Points = Mapping[str, tuple[np.ndarray, np.ndarray]]
+MetricSeries = Mapping[str, tuple[np.ndarray, np.ndarray]]
 """Per name (steps, values), as the run store gives them."""
 
-MOST_POINTS = 2000
+MAX_CURVE_POINTS = 2000
 """Of a learning curve: more than a screen has columns, and still little to send."""
 
-ONE_CLASS = "No curve: all rows are of one class"
-NO_CLICKS = "No curve: there is no click among the rows"
-NO_AUC = "No AUC: all validation rows are of one class"
+NO_CURVE_ONE_CLASS = "No curve: all rows are of one class"
+NO_CURVE_NO_CLICKS = "No curve: there is no click among the rows"
+NO_AUC_ONE_CLASS = "No AUC: all validation rows are of one class"
 """What figures say where their rows define nothing to draw."""
 
 _CURVE_NAMES = {True: "after", False: "before"}
-_SHARE = {"range": [-0.01, 1.01]}
-_UPRIGHT_SHARE = {"range": [-0.01, 1.02]}
+_UNIT_RANGE = {"range": [-0.01, 1.01]}
+_UNIT_RANGE_UP = {"range": [-0.01, 1.02]}
 
 
-def loss_figure(points: Points, best_step: int | None = None, title: str = "Log loss (nats)") -> go.Figure:
-    """Training and validation loss by optimiser step; `best_step` marks the epoch whose weights were kept."""
+def loss_figure(
+    points: MetricSeries, best_step: int | None = None, title: str = "Log loss (nats)"
+) -> go.Figure:
+    """Training and validation loss by optimiser step; `best_step` marks the epoch whose weights
+    were kept."""
     steps, values = points.get("train_loss", (np.zeros(0), np.zeros(0)))
     traces = [_line(steps, values, "training", TRAINED, dash="dot", width=1.5)]
     steps, values = points.get("validation_loss", (np.zeros(0), np.zeros(0)))
@@ -43,59 +47,89 @@ def loss_figure(points: Points, best_step: int | None = None, title: str = "Log 
                 hovertemplate="step %{x}: %{y:.4f}, the weights kept<extra></extra>",
             )
         )
-    return framed(traces, axis("Optimiser step"), axis(title), "loss")
+    return make_figure(traces, axis("Optimiser step"), axis(title), "loss")
 
 
-def auc_figure(points: Points) -> go.Figure:
+def auc_figure(points: MetricSeries) -> go.Figure:
     """Validation AUC by optimiser step."""
     steps, values = points.get("validation_auc", (np.zeros(0), np.zeros(0)))
     traces = [_line(steps, values, "validation", FROZEN, mode="lines+markers")]
     # Once there is a loss there would be an AUC beside it.
-    nothing = NO_AUC if "validation_loss" in points else ""
-    return framed(traces, axis("Optimiser step"), axis("AUC"), "auc", nothing)
+    nothing = NO_AUC_ONE_CLASS if "validation_loss" in points else ""
+    return make_figure(traces, axis("Optimiser step"), axis("AUC"), "auc", nothing)
 
 
-def accuracy_figure(points: Points) -> go.Figure:
+def accuracy_figure(points: MetricSeries) -> go.Figure:
     """Validation accuracy by optimiser step."""
     steps, values = points.get("validation_accuracy", (np.zeros(0), np.zeros(0)))
     traces = [_line(steps, values, "validation", FROZEN, mode="lines+markers")]
-    return framed(traces, axis("Optimiser step"), axis("Accuracy"), "accuracy")
+    return make_figure(traces, axis("Optimiser step"), axis("Accuracy"), "accuracy")
 
 
-def roc_figure(curves: Mapping[bool, Curve], at: Mapping[bool, Confusion]) -> go.Figure:
+def roc_figure(
+    curves: Mapping[bool, Curve], at_threshold: Mapping[bool, ConfusionMatrix]
+) -> go.Figure:
     """ROC after (True) and before (False), each with its operating point."""
     traces = [_diagonal()]
     for after, curve in curves.items():
-        traces.append(_state_line(curve, after, "false positive rate %{x:.3f}, true positive rate %{y:.3f}"))
+        traces.append(
+            _state_line(curve, after, "false positive rate %{x:.3f}, true positive rate %{y:.3f}")
+        )
         # Rows of one class have no curve, and so no point on it.
         if len(curve.x):
-            traces.append(_operating_point(at[after].false_positive_rate, at[after].recall, after))
-    x, y = axis("False positive rate", **_SHARE), axis("True positive rate (recall)", **_UPRIGHT_SHARE)
-    return framed(traces, x, y, "roc", ONE_CLASS)
+            traces.append(
+                _operating_point(
+                    at_threshold[after].false_positive_rate, at_threshold[after].recall, after
+                )
+            )
+    x, y = (
+        axis("False positive rate", **_UNIT_RANGE),
+        axis("True positive rate (recall)", **_UNIT_RANGE_UP),
+    )
+    return make_figure(traces, x, y, "roc", NO_CURVE_ONE_CLASS)
 
 
-def precision_recall_figure(curves: Mapping[bool, Curve], at: Mapping[bool, Confusion], rate: float) -> go.Figure:
-    """Precision by recall after and before, with operating points; `rate` is the click rate, guessing's precision."""
+def precision_recall_figure(
+    curves: Mapping[bool, Curve], at_threshold: Mapping[bool, ConfusionMatrix], click_rate: float
+) -> go.Figure:
+    """Precision by recall after and before, with operating points; `rate` is the click rate,
+    guessing's precision."""
     traces = [
         scatter(
             x=np.array([0.0, 1.0]),
-            y=np.array([rate, rate]),
+            y=np.array([click_rate, click_rate]),
             mode="lines",
             line={"color": NEUTRAL, "dash": "dash", "width": 1},
             name="click rate",
-            **({"hovertemplate": "guessing: precision %{y:.3f}<extra></extra>"} if rate else {"hoverinfo": "skip"}),
+            **(
+                {"hovertemplate": "guessing: precision %{y:.3f}<extra></extra>"}
+                if click_rate
+                else {"hoverinfo": "skip"}
+            ),
         )
     ]
     for after, curve in curves.items():
         traces.append(_state_line(curve, after, "recall %{x:.3f}, precision %{y:.3f}"))
         if len(curve.x):
-            traces.append(_operating_point(at[after].recall, at[after].precision, after))
-    return framed(traces, axis("Recall", **_SHARE), axis("Precision", **_UPRIGHT_SHARE), "pr", NO_CLICKS)
+            traces.append(
+                _operating_point(at_threshold[after].recall, at_threshold[after].precision, after)
+            )
+    return make_figure(
+        traces,
+        axis("Recall", **_UNIT_RANGE),
+        axis("Precision", **_UNIT_RANGE_UP),
+        "pr",
+        NO_CURVE_NO_CLICKS,
+    )
 
 
-def calibration_figure(bins: Mapping[bool, Bins]) -> go.Figure:
-    """Click rate by mean score in 15 bins of equally many rows; on the diagonal a score means what it says."""
-    most = max((float(max(b.predicted.max(), b.actual.max())) for b in bins.values() if len(b.rows)), default=1.0)
+def calibration_figure(bins: Mapping[bool, CalibrationBins]) -> go.Figure:
+    """Click rate by mean score in 15 bins of equally many rows; on the diagonal a score means what
+    it says."""
+    most = max(
+        (float(max(b.predicted.max(), b.actual.max())) for b in bins.values() if len(b.rows)),
+        default=1.0,
+    )
     traces = [_diagonal(most)]
     for after, values in bins.items():
         spread = 1.96 * np.sqrt(values.actual * (1 - values.actual) / np.maximum(values.rows, 1))
@@ -108,23 +142,33 @@ def calibration_figure(bins: Mapping[bool, Bins]) -> go.Figure:
                 name=_CURVE_NAMES[after],
                 line=_state_style(after),
                 marker={"size": 6},
-                hovertemplate="mean score %{x:.3f}, click rate %{y:.3f}<extra>%{fullData.name}</extra>",
+                hovertemplate=(
+                    "mean score %{x:.3f}, click rate %{y:.3f}<extra>%{fullData.name}</extra>"
+                ),
             )
         )
-    return framed(traces, axis("Mean predicted click probability"), axis("Click rate"), "calibration")
+    return make_figure(
+        traces, axis("Mean predicted click probability"), axis("Click rate"), "calibration"
+    )
 
 
 def gains_figure(curves: Mapping[bool, Curve]) -> go.Figure:
     """Share of clicks caught by the share of rows taken, best scored first."""
     traces = [_diagonal()]
     for after, curve in curves.items():
-        traces.append(_state_line(curve, after, "the best %{x:.1%} of rows hold %{y:.1%} of clicks"))
-    x, y = axis("Rows taken, best scored first", tickformat=".0%"), axis("Clicks among them", tickformat=".0%")
-    return framed(traces, x, y, "gains", NO_CLICKS)
+        traces.append(
+            _state_line(curve, after, "the best %{x:.1%} of rows hold %{y:.1%} of clicks")
+        )
+    x, y = (
+        axis("Rows taken, best scored first", tickformat=".0%"),
+        axis("Clicks among them", tickformat=".0%"),
+    )
+    return make_figure(traces, x, y, "gains", NO_CURVE_NO_CLICKS)
 
 
-def confusion_figure(confusion: Confusion) -> go.Figure:
-    """Counts and shares of each true class; the stronger the colour, the larger the share of its row."""
+def confusion_figure(confusion: ConfusionMatrix) -> go.Figure:
+    """Counts and shares of each true class; the stronger the colour, the larger the share of its
+    row."""
     counts = np.array([[confusion.tn, confusion.fp], [confusion.fn, confusion.tp]])
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     classes = ["no click", "click"]
@@ -142,7 +186,8 @@ def confusion_figure(confusion: Confusion) -> go.Figure:
         "xgap": 4,
         "ygap": 4,
     }
-    # Annotations take the theme's text colour; a heatmap's own texts take one that fits an opaque white page.
+    # Annotations take the theme's text colour; a heatmap's own texts take one that fits an opaque
+    # white page.
     notes = [
         {
             "x": predicted,
@@ -154,16 +199,20 @@ def confusion_figure(confusion: Confusion) -> go.Figure:
         for i, truth in enumerate(classes)
         for j, predicted in enumerate(classes)
     ]
-    x, y = axis("Predicted", showgrid=False, side="bottom"), axis("Truth", autorange="reversed", showgrid=False)
-    return framed([heatmap], x, y, "confusion", annotations=notes)
+    x, y = (
+        axis("Predicted", showgrid=False, side="bottom"),
+        axis("Truth", autorange="reversed", showgrid=False),
+    )
+    return make_figure([heatmap], x, y, "confusion", annotations=notes)
 
 
-def score_figure(table: ThresholdTable, threshold: float) -> go.Figure:
-    """How click probabilities spread among rows with and without a click; the line is the threshold."""
+def score_histogram_figure(table: ThresholdTable, threshold: float) -> go.Figure:
+    """How click probabilities spread among rows with and without a click; the line is the
+    threshold."""
     edges = np.linspace(0, 1, 51)
     middle = (edges[1:] + edges[:-1]) / 2
     traces = []
-    clicks, others = (np.append(above[:-1], 0) for above in table.predicted_at(edges))
+    clicks, others = (np.append(above[:-1], 0) for above in table.positives_at(edges))
     for above, name, color in ((others, "no click", FROZEN), (clicks, "click", TRAINED)):
         # A score of 1 belongs to the last bar.
         counts = above[:-1] - above[1:]
@@ -173,16 +222,19 @@ def score_figure(table: ThresholdTable, threshold: float) -> go.Figure:
                 y=counts / max(counts.sum(), 1),
                 name=name,
                 marker={"color": with_alpha(color, 0.55)},
-                hovertemplate="score about %{x:.2f}: %{y:.1%} of these rows<extra>%{fullData.name}</extra>",
+                hovertemplate=(
+                    "score about %{x:.2f}: %{y:.1%} of these rows<extra>%{fullData.name}</extra>"
+                ),
             )
         )
     x, y = axis("Predicted click probability"), axis("Share of rows of the class", tickformat=".0%")
-    line = upright(threshold, color=NEUTRAL, width=2)
-    return framed(traces, x, y, "scores", shapes=[line], barmode="overlay", bargap=0)
+    line = vertical_line(threshold, color=NEUTRAL, width=2)
+    return make_figure(traces, x, y, "scores", shapes=[line], barmode="overlay", bargap=0)
 
 
-def scored_figure(counts: Mapping[str, Sequence[int]], threshold: float) -> go.Figure:
-    """How the scores of a file spread, and those of the run's test rows beside them; the line is the threshold.
+def scored_file_figure(counts: Mapping[str, Sequence[int]], threshold: float) -> go.Figure:
+    """How the scores of a file spread, and those of the run's test rows beside them; the line is
+    the threshold.
 
     counts: by name, the file's first; rows in equal bins of [0, 1].
     """
@@ -198,15 +250,24 @@ def scored_figure(counts: Mapping[str, Sequence[int]], threshold: float) -> go.F
                 line={"color": color, "width": 2, "shape": "hvh"},
                 fill="tozeroy",
                 fillcolor=with_alpha(color, 0.15),
-                hovertemplate="score about %{x:.2f}: %{y:.1%} of these rows<extra>%{fullData.name}</extra>",
+                hovertemplate=(
+                    "score about %{x:.2f}: %{y:.1%} of these rows<extra>%{fullData.name}</extra>"
+                ),
             )
         )
-    x, y = axis("Predicted click probability"), axis("Share of rows", tickformat=".0%", rangemode="tozero")
-    return framed(traces, x, y, "scored", shapes=[upright(threshold, color=NEUTRAL, width=2)])
+    x, y = (
+        axis("Predicted click probability"),
+        axis("Share of rows", tickformat=".0%", rangemode="tozero"),
+    )
+    return make_figure(
+        traces, x, y, "scored", shapes=[vertical_line(threshold, color=NEUTRAL, width=2)]
+    )
 
 
-def _line(x: np.ndarray, y: np.ndarray, name: str, color: str, mode: str = "lines", **line: object) -> Trace:
-    shown = np.linspace(0, len(x) - 1, min(MOST_POINTS, len(x))).round().astype(int)
+def _line(
+    x: np.ndarray, y: np.ndarray, name: str, color: str, mode: str = "lines", **line: object
+) -> Trace:
+    shown = np.linspace(0, len(x) - 1, min(MAX_CURVE_POINTS, len(x))).round().astype(int)
     return scatter(
         x=x[shown],
         y=y[shown],
@@ -219,7 +280,9 @@ def _line(x: np.ndarray, y: np.ndarray, name: str, color: str, mode: str = "line
 
 def _state_style(after: bool) -> dict[str, object]:
     """After fine-tuning warm and solid; the backbone before it cold and dashed."""
-    return {"color": TRAINED, "width": 2.5} if after else {"color": FROZEN, "width": 2, "dash": "dash"}
+    return (
+        {"color": TRAINED, "width": 2.5} if after else {"color": FROZEN, "width": 2, "dash": "dash"}
+    )
 
 
 def _state_line(curve: Curve, after: bool, hover: str) -> Trace:

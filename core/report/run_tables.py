@@ -1,4 +1,5 @@
-"""Tables of runs: which runs pass a filter, a row for every run, a row for every arm; for pages and files."""
+"""Tables of runs: which runs pass a filter, a row for every run, a row for every arm; for pages and
+files."""
 
 from collections.abc import Collection, Mapping, Sequence
 from functools import lru_cache
@@ -7,67 +8,72 @@ from typing import Any
 import pandas as pd
 
 from core.data.datasets import list_datasets
-from core.evaluation.format_metrics import is_missing, known_metric, metric_value
-from core.models.library import list_backbones
+from core.evaluation.format_metrics import is_missing, metric_or_none, metric_value
+from core.jobs.store import Run, ValidationSummary
+from core.models.backbone_store import list_backbones
 from core.models.registry import ARCHITECTURES
-from core.report.arms import arms_of
-from core.runs.store import Run, Validation
-from core.runs.sweep import arm_of
+from core.report.arms import group_into_arms
+from core.runs.sweep import arm_of_run
 from core.training.objectives import ORIGINS
 from core.workspace import Workspace
 
-NUMBERS = (
+NUMBER_COLUMNS = (
     "Target AUC", "± 95 %", "± seeds", "Log loss", "Source AUC", "Best val. AUC", "Last val. AUC", "Best val. loss",
     "Last val. loss", "Trained", "Seconds", "Memory, MB",
 )  # fmt: skip
 """Columns of numbers; those of an arm are means over its runs."""
-_CELLS = (
+_RUN_COLUMNS = (
     "Name", "Status", "Strategy", "Target AUC", "± 95 %", "Log loss", "Source AUC", "Trained", "Seconds", "Memory, MB",
     "Seed", "Backbone", "Dataset", "Sweep", "Tags", "Note", "Created", "Run",
 )  # fmt: skip
-_VALIDATION = {
+_VALIDATION_COLUMNS = {
     "Best val. AUC": "best_auc",
     "Last val. AUC": "last_auc",
     "Best val. loss": "best_loss",
     "Last val. loss": "last_loss",
 }
-_COLUMNS = (*_CELLS[:7], *_VALIDATION, *_CELLS[7:])
+_COLUMNS = (*_RUN_COLUMNS[:7], *_VALIDATION_COLUMNS, *_RUN_COLUMNS[7:])
 
 
 def matching_runs(
     runs: Sequence[Run],
-    sweeps: Mapping[str, str],
-    text: str = "",
-    of_sweeps: Collection[str] = (),
+    sweep_names: Mapping[str, str],
+    query: str = "",
+    in_sweeps: Collection[str] = (),
     statuses: Collection[str] = (),
     kinds: Collection[str] = (),
     tags: Collection[str] = (),
 ) -> list[Run]:
-    """The runs that hold every word of `text` in name, note, tags or id, and are one of each kind that is asked for.
+    """The runs that hold every word of `text` in name, note, tags or id, and are one of each kind
+    that is asked for.
 
-    sweeps: names by id. of_sweeps: names of sweeps. tags: a run has to have one of them. An empty one asks for nothing.
+    sweeps: names by id. of_sweeps: names of sweeps. tags: a run has to have one of them. An empty
+    one asks for nothing.
     """
-    words = text.lower().split()
+    words = query.lower().split()
     return [
         run
         for run in runs
-        if all(word in f"{run.name} {run.note} {' '.join(run.tags)} {run.id}".lower() for word in words)
-        and (not of_sweeps or sweeps.get(run.group) in of_sweeps)
+        if all(
+            word in f"{run.name} {run.note} {' '.join(run.tags)} {run.id}".lower() for word in words
+        )
+        and (not in_sweeps or sweep_names.get(run.group) in in_sweeps)
         and (not statuses or run.status in statuses)
         and (not kinds or run.kind in kinds)
         and (not tags or set(tags) & set(run.tags))
     ]
 
 
-def strategy_of(run: Run) -> str:
+def strategy_title(run: Run) -> str:
     """The strategy in a word or two."""
     if run.kind == "pretrain":
-        return f"pretraining{learning_of(run.request)}"
-    return arm_of(run).title
+        return f"pretraining{pretraining_suffix(run.request)}"
+    return arm_of_run(run).title
 
 
-def learning_of(request: dict[str, Any]) -> str:
-    """What sets a pretraining apart from learning clicks from random weights: " (Word2Vec, no training)"; often ""."""
+def pretraining_suffix(request: dict[str, Any]) -> str:
+    """What sets a pretraining apart from learning clicks from random weights: " (Word2Vec, no
+    training)"; often ""."""
     objective, start = request.get("objective", "supervised"), request.get("start", "random")
     words = [ORIGINS[start]] * (start != "random")
     words += {"supervised": [], "none": ["no training"]}.get(objective, [objective.upper()])
@@ -75,13 +81,21 @@ def learning_of(request: dict[str, Any]) -> str:
 
 
 def run_frame(
-    workspace: Workspace, runs: Sequence[Run], validation: Mapping[str, Validation], sweeps: Mapping[str, str]
+    workspace: Workspace,
+    runs: Sequence[Run],
+    validation: Mapping[str, ValidationSummary],
+    sweep_names: Mapping[str, str],
 ) -> pd.DataFrame:
     """A row for every run with its settings and metrics. validation: by id, of each of them."""
-    cells = zip(*map(_cells, runs), strict=True)
-    own: dict[str, list[Any]] = {name: [*column] for name, column in zip(_CELLS, cells, strict=True)}
+    cells = zip(*map(_run_cells, runs), strict=True)
+    own: dict[str, list[Any]] = {
+        name: [*column] for name, column in zip(_RUN_COLUMNS, cells, strict=True)
+    }
     of_runs = [validation[run.id] for run in runs]
-    own |= {name: [getattr(one, field) for one in of_runs] for name, field in _VALIDATION.items()}
+    own |= {
+        name: [getattr(one, field) for one in of_runs]
+        for name, field in _VALIDATION_COLUMNS.items()
+    }
     datasets = {
         dataset.id: f"{dataset.name} (simulated)" if dataset.simulated else dataset.name
         for dataset in list_datasets(workspace)
@@ -89,24 +103,29 @@ def run_frame(
     backbones = {card.id: card.name for card in list_backbones(workspace)}
     own["Backbone"] = [backbones.get(one, one) for one in own["Backbone"]]
     own["Dataset"] = [datasets.get(one, one) for one in own["Dataset"]]
-    own["Sweep"] = [sweeps.get(one, "") for one in own["Sweep"]]
+    own["Sweep"] = [sweep_names.get(one, "") for one in own["Sweep"]]
     table = pd.DataFrame({name: own[name] for name in _COLUMNS})
-    table["Created"] = pd.to_datetime(table["Created"], format="ISO8601", utc=True).dt.tz_convert(None)
+    table["Created"] = pd.to_datetime(table["Created"], format="ISO8601", utc=True).dt.tz_convert(
+        None
+    )
     return table
 
 
 def arm_frame(
     workspace: Workspace, runs: Sequence[Run], table: pd.DataFrame
 ) -> tuple[list[tuple[str, ...]], pd.DataFrame]:
-    """(ids of each arm's runs, a row for every arm): means of the rows of `table`, which are those of `runs`."""
+    """(ids of each arm's runs, a row for every arm): means of the rows of `table`, which are those
+    of `runs`."""
     backbones = {card.id: card.name for card in list_backbones(workspace)}
     datasets = {dataset.id: dataset.name for dataset in list_datasets(workspace)}
-    arms = arms_of(runs, backbones, datasets)
+    arms = group_into_arms(runs, backbones, datasets)
     ids = [tuple(run.id for run in arm.runs) for arm in arms]
     place = {run_id: number for number, of_arm in enumerate(ids) for run_id in of_arm}
-    numbers = [name for name in NUMBERS if name in table]
+    numbers = [name for name in NUMBER_COLUMNS if name in table]
     # All arms at once, as pandas takes a millisecond for every small table.
-    grouped = table[numbers].astype(float).groupby([place[run_id] for run_id in table["Run"].tolist()])
+    grouped = (
+        table[numbers].astype(float).groupby([place[run_id] for run_id in table["Run"].tolist()])
+    )
     means, deviation = grouped.mean(), grouped["Target AUC"].std().to_numpy()
     said = (table[name].tolist() for name in ("Backbone", "Dataset", "Sweep"))
     of_run = dict(zip(table["Run"].tolist(), zip(*said, strict=True), strict=True))
@@ -118,18 +137,23 @@ def arm_frame(
         "Target AUC": means["Target AUC"].to_numpy(),
         "± 95 %": means["± 95 %"].to_numpy(),
         "± seeds": deviation,
-        **{name: means[name].to_numpy() for name in numbers if name not in ("Target AUC", "± 95 %")},
+        **{
+            name: means[name].to_numpy() for name in numbers if name not in ("Target AUC", "± 95 %")
+        },
         "Backbone": [of_arm[0][0] for of_arm in names],
         "Dataset": [of_arm[0][1] for of_arm in names],
-        "Sweep": [", ".join(dict.fromkeys(sweep for _, _, sweep in of_arm if sweep)) for of_arm in names],
+        "Sweep": [
+            ", ".join(dict.fromkeys(sweep for _, _, sweep in of_arm if sweep)) for of_arm in names
+        ],
         "Tags": [sorted({tag for run in arm.runs for tag in run.tags}) for arm in arms],
     }
     return ids, pd.DataFrame(columns)
 
 
 @lru_cache(maxsize=2**14)
-def _cells(run: Run) -> tuple[Any, ...]:
-    """What a run itself says in the columns of _CELLS; kept, for looking it up in thousands of results takes long."""
+def _run_cells(run: Run) -> tuple[Any, ...]:
+    """What a run itself says in the columns of _CELLS; kept, for looking it up in thousands of
+    results takes long."""
     result = run.result or {}
     metrics = result.get("metrics") or {}
     target, source = metrics.get("target_test"), metrics.get("source_test")
@@ -138,16 +162,20 @@ def _cells(run: Run) -> tuple[Any, ...]:
     return (
         run.name,
         run.status,
-        strategy_of(run),
-        known_metric(target, "auc"),
+        strategy_title(run),
+        metric_or_none(target, "auc"),
         None if is_missing(half) else half,
-        known_metric(target, "log_loss"),
-        known_metric(source, "auc"),
+        metric_or_none(target, "log_loss"),
+        metric_or_none(source, "auc"),
         result["trained_parameters"] if result and run.request.get("objective") != "none" else None,
         result["seconds"]["total"] if result else None,
         memory / 1e6 if memory else None,
         run.request["train"]["seed"],
-        run.request["backbone"] if "backbone" in run.request else _architecture(run.request["architecture"]),
+        (
+            run.request["backbone"]
+            if "backbone" in run.request
+            else _architecture(run.request["architecture"])
+        ),
         run.dataset,
         run.group,
         list(run.tags),

@@ -1,7 +1,9 @@
-"""Figures of a sweep: arms with both kinds of interval, freeze depth, adaptation, cost, target sizes, learning curves.
+"""Figures of a sweep: arms with both kinds of interval, freeze depth, adaptation, cost, target
+sizes, learning curves.
 
-Wherever a point has intervals, the thin one is for other test rows (the mean of DeLong's 95 % intervals), the thick one
-for other seeds (mean ± one standard deviation); a metric or an arm may have one of them alone.
+Wherever a point has intervals, the thin one is for other test rows (the mean of DeLong's 95 %
+intervals), the thick one for other seeds (mean ± one standard deviation); a metric or an arm may
+have one of them alone.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -12,21 +14,28 @@ import plotly.graph_objects as go
 
 from core.evaluation.format_metrics import format_bounds, format_metric, is_missing
 from core.report.arm_styles import arm_colors, arm_styles
-from core.report.frame import Trace, axis, framed, scatter
+from core.report.figure_base import Trace, axis, make_figure, scatter
+from core.report.label_positions import label_positions
 from core.report.palette import NEUTRAL, SOURCE, TARGET, with_alpha
-from core.report.point_names import name_positions
-from core.runs.sweep_result import ArmResult, Spread, change_from_backbone
+from core.runs.sweep_result import ArmResult, SeedSummary, change_from_backbone
 
-PARTS = {"target_test": ("target", TARGET, "circle"), "source_test": ("source", SOURCE, "diamond")}
-METRICS = {"auc": "AUC", "log_loss": "Log loss (nats)"}
-COSTS: dict[str, tuple[str, Callable[[ArmResult], float], str]] = {
-    "parameters": ("Trained parameters", lambda arm: float(arm.trained_parameters), "%{x:,.0f} parameters"),
+TEST_PARTS = {
+    "target_test": ("target", TARGET, "circle"),
+    "source_test": ("source", SOURCE, "diamond"),
+}
+METRIC_TITLES = {"auc": "AUC", "log_loss": "Log loss (nats)"}
+COST_AXES: dict[str, tuple[str, Callable[[ArmResult], float], str]] = {
+    "parameters": (
+        "Trained parameters",
+        lambda arm: float(arm.trained_parameters),
+        "%{x:,.0f} parameters",
+    ),
     "seconds": ("Seconds a run", lambda arm: arm.seconds, "%{x:,.1f} s"),
     "memory": ("Peak memory (MB)", lambda arm: arm.peak_memory / 1e6, "%{x:,.0f} MB"),
 }
 """What an arm costs: title, number, and its words on hover."""
 NO_POINTS = "No points: the validation rows do not define this metric"
-WIDE = 20
+LOG_SCALE_RATIO = 20
 """The largest cost over the smallest from which the axis is logarithmic."""
 CONTROLS = ("scratch", "zero-shot")
 DODGE = 0.05
@@ -35,79 +44,132 @@ DODGE = 0.05
 
 @dataclass(frozen=True)
 class Band:
-    """Mean and standard deviation over seeds by optimiser step; deviation 0 where one seed alone still trained."""
+    """Mean and standard deviation over seeds by optimiser step; deviation 0 where one seed alone
+    still trained."""
 
     steps: np.ndarray
     mean: np.ndarray
     deviation: np.ndarray
 
 
-def arms_figure(titles: Sequence[str], results: Sequence[ArmResult], metric: str = "auc") -> go.Figure:
-    """A row for each of `titles`, the first on top, with its target and source test rows; empty until a run is done."""
+def arms_figure(
+    titles: Sequence[str], results: Sequence[ArmResult], metric: str = "auc"
+) -> go.Figure:
+    """A row for each of `titles`, the first on top, with its target and source test rows; empty
+    until a run is done."""
     rows = {title: place for place, title in enumerate(titles)}
     traces: list[Trace] = []
-    for shift, (part, (name, color, symbol)) in zip((-0.16, 0.16), PARTS.items(), strict=True):
-        found = [one for one in results if part in spreads_of(one, metric) and one.title in rows]
+    for shift, (part, (name, color, symbol)) in zip((-0.16, 0.16), TEST_PARTS.items(), strict=True):
+        found = [
+            one for one in results if part in defined_spreads(one, metric) and one.title in rows
+        ]
         places = np.array([rows[one.title] + shift for one in found])
-        spreads = [spreads_of(one, metric)[part] for one in found]
-        with_intervals(traces, spreads, places, found, f"{name} test rows", color, symbol, along="x")
+        spreads = [defined_spreads(one, metric)[part] for one in found]
+        add_intervals(
+            traces, spreads, places, found, f"{name} test rows", color, symbol, value_axis="x"
+        )
     names = {
         "tickvals": np.arange(len(titles)),
         "ticktext": list(titles),
         "range": [len(titles) - 0.5, -0.5],
         "automargin": True,
     }
-    x = axis(METRICS[metric], nticks=6)
-    return framed(traces, x, names, f"arms-{metric}", _nothing(results, metric), showlegend=True)
+    x = axis(METRIC_TITLES[metric], nticks=6)
+    return make_figure(
+        traces, x, names, f"arms-{metric}", _empty_text(results, metric), showlegend=True
+    )
 
 
 def depth_figure(results: Sequence[ArmResult], metric: str = "auc") -> go.Figure:
-    """A metric by freeze depth on target and source test rows; the controls on target test rows as lines."""
+    """A metric by freeze depth on target and source test rows; the controls on target test rows as
+    lines."""
     traces: list[Trace] = []
-    deep = sorted((one for one in results if is_depth(one)), key=lambda one: one.depth)
-    for part, (name, color, symbol) in PARTS.items():
-        found = [one for one in deep if part in spreads_of(one, metric)]
-        spreads = [spreads_of(one, metric)[part] for one in found]
+    deep = sorted((one for one in results if is_freeze_depth(one)), key=lambda one: one.depth)
+    for part, (name, color, symbol) in TEST_PARTS.items():
+        found = [one for one in deep if part in defined_spreads(one, metric)]
+        spreads = [defined_spreads(one, metric)[part] for one in found]
         # Side by side, so that the intervals of one depth do not cover one another.
-        depths = np.array([one.depth + (-DODGE if part == "target_test" else DODGE) for one in found])
-        with_intervals(traces, spreads, depths, found, f"{name} test rows", color, symbol, along="y", dash="solid")
+        depths = np.array(
+            [one.depth + (-DODGE if part == "target_test" else DODGE) for one in found]
+        )
+        add_intervals(
+            traces,
+            spreads,
+            depths,
+            found,
+            f"{name} test rows",
+            color,
+            symbol,
+            value_axis="y",
+            dash="solid",
+        )
     ends = (-4 * DODGE, max((one.depth for one in deep), default=0) + 4 * DODGE)
     for one in results:
-        if one.strategy in CONTROLS and "target_test" in spreads_of(one, metric):
-            _level(traces, ends, spreads_of(one, metric)["target_test"].mean, f"{one.title}, target", one.title)
-    x, y = axis("Freeze depth (stages frozen from the input)", dtick=1), axis(METRICS[metric], nticks=6)
-    return framed(traces, x, y, f"depth-{metric}", _nothing(results, metric), showlegend=True)
+        if one.strategy in CONTROLS and "target_test" in defined_spreads(one, metric):
+            _add_level_line(
+                traces,
+                ends,
+                defined_spreads(one, metric)["target_test"].mean,
+                f"{one.title}, target",
+                one.title,
+            )
+    x, y = (
+        axis("Freeze depth (stages frozen from the input)", dtick=1),
+        axis(METRIC_TITLES[metric], nticks=6),
+    )
+    return make_figure(
+        traces, x, y, f"depth-{metric}", _empty_text(results, metric), showlegend=True
+    )
 
 
 def forgetting_figure(results: Sequence[ArmResult]) -> go.Figure:
-    """Change in AUC on source test rows (forgetting) against that on target test rows (adaptation), from the backbone.
+    """Change in AUC on source test rows (forgetting) against that on target test rows (adaptation),
+    from the backbone.
 
-    The backbone as it was lies at the crossing; up and right is better. From scratch has forgotten nothing and is left
-    out, as is an arm whose backbone has no AUC.
+    The backbone as it was lies at the crossing; up and right is better. From scratch has forgotten
+    nothing and is left out, as is an arm whose backbone has no AUC.
     """
     traces: list[Trace] = []
     trained = [one for one in results if one.strategy not in CONTROLS]
-    found = [one for one in trained if all(change_from_backbone(one, part) is not None for part in PARTS)]
+    found = [
+        one
+        for one in trained
+        if all(change_from_backbone(one, part) is not None for part in TEST_PARTS)
+    ]
     lost = np.array([change_from_backbone(one, "source_test") for one in found], dtype=float)
     won = np.array([change_from_backbone(one, "target_test") for one in found], dtype=float)
     # Named are those that no other beats in both.
-    _scatter(traces, lost, won, found, "source %{x:+.4f}, target %{y:+.4f}", set(frontier(-lost, won).tolist()))
+    _add_arm_points(
+        traces,
+        lost,
+        won,
+        found,
+        "source %{x:+.4f}, target %{y:+.4f}",
+        set(pareto_frontier(-lost, won).tolist()),
+    )
     crossing = {"zeroline": True, "zerolinewidth": 2, "tickformat": "+.2~r", "nticks": 6}
-    x, y = (axis(f"Change in AUC on {domain} test rows", **crossing) for domain in ("source", "target"))
+    x, y = (
+        axis(f"Change in AUC on {domain} test rows", **crossing) for domain in ("source", "target")
+    )
     nothing = "No arm has an AUC before and after, on both parts" if trained else ""
-    return framed(traces, x, y, "forgetting", nothing, showlegend=True)
+    return make_figure(traces, x, y, "forgetting", nothing, showlegend=True)
 
 
-def cost_figure(results: Sequence[ArmResult], cost: str) -> go.Figure:
-    """AUC on target test rows by cost (a key of COSTS), with the frontier: arms that nothing cheaper reaches.
+def auc_by_cost_figure(results: Sequence[ArmResult], cost: str) -> go.Figure:
+    """AUC on target test rows by cost (a key of COSTS), with the frontier: arms that nothing
+    cheaper reaches.
 
     What costs nothing, as zero-shot trains no parameters, is a line.
     """
-    title, number, unit = COSTS[cost]
-    found = [one for one in results if "target_test" in spreads_of(one, "auc") and not is_missing(number(one))]
+    title, number, unit = COST_AXES[cost]
+    found = [
+        one
+        for one in results
+        if "target_test" in defined_spreads(one, "auc") and not is_missing(number(one))
+    ]
     costs = np.array([number(one) for one in found])
     quality = np.array([one.auc["target_test"].mean for one in found])
-    best = [place for place in frontier(costs, quality) if costs[place] > 0]
+    best = [place for place in pareto_frontier(costs, quality) if costs[place] > 0]
     traces = [
         scatter(
             x=costs[best],
@@ -121,41 +183,56 @@ def cost_figure(results: Sequence[ArmResult], cost: str) -> go.Figure:
     paid = np.flatnonzero(costs > 0)
     arms = [found[place] for place in paid]
     named = {int(np.flatnonzero(paid == place)[0]) for place in best}
-    wide = len(paid) > 0 and costs[paid].max() > WIDE * costs[paid].min()
-    _scatter(traces, costs[paid], quality[paid], arms, f"{unit}, AUC %{{y:.4f}}", named, bool(wide))
+    wide = len(paid) > 0 and costs[paid].max() > LOG_SCALE_RATIO * costs[paid].min()
+    _add_arm_points(
+        traces, costs[paid], quality[paid], arms, f"{unit}, AUC %{{y:.4f}}", named, bool(wide)
+    )
     for place in np.flatnonzero(costs == 0) if len(paid) else ():
         ends = (float(costs[paid].min()), float(costs[paid].max()))
-        _level(traces, ends, float(quality[place]), f"{found[place].title}: none", found[place].title)
+        _add_level_line(
+            traces, ends, float(quality[place]), f"{found[place].title}: none", found[place].title
+        )
     x = axis(title, nticks=6, **({"type": "log", "dtick": 1} if wide else {}))
     y = axis("AUC on target test rows", nticks=6)
-    known = any("target_test" in spreads_of(one, "auc") for one in results)
-    nothing = "No arm has a known cost" if known else _nothing(results)
-    return framed(traces, x, y, f"cost-{cost}", nothing, showlegend=True)
+    known = any("target_test" in defined_spreads(one, "auc") for one in results)
+    nothing = "No arm has a known cost" if known else _empty_text(results)
+    return make_figure(traces, x, y, f"cost-{cost}", nothing, showlegend=True)
 
 
-def sizes_figure(results: Sequence[ArmResult], titles: Sequence[str], metric: str = "auc") -> go.Figure:
-    """A metric on target test rows by the number of target rows that trained, a line for each of `titles`."""
+def target_sizes_figure(
+    results: Sequence[ArmResult], titles: Sequence[str], metric: str = "auc"
+) -> go.Figure:
+    """A metric on target test rows by the number of target rows that trained, a line for each of
+    `titles`."""
     traces: list[Trace] = []
     sizes = [_train_rows(one) for one in results if one.strategy != "zero-shot"]
     styles = arm_styles(titles)
     for title in titles:
-        known = (one for one in results if one.title == title and "target_test" in spreads_of(one, metric))
+        known = (
+            one
+            for one in results
+            if one.title == title and "target_test" in defined_spreads(one, metric)
+        )
         found = sorted(known, key=_train_rows)
-        spreads = [spreads_of(one, metric)["target_test"] for one in found]
+        spreads = [defined_spreads(one, metric)["target_test"] for one in found]
         if found and found[0].strategy == "zero-shot" and sizes:
-            _level(traces, (min(sizes), max(sizes)), spreads[0].mean, title, title)
+            _add_level_line(traces, (min(sizes), max(sizes)), spreads[0].mean, title, title)
             continue
         rows = np.array([_train_rows(one) for one in found])
         color, dash = styles[title]
-        with_intervals(traces, spreads, rows, found, title, color, "circle", along="y", dash=dash)
+        add_intervals(
+            traces, spreads, rows, found, title, color, "circle", value_axis="y", dash=dash
+        )
     ticks = sorted({round(size) for size in sizes})
     texts = [f"{size:,}" for size in ticks]
     x = axis("Target rows that trained", type="log", tickvals=ticks, ticktext=texts)
-    y = axis(f"{METRICS[metric]} on target test rows", nticks=6)
-    return framed(traces, x, y, f"sizes-{metric}", _nothing(results, metric), showlegend=True)
+    y = axis(f"{METRIC_TITLES[metric]} on target test rows", nticks=6)
+    return make_figure(
+        traces, x, y, f"sizes-{metric}", _empty_text(results, metric), showlegend=True
+    )
 
 
-def curves_figure(bands: Mapping[str, Band], y_title: str) -> go.Figure:
+def learning_band_figure(bands: Mapping[str, Band], y_title: str) -> go.Figure:
     """Mean learning curves with a band of one standard deviation over seeds, by arm."""
     traces: list[Trace] = []
     styles = arm_styles([*bands])
@@ -189,12 +266,17 @@ def curves_figure(bands: Mapping[str, Band], y_title: str) -> go.Figure:
             )
         )
     x, y = axis("Optimiser step", nticks=6), axis(y_title, nticks=6)
-    return framed(traces, x, y, f"bands-{y_title}", NO_POINTS if bands else "", showlegend=True)
+    return make_figure(
+        traces, x, y, f"bands-{y_title}", NO_POINTS if bands else "", showlegend=True
+    )
 
 
 def mean_band(curves: Sequence[tuple[np.ndarray, np.ndarray]]) -> Band:
-    """The curves (steps, values) of an arm's seeds together; one that stopped early leaves the rest to the others."""
-    steps = np.unique(np.concatenate([steps for steps, _ in curves] or [np.zeros(0, dtype=np.int64)]))
+    """The curves (steps, values) of an arm's seeds together; one that stopped early leaves the rest
+    to the others."""
+    steps = np.unique(
+        np.concatenate([steps for steps, _ in curves] or [np.zeros(0, dtype=np.int64)])
+    )
     values = np.full((len(curves), len(steps)), np.nan)
     for row, (own, points) in zip(values, curves, strict=True):
         row[np.searchsorted(steps, own)] = points
@@ -204,7 +286,7 @@ def mean_band(curves: Sequence[tuple[np.ndarray, np.ndarray]]) -> Band:
     return Band(steps, mean, deviation)
 
 
-def frontier(costs: np.ndarray, quality: np.ndarray) -> np.ndarray:
+def pareto_frontier(costs: np.ndarray, quality: np.ndarray) -> np.ndarray:
     """Places, by rising cost, whose quality no other place reaches at the same or a lower cost."""
     best: list[int] = []
     for place in np.lexsort((-quality, costs)):
@@ -213,38 +295,45 @@ def frontier(costs: np.ndarray, quality: np.ndarray) -> np.ndarray:
     return np.array(best, dtype=np.int64)
 
 
-def is_depth(result: ArmResult) -> bool:
-    """Whether the arm is a freeze depth, by that name or as full fine-tuning, linear probe, all but embeddings."""
+def is_freeze_depth(result: ArmResult) -> bool:
+    """Whether the arm is a freeze depth, by that name or as full fine-tuning, linear probe, all but
+    embeddings."""
     return result.strategy in ("depth", "full", "linear-probe", "all-but-embeddings")
 
 
-def spreads_of(result: ArmResult, metric: str) -> dict[str, Spread]:
+def defined_spreads(result: ArmResult, metric: str) -> dict[str, SeedSummary]:
     """The arm's spreads of a metric, by part; without parts whose rows do not define the metric."""
     spreads = result.auc if metric == "auc" else result.log_loss
     return {part: spread for part, spread in spreads.items() if not is_missing(spread.mean)}
 
 
-def _nothing(results: Sequence[ArmResult], metric: str = "auc") -> str:
-    """What a figure of these results says when it has no point; nothing before there are any results."""
-    return f"No arm has {'an AUC' if metric == 'auc' else 'a log loss'} on these rows" if results else ""
+def _empty_text(results: Sequence[ArmResult], metric: str = "auc") -> str:
+    """What a figure of these results says when it has no point; nothing before there are any
+    results."""
+    return (
+        f"No arm has {'an AUC' if metric == 'auc' else 'a log loss'} on these rows"
+        if results
+        else ""
+    )
 
 
 def _train_rows(result: ArmResult) -> float:
     return float(np.mean([run.result["train_rows"] for run in result.runs if run.result]))
 
 
-def with_intervals(
+def add_intervals(
     traces: list[Trace],
-    spreads: Sequence[Spread],
-    places: np.ndarray,
+    spreads: Sequence[SeedSummary],
+    positions: np.ndarray,
     arms: Sequence[ArmResult],
     name: str,
     color: str,
     symbol: str,
-    along: str,
+    value_axis: str,
     dash: str = "",
 ) -> None:
-    """Adds a trace of the means with thin test-row intervals, over one of thick intervals of the seeds.
+    """Adds a trace of the means with thin test-row intervals, over one of thick intervals of the
+    seeds.
 
     dash: of the line that joins the means; none joins them where it is empty.
     """
@@ -260,9 +349,18 @@ def with_intervals(
         "width": 4,
         "color": color,
     }
-    thick = {"type": "data", "array": deviation, "thickness": 6, "width": 0, "color": with_alpha(color, 0.4)}
-    where = {"x": means, "y": places} if along == "x" else {"x": places, "y": means}
-    texts = [f"{arm.title}: {_in_words(one, len(arm.runs))}" for arm, one in zip(arms, spreads, strict=True)]
+    thick = {
+        "type": "data",
+        "array": deviation,
+        "thickness": 6,
+        "width": 0,
+        "color": with_alpha(color, 0.4),
+    }
+    where = {"x": means, "y": positions} if value_axis == "x" else {"x": positions, "y": means}
+    texts = [
+        f"{arm.title}: {_describe_spread(one, len(arm.runs))}"
+        for arm, one in zip(arms, spreads, strict=True)
+    ]
     if deviation.any():
         traces.append(
             scatter(
@@ -272,7 +370,7 @@ def with_intervals(
                 hoverinfo="skip",
                 showlegend=False,
                 legendgroup=name,
-                **{f"error_{along}": thick},
+                **{f"error_{value_axis}": thick},
             )
         )
     traces.append(
@@ -285,33 +383,36 @@ def with_intervals(
             marker={"size": 9, "symbol": symbol, "color": color},
             text=texts,
             hovertemplate="%{text}<extra>%{fullData.name}</extra>",
-            **{f"error_{along}": thin},
+            **{f"error_{value_axis}": thin},
         )
     )
 
 
-def _in_words(spread: Spread, seeds: int) -> str:
+def _describe_spread(spread: SeedSummary, seeds: int) -> str:
     text = format_metric(spread.mean)
     if not is_missing(spread.deviation):
         text += f" ± {format_metric(spread.deviation)} over {seeds} seeds"
-    return text if is_missing(spread.low) else f"{text}, 95 % {format_bounds(spread.low, spread.high)}"
+    return (
+        text if is_missing(spread.low) else f"{text}, 95 % {format_bounds(spread.low, spread.high)}"
+    )
 
 
-def _scatter(
+def _add_arm_points(
     traces: list[Trace],
     x: np.ndarray,
     y: np.ndarray,
     arms: Sequence[ArmResult],
     hover: str,
-    named: set[int],
-    log: bool = False,
+    labelled: set[int],
+    log_x: bool = False,
 ) -> None:
-    """A point an arm in its own colour, of a shape for its kind; `named` places carry their title."""
+    """A point an arm in its own colour, of a shape for its kind; `named` places carry their
+    title."""
     kinds = {"freeze depths": "circle", "other strategies": "square", "controls": "x"}
     colors = arm_colors([arm.title for arm in arms])
-    positions = name_positions(np.log10(x) if log else x, y, named)
+    positions = label_positions(np.log10(x) if log_x else x, y, labelled)
     for kind, symbol in kinds.items():
-        places = [place for place, arm in enumerate(arms) if _kind(arm) == kind]
+        places = [place for place, arm in enumerate(arms) if _arm_kind(arm) == kind]
         if places:
             traces.append(
                 scatter(
@@ -319,8 +420,15 @@ def _scatter(
                     y=y[places],
                     mode="markers+text",
                     name=kind,
-                    marker={"size": 10, "color": [colors[place] for place in places], "symbol": symbol},
-                    text=[arms[place].title.removeprefix("freeze ") if place in positions else "" for place in places],
+                    marker={
+                        "size": 10,
+                        "color": [colors[place] for place in places],
+                        "symbol": symbol,
+                    },
+                    text=[
+                        arms[place].title.removeprefix("freeze ") if place in positions else ""
+                        for place in places
+                    ],
                     customdata=[arms[place].title for place in places],
                     textposition=[positions.get(place, "top center") for place in places],
                     cliponaxis=False,
@@ -329,7 +437,9 @@ def _scatter(
             )
 
 
-def _level(traces: list[Trace], ends: tuple[float, float], value: float, name: str, title: str) -> None:
+def _add_level_line(
+    traces: list[Trace], ends: tuple[float, float], value: float, name: str, title: str
+) -> None:
     """A line across the figure in the style of the arm with that title."""
     color, dash = arm_styles([title])[title]
     traces.append(
@@ -344,7 +454,7 @@ def _level(traces: list[Trace], ends: tuple[float, float], value: float, name: s
     )
 
 
-def _kind(arm: ArmResult) -> str:
+def _arm_kind(arm: ArmResult) -> str:
     if arm.strategy in CONTROLS:
         return "controls"
-    return "freeze depths" if is_depth(arm) else "other strategies"
+    return "freeze depths" if is_freeze_depth(arm) else "other strategies"

@@ -6,23 +6,26 @@ from typing import Any
 import pandas as pd
 
 from core.errors import BadInput
-from core.outputs import write_output
+from core.files.outputs import write_output
 
-ENDINGS = (".csv", ".parquet")
-_FORMULA_STARTS = ("=", "+", "-", "@")
+SUFFIXES = (".csv", ".parquet")
+_FORMULA_PREFIXES = ("=", "+", "-", "@")
 
 
 def write_table(table: pd.DataFrame, path: Path) -> None:
     """Writes the table to `path`, as CSV or Parquet by its ending; BadInput for another one."""
-    if path.suffix not in ENDINGS:
-        raise BadInput(f"The file {str(path)!r} ends in {path.suffix!r}; name one that ends in {' or '.join(ENDINGS)}.")
+    if path.suffix not in SUFFIXES:
+        raise BadInput(
+            f"The file {str(path)!r} ends in {path.suffix!r}; name one that ends in"
+            f" {' or '.join(SUFFIXES)}."
+        )
     if path.suffix == ".csv":
-        write_output(path, lambda part: part.write_text(safe_csv(table), encoding="utf-8"))
+        write_output(path, lambda part: part.write_text(to_safe_csv(table), encoding="utf-8"))
     else:
         write_output(path, lambda part: table.to_parquet(part, index=False))
 
 
-def safe_csv(table: pd.DataFrame) -> str:
+def to_safe_csv(table: pd.DataFrame) -> str:
     """CSV whose cells no spreadsheet takes for a formula."""
 
     def guard(value: Any) -> Any:
@@ -30,6 +33,10 @@ def safe_csv(table: pd.DataFrame) -> str:
             return value
         # A lone carriage return is left unquoted by pandas, and begins a new row.
         value = value.replace("\r", " ")
-        return f"'{value}" if value.lstrip().startswith(_FORMULA_STARTS) or value[:1] == "\t" else value
+        return (
+            f"'{value}"
+            if value.lstrip().startswith(_FORMULA_PREFIXES) or value[:1] == "\t"
+            else value
+        )
 
     return table.map(guard).to_csv(index=False)

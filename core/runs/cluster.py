@@ -1,4 +1,5 @@
-"""Several runs of a sweep at a time: in processes of this machine, or on the machines of a Dask or Ray cluster."""
+"""Several runs of a sweep at a time: in processes of this machine, or on the machines of a Dask or
+Ray cluster."""
 
 import contextlib
 import os
@@ -14,39 +15,50 @@ from filelock import Timeout
 from joblib import Parallel, delayed, parallel_config
 
 from core.errors import BadInput
-from core.runs.carry_out import Execute, carry_out
-from core.runs.identity import Identity
-from core.runs.launch import CLUSTER, LOCK_PATIENCE, lane_lock, threads_a_run, worker_alive
-from core.runs.place import here, machine
-from core.runs.store import RunStore
+from core.jobs.process_place import current_place, machine_name
+from core.jobs.store import RunStore
+from core.runs.launch import (
+    CLUSTER_QUEUE,
+    LOCK_TIMEOUT,
+    is_worker_alive,
+    threads_per_run,
+    worker_lock,
+)
+from core.runs.run_jobs import Execute, run_job
 from core.runs.sweep import Sweep
+from core.runs.workspace_identity import WorkspaceIdentity
 from core.workspace import Workspace
 
-CLUSTER_PATIENCE = 10.0
+CLUSTER_TIMEOUT = 10.0
 """Seconds until a cluster that does not answer is given up."""
-WATCH_SECONDS = 0.05
+PARENT_POLL_INTERVAL = 0.05
 """Seconds between two looks of a run's process at whether its worker lives."""
 
 
-def work_here(workspace: Workspace, sweep: Sweep, arms: int, cluster: str) -> None:
-    """Carries a sweep of the cluster lane out from this process, so many runs at a time; BadInput when another does.
+def run_sweep_here(workspace: Workspace, sweep: Sweep, n_jobs: int, cluster: str) -> None:
+    """Carries a sweep of the cluster lane out from this process, so many runs at a time; BadInput
+    when another does.
 
-    cluster: address of a Dask scheduler, or ray://… of a Ray cluster, whose workers must see the same workspace folder;
-    empty for processes of this machine.
+    cluster: address of a Dask scheduler, or ray://… of a Ray cluster, whose workers must see the
+    same workspace folder; empty for processes of this machine.
     """
-    from core.training.job import execute
+    from core.runs.dispatch import execute
 
     try:
-        with lane_lock(workspace, CLUSTER).acquire(timeout=LOCK_PATIENCE):
+        with worker_lock(workspace, CLUSTER_QUEUE).acquire(timeout=LOCK_TIMEOUT):
             store = RunStore(workspace)
-            store.interrupt_stale(CLUSTER)
-            token = store.register(CLUSTER)
+            store.interrupt_stale(CLUSTER_QUEUE)
+            token = store.register_worker(CLUSTER_QUEUE)
             with _backend(cluster):
                 # Successive halving sends runs back to the queue.
-                while ids := [run.id for run in store.group(sweep.id) if run.status == "queued"]:
-                    carry_out_together(workspace, ids, arms or -1, execute, token)
+                while ids := [
+                    run.id for run in store.list_group(sweep.id) if run.status == "queued"
+                ]:
+                    run_jobs_in_parallel(workspace, ids, n_jobs or -1, execute, token)
     except Timeout:
-        raise BadInput("Another command carries out a sweep in this workspace; wait until it has ended.") from None
+        raise BadInput(
+            "Another command carries out a sweep in this workspace; wait until it has ended."
+        ) from None
 
 
 def run_here(workspace: Workspace, run_ids: Sequence[str]) -> None:
@@ -57,24 +69,27 @@ def run_here(workspace: Workspace, run_ids: Sequence[str]) -> None:
     Raises:
         BadInput: another process carries out runs of this lane in the same workspace.
     """
-    from core.training.job import execute
+    from core.runs.dispatch import execute
 
     store = RunStore(workspace)
     try:
-        with lane_lock(workspace, CLUSTER).acquire(timeout=LOCK_PATIENCE), Identity(workspace) as identity:
-            store.interrupt_stale(CLUSTER)
-            token = store.register(CLUSTER)
+        with (
+            worker_lock(workspace, CLUSTER_QUEUE).acquire(timeout=LOCK_TIMEOUT),
+            WorkspaceIdentity(workspace) as identity,
+        ):
+            store.interrupt_stale(CLUSTER_QUEUE)
+            token = store.register_worker(CLUSTER_QUEUE)
             try:
                 for run_id in run_ids:
                     run = store.claim_run(run_id, os.getpid(), token)
                     if run is not None:
-                        carry_out(workspace, store, run, execute, identity)
+                        run_job(workspace, store, run, execute, identity)
             finally:
-                store.interrupt_stale(CLUSTER)
+                store.interrupt_stale(CLUSTER_QUEUE)
     except Timeout:
         raise BadInput(
-            "Another process trains runs of its own in this workspace; wait until it has ended, or have the worker "
-            "train this one."
+            "Another process trains runs of its own in this workspace; wait until it has ended, or"
+            " have the worker train this one."
         ) from None
 
 
@@ -89,9 +104,9 @@ def _backend(cluster: str) -> Iterator[None]:
             kind = _connect(cluster, held)
         except (ImportError, OSError, ValueError) as error:
             raise BadInput(
-                f"The cluster {cluster!r} could not be reached ({str(error).splitlines()[0]}). The sweep waits: start "
-                "the cluster (Dask: tcp://HOST:PORT; Ray: ray://HOST:PORT, and `pip install 'ray[default,client]'` "
-                "here), then give the same command again."
+                f"The cluster {cluster!r} could not be reached ({str(error).splitlines()[0]}). The"
+                " sweep waits: start the cluster (Dask: tcp://HOST:PORT; Ray: ray://HOST:PORT, and"
+                " `pip install 'ray[default,client]'` here), then give the same command again."
             ) from error
         with parallel_config(kind):
             yield
@@ -99,21 +114,24 @@ def _backend(cluster: str) -> Iterator[None]:
 
 @contextmanager
 def local_processes() -> Iterator[None]:
-    """Has joblib's processes of this machine end with this one, from their start: without the worker that holds the
-    lane, a run that went on could be started a second time."""
+    """Has joblib's processes of this machine end with this one, from their start: without the
+    worker that holds the lane, a run that went on could be started a second time."""
     with parallel_config("loky", initializer=_watch_parent, initargs=(os.getpid(),)):
         yield
 
 
 def _watch_parent(parent: int) -> None:
-    threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
+    threading.Thread(target=_exit_with_parent, args=(parent,), daemon=True).start()
 
 
 def _connect(cluster: str, held: contextlib.ExitStack) -> str:
-    """Makes this process the cluster's client for as long as `held`; joblib's name for that kind of cluster."""
+    """Makes this process the cluster's client for as long as `held`; joblib's name for that kind of
+    cluster."""
     address = urlsplit(cluster)
     # Both libraries would go on asking for half a minute, and leave threads behind.
-    socket.create_connection((address.hostname or cluster, address.port or 0), CLUSTER_PATIENCE).close()
+    socket.create_connection(
+        (address.hostname or cluster, address.port or 0), CLUSTER_TIMEOUT
+    ).close()
     if address.scheme == "ray":
         import ray
         from ray.util.joblib import register_ray
@@ -127,51 +145,61 @@ def _connect(cluster: str, held: contextlib.ExitStack) -> str:
     return "dask"
 
 
-def carry_out_together(workspace: Workspace, ids: Sequence[str], arms: int, execute: Execute, token: str) -> None:
-    """Carries out waiting runs, so many at a time, each in a process of its own or on a worker of the cluster that
-    `joblib.parallel_config` names. token: of the worker that holds their lane, see RunStore.register."""
+def run_jobs_in_parallel(
+    workspace: Workspace, ids: Sequence[str], n_jobs: int, execute: Execute, token: str
+) -> None:
+    """Carries out waiting runs, so many at a time, each in a process of its own or on a worker of
+    the cluster that `joblib.parallel_config` names. token: of the worker that holds their lane, see
+    RunStore.register."""
     # Joblib gives its processes an $OMP_NUM_THREADS of its own, so they are told.
-    threads = threads_a_run()
-    job = delayed(carry_out_one)
-    rest = (threads, execute, here(), token)
-    Parallel(n_jobs=arms)(job(str(workspace.root), run_id, *rest) for run_id in ids)
+    threads = threads_per_run()
+    job = delayed(run_one_job)
+    rest = (threads, execute, current_place(), token)
+    Parallel(n_jobs=n_jobs)(job(str(workspace.root), run_id, *rest) for run_id in ids)
 
 
-def carry_out_one(
-    root: str, run_id: str, threads: int, execute: Execute, place: str = "", token: str | None = None
+def run_one_job(
+    root: str,
+    run_id: str,
+    threads: int,
+    execute: Execute,
+    place: str = "",
+    token: str | None = None,
 ) -> None:
     """One run of several, on so many threads; does nothing when it no longer waits.
 
-    place: where the worker is that holds the lane (core.runs.place). token: see RunStore.register.
+    place: where the worker is that holds the lane (core.jobs.process_place). token: see RunStore.register.
     """
     import torch
 
     torch.set_num_threads(threads)
     workspace = Workspace(Path(root))
-    if place not in ("", here()):
-        check_lock_is_seen(workspace, place)
-    with Identity(workspace) as identity:
+    if place not in ("", current_place()):
+        check_lock_visible(workspace, place)
+    with WorkspaceIdentity(workspace) as identity:
         store = RunStore(workspace, create=False)
         run = store.claim_run(run_id, os.getpid(), token)
         if run is not None:
-            carry_out(workspace, store, run, execute, identity)
+            run_job(workspace, store, run, execute, identity)
 
 
-def check_lock_is_seen(workspace: Workspace, place: str) -> None:
-    """BadInput where this machine does not see the lock that the sweep's command holds at another `place`."""
+def check_lock_visible(workspace: Workspace, place: str) -> None:
+    """BadInput where this machine does not see the lock that the sweep's command holds at another
+    `place`."""
     if not workspace.database.exists():
         raise BadInput(
-            f"{machine(here())} does not see the workspace {str(workspace.root)!r} of {machine(place)}: all machines "
-            "of a sweep must see the same folder at the same path."
+            f"{machine_name(current_place())} does not see the workspace {str(workspace.root)!r} of"
+            f" {machine_name(place)}: all machines of a sweep must see the same folder at the same path."
         )
-    if not worker_alive(workspace, CLUSTER):
+    if not is_worker_alive(workspace, CLUSTER_QUEUE):
         raise BadInput(
-            f"{machine(here())} does not see the file locks of {machine(place)} in {str(workspace.root)!r}: both could "
-            "write the run store at once. Put the workspace on a file system that passes locks on, such as NFS 4."
+            f"{machine_name(current_place())} does not see the file locks of {machine_name(place)} in"
+            f" {str(workspace.root)!r}: both could write the run store at once. Put the workspace"
+            " on a file system that passes locks on, such as NFS 4."
         )
 
 
-def _end_with(parent: int) -> None:
+def _exit_with_parent(parent: int) -> None:
     while os.getppid() == parent:
-        time.sleep(WATCH_SECONDS)
+        time.sleep(PARENT_POLL_INTERVAL)
     os._exit(1)

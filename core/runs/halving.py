@@ -1,14 +1,16 @@
-"""Successive halving: only the arms that lead at a rung train on (Jamieson and Talwalkar, AISTATS 2016).
+"""Successive halving: only the arms that lead at a rung train on (Jamieson and Talwalkar, AISTATS
+2016).
 
-Arms are ranked by validation loss, mean over their seeds of the best so far; all seeds of an arm go on or end together.
-What is decided hangs on stored points and results alone, so whoever asks, and after whatever break, hears the same.
+Arms are ranked by validation loss, mean over their seeds of the best so far; all seeds of an arm go
+on or end together. What is decided hangs on stored points and results alone, so whoever asks, and
+after whatever break, hears the same.
 """
 
 import math
 from collections.abc import Sequence
 
-from core.runs.reporter import Decision
-from core.runs.store import Run, RunStore
+from core.jobs.reporter import Decision
+from core.jobs.store import Run, RunStore
 
 FACTORS = (2, 3, 4)
 CONTROLS = ("zero-shot", "scratch")
@@ -17,10 +19,12 @@ Rungs = tuple[tuple[int, int], ...]
 """(epoch, arms of the same target size that train on after it), ascending."""
 
 
-def rungs_of(epochs: int, factor: int, arms: int) -> Rungs:
-    """Rungs at epochs / factor, epochs / factor², … down to the first epoch; each leaves a factor-th of the arms.
+def plan_rungs(epochs: int, factor: int, arms: int) -> Rungs:
+    """Rungs at epochs / factor, epochs / factor², … down to the first epoch; each leaves a
+    factor-th of the arms.
 
-    As many as it takes to leave one arm, the first ones left out where there are too few epochs for all of them.
+    As many as it takes to leave one arm, the first ones left out where there are too few epochs for
+    all of them.
     """
     wanted = math.ceil(round(math.log(max(1, arms), factor), 9))
     exponents = [exponent for exponent in range(wanted, 0, -1) if epochs // factor**exponent]
@@ -31,7 +35,8 @@ def rungs_of(epochs: int, factor: int, arms: int) -> Rungs:
 
 
 def decide(store: RunStore, run: Run, epoch: int) -> Decision:
-    """Whether a run of a sweep goes on after `epoch`, ends there, or waits until its rivals have come so far.
+    """Whether a run of a sweep goes on after `epoch`, ends there, or waits until its rivals have
+    come so far.
 
     A rival that failed, was cancelled or was interrupted before it came so far counts as not there.
     """
@@ -39,10 +44,10 @@ def decide(store: RunStore, run: Run, epoch: int) -> Decision:
     if left is None:
         return "go"
     arms: dict[str, list[Run]] = {}
-    for rival in store.group(run.request["group"]):
+    for rival in store.list_group(run.request["group"]):
         if rival.request["target_rows"] == run.request["target_rows"] and _rungs(rival):
-            arms.setdefault(_arm(rival), []).append(rival)
-    for sibling in arms[_arm(run)]:
+            arms.setdefault(_arm_key(rival), []).append(rival)
+    for sibling in arms[_arm_key(run)]:
         if sibling.halted == epoch:
             return "stop"
         if sibling.epoch > epoch:
@@ -61,14 +66,17 @@ def decide(store: RunStore, run: Run, epoch: int) -> Decision:
         if losses:
             means[arm] = sum(losses) / len(losses)
     leading = sorted(means, key=means.__getitem__)[:left]
-    return "go" if _arm(run) in leading else "stop"
+    return "go" if _arm_key(run) in leading else "stop"
 
 
 def _rungs(run: Run) -> Sequence[tuple[int, int]]:
     return run.request.get("rungs", ())
 
 
-def _arm(run: Run) -> str:
+def _arm_key(run: Run) -> str:
     """What the seeds of an arm have in common."""
     request = run.request
-    return f"{request['strategy']} {request['freeze_depth']} {request['options']} {request['train']['learning_rate']}"
+    return (
+        f"{request['strategy']} {request['freeze_depth']} {request['options']}"
+        f" {request['train']['learning_rate']}"
+    )

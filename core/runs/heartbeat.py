@@ -1,8 +1,9 @@
 """Signs of life of a process that carries runs out, and whether it has stopped giving them.
 
-The process counts in a file of its own, by a thread, once a second; beside the count stands how long its loop has done
-nothing. A process that is stopped, or whose disk hangs, no longer counts; one whose GPU hangs counts and does nothing.
-Nothing here is read off a clock that may be set: who watches sees the count change, or sees that it does not.
+The process counts in a file of its own, by a thread, once a second; beside the count stands how
+long its loop has done nothing. A process that is stopped, or whose disk hangs, no longer counts;
+one whose GPU hangs counts and does nothing. Nothing here is read off a clock that may be set: who
+watches sees the count change, or sees that it does not.
 """
 
 import contextlib
@@ -15,47 +16,52 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from core.durable import make_folder
+from core.files.durable import make_folder
+from core.jobs.filesystems import shared_filesystem
+from core.jobs.process_place import current_place, machine_name
 from core.program import PROGRAM
-from core.runs.filesystems import shared_kind
-from core.runs.place import here, machine
 
-BEAT_SECONDS = 1.0
+BEAT_INTERVAL = 1.0
 STALLED_AFTER = 15.0
 """Seconds without a beat after which a process is called stalled."""
 CONFIRMED_AFTER = 3.0
-"""Seconds that a watcher sees no beat itself, whatever age the last one states: the machine may have slept."""
-IDLE_AFTER = 600.0
+"""Seconds that a watcher sees no beat itself, whatever age the last one states: the machine may
+have slept."""
+NO_PROGRESS_AFTER = 600.0
 """Seconds without a word of its loop after which a run that beats is called stalled."""
-GAP = 10.0
-"""Seconds between two looks from which a watcher may have slept itself, and begins to watch anew."""
-_LENGTH = 512
+MAX_LOOK_GAP = 10.0
+"""Seconds between two looks from which a watcher may have slept itself, and begins to watch
+anew."""
+_RECORD_BYTES = 512
 
 
 class Heartbeat:
-    """Beats into `path` as long as it is entered. key: what the beats are of, such as a run's claim.
+    """Beats into `path` as long as it is entered. key: what the beats are of, such as a run's
+    claim.
 
-    Where `moved` is called, the beats also say for how long it was not.
+    Where `record_progress` is called, the beats also say for how long it was not.
     """
 
     def __init__(self, path: Path, key: str) -> None:
         self._path, self._key = path, key
-        self._moved: float | None = None
+        self._last_progress: float | None = None
         self._over = threading.Event()
         self._file: int | None = None
         self._shared = False
 
-    def moved(self) -> None:
+    def record_progress(self) -> None:
         """The loop says that it goes on."""
-        self._moved = time.monotonic()
+        self._last_progress = time.monotonic()
 
     def __enter__(self) -> "Heartbeat":
-        # Without room on the disk a run may still end well; nobody then sees it beat, nor says that it does not.
+        # Without room on the disk a run may still end well; nobody then sees it beat, nor says that
+        # it does not.
         with contextlib.suppress(OSError):
             make_folder(self._path.parent)
-            # Held open, so that it never beats into the file of a workspace that was put in this one's place.
+            # Held open, so that it never beats into the file of a workspace that was put in this
+            # one's place.
             self._file = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
-            self._shared = bool(shared_kind(self._path.parent))
+            self._shared = bool(shared_filesystem(self._path.parent))
             self._beat(0)
             threading.Thread(target=self._run, daemon=True).start()
         return self
@@ -71,7 +77,7 @@ class Heartbeat:
     def _run(self) -> None:
         assert self._file is not None
         beats = 0
-        while not self._over.wait(BEAT_SECONDS):
+        while not self._over.wait(BEAT_INTERVAL):
             beats += 1
             with contextlib.suppress(OSError):
                 self._beat(beats)
@@ -80,11 +86,11 @@ class Heartbeat:
     def _beat(self, beats: int) -> None:
         assert self._file is not None
         now = time.monotonic()
-        said = {"key": self._key, "host": here(), "pid": os.getpid(), "beats": beats}
-        idle = 0.0 if self._moved is None else now - self._moved
+        said = {"key": self._key, "host": current_place(), "pid": os.getpid(), "beats": beats}
+        idle = 0.0 if self._last_progress is None else now - self._last_progress
         said |= {"clock": round(now, 3), "idle": round(idle, 3)}
         # One length for all, written at once, so that nobody reads two halves.
-        os.pwrite(self._file, json.dumps(said).ljust(_LENGTH).encode(), 0)
+        os.pwrite(self._file, json.dumps(said).ljust(_RECORD_BYTES).encode(), 0)
         if self._shared:
             # Other machines see what has reached the server.
             os.fsync(self._file)
@@ -92,7 +98,8 @@ class Heartbeat:
 
 @dataclass(frozen=True)
 class Stall:
-    """A process that gives no sign of life, or whose run does not go on. seconds: for how long, at least."""
+    """A process that gives no sign of life, or whose run does not go on. seconds: for how long, at
+    least."""
 
     host: str
     pid: int
@@ -104,30 +111,34 @@ class Stall:
         """The time in UTC, ISO, to the minute."""
         return (datetime.now(UTC) - timedelta(seconds=self.seconds)).isoformat(timespec="minutes")
 
-    def sentence(self, run_id: str = "") -> str:
-        """What is known and what to do. run_id: of the run that it carries out; "" for one that only waits for it."""
-        since = (datetime.now().astimezone() - timedelta(seconds=self.seconds)).strftime("%d %B, %H:%M")
-        where = f"process {self.pid} on {machine(self.host)}"
+    def message(self, run_id: str = "") -> str:
+        """What is known and what to do. run_id: of the run that it carries out; "" for one that
+        only waits for it."""
+        since = (datetime.now().astimezone() - timedelta(seconds=self.seconds)).strftime(
+            "%d %B, %H:%M"
+        )
+        where = f"process {self.pid} on {machine_name(self.host)}"
         if self.beats:
             return (
-                f"No progress since {since}: {where} lives, but its run has not gone on. A long step of boosting or of "
-                "counting may take so long; where a GPU or a disk hangs, cancel the run and resume it: it goes on "
-                "from its checkpoint."
+                f"No progress since {since}: {where} lives, but its run has not gone on. A long"
+                " step of boosting or of counting may take so long; where a GPU or a disk hangs,"
+                " cancel the run and resume it: it goes on from its checkpoint."
             )
         cancel = (
             f"cancel the run (`{PROGRAM} cancel --run {run_id}`) and resume it"
             if run_id
             else f"end it (`kill -KILL {self.pid}`)"
         )
-        here_too = "" if self.host == here() else f" there, on {machine(self.host)}"
+        here_too = "" if self.host == current_place() else f" there, on {machine_name(self.host)}"
         return (
-            f"Stalled since {since}: the worker ({where}) does not answer. It was stopped, its machine sleeps, or a "
-            f"disk hangs. Continue it (`kill -CONT {self.pid}`){here_too}, or {cancel}."
+            f"Stalled since {since}: the worker ({where}) does not answer. It was stopped, its"
+            f" machine sleeps, or a disk hangs. Continue it (`kill -CONT {self.pid}`){here_too}, or"
+            f" {cancel}."
         )
 
 
 @dataclass
-class Watcher:
+class ChangeWatcher:
     """What one process has seen of values that should change, by its own monotonic clock."""
 
     _seen: dict[str, tuple[Any, float, float]] = field(default_factory=dict)
@@ -138,46 +149,57 @@ class Watcher:
         now = time.monotonic()
         with self._lock:
             before, first, last = self._seen.get(key, (None, now, now))
-            if before != value or now - last > GAP:
+            if before != value or now - last > MAX_LOOK_GAP:
                 first = now
             self._seen[key] = (value, first, now)
-            for old in [one for one, (_, _, last) in self._seen.items() if now - last > GAP]:
+            for old in [
+                one for one, (_, _, last) in self._seen.items() if now - last > MAX_LOOK_GAP
+            ]:
                 del self._seen[old]
         return now - first
 
 
-_watcher = Watcher()
+_watcher = ChangeWatcher()
 
 
 @dataclass(frozen=True)
-class Look:
-    """What a heartbeat shows now. suspected: the last beat says that it is old, and it was not watched for long yet."""
+class StallCheck:
+    """What a heartbeat shows now. suspected: the last beat says that it is old, and it was not
+    watched for long yet."""
 
     stall: Stall | None = None
     suspected: bool = False
 
 
-def look_at(path: Path, key: str = "", watcher: Watcher = _watcher) -> Look:
-    """Whether the process that beats into `path` has stalled. key: whose beats count; "" for anybody's."""
+def check_heartbeat(path: Path, key: str = "", watcher: ChangeWatcher = _watcher) -> StallCheck:
+    """Whether the process that beats into `path` has stalled. key: whose beats count; "" for
+    anybody's."""
     said = _read(path)
     if said is None or (key and said["key"] != key):
-        return Look()
+        return StallCheck()
     unchanged = watcher.unchanged_for(str(path), (said["key"], said["beats"]))
-    age = time.monotonic() - said["clock"] if said["host"] == here() else 0.0
+    age = time.monotonic() - said["clock"] if said["host"] == current_place() else 0.0
     silent = max(age, unchanged)
     if silent >= STALLED_AFTER:
         if unchanged < CONFIRMED_AFTER:
-            return Look(suspected=True)
-        return Look(Stall(said["host"], said["pid"], silent, beats=False))
-    if said["idle"] >= IDLE_AFTER:
-        return Look(Stall(said["host"], said["pid"], said["idle"], beats=True))
-    return Look()
+            return StallCheck(suspected=True)
+        return StallCheck(Stall(said["host"], said["pid"], silent, beats=False))
+    if said["idle"] >= NO_PROGRESS_AFTER:
+        return StallCheck(Stall(said["host"], said["pid"], said["idle"], beats=True))
+    return StallCheck()
 
 
 def _read(path: Path) -> dict[str, Any] | None:
     try:
         said = json.loads(path.read_text(encoding="utf-8"))
-        kinds = {"key": str, "host": str, "pid": int, "beats": int, "clock": int | float, "idle": int | float}
+        kinds = {
+            "key": str,
+            "host": str,
+            "pid": int,
+            "beats": int,
+            "clock": int | float,
+            "idle": int | float,
+        }
         return said if all(isinstance(said[name], kind) for name, kind in kinds.items()) else None
     except (OSError, ValueError, LookupError, TypeError):
         return None

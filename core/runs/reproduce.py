@@ -1,22 +1,23 @@
-"""The commands that do again what a sweep or some runs did: prepare the data, pretrain the backbone, train."""
+"""The commands that do again what a sweep or some runs did: prepare the data, pretrain the
+backbone, train."""
 
 import dataclasses
 import shlex
 from collections.abc import Mapping, Sequence
 
 from core.data.datasets import Dataset, find_dataset
-from core.data.options import option_words
 from core.data.preprocessing import default_min_count
+from core.data.read_options import to_cli_args
 from core.data.samples import Sample, find_sample
 from core.data.split import SplitSpec
 from core.errors import BadInput
 from core.freezing.strategies import complete_options
+from core.jobs.store import Run, RunStore
+from core.models.backbone_store import find_backbone
 from core.models.card import BackboneCard
-from core.models.library import find_backbone
 from core.program import COMMAND
-from core.runs.store import Run, RunStore
 from core.runs.submit import command_line
-from core.runs.sweep import Sweep, SweepSpec, requests_of, sweep_command_line, sweep_train_flags
+from core.runs.sweep import Sweep, SweepSpec, expand_requests, sweep_command_line, sweep_train_flags
 from core.training.settings import request_from_json
 from core.workspace import Workspace
 
@@ -30,37 +31,46 @@ _SPLIT_FLAGS = (
 
 
 def sweep_commands(workspace: Workspace, sweep: Sweep) -> list[str]:
-    """Commands from the file of rows to the whole sweep; what no command can do is a comment (# …)."""
+    """Commands from the file of rows to the whole sweep; what no command can do is a comment (#
+    …)."""
     dataset = find_dataset(workspace, sweep.spec.dataset)
     # The seed of the settings is not read: every run has one of the sweep's.
     spec = dataclasses.replace(
         sweep.spec,
         train=dataclasses.replace(sweep.spec.train, seed=0),
-        train_by_size=tuple(dataclasses.replace(train, seed=0) for train in sweep.spec.train_by_size),
+        train_by_size=tuple(
+            dataclasses.replace(train, seed=0) for train in sweep.spec.train_by_size
+        ),
     )
-    before = _before(workspace, dataset, find_backbone(workspace, spec.backbone))
+    before = _preparation_commands(workspace, dataset, find_backbone(workspace, spec.backbone))
     if fits_one_command(dataset, spec):
-        return [*before, sweep_command_line(workspace, spec, sweep.name, lasting=True)]
+        return [*before, sweep_command_line(workspace, spec, sweep.name, pinned=True)]
     note = "# These arms and seeds are no sweep that one command can name; run by run:"
-    return [*before, note, *(command_line(workspace, request, lasting=True) for request in requests_of(spec))]
+    return [
+        *before,
+        note,
+        *(command_line(workspace, request, pinned=True) for request in expand_requests(spec)),
+    ]
 
 
 def run_commands(workspace: Workspace, runs: Sequence[Run]) -> list[str]:
     """Commands from the file of rows to each of these fine-tuning runs."""
     lines: list[str] = []
     for run in runs:
-        lines += _before(
-            workspace, find_dataset(workspace, run.dataset), find_backbone(workspace, run.request["backbone"])
+        lines += _preparation_commands(
+            workspace,
+            find_dataset(workspace, run.dataset),
+            find_backbone(workspace, run.request["backbone"]),
         )
-    asked = [command_line(workspace, request_from_json(run.request), lasting=True) for run in runs]
+    asked = [command_line(workspace, request_from_json(run.request), pinned=True) for run in runs]
     return list(dict.fromkeys([*lines, *asked]))
 
 
 def fits_one_command(dataset: Dataset, spec: SweepSpec) -> bool:
     """Whether `sweep` can name it.
 
-    It can where seeds run from 0 on, strategies with options come once, options of one name are alike in all, and the
-    same flags give every target size its settings.
+    It can where seeds run from 0 on, strategies with options come once, options of one name are
+    alike in all, and the same flags give every target size its settings.
     """
     if spec.seeds != tuple(range(len(spec.seeds))) or sweep_train_flags(dataset, spec) is None:
         return False
@@ -75,25 +85,34 @@ def fits_one_command(dataset: Dataset, spec: SweepSpec) -> bool:
 
 
 def data_commands(workspace: Workspace, dataset: Dataset) -> list[str]:
-    """The commands that read the file or files and prepare the dataset, with the files' hashes as comments."""
+    """The commands that read the file or files and prepare the dataset, with the files' hashes as
+    comments."""
     spec = dataset.spec
-    count = None if dataset.min_count == default_min_count(dataset.fitted_rows) else dataset.min_count
+    count = (
+        None if dataset.min_count == default_min_count(dataset.fitted_rows) else dataset.min_count
+    )
     if not dataset.samples:
-        line, words = _ingest(workspace, dataset.sample_id, dataset.name, dataset.simulated)
+        line, words = _ingest_command(workspace, dataset.sample_id, dataset.name, dataset.simulated)
         command = shlex.join([*words, *split_flags(spec, count)])
         if any(not value or "," in value for value in spec.target_values):
-            note = "# The command line cannot name the missing value, nor one with a comma: prepare it on page Data."
+            note = (
+                "# The command line cannot name the missing value, nor one with a comma: prepare it"
+                " on page Data."
+            )
             return [line, note, f"# {command}"]
         return [line, command]
-    lines, names = [], _names_apart(dataset)
+    lines, names = [], _unique_names(dataset)
     for one in dataset.samples:
-        line, words = _ingest(workspace, one.id, names[one.role], dataset.simulated)
+        line, words = _ingest_command(workspace, one.id, names[one.role], dataset.simulated)
         lines += [line, shlex.join([*words, "--no-prepare"])]
     return [*lines, prepare_command(names, spec, dataset.name, count)]
 
 
-def prepare_command(names: Mapping[str, str], spec: SplitSpec, name: str, min_count: int | None) -> str:
-    """The command that prepares a dataset of several samples. names: by role. min_count: None for the default."""
+def prepare_command(
+    names: Mapping[str, str], spec: SplitSpec, name: str, min_count: int | None
+) -> str:
+    """The command that prepares a dataset of several samples. names: by role. min_count: None for
+    the default."""
     words = [*COMMAND, "prepare", "--name", name]
     for role, sample in names.items():
         words += [f"--{role.replace('_', '-')}", sample]
@@ -103,11 +122,12 @@ def prepare_command(names: Mapping[str, str], spec: SplitSpec, name: str, min_co
 def reading_flags(sample: Sample) -> list[str]:
     """The flags of `ingest` that read the sample's file as it was read."""
     skipped = ["--on-bad-rows", "skip"] if "-skip" in sample.id else []
-    return ["--simulated"] * sample.simulated + skipped + option_words(sample.options)
+    return ["--simulated"] * sample.simulated + skipped + to_cli_args(sample.options)
 
 
 def split_flags(spec: SplitSpec, min_count: int | None) -> list[str]:
-    """The flags of a split and a minimum count; defaults are left out, and the minimum count where it is None."""
+    """The flags of a split and a minimum count; defaults are left out, and the minimum count where
+    it is None."""
     usual, parts = SplitSpec(), []
     if spec.method not in (usual.method, "files"):
         parts += ["--split", spec.method]
@@ -122,28 +142,37 @@ def split_flags(spec: SplitSpec, min_count: int | None) -> list[str]:
     return parts if min_count is None else [*parts, "--min-count", str(min_count)]
 
 
-def _ingest(workspace: Workspace, sample_id: str, name: str, simulated: bool) -> tuple[str, list[str]]:
-    """(a comment that names the sample's file, the words that read it). simulated: taken where the sample is gone."""
+def _ingest_command(
+    workspace: Workspace, sample_id: str, name: str, simulated: bool
+) -> tuple[str, list[str]]:
+    """(a comment that names the sample's file, the words that read it). simulated: taken where the
+    sample is gone."""
     try:
         sample = find_sample(workspace, sample_id)
         file, digest, flags = sample.source, sample.content_hash, reading_flags(sample)
     except BadInput:
         file, digest = "FILE", f"{sample_id.split('-')[1]}…"
-        flags = ["--simulated"] * simulated + ["--on-bad-rows", "skip"] * sample_id.endswith("-skip")
-    comment = f"# {_on_one_line(file)} is the file with SHA-256 {digest}"
+        flags = ["--simulated"] * simulated + ["--on-bad-rows", "skip"] * sample_id.endswith(
+            "-skip"
+        )
+    comment = f"# {_printable(file)} is the file with SHA-256 {digest}"
     return comment, [*COMMAND, "ingest", file, "--name", name, *flags]
 
 
-def _names_apart(dataset: Dataset) -> dict[str, str]:
+def _unique_names(dataset: Dataset) -> dict[str, str]:
     """A name for the sample of each role; samples of the same name are told apart by their role."""
     names = [one.name for one in dataset.samples]
     return {
-        one.role: one.name if names.count(one.name) == 1 else f"{one.name[:40]} {one.role.replace('_', ' ')}"
+        one.role: (
+            one.name
+            if names.count(one.name) == 1
+            else f"{one.name[:40]} {one.role.replace('_', ' ')}"
+        )
         for one in dataset.samples
     }
 
 
-def _before(workspace: Workspace, dataset: Dataset, card: BackboneCard) -> list[str]:
+def _preparation_commands(workspace: Workspace, dataset: Dataset, card: BackboneCard) -> list[str]:
     lines = data_commands(workspace, dataset)
     if card.bundled:
         return [*lines, f"# {card.name} comes with Thaw (weights SHA-256 {card.weights_sha256})"]
@@ -155,11 +184,14 @@ def _before(workspace: Workspace, dataset: Dataset, card: BackboneCard) -> list[
                     lines += data_commands(workspace, other)
                 # Under the name that it has now, by which what follows asks for it.
                 request = request_from_json({**run.request, "name": card.name})
-                return [*lines, command_line(workspace, request, lasting=True)]
+                return [*lines, command_line(workspace, request, pinned=True)]
             except BadInput:
                 break
-    return [*lines, f"# The backbone {card.name} was made elsewhere (weights SHA-256 {card.weights_sha256})"]
+    return [
+        *lines,
+        f"# The backbone {card.name} was made elsewhere (weights SHA-256 {card.weights_sha256})",
+    ]
 
 
-def _on_one_line(text: str) -> str:
+def _printable(text: str) -> str:
     return "".join(sign if sign.isprintable() else "?" for sign in text)

@@ -1,4 +1,5 @@
-"""Queues runs: checks what was asked for before anything waits, names the runs, and wakes a worker."""
+"""Queues runs: checks what was asked for before anything waits, names the runs, and wakes a
+worker."""
 
 import dataclasses
 import secrets
@@ -8,18 +9,18 @@ from pathlib import Path
 from typing import Any
 
 from core.data.datasets import Dataset, find_dataset, require_labels
-from core.data.paths import check_input, shown
+from core.data.paths import check_input, format_path
 from core.errors import BadInput, NameTaken
 from core.freezing.plan import make_plan
-from core.freezing.strategies import describe
+from core.freezing.strategies import describe_strategy
+from core.jobs.store import RESUMABLE_STATUSES, Run, RunStore
+from core.models.backbone_store import find_backbone, list_backbones
 from core.models.card import HeadSettings
-from core.models.library import find_backbone, list_backbones
-from core.models.registry import complete_settings, setting_flags
-from core.named import names_held
+from core.models.registry import complete_settings, settings_to_flags
+from core.names import names_lock
 from core.program import COMMAND
-from core.runs.launch import CLUSTER, ensure_worker, preferred_lane
-from core.runs.store import RESUMABLE, Run, RunStore
-from core.training.defaults import AUTO, count_training_rows, presets_for
+from core.runs.launch import CLUSTER_QUEUE, ensure_worker, queue_for_device
+from core.training.default_settings import AUTO, count_training_rows, presets_for
 from core.training.objectives import OBJECTIVES
 from core.training.settings import (
     MASK_SHARE,
@@ -31,7 +32,7 @@ from core.training.settings import (
 )
 from core.workspace import Workspace, check_name
 
-FEWEST_ROWS = 2
+MIN_TRAINING_ROWS = 2
 """Rows that a training needs."""
 CONTROLS = ("scratch", "zero-shot")
 """Strategies offered as controls beside a fine-tuning run."""
@@ -49,30 +50,34 @@ _TRAIN_FLAGS = {
 }
 
 
-def submit_pretrain(workspace: Workspace, request: PretrainRequest, own: bool = False) -> Run:
-    """Queues a pretraining run; BadInput when its name is taken or the dataset lacks source rows or labels it needs.
+def submit_pretrain(workspace: Workspace, request: PretrainRequest, run_here: bool = False) -> Run:
+    """Queues a pretraining run; BadInput when its name is taken or the dataset lacks source rows or
+    labels it needs.
 
-    own: see `submit_finetune`.
+    run_here: see `submit_finetune`.
     """
     name = check_name(request.name, "backbone")
     dataset = find_dataset(workspace, request.dataset)
     if not dataset.has_source:
-        raise BadInput(f"The dataset {dataset.name!r} has no source domain to pretrain on; prepare it with one.")
-    if OBJECTIVES[request.objective].labels:
+        raise BadInput(
+            f"The dataset {dataset.name!r} has no source domain to pretrain on; prepare it with"
+            " one."
+        )
+    if OBJECTIVES[request.objective].reads_labels:
         require_labels(dataset)
     complete_settings(request.architecture, request.settings)
     if request.start_file:
         file = Path(request.start_file)
         check_input(file, "start file")
         if not file.stat().st_size:
-            raise BadInput(f"The start file {shown(file)} is empty; name another.")
+            raise BadInput(f"The start file {format_path(file)} is empty; name another.")
     request = dataclasses.replace(request, name=name, dataset=dataset.id)
-    with names_held(workspace):
+    with names_lock(workspace):
         _check_backbone_name(workspace, name)
-        return _queue(workspace, request, f"{name} · pretraining on {dataset.name}", own)
+        return _enqueue(workspace, request, f"{name} · pretraining on {dataset.name}", run_here)
 
 
-def names_in_training(workspace: Workspace) -> set[str]:
+def backbone_names_in_training(workspace: Workspace) -> set[str]:
     """Names that backbones will have which are being pretrained, or wait for it."""
     return {run.request["name"] for run in RunStore(workspace).list(kind="pretrain") if run.active}
 
@@ -83,16 +88,22 @@ def _has_backbone(workspace: Workspace, run: Run) -> bool:
 
 
 def _check_backbone_name(workspace: Workspace, name: str) -> None:
-    if name in names_in_training(workspace) or any(card.name == name for card in list_backbones(workspace)):
-        raise NameTaken(f"There is already a backbone named {name!r}, or one being pretrained; choose another name.")
+    if name in backbone_names_in_training(workspace) or any(
+        card.name == name for card in list_backbones(workspace)
+    ):
+        raise NameTaken(
+            f"There is already a backbone named {name!r}, or one being pretrained; choose another"
+            " name."
+        )
 
 
 def submit_finetune(
-    workspace: Workspace, request: FinetuneRequest, controls: Sequence[str] = (), own: bool = False
+    workspace: Workspace, request: FinetuneRequest, controls: Sequence[str] = (), run_here: bool = False
 ) -> list[Run]:
-    """Queues the run and the controls asked for (names in CONTROLS), all of one group; the run itself comes first.
+    """Queues the run and the controls asked for (names in CONTROLS), all of one group; the run
+    itself comes first.
 
-    own: the calling process trains them itself (core.runs.cluster.run_here); no worker is started.
+    run_here: the calling process trains them itself (core.runs.cluster.run_here); no worker is started.
     """
     dataset = find_dataset(workspace, request.dataset)
     require_labels(dataset)
@@ -107,15 +118,21 @@ def submit_finetune(
         check_rows_to_train(dataset, request.train, request.target_rows)
         requests.append(
             dataclasses.replace(
-                request, dataset=dataset.id, backbone=card.id, strategy=strategy, options=options, group=group
+                request,
+                dataset=dataset.id,
+                backbone=card.id,
+                strategy=strategy,
+                options=options,
+                group=group,
             )
         )
     return [
-        _queue(
+        _enqueue(
             workspace,
             one,
-            f"{card.name} · {describe(one.strategy, one.freeze_depth, one.options)} · {dataset.name}",
-            own,
+            f"{card.name} · {describe_strategy(one.strategy, one.freeze_depth, one.options)} ·"
+            f" {dataset.name}",
+            run_here,
         )
         for one in requests
     ]
@@ -124,47 +141,54 @@ def submit_finetune(
 def check_rows_to_train(dataset: Dataset, train: TrainSettings, target_rows: int) -> None:
     """BadInput where so many target rows (0 for all) leave fewer than two to train on."""
     rows = count_training_rows(dataset, "target", train.validation_share, target_rows)
-    if rows < FEWEST_ROWS:
+    if rows < MIN_TRAINING_ROWS:
         raise BadInput(
-            f"{f'{target_rows:,}' if target_rows else 'The'} target rows leave {rows} to train on, and training needs "
-            f"at least {FEWEST_ROWS}; take more target rows, or a smaller validation share."
+            f"{f'{target_rows:,}' if target_rows else 'The'} target rows leave {rows} to train on,"
+            f" and training needs at least {MIN_TRAINING_ROWS}; take more target rows, or a smaller"
+            " validation share."
         )
 
 
 def submit_interpolation(workspace: Workspace, run: Run) -> Run:
-    """Queues the mixing of a fine-tuned run with its backbone (WiSE-FT), or gives the one there is; it is kept.
+    """Queues the mixing of a fine-tuned run with its backbone (WiSE-FT), or gives the one there is;
+    it is kept.
 
-    The run may be queued before it, as in the demo. BadInput where it is no fine-tuning, or trains nothing.
+    The run may be queued before it, as in the demo. BadInput where it is no fine-tuning, or trains
+    nothing.
     """
     if run.kind != "finetune" or run.request["strategy"] == "zero-shot":
         what = "is the backbone as it was" if run.kind == "finetune" else "is not a fine-tuning run"
-        raise BadInput(f"Run {run.id} {what}, so there is nothing to mix; choose a fine-tuning run.")
-    for other in interpolations(workspace, run):
+        raise BadInput(
+            f"Run {run.id} {what}, so there is nothing to mix; choose a fine-tuning run."
+        )
+    for other in list_interpolations(workspace, run):
         if other.active or other.status == "done":
             return other
     device = run.request["train"]["device"]
     request = InterpolateRequest(run.dataset, run.id, TrainSettings(device=device))
-    return _queue(workspace, request, f"{run.name} · mixed with its backbone")
+    return _enqueue(workspace, request, f"{run.name} · mixed with its backbone")
 
 
 def resume_run(workspace: Workspace, run_id: str) -> Run:
-    """Queues an interrupted, failed or cancelled run again and wakes a worker; it goes on from its checkpoint.
+    """Queues an interrupted, failed or cancelled run again and wakes a worker; it goes on from its
+    checkpoint.
 
-    BadInput for a run of a sweep that the command line carries out itself: no worker takes that one.
+    BadInput for a run of a sweep that the command line carries out itself: no worker takes that
+    one.
     """
     store = RunStore(workspace)
     run = store.get(run_id)
-    if run.lane == CLUSTER and run.status in RESUMABLE:
+    if run.lane == CLUSTER_QUEUE and run.status in RESUMABLE_STATUSES:
         raise BadInput(
-            f"Run {run.id} belongs to a sweep that the command line carries out itself; give that command again, which "
-            "goes on with the sweep."
+            f"Run {run.id} belongs to a sweep that the command line carries out itself; give that"
+            " command again, which goes on with the sweep."
         )
-    with names_held(workspace):
+    with names_lock(workspace):
         # Another backbone may have got the name while this one was not trained any more.
         own = f"b-{run.id.removeprefix('r-')}"
         if (
             run.kind == "pretrain"
-            and run.status in RESUMABLE
+            and run.status in RESUMABLE_STATUSES
             and own not in {one.id for one in list_backbones(workspace)}
         ):
             _check_backbone_name(workspace, run.request["name"])
@@ -173,16 +197,19 @@ def resume_run(workspace: Workspace, run_id: str) -> Run:
     return store.get(run_id)
 
 
-def interpolations(workspace: Workspace, run: Run) -> list[Run]:
+def list_interpolations(workspace: Workspace, run: Run) -> list[Run]:
     """Every mixing of that run that was asked for, newest first."""
-    return [one for one in RunStore(workspace).list(kind="interpolate") if one.request["run"] == run.id]
+    return [
+        one for one in RunStore(workspace).list(kind="interpolate") if one.request["run"] == run.id
+    ]
 
 
-def command_line(workspace: Workspace, request: Request, lasting: bool = False) -> str:
+def command_line(workspace: Workspace, request: Request, pinned: bool = False) -> str:
     """The command that asks for the same run; settings at their preset's value are left out.
 
-    The preset is left out as well where the settings are the default for the run's number of training rows, unless the
-    command is to be `lasting`: the same in a later version too, whose default may be another one.
+    The preset is left out as well where the settings are the default for the run's number of
+    training rows, unless the command is to be `lasting`: the same in a later version too, whose
+    default may be another one.
     """
     parts = [*COMMAND]
     if isinstance(request, InterpolateRequest):
@@ -190,7 +217,15 @@ def command_line(workspace: Workspace, request: Request, lasting: bool = False) 
     dataset = find_dataset(workspace, request.dataset)
     if isinstance(request, PretrainRequest):
         presets = presets_for(count_training_rows(dataset, "source"), request.objective)
-        parts += ["pretrain", "--dataset", dataset.name, "--architecture", request.architecture, "--name", request.name]
+        parts += [
+            "pretrain",
+            "--dataset",
+            dataset.name,
+            "--architecture",
+            request.architecture,
+            "--name",
+            request.name,
+        ]
         if request.objective != "supervised":
             parts += ["--objective", request.objective]
         if request.start != "random":
@@ -199,7 +234,7 @@ def command_line(workspace: Workspace, request: Request, lasting: bool = False) 
             parts += ["--start-file", request.start_file]
         if request.mask_share != MASK_SHARE:
             parts += ["--mask-share", str(request.mask_share)]
-        parts += setting_flags(request.settings)
+        parts += settings_to_flags(request.settings)
     else:
         presets = presets_for(count_training_rows(dataset, "target", last=request.target_rows))
         backbone = find_backbone(workspace, request.backbone).name
@@ -214,7 +249,7 @@ def command_line(workspace: Workspace, request: Request, lasting: bool = False) 
         if request.target_rows:
             parts += ["--target-rows", str(request.target_rows)]
         parts += head_flags(request.head)
-    if lasting:
+    if pinned:
         presets.pop(AUTO, None)
     # A single setting is always found: what a preset lacks can be given.
     return shlex.join(parts + (train_flags([request.train], [presets]) or []))
@@ -228,11 +263,15 @@ def head_flags(head: HeadSettings) -> list[str]:
     return parts + (["--head-output", head.output] if head.output != "logit" else [])
 
 
-def train_flags(settings: Sequence[TrainSettings], presets: Sequence[dict[str, TrainSettings]]) -> list[str] | None:
-    """The shortest flags that give these settings: the preset that leaves the fewest, and what differs from it.
+def train_flags(
+    settings: Sequence[TrainSettings], presets: Sequence[dict[str, TrainSettings]]
+) -> list[str] | None:
+    """The shortest flags that give these settings: the preset that leaves the fewest, and what
+    differs from it.
 
-    settings: one for each of several numbers of training rows, or a single one. presets: for each of them, what every
-    preset stands for there (core.training.defaults.presets_for). None where no preset with the same flags gives all.
+    settings: one for each of several numbers of training rows, or a single one. presets: for each
+    of them, what every preset stands for there (core.training.default_settings.presets_for). None where no
+    preset with the same flags gives all.
     """
     # Of two equally short ways the one with a fixed preset comes first: it says more.
     names = sorted(presets[0], key=lambda name: name == AUTO)
@@ -247,7 +286,11 @@ def _flags_from(
     given: dict[str, Any] = {}
     for wanted, known in zip(settings, presets, strict=True):
         start = dataclasses.asdict(known[preset])
-        given |= {name: value for name, value in dataclasses.asdict(wanted).items() if value != start[name]}
+        given |= {
+            name: value
+            for name, value in dataclasses.asdict(wanted).items()
+            if value != start[name]
+        }
     for wanted, known in zip(settings, presets, strict=True):
         # Not by dataclasses.replace, which would check a mixture that nobody asked for.
         if {**dataclasses.asdict(known[preset]), **given} != dataclasses.asdict(wanted):
@@ -261,9 +304,9 @@ def _flags_from(
     return parts + (["--amp"] if "amp" in given else [])
 
 
-def _queue(workspace: Workspace, request: Request, name: str, own: bool = False) -> Run:
-    lane = CLUSTER if own else preferred_lane(request.train.device)
+def _enqueue(workspace: Workspace, request: Request, name: str, run_here: bool = False) -> Run:
+    lane = CLUSTER_QUEUE if run_here else queue_for_device(request.train.device)
     run = RunStore(workspace).submit(request, name, lane)
-    if not own:
+    if not run_here:
         ensure_worker(workspace, lane)
     return run

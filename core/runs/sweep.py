@@ -1,7 +1,8 @@
-"""Sweeps: strategies times seeds, and optionally learning rates and target sizes, on one dataset and backbone.
+"""Sweeps: strategies times seeds, and optionally learning rates and target sizes, on one dataset
+and backbone.
 
-All arms share the dataset's split, the order of batches (by seed), schedule and budget, so that only what the arm names
-differs between them.
+All arms share the dataset's split, the order of batches (by seed), schedule and budget, so that
+only what the arm names differs between them.
 """
 
 import dataclasses
@@ -17,22 +18,22 @@ from typing import Any
 from core.data.datasets import Dataset, find_dataset
 from core.errors import BadInput, Damaged, NameTaken
 from core.freezing.plan import make_plan
-from core.freezing.strategies import STRATEGIES, complete_options, describe
+from core.freezing.strategies import STRATEGIES, complete_options, describe_strategy
+from core.jobs.store import RESUMABLE_STATUSES, Run, RunStore
+from core.models.backbone_store import find_backbone
 from core.models.card import BackboneCard, HeadSettings
-from core.models.library import find_backbone
-from core.named import names_held
+from core.names import names_lock
 from core.program import COMMAND
-from core.runs.halving import CONTROLS, FACTORS, rungs_of
-from core.runs.launch import CLUSTER, ensure_worker, preferred_lane
-from core.runs.store import RESUMABLE, Run, RunStore
+from core.runs.estimate import Estimate, calibration_runs, estimate_seconds
+from core.runs.halving import CONTROLS, FACTORS, plan_rungs
+from core.runs.launch import CLUSTER_QUEUE, ensure_worker, queue_for_device
 from core.runs.submit import check_rows_to_train, head_flags, train_flags
-from core.stored import check_moment
-from core.training.defaults import AUTO, count_training_rows, presets_for
-from core.training.estimate import Estimate, calibrating, estimate_seconds
+from core.stored import check_timestamp
+from core.training.default_settings import AUTO, count_training_rows, presets_for
 from core.training.settings import FinetuneRequest, TrainSettings, head_from_json
 from core.workspace import Workspace, check_name
 
-MOST_RUNS = 2000
+MAX_RUNS = 2000
 
 
 @dataclass(frozen=True)
@@ -45,22 +46,26 @@ class Arm:
 
     def __post_init__(self) -> None:
         if self.strategy not in STRATEGIES:
-            raise BadInput(f"The strategy {self.strategy!r} is unknown; choose one of {[*STRATEGIES]}.")
+            raise BadInput(
+                f"The strategy {self.strategy!r} is unknown; choose one of {[*STRATEGIES]}."
+            )
         complete_options(self.strategy, self.options)
 
     @cached_property
     def title(self) -> str:
         """In a few words."""
-        return describe(self.strategy, self.freeze_depth, self.options)
+        return describe_strategy(self.strategy, self.freeze_depth, self.options)
 
 
 @dataclass(frozen=True)
 class SweepSpec:
-    """What a sweep asks for. dataset, backbone: ids. seeds: of head, row order and dropout, for every arm.
+    """What a sweep asks for. dataset, backbone: ids. seeds: of head, row order and dropout, for
+    every arm.
 
-    learning_rates, target_sizes: every arm is run with each; target size 0 is all target rows. train: everything else.
-    halving: at every rung of core.runs.halving only one arm in so many trains on; 0 for all to the end.
-    train_by_size: where sizes train differently, the settings of each of target_sizes; none: `train` for every size.
+    learning_rates, target_sizes: every arm is run with each; target size 0 is all target rows.
+    train: everything else. halving: at every rung of core.runs.halving only one arm in so many
+    trains on; 0 for all to the end. train_by_size: where sizes train differently, the settings of
+    each of target_sizes; none: `train` for every size.
     """
 
     dataset: str
@@ -77,18 +82,27 @@ class SweepSpec:
     def __post_init__(self) -> None:
         if self.train_by_size and len(self.train_by_size) != len(self.target_sizes):
             raise BadInput(
-                f"A sweep's settings by size are {len(self.train_by_size)} for {len(self.target_sizes)} target sizes; "
-                "give one for each size, or none."
+                f"A sweep's settings by size are {len(self.train_by_size)} for"
+                f" {len(self.target_sizes)} target sizes; give one for each size, or none."
             )
         if self.halving not in (0, *FACTORS):
-            raise BadInput(f"The halving factor is {self.halving!r}; it must be one of {[*FACTORS]}, or 0 for none.")
-        for what, values in (("arm", self.arms), ("seed", self.seeds), ("target size", self.target_sizes)):
+            raise BadInput(
+                f"The halving factor is {self.halving!r}; it must be one of {[*FACTORS]}, or 0 for"
+                " none."
+            )
+        for what, values in (
+            ("arm", self.arms),
+            ("seed", self.seeds),
+            ("target size", self.target_sizes),
+        ):
             if not values:
                 raise BadInput(f"A sweep needs at least one {what}; it has none.")
             if any(a == b for a, b in itertools.combinations(values, 2)):
                 raise BadInput(f"A sweep has each {what} once; {list(values)} has one twice.")
-        if len(requests_of(self)) > MOST_RUNS:
-            raise BadInput(f"This sweep has {len(requests_of(self)):,} runs; the most is {MOST_RUNS:,}.")
+        if len(expand_requests(self)) > MAX_RUNS:
+            raise BadInput(
+                f"This sweep has {len(expand_requests(self)):,} runs; the most is {MAX_RUNS:,}."
+            )
 
     @property
     def size_settings(self) -> tuple[TrainSettings, ...]:
@@ -106,7 +120,7 @@ class Sweep:
     created: str
 
 
-def requests_of(spec: SweepSpec) -> list[FinetuneRequest]:
+def expand_requests(spec: SweepSpec) -> list[FinetuneRequest]:
     """A request for every run, all arms of one seed before the next seed's.
 
     Zero-shot trains nothing, so it has one run, however many seeds, rates and sizes there are.
@@ -125,7 +139,7 @@ def requests_of(spec: SweepSpec) -> list[FinetuneRequest]:
     found = []
     for place, (seed, (size, train)) in enumerate(itertools.product(spec.seeds, rated)):
         train = dataclasses.replace(train, seed=seed)
-        rungs = rungs_of(train.epochs, spec.halving, len(arms) * rates) if spec.halving else ()
+        rungs = plan_rungs(train.epochs, spec.halving, len(arms) * rates) if spec.halving else ()
         for arm in spec.arms:
             if arm.strategy == "zero-shot" and place:
                 continue
@@ -149,8 +163,9 @@ def depth_arms(card: BackboneCard) -> tuple[Arm, ...]:
     return tuple(Arm("depth", depth) for depth in range(len(card.stages) + 1))
 
 
-def submit_sweep(workspace: Workspace, spec: SweepSpec, name: str, own: bool = False) -> Sweep:
-    """Queues every run of the sweep at once; BadInput, and nothing queued, when one of them cannot be.
+def submit_sweep(workspace: Workspace, spec: SweepSpec, name: str, run_here: bool = False) -> Sweep:
+    """Queues every run of the sweep at once; BadInput, and nothing queued, when one of them cannot
+    be.
 
     own: in the lane of the command line, which carries the runs out itself; no worker is started.
     """
@@ -161,11 +176,21 @@ def submit_sweep(workspace: Workspace, spec: SweepSpec, name: str, own: bool = F
     _check(card, spec)
     for size, train in zip(spec.target_sizes, spec.size_settings, strict=True):
         check_rows_to_train(dataset, train, size)
-    with names_held(workspace):
+    with names_lock(workspace):
         if any(name == one.name for one in list_sweeps(workspace)):
-            raise NameTaken(f"There is already a sweep named {name!r}; choose another name, or go on with that one.")
+            raise NameTaken(
+                f"There is already a sweep named {name!r}; choose another name, or go on with that"
+                " one."
+            )
         RunStore(workspace).save_sweep(sweep.id, name, dataclasses.asdict(spec))
-    _queue(workspace, sweep, card.name, dataset.name, requests_of(spec), CLUSTER if own else "")
+    _enqueue(
+        workspace,
+        sweep,
+        card.name,
+        dataset.name,
+        expand_requests(spec),
+        CLUSTER_QUEUE if run_here else "",
+    )
     return find_sweep(workspace, sweep.id)
 
 
@@ -176,29 +201,37 @@ def extend_sweep(workspace: Workspace, sweep: Sweep, seeds: int) -> Sweep:
     first = max(sweep.spec.seeds) + 1
     spec = dataclasses.replace(sweep.spec, seeds=(*sweep.spec.seeds, *range(first, first + seeds)))
     dataset, card = find_dataset(workspace, spec.dataset), find_backbone(workspace, spec.backbone)
-    old = requests_of(sweep.spec)
+    old = expand_requests(sweep.spec)
     RunStore(workspace).save_sweep(sweep.id, sweep.name, dataclasses.asdict(spec))
     # All its runs may have been deleted one by one.
-    lane = next((run.lane for run in RunStore(workspace).group(sweep.id)), "")
-    _queue(workspace, sweep, card.name, dataset.name, [one for one in requests_of(spec) if one not in old], lane)
+    lane = next((run.lane for run in RunStore(workspace).list_group(sweep.id)), "")
+    _enqueue(
+        workspace,
+        sweep,
+        card.name,
+        dataset.name,
+        [one for one in expand_requests(spec) if one not in old],
+        lane,
+    )
     return find_sweep(workspace, sweep.id)
 
 
 def cancel_sweep(workspace: Workspace, sweep: Sweep) -> None:
     """Cancels every run that waits or runs; those that are done stay."""
     store = RunStore(workspace)
-    for run in store.group(sweep.id):
+    for run in store.list_group(sweep.id):
         if run.active:
             store.request_cancel(run.id)
 
 
 def resume_sweep(workspace: Workspace, sweep: Sweep) -> None:
-    """Queues every run again that was cancelled, interrupted or failed; each goes on from its checkpoint."""
+    """Queues every run again that was cancelled, interrupted or failed; each goes on from its
+    checkpoint."""
     store = RunStore(workspace)
-    for run in store.group(sweep.id):
-        if run.status in RESUMABLE:
+    for run in store.list_group(sweep.id):
+        if run.status in RESUMABLE_STATUSES:
             store.resume(run.id)
-            if run.lane != CLUSTER:
+            if run.lane != CLUSTER_QUEUE:
                 ensure_worker(workspace, run.lane)
 
 
@@ -207,14 +240,14 @@ def read_sweeps(workspace: Workspace) -> tuple[list[Sweep], list[Damaged]]:
     found, broken = [], []
     for sweep_id, name, spec, created in RunStore(workspace).sweeps():
         try:
-            check_moment(created, "created")
+            check_timestamp(created, "created")
             found.append(Sweep(sweep_id, name, spec_from_json(spec), created))
         except (BadInput, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
             why = f"it lacks {error}" if isinstance(error, KeyError) else str(error).rstrip(".")
             broken.append(
                 Damaged(
-                    f"The sweep {str(name)[:80]!r} ({sweep_id}) in the run store is damaged: {why}. Put a copy of "
-                    "thaw.sqlite in its place; its runs are as they were."
+                    f"The sweep {str(name)[:80]!r} ({sweep_id}) in the run store is damaged: {why}."
+                    " Put a copy of thaw.sqlite in its place; its runs are as they were."
                 )
             )
     return found, broken
@@ -231,12 +264,16 @@ def find_sweep(workspace: Workspace, name_or_id: str) -> Sweep:
     for sweep in sorted(sweeps, key=lambda one: one.id != name_or_id):
         if name_or_id in (sweep.id, sweep.name):
             return sweep
-    raise BadInput(f"There is no sweep {name_or_id[:40]!r}; the sweeps here are {sorted(one.name for one in sweeps)}.")
+    raise BadInput(
+        f"There is no sweep {name_or_id[:40]!r}; the sweeps here are"
+        f" {sorted(one.name for one in sweeps)}."
+    )
 
 
 @lru_cache(maxsize=256)
 def spec_from_json(text: str) -> SweepSpec:
-    """The spec that `dataclasses.asdict` and JSON made `text` from; kept, for checking one of many runs takes long."""
+    """The spec that `dataclasses.asdict` and JSON made `text` from; kept, for checking one of many
+    runs takes long."""
     values = json.loads(text)
     return SweepSpec(
         dataset=values["dataset"],
@@ -252,40 +289,53 @@ def spec_from_json(text: str) -> SweepSpec:
     )
 
 
-def arm_of(run: Run) -> Arm:
+def arm_of_run(run: Run) -> Arm:
     """The arm that a run of a sweep belongs to."""
     options = run.request["options"]
-    return _arm(run.request["strategy"], run.request["freeze_depth"], json.dumps(options) if options else "{}")
+    return _cached_arm(
+        run.request["strategy"],
+        run.request["freeze_depth"],
+        json.dumps(options) if options else "{}",
+    )
 
 
 @lru_cache(maxsize=1024)
-def _arm(strategy: str, freeze_depth: int, options: str) -> Arm:
+def _cached_arm(strategy: str, freeze_depth: int, options: str) -> Arm:
     """Kept, for checking the options of thousands of runs takes long."""
     return Arm(strategy, freeze_depth, json.loads(options))
 
 
-def estimate_sweep(dataset: Dataset, card: BackboneCard, spec: SweepSpec, history: Sequence[Run]) -> Estimate:
-    """About how long all runs of a sweep take one after another; history: runs, newest first, that calibrate.
+def estimate_sweep(
+    dataset: Dataset, card: BackboneCard, spec: SweepSpec, history: Sequence[Run]
+) -> Estimate:
+    """About how long all runs of a sweep take one after another; history: runs, newest first, that
+    calibrate.
 
-    A frozen prefix is computed once, for all target rows, and counted once, however many runs share it. BadInput for an
-    arm that the backbone cannot have.
+    A frozen prefix is computed once, for all target rows, and counted once, however many runs share
+    it. BadInput for an arm that the backbone cannot have.
     """
     # Sizes may train with different batches, and each rests on runs of its own batch size.
-    kept = {run.id for train in spec.size_settings for run in calibrating(history, train)}
+    kept = {run.id for train in spec.size_settings for run in calibration_runs(history, train)}
     seconds, known, history = 0.0, {}, [run for run in history if run.id in kept]
     prefixes: dict[int, float] = {}
-    requests = requests_of(spec)
+    requests = expand_requests(spec)
     for request in requests:
         key = (request.strategy, request.freeze_depth, str(request.options), request.target_rows)
         if key not in known:
-            plan = make_plan(card, request.strategy, request.freeze_depth, request.head, request.options)
-            rows = count_training_rows(dataset, "target", request.train.validation_share, request.target_rows)
-            known[key] = estimate_seconds(plan, rows, request.train, history, request.head_may_share)
+            plan = make_plan(
+                card, request.strategy, request.freeze_depth, request.head, request.options
+            )
+            rows = count_training_rows(
+                dataset, "target", request.train.validation_share, request.target_rows
+            )
+            known[key] = estimate_seconds(
+                plan, rows, request.train, history, request.can_batch_heads
+            )
         one = known[key]
-        seconds += one.seconds - sum(one.prefixes.values())
-        for depth, prefix in one.prefixes.items():
+        seconds += one.seconds - sum(one.prefix_seconds.values())
+        for depth, prefix in one.prefix_seconds.items():
             prefixes[depth] = max(prefix, prefixes.get(depth, 0.0))
-    basis = next(iter(known.values())).basis
+    basis = next(iter(known.values())).explanation
     if len(requests) > 1:
         basis += " A frozen prefix that runs share is computed and counted once."
     if spec.halving:
@@ -293,22 +343,30 @@ def estimate_sweep(dataset: Dataset, card: BackboneCard, spec: SweepSpec, histor
     return Estimate(seconds + sum(prefixes.values()), basis, prefixes)
 
 
-def sweep_train_flags(dataset: Dataset, spec: SweepSpec, lasting: bool = False) -> list[str] | None:
-    """The shortest flags that give every target size its settings; None where no single command can.
+def sweep_train_flags(dataset: Dataset, spec: SweepSpec, pinned: bool = False) -> list[str] | None:
+    """The shortest flags that give every target size its settings; None where no single command
+    can.
 
-    lasting: without the preset "auto", whose values a later version may change, where the sizes share their settings.
+    lasting: without the preset "auto", whose values a later version may change, where the sizes
+    share their settings.
     """
-    presets = [presets_for(count_training_rows(dataset, "target", last=size)) for size in spec.target_sizes]
-    if lasting and not spec.train_by_size:
-        presets = [{name: train for name, train in known.items() if name != AUTO} for known in presets]
+    presets = [
+        presets_for(count_training_rows(dataset, "target", last=size)) for size in spec.target_sizes
+    ]
+    if pinned and not spec.train_by_size:
+        presets = [
+            {name: train for name, train in known.items() if name != AUTO} for known in presets
+        ]
     return train_flags(spec.size_settings, presets)
 
 
-def sweep_command_line(workspace: Workspace, spec: SweepSpec, name: str, lasting: bool = False) -> str:
+def sweep_command_line(
+    workspace: Workspace, spec: SweepSpec, name: str, pinned: bool = False
+) -> str:
     """The command that asks for the same sweep, whose seeds are 0, 1, 2, …; defaults are left out.
 
-    lasting: as in core.runs.submit.command_line. BadInput where target sizes have settings that no single command gives
-    them (core.runs.reproduce names the runs then).
+    lasting: as in core.runs.submit.command_line. BadInput where target sizes have settings that no
+    single command gives them (core.runs.reproduce names the runs then).
     """
     dataset, card = find_dataset(workspace, spec.dataset), find_backbone(workspace, spec.backbone)
     parts = [*COMMAND, "sweep", "--name", name, "--dataset", dataset.name, "--backbone", card.name]
@@ -333,9 +391,11 @@ def sweep_command_line(workspace: Workspace, spec: SweepSpec, name: str, lasting
         parts += ["--target-sizes", ",".join(map(str, spec.target_sizes))]
     if spec.halving:
         parts += ["--halving", str(spec.halving)]
-    flags = sweep_train_flags(dataset, spec, lasting)
+    flags = sweep_train_flags(dataset, spec, pinned)
     if flags is None:
-        raise BadInput("The target sizes of this sweep train with settings that no single command gives them.")
+        raise BadInput(
+            "The target sizes of this sweep train with settings that no single command gives them."
+        )
     return shlex.join([*parts, *head_flags(spec.head), *flags])
 
 
@@ -345,18 +405,31 @@ def _check(card: BackboneCard, spec: SweepSpec) -> None:
         plan.check_epochs(min(train.epochs for train in spec.size_settings))
 
 
-def _queue(
-    workspace: Workspace, sweep: Sweep, backbone: str, dataset: str, requests: list[FinetuneRequest], lane: str
+def _enqueue(
+    workspace: Workspace,
+    sweep: Sweep,
+    backbone: str,
+    dataset: str,
+    requests: list[FinetuneRequest],
+    lane: str,
 ) -> None:
-    lane = lane or preferred_lane(sweep.spec.train.device)
+    lane = lane or queue_for_device(sweep.spec.train.device)
     named = []
     for request in requests:
-        words = [describe(request.strategy, request.freeze_depth, request.options), f"seed {request.train.seed}"]
+        words = [
+            describe_strategy(request.strategy, request.freeze_depth, request.options),
+            f"seed {request.train.seed}",
+        ]
         if len(sweep.spec.learning_rates) > 1:
             words.append(f"rate {request.train.learning_rate:g}")
         if len(sweep.spec.target_sizes) > 1:
             words.append(f"{request.target_rows:,} rows" if request.target_rows else "all rows")
-        named.append((dataclasses.replace(request, group=sweep.id), f"{backbone} · {', '.join(words)} · {dataset}"))
+        named.append(
+            (
+                dataclasses.replace(request, group=sweep.id),
+                f"{backbone} · {', '.join(words)} · {dataset}",
+            )
+        )
     RunStore(workspace).submit_all(named, lane)
-    if lane != CLUSTER:
+    if lane != CLUSTER_QUEUE:
         ensure_worker(workspace, lane)

@@ -1,4 +1,5 @@
-"""A sweep's finished runs put together: what each arm reached over its seeds, and what that allows to say."""
+"""A sweep's finished runs put together: what each arm reached over its seeds, and what that allows
+to say."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -8,19 +9,25 @@ from typing import Any
 
 import numpy as np
 
-from core.evaluation.format_metrics import is_missing, known_metric, metric_value, missing_sentence
-from core.evaluation.verdicts import Contender, Verdict, in_words, judge
-from core.runs.predictions import StoredScores, predictions
-from core.runs.store import Run
-from core.runs.sweep import Arm, Sweep, arm_of
-from core.workspace import Workspace, without_nan
+from core.evaluation.format_metrics import (
+    is_missing,
+    metric_or_none,
+    metric_value,
+    missing_sentence,
+)
+from core.evaluation.verdicts import ArmScores, Verdict, compare_arms, summarise_verdicts
+from core.jobs.predictions import StoredScores, read_prediction_array
+from core.jobs.store import Run
+from core.runs.sweep import Arm, Sweep, arm_of_run
+from core.workspace import Workspace, nan_to_none
 
-PARTS = ("target_test", "source_test")
+COMPARED_PARTS = ("target_test", "source_test")
 
 
 @dataclass(frozen=True)
-class Spread:
-    """Mean and standard deviation over seeds (NaN with one), and the mean of DeLong's interval for test-row noise.
+class SeedSummary:
+    """Mean and standard deviation over seeds (NaN with one), and the mean of DeLong's interval for
+    test-row noise.
 
     NaN where undefined: with one class the mean too, with a single row of a class the interval.
     """
@@ -35,9 +42,9 @@ class Spread:
 class ArmResult:
     """One arm at one target size and learning rate. runs: those that are done, by seed.
 
-    depth: stages frozen for good, from the input. auc, log_loss, ece: by part, target_test and source_test. seconds,
-    and peak_memory in bytes (NaN where it is not known): means. halted: epochs after which successive halving ended it,
-    0 where it did not.
+    depth: stages frozen for good, from the input. auc, log_loss, ece: by part, target_test and
+    source_test. seconds, and peak_memory in bytes (NaN where it is not known): means. halted:
+    epochs after which successive halving ended it, 0 where it did not.
     """
 
     title: str
@@ -47,9 +54,9 @@ class ArmResult:
     learning_rate: float
     depth: int
     runs: tuple[Run, ...]
-    auc: dict[str, Spread]
-    log_loss: dict[str, Spread]
-    ece: dict[str, Spread]
+    auc: dict[str, SeedSummary]
+    log_loss: dict[str, SeedSummary]
+    ece: dict[str, SeedSummary]
     validation_loss: float
     trained_parameters: int
     seconds: float
@@ -57,24 +64,33 @@ class ArmResult:
     halted: int
 
     def __hash__(self) -> int:
-        # What is derived from results may be kept by them; those of equal hash are still told apart by every field.
+        # What is derived from results may be kept by them; those of equal hash are still told apart
+        # by every field.
         return hash((self.title, self.setting, self.runs))
 
 
-def arm_results(sweep: Sweep, runs: Sequence[Run]) -> list[ArmResult]:
-    """A result for every arm, size and rate of which at least one run is done, in the sweep's order."""
+def summarise_arms(sweep: Sweep, runs: Sequence[Run]) -> list[ArmResult]:
+    """A result for every arm, size and rate of which at least one run is done, in the sweep's
+    order."""
     groups: dict[tuple[int, float, str], list[Run]] = {}
     for run in runs:
         if run.status == "done" and run.result:
-            key = (run.request["target_rows"], run.request["train"]["learning_rate"], arm_of(run).title)
+            key = (
+                run.request["target_rows"],
+                run.request["train"]["learning_rate"],
+                arm_of_run(run).title,
+            )
             groups.setdefault(key, []).append(run)
     order = {arm.title: place for place, arm in enumerate(sweep.spec.arms)}
-    keys = sorted(groups, key=lambda key: (key[0] == 0, key[0], -key[1], order.get(key[2], len(order))))
-    return [arm_result(groups[key], key[2], setting_of(sweep, *key[:2])) for key in keys]
+    keys = sorted(
+        groups, key=lambda key: (key[0] == 0, key[0], -key[1], order.get(key[2], len(order)))
+    )
+    return [summarise_arm(groups[key], key[2], describe_setting(sweep, *key[:2])) for key in keys]
 
 
-def reference_of(results: Sequence[ArmResult | Arm]) -> str:
-    """The title every other is held against: full fine-tuning, else scratch, zero-shot, or the first there is."""
+def default_reference(results: Sequence[ArmResult | Arm]) -> str:
+    """The title every other is held against: full fine-tuning, else scratch, zero-shot, or the
+    first there is."""
     titles = [result.title for result in results]
     for wanted in ("full fine-tuning", "freeze depth 0", "from scratch", "zero-shot"):
         if wanted in titles:
@@ -82,35 +98,45 @@ def reference_of(results: Sequence[ArmResult | Arm]) -> str:
     return titles[0]
 
 
-def judged(workspace: Workspace, results: Sequence[ArmResult], reference: str) -> tuple[list[Verdict], list[str]]:
-    """(verdicts, sentences) on the target test rows; none where there is nothing to compare and nothing was ended."""
-    settings: dict[str, list[Contender]] = {}
+def judge_arms(
+    workspace: Workspace, results: Sequence[ArmResult], reference: str
+) -> tuple[list[Verdict], list[str]]:
+    """(verdicts, sentences) on the target test rows; none where there is nothing to compare and
+    nothing was ended."""
+    settings: dict[str, list[ArmScores]] = {}
     for result in results:
         scores = StoredScores(workspace, result.runs)
         seeds = () if result.strategy == "zero-shot" else tuple(_seed(run) for run in result.runs)
-        contender = Contender(result.title, result.validation_loss, scores, seeds, scores.keys)
+        contender = ArmScores(result.title, result.validation_loss, scores, seeds, scores.keys)
         settings.setdefault(result.setting, []).append(contender)
     _share_zero_shot(settings)
     settings = {setting: found for setting, found in settings.items() if len(found) > 1}
-    ended = halted_early(results)
+    ended = halving_sentences(results)
     if not settings:
         return [], ended
-    labels = predictions(workspace, results[0].runs[0], "target_test_label")
-    verdicts = judge(labels, settings, reference)
-    return verdicts, ended + in_words(verdicts, settings, reference)
+    labels = read_prediction_array(workspace, results[0].runs[0], "target_test_label")
+    verdicts = compare_arms(labels, settings, reference)
+    return verdicts, ended + summarise_verdicts(verdicts, settings, reference)
 
 
-def halted_early(results: Sequence[ArmResult]) -> list[str]:
+def halving_sentences(results: Sequence[ArmResult]) -> list[str]:
     """A sentence naming the arms that successive halving ended, for whoever reads their numbers."""
     ended = [result for result in results if result.halted]
     if not ended:
         return []
-    named = [f"{one.title}{f' ({one.setting})' if one.setting else ''} after epoch {one.halted}" for one in ended]
-    return [f"Successive halving ended {', '.join(named)}: their numbers are of that epoch, not of a whole training."]
+    named = [
+        f"{one.title}{f' ({one.setting})' if one.setting else ''} after epoch {one.halted}"
+        for one in ended
+    ]
+    return [
+        f"Successive halving ended {', '.join(named)}: their numbers are of that epoch, not of a"
+        " whole training."
+    ]
 
 
-def forgotten(results: Sequence[ArmResult]) -> list[str]:
-    """For every setting that can tell: who kept and who lost most on source test rows, against the backbone before."""
+def forgetting_sentences(results: Sequence[ArmResult]) -> list[str]:
+    """For every setting that can tell: who kept and who lost most on source test rows, against the
+    backbone before."""
     sentences = []
     for setting in dict.fromkeys(result.setting for result in results):
         lost = {}
@@ -123,8 +149,8 @@ def forgotten(results: Sequence[ArmResult]) -> list[str]:
             worst, best = min(lost, key=lost.__getitem__), max(lost, key=lost.__getitem__)
             named = f"{setting}: on" if len({one.setting for one in results}) > 1 else "On"
             sentences.append(
-                f"{named} source test rows {worst} left the backbone's AUC lowest ({lost[worst]:+.4f}) and {best} "
-                f"highest ({lost[best]:+.4f})."
+                f"{named} source test rows {worst} left the backbone's AUC lowest"
+                f" ({lost[worst]:+.4f}) and {best} highest ({lost[best]:+.4f})."
             )
     return sentences
 
@@ -137,12 +163,13 @@ def change_from_backbone(result: ArmResult, part: str) -> float | None:
     return None if is_missing(change) else change
 
 
-def missing_auc(results: Sequence[ArmResult]) -> list[str]:
-    """A sentence for every part whose test rows leave an arm without an AUC or without its interval, and why."""
+def missing_auc_sentences(results: Sequence[ArmResult]) -> list[str]:
+    """A sentence for every part whose test rows leave an arm without an AUC or without its
+    interval, and why."""
     measured = [run.result["metrics"] for result in results for run in result.runs if run.result]
     sentences = [
         missing_sentence(metrics[part], f"{part.replace('_', ' ')} rows")
-        for part in PARTS
+        for part in COMPARED_PARTS
         for metrics in measured
         if part in metrics
     ]
@@ -150,12 +177,21 @@ def missing_auc(results: Sequence[ArmResult]) -> list[str]:
 
 
 def sweep_table(results: Sequence[ArmResult]) -> list[dict[str, Any]]:
-    """A row for every arm, as the page, the files and the command line show it; None where a number is not known."""
+    """A row for every arm, as the page, the files and the command line show it; None where a number
+    is not known."""
     rows = []
     for result in results:
-        row: dict[str, Any] = {"arm": result.title, "setting": result.setting, "seeds": len(result.runs)}
+        row: dict[str, Any] = {
+            "arm": result.title,
+            "setting": result.setting,
+            "seeds": len(result.runs),
+        }
         for part, suffix in (("target_test", ""), ("source_test", "_source")):
-            for metric, spreads in (("auc", result.auc), ("log_loss", result.log_loss), ("ece", result.ece)):
+            for metric, spreads in (
+                ("auc", result.auc),
+                ("log_loss", result.log_loss),
+                ("ece", result.ece),
+            ):
                 spread = spreads.get(part)
                 row[f"{metric}{suffix}"] = spread.mean if spread else None
                 row[f"{metric}{suffix}_deviation"] = spread.deviation if spread else None
@@ -166,12 +202,13 @@ def sweep_table(results: Sequence[ArmResult]) -> list[dict[str, Any]]:
             "peak_memory": result.peak_memory,
             "halted_epoch": result.halted or None,
         }
-        rows.append(without_nan(row))
+        rows.append(nan_to_none(row))
     return rows
 
 
-def _share_zero_shot(settings: dict[str, list[Contender]]) -> None:
-    """Zero-shot has a single run, which stands in every setting; it leads none but its own, whose rows validated it."""
+def _share_zero_shot(settings: dict[str, list[ArmScores]]) -> None:
+    """Zero-shot has a single run, which stands in every setting; it leads none but its own, whose
+    rows validated it."""
     for found in list(settings.values()):
         for one in found:
             if one.title == "zero-shot":
@@ -180,13 +217,14 @@ def _share_zero_shot(settings: dict[str, list[Contender]]) -> None:
                         others.append(dataclasses.replace(one, validation_loss=float("nan")))
 
 
-def arm_result(runs: Sequence[Run], title: str, setting: str) -> ArmResult:
-    """One arm from its runs that are done: alike but for their seeds. A pretraining's strategy is "pretraining"."""
-    return _arm_result(tuple(sorted(runs, key=_seed)), title, setting)
+def summarise_arm(runs: Sequence[Run], title: str, setting: str) -> ArmResult:
+    """One arm from its runs that are done: alike but for their seeds. A pretraining's strategy is
+    "pretraining"."""
+    return _summarise_arm(tuple(sorted(runs, key=_seed)), title, setting)
 
 
 @lru_cache(maxsize=2**12)
-def _arm_result(runs: tuple[Run, ...], title: str, setting: str) -> ArmResult:
+def _summarise_arm(runs: tuple[Run, ...], title: str, setting: str) -> ArmResult:
     """Kept, as a sweep's page asks for all of its arms with every run that ends."""
     results = [run.result for run in runs if run.result]
     frozen = [stage["frozen"] for stage in results[0]["stages"]]
@@ -198,10 +236,12 @@ def _arm_result(runs: tuple[Run, ...], title: str, setting: str) -> ArmResult:
         learning_rate=runs[0].request["train"]["learning_rate"],
         depth=frozen.index(False) if False in frozen else len(frozen) - 1,
         runs=runs,
-        auc=_spreads(runs, "auc"),
-        log_loss=_spreads(runs, "log_loss"),
-        ece=_spreads(runs, "ece"),
-        validation_loss=_mean([known_metric(one["metrics"].get("target_validation"), "log_loss") for one in results]),
+        auc=_seed_summaries(runs, "auc"),
+        log_loss=_seed_summaries(runs, "log_loss"),
+        ece=_seed_summaries(runs, "ece"),
+        validation_loss=_mean(
+            [metric_or_none(one["metrics"].get("target_validation"), "log_loss") for one in results]
+        ),
         trained_parameters=results[0]["trained_parameters"],
         seconds=_mean([one["seconds"]["total"] for one in results]),
         peak_memory=_mean([one.get("peak_memory") for one in results]),
@@ -209,7 +249,7 @@ def _arm_result(runs: tuple[Run, ...], title: str, setting: str) -> ArmResult:
     )
 
 
-def setting_of(sweep: Sweep, target_rows: int, learning_rate: float) -> str:
+def describe_setting(sweep: Sweep, target_rows: int, learning_rate: float) -> str:
     """The target size and the learning rate in words, as far as the sweep has several."""
     words = []
     if len(sweep.spec.target_sizes) > 1:
@@ -219,19 +259,21 @@ def setting_of(sweep: Sweep, target_rows: int, learning_rate: float) -> str:
     return ", ".join(words)
 
 
-def _spreads(runs: Sequence[Run], metric: str) -> dict[str, Spread]:
+def _seed_summaries(runs: Sequence[Run], metric: str) -> dict[str, SeedSummary]:
     metrics = [run.result["metrics"] for run in runs if run.result]
-    parts = [part for part in PARTS if all(part in one for one in metrics)]
-    return {part: _spread([one[part] for one in metrics], metric) for part in parts}
+    parts = [part for part in COMPARED_PARTS if all(part in one for one in metrics)]
+    return {part: _seed_summary([one[part] for one in metrics], metric) for part in parts}
 
 
-def _spread(metrics: list[dict[str, Any]], metric: str) -> Spread:
+def _seed_summary(metrics: list[dict[str, Any]], metric: str) -> SeedSummary:
     values = [metric_value(one, metric) for one in metrics]
     deviation = float(np.std(values, ddof=1)) if len(values) > 1 else float("nan")
     if metric != "auc":
-        return Spread(_mean(values), deviation, float("nan"), float("nan"))
-    low, high = (_mean([known_metric(one, f"auc_{end}") for one in metrics]) for end in ("low", "high"))
-    return Spread(_mean(values), deviation, low, high)
+        return SeedSummary(_mean(values), deviation, float("nan"), float("nan"))
+    low, high = (
+        _mean([metric_or_none(one, f"auc_{end}") for one in metrics]) for end in ("low", "high")
+    )
+    return SeedSummary(_mean(values), deviation, low, high)
 
 
 def _mean(values: Sequence[float | None]) -> float:

@@ -1,4 +1,5 @@
-"""The process that trains: takes its lane's lock, then one queued run after another; exits when idle for long.
+"""The process that trains: takes its lane's lock, then one queued run after another; exits when
+idle for long.
 
 Started by core.runs.launch as `python -m core.runs.worker --workspace DIR --lane cpu`.
 """
@@ -14,75 +15,76 @@ from typing import Any
 
 from filelock import Timeout
 
-from core.rights import private_files
-from core.runs.carry_out import DEVICE_SENTENCE, Execute, carry_out
-from core.runs.carry_out import MEMORY_SENTENCE as MEMORY_SENTENCE
-from core.runs.carry_out import StoreReporter as StoreReporter
-from core.runs.carry_out import explain as explain
-from core.runs.cluster import carry_out_one as carry_out_one
-from core.runs.cluster import carry_out_together, local_processes
-from core.runs.cluster import work_here as work_here
-from core.runs.database import is_busy
-from core.runs.filesystems import shared_kind
+from core.files.permissions import private_files
+from core.files.write_guard import guard_writes
+from core.jobs.database import is_busy
+from core.jobs.filesystems import shared_filesystem
+from core.jobs.reporter import Reporter
+from core.jobs.store import Run, RunStore
+from core.runs.cluster import local_processes, run_jobs_in_parallel
+from core.runs.cluster import run_one_job as run_one_job
+from core.runs.cluster import run_sweep_here as run_sweep_here
 from core.runs.heartbeat import Heartbeat
-from core.runs.identity import Identity, Replaced
 from core.runs.launch import (
-    LANES,
-    LOCK_PATIENCE,
-    arms_at_once,
+    LOCK_TIMEOUT,
+    QUEUES,
     ensure_worker,
-    lane_heartbeat,
-    lane_lock,
-    threads_a_run,
-    worker_alive,
+    is_worker_alive,
+    max_parallel_runs,
+    threads_per_run,
+    worker_heartbeat,
+    worker_lock,
 )
-from core.runs.reporter import Reporter
-from core.runs.store import Run, RunStore
-from core.workspace import Workspace, WorkspaceMissing, clear_leftovers, workspace_root
-from core.write_guard import guard_writes
+from core.runs.run_jobs import GPU_FAILED_MESSAGE, Execute, run_job
+from core.runs.run_jobs import OUT_OF_MEMORY_MESSAGE as OUT_OF_MEMORY_MESSAGE
+from core.runs.run_jobs import StoreReporter as StoreReporter
+from core.runs.run_jobs import explain_failure as explain_failure
+from core.runs.workspace_identity import WorkspaceIdentity, WorkspaceReplaced
+from core.workspace import Workspace, WorkspaceMissing, remove_leftovers, workspace_root
 
-LINGER_SECONDS = 600.0
-POLL_SECONDS = 0.05
-SHARED_POLL_SECONDS = 0.5
+IDLE_TIMEOUT = 600.0
+POLL_INTERVAL = 0.05
+SHARED_POLL_INTERVAL = 0.5
 """Seconds between two looks at the queue, on a disk of this machine and over a network."""
 
 
-def work(
+def run_worker(
     workspace: Workspace,
-    lane: str,
+    queue: str,
     execute: Execute,
-    linger: float = LINGER_SECONDS,
+    idle_timeout: float = IDLE_TIMEOUT,
     warm_up: Callable[[], None] = lambda: None,
 ) -> None:
-    """Claims and carries out the lane's runs until none has come for `linger` seconds; returns at once when another
-    worker holds the lane, and once another workspace lies where this one lay. After a GPU has failed a fresh worker
-    goes on, since this process cannot use it again.
+    """Claims and carries out the lane's runs until none has come for `linger` seconds; returns at
+    once when another worker holds the lane, and once another workspace lies where this one lay.
+    After a GPU has failed a fresh worker goes on, since this process cannot use it again.
 
-    warm_up: called once the lane is held, so that workers started beside this one find it taken and cost little.
+    warm_up: called once the lane is held, so that workers started beside this one find it taken and
+    cost little.
     """
-    lock = lane_lock(workspace, lane)
+    lock = worker_lock(workspace, queue)
     try:
         with (
-            Identity(workspace) as identity,
-            lock.acquire(timeout=LOCK_PATIENCE),
+            WorkspaceIdentity(workspace) as identity,
+            lock.acquire(timeout=LOCK_TIMEOUT),
             # Moved away since the lock was taken, the folder is not made anew for the heartbeat.
             guard_writes(identity.check),
-            Heartbeat(lane_heartbeat(workspace, lane), lane),
+            Heartbeat(worker_heartbeat(workspace, queue), queue),
         ):
-            identity.know(Path(lock.lock_file))
+            identity.add(Path(lock.lock_file))
             # The lock that is at that path now is the one that this process holds.
-            if not worker_alive(workspace, lane):
-                raise Replaced(identity.sentence)
-            clear_leftovers(workspace)
+            if not is_worker_alive(workspace, queue):
+                raise WorkspaceReplaced(identity.message)
+            remove_leftovers(workspace)
             warm_up()
             try:
-                Worker(workspace, lane, execute, identity).work_off(linger)
-            except (Replaced, WorkspaceMissing, OSError, sqlite3.Error) as error:
-                if not (isinstance(error, Replaced) or identity.is_replaced()):
+                Worker(workspace, queue, execute, identity).run_until_idle(idle_timeout)
+            except (WorkspaceReplaced, WorkspaceMissing, OSError, sqlite3.Error) as error:
+                if not (isinstance(error, WorkspaceReplaced) or identity.is_replaced()):
                     raise
-                print(identity.sentence, file=sys.stderr)
-            same_lane = not identity.is_replaced(but_for=workspace.database)
-    except (Timeout, Replaced):
+                print(identity.message, file=sys.stderr)
+            same_lane = not identity.is_replaced(ignoring=workspace.database)
+    except (Timeout, WorkspaceReplaced):
         return
     except FileNotFoundError:
         # The lock could not be taken, since the folder has gone in this moment.
@@ -90,33 +92,36 @@ def work(
             raise
         return
     # Whoever queued a run while the lock was still held found this worker alive, and started none.
-    if same_lane and has_queued(workspace, lane):
-        ensure_worker(workspace, lane)
+    if same_lane and has_queued_runs(workspace, queue):
+        ensure_worker(workspace, queue)
 
 
 class Worker:
     """What carries out a lane's runs in one process, while that process holds the lane's lock."""
 
-    def __init__(self, workspace: Workspace, lane: str, execute: Execute, identity: Identity) -> None:
+    def __init__(
+        self, workspace: Workspace, queue: str, execute: Execute, identity: WorkspaceIdentity
+    ) -> None:
         self._workspace = workspace
-        self._lane = lane
+        self._queue = queue
         self._execute = execute
         self._identity = identity
-        self._arms = arms_at_once(lane)
-        self._poll = SHARED_POLL_SECONDS if shared_kind(workspace.root) else POLL_SECONDS
+        self._arms = max_parallel_runs(queue)
+        self._poll = SHARED_POLL_INTERVAL if shared_filesystem(workspace.root) else POLL_INTERVAL
         self._store: RunStore | None = None
         self._token = ""
 
-    def work_off(self, linger: float) -> None:
-        """Carries out what is queued until nothing has come for `linger` seconds, or the GPU has failed.
+    def run_until_idle(self, idle_timeout: float) -> None:
+        """Carries out what is queued until nothing has come for `linger` seconds, or the GPU has
+        failed.
 
         Replaced once the workspace is another, or its store no longer knows this worker.
         """
         idle_since = time.monotonic()
-        while time.monotonic() - idle_since < linger:
+        while time.monotonic() - idle_since < idle_timeout:
             self._identity.check()
             try:
-                message = self._take_next()
+                message = self._run_next()
             except sqlite3.OperationalError as error:
                 if not is_busy(error):
                     raise
@@ -125,40 +130,47 @@ class Worker:
             if message is None:
                 time.sleep(self._poll)
                 continue
-            if message == DEVICE_SENTENCE:
+            if message == GPU_FAILED_MESSAGE:
                 return
             idle_since = time.monotonic()
 
-    def _take_next(self) -> str | None:
-        """Carries out the next run, or the arms of the next sweep, and says how it ended; None where none waits."""
+    def _run_next(self) -> str | None:
+        """Carries out the next run, or the arms of the next sweep, and says how it ended; None
+        where none waits."""
         if self._store is None:
             # Where nothing was ever queued there is no store, and a worker makes none.
             if not self._identity.has_store(self._workspace):
                 return None
             self._store = RunStore(self._workspace, create=False)
-            self._token = self._store.register(self._lane)
+            self._token = self._store.register_worker(self._queue)
         store = self._store
-        active = store.active_in(self._lane)
-        if active and not store.is_registered(self._lane, self._token):
-            raise Replaced(self._identity.sentence)
+        active = store.active_statuses(self._queue)
+        if active and not store.is_worker_registered(self._queue, self._token):
+            raise WorkspaceReplaced(self._identity.message)
         if "running" in active:
             # This process holds the lane, and runs nothing now.
-            store.interrupt_stale(self._lane)
+            store.interrupt_stale(self._queue)
         if "queued" not in active:
             return None
-        group, waiting = store.waiting(self._lane) if self._arms > 1 else ("", ())
+        group, waiting = store.waiting_ids(self._queue) if self._arms > 1 else ("", ())
         if group and len(waiting) > 1:
             with local_processes():
-                carry_out_together(self._workspace, waiting, self._arms, self._execute, self._token)
+                run_jobs_in_parallel(
+                    self._workspace, waiting, self._arms, self._execute, self._token
+                )
             return ""
-        run = store.claim(self._lane, os.getpid(), self._token)
-        return None if run is None else carry_out(self._workspace, store, run, self._execute, self._identity)
+        run = store.claim(self._queue, os.getpid(), self._token)
+        return (
+            None
+            if run is None
+            else run_job(self._workspace, store, run, self._execute, self._identity)
+        )
 
 
-def has_queued(workspace: Workspace, lane: str) -> bool:
+def has_queued_runs(workspace: Workspace, queue: str) -> bool:
     """Whether a run of the lane waits; no store is made to look."""
     try:
-        return "queued" in RunStore(workspace, create=False).active_in(lane)
+        return "queued" in RunStore(workspace, create=False).active_statuses(queue)
     except (WorkspaceMissing, OSError, sqlite3.Error):
         return False
 
@@ -167,30 +179,31 @@ def main() -> int:
     """Entry of the worker process."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--workspace", type=Path, required=True)
-    parser.add_argument("--lane", choices=LANES, required=True)
+    parser.add_argument("--lane", choices=QUEUES, required=True)
     options = parser.parse_args()
-    linger = float(os.environ.get("THAW_WORKER_LINGER", LINGER_SECONDS))
+    linger = float(os.environ.get("THAW_WORKER_LINGER", IDLE_TIMEOUT))
     # Not opened on purpose: what was removed since it was started is not made again.
     workspace = Workspace(workspace_root(options.workspace))
     with private_files():
         if workspace.root.is_dir():
-            work(workspace, options.lane, execute_run, linger, load_torch)
+            run_worker(workspace, options.lane, execute_run, linger, preload_torch)
     return 0
 
 
-def load_torch() -> None:
-    """Imports what training takes, so that a claimed run starts at once; the first optimiser takes torch._dynamo."""
+def preload_torch() -> None:
+    """Imports what training takes, so that a claimed run starts at once; the first optimiser takes
+    torch._dynamo."""
     import torch
     import torch._dynamo
 
-    import core.training.job  # noqa: F401
+    import core.runs.dispatch  # noqa: F401
 
-    torch.set_num_threads(threads_a_run())
+    torch.set_num_threads(threads_per_run())
 
 
 def execute_run(workspace: Workspace, run: Run, reporter: Reporter) -> dict[str, Any]:
-    """An Execute: core.training.job's, imported once it is needed."""
-    from core.training.job import execute
+    """An Execute: core.runs.dispatch's, imported once it is needed."""
+    from core.runs.dispatch import execute
 
     return execute(workspace, run, reporter)
 

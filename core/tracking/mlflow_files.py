@@ -1,8 +1,10 @@
-"""MLflow's file store, written without MLflow. MLflow 3.17 shows it with MLFLOW_ALLOW_FILE_STORE=true, or takes it into
-a database by `mlflow migrate-filestore`; earlier ones read it as it is.
+"""MLflow's file store, written without MLflow. MLflow 3.17 shows it with
+MLFLOW_ALLOW_FILE_STORE=true, or takes it into a database by `mlflow migrate-filestore`; earlier
+ones read it as it is.
 
-Layout (mlflow.store.tracking.file_store): OUT/EXPERIMENT/meta.yaml, and for every run a folder with meta.yaml, a file a
-parameter and a tag that holds its value, and a file a metric with lines "milliseconds value step".
+Layout (mlflow.store.tracking.file_store): OUT/EXPERIMENT/meta.yaml, and for every run a folder with
+meta.yaml, a file a parameter and a tag that holds its value, and a file a metric with lines
+"milliseconds value step".
 """
 
 import hashlib
@@ -11,16 +13,18 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from core.tracking.tracked import Tracked
+from core.tracking.tracked import TrackedRun
 
 STATUSES = {"queued": 2, "running": 1, "done": 3, "failed": 4, "cancelled": 5, "interrupted": 5}
 """mlflow.entities.RunStatus: running 1, scheduled 2, finished 3, failed 4, killed 5."""
 LONGEST_PARAM = 6000
 
 
-def write_mlflow(target: Path, runs: Sequence[Tracked], final: Path) -> list[Path]:
-    """Writes every run below one experiment; the files written. final: where `target` will be, for their addresses."""
-    # MLflow keeps an experiment "0" called Default in every store and makes it when it is not there.
+def write_mlflow(target: Path, runs: Sequence[TrackedRun], final: Path) -> list[Path]:
+    """Writes every run below one experiment; the files written. final: where `target` will be, for
+    their addresses."""
+    # MLflow keeps an experiment "0" called Default in every store and makes it when it is not
+    # there.
     files = _experiment(target, final, "0", "Default", runs)
     name = runs[0].experiment
     experiment = str(int(hashlib.sha256(name.encode()).hexdigest()[:14], 16))
@@ -30,7 +34,9 @@ def write_mlflow(target: Path, runs: Sequence[Tracked], final: Path) -> list[Pat
     return files
 
 
-def _experiment(target: Path, final: Path, experiment: str, name: str, runs: Sequence[Tracked]) -> list[Path]:
+def _experiment(
+    target: Path, final: Path, experiment: str, name: str, runs: Sequence[TrackedRun]
+) -> list[Path]:
     folder = target / experiment
     folder.mkdir()
     created = _milliseconds(min(run.started for run in runs))
@@ -45,7 +51,7 @@ def _experiment(target: Path, final: Path, experiment: str, name: str, runs: Seq
     return [_yaml(folder / "meta.yaml", meta)]
 
 
-def _run(folder: Path, final: Path, experiment: str, run: Tracked) -> list[Path]:
+def _run(folder: Path, final: Path, experiment: str, run: TrackedRun) -> list[Path]:
     run_id = hashlib.sha256(run.id.encode()).hexdigest()[:32]
     own = folder / run_id
     for part in ("artifacts", "metrics", "params", "tags"):
@@ -74,7 +80,10 @@ def _run(folder: Path, final: Path, experiment: str, run: Tracked) -> list[Path]
         files.append(_text(own / "tags" / name, value))
     for name, (steps, values, seconds) in run.curves.items():
         rows = zip(steps.tolist(), values.tolist(), seconds.tolist(), strict=True)
-        lines = [f"{_milliseconds(run.started + passed)} {value!r} {step}" for step, value, passed in rows]
+        lines = [
+            f"{_milliseconds(run.started + passed)} {value!r} {step}"
+            for step, value, passed in rows
+        ]
         files.append(_text(own / "metrics" / name, "\n".join(lines) + "\n"))
     end = _milliseconds(run.finished or run.started)
     for name, number in run.metrics.items():

@@ -1,40 +1,46 @@
 """TensorBoard's event files, written without TensorBoard: `tensorboard --logdir OUT` shows them.
 
-A file holds records (length, its checksum, bytes, their checksum: the TFRecord format) of Event messages in protocol
-buffers' wire format (tensorflow/core/util/event.proto and framework/summary.proto), of which four fields are needed.
+A file holds records (length, its checksum, bytes, their checksum: the TFRecord format) of Event
+messages in protocol buffers' wire format (tensorflow/core/util/event.proto and
+framework/summary.proto), of which four fields are needed.
 """
 
 import struct
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from core.tracking.tracked import Tracked
+from core.tracking.tracked import TrackedRun
 
 _CASTAGNOLI = 0x82F63B78
 _STRING = 7
 """DT_STRING in tensorflow/core/framework/types.proto."""
 
 
-def write_tensorboard(target: Path, runs: Sequence[Tracked], final: Path) -> list[Path]:
+def write_tensorboard(target: Path, runs: Sequence[TrackedRun], final: Path) -> list[Path]:
     """Writes an event file for every run, in a folder called by its id; the files written."""
     files = []
     for run in runs:
         folder = target / run.id
         folder.mkdir()
         path = folder / f"events.out.tfevents.{int(run.started)}.thaw"
-        path.write_bytes(b"".join(record(event) for event in _events(run)))
+        path.write_bytes(b"".join(tfrecord(event) for event in _events(run)))
         files.append(path)
     return files
 
 
-def _events(run: Tracked) -> Iterable[bytes]:
+def _events(run: TrackedRun) -> Iterable[bytes]:
     yield _double(1, run.started) + _bytes(3, b"brain.Event:2")
     settings = "".join(
-        f"| {name} | {value} |\n" for name, value in {"name": run.name, **run.params, **run.tags}.items()
+        f"| {name} | {value} |\n"
+        for name, value in {"name": run.name, **run.params, **run.tags}.items()
     )
-    yield _event(run.started, 0, _text_value("settings", f"| setting | value |\n|---|---|\n{settings}"))
+    yield _event(
+        run.started, 0, _text_value("settings", f"| setting | value |\n|---|---|\n{settings}")
+    )
     for name, (steps, values, seconds) in run.curves.items():
-        for step, value, passed in zip(steps.tolist(), values.tolist(), seconds.tolist(), strict=True):
+        for step, value, passed in zip(
+            steps.tolist(), values.tolist(), seconds.tolist(), strict=True
+        ):
             yield _event(run.started + passed, step, _scalar_value(name, value))
     for name, value in run.metrics.items():
         yield _event(run.finished or run.started, run.last_step, _scalar_value(name, value))
@@ -78,7 +84,7 @@ def _varint(value: int) -> bytes:
     return bytes([*out, value])
 
 
-def record(data: bytes) -> bytes:
+def tfrecord(data: bytes) -> bytes:
     """`data` as one TFRecord."""
     length = struct.pack("<Q", len(data))
     return length + _masked(length) + data + _masked(data)

@@ -10,17 +10,19 @@ import numpy as np
 
 from core.errors import BadInput
 from core.evaluation.format_metrics import is_missing
-from core.outputs import check_output_folder, output_folder
-from core.runs.store import Run, RunStore
+from core.files.outputs import check_output_folder, output_folder
+from core.jobs.store import Run, RunStore
 from core.workspace import Workspace
 
 
 @dataclass(frozen=True)
-class Tracked:
-    """A run in plain words. params: settings by dotted name. curves: (steps, values, seconds since the start) by name.
+class TrackedRun:
+    """A run in plain words. params: settings by dotted name. curves: (steps, values, seconds since
+    the start) by name.
 
-    metrics: of the result, such as "target_test/auc"; what is undefined is left out. started, finished: seconds since
-    1970 in UTC; the run's creation where it has not started, None where it has not ended.
+    metrics: of the result, such as "target_test/auc"; what is undefined is left out. started,
+    finished: seconds since 1970 in UTC; the run's creation where it has not started, None where it
+    has not ended.
     """
 
     id: str
@@ -40,7 +42,7 @@ class Tracked:
         return max((int(steps[-1]) for steps, _, _ in self.curves.values()), default=0)
 
 
-def tracked(store: RunStore, run: Run, experiment: str) -> Tracked:
+def track_run(store: RunStore, run: Run, experiment: str) -> TrackedRun:
     """Everything of `run` that a tracking tool has a place for."""
     points = store.points(run.id)
     clock, passed = points.pop("seconds", (np.zeros(0), np.zeros(0)))
@@ -55,33 +57,46 @@ def tracked(store: RunStore, run: Run, experiment: str) -> Tracked:
         for name, value in values.items()
         if not is_missing(value)
     }
-    metrics |= {f"seconds/{name}": float(value) for name, value in result.get("seconds", {}).items()}
-    tags = {"thaw.id": run.id, "thaw.kind": run.kind, "thaw.status": run.status, "thaw.dataset": run.dataset}
-    optional = {"thaw.tags": ", ".join(run.tags), "thaw.note": run.note, "thaw.message": run.message}
-    return Tracked(
+    metrics |= {
+        f"seconds/{name}": float(value) for name, value in result.get("seconds", {}).items()
+    }
+    tags = {
+        "thaw.id": run.id,
+        "thaw.kind": run.kind,
+        "thaw.status": run.status,
+        "thaw.dataset": run.dataset,
+    }
+    optional = {
+        "thaw.tags": ", ".join(run.tags),
+        "thaw.note": run.note,
+        "thaw.message": run.message,
+    }
+    return TrackedRun(
         run.id,
         run.name,
         run.status,
         experiment,
-        _seconds(run.started or run.created),
-        _seconds(run.finished) if run.finished else None,
-        _flat(run.request),
+        _timestamp(run.started or run.created),
+        _timestamp(run.finished) if run.finished else None,
+        _flatten(run.request),
         {name: (steps, values, times(steps)) for name, (steps, values) in points.items()},
         metrics,
         tags | {key: value for key, value in optional.items() if value},
     )
 
 
-Write = Callable[[Path, Sequence[Tracked], Path], list[Path]]
+WriteFn = Callable[[Path, Sequence[TrackedRun], Path], list[Path]]
 """Writes runs into a folder, which will be moved to the last argument; gives the files written."""
 
 
 def export_tracking(
-    workspace: Workspace, runs: Sequence[Run], experiment: str, target: Path, write: Write
+    workspace: Workspace, runs: Sequence[Run], experiment: str, target: Path, write: WriteFn
 ) -> dict[str, Any]:
-    """Writes `runs` into the folder `target`, new or empty, with one of the writers; says what it wrote.
+    """Writes `runs` into the folder `target`, new or empty, with one of the writers; says what it
+    wrote.
 
-    All of it or nothing. BadInput for a folder that holds something, and when no run has anything to tell yet.
+    All of it or nothing. BadInput for a folder that holds something, and when no run has anything
+    to tell yet.
     """
     check_output_folder(target)
     told = [run for run in runs if run.started]
@@ -89,19 +104,26 @@ def export_tracking(
         raise BadInput("None of these runs has started, so there is nothing to export yet.")
     store = RunStore(workspace)
     with output_folder(target) as folder:
-        files = write(folder, [tracked(store, run, experiment) for run in told], target.resolve())
-    return {"out": str(target), "runs": [run.id for run in told], "experiment": experiment, "files": len(files)}
+        files = write(folder, [track_run(store, run, experiment) for run in told], target.resolve())
+    return {
+        "out": str(target),
+        "runs": [run.id for run in told],
+        "experiment": experiment,
+        "files": len(files),
+    }
 
 
-def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, str]:
+def _flatten(values: dict[str, Any], prefix: str = "") -> dict[str, str]:
     flat: dict[str, str] = {}
     for name, value in values.items():
         if isinstance(value, dict):
-            flat |= _flat(value, f"{prefix}{name}.")
+            flat |= _flatten(value, f"{prefix}{name}.")
         elif value not in ("", None):
-            flat[prefix + name] = ",".join(map(str, value)) if isinstance(value, list) else str(value)
+            flat[prefix + name] = (
+                ",".join(map(str, value)) if isinstance(value, list) else str(value)
+            )
     return flat
 
 
-def _seconds(moment: str) -> float:
+def _timestamp(moment: str) -> float:
     return datetime.fromisoformat(moment).astimezone(UTC).timestamp()

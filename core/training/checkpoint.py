@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from core.errors import device_failed, out_of_memory
+from core.errors import caused_by_gpu_failure, caused_by_out_of_memory
 from core.models.network import Network
 from core.workspace import write_atomic
 
@@ -18,14 +18,15 @@ from core.workspace import write_atomic
 class Progress:
     """Where training stands. step counts optimiser steps; epoch counts finished epochs.
 
-    rate: learning rate before each stage's part of it. running_loss: summed loss of running_rows rows since the last
-    reported point. seconds: spent so far. closed: leading stages frozen by AutoFreeze. norms, norms_before: gradient
-    norms of each group summed over the epoch so far, and over the one before.
+    learning_rate: learning rate before each stage's part of it. running_loss: summed loss of running_rows
+    rows since the last reported point. seconds: spent so far. autofreeze_depth: leading stages frozen by
+    AutoFreeze. norms, previous_gradient_norms: gradient norms of each group summed over the epoch so far, and
+    over the one before.
     """
 
     best_loss: float
     best_weights: dict[str, Any]
-    rate: float
+    learning_rate: float
     best_epoch: int = 0
     epochs_since_best: int = 0
     epoch: int = 0
@@ -34,24 +35,30 @@ class Progress:
     seconds: float = 0.0
     running_loss: Tensor = field(default_factory=lambda: torch.zeros(()))
     running_rows: int = 0
-    closed: int = 0
-    norms: Tensor = field(default_factory=lambda: torch.zeros(()))
-    norms_before: list[float] = field(default_factory=list)
+    autofreeze_depth: int = 0
+    gradient_norms: Tensor = field(default_factory=lambda: torch.zeros(()))
+    previous_gradient_norms: list[float] = field(default_factory=list)
 
 
 def save_checkpoint(
     path: Path, progress: Progress, weights: dict[str, Tensor], optimiser: torch.optim.Optimizer
 ) -> None:
-    """Writes what training may change of the weights, optimiser, random-number state and progress, atomically.
+    """Writes what training may change of the weights, optimiser, random-number state and progress,
+    atomically.
 
-    weights: of the network, by name. Those that are no numbers are not kept: the loss that tells of them may be
-    reported later than this.
+    weights: of the network, by name. Those that are no numbers are not kept: the loss that tells of
+    them may be reported later than this.
     """
-    # The least and the greatest are no numbers where any is none; a mask of a large table would take longer to make.
-    if not all(bool(torch.isfinite(torch.stack(tensor.aminmax())).all()) for tensor in weights.values()):
+    # The least and the greatest are no numbers where any is none; a mask of a large table would
+    # take longer to make.
+    if not all(
+        bool(torch.isfinite(torch.stack(tensor.aminmax())).all()) for tensor in weights.values()
+    ):
         return
     values = {
-        "progress": {item.name: getattr(progress, item.name) for item in dataclasses.fields(progress)},
+        "progress": {
+            item.name: getattr(progress, item.name) for item in dataclasses.fields(progress)
+        },
         "network": weights,
         "optimiser": optimiser.state_dict(),
         "random": torch.get_rng_state(),
@@ -63,8 +70,9 @@ def save_checkpoint(
 def load_checkpoint(
     path: Path, network: Network, optimiser: torch.optim.Optimizer, device: torch.device
 ) -> Progress | None:
-    """Restores what `save_checkpoint` wrote, or does nothing and returns None where `read_values` does."""
-    values = read_values(path, device)
+    """Restores what `save_checkpoint` wrote, or does nothing and returns None where `read_checkpoint`
+    does."""
+    values = read_checkpoint(path, device)
     if values is None:
         return None
     network.load_state_dict(values["network"], strict=False)
@@ -75,17 +83,18 @@ def load_checkpoint(
     return Progress(**values["progress"])
 
 
-def read_values(path: Path, device: torch.device) -> dict[str, Any] | None:
+def read_checkpoint(path: Path, device: torch.device) -> dict[str, Any] | None:
     """What torch.save wrote; None when there is no file, or half of one.
 
-    Only a machine that lost its power leaves half a file; training then begins anew, to the same result.
+    Only a machine that lost its power leaves half a file; training then begins anew, to the same
+    result.
     """
     if not path.exists():
         return None
     try:
         values: dict[str, Any] = torch.load(path, map_location=device, weights_only=True)
     except (EOFError, RuntimeError, pickle.UnpicklingError) as error:
-        if out_of_memory(error) or device_failed(error):
+        if caused_by_out_of_memory(error) or caused_by_gpu_failure(error):
             raise
         path.unlink()
         return None

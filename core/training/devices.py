@@ -8,11 +8,13 @@ import torch
 from core.errors import BadInput
 
 
-def choose_device(wanted: str) -> torch.device:
+def choose_device(requested: str) -> torch.device:
     """`auto` is the first GPU when there is one, else the CPU; `cuda` without a GPU is refused."""
-    if wanted == "cuda" and not torch.cuda.is_available():
-        raise BadInput("Device 'cuda' was asked for, but torch sees no GPU here; choose device auto or cpu.")
-    if wanted == "cuda" or (wanted == "auto" and torch.cuda.is_available()):
+    if requested == "cuda" and not torch.cuda.is_available():
+        raise BadInput(
+            "Device 'cuda' was asked for, but torch sees no GPU here; choose device auto or cpu."
+        )
+    if requested == "cuda" or (requested == "auto" and torch.cuda.is_available()):
         return torch.device("cuda")
     return torch.device("cpu")
 
@@ -22,7 +24,7 @@ def device_name(device: torch.device) -> str:
     return torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
 
 
-def forget_peak_memory() -> None:
+def reset_peak_memory() -> None:
     """Starts the measurement of `peak_memory` anew."""
     if torch.cuda.is_available():
         torch.cuda.reset_peak_memory_stats()
@@ -32,7 +34,8 @@ def forget_peak_memory() -> None:
 
 
 def peak_memory(device: torch.device) -> int | None:
-    """Most bytes held since `forget_peak_memory`: of the GPU's memory, or of this process's; None where unknown."""
+    """Most bytes held since `reset_peak_memory`: of the GPU's memory, or of this process's; None
+    where unknown."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
     try:
@@ -40,4 +43,7 @@ def peak_memory(device: torch.device) -> int | None:
         Path("/proc/self/clear_refs").stat()
     except OSError:
         return None
-    return next((int(line.split()[1]) * 1024 for line in status.splitlines() if line.startswith("VmHWM")), None)
+    return next(
+        (int(line.split()[1]) * 1024 for line in status.splitlines() if line.startswith("VmHWM")),
+        None,
+    )

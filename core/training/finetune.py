@@ -1,4 +1,5 @@
-"""Fine-tuning: a backbone adapted to a dataset's target rows by a plan, beside what it scored before."""
+"""Fine-tuning: a backbone adapted to a dataset's target rows by a plan, beside what it scored
+before."""
 
 import dataclasses
 from datetime import UTC, datetime
@@ -6,34 +7,34 @@ from typing import Any
 
 import torch
 
-from core.data.datasets import Dataset, require_labels, training_rows
+from core.data.datasets import Dataset, require_labels, select_training_rows
 from core.data.preprocessing import load_preprocessing
-from core.evaluation.thresholds import best_threshold
+from core.evaluation.thresholds import best_f1_threshold
 from core.freezing.plan import Plan, make_plan
+from core.jobs.reporter import Reporter
+from core.jobs.store import Run
 from core.models.backbone import build_network, load_backbone, save_backbone
+from core.models.backbone_store import find_backbone
 from core.models.card import BackboneCard
-from core.models.library import find_backbone
 from core.models.network import Network
-from core.runs.reporter import Reporter
-from core.runs.store import Run
-from core.training.before import scores_before
-from core.training.feeding import Rows
+from core.training.baseline_scores import baseline_scores
+from core.training.batched_heads import batched_heads_folder, fit_batched_heads, should_batch_heads
+from core.training.batches import RowTensors
 from core.training.loop import FitResult, fit
 from core.training.pretrain import CARD_METRICS, LICENCES
 from core.training.results import (
     SCORED_PARTS,
-    Clock,
     Outcome,
+    Stopwatch,
+    build_result,
+    evaluate_parts,
     labels_by_part,
-    measure,
-    named_predictions,
+    prediction_arrays,
     score_parts,
     scored_rows,
-    summary,
 )
 from core.training.settings import FinetuneRequest
-from core.training.table import behind_prefix, read_table
-from core.training.together import fit_together, shared_folder, train_together
+from core.training.training_rows import apply_frozen_prefix, load_rows
 from core.workspace import Workspace
 
 
@@ -47,67 +48,94 @@ def finetune(
 ) -> Outcome:
     """Executes the request's plan on the target rows, beside what the backbone scored before."""
     require_labels(dataset)
-    clock = Clock()
+    clock = Stopwatch()
     reporter.phase("encoding")
     card = find_backbone(workspace, request.backbone)
     plan = make_plan(card, request.strategy, request.freeze_depth, request.head, request.options)
-    table = read_table(workspace, dataset, card.folder / "preprocessing", parts=("target_train", *SCORED_PARTS))
+    table = load_rows(
+        workspace, dataset, card.folder / "preprocessing", parts=("target_train", *SCORED_PARTS)
+    )
     network = load_backbone(card).to(device)
-    train, validation = training_rows(dataset, "target", request.train.validation_share, request.target_rows)
-    data_key, rows = f"{dataset.content_hash}|{card.preprocessing_hash}", scored_rows(dataset, validation)
+    train, validation = select_training_rows(
+        dataset, "target", request.train.validation_share, request.target_rows
+    )
+    data_key, rows = (
+        f"{dataset.content_hash}|{card.preprocessing_hash}",
+        scored_rows(dataset, validation),
+    )
     labels = labels_by_part(dataset, rows)
     seconds = {"prepare": clock.lap()}
 
     fitted, whole, scores = FitResult(0, 0, False), table, None
     if plan.new_head:
-        network = starting_network(card, plan, request, network).to(device)
-        if plan.fresh_backbone:
+        network = initial_network(card, plan, request, network).to(device)
+        if plan.reinitialise:
             first = table.take(train, device)
-            network.ordered()[0].fit(first.state, first.labels)
+            network.stage_list()[0].fit_preprocessing(first.state, first.labels)
         reporter.phase("caching frozen stages")
-        table = behind_prefix(workspace, network, plan.frozen_depth, whole, data_key)
+        table = apply_frozen_prefix(workspace, network, plan.frozen_depth, whole, data_key)
         seconds["cache"] = clock.lap()
 
-        def behind(depth: int) -> tuple[Rows, Rows]:
-            near = behind_prefix(workspace, network, depth, whole, data_key)
+        def behind(depth: int) -> tuple[RowTensors, RowTensors]:
+            near = apply_frozen_prefix(workspace, network, depth, whole, data_key)
             return near.take(train, device), near.take(validation, device)
 
         reporter.phase("training")
         taken = table.take(train, device), table.take(validation, device)
-        if train_together(request, plan, taken[0], network, device):
-            folder = shared_folder(workspace, request, card.weights_sha256, data_key)
-            fitted = fit_together(network, plan, *taken, request.train, reporter, request.rates, folder)
+        if should_batch_heads(request, plan, taken[0], network, device):
+            folder = batched_heads_folder(workspace, request, card.weights_sha256, data_key)
+            fitted = fit_batched_heads(
+                network, plan, *taken, request.train, reporter, request.rates, folder
+            )
         else:
             checkpoint = workspace.runs / run.id / "checkpoint.pt"
-            fitted = fit(network, plan, *taken, request.train, reporter, checkpoint, behind=behind)
+            fitted = fit(
+                network, plan, *taken, request.train, reporter, checkpoint, rows_after_prefix=behind
+            )
         seconds["train"] = clock.lap()
         reporter.phase("evaluating")
         scores = score_parts(network, rows, table, device)
 
-    # Asked of the backbone last, so that whoever watches sees a loss a second earlier. A head that never learnt clicks
-    # has nothing to say about them.
-    before = scores_before(workspace, card, rows, whole, data_key, device) if card.scores_clicks else None
+    # Asked of the backbone last, so that whoever watches sees a loss a second earlier. A head that
+    # never learnt clicks has nothing to say about them.
+    before = (
+        baseline_scores(workspace, card, rows, whole, data_key, device)
+        if card.scores_clicks
+        else None
+    )
     scores = scores or before or {}
     # The threshold is chosen on the rows that validated this very run, never on test rows.
-    threshold = best_threshold(labels["target_validation"], scores["target_validation"])
-    metrics, metrics_before = measure(labels, scores, threshold), None
+    threshold = best_f1_threshold(labels["target_validation"], scores["target_validation"])
+    metrics, metrics_before = evaluate_parts(labels, scores, threshold), None
     if before is not None:
-        threshold_before = best_threshold(labels["target_validation"], before["target_validation"])
-        metrics_before = measure(labels, before, threshold_before)
-    model = dataclasses.replace(card, id=run.id, name=run.name.replace(" · ", ", ")[:64], bundled=False)
+        threshold_before = best_f1_threshold(
+            labels["target_validation"], before["target_validation"]
+        )
+        metrics_before = evaluate_parts(labels, before, threshold_before)
+    model = dataclasses.replace(
+        card, id=run.id, name=run.name.replace(" · ", ", ")[:64], bundled=False
+    )
     if plan.new_head:
-        model = adapted_card(model, plan, request, dataset, len(train), metrics.get("target_test", {}))
+        model = finetuned_card(
+            model, plan, request, dataset, len(train), metrics.get("target_test", {})
+        )
     save_backbone(network, model, card.folder / "preprocessing", workspace.runs / run.id / "model")
     seconds["evaluate"] = clock.lap()
-    result = summary(plan, len(train), fitted, seconds, metrics, metrics_before, threshold)
+    result = build_result(plan, len(train), fitted, seconds, metrics, metrics_before, threshold)
     origin = {"backbone": card.id, "backbone_sha256": card.weights_sha256}
-    return Outcome(result | origin, named_predictions(labels, scores, before))
+    return Outcome(result | origin, prediction_arrays(labels, scores, before))
 
 
-def adapted_card(
-    card: BackboneCard, plan: Plan, request: FinetuneRequest, dataset: Dataset, rows: int, metrics: dict[str, Any]
+def finetuned_card(
+    card: BackboneCard,
+    plan: Plan,
+    request: FinetuneRequest,
+    dataset: Dataset,
+    rows: int,
+    metrics: dict[str, Any],
 ) -> BackboneCard:
-    """The backbone's card as it stands once `plan` was carried out on `rows` target rows; metrics: on its test rows."""
+    """The backbone's card as it stands once `plan` was carried out on `rows` target rows; metrics:
+    on its test rows."""
     own = LICENCES[dataset.simulated]
     return dataclasses.replace(
         card,
@@ -125,17 +153,22 @@ def adapted_card(
             "simulated": dataset.simulated or card.trained_on["simulated"],
             "domain": "target",
         },
-        earlier=() if plan.fresh_backbone else (*card.earlier, card.trained_on),
+        earlier=() if plan.reinitialise else (*card.earlier, card.trained_on),
         metrics={key: metrics.get(key) for key in CARD_METRICS},
-        licence=own if plan.fresh_backbone else "; ".join(dict.fromkeys([*card.licence.split("; "), own])),
+        licence=own
+        if plan.reinitialise
+        else "; ".join(dict.fromkeys([*card.licence.split("; "), own])),
         created=datetime.now(UTC).isoformat(timespec="seconds"),
     )
 
 
-def starting_network(card: BackboneCard, plan: Plan, request: FinetuneRequest, pretrained: Network) -> Network:
-    """The network training starts from: the backbone with a new head, or all new for the strategy "scratch"."""
+def initial_network(
+    card: BackboneCard, plan: Plan, request: FinetuneRequest, pretrained: Network
+) -> Network:
+    """The network training starts from: the backbone with a new head, or all new for the strategy
+    "scratch"."""
     torch.manual_seed(request.train.seed)
-    if plan.fresh_backbone:
+    if plan.reinitialise:
         sizes = load_preprocessing(card.folder / "preprocessing").field_sizes
         return build_network(card.architecture, card.settings, sizes, request.head)
     pretrained.replace_head(request.head)

@@ -1,68 +1,75 @@
 """What pretraining may begin with and learn by, each in one dict. Torch-free.
 
-A backbone's weights come from its start, and from its objective where that trains; every stage's card says which
-(`origin`), so that no view can pass random weights off as pretrained ones.
+A backbone's weights come from its start, and from its objective where that trains; every stage's
+card says which (`origin`), so that no view can pass random weights off as pretrained ones.
 """
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
-class Start:
-    """What the stages hold before any training. file: what file it is read from, none when it needs none."""
+class Initialisation:
+    """What the stages hold before any training. file_type: what file it is read from, none when it needs
+    none."""
 
     title: str
     summary: str
     source: str = ""
-    file: str = ""
+    file_type: str = ""
 
 
 @dataclass(frozen=True)
 class Objective:
-    """What pretraining learns by. labels: whether it reads clicks. trains: whether there is any training."""
+    """What pretraining learns by. reads_labels: whether it reads clicks. trains: whether there is any
+    training."""
 
     title: str
     summary: str
     source: str = ""
-    labels: bool = False
+    reads_labels: bool = False
     trains: bool = True
 
 
-STARTS: dict[str, Start] = {
-    "random": Start("Random weights", "Every stage starts from fresh random weights."),
-    "word2vec": Start(
+INITIALISATIONS: dict[str, Initialisation] = {
+    "random": Initialisation("Random weights", "Every stage starts from fresh random weights."),
+    "word2vec": Initialisation(
         "Word2Vec embeddings",
-        "Source rows are read as sentences of field=value words; skip-gram vectors fill the embedding stage.",
+        "Source rows are read as sentences of field=value words; skip-gram vectors fill the"
+        " embedding stage.",
         "Mikolov et al.: Distributed Representations of Words and Phrases, NeurIPS 2013",
     ),
-    "vectors": Start(
+    "vectors": Initialisation(
         "Vectors from a file",
         "A text file in GloVe's format with one line per field=value fills the embedding stage.",
         "Pennington, Socher, Manning: GloVe, EMNLP 2014 (the format)",
         "GloVe text file",
     ),
-    "imagenet": Start(
+    "imagenet": Initialisation(
         "ImageNet weights",
         "Keras loads the weights it publishes: over the network, or from its own cache.",
         "Deng et al.: ImageNet, CVPR 2009",
     ),
-    "weights": Start(
+    "weights": Initialisation(
         "Weights from a file",
         "A Keras .weights.h5 or .h5 file of the same network without its top.",
-        file="Keras weights file",
+        file_type="Keras weights file",
     ),
 }
 
 OBJECTIVES: dict[str, Objective] = {
-    "supervised": Objective("Clicks (supervised)", "Learns to predict the clicks of source rows.", labels=True),
+    "supervised": Objective(
+        "Clicks (supervised)", "Learns to predict the clicks of source rows.", reads_labels=True
+    ),
     "rfd": Objective(
         "Replaced features (RFD)",
-        "Fields are replaced by the same field of another row; the network learns which were. Reads no labels.",
+        "Fields are replaced by the same field of another row; the network learns which were. Reads"
+        " no labels.",
         "Lin et al.: MAP, KDD 2023",
     ),
     "mfp": Objective(
         "Masked features (MFP)",
-        "Fields are hidden; the network learns to tell the hidden value from sampled others. Reads no labels.",
+        "Fields are hidden; the network learns to tell the hidden value from sampled others. Reads"
+        " no labels.",
         "Lin et al.: MAP, KDD 2023",
     ),
     "none": Objective("No training", "The stages stay as they start.", trains=False),
@@ -80,14 +87,14 @@ ORIGINS: dict[str, str] = {
 }
 """What a stage's weights come from, in the words every view uses."""
 
-EMBEDDING_STARTS = ("word2vec", "vectors")
+EMBEDDING_INITIALISATIONS = ("word2vec", "vectors")
 """Starts that fill the embedding stage alone; the other stages stay random."""
 
 
-def origins(start: str, objective: str, stages: int) -> tuple[str, ...]:
+def stage_origins(start: str, objective: str, stages: int) -> tuple[str, ...]:
     """Where the weights of each of `stages` stages come from, from the input up."""
     if OBJECTIVES[objective].trains:
         return (objective,) * stages
-    if start in EMBEDDING_STARTS:
+    if start in EMBEDDING_INITIALISATIONS:
         return (start, *("random",) * (stages - 1))
     return (start,) * stages

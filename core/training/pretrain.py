@@ -1,44 +1,46 @@
-"""Pretraining: a fresh network given its start, trained on a dataset's source rows, and stored as a backbone."""
+"""Pretraining: a fresh network given its start, trained on a dataset's source rows, and stored as a
+backbone."""
 
 import dataclasses
 from datetime import UTC, datetime
 
 import torch
 
-from core.data.datasets import Dataset, require_labels, training_rows
+from core.data.datasets import Dataset, require_labels, select_training_rows
 from core.data.preprocessing import load_preprocessing
-from core.data.split import PARTS
+from core.data.split import SPLIT_PARTS
 from core.errors import BadInput
-from core.evaluation.thresholds import best_threshold
-from core.freezing.plan import plan_pretraining
+from core.evaluation.thresholds import best_f1_threshold
+from core.freezing.plan import make_pretraining_plan
+from core.jobs.reporter import Reporter
+from core.jobs.store import Run
 from core.models.backbone import build_network, describe_stages, save_backbone
 from core.models.card import BackboneCard, HeadSettings
 from core.models.registry import complete_settings
-from core.runs.reporter import Reporter
-from core.runs.store import Run
+from core.training.initialise import initialise
 from core.training.loop import FitResult, fit
-from core.training.objectives import OBJECTIVES, origins
-from core.training.pretext import learn_features
+from core.training.losses import predict
+from core.training.objectives import OBJECTIVES, stage_origins
+from core.training.pretext import train_pretext
 from core.training.results import (
-    Clock,
     Outcome,
+    Stopwatch,
+    build_result,
+    evaluate_parts,
     labels_by_part,
-    measure,
-    named_predictions,
+    prediction_arrays,
     score_parts,
     scored_rows,
-    summary,
 )
 from core.training.settings import PretrainRequest
-from core.training.starts import begin
-from core.training.table import read_table
-from core.training.task import predict
+from core.training.training_rows import load_rows
 from core.workspace import Workspace
 
 LICENCES = {True: "Apache-2.0 (simulated data)", False: "as the training data's own licence allows"}
-LEARNT_METRICS = ("auc", "auc_low", "auc_high", "log_loss", "rows")
-CARD_METRICS = (*LEARNT_METRICS, "click_rate")
-"""What a card says of its head's test rows; the click rate says why an AUC or its interval is missing."""
+RESULT_METRICS = ("auc", "auc_low", "auc_high", "log_loss", "rows")
+CARD_METRICS = (*RESULT_METRICS, "click_rate")
+"""What a card says of its head's test rows; the click rate says why an AUC or its interval is
+missing."""
 
 
 def pretrain(
@@ -50,33 +52,42 @@ def pretrain(
     reporter: Reporter,
 ) -> Outcome:
     """Makes the backbone that the request names from the dataset's source rows."""
-    if not len(training_rows(dataset, "source", None)[0]):
+    if not len(select_training_rows(dataset, "source", None)[0]):
         raise BadInput(
-            f"The dataset {dataset.name!r} has no source rows to pretrain on; prepare it with a source domain."
+            f"The dataset {dataset.name!r} has no source rows to pretrain on; prepare it with a"
+            " source domain."
         )
-    if OBJECTIVES[request.objective].labels:
+    if OBJECTIVES[request.objective].reads_labels:
         require_labels(dataset)
-    clock = Clock()
+    clock = Stopwatch()
     reporter.phase("encoding")
     folder = dataset.folder / "preprocessing"
     preprocessing = load_preprocessing(folder)
-    table = read_table(workspace, dataset, folder, parts=PARTS)
-    train_rows, validation_rows = training_rows(dataset, "source", request.train.validation_share)
+    table = load_rows(workspace, dataset, folder, parts=SPLIT_PARTS)
+    train_rows, validation_rows = select_training_rows(
+        dataset, "source", request.train.validation_share
+    )
     # The other objectives spoil rows with values from any other.
     together = request.objective != "supervised"
-    train, validation = (table.take(rows, device, together) for rows in (train_rows, validation_rows))
+    train, validation = (
+        table.take(rows, device, together) for rows in (train_rows, validation_rows)
+    )
     head = HeadSettings()
     torch.manual_seed(request.train.seed)
-    network = build_network(request.architecture, request.settings, preprocessing.field_sizes, head).to(device)
-    network.ordered()[0].fit(train.state, train.labels)
-    filled = begin(network, request, preprocessing, train, reporter)
+    network = build_network(
+        request.architecture, request.settings, preprocessing.field_sizes, head
+    ).to(device)
+    network.stage_list()[0].fit_preprocessing(train.state, train.labels)
+    filled = initialise(network, request, preprocessing, train, reporter)
     described = describe_stages(network, len(preprocessing.field_sizes))
-    origin = origins(request.start, request.objective, len(described))
-    stages = tuple(dataclasses.replace(stage, origin=one) for stage, one in zip(described, origin, strict=True))
+    origin = stage_origins(request.start, request.objective, len(described))
+    stages = tuple(
+        dataclasses.replace(stage, origin=one) for stage, one in zip(described, origin, strict=True)
+    )
     seconds = {"prepare": clock.lap()}
 
     checkpoint = workspace.runs / run.id / "checkpoint.pt"
-    plan = plan_pretraining(
+    plan = make_pretraining_plan(
         stages,
         head.parameters(network.representation, network.members),
         head.flops(network.representation, network.members),
@@ -88,7 +99,7 @@ def pretrain(
         fitted = fit(network, plan, train, validation, request.train, reporter, checkpoint)
     elif OBJECTIVES[request.objective].trains:
         reporter.phase("training")
-        plan, fitted, learnt = learn_features(
+        plan, fitted, learnt = train_pretext(
             network, request, preprocessing.field_sizes, train, validation, reporter, checkpoint
         )
     learnt |= filled
@@ -96,21 +107,22 @@ def pretrain(
     seconds["train"] = clock.lap()
 
     reporter.phase("evaluating")
-    result = summary(plan, len(train), fitted, seconds, {}, None, None)
+    result = build_result(plan, len(train), fitted, seconds, {}, None, None)
     if not OBJECTIVES[request.objective].trains:
         result["trained_parameters"] = 0
     predictions = {}
     if request.objective == "supervised":
         rows = scored_rows(dataset)
         labels, scores = labels_by_part(dataset, rows), score_parts(network, rows, table, device)
-        threshold = best_threshold(validation.labels.cpu().numpy(), predict(network, validation))
-        metrics = measure(labels, scores, threshold)
+        threshold = best_f1_threshold(validation.labels.cpu().numpy(), predict(network, validation))
+        metrics = evaluate_parts(labels, scores, threshold)
         result |= {"metrics": metrics, "threshold": threshold}
-        predictions = named_predictions(labels, scores, None)
+        predictions = prediction_arrays(labels, scores, None)
         own = metrics.get("source_test", {})
         of_card = {key: own[key] for key in CARD_METRICS if key in own}
-        # Not the click rate: results of older versions lack it, and verifying compares every number of both.
-        learnt = {key: own[key] for key in LEARNT_METRICS if key in own}
+        # Not the click rate: results of older versions lack it, and verifying compares every number
+        # of both.
+        learnt = {key: own[key] for key in RESULT_METRICS if key in own}
     card = BackboneCard(
         id=f"b-{run.id.removeprefix('r-')}",
         name=request.name,

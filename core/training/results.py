@@ -7,20 +7,20 @@ from typing import Any
 import numpy as np
 import torch
 
-from core.data.datasets import Dataset, labels_of, test_rows, training_rows
-from core.evaluation.metrics import evaluate
+from core.data.datasets import Dataset, load_labels, select_test_rows, select_training_rows
+from core.evaluation.metrics import compute_metrics
 from core.freezing.plan import Plan
+from core.jobs.store import Run
 from core.models.network import Network
-from core.runs.store import Run
 from core.training.loop import FitResult
-from core.training.table import Table
-from core.training.task import predict
+from core.training.losses import predict
+from core.training.training_rows import TrainingRows
 
 SCORED_PARTS = ("target_validation", "target_test", "source_test")
 THRESHOLD_RULE = "highest F1 on validation rows"
 
 
-Scored = dict[str, np.ndarray]
+ArraysByPart = dict[str, np.ndarray]
 """Row numbers, labels or scores by part, see `scored_rows`."""
 
 
@@ -32,7 +32,7 @@ class Outcome:
     predictions: dict[str, np.ndarray]
 
 
-class Clock:
+class Stopwatch:
     """Seconds between laps."""
 
     def __init__(self) -> None:
@@ -45,74 +45,88 @@ class Clock:
         return round(passed, 3)
 
 
-def scored_rows(dataset: Dataset, validation: np.ndarray | None = None) -> Scored:
+def scored_rows(dataset: Dataset, validation: np.ndarray | None = None) -> ArraysByPart:
     """Row numbers of every part that is scored and not empty.
 
-    validation: the target rows that a run validated on, where it cut them for itself: with few target rows it trains
-    on most of the dataset's own validation rows.
+    validation: the target rows that a run validated on, where it cut them for itself: with few
+    target rows it trains on most of the dataset's own validation rows.
     """
     rows = {
-        "target_validation": training_rows(dataset, "target", None)[1] if validation is None else validation,
-        "target_test": test_rows(dataset, "target"),
-        "source_test": test_rows(dataset, "source"),
+        "target_validation": select_training_rows(dataset, "target", None)[1]
+        if validation is None
+        else validation,
+        "target_test": select_test_rows(dataset, "target"),
+        "source_test": select_test_rows(dataset, "source"),
     }
     return {part: index for part, index in rows.items() if len(index)}
 
 
-def validated_on(dataset: Dataset, run: Run) -> np.ndarray | None:
-    """The target rows of `dataset` that a run validated on; None where it did not cut them for itself."""
+def run_validation_rows(dataset: Dataset, run: Run) -> np.ndarray | None:
+    """The target rows of `dataset` that a run validated on; None where it did not cut them for
+    itself."""
     if run.kind != "finetune" or run.dataset != dataset.id:
         return None
     request = run.request
-    return training_rows(dataset, "target", request["train"]["validation_share"], request["target_rows"])[1]
+    return select_training_rows(
+        dataset, "target", request["train"]["validation_share"], request["target_rows"]
+    )[1]
 
 
-def score_parts(network: Network, rows: Scored, table: Table, device: torch.device) -> Scored:
+def score_parts(
+    network: Network, rows: ArraysByPart, table: TrainingRows, device: torch.device
+) -> ArraysByPart:
     """Click probabilities float32 of every scored part."""
     return {part: predict(network, table.take(index, device)) for part, index in rows.items()}
 
 
-def measure(labels: Scored, scores: Scored, threshold: float) -> dict[str, dict[str, Any]]:
+def evaluate_parts(
+    labels: ArraysByPart, scores: ArraysByPart, threshold: float
+) -> dict[str, dict[str, Any]]:
     """Metrics of every scored part at one threshold."""
-    return {part: evaluate(labels[part], values, threshold).as_dict() for part, values in scores.items()}
+    return {
+        part: compute_metrics(labels[part], values, threshold).as_dict()
+        for part, values in scores.items()
+    }
 
 
-def labels_by_part(dataset: Dataset, rows: Scored) -> Scored:
+def labels_by_part(dataset: Dataset, rows: ArraysByPart) -> ArraysByPart:
     """Labels float32 of every scored part."""
-    labels = labels_of(dataset)
+    labels = load_labels(dataset)
     return {part: np.asarray(labels[index], dtype=np.float32) for part, index in rows.items()}
 
 
-def named_predictions(labels: Scored, scores: Scored, before: Scored | None) -> dict[str, np.ndarray]:
+def prediction_arrays(
+    labels: ArraysByPart, scores: ArraysByPart, baseline: ArraysByPart | None
+) -> dict[str, np.ndarray]:
     """The arrays of predictions.npz: PART_label, PART_score and, beside a backbone, PART_before."""
     arrays = {}
     for part in labels:
         arrays[f"{part}_label"] = labels[part]
         arrays[f"{part}_score"] = scores[part]
-        if before is not None:
-            arrays[f"{part}_before"] = before[part]
+        if baseline is not None:
+            arrays[f"{part}_before"] = baseline[part]
     return arrays
 
 
-def summary(
+def build_result(
     plan: Plan,
     train_rows: int,
     fitted: FitResult,
     seconds: dict[str, float],
     metrics: dict[str, Any],
-    before: dict[str, Any] | None,
+    baseline_metrics: dict[str, Any] | None,
     threshold: float | None,
 ) -> dict[str, Any]:
     """The result as JSON-ready data (see the keys).
 
-    before: metrics of the backbone as it was, None where its head never learnt clicks. threshold: None where nothing
-    scores clicks.
+    before: metrics of the backbone as it was, None where its head never learnt clicks. threshold:
+    None where nothing scores clicks.
     """
     return {
         "threshold": threshold,
         "threshold_rule": THRESHOLD_RULE,
         "metrics": metrics,
-        "before": before,
+        "before": baseline_metrics,
         "stages": [
             {
                 "name": stage.name,
@@ -120,7 +134,7 @@ def summary(
                 "parameters": stage.parameters,
                 "flops": stage.flops,
                 "frozen": stage.frozen,
-                "trained": stage.trained,
+                "trained": stage.trained_parameters,
                 "from_epoch": stage.from_epoch,
                 "origin": stage.origin,
             }
@@ -132,5 +146,5 @@ def summary(
         "epochs_run": fitted.epochs_run,
         "stopped_early": fitted.stopped_early,
         "halted": fitted.halted,
-        "seconds": seconds | {"earlier": round(fitted.earlier, 3)},
+        "seconds": seconds | {"earlier": round(fitted.earlier_seconds, 3)},
     }

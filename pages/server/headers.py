@@ -1,4 +1,5 @@
-"""Headers on every response: who may frame the app, which scripts a page may run, what it tells other sites."""
+"""Headers on every response: who may frame the app, which scripts a page may run, what it tells
+other sites."""
 
 import base64
 import hashlib
@@ -12,30 +13,48 @@ from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from core.errors import BadInput
-from pages.components.scripts import INLINE_SCRIPTS
+from pages.components.shared.inline_scripts import INLINE_SCRIPTS
 
-VARIABLE = "THAW_FRAME_ANCESTORS"
+ANCESTORS_VARIABLE = "THAW_FRAME_ANCESTORS"
 _ANCESTOR = re.compile(r"https?://(\*\.)?[a-z0-9_-]+(\.[a-z0-9_-]+)*(:([0-9]{1,5}|\*))?")
 _INDEX = Path(streamlit.__file__).parent / "static" / "index.html"
-FIXED = {
+FIXED_HEADERS = {
     "X-Content-Type-Options": "nosniff",
-    # Within the app a link still names the page it leads from, which the way back after signing in is read from.
+    # Within the app a link still names the page it leads from, which the way back after signing in
+    # is read from.
     "Referrer-Policy": "same-origin",
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",
     "Permissions-Policy": ", ".join(
         f"{feature}=()"
         for feature in (
-            *("accelerometer", "autoplay", "camera", "display-capture", "geolocation", "gyroscope", "hid"),
-            *("magnetometer", "microphone", "midi", "payment", "serial", "usb", "xr-spatial-tracking"),
+            *(
+                "accelerometer",
+                "autoplay",
+                "camera",
+                "display-capture",
+                "geolocation",
+                "gyroscope",
+                "hid",
+            ),
+            *(
+                "magnetometer",
+                "microphone",
+                "midi",
+                "payment",
+                "serial",
+                "usb",
+                "xr-spatial-tracking",
+            ),
         )
     ),
 }
 """The same for every answer of every instance."""
 
 
-def read_ancestors(text: str) -> tuple[str, ...]:
-    """Sites that may show the app in a frame, from $THAW_FRAME_ANCESTORS: origins separated by blanks; () for none.
+def parse_ancestors(text: str) -> tuple[str, ...]:
+    """Sites that may show the app in a frame, from $THAW_FRAME_ANCESTORS: origins separated by
+    blanks; () for none.
 
     Raises:
         BadInput: one is no origin, such as one without a scheme or with a path, or "*".
@@ -43,8 +62,9 @@ def read_ancestors(text: str) -> tuple[str, ...]:
     for site in text.split():
         if not _ANCESTOR.fullmatch(site):
             raise BadInput(
-                f"{VARIABLE} has {site!r}, which names no site; give origins such as https://huggingface.co or "
-                "https://*.hf.space, without a path and separated by blanks."
+                f"{ANCESTORS_VARIABLE} has {site!r}, which names no site; give origins such as"
+                " https://huggingface.co or https://*.hf.space, without a path and separated by"
+                " blanks."
             )
     return tuple(text.split())
 
@@ -53,17 +73,19 @@ def security_headers(ancestors: Sequence[str] = ()) -> dict[str, str]:
     """All headers by name. ancestors: sites that may frame the app."""
     # X-Frame-Options cannot name a site.
     framing = {} if ancestors else {"X-Frame-Options": "DENY"}
-    return {**FIXED, **framing, "Content-Security-Policy": content_policy(ancestors)}
+    return {**FIXED_HEADERS, **framing, "Content-Security-Policy": content_policy(ancestors)}
 
 
 def content_policy(ancestors: Sequence[str] = ()) -> str:
-    """The Content-Security-Policy: everything from the app itself, and scripts by their hash where they are inline."""
+    """The Content-Security-Policy: everything from the app itself, and scripts by their hash where
+    they are inline."""
     inline = re.findall(r"<script>(.*?)</script>", _INDEX.read_text(encoding="utf-8"), re.DOTALL)
     hashes = [_source_hash(script) for script in (*inline, *INLINE_SCRIPTS)]
     rules = {
         "default-src": ["'self'"],
-        # Streamlit loads a component's script from a blob, and plotly compiles what draws parallel coordinates: both
-        # take a script that runs already. Scripts that a page's text would bring along stay out.
+        # Streamlit loads a component's script from a blob, and plotly compiles what draws parallel
+        # coordinates: both take a script that runs already. Scripts that a page's text would bring
+        # along stay out.
         "script-src": ["'self'", "blob:", "'unsafe-eval'", *hashes],
         "style-src": ["'self'", "'unsafe-inline'"],
         "img-src": ["'self'", "data:", "blob:"],
@@ -90,7 +112,8 @@ class SecurityHeaders:
         self.headers = security_headers(ancestors)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Adds them as the answer starts; also to that of an unforeseen error, which the server would give bare."""
+        """Adds them as the answer starts; also to that of an unforeseen error, which the server
+        would give bare."""
         started = False
 
         async def answer(message: Message) -> None:

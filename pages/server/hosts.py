@@ -1,4 +1,5 @@
-"""Hosts and origins: the app answers under its own names, and only to pages that it served itself."""
+"""Hosts and origins: the app answers under its own names, and only to pages that it served
+itself."""
 
 import re
 from collections.abc import Iterable
@@ -12,58 +13,71 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from core.errors import BadInput
 
-VARIABLE = "THAW_HOSTS"
-LOCAL = ("127.0.0.1", "localhost")
-CHANGING = frozenset({"PUT", "POST", "DELETE", "PATCH"})
-_ENTRY = re.compile(r"(?P<name>\*|(\*\.)?[a-z0-9_-]+(\.[a-z0-9_-]+)*|\[[0-9a-f:.]+\])(:(?P<port>[0-9]{1,5}))?")
+HOSTS_VARIABLE = "THAW_HOSTS"
+LOCAL_NAMES = ("127.0.0.1", "localhost")
+UNSAFE_METHODS = frozenset({"PUT", "POST", "DELETE", "PATCH"})
+_ENTRY = re.compile(
+    r"(?P<name>\*|(\*\.)?[a-z0-9_-]+(\.[a-z0-9_-]+)*|\[[0-9a-f:.]+\])(:(?P<port>[0-9]{1,5}))?"
+)
 
 
 @dataclass(frozen=True)
 class Hosts:
-    """Names by which the app may be asked for, and addresses (host or host:port) at which browsers see it.
+    """Names by which the app may be asked for, and addresses (host or host:port) at which browsers
+    see it.
 
-    A request for any other name could be a stranger's name that was pointed at this machine's address, and whose pages
-    a browser would then take for the app's own.
+    A request for any other name could be a stranger's name that was pointed at this machine's
+    address, and whose pages a browser would then take for the app's own.
     """
 
     names: tuple[str, ...]
     addresses: frozenset[str]
 
-    def know(self, host: str) -> bool:
-        """Whether a Host header names the app. Its port is not compared: a container's is mapped to another one."""
+    def accepts(self, host: str) -> bool:
+        """Whether a Host header names the app. Its port is not compared: a container's is mapped to
+        another one."""
         name = host.rpartition(":")[0] if re.search(r":[0-9]+$", host) else host
         return any(
-            pattern == "*" or name == pattern or (pattern.startswith("*.") and name.endswith(pattern[1:]))
+            pattern == "*"
+            or name == pattern
+            or (pattern.startswith("*.") and name.endswith(pattern[1:]))
             for pattern in self.names
         )
 
     def same_origin(self, origin: str, host: str) -> bool:
-        """Whether a page of `origin` is the app's own: it came from the host *and port* that the request goes to.
+        """Whether a page of `origin` is the app's own: it came from the host *and port* that the
+        request goes to.
 
-        A proxy may change the Host header on the way; the outside address is then one of `addresses`.
+        A proxy may change the Host header on the way; the outside address is then one of
+        `addresses`.
         """
         try:
             parts = urlsplit(origin)
         except ValueError:
             return False
         address = parts.netloc.lower()
-        return parts.scheme in ("http", "https") and bool(address) and (address == host or address in self.addresses)
+        return (
+            parts.scheme in ("http", "https")
+            and bool(address)
+            and (address == host or address in self.addresses)
+        )
 
 
-def read_hosts(text: str) -> Hosts:
-    """`Hosts` from $THAW_HOSTS: names such as thaw.example.com or thaw.example.com:8443, separated by commas.
+def parse_hosts(text: str) -> Hosts:
+    """`Hosts` from $THAW_HOSTS: names such as thaw.example.com or thaw.example.com:8443, separated
+    by commas.
 
     Raises:
         BadInput: an entry is neither, such as one with a scheme or a path.
     """
     entries = [entry for entry in (part.strip().lower() for part in text.split(",")) if entry]
-    names, addresses = list(LOCAL), set()
+    names, addresses = list(LOCAL_NAMES), set()
     for entry in entries:
         match = _ENTRY.fullmatch(entry)
         if match is None or int(match["port"] or 1) not in range(1, 65536):
             raise BadInput(
-                f"{VARIABLE} has {entry!r}, which is no host; give names such as thaw.example.com or "
-                "thaw.example.com:8443, without https:// and separated by commas."
+                f"{HOSTS_VARIABLE} has {entry!r}, which is no host; give names such as thaw.example.com"
+                " or thaw.example.com:8443, without https:// and separated by commas."
             )
         names.append(match["name"])
         if "*" not in entry:
@@ -71,11 +85,13 @@ def read_hosts(text: str) -> Hosts:
     return Hosts(tuple(names), frozenset(addresses))
 
 
-class OwnPagesOnly:
-    """Middleware that refuses requests for other hosts, and WebSockets and changes that another origin asks for.
+class SameOriginOnly:
+    """Middleware that refuses requests for other hosts, and WebSockets and changes that another
+    origin asks for.
 
-    Streamlit alone takes a WebSocket from any port of this machine, so that a page of another local server could drive
-    the app; and where an origin is unknown it asks a host on the network for this machine's outside address.
+    Streamlit alone takes a WebSocket from any port of this machine, so that a page of another local
+    server could drive the app; and where an origin is unknown it asks a host on the network for
+    this machine's outside address.
     """
 
     def __init__(self, app: ASGIApp, hosts: Hosts) -> None:
@@ -89,12 +105,14 @@ class OwnPagesOnly:
             return
         headers = Headers(scope=scope)
         host, origin = headers.get("host", "").lower(), headers.get("origin")
-        if not self.hosts.know(host):
+        if not self.hosts.accepts(host):
             await refuse(scope, receive, send, 400, "Invalid host header")
             return
-        asks = scope["type"] == "websocket" or scope["method"] in CHANGING
+        asks = scope["type"] == "websocket" or scope["method"] in UNSAFE_METHODS
         if asks and origin is not None and not self.hosts.same_origin(origin, host):
-            await refuse(scope, receive, send, 403, "This page belongs to another address than the app.")
+            await refuse(
+                scope, receive, send, 403, "This page belongs to another address than the app."
+            )
             return
         if scope["type"] == "websocket" and origin is not None:
             # Streamlit compares them once more, and does not know the address outside of a proxy.
@@ -112,7 +130,8 @@ async def refuse(scope: Scope, receive: Receive, send: Send, status: int, senten
 
 
 def route_of(scope: Scope) -> str:
-    """The path of an HTTP request below the base path that Streamlit may be set to; empty for anything else."""
+    """The path of an HTTP request below the base path that Streamlit may be set to; empty for
+    anything else."""
     if scope["type"] != "http":
         return ""
     base = str(st.get_option("server.baseUrlPath") or "").strip("/")

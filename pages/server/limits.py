@@ -10,8 +10,9 @@ WANTED_FILES = 8192
 
 
 @cache
-def open_files() -> int:
-    """Files this process may open, raised as far as the system allows: desktops start programs with 1,024."""
+def max_open_files() -> int:
+    """Files this process may open, raised as far as the system allows: desktops start programs with
+    1,024."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft != resource.RLIM_INFINITY and soft < WANTED_FILES:
         raised = WANTED_FILES if hard == resource.RLIM_INFINITY else min(WANTED_FILES, hard)
@@ -21,7 +22,7 @@ def open_files() -> int:
     return WANTED_FILES if soft == resource.RLIM_INFINITY else soft
 
 
-def memory_bytes() -> int:
+def max_memory_bytes() -> int:
     """Memory this process may use: the machine's, or a container's share of it."""
     sizes = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")]
     with suppress(OSError, ValueError):

@@ -1,4 +1,5 @@
-"""The script that rebuilds the bundled backbones: a function of its seeds; and what is bundled is what it makes."""
+"""The script that rebuilds the bundled backbones: a function of its seeds; and what is bundled is
+what it makes."""
 
 import dataclasses
 from pathlib import Path
@@ -13,7 +14,13 @@ from core.models.card import load_card
 from core.models.registry import ARCHITECTURES
 from core.workspace import BUNDLED_BACKBONES, hash_file, open_workspace
 
-BUNDLED = ("simulated-dcnv2", "simulated-deepfm", "simulated-dnn", "simulated-finalmlp", "simulated-resnet")
+BUNDLED = (
+    "simulated-dcnv2",
+    "simulated-deepfm",
+    "simulated-dnn",
+    "simulated-finalmlp",
+    "simulated-resnet",
+)
 
 
 def test_a_small_one_rebuilt_is_the_same_to_the_bit(tmp_path: Path) -> None:
@@ -28,7 +35,9 @@ def test_a_small_one_rebuilt_is_the_same_to_the_bit(tmp_path: Path) -> None:
     first, second = cards
     assert first.weights_sha256 == second.weights_sha256
     assert first.metrics == second.metrics and first.preprocessing_hash == second.preprocessing_hash
-    assert first.bundled and first.trained_on["simulated"] and first.trained_on["domain"] == "source"
+    assert (
+        first.bundled and first.trained_on["simulated"] and first.trained_on["domain"] == "source"
+    )
     assert 0.6 < first.metrics["auc"] < 0.9
 
 
@@ -40,7 +49,9 @@ def test_what_is_bundled_is_whole(name: str) -> None:
     preprocessing = load_preprocessing(card.folder / "preprocessing")
     assert (preprocessing.hash, preprocessing.min_count) == (card.preprocessing_hash, MIN_COUNT)
     assert card.settings == ARCHITECTURES[card.architecture].defaults
-    assert f"{ROWS:,}" in card.trained_on["dataset"] and card.trained_on["rows"] == round(0.6 * ROWS * 0.9 * 0.95)
+    assert f"{ROWS:,}" in card.trained_on["dataset"] and card.trained_on["rows"] == round(
+        0.6 * ROWS * 0.9 * 0.95
+    )
     network = load_backbone(card)
     trained = sum(parameter.numel() for parameter in network.parameters())
     assert trained == card.parameters + card.head.parameters(card.representation)
@@ -49,4 +60,6 @@ def test_what_is_bundled_is_whole(name: str) -> None:
 
 
 def test_together_they_stay_under_twenty_megabytes() -> None:
-    assert sum(path.stat().st_size for path in BUNDLED_BACKBONES.rglob("*") if path.is_file()) < 20e6
+    assert (
+        sum(path.stat().st_size for path in BUNDLED_BACKBONES.rglob("*") if path.is_file()) < 20e6
+    )

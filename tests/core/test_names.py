@@ -1,4 +1,5 @@
-"""Names: two may share rows, each thing has its own, also where several commands ask for one at the same moment."""
+"""Names: two may share rows, each thing has its own, also where several commands ask for one at the
+same moment."""
 
 import subprocess
 import sys
@@ -10,16 +11,16 @@ from threading import Barrier
 import pytest
 
 from core.__main__ import main
-from core.data.datasets import Dataset, encoded, list_datasets, prepare
-from core.data.ingest import ingest
-from core.data.preprocessing import fit
-from core.data.samples import delete_sample, list_samples, read_rows
+from core.data.datasets import Dataset, list_datasets, load_encoded, prepare
+from core.data.preprocessing import fit_preprocessing
+from core.data.reading.ingest import ingest
+from core.data.samples import delete_sample, list_samples, read_sample_rows
 from core.data.simulate import simulate
 from core.data.split import SplitSpec
 from core.errors import BadInput
+from core.models.backbone_store import list_backbones
 from core.models.exchange import export_backbone
-from core.models.library import list_backbones
-from core.named import names_held
+from core.names import names_lock
 from core.runs.submit import submit_pretrain
 from core.runs.sweep import Arm, SweepSpec, list_sweeps, submit_sweep
 from core.training.settings import PretrainRequest
@@ -34,15 +35,25 @@ def refused(capsys: pytest.CaptureFixture[str], workspace: Workspace, *words: st
     return capsys.readouterr().err
 
 
-def test_what_is_marked_as_simulated_is_done_or_refused(workspace: Workspace, tmp_path: Path) -> None:
+def test_what_is_marked_as_simulated_is_done_or_refused(
+    workspace: Workspace, tmp_path: Path
+) -> None:
     path = write(tmp_path, text(rows(200)))
     real = ingest(workspace, path, "real")
-    with pytest.raises(BadInput, match="'real' of the same rows, and it is not marked as simulated; ask without"):
+    with pytest.raises(
+        BadInput, match="'real' of the same rows, and it is not marked as simulated; ask without"
+    ):
         ingest(workspace, path, "real", simulated=True)
     made_up = ingest(workspace, path, "made up", simulated=True)
-    with pytest.raises(BadInput, match="'made up' of the same rows, and it is marked as simulated; ask with that mark"):
+    with pytest.raises(
+        BadInput,
+        match="'made up' of the same rows, and it is marked as simulated; ask with that mark",
+    ):
         ingest(workspace, path, "made up")
-    assert {one.name: one.simulated for one in list_samples(workspace)} == {"real": False, "made up": True}
+    assert {one.name: one.simulated for one in list_samples(workspace)} == {
+        "real": False,
+        "made up": True,
+    }
     assert not prepare(workspace, real, SplitSpec(), "a").simulated
     assert prepare(workspace, made_up, SplitSpec(), "b").simulated
 
@@ -52,7 +63,7 @@ def test_a_name_of_other_rows_is_refused_before_the_file_is_read(
 ) -> None:
     ingest(workspace, write(tmp_path, text(rows(200)), "one"), "x")
     other = write(tmp_path, text(rows(300, seed=5)), "two")
-    monkeypatch.setattr("core.data.ingest.read_rows", lambda *_: pytest.fail("read"))
+    monkeypatch.setattr("core.data.reading.ingest.read_file_rows", lambda *_: pytest.fail("read"))
     with pytest.raises(BadInput, match="already a sample named 'x', with other rows"):
         ingest(workspace, other, "x")
 
@@ -66,13 +77,22 @@ def test_a_dataset_reads_the_rows_of_another_name_once_its_own_sample_is_gone(
     assert first.content_hash == second.content_hash and first.id != second.id
     delete_sample(one)
     for dataset in (first, second):
-        assert len(encoded(workspace, dataset, fit(read_rows(two), 2)).ids) == 400
-    other = fit(read_rows(two), 3)
+        assert (
+            len(load_encoded(workspace, dataset, fit_preprocessing(read_sample_rows(two), 2)).ids)
+            == 400
+        )
+    other = fit_preprocessing(read_sample_rows(two), 3)
     delete_sample(two)
-    with pytest.raises(BadInput, match="There is no sample 'one' any more, of whose rows the dataset 'one' is made"):
-        encoded(workspace, first, other)
+    with pytest.raises(
+        BadInput, match="There is no sample 'one' any more, of whose rows the dataset 'one' is made"
+    ):
+        load_encoded(workspace, first, other)
     ingest(workspace, path, "three")
-    assert len(encoded(workspace, first, other).ids) == len(encoded(workspace, second, other).ids) == 400
+    assert (
+        len(load_encoded(workspace, first, other).ids)
+        == len(load_encoded(workspace, second, other).ids)
+        == 400
+    )
 
 
 @pytest.mark.parametrize("name", ["taken", "no/name", ""])
@@ -92,7 +112,9 @@ def test_ingest_of_known_rows_under_a_dataset_of_another_split_leaves_no_sample(
 ) -> None:
     path = write(tmp_path, text(rows(200)))
     prepare(workspace, ingest(workspace, path, "rows"), SplitSpec(), "taken")
-    said = refused(capsys, workspace, "ingest", str(path), "--name", "taken", "--source-share", "0.4")
+    said = refused(
+        capsys, workspace, "ingest", str(path), "--name", "taken", "--source-share", "0.4"
+    )
     assert "already a dataset named 'taken'" in said
     assert [one.name for one in list_samples(workspace)] == ["rows"]
 
@@ -104,7 +126,9 @@ def at_once(tiny: tuple[Workspace, Dataset]) -> Callable[[Callable[[int], list[s
     def give(words: Callable[[int], list[str]]) -> list[int]:
         head = [sys.executable, "-m", "core", "--workspace", str(tiny[0].root)]
         running = [
-            subprocess.Popen([*head, *words(number)], cwd=PROJECT, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+            subprocess.Popen(
+                [*head, *words(number)], cwd=PROJECT, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+            )
             for number in range(AT_ONCE)
         ]
         for one in running:
@@ -124,14 +148,21 @@ def test_several_commands_at_once_make_one_thing_of_a_name(
     for number in range(AT_ONCE):
         simulate(tmp_path / f"{number}.tsv", 300, "both", seed=number)
 
-    assert at_once(lambda n: ["ingest", str(tmp_path / f"{n}.tsv"), "--name", "new", "--no-prepare"]) == [0, 2, 2, 2]
+    assert at_once(
+        lambda n: ["ingest", str(tmp_path / f"{n}.tsv"), "--name", "new", "--no-prepare"]
+    ) == [0, 2, 2, 2]
     assert [one.name for one in list_samples(workspace)].count("new") == 1
     # The same rows under one name are one sample, and under several as many.
     same = str(tmp_path / "0.tsv")
     assert at_once(lambda n: ["ingest", same, "--name", "twice", "--no-prepare"]) == [0] * AT_ONCE
-    assert at_once(lambda n: ["ingest", same, "--name", f"name {n}", "--no-prepare"]) == [0] * AT_ONCE
+    assert (
+        at_once(lambda n: ["ingest", same, "--name", f"name {n}", "--no-prepare"]) == [0] * AT_ONCE
+    )
     names = [one.name for one in list_samples(workspace)]
-    assert sorted(names) == sorted({*names}) and {"twice", *(f"name {n}" for n in range(AT_ONCE))} < {*names}
+    assert sorted(names) == sorted({*names}) and {
+        "twice",
+        *(f"name {n}" for n in range(AT_ONCE)),
+    } < {*names}
     assert len({one.id for one in list_samples(workspace)}) == len(names)
 
     sample = ["prepare", "--sample", "tiny", "--name", "split", "--source-share"]
@@ -139,7 +170,9 @@ def test_several_commands_at_once_make_one_thing_of_a_name(
     assert [one.name for one in list_datasets(workspace)].count("split") == 1
 
     archive = tmp_path / "backbone.zip"
-    export_backbone(next(card for card in list_backbones(workspace) if card.id == "simulated-dnn"), archive)
+    export_backbone(
+        next(card for card in list_backbones(workspace) if card.id == "simulated-dnn"), archive
+    )
     assert at_once(lambda n: ["import-backbone", str(archive), "--name", "mine"]) == [0, 2, 2, 2]
     assert [card.name for card in list_backbones(workspace)].count("mine") == 1
 
@@ -166,19 +199,31 @@ def test_sessions_at_once_make_one_backbone_and_one_sweep_of_a_name(
         with ThreadPoolExecutor(AT_ONCE) as pool:
             return sum(pool.map(one, range(AT_ONCE)))
 
-    assert tried(lambda n: submit_pretrain(workspace, PretrainRequest(dataset.id, "dnn", "mine"))) == 1
+    assert (
+        tried(lambda n: submit_pretrain(workspace, PretrainRequest(dataset.id, "dnn", "mine"))) == 1
+    )
     arms = [(Arm("depth", number),) for number in range(AT_ONCE)]
-    assert tried(lambda n: submit_sweep(workspace, SweepSpec(dataset.id, "simulated-dnn", arms[n]), "a sweep")) == 1
+    assert (
+        tried(
+            lambda n: submit_sweep(
+                workspace, SweepSpec(dataset.id, "simulated-dnn", arms[n]), "a sweep"
+            )
+        )
+        == 1
+    )
     assert len(list_sweeps(workspace)) == 1
 
 
 def test_a_command_that_was_stopped_while_it_held_the_names_is_said(
-    workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    workspace: Workspace,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setattr("core.named.NAMES_SECONDS", 0.2)
+    monkeypatch.setattr("core.names.NAMES_LOCK_TIMEOUT", 0.2)
     path = write(tmp_path, text(rows(200)))
     words = ["ingest", str(path), "--name", "x", "--no-prepare"]
-    with names_held(workspace):
+    with names_lock(workspace):
         assert "names are given one at a time" in refused(capsys, workspace, *words)
     assert main(["--workspace", str(workspace.root), *words]) == 0
 

@@ -1,4 +1,5 @@
-"""A workspace whose run has one click in its target test rows, on the command line as a user types it."""
+"""A workspace whose run has one click in its target test rows, on the command line as a user types
+it."""
 
 import json
 import shutil
@@ -8,7 +9,7 @@ import pytest
 
 from core.__main__ import main
 from core.data.datasets import find_dataset
-from core.runs.store import RunStore
+from core.jobs.store import RunStore
 from core.workspace import Workspace, open_workspace
 from tests.missing.examples import Example
 from tests.missing.made import with_parts
@@ -38,7 +39,9 @@ def test_every_command_ends_well_and_says_why_there_is_no_interval(
 
     network = ("--architecture", "dnn", "--name", "mine", "--widths", "8", "--embedding", "2")
     assert "source test: " in said("pretrain", "--dataset", "tiny", *network, *SMALL)
-    tuned = said("finetune", "--dataset", "tiny", "--backbone", "mine", "--freeze-depth", "1", *SMALL)
+    tuned = said(
+        "finetune", "--dataset", "tiny", "--backbone", "mine", "--freeze-depth", "1", *SMALL
+    )
     reason = "(no interval: one click in 30 rows)"
     lines = tuned.splitlines()
     assert reason in next(line for line in lines if line.startswith("target test: "))
@@ -48,12 +51,24 @@ def test_every_command_ends_well_and_says_why_there_is_no_interval(
     assert reason in said("evaluate", "--run", run.id)
     shelf = said("backbones")
     assert "source test AUC 0" in shelf and "AUC AUC" not in shelf
-    (tmp_path / "rows.tsv").write_text("".join(f"{label}{chr(9) * 39}\n" for label in ONE_CLICK.labels))
-    assert reason in said("score", "--run", run.id, "--input", tmp_path / "rows.tsv", "--output", tmp_path / "out.csv")
+    (tmp_path / "rows.tsv").write_text(
+        "".join(f"{label}{chr(9) * 39}\n" for label in ONE_CLICK.labels)
+    )
+    assert reason in said(
+        "score", "--run", run.id, "--input", tmp_path / "rows.tsv", "--output", tmp_path / "out.csv"
+    )
     said("report", "--runs", run.id, "--out", tmp_path / "report.html")
     assert "one click in 30 rows" in (tmp_path / "report.html").read_text(encoding="utf-8")
     said("export-tracking", "--run", run.id, "--format", "mlflow", "--out", tmp_path / "mlflow")
-    said("export-tracking", "--run", run.id, "--format", "tensorboard", "--out", tmp_path / "tensorboard")
+    said(
+        "export-tracking",
+        "--run",
+        run.id,
+        "--format",
+        "tensorboard",
+        "--out",
+        tmp_path / "tensorboard",
+    )
     written = {path.name for path in (tmp_path / "mlflow").rglob("metrics/target_test/*")}
     assert "auc" in written and not written & {"auc_low", "auc_high"}
     json.loads(said("runs", "--json"))

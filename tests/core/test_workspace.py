@@ -1,4 +1,5 @@
-"""The workspace's folder, and JSON in it: NaN is never written, and what older versions wrote of it is missing."""
+"""The workspace's folder, and JSON in it: NaN is never written, and what older versions wrote of it
+is missing."""
 
 import json
 import os
@@ -7,18 +8,21 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from core.command_output import Result
+from core.cli.output import CommandResult
 from core.errors import BadInput
-from core.workspace import open_workspace, read_json, without_nan, write_json
+from core.workspace import nan_to_none, open_workspace, read_json, write_json
 
 NAN = float("nan")
-VALUE = {"auc": NAN, "parts": [{"low": np.float64("nan"), "high": float("inf")}, (0.5, 1, "nan", True, None)]}
+VALUE = {
+    "auc": NAN,
+    "parts": [{"low": np.float64("nan"), "high": float("inf")}, (0.5, 1, "nan", True, None)],
+}
 MISSING = {"auc": None, "parts": [{"low": None, "high": None}, [0.5, 1, "nan", True, None]]}
 
 
 def test_nan_is_written_as_null(tmp_path: Path) -> None:
     write_json(tmp_path / "it.json", VALUE)
-    assert read_json(tmp_path / "it.json") == MISSING == without_nan(VALUE)
+    assert read_json(tmp_path / "it.json") == MISSING == nan_to_none(VALUE)
     assert VALUE["auc"] is NAN, "what is given is not changed"
 
 
@@ -28,10 +32,12 @@ def test_nan_of_older_versions_is_read_as_missing(tmp_path: Path) -> None:
 
 
 def test_what_a_command_prints_as_json_any_parser_reads() -> None:
-    assert json.dumps(Result(VALUE, "text").data, allow_nan=False) == json.dumps(MISSING)
+    assert json.dumps(CommandResult(VALUE, "text").data, allow_nan=False) == json.dumps(MISSING)
 
 
-@pytest.mark.parametrize("name", ["loop", "~nobody-of-this-name/thaw", os.fsdecode(b"no-utf8-\xff")])
+@pytest.mark.parametrize(
+    "name", ["loop", "~nobody-of-this-name/thaw", os.fsdecode(b"no-utf8-\xff")]
+)
 def test_a_folder_that_cannot_be_named_is_refused_in_a_sentence(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:

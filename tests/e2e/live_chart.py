@@ -1,4 +1,5 @@
-"""Entry of a small app for test_chart.py: a chart that a fragment redraws with more points, as the page Run does."""
+"""Entry of a small app for test_chart.py: a chart that a fragment redraws with more points, as the
+page Run does."""
 
 from pathlib import Path
 

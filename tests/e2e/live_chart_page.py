@@ -4,7 +4,7 @@ import numpy as np
 import plotly.graph_objects as go
 import streamlit as st
 
-from pages.components.chart import chart
+from pages.components.shared.chart import chart
 
 st.set_page_config(page_title="Live chart", page_icon="assets/icon.svg")
 
@@ -14,7 +14,11 @@ def live() -> None:
     """One more point at every tick."""
     st.session_state.points = st.session_state.get("points", 20) + 1
     steps = np.arange(st.session_state.points)
-    chart(go.Figure(go.Scatter(x=steps, y=np.exp(-steps / 40), name="train loss")), key="live", alt="Loss by step")
+    chart(
+        go.Figure(go.Scatter(x=steps, y=np.exp(-steps / 40), name="train loss")),
+        key="live",
+        alt="Loss by step",
+    )
 
 
 def plot() -> None:

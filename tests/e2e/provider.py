@@ -1,4 +1,5 @@
-"""An OpenID Connect provider of its own: it signs in whoever the test says, at once, with keys made for it."""
+"""An OpenID Connect provider of its own: it signs in whoever the test says, at once, with keys made
+for it."""
 
 import base64
 import hashlib
@@ -12,8 +13,13 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qs, urlencode, urlparse
 
-from joserfc import jwt
-from joserfc.jwk import RSAKey
+import pytest
+
+# Signing in needs Authlib and httpx; joserfc comes with Authlib.
+pytest.importorskip("authlib")
+pytest.importorskip("httpx")
+jwt = pytest.importorskip("joserfc.jwt")
+jwk = pytest.importorskip("joserfc.jwk")
 
 CLIENT, SECRET = "thaw", "not-a-secret"
 
@@ -28,7 +34,7 @@ class Provider:
         self.url = url
         self.user: dict[str, Any] = {}
         self.redeemed = 0
-        self._key = RSAKey.generate_key(2048, {"kid": "test", "use": "sig", "alg": "RS256"})
+        self._key = jwk.RSAKey.generate_key(2048, {"kid": "test", "use": "sig", "alg": "RS256"})
         self._asked: dict[str, dict[str, str]] = {}
 
     def discovery(self) -> dict[str, Any]:
@@ -50,20 +56,32 @@ class Provider:
 
     def authorize(self, asked: dict[str, str]) -> str:
         """The address that the browser is sent back to, with a code."""
-        assert asked["client_id"] == CLIENT and asked["response_type"] == "code" and "openid" in asked["scope"]
+        assert (
+            asked["client_id"] == CLIENT
+            and asked["response_type"] == "code"
+            and "openid" in asked["scope"]
+        )
         code = secrets.token_hex(8)
         self._asked[code] = asked
         return f"{asked['redirect_uri']}?{urlencode({'code': code, 'state': asked['state']})}"
 
     def token(self, given: dict[str, str], authorization: str) -> dict[str, Any]:
-        """The identity for a code, which counts once, to whoever knows the client's secret and the code's verifier."""
+        """The identity for a code, which counts once, to whoever knows the client's secret and the
+        code's verifier."""
         basic = f"Basic {base64.b64encode(f'{CLIENT}:{SECRET}'.encode()).decode()}"
         assert authorization == basic or given.get("client_secret") == SECRET
         asked = self._asked.pop(given["code"])
         digest = hashlib.sha256(given["code_verifier"].encode()).digest()
         assert base64.urlsafe_b64encode(digest).rstrip(b"=").decode() == asked["code_challenge"]
         now = int(time.time())
-        claims = {"iss": self.url, "sub": "1", "aud": CLIENT, "iat": now, "exp": now + 300, "nonce": asked["nonce"]}
+        claims = {
+            "iss": self.url,
+            "sub": "1",
+            "aud": CLIENT,
+            "iat": now,
+            "exp": now + 300,
+            "nonce": asked["nonce"],
+        }
         self.redeemed += 1
         return {
             "access_token": secrets.token_hex(8),
@@ -86,7 +104,10 @@ def running_provider() -> Iterator[Provider]:
                 self.send_header("Location", provider.authorize(asked))
                 self.end_headers()
             else:
-                paths = {"/.well-known/openid-configuration": provider.discovery, "/keys": provider.keys}
+                paths = {
+                    "/.well-known/openid-configuration": provider.discovery,
+                    "/keys": provider.keys,
+                }
                 self.answer(paths[address.path]())
 
         def do_POST(self) -> None:

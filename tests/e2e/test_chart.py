@@ -1,4 +1,5 @@
-"""The chart in a browser: live points keep its node and the user's zoom; it follows theme and width, and goes away."""
+"""The chart in a browser: live points keep its node and the user's zoom; it follows theme and
+width, and goes away."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -7,7 +8,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Page
 
-from tests.e2e.conftest import Server
+from tests.e2e.helpers import Server
 
 pytestmark = pytest.mark.e2e
 NODE = ".thaw-chart.js-plotly-plot"
@@ -94,7 +95,9 @@ def test_the_chart_is_purged_when_its_page_is_left(page: Page, live_app: Server)
 
 
 def test_the_script_comes_packed_and_is_kept(page: Page, live_app: Server) -> None:
-    answer = page.request.get(f"{live_app.url}/assets/plotly.min.js", headers={"Accept-Encoding": "gzip"})
+    answer = page.request.get(
+        f"{live_app.url}/assets/plotly.min.js", headers={"Accept-Encoding": "gzip"}
+    )
     assert answer.headers["content-encoding"] == "gzip"
     assert "immutable" in answer.headers["cache-control"]
     assert answer.body().startswith(b"/**")

@@ -1,4 +1,5 @@
-"""Rows brought to the Data page in a browser: upload, prepare, restart, find again; a broken file is a sentence."""
+"""Rows brought to the Data page in a browser: upload, prepare, restart, find again; a broken file
+is a sentence."""
 
 import gzip
 import re
@@ -8,7 +9,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from core.data.simulate import simulate
-from tests.e2e.conftest import Server, settled
+from tests.e2e.helpers import Server, wait_until_idle
 
 pytestmark = pytest.mark.e2e
 MINUTE = 60_000
@@ -25,11 +26,12 @@ def rows_file(tmp_path: Path) -> Path:
 def open_data(page: Page, server: Server, query: str = "") -> None:
     page.goto(f"{server.url}/data{query}")
     expect(page.get_by_role("heading", name="Data", exact=True)).to_be_visible()
-    settled(page)
+    wait_until_idle(page)
 
 
 def upload(page: Page, path: Path) -> None:
-    """Chooses the file and presses the button; the form is folded away where there are samples already."""
+    """Chooses the file and presses the button; the form is folded away where there are samples
+    already."""
     folded = page.get_by_text("Add another sample")
     uploader = page.locator('input[type="file"]')
     if folded.count() and not page.get_by_text("Where from").is_visible():
@@ -39,10 +41,10 @@ def upload(page: Page, path: Path) -> None:
 
 
 def added(page: Page) -> None:
-    """Waits until the sample is in and the form has folded: until then every button below it slides up the page, and
-    another sample may be shown."""
+    """Waits until the sample is in and the form has folded: until then every button below it slides
+    up the page, and another sample may be shown."""
     expect(page.get_by_text("Where from")).to_be_hidden(timeout=MINUTE)
-    settled(page)
+    wait_until_idle(page)
 
 
 def test_upload_prepare_restart_and_find_again(server: Server, page: Page, rows_file: Path) -> None:
@@ -70,7 +72,9 @@ def test_upload_prepare_restart_and_find_again(server: Server, page: Page, rows_
     expect(page.get_by_role("combobox").first).to_have_value(re.compile("^week 1, by row order"))
 
 
-def test_a_broken_upload_is_a_sentence(server: Server, page: Page, rows_file: Path, tmp_path: Path) -> None:
+def test_a_broken_upload_is_a_sentence(
+    server: Server, page: Page, rows_file: Path, tmp_path: Path
+) -> None:
     broken = tmp_path / "broken.tsv.gz"
     broken.write_bytes(rows_file.read_bytes()[:50_000])
     before = {*(server.home / "uploads").iterdir()}
@@ -84,7 +88,9 @@ def test_a_broken_upload_is_a_sentence(server: Server, page: Page, rows_file: Pa
     assert {*(server.home / "uploads").iterdir()} == before
 
 
-def test_bad_rows_are_skipped_when_asked(server: Server, page: Page, rows_file: Path, tmp_path: Path) -> None:
+def test_bad_rows_are_skipped_when_asked(
+    server: Server, page: Page, rows_file: Path, tmp_path: Path
+) -> None:
     lines = gzip.decompress(rows_file.read_bytes()).splitlines(keepends=True)[:2000]
     lines[6] = b"7" + lines[6][1:]
     bad = tmp_path / "one bad row.tsv"

@@ -1,4 +1,5 @@
-"""What the browser makes of the headers: no script that text brings along, no frame on a page of another site."""
+"""What the browser makes of the headers: no script that text brings along, no frame on a page of
+another site."""
 
 import http.server
 import threading
@@ -8,7 +9,7 @@ import pytest
 from playwright.sync_api import Browser, expect
 
 from core.workspace import PROJECT
-from tests.e2e.conftest import Server
+from tests.e2e.helpers import Server
 
 pytestmark = pytest.mark.e2e
 
@@ -23,7 +24,11 @@ def other_site(server: Server) -> Iterator[tuple[str, list[str]]]:
             self.send_response(200)
             self.send_header("Content-Type", "text/html")
             self.end_headers()
-            self.wfile.write("".join(f'<iframe src="{one}" width=900 height=700></iframe>' for one in framed).encode())
+            self.wfile.write(
+                "".join(
+                    f'<iframe src="{one}" width=900 height=700></iframe>' for one in framed
+                ).encode()
+            )
 
         def log_message(self, *_: object) -> None:
             """Says nothing."""
@@ -34,7 +39,9 @@ def other_site(server: Server) -> Iterator[tuple[str, list[str]]]:
         site.shutdown()
 
 
-def test_another_site_cannot_frame_the_app(browser: Browser, server: Server, other_site: tuple[str, list[str]]) -> None:
+def test_another_site_cannot_frame_the_app(
+    browser: Browser, server: Server, other_site: tuple[str, list[str]]
+) -> None:
     address, framed = other_site
     framed[:] = [server.url]
     page = browser.new_page()
@@ -64,16 +71,18 @@ def test_a_site_that_is_named_can(
     open_to_it.stop()
 
 
-def test_a_script_in_text_does_not_run_and_one_of_a_component_does(browser: Browser, server: Server) -> None:
-    """Were something of a user's drawn as HTML by mistake, its handlers and scripts would be dead."""
+def test_a_script_in_text_does_not_run_and_one_of_a_component_does(
+    browser: Browser, server: Server
+) -> None:
+    """Were something of a user's drawn as HTML by mistake, its handlers and scripts would be
+    dead."""
     page = browser.new_page()
     said: list[str] = []
     page.on("console", lambda message: said.append(message.text))
     page.goto(server.url)
     expect(page.locator('[data-testid="stMain"] h1').first).to_be_visible()
     assert not said, "the app itself breaks no rule"
-    page.evaluate(
-        """() => {
+    page.evaluate("""() => {
             document.body.insertAdjacentHTML("beforeend", '<img src="data:," onerror="window.ran = 1">');
             const script = document.createElement("script");
             script.textContent = "window.ran = 2";
@@ -81,8 +90,7 @@ def test_a_script_in_text_does_not_run_and_one_of_a_component_does(browser: Brow
             const other = document.createElement("script");
             other.src = "http://127.0.0.1:1/x.js";
             document.body.append(other);
-        }"""
-    )
+        }""")
     page.wait_for_timeout(500)
     assert page.evaluate("window.ran") is None
     assert len([words for words in said if "Content Security Policy" in words]) >= 3

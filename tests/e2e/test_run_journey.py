@@ -1,4 +1,5 @@
-"""A run watched in a browser: live without blinking, cancelled, resumed, through a restart, then compared."""
+"""A run watched in a browser: live without blinking, cancelled, resumed, through a restart, then
+compared."""
 
 import contextlib
 import os
@@ -13,14 +14,14 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from core.data.datasets import Dataset, prepare
-from core.data.ingest import ingest
+from core.data.reading.ingest import ingest
 from core.data.simulate import simulate
 from core.data.split import SplitSpec
+from core.jobs.store import Run, RunStore
 from core.runs.launch import ensure_worker
-from core.runs.store import Run, RunStore
 from core.training.settings import FinetuneRequest, TrainSettings
 from core.workspace import Workspace, open_workspace
-from tests.e2e.conftest import OpenPage, Server, settled
+from tests.e2e.helpers import OpenPage, Server, wait_until_idle
 
 pytestmark = pytest.mark.e2e
 PATIENCE = 120_000
@@ -35,10 +36,18 @@ def dataset(server: Server) -> Dataset:
     workspace = open_workspace(server.home)
     path = workspace.uploads / "watched.tsv"
     simulate(path, 3000, "both", seed=8)
-    return prepare(workspace, ingest(workspace, path, "watched", simulated=True), SplitSpec(), "watched", min_count=5)
+    return prepare(
+        workspace,
+        ingest(workspace, path, "watched", simulated=True),
+        SplitSpec(),
+        "watched",
+        min_count=5,
+    )
 
 
-def launch(workspace: Workspace, dataset: Dataset, train: TrainSettings, depth: int = 1, group: str = "") -> Run:
+def launch(
+    workspace: Workspace, dataset: Dataset, train: TrainSettings, depth: int = 1, group: str = ""
+) -> Run:
     request = FinetuneRequest(dataset.id, "simulated-dnn", "depth", depth, train=train, group=group)
     run = RunStore(workspace).submit(request, f"watched at depth {depth}", "cpu")
     ensure_worker(workspace, "cpu")
@@ -54,7 +63,8 @@ def ended(workspace: Workspace, run: Run) -> str:
 
 @contextlib.contextmanager
 def held(workspace: Workspace, run_id: str) -> Iterator[int]:
-    """The run's worker stands still meanwhile, so that the run cannot end while pages open; gives the worker."""
+    """The run's worker stands still meanwhile, so that the run cannot end while pages open; gives
+    the worker."""
     store = RunStore(workspace)
     deadline = time.monotonic() + PATIENCE / 1000
     while not (run := store.get(run_id)).step and time.monotonic() < deadline:
@@ -73,7 +83,8 @@ def held(workspace: Workspace, run_id: str) -> Iterator[int]:
 
 
 def writable(workspace: Workspace) -> bool:
-    """Whether nobody stands still in the middle of writing to the store: that would hold up everybody else."""
+    """Whether nobody stands still in the middle of writing to the store: that would hold up
+    everybody else."""
     with contextlib.closing(sqlite3.connect(workspace.database, timeout=0.2)) as store:
         try:
             store.execute("BEGIN IMMEDIATE")
@@ -82,23 +93,31 @@ def writable(workspace: Workspace) -> bool:
     return True
 
 
-def test_live_then_cancelled_then_resumed_to_the_end(server: Server, dataset: Dataset, open_page: OpenPage) -> None:
+def test_live_then_cancelled_then_resumed_to_the_end(
+    server: Server, dataset: Dataset, open_page: OpenPage
+) -> None:
     workspace = open_workspace(server.home)
     run = launch(workspace, dataset, LONG)
     page = open_page()
     page.goto(f"{server.url}/run?run={run.id}")
-    # The page draws itself anew when the run leaves the queue; from then on nothing may be replaced.
-    expect(page.get_by_text(re.compile(r"Training · epoch \d+ of 20"))).to_be_visible(timeout=PATIENCE)
+    # The page draws itself anew when the run leaves the queue; from then on nothing may be
+    # replaced.
+    expect(page.get_by_text(re.compile(r"Training · epoch \d+ of 20"))).to_be_visible(
+        timeout=PATIENCE
+    )
     page.wait_for_function(
-        "() => document.querySelector('.thaw-chart.js-plotly-plot')?.calcdata?.[0].length > 3", timeout=PATIENCE
+        "() => document.querySelector('.thaw-chart.js-plotly-plot')?.calcdata?.[0].length > 3",
+        timeout=PATIENCE,
     )
     before = page.evaluate(POINTS)
     page.evaluate(
-        "() => { const node = document.querySelector('.thaw-chart.js-plotly-plot'); node.dataset.mark = 'mine';"
-        " return Plotly.relayout(node, {'xaxis.range[0]': 1, 'xaxis.range[1]': 9}); }"
+        "() => { const node = document.querySelector('.thaw-chart.js-plotly-plot');"
+        " node.dataset.mark = 'mine'; return Plotly.relayout(node, {'xaxis.range[0]': 1,"
+        " 'xaxis.range[1]': 9}); }"
     )
     page.wait_for_function(
-        f"() => document.querySelector('.thaw-chart.js-plotly-plot')?.calcdata?.[0].length > {before + 5}",
+        "() => document.querySelector('.thaw-chart.js-plotly-plot')?.calcdata?.[0].length >"
+        f" {before + 5}",
         timeout=PATIENCE,
     )
     node = page.locator(".thaw-chart.js-plotly-plot").first
@@ -114,12 +133,14 @@ def test_live_then_cancelled_then_resumed_to_the_end(server: Server, dataset: Da
         expect(page.get_by_text(re.compile(r"epoch \d+ of 20"))).to_be_visible(timeout=PATIENCE)
         page.get_by_role("button", name="Cancel").click()
     for view in (page, second):
-        expect(view.get_by_text("Cancelled. Resume goes on from the last checkpoint.")).to_be_visible(timeout=PATIENCE)
+        expect(
+            view.get_by_text("Cancelled. Resume goes on from the last checkpoint.")
+        ).to_be_visible(timeout=PATIENCE)
     assert RunStore(workspace).get(run.id).status == "cancelled"
 
     page.get_by_role("button", name="Resume").click()
     expect(page.get_by_text("Confusion matrix", exact=True)).to_be_visible(timeout=PATIENCE)
-    settled(page)
+    wait_until_idle(page)
     expect(page.get_by_text("On the target", exact=False).first).to_be_visible()
     finished = RunStore(workspace).get(run.id)
     assert finished.status == "done" and finished.step == finished.steps
@@ -134,7 +155,9 @@ def test_live_then_cancelled_then_resumed_to_the_end(server: Server, dataset: Da
     expect(recall).not_to_have_text(shown, use_inner_text=True)
 
 
-def test_restarting_the_app_changes_nothing_of_the_run(server: Server, dataset: Dataset, page: Page) -> None:
+def test_restarting_the_app_changes_nothing_of_the_run(
+    server: Server, dataset: Dataset, page: Page
+) -> None:
     workspace = open_workspace(server.home)
     run = launch(workspace, dataset, LONG, depth=2)
     page.goto(f"{server.url}/run?run={run.id}")
@@ -160,7 +183,8 @@ def workers(server: Server) -> list[int]:
 
 
 def test_two_apps_on_one_workspace(server: Server, dataset: Dataset, open_page: OpenPage) -> None:
-    """Launched in one and watched in the other; one worker carries the run out, and goes on when its app is killed."""
+    """Launched in one and watched in the other; one worker carries the run out, and goes on when
+    its app is killed."""
     workspace = open_workspace(server.home)
     store = RunStore(workspace)
     other = Server(server.script, server.home)
@@ -168,14 +192,18 @@ def test_two_apps_on_one_workspace(server: Server, dataset: Dataset, open_page: 
     try:
         first, second = open_page(), open_page()
         settings = "small,epochs=12,batch_size=2,early_stopping=0,plateau=0"
-        first.goto(f"{other.url}/finetune?dataset=watched&backbone=Simulated+DNN&training={settings}")
-        settled(first)
+        first.goto(
+            f"{other.url}/finetune?dataset=watched&backbone=Simulated+DNN&training={settings}"
+        )
+        wait_until_idle(first)
         first.get_by_role("button", name="Launch").click()
         first.wait_for_url("**/run?run=r-*")
         run_id = first.url.split("run=")[1]
         with held(workspace, run_id) as worker:
             second.goto(f"{server.url}/run?run={run_id}")
-            expect(second.get_by_text(re.compile(r"epoch \d+ of 12"))).to_be_visible(timeout=PATIENCE)
+            expect(second.get_by_text(re.compile(r"epoch \d+ of 12"))).to_be_visible(
+                timeout=PATIENCE
+            )
             for control in store.list("queued"):
                 store.request_cancel(control.id)
             # A page left open would complain of a server that is gone.
@@ -183,12 +211,16 @@ def test_two_apps_on_one_workspace(server: Server, dataset: Dataset, open_page: 
             other.process.kill()
             other.process.wait()
             run = store.get(run_id)
-            assert run.status == "running" and run.worker_pid == worker and workers(server) == [worker]
+            assert (
+                run.status == "running" and run.worker_pid == worker and workers(server) == [worker]
+            )
     finally:
         other.process.kill()
         other.stop()
     expect(second.get_by_text("Confusion matrix", exact=True)).to_be_visible(timeout=PATIENCE)
-    assert store.get(run_id).status == "done" and len(store.points(run_id)["validation_loss"][0]) == 13
+    assert (
+        store.get(run_id).status == "done" and len(store.points(run_id)["validation_loss"][0]) == 13
+    )
 
 
 def test_runs_side_by_side(server: Server, dataset: Dataset, page: Page) -> None:
@@ -196,15 +228,15 @@ def test_runs_side_by_side(server: Server, dataset: Dataset, page: Page) -> None
     runs = [launch(workspace, dataset, SHORT, depth, "g-journey") for depth in (0, 3)]
     assert [ended(workspace, run) for run in runs] == ["done", "done"]
     page.goto(f"{server.url}/compare?runs={runs[0].id},{runs[1].id}")
-    settled(page)
+    wait_until_idle(page)
     expect(page.get_by_text("2 chosen", exact=False)).to_be_visible()
     expect(page.get_by_text("What the numbers allow to say")).to_be_visible()
     expect(page.get_by_text("One threshold for all")).to_be_visible()
-    # AUC and log loss by arm and by depth, forgetting, cost, two learning curves; at the threshold ROC, precision,
-    # calibration, gains, lift, scores; the costs and the slices.
+    # AUC and log loss by arm and by depth, forgetting, cost, two learning curves; at the threshold
+    # ROC, precision, calibration, gains, lift, scores; the costs and the slices.
     expect(page.locator(".thaw-chart.js-plotly-plot")).to_have_count(16)
     page.goto(f"{server.url}/run?run={runs[1].id}")
-    settled(page)
+    wait_until_idle(page)
     page.get_by_role("button", name="Compare").click()
     page.wait_for_url("**/compare?runs=*")
     expect(page.get_by_text("2 chosen", exact=False)).to_be_visible()

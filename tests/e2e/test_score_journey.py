@@ -1,4 +1,5 @@
-"""A finished run put to use in a browser: a file scored as the command line does; export and report taken along."""
+"""A finished run put to use in a browser: a file scored as the command line does; export and report
+taken along."""
 
 import json
 import zipfile
@@ -10,14 +11,14 @@ from playwright.sync_api import expect
 
 import core.__main__
 from core.data.datasets import prepare
-from core.data.ingest import ingest
+from core.data.reading.ingest import ingest
 from core.data.simulate import simulate
 from core.data.split import SplitSpec
-from core.runs.store import Run
+from core.jobs.store import Run
 from core.training.settings import FinetuneRequest
 from core.workspace import open_workspace
 from tests.core.training.helpers import QUICK, carry_out
-from tests.e2e.conftest import OpenPage, Server, settled
+from tests.e2e.helpers import OpenPage, Server, wait_until_idle
 
 pytestmark = pytest.mark.e2e
 PATIENCE = 120_000
@@ -29,29 +30,37 @@ def run(server: Server) -> Run:
     workspace = open_workspace(server.home)
     path = workspace.uploads / "used.tsv"
     simulate(path, 3000, "both", seed=12)
-    dataset = prepare(workspace, ingest(workspace, path, "used", simulated=True), SplitSpec(), "used", min_count=5)
-    return carry_out(workspace, FinetuneRequest(dataset.id, "simulated-dnn", "depth", 2, train=QUICK))
+    dataset = prepare(
+        workspace, ingest(workspace, path, "used", simulated=True), SplitSpec(), "used", min_count=5
+    )
+    return carry_out(
+        workspace, FinetuneRequest(dataset.id, "simulated-dnn", "depth", 2, train=QUICK)
+    )
 
 
 def test_score_a_file_and_take_the_model_along(
-    server: Server, run: Run, open_page: OpenPage, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    server: Server,
+    run: Run,
+    open_page: OpenPage,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     simulate(tmp_path / "new.tsv", 500, "target", seed=30)
     page = open_page()
     page.goto(f"{server.url}/run?run={run.id}")
-    settled(page)
+    wait_until_idle(page)
     main = page.get_by_test_id("stMain")
     main.get_by_role("button", name="Export", exact=True).click()
     # It is prepared while the page is left.
     expect(main.get_by_text("Exporting and checking", exact=False)).to_be_visible()
     main.get_by_role("link", name="Score a file with it").click()
     page.wait_for_url("**/score?run=r-*")
-    settled(page)
+    wait_until_idle(page)
     page.locator('input[type="file"]').set_input_files(tmp_path / "new.tsv")
     expect(main.get_by_text("new.tsv", exact=True)).to_be_visible()
     main.get_by_role("button", name="Score", exact=True).click()
     expect(main.get_by_role("heading", name="new.tsv")).to_be_visible(timeout=PATIENCE)
-    settled(page)
+    wait_until_idle(page)
     with page.expect_download() as download:
         main.get_by_role("button", name="Predictions, CSV").click()
     download.value.save_as(tmp_path / "page.csv")
@@ -60,19 +69,26 @@ def test_score_a_file_and_take_the_model_along(
     download.value.save_as(tmp_path / "page.parquet")
 
     files = ["--input", str(tmp_path / "new.tsv"), "--output", str(tmp_path / "command.csv")]
-    assert core.__main__.main(["--workspace", str(server.home), "score", "--run", run.id, *files, "--json"]) == 0
+    assert (
+        core.__main__.main(
+            ["--workspace", str(server.home), "score", "--run", run.id, *files, "--json"]
+        )
+        == 0
+    )
     said = json.loads(capsys.readouterr().out)
     expected = pd.read_csv(tmp_path / "command.csv")
     # The app's process has another number of threads, so the last digits may differ.
     for found in (pd.read_csv(tmp_path / "page.csv"), pd.read_parquet(tmp_path / "page.parquet")):
         pd.testing.assert_frame_equal(found, expected, check_dtype=False, rtol=0, atol=1e-6)
-    expect(main.get_by_text(f"{said['metrics']['auc_low']:.4f} to", exact=False).first).to_be_visible()
+    expect(
+        main.get_by_text(f"{said['metrics']['auc_low']:.4f} to", exact=False).first
+    ).to_be_visible()
     page.reload()
     expect(main.get_by_role("heading", name="new.tsv")).to_be_visible()
     expect(page.locator(".thaw-chart.js-plotly-plot")).to_have_count(2)
 
     page.goto(f"{server.url}/run?run={run.id}")
-    settled(page)
+    wait_until_idle(page)
     with page.expect_download(timeout=PATIENCE) as download:
         main.get_by_role("button", name="Download the zip").click(timeout=PATIENCE)
     download.value.save_as(tmp_path / "model.zip")

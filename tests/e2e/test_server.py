@@ -1,4 +1,5 @@
-"""A real server under what a stranger's script does: uploads that nobody asked for, and connections left half open."""
+"""A real server under what a stranger's script does: uploads that nobody asked for, and connections
+left half open."""
 
 import os
 import socket
@@ -12,12 +13,12 @@ from pathlib import Path
 import pytest
 from websockets.exceptions import ConnectionClosed
 
-from core.access import READ_ONLY
+from core.read_only import READ_ONLY
 from core.workspace import PROJECT
-from pages.server.connections import REQUEST_SECONDS
+from pages.server.connection_limit import REQUEST_SECONDS
 from pages.server.headers import security_headers
-from pages.server.sessions import FIRST_SECONDS
-from tests.e2e.conftest import Server
+from pages.server.session_limit import FIRST_MESSAGE_SECONDS
+from tests.e2e.helpers import Server
 from tests.e2e.visitor import Session, falls_below, memory, put
 
 pytestmark = pytest.mark.e2e
@@ -41,8 +42,12 @@ def started(tmp_path_factory: pytest.TempPathFactory, **settings: str) -> Iterat
 
 @pytest.fixture(scope="module")
 def small(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """A server that takes files of 150 MB, and forgets a session two seconds after its tab was closed."""
-    settings = {"STREAMLIT_SERVER_MAX_UPLOAD_SIZE": "150", "STREAMLIT_SERVER_DISCONNECTED_SESSION_TTL": "2"}
+    """A server that takes files of 150 MB, and forgets a session two seconds after its tab was
+    closed."""
+    settings = {
+        "STREAMLIT_SERVER_MAX_UPLOAD_SIZE": "150",
+        "STREAMLIT_SERVER_DISCONNECTED_SESSION_TTL": "2",
+    }
     yield from started(tmp_path_factory, **settings)
 
 
@@ -52,7 +57,8 @@ def read_only(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 
 def test_uploads_by_bare_put_leave_memory_as_it_was(small: Server) -> None:
-    """Eight of 100 MB each, with their size said and without: none is taken where no uploader is shown."""
+    """Eight of 100 MB each, with their size said and without: none is taken where no uploader is
+    shown."""
     session = Session(small.port)
     before = memory(small.process.pid)
     said = [put(small.port, session.id, f"f{at}", HUNDRED, chunked=at % 2 == 1) for at in range(8)]
@@ -62,14 +68,18 @@ def test_uploads_by_bare_put_leave_memory_as_it_was(small: Server) -> None:
 
 
 def test_uploads_where_one_is_asked_for_are_bounded_and_freed(small: Server) -> None:
-    """Of one session, two files at most, and no more bytes than one file may have; all gone with the uploader."""
+    """Of one session, two files at most, and no more bytes than one file may have; all gone with
+    the uploader."""
     session = Session(small.port, "backbones")
     before = memory(small.process.pid)
     assert put(small.port, session.id, "f", 50 * MIB) == 204
     assert put(small.port, session.id, "g", HUNDRED, chunked=True) == 204
     assert put(small.port, session.id, "h", 160 * MIB) in (413, 0)
     assert put(small.port, session.id, "h", 160 * MIB, chunked=True) in (413, 0)
-    assert put(small.port, session.id, "h", HUNDRED) in (413, 0), "together with what is held it is too much"
+    assert put(small.port, session.id, "h", HUNDRED) in (
+        413,
+        0,
+    ), "together with what is held it is too much"
     assert memory(small.process.pid) < before + 250 * MIB
     session.draw("")
     assert put(small.port, session.id, "f", MIB) == 403
@@ -96,11 +106,13 @@ def test_a_read_only_instance_takes_no_upload(read_only: Server) -> None:
 
 
 def test_half_open_connections_keep_nobody_out_and_do_not_stay(small: Server) -> None:
-    """400: without a byte, without the end of the headers, idle after an answer, and WebSockets that say nothing."""
+    """400: without a byte, without the end of the headers, idle after an answer, and WebSockets
+    that say nothing."""
     own = f"127.0.0.1:{small.port}"
     opening = (
-        f"GET /_stcore/stream HTTP/1.1\r\nHost: {own}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-        "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n"
+        f"GET /_stcore/stream HTTP/1.1\r\nHost: {own}\r\nUpgrade: websocket\r\nConnection:"
+        " Upgrade\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version:"
+        " 13\r\n\r\n"
     )
     kinds = (
         "",
@@ -114,7 +126,7 @@ def test_half_open_connections_keep_nobody_out_and_do_not_stay(small: Server) ->
         connection.sendall(kinds[at % len(kinds)].encode())
         connections.append(connection)
     visitor = Session(small.port)
-    deadline = time.monotonic() + max(REQUEST_SECONDS, FIRST_SECONDS) + 40
+    deadline = time.monotonic() + max(REQUEST_SECONDS, FIRST_MESSAGE_SECONDS) + 40
     for connection in connections:
         connection.settimeout(max(0.1, deadline - time.monotonic()))
         while ended_with(connection):
@@ -132,7 +144,9 @@ def test_clients_that_take_nothing_in_cost_little(small: Server) -> None:
         connection = socket.socket()
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         connection.connect(("127.0.0.1", small.port))
-        connection.sendall(f"GET /assets/plotly.min.js HTTP/1.1\r\nHost: 127.0.0.1:{small.port}\r\n\r\n".encode())
+        connection.sendall(
+            f"GET /assets/plotly.min.js HTTP/1.1\r\nHost: 127.0.0.1:{small.port}\r\n\r\n".encode()
+        )
         connections.append(connection)
     connection.settimeout(60)
     assert connection.recv(100).startswith(b"HTTP/1.1 200 OK")
@@ -152,7 +166,8 @@ def test_a_message_larger_than_any_page_is_not_taken_in(small: Server) -> None:
 
 
 def ended_with(connection: socket.socket) -> bytes:
-    """What the server still says; empty once it has closed the connection. A TimeoutError while it has not."""
+    """What the server still says; empty once it has closed the connection. A TimeoutError while it
+    has not."""
     try:
         return connection.recv(65536)
     except ConnectionResetError:
@@ -173,7 +188,9 @@ def ended_with(connection: socket.socket) -> bytes:
         ("/", "evil.example", 400),
     ],
 )
-def test_every_answer_has_the_security_headers(path: str, host: str, status: int, small: Server) -> None:
+def test_every_answer_has_the_security_headers(
+    path: str, host: str, status: int, small: Server
+) -> None:
     connection = HTTPConnection("127.0.0.1", small.port, timeout=20)
     connection.request("GET", path, headers={"Host": host} if host else {})
     answer = connection.getresponse()
@@ -186,15 +203,35 @@ def test_every_answer_has_the_security_headers(path: str, host: str, status: int
 @pytest.mark.parametrize(
     ("name", "value", "sentence"),
     [
-        ("THAW_FRAME_ANCESTORS", "huggingface.co", "THAW_FRAME_ANCESTORS has 'huggingface.co', which names no site"),
-        ("THAW_HOSTS", "https://thaw.example.com", "THAW_HOSTS has 'https://thaw.example.com', which is no host"),
+        (
+            "THAW_FRAME_ANCESTORS",
+            "huggingface.co",
+            "THAW_FRAME_ANCESTORS has 'huggingface.co', which names no site",
+        ),
+        (
+            "THAW_HOSTS",
+            "https://thaw.example.com",
+            "THAW_HOSTS has 'https://thaw.example.com', which is no host",
+        ),
     ],
 )
 def test_a_setting_that_cannot_be_used_is_refused_at_the_start(
     name: str, value: str, sentence: str, tmp_path: Path
 ) -> None:
-    words = [sys.executable, "-m", "streamlit", "run", "app.py", "--server.port", "0", "--server.headless", "true"]
+    words = [
+        sys.executable,
+        "-m",
+        "streamlit",
+        "run",
+        "app.py",
+        "--server.port",
+        "0",
+        "--server.headless",
+        "true",
+    ]
     environment = os.environ | {name: value, "THAW_HOME": str(tmp_path)}
-    done = subprocess.run(words, cwd=PROJECT, env=environment, capture_output=True, text=True, timeout=120)
+    done = subprocess.run(
+        words, cwd=PROJECT, env=environment, capture_output=True, text=True, timeout=120
+    )
     assert done.returncode == 1
     assert sentence in done.stderr and "Traceback" not in done.stderr

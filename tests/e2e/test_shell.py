@@ -1,4 +1,5 @@
-"""The shell in a browser: every page at every size and theme, deep links on a fresh server, and the whole demo."""
+"""The shell in a browser: every page at every size and theme, deep links on a fresh server, and the
+whole demo."""
 
 import re
 import sqlite3
@@ -8,11 +9,11 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Page, expect
 
-from core.demo import demo_sweep
-from core.runs.store import RunStore
+from core.jobs.store import RunStore
+from core.runs.demo import demo_sweep
 from core.runs.sweep import cancel_sweep
 from core.workspace import PROJECT, open_workspace
-from tests.e2e.conftest import OpenPage, Server, settled
+from tests.e2e.helpers import OpenPage, Server, wait_until_idle
 
 pytestmark = pytest.mark.e2e
 PAGES = {
@@ -46,12 +47,13 @@ def fresh(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 def test_a_deep_link_on_a_fresh_server_goes_through_the_router(page: Page, fresh: Server) -> None:
     page.goto(f"{fresh.url}/run?run=r-00000000")
-    settled(page)
+    wait_until_idle(page)
     assert navigation(page) == [*PAGES.values()]
     expect(page.locator("h1").first).to_have_text("Run")
     assert page.title() == "Run · Thaw"
 
-    # A store that a newer Thaw wrote: an error no page expects is still a sentence and not a traceback.
+    # A store that a newer Thaw wrote: an error no page expects is still a sentence and not a
+    # traceback.
     with sqlite3.connect(fresh.home / "thaw.sqlite") as database:
         database.execute("PRAGMA user_version = 99")
     page.goto(fresh.url)
@@ -60,14 +62,18 @@ def test_a_deep_link_on_a_fresh_server_goes_through_the_router(page: Page, fresh
 
 @pytest.mark.parametrize("color_scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [1440, 390])
-def test_every_page_fits_and_is_readable(open_page: OpenPage, server: Server, width: int, color_scheme: str) -> None:
+def test_every_page_fits_and_is_readable(
+    open_page: OpenPage, server: Server, width: int, color_scheme: str
+) -> None:
     page = open_page(width=width, color_scheme=color_scheme)
     for path in PAGES:
         page.goto(f"{server.url}/{path}")
-        settled(page)
+        wait_until_idle(page)
         box = page.get_by_test_id("stMain").evaluate("node => [node.scrollWidth, node.clientWidth]")
         assert box[0] <= box[1], f"/{path} is {box[0]} px wide in a window of {box[1]} px"
-        ground = page.get_by_test_id("stApp").evaluate("node => getComputedStyle(node).backgroundColor")
+        ground = page.get_by_test_id("stApp").evaluate(
+            "node => getComputedStyle(node).backgroundColor"
+        )
         assert ground == {"light": "rgb(255, 255, 255)", "dark": "rgb(13, 21, 36)"}[color_scheme]
         page.locator('[data-testid="stSkeleton"]').first.wait_for(state="detached")
         assert page.evaluate(PALE_TEXT) == [], path
@@ -82,7 +88,9 @@ def test_the_demo_runs_from_one_click_to_the_comparison(page: Page, server: Serv
 
     page.goto(server.url)
     # The first seed of every arm; the second would say the same and double the time.
-    expect(page.get_by_text(re.compile(r"^([89]|1\d) of 15 runs done$"))).to_be_visible(timeout=DEMO_MILLISECONDS)
+    expect(page.get_by_text(re.compile(r"^([89]|1\d) of 15 runs done$"))).to_be_visible(
+        timeout=DEMO_MILLISECONDS
+    )
     expect(page.get_by_text("The story so far", exact=True)).to_be_visible()
     expect(page.get_by_text(re.compile("leads on validation rows"))).to_be_visible()
     workspace = open_workspace(server.home)
@@ -92,8 +100,12 @@ def test_the_demo_runs_from_one_click_to_the_comparison(page: Page, server: Serv
     store = RunStore(workspace)
     for mixing in store.list(kind="interpolate"):
         store.request_cancel(mixing.id)
-    runs = store.group(sweep.id)
-    aucs = {run.request["strategy"]: run.result["metrics"]["target_test"]["auc"] for run in runs if run.result}
+    runs = store.list_group(sweep.id)
+    aucs = {
+        run.request["strategy"]: run.result["metrics"]["target_test"]["auc"]
+        for run in runs
+        if run.result
+    }
     assert set(aucs) == {"depth", "zero-shot", "scratch"}
     assert aucs["zero-shot"] > aucs["scratch"] > 0.6, "transfer matters in the simulated rows"
 

@@ -1,4 +1,5 @@
-"""A fresh server with sign-in set up: nothing for whoever has not signed in, and no ear for pages of other hosts."""
+"""A fresh server with sign-in set up: nothing for whoever has not signed in, and no ear for pages
+of other hosts."""
 
 import socket
 from collections.abc import Iterator
@@ -11,7 +12,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from core.workspace import PROJECT
-from tests.e2e.conftest import OpenPage, Server, settled
+from tests.e2e.helpers import OpenPage, Server, wait_until_idle
 from tests.e2e.provider import CLIENT, SECRET, Provider, running_provider
 
 pytestmark = pytest.mark.e2e
@@ -40,7 +41,9 @@ def guarded(tmp_path_factory: pytest.TempPathFactory, provider: Provider) -> Ite
     home = tmp_path_factory.mktemp("guarded")
     server = Server(PROJECT / "app.py", home)
     secrets = home / "secrets.toml"
-    secrets.write_text(SECRETS.format(app=server.url, client=CLIENT, secret=SECRET, provider=provider.url))
+    secrets.write_text(
+        SECRETS.format(app=server.url, client=CLIENT, secret=SECRET, provider=provider.url)
+    )
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("STREAMLIT_SECRETS_FILES", str(secrets))
         server.start()
@@ -65,12 +68,15 @@ def handshake(port: int, host: str, origin: str) -> str:
 
 
 def test_a_page_of_another_host_is_not_heard(guarded: Server) -> None:
-    """Whatever name it has given this machine's address (DNS rebinding): the browser says where the page came from."""
+    """Whatever name it has given this machine's address (DNS rebinding): the browser says where the
+    page came from."""
     own = f"127.0.0.1:{guarded.port}"
     assert " 101 " in handshake(guarded.port, own, f"http://{own}")
     assert " 403 " in handshake(guarded.port, own, "http://evil.example")
     for port in (guarded.port + 1, 80):
-        assert " 403 " in handshake(guarded.port, own, f"http://127.0.0.1:{port}"), "another server of this machine"
+        assert " 403 " in handshake(guarded.port, own, f"http://127.0.0.1:{port}"), (
+            "another server of this machine"
+        )
     assert " 403 " in handshake(guarded.port, own, f"http://localhost:{guarded.port}")
     evil = f"evil.example:{guarded.port}"
     assert " 101 " not in handshake(guarded.port, evil, f"http://{evil}")
@@ -92,11 +98,21 @@ def test_requests_for_other_hosts_and_uploads_without_a_token_are_refused(guarde
         assert status(guarded, "GET", "/_stcore/health", Host=host) == 400, host
     upload = f"/_stcore/upload_file/{'0' * 36}/{'1' * 36}"
     assert status(guarded, "PUT", upload) == status(guarded, "DELETE", upload) == 403
-    assert status(guarded, "PUT", upload, **{"X-Xsrftoken": "2|00|00|0", "Cookie": "_streamlit_xsrf=2|11|11|0"}) == 403
+    assert (
+        status(
+            guarded,
+            "PUT",
+            upload,
+            **{"X-Xsrftoken": "2|00|00|0", "Cookie": "_streamlit_xsrf=2|11|11|0"},
+        )
+        == 403
+    )
     with urlopen(f"{guarded.url}/_stcore/health") as answer:
         token = SimpleCookie(answer.headers["Set-Cookie"])["_streamlit_xsrf"].value
     known = {"X-Xsrftoken": token, "Cookie": f"_streamlit_xsrf={token}"}
-    assert status(guarded, "PUT", upload, **known) == 400, "with a token what is wrong is the session that there is not"
+    assert status(guarded, "PUT", upload, **known) == 400, (
+        "with a token what is wrong is the session that there is not"
+    )
 
 
 def test_metrics_and_media_take_a_sign_in(page: Page, guarded: Server, provider: Provider) -> None:
@@ -107,7 +123,9 @@ def test_metrics_and_media_take_a_sign_in(page: Page, guarded: Server, provider:
     sign_in(page)
     expect(page.get_by_role("heading", name="Latest runs")).to_be_visible()
     assert page.request.get(f"{guarded.url}/_stcore/metrics").status == 200
-    assert page.request.get(f"{guarded.url}/media/0f.png").status == 404, "let in, and there is none"
+    assert page.request.get(f"{guarded.url}/media/0f.png").status == 404, (
+        "let in, and there is none"
+    )
 
 
 def test_a_deep_link_on_a_fresh_server_asks_to_sign_in(page: Page, guarded: Server) -> None:
@@ -124,8 +142,11 @@ def sign_in(page: Page) -> None:
     page.get_by_role("button", name="Sign in").click()
 
 
-def test_signed_in_by_a_provider_the_page_is_shown(page: Page, guarded: Server, provider: Provider) -> None:
-    """From a deep link to the provider and back to it, with its query; from then on by any address."""
+def test_signed_in_by_a_provider_the_page_is_shown(
+    page: Page, guarded: Server, provider: Provider
+) -> None:
+    """From a deep link to the provider and back to it, with its query; from then on by any
+    address."""
     provider.user, before = ANN, provider.redeemed
     page.goto(f"{guarded.url}/backbones?section=Vocabulary+check&backbone=a%26b")
     sign_in(page)
@@ -134,12 +155,14 @@ def test_signed_in_by_a_provider_the_page_is_shown(page: Page, guarded: Server, 
     assert parse_qs(urlparse(page.url).query)["section"] == ["Vocabulary check"]
     assert provider.redeemed == before + 1
     page.goto(f"{guarded.url}/compare")
-    settled(page)
+    wait_until_idle(page)
     expect(page.get_by_role("heading", name="Compare")).to_be_visible()
     assert provider.redeemed == before + 1
 
 
-def test_signed_in_from_home_one_is_at_home(page: Page, guarded: Server, provider: Provider) -> None:
+def test_signed_in_from_home_one_is_at_home(
+    page: Page, guarded: Server, provider: Provider
+) -> None:
     """Whatever link was followed before, and not followed through."""
     provider.user = ANN
     page.goto(f"{guarded.url}/compare")
@@ -158,7 +181,8 @@ def test_signed_in_from_home_one_is_at_home(page: Page, guarded: Server, provide
 def test_signed_in_but_not_let_in(
     user: dict[str, object], open_page: OpenPage, guarded: Server, provider: Provider
 ) -> None:
-    """A stranger, and someone whose address the provider has not verified; who signs out may come as another one."""
+    """A stranger, and someone whose address the provider has not verified; who signs out may come
+    as another one."""
     provider.user = user
     page = open_page()
     page.goto(f"{guarded.url}/data")

@@ -1,4 +1,5 @@
-"""A visitor without a browser: opens sessions by WebSocket, and uploads by bare PUT, as a stranger's script would."""
+"""A visitor without a browser: opens sessions by WebSocket, and uploads by bare PUT, as a
+stranger's script would."""
 
 import contextlib
 import socket
@@ -44,7 +45,8 @@ class Session:
 
 
 def put(port: int, session: str, file: str, size: int, chunked: bool = False) -> int:
-    """Uploads `size` bytes with a valid token, and never mind what it is told: the status, 0 if it was cut off."""
+    """Uploads `size` bytes with a valid token, and never mind what it is told: the status, 0 if it
+    was cut off."""
     with urlopen(f"http://127.0.0.1:{port}/_stcore/health") as answer:
         token = SimpleCookie(answer.headers["Set-Cookie"])["_streamlit_xsrf"].value
     length = f"Content-Length: {len(_HEAD) + size + len(_TAIL)}"
@@ -76,7 +78,9 @@ def put(port: int, session: str, file: str, size: int, chunked: bool = False) ->
 def memory(pid: int) -> int:
     """Bytes that a process has in memory."""
     status = Path(f"/proc/{pid}/status").read_text()
-    return next(int(line.split()[1]) * 1024 for line in status.splitlines() if line.startswith("VmRSS"))
+    return next(
+        int(line.split()[1]) * 1024 for line in status.splitlines() if line.startswith("VmRSS")
+    )
 
 
 def falls_below(pid: int, limit: int, seconds: float = 30) -> bool:

@@ -1,7 +1,9 @@
-"""Commands killed by SIGKILL at a random moment, then given again: what they make is what the unbroken ones make.
+"""Commands killed by SIGKILL at a random moment, then given again: what they make is what the
+unbroken ones make.
 
-`python -m tests.faults.command_kills TEMPLATE KILLS SEED [COMMAND …]` prints one JSON object. TEMPLATE is a workspace
-with the dataset tiny and a backbone that was pretrained on it; the commands are all of COMMANDS unless some are named.
+`python -m tests.faults.command_kills TEMPLATE KILLS SEED [COMMAND …]` prints one JSON object.
+TEMPLATE is a workspace with the dataset tiny and a backbone that was pretrained on it; the commands
+are all of COMMANDS unless some are named.
 """
 
 import collections
@@ -18,11 +20,11 @@ from pathlib import Path
 from typing import Any
 
 from core.data.datasets import list_datasets
-from core.data.samples import list_samples, read_rows
+from core.data.samples import list_samples, read_sample_rows
 from core.data.simulate import simulate
+from core.jobs.store import RunStore
 from core.models.backbone import load_backbone
-from core.models.library import list_backbones
-from core.runs.store import RunStore
+from core.models.backbone_store import list_backbones
 from core.training.settings import FinetuneRequest, TrainSettings
 from core.workspace import Workspace, open_workspace
 from tests.faults.processes import Processes
@@ -65,19 +67,33 @@ class Stage:
     def made(self, name: str) -> Any:
         """What a command has made, as far as it must be the same each time."""
         if name in MAKES_FILES:
-            return {str(path.relative_to(self.out)): _content(path) for path in sorted(self.out.rglob("*"))}
+            return {
+                str(path.relative_to(self.out)): _content(path)
+                for path in sorted(self.out.rglob("*"))
+            }
         rows = {
-            one.name: (one.rows, _hash(str(read_rows(one).to_pydict()).encode()))
+            one.name: (one.rows, _hash(str(read_sample_rows(one).to_pydict()).encode()))
             for one in list_samples(self.workspace)
         }
-        sets = {one.name: (one.rows, one.content_hash, one.preprocessing_hash) for one in list_datasets(self.workspace)}
+        sets = {
+            one.name: (one.rows, one.content_hash, one.preprocessing_hash)
+            for one in list_datasets(self.workspace)
+        }
         weights = {}
         for card in list_backbones(self.workspace):
             load_backbone(card)
             weights[card.name] = card.weights_sha256
-        runs = sorted((one.name, json.dumps(one.request, sort_keys=True)) for one in RunStore(self.workspace).list())
+        runs = sorted(
+            (one.name, json.dumps(one.request, sort_keys=True))
+            for one in RunStore(self.workspace).list()
+        )
         # A group's id is drawn by chance.
-        return rows, sets, weights, [(one, re.sub(r'"group": "[^"]*"', "", request)) for one, request in runs]
+        return (
+            rows,
+            sets,
+            weights,
+            [(one, re.sub(r'"group": "[^"]*"', "", request)) for one, request in runs],
+        )
 
 
 def _content(path: Path) -> str:
@@ -91,15 +107,21 @@ def _hash(content: bytes) -> str:
 
 
 def campaign(template: Path, kills: int, seed: int, names: list[str]) -> dict[str, Any]:
-    """Kills each command in turn so many times in all; AssertionError at the first thing lost or different."""
+    """Kills each command in turn so many times in all; AssertionError at the first thing lost or
+    different."""
     dice, began = random.Random(seed), time.monotonic()
     counted: collections.Counter[str] = collections.Counter()
-    with tempfile.TemporaryDirectory() as held, contextlib.closing(Processes(Path(held))) as processes:
+    with (
+        tempfile.TemporaryDirectory() as held,
+        contextlib.closing(Processes(Path(held))) as processes,
+    ):
         folder = Path(held)
         values, start = furnish(folder, template, processes)
         for name in names:
             words = [word.format(**values) for word in COMMANDS[name].split()]
-            counted[name] = kill_command(name, words, start, folder, processes, dice, max(1, kills // len(names)))
+            counted[name] = kill_command(
+                name, words, start, folder, processes, dice, max(1, kills // len(names))
+            )
     return {"kills": dict(counted), "seconds": round(time.monotonic() - began)}
 
 
@@ -116,19 +138,40 @@ def furnish(folder: Path, template: Path, processes: Processes) -> tuple[dict[st
     assert RunStore(workspace).get(run.id).status == "done", RunStore(workspace).get(run.id).message
     simulate(folder / "rows.tsv", 2000, "both", seed=9)
     archive = folder / "brought.zip"
-    words = ["--workspace", str(start), "export-backbone", "--backbone", backbone.name, "--out", str(archive)]
+    words = [
+        "--workspace",
+        str(start),
+        "export-backbone",
+        "--backbone",
+        backbone.name,
+        "--out",
+        str(archive),
+    ]
     assert processes.wait(processes.start("command", *words), 300) == 0
-    values = {"run": run.id, "rows": str(folder / "rows.tsv"), "backbone": backbone.name, "archive": str(archive)}
+    values = {
+        "run": run.id,
+        "rows": str(folder / "rows.tsv"),
+        "backbone": backbone.name,
+        "archive": str(archive),
+    }
     return values | {"out": str(folder / "stage" / "out")}, start
 
 
 def kill_command(
-    name: str, words: list[str], start: Path, folder: Path, processes: Processes, dice: random.Random, kills: int
+    name: str,
+    words: list[str],
+    start: Path,
+    folder: Path,
+    processes: Processes,
+    dice: random.Random,
+    kills: int,
 ) -> int:
     """Kills one command `kills` times, each on a copy of its own; how often it was alive then."""
     stage = fresh(folder, start, processes)
     began = time.monotonic()
-    assert processes.wait(stage.start(words), 600) == 0, f"{name} failed: {(folder / 'log').read_text()[-1000:]}"
+    assert processes.wait(stage.start(words), 600) == 0, (
+        f"{name} failed: {(folder / 'log').read_text()[-1000:]}"
+    )
     whole, unbroken = time.monotonic() - began, stage.made(name)
     alive = 0
     for _ in range(kills):
@@ -138,16 +181,24 @@ def kill_command(
             processes.kill(pid)
             alive += 1
         before = stage.made("lists")
-        assert {"tiny"} <= set(before[0]) and {"tiny"} <= set(before[1]), f"{name} killed: tiny is lost"
+        assert {"tiny"} <= set(before[0]) and {"tiny"} <= set(before[1]), (
+            f"{name} killed: tiny is lost"
+        )
         assert processes.wait(processes.start("worker", str(stage.root), "0.0"), 60) == 0
-        assert not (left := leftovers(stage.root)), f"{name} killed, then a worker started: {left} left"
+        assert not (left := leftovers(stage.root)), (
+            f"{name} killed, then a worker started: {left} left"
+        )
         # Killed after it had done all, a command may refuse to do it again.
         ended = stage.made(name) == unbroken
         again = processes.wait(stage.start(words), 600)
-        assert again == 0 or (ended and again == 2), f"{name} again: {(folder / 'log').read_text()[-1000:]}"
+        assert again == 0 or (ended and again == 2), (
+            f"{name} again: {(folder / 'log').read_text()[-1000:]}"
+        )
         assert not (left := leftovers(stage.out)), f"{name} killed, then given again: {left} left"
         found = stage.made(name)
-        assert found == unbroken, f"{name} killed, then given again: {found!r:.600}, unbroken {unbroken!r:.600}"
+        assert found == unbroken, (
+            f"{name} killed, then given again: {found!r:.600}, unbroken {unbroken!r:.600}"
+        )
     return alive
 
 

@@ -1,7 +1,9 @@
-"""Keeps a tiny workspace of today for tomorrow's Thaw: `python -m tests.faults.keep_workspace` writes two archives.
+"""Keeps a tiny workspace of today for tomorrow's Thaw: `python -m tests.faults.keep_workspace`
+writes two archives.
 
-`tests/faults/workspaces/schema-N.zip` of the store's version today, and schema-1.zip, where there is none: the runs
-in a store of the first version. Run it when the schema changes; the archives there are stay: they are what users have.
+`tests/faults/workspaces/schema-N.zip` of the store's version today, and schema-1.zip, where there
+is none: the runs in a store of the first version. Run it when the schema changes; the archives
+there are stay: they are what users have.
 """
 
 import sqlite3
@@ -10,11 +12,11 @@ import zipfile
 from pathlib import Path
 
 from core.data.datasets import prepare
-from core.data.ingest import ingest
+from core.data.reading.ingest import ingest
 from core.data.simulate import simulate
 from core.data.split import SplitSpec
-from core.runs.database import MIGRATIONS
-from core.runs.store import RunStore
+from core.jobs.database import MIGRATIONS
+from core.jobs.store import RunStore
 from core.training.settings import FinetuneRequest
 from core.workspace import Workspace, open_workspace
 from tests.core.training.helpers import QUICK, carry_out, pretrained
@@ -23,11 +25,14 @@ KEPT = Path(__file__).parent / "workspaces"
 
 
 def make(root: Path) -> Workspace:
-    """600 simulated rows, a backbone, a run done, one failed with tags and a note, one queued, and a curve for each."""
+    """600 simulated rows, a backbone, a run done, one failed with tags and a note, one queued, and
+    a curve for each."""
     workspace = open_workspace(root)
     path = workspace.uploads / "rows.tsv"
     simulate(path, 600, "both", seed=3)
-    prepare(workspace, ingest(workspace, path, "kept", simulated=True), SplitSpec(), "kept", min_count=5)
+    prepare(
+        workspace, ingest(workspace, path, "kept", simulated=True), SplitSpec(), "kept", min_count=5
+    )
     path.unlink()
     card, store = pretrained(workspace, "dnn"), RunStore(workspace)
     dataset = next(workspace.datasets.glob("d-*")).name
@@ -67,7 +72,11 @@ def pack(workspace: Workspace, target: Path) -> None:
         database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED) as archive:
         for path in sorted(workspace.root.rglob("*")):
-            if path.is_file() and not path.name.startswith("thaw.sqlite-") and workspace.cache not in path.parents:
+            if (
+                path.is_file()
+                and not path.name.startswith("thaw.sqlite-")
+                and workspace.cache not in path.parents
+            ):
                 archive.write(path, path.relative_to(workspace.root))
 
 

@@ -1,16 +1,24 @@
-"""What the killing campaign queues: rounds of runs of every kind, each small enough to be killed often."""
+"""What the killing campaign queues: rounds of runs of every kind, each small enough to be killed
+often."""
 
 import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from core.jobs.store import Run, RunStore
 from core.models.card import HeadSettings
-from core.runs.store import Run, RunStore
-from core.runs.sweep import Arm, SweepSpec, requests_of
-from core.training.settings import FinetuneRequest, InterpolateRequest, PretrainRequest, Request, TrainSettings
+from core.runs.sweep import Arm, SweepSpec, expand_requests
+from core.training.settings import (
+    FinetuneRequest,
+    InterpolateRequest,
+    PretrainRequest,
+    Request,
+    TrainSettings,
+)
 
 Wanted = Callable[[str, str, TrainSettings], list[Request]]
-"""Requests for a dataset and a backbone (ids); a mixing names no run yet: it is of the first one of its round."""
+"""Requests for a dataset and a backbone (ids); a mixing names no run yet: it is of the first one of
+its round."""
 
 
 @dataclass(frozen=True)
@@ -30,26 +38,50 @@ def light(dataset: str, backbone: str, train: TrainSettings) -> list[Request]:
 
 
 def strategies(dataset: str, backbone: str, train: TrainSettings) -> list[Request]:
-    """One of each family: by depth, in turn, by rates of their own, by a pull, by few weights, by a rule, controls."""
+    """One of each family: by depth, in turn, by rates of their own, by a pull, by few weights, by a
+    rule, controls."""
     named = (
-        *("linear-probe", "lp-ft", "gradual", "decay", "auto-rgn", "l2-sp", "bitfit", "lora", "meda"),
+        *(
+            "linear-probe",
+            "lp-ft",
+            "gradual",
+            "decay",
+            "auto-rgn",
+            "l2-sp",
+            "bitfit",
+            "lora",
+            "meda",
+        ),
         *("embeddings-only", "autofreeze", "scratch", "zero-shot"),
     )
     long = dataclasses.replace(train, epochs=6)
     return [
         *(FinetuneRequest(dataset, backbone, "depth", depth, train=train) for depth in (0, 1, 2)),
-        FinetuneRequest(dataset, backbone, "depth", 0, head=HeadSettings(hidden=(4,), output="softmax"), train=train),
+        FinetuneRequest(
+            dataset,
+            backbone,
+            "depth",
+            0,
+            head=HeadSettings(hidden=(4,), output="softmax"),
+            train=train,
+        ),
         *(FinetuneRequest(dataset, backbone, name, train=long) for name in named),
-        FinetuneRequest(dataset, backbone, "surgical", train=train, options={"stages": ("block1",)}),
+        FinetuneRequest(
+            dataset, backbone, "surgical", train=train, options={"stages": ("block1",)}
+        ),
     ]
 
 
 def pretrainings(dataset: str, backbone: str, train: TrainSettings) -> list[Request]:
-    """Every kind of pretraining, logistic regression among them, and a mixing of a run with its backbone."""
+    """Every kind of pretraining, logistic regression among them, and a mixing of a run with its
+    backbone."""
     kinds = [("dnn", "supervised"), ("lr", "supervised"), ("dnn", "mfp"), ("dnn", "rfd")]
     return [
         FinetuneRequest(dataset, backbone, "depth", 1, train=train),
-        *(PretrainRequest(dataset, kind, f"{kind} {way} {train.seed}", train, objective=way) for kind, way in kinds),
+        *(
+            PretrainRequest(dataset, kind, f"{kind} {way} {train.seed}", train, objective=way)
+            for kind, way in kinds
+        ),
         InterpolateRequest(dataset, "", TrainSettings(device="cpu")),
     ]
 
@@ -65,7 +97,12 @@ def heads(dataset: str, backbone: str, train: TrainSettings) -> list[Request]:
     """Linear probes of four learning rates, whose heads train together in one process."""
     rates = (1e-3, 3e-3, 1e-2, 3e-2)
     spec = SweepSpec(
-        dataset, backbone, (Arm("linear-probe"),), (train.seed, train.seed + 1), learning_rates=rates, train=train
+        dataset,
+        backbone,
+        (Arm("linear-probe"),),
+        (train.seed, train.seed + 1),
+        learning_rates=rates,
+        train=train,
     )
     return _of_one_group(spec)
 
@@ -77,7 +114,7 @@ def processes(dataset: str, backbone: str, train: TrainSettings) -> list[Request
 
 
 def _of_one_group(spec: SweepSpec) -> list[Request]:
-    return [dataclasses.replace(one, group="s-killed") for one in requests_of(spec)]
+    return [dataclasses.replace(one, group="s-killed") for one in expand_requests(spec)]
 
 
 ROUNDS = {
@@ -94,7 +131,11 @@ def submit(store: RunStore, wanted: list[Request]) -> list[str]:
     """Queues them; their ids in that order."""
     trainings = [one for one in wanted if not isinstance(one, InterpolateRequest)]
     ids = [run.id for run in store.submit_all([(one, "killed") for one in trainings], "cpu")]
-    mixings = [dataclasses.replace(one, run=ids[0]) for one in wanted if isinstance(one, InterpolateRequest)]
+    mixings = [
+        dataclasses.replace(one, run=ids[0])
+        for one in wanted
+        if isinstance(one, InterpolateRequest)
+    ]
     return ids + [run.id for run in store.submit_all([(one, "mixed") for one in mixings], "cpu")]
 
 

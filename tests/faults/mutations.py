@@ -1,4 +1,5 @@
-"""Files of every dialect and container, spoilt at random but reproducibly, and what becomes of them."""
+"""Files of every dialect and container, spoilt at random but reproducibly, and what becomes of
+them."""
 
 import io
 import random
@@ -10,9 +11,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from core.data.datasets import delete_dataset, list_datasets, prepare
-from core.data.ingest import ingest
 from core.data.profile import profile_columns
-from core.data.samples import list_samples, read_rows
+from core.data.reading.ingest import ingest
+from core.data.samples import list_samples, read_sample_rows
 from core.data.schema import CATEGORICAL, FIELDS, LABEL, NUMERIC
 from core.data.split import SplitSpec
 from core.errors import BadInput
@@ -21,7 +22,9 @@ from core.workspace import Workspace
 from tests.core.data.helpers import PACK, fingerprint, rows, text
 
 ROWS = 60
-SPLIT = SplitSpec(method="random", target_validation_share=0.3, source_test_share=0.3, source_validation_share=0.3)
+SPLIT = SplitSpec(
+    method="random", target_validation_share=0.3, source_test_share=0.3, source_validation_share=0.3
+)
 NASTY = (
     *(
         "",
@@ -42,16 +45,73 @@ NASTY = (
         "NaN",
         "0x1f",
     ),
-    *("NULL", "None", "null", "True", "-1", "2", "1.0", "0.0", "01", "9" * 400, "-0", "1,5", "1_000", "٣", "é"),
-    *("\x00", "\x01", "\x1a", "\x7f", "\ufeff", "\u202e", "\u2028", "\x85", "\xa0", "\x0b", "\x0c", "\r", "\n", "\r\n"),
-    *('"', '""', "'", "\\", "\\N", "a" * 5000, "<script>alert(1)</script>", "=1+1", "'; DROP TABLE runs; --", "../x"),
-    *("label", "Label", "I1", "C26", "Id", "label\tI1", "#", "$x^2$", ":material/home:", "%s", "{0}", "\ud7ff", "😀"),
+    *(
+        "NULL",
+        "None",
+        "null",
+        "True",
+        "-1",
+        "2",
+        "1.0",
+        "0.0",
+        "01",
+        "9" * 400,
+        "-0",
+        "1,5",
+        "1_000",
+        "٣",
+        "é",
+    ),
+    *(
+        "\x00",
+        "\x01",
+        "\x1a",
+        "\x7f",
+        "\ufeff",
+        "\u202e",
+        "\u2028",
+        "\x85",
+        "\xa0",
+        "\x0b",
+        "\x0c",
+        "\r",
+        "\n",
+        "\r\n",
+    ),
+    *(
+        '"',
+        '""',
+        "'",
+        "\\",
+        "\\N",
+        "a" * 5000,
+        "<script>alert(1)</script>",
+        "=1+1",
+        "'; DROP TABLE runs; --",
+        "../x",
+    ),
+    *(
+        "label",
+        "Label",
+        "I1",
+        "C26",
+        "Id",
+        "label\tI1",
+        "#",
+        "$x^2$",
+        ":material/home:",
+        "%s",
+        "{0}",
+        "\ud7ff",
+        "😀",
+    ),
 )
 """Cells that readers, databases, pages or spreadsheets have stumbled over."""
 
 
 def parquet_columns(lines: list[list[str]]) -> dict[str, pa.Array]:
-    """Rows of strings, label first, as Parquet columns: label int64, the rest text, empty as null."""
+    """Rows of strings, label first, as Parquet columns: label int64, the rest text, empty as
+    null."""
     columns = {LABEL: pa.array([int(line[0]) for line in lines])}
     for place, field in enumerate(FIELDS, start=1):
         columns[field] = pa.array([line[place] or None for line in lines])
@@ -88,7 +148,9 @@ def spoilt_file(seed: int) -> bytes:
     if dice.random() < 0.3:
         data = _spoil_bytes(dice, data)
     if dice.random() < 0.05:
-        data = data.decode("utf-8", "replace").encode(dice.choice(("utf-16", "utf-16-le", "utf-8-sig", "utf-7")))
+        data = data.decode("utf-8", "replace").encode(
+            dice.choice(("utf-16", "utf-16-le", "utf-8-sig", "utf-7"))
+        )
     data = PACK[dice.choice([*PACK])](data)
     return _spoil_bytes(dice, data) if dice.random() < 0.4 else data
 
@@ -112,7 +174,9 @@ def _spoil_lines(dice: random.Random, lines: list[list[str]]) -> None:
         lambda: line.pop() if line else None,
         lambda: line.clear(),
         lambda: line.sort(),
-        lambda: lines.__setitem__(slice(None), [[str(number), *one] for number, one in enumerate(lines)]),
+        lambda: lines.__setitem__(
+            slice(None), [[str(number), *one] for number, one in enumerate(lines)]
+        ),
         lambda: [one.pop() for one in lines if one],
         lambda: [one.__setitem__(0, "1") for one in lines if one],
     ]
@@ -164,15 +228,19 @@ def _spoilt_parquet(dice: random.Random, lines: list[list[str]]) -> bytes:
         del columns[dice.choice([*columns])]
     stream = io.BytesIO()
     compression = dice.choice(("snappy", "zstd", "gzip", "none", "lz4"))
-    pq.write_table(pa.table(columns), stream, row_group_size=dice.choice((7, 60)), compression=compression)
+    pq.write_table(
+        pa.table(columns), stream, row_group_size=dice.choice((7, 60)), compression=compression
+    )
     data = stream.getvalue()
     return _spoil_bytes(dice, data) if dice.random() < 0.7 else data
 
 
 def bring_in(workspace: Workspace, path: Path, on_bad_rows: str) -> str:
-    """What the page Data does with a file, to the figures: "dataset", "sample" with why no dataset, or the sentence.
+    """What the page Data does with a file, to the figures: "dataset", "sample" with why no dataset,
+    or the sentence.
 
-    Raises AssertionError where a refusal changed the workspace. Leaves the workspace as it found it.
+    Raises AssertionError where a refusal changed the workspace. Leaves the workspace as it found
+    it.
     """
     before = fingerprint(workspace)
     try:
@@ -184,7 +252,7 @@ def bring_in(workspace: Workspace, path: Path, on_bad_rows: str) -> str:
         profiles = profile_columns(sample)
         for profile in (profiles[0], profiles[-1]):
             column_figure(profile, sample.rows).to_json()
-        read_rows(sample, limit=50).to_pandas()
+        read_sample_rows(sample, limit=50).to_pandas()
         sampled = fingerprint(workspace)
         try:
             prepare(workspace, sample, SPLIT, "fuzzed", min_count=1)

@@ -1,9 +1,10 @@
-"""Work on a recorded disk, and what must be there whenever its power is cut: nothing listed that is not whole, nothing
-lost that was said to be done, and all the rest to be done again.
+"""Work on a recorded disk, and what must be there whenever its power is cut: nothing listed that is
+not whole, nothing lost that was said to be done, and all the rest to be done again.
 
-`python -m tests.faults.power FOLDER CUTS SEED PAUSE STEPS` prints one JSON object. FOLDER: empty. PAUSE: seconds
-between two pieces of work; the file system commits names every second, so that more than one lets names reach the disk
-that were given too early. STEPS: so many of `steps`, the first ones. Only root may mount.
+`python -m tests.faults.power FOLDER CUTS SEED PAUSE STEPS` prints one JSON object. FOLDER: empty.
+PAUSE: seconds between two pieces of work; the file system commits names every second, so that more
+than one lets names reach the disk that were given too early. STEPS: so many of `steps`, the first
+ones. Only root may mount.
 """
 
 import hashlib
@@ -21,18 +22,18 @@ from pathlib import Path
 from typing import Any
 
 from core.data.datasets import find_dataset, list_datasets, prepare
-from core.data.ingest import ingest
-from core.data.samples import delete_sample, find_sample, list_samples, read_rows
+from core.data.reading.ingest import ingest
+from core.data.samples import delete_sample, find_sample, list_samples, read_sample_rows
 from core.data.simulate import simulate
 from core.data.split import SplitSpec
 from core.errors import BadInput
-from core.models.library import find_backbone, list_backbones
-from core.runs import kept, launch
+from core.jobs.store import RESUMABLE_STATUSES, Run, RunStore
+from core.models.backbone_store import find_backbone, list_backbones
+from core.runs import artifacts, launch
 from core.runs.renaming import rename_run
-from core.runs.store import RESUMABLE, Run, RunStore
-from core.runs.worker import execute_run, work
+from core.runs.worker import execute_run, run_worker
 from core.training.settings import FinetuneRequest, TrainSettings
-from core.workspace import BUNDLED_BACKBONES, Workspace, clear_leftovers, open_workspace
+from core.workspace import BUNDLED_BACKBONES, Workspace, open_workspace, remove_leftovers
 from tests.faults.recorded_disk import RecordedDisk, mounted, recorded_disk
 
 State = dict[str, str]
@@ -45,7 +46,8 @@ REDONE = 10
 
 @dataclass(frozen=True)
 class Mark:
-    """step: what was said to be done. place: how much the disk had been asked to write by then. state: then."""
+    """step: what was said to be done. place: how much the disk had been asked to write by then.
+    state: then."""
 
     step: str
     place: int
@@ -71,14 +73,17 @@ def steps(workspace: Workspace, files: Path) -> dict[str, Callable[[], object]]:
 
     def imported() -> None:
         # These take torch, which takes seconds to import.
-        from core.models.importing import import_backbone
+        from core.models.backbone_import import import_backbone
 
         if "taken in" not in {card.name for card in list_backbones(workspace)}:
             import_backbone(workspace, files / "backbone", "taken in")
 
     def submitted() -> None:
         if not _run(store):
-            backbone, rows = find_backbone(workspace, "taken in").id, find_dataset(workspace, "one").id
+            backbone, rows = (
+                find_backbone(workspace, "taken in").id,
+                find_dataset(workspace, "one").id,
+            )
             store.submit(FinetuneRequest(rows, backbone, "depth", 2, train=TRAIN), "a run", "cpu")
 
     def trained() -> None:
@@ -86,21 +91,21 @@ def steps(workspace: Workspace, files: Path) -> dict[str, Callable[[], object]]:
         store.interrupt_stale("cpu")
         run = _run(store)
         assert run is not None
-        if run.status in RESUMABLE:
+        if run.status in RESUMABLE_STATUSES:
             store.resume(run.id)
-        work(workspace, "cpu", execute_run, linger=0.1)
+        run_worker(workspace, "cpu", execute_run, idle_timeout=0.1)
         run = _run(store)
         assert run is not None and run.status == "done", run
 
     def scored() -> None:
         run = _run(store)
         assert run is not None
-        kept.score_and_keep(workspace, run.id, files / "2.tsv", "2.tsv", "reject")
+        artifacts.score_and_store(workspace, run.id, files / "2.tsv", "2.tsv", "reject")
 
     def exported() -> None:
         run = _run(store)
         assert run is not None
-        kept.export_and_keep(workspace, run.id)
+        artifacts.export_and_store(workspace, run.id)
 
     def written() -> None:
         simulate(workspace.root.parent / "out.tsv", ROWS, "both", 3)
@@ -141,7 +146,7 @@ def state_of(workspace: Workspace) -> State:
     found: State = {}
     for sample in list_samples(workspace):
         # By values: the bytes of the same rows differ where Arrow leaves gaps.
-        rows = repr(read_rows(sample).to_pydict()).encode()
+        rows = repr(read_sample_rows(sample).to_pydict()).encode()
         found[f"sample {sample.name}"] = hashlib.sha256(rows).hexdigest()[:16]
     for dataset in list_datasets(workspace):
         arrays = ("parts.npy", "order.npy", "labels.npy", "preprocessing/*")
@@ -150,15 +155,19 @@ def state_of(workspace: Workspace) -> State:
             found[f"{folder.name} of {dataset.name}"] = digest(folder, "*")
     for card in list_backbones(workspace):
         if not card.bundled:
-            found[f"backbone {card.name}"] = digest(card.folder, "model.safetensors", "preprocessing/*")
+            found[f"backbone {card.name}"] = digest(
+                card.folder, "model.safetensors", "preprocessing/*"
+            )
     if workspace.database.exists():
         for run in RunStore(workspace).list():
             found[f"run {run.name}"] = "queued"
             if run.status == "done":
-                found[f"run {run.name}"] = digest(workspace.runs / run.id, "predictions.npz", "model/model.safetensors")
-            for one in kept.scorings(workspace, run.id):
+                found[f"run {run.name}"] = digest(
+                    workspace.runs / run.id, "predictions.npz", "model/model.safetensors"
+                )
+            for one in artifacts.list_scorings(workspace, run.id):
                 found[f"scoring of {run.name}"] = digest(one.folder, "predictions.csv")
-            if export := kept.kept(workspace, run.id, kept.EXPORT):
+            if export := artifacts.find_artifact(workspace, run.id, artifacts.EXPORT):
                 found[f"export of {run.name}"] = digest(export.folder, "*.zip")
     if (output := workspace.root.parent / "out.tsv").exists():
         found["output"] = digest(output.parent, output.name)
@@ -175,24 +184,28 @@ def digest(folder: Path, *patterns: str) -> str:
 
 
 def in_this_process() -> None:
-    """Has scores and exports made by this process, not by one that takes seconds to import torch; starts no worker."""
+    """Has scores and exports made by this process, not by one that takes seconds to import torch;
+    starts no worker."""
 
-    def score(workspace: Workspace, run_id: str, source: Path, target: Path, *_: object) -> dict[str, Any]:
-        from core.training.apply import score_file
+    def score(
+        workspace: Workspace, run_id: str, source: Path, target: Path, *_: object
+    ) -> dict[str, Any]:
+        from core.inference.evaluate_run import score_file
 
         return score_file(workspace, RunStore(workspace).get(run_id), source, target)
 
     def export_run(workspace: Workspace, run_id: str, target: Path) -> dict[str, Any]:
-        from core.training.export import export
+        from core.inference.export import export_model
 
-        return export(workspace, RunStore(workspace).get(run_id), target)
+        return export_model(workspace, RunStore(workspace).get(run_id), target)
 
-    kept.score_in_subprocess, kept.export_in_subprocess = score, export_run  # type: ignore[assignment]
+    artifacts.score_in_subprocess, artifacts.export_in_subprocess = score, export_run  # type: ignore[assignment]
     launch.ensure_worker = lambda *_: None
 
 
 def do_all(root: Path, files: Path, pause: float, most: int, tell: Connection) -> None:
-    """Does the first steps on the disk of `root`; tells each that was done and, once heard, what is there then."""
+    """Does the first steps on the disk of `root`; tells each that was done and, once heard, what is
+    there then."""
     in_this_process()
     workspace = open_workspace(root)
     for step, do in [*steps(workspace, files).items()][:most]:
@@ -222,17 +235,22 @@ def record(disk: RecordedDisk, files: Path, pause: float, most: int) -> list[Mar
 
 
 def check(root: Path, marks: list[Mark], place: int) -> str:
-    """What is wrong with what is left of the workspace when the power went at that place; "" for nothing."""
+    """What is wrong with what is left of the workspace when the power went at that place; "" for
+    nothing."""
     before = [mark for mark in marks if mark.place <= place][-1]
     after = marks[min(marks.index(before) + 1, len(marks) - 1)]
     known = {(what, held) for mark in marks for what, held in mark.state.items()}
     try:
         workspace = open_workspace(root)
-        clear_leftovers(workspace)
+        remove_leftovers(workspace)
         found = state_of(workspace)
     except BadInput as error:
         return f"after {before.step!r}: {error}"
-    wrong = [f"{what} is listed and not whole" for what, held in found.items() if (what, held) not in known]
+    wrong = [
+        f"{what} is listed and not whole"
+        for what, held in found.items()
+        if (what, held) not in known
+    ]
     for what, held in before.state.items():
         if found.get(what) not in (held, after.state.get(what)):
             wrong.append(f"{what} was there and is {'other' if what in found else 'gone'}")
@@ -245,7 +263,8 @@ def check(root: Path, marks: list[Mark], place: int) -> str:
 
 
 def redo(root: Path, files: Path, marks: list[Mark]) -> str:
-    """Does all of the work on what a cut has left; what came out other than it did the first time."""
+    """Does all of the work on what a cut has left; what came out other than it did the first
+    time."""
     in_this_process()
     workspace = open_workspace(root)
     for step, do in [*steps(workspace, files).items()][: len(marks) - 1]:
@@ -255,7 +274,11 @@ def redo(root: Path, files: Path, marks: list[Mark]) -> str:
             return f"{step!r} cannot be done again: {type(error).__name__}: {error}"
     # An export holds the id of its run, and rows are encoded when someone asks for them.
     found, first = (
-        {what: "" if what.startswith("export") else held for what, held in state.items() if "encoded-" not in what}
+        {
+            what: "" if what.startswith("export") else held
+            for what, held in state.items()
+            if "encoded-" not in what
+        }
         for state in (state_of(workspace), marks[-1].state)
     )
     return "" if found == first else f"done again, it is {found} and not {first}"
@@ -276,7 +299,8 @@ def checked_apart(look: Callable[..., str], *given: Any) -> str:
 
 
 def chosen(disk: RecordedDisk, marks: list[Mark], cuts: int, dice: random.Random) -> list[int]:
-    """Places to cut at: as many behind something that was said as anywhere, where there are so many."""
+    """Places to cut at: as many behind something that was said as anywhere, where there are so
+    many."""
     said = [mark.place for mark in marks[1:]]
     places = [*said, *dice.choices(disk.places(), k=max(0, cuts - len(said)))]
     return sorted(dice.sample(places, cuts))

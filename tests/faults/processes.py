@@ -1,8 +1,10 @@
-"""Workers, apps and commands forked from a process that has torch imported: a restart costs milliseconds, not seconds.
+"""Workers, apps and commands forked from a process that has torch imported: a restart costs
+milliseconds, not seconds.
 
-`python -m tests.faults.processes LOG` serves requests, a JSON object a line on standard input, an answer a line on
-standard output; `Processes` is its client. Where Debian's libfaketime is installed, the clock of all these processes
-can be set while they run; the monotonic clock and the times of files stay, as when a machine's clock is set.
+`python -m tests.faults.processes LOG` serves requests, a JSON object a line on standard input, an
+answer a line on standard output; `Processes` is its client. Where Debian's libfaketime is
+installed, the clock of all these processes can be set while they run; the monotonic clock and the
+times of files stay, as when a machine's clock is set.
 """
 
 import contextlib
@@ -58,7 +60,8 @@ class Processes:
         self._ended: dict[int, int | None] = {}
 
     def set_clock(self, seconds: int) -> None:
-        """Sets the clock of all processes to `seconds` after (or, below 0, before) the true time."""
+        """Sets the clock of all processes to `seconds` after (or, below 0, before) the true
+        time."""
         part = self.clock.with_suffix(".part")
         part.write_text(f"{seconds:+d}\n")
         part.replace(self.clock)
@@ -117,15 +120,20 @@ class Processes:
 
 
 def worker(folder: Path, root: str, linger: str) -> None:
-    """A worker of the lane cpu, each run behind a lock of its own: two at once would be seen in the journal."""
+    """A worker of the lane cpu, each run behind a lock of its own: two at once would be seen in the
+    journal."""
+    from core.jobs.reporter import Reporter
+    from core.jobs.store import Run
+    from core.runs import dispatch
     from core.runs import worker as worker_module
-    from core.runs.reporter import Reporter
-    from core.runs.store import Run
-    from core.training import job, loop
+    from core.training import loop
 
     def execute(workspace: Workspace, run: Run, reporter: Reporter) -> dict[str, Any]:
         place = f"{workspace.root.stat().st_ino} {run.id}\n"
-        with (folder / "journal").open("a") as journal, (folder / f"alone {place.strip()}").open("a") as alone:
+        with (
+            (folder / "journal").open("a") as journal,
+            (folder / f"alone {place.strip()}").open("a") as alone,
+        ):
             word = "begun"
             try:
                 fcntl.flock(alone, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -133,34 +141,35 @@ def worker(folder: Path, root: str, linger: str) -> None:
                 word = "twice"
             journal.write(f"{word} {place}")
             journal.flush()
-            return job.execute(workspace, run, reporter)
+            return dispatch.execute(workspace, run, reporter)
 
     # Checkpoints by time within an epoch as well, though these runs take less than a second.
     loop.CHECKPOINT_SECONDS = 0.02
-    worker_module.work(Workspace(Path(root)), "cpu", execute, linger=float(linger))
+    worker_module.run_worker(Workspace(Path(root)), "cpu", execute, idle_timeout=float(linger))
 
 
 def app(_: Path, root: str) -> None:
     """What every open page of an app does, without end."""
     from core.errors import ThawError
-    from core.runs.launch import refresh
-    from core.runs.store import RunStore
+    from core.jobs.store import RunStore
+    from core.runs.launch import refresh_statuses
 
     workspace = Workspace(Path(root))
     while True:
         # A full disk, or a workspace that is being swapped: the page says so and is drawn again.
         with contextlib.suppress(ThawError, OSError, sqlite3.Error):
             store = RunStore(workspace)
-            refresh(workspace, store)
+            refresh_statuses(workspace, store)
             for run in store.list():
                 store.points(run.id)
         time.sleep(0.05)
 
 
 def command(_: Path, *words: str) -> None:
-    """`python -m core …`, with the server's reader of files at hand, which takes as long to start as torch."""
+    """`python -m core …`, with the server's reader of files at hand, which takes as long to start
+    as torch."""
     from core.__main__ import main
-    from core.data import reader_process
+    from core.data.reading import reader_process
 
     reader_process._server._owner = os.getpid()
     os._exit(main(words))
@@ -175,12 +184,12 @@ def serve(folder: Path) -> None:
     time.sleep = lambda seconds: select.select([], [], [], float(seconds)) and None
     from core.runs import launch
 
-    # Whoever finds a dead worker's run would start a worker for those after it; here that is the campaign's part.
-    # Before anything takes it over by name.
+    # Whoever finds a dead worker's run would start a worker for those after it; here that is the
+    # campaign's part. Before anything takes it over by name.
     launch.ensure_worker = lambda *_: None
-    from core.runs.worker import load_torch
+    from core.runs.worker import preload_torch
 
-    load_torch()
+    preload_torch()
     _warm_up(folder / "warm")
     for line in sys.stdin:
         word, *rest = json.loads(line)

@@ -1,9 +1,11 @@
-"""A disk that records every write and every flush, so that its power can be cut at each of them afterwards.
+"""A disk that records every write and every flush, so that its power can be cut at each of them
+afterwards.
 
-The disk is one file of a file system of ours, served here by the kernel's FUSE protocol, with ext4 on it by a loop
-device: the kernel's own caches, journal and order of writes are at work, and what this process is asked to write is
-what a disk would have been asked to write. `python -m tests.faults.recorded_disk FILE IMAGE LOG` serves it.
-Protocol: https://github.com/torvalds/linux/blob/master/include/uapi/linux/fuse.h. Only root may mount.
+The disk is one file of a file system of ours, served here by the kernel's FUSE protocol, with ext4
+on it by a loop device: the kernel's own caches, journal and order of writes are at work, and what
+this process is asked to write is what a disk would have been asked to write. `python -m
+tests.faults.recorded_disk FILE IMAGE LOG` serves it. Protocol:
+https://github.com/torvalds/linux/blob/master/include/uapi/linux/fuse.h. Only root may mount.
 """
 
 import contextlib
@@ -23,7 +25,8 @@ from pathlib import Path
 
 MEGABYTES = 96
 HARSH = "noauto_da_alloc,commit=1,data=writeback"
-"""Names are committed every second, whether or not what they name has reached the disk, and no rename waits for it."""
+"""Names are committed every second, whether or not what they name has reached the disk, and no
+rename waits for it."""
 _GETATTR, _SETATTR, _FORGET, _OPEN, _READ, _WRITE, _STATFS = 3, 4, 2, 14, 15, 16, 17
 _RELEASE, _FSYNC, _FLUSH, _INIT, _INTERRUPT, _DESTROY, _BATCH_FORGET = 18, 20, 25, 26, 36, 38, 42
 _HEADER, _ANSWER = struct.Struct("<IIQQIIIHH"), struct.Struct("<IiQ")
@@ -36,7 +39,8 @@ _ENOSYS = 38
 
 
 def serve(file: Path, image: Path, log: Path) -> None:
-    """Mounts at `file` what `image` holds and writes to `log` all that is written to it; until it is unmounted."""
+    """Mounts at `file` what `image` holds and writes to `log` all that is written to it; until it
+    is unmounted."""
     requests = os.open("/dev/fuse", os.O_RDWR)
     options = f"fd={requests},rootmode=100600,user_id=0,group_id=0,allow_other"
     libc = ctypes.CDLL(None, use_errno=True)
@@ -92,7 +96,8 @@ def _answer(opcode: int, request: memoryview, disk: int, record: int) -> tuple[i
 
 @dataclass(frozen=True)
 class RecordedDisk:
-    """folder: where it is mounted. before: the image it began as. log: all that was written since."""
+    """folder: where it is mounted. before: the image it began as. log: all that was written
+    since."""
 
     folder: Path
     before: Path
@@ -115,8 +120,8 @@ class RecordedDisk:
     def cut_at(self, place: int, image: Path, dice: random.Random | None = None) -> None:
         """Writes to `image` what the disk holds when the power goes at that place.
 
-        dice: of what was written since the last flush, which a disk may still have had in its own cache, each write is
-        there or not; without dice all of it is.
+        dice: of what was written since the last flush, which a disk may still have had in its own
+        cache, each write is there or not; without dice all of it is.
         """
         shutil.copyfile(self.before, image)
         with self.log.open("rb") as log, image.open("r+b") as disk:
@@ -138,13 +143,18 @@ def _put(disk: int, writes: list[tuple[int, bytes]]) -> None:
 
 @contextmanager
 def recorded_disk(around: Path, options: str = HARSH) -> Iterator[RecordedDisk]:
-    """A new recorded disk, mounted; `around` holds its files. OSError or CalledProcessError where none can be had."""
+    """A new recorded disk, mounted; `around` holds its files. OSError or CalledProcessError where
+    none can be had."""
     around.mkdir(exist_ok=True)
-    before, image, log, file, folder = (around / name for name in ("before", "image", "log", "disk", "mounted"))
+    before, image, log, file, folder = (
+        around / name for name in ("before", "image", "log", "disk", "mounted")
+    )
     with before.open("wb") as stream:
         stream.truncate(MEGABYTES * 2**20)
     quiet = {"check": True, "capture_output": True}
-    subprocess.run(["mkfs.ext4", "-q", "-F", "-E", "lazy_itable_init=0,lazy_journal_init=0", before], **quiet)  # type: ignore[call-overload]
+    subprocess.run(
+        ["mkfs.ext4", "-q", "-F", "-E", "lazy_itable_init=0,lazy_journal_init=0", before], **quiet
+    )  # type: ignore[call-overload]
     shutil.copyfile(before, image)
     file.touch()
     log.touch()
@@ -164,9 +174,12 @@ def recorded_disk(around: Path, options: str = HARSH) -> Iterator[RecordedDisk]:
 
 @contextmanager
 def mounted(image: Path, folder: Path, options: str = HARSH) -> Iterator[Path]:
-    """The ext4 file system in a file, mounted at `folder`; its journal is replayed, as after any cut."""
+    """The ext4 file system in a file, mounted at `folder`; its journal is replayed, as after any
+    cut."""
     folder.mkdir(exist_ok=True)
-    subprocess.run(["mount", "-o", f"loop,{options}", str(image), str(folder)], check=True, capture_output=True)
+    subprocess.run(
+        ["mount", "-o", f"loop,{options}", str(image), str(folder)], check=True, capture_output=True
+    )
     try:
         yield folder
     finally:

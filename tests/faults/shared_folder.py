@@ -1,8 +1,9 @@
-"""A folder that two machines share, as the kernel sees it: one server, two mounts, by the protocol of FUSE.
+"""A folder that two machines share, as the kernel sees it: one server, two mounts, by the protocol
+of FUSE.
 
-As with NFS, each mount has inodes and pages of its own, locks of both kinds are kept by the server, and memory that is
-mapped is not shared between them. Started as `python -m tests.faults.shared_folder FOLDER MOUNT MOUNT`; says "ready",
-and ends when its standard input does.
+As with NFS, each mount has inodes and pages of its own, locks of both kinds are kept by the server,
+and memory that is mapped is not shared between them. Started as `python -m
+tests.faults.shared_folder FOLDER MOUNT MOUNT`; says "ready", and ends when its standard input does.
 """
 
 import ctypes
@@ -32,7 +33,8 @@ Lock = tuple[tuple[int, int], int, int, int]
 
 
 class Server:
-    """The folder, what is open in it, and the locks on its files, by inode and whether they are flock's."""
+    """The folder, what is open in it, and the locks on its files, by inode and whether they are
+    flock's."""
 
     def __init__(self, folder: Path) -> None:
         self.paths = {ROOT: folder}
@@ -40,10 +42,38 @@ class Server:
         self.lists: dict[int, list[bytes]] = {}
         self.locks: dict[tuple[int, bool], list[Lock]] = {}
         self.calls: dict[int, Callable[[int, int, bytes], bytes]] = {
-            **{1: self.lookup, 3: self.getattr, 4: self.setattr, 9: self.mkdir, 10: self.unlink, 11: self.rmdir},
-            **{12: self.rename, 14: self.open, 15: self.read, 16: self.write, 17: self.statfs, 18: self.release},
-            **{20: self.fsync, 25: self.flush, 26: self.init, 27: self.opendir, 28: self.readdir, 29: self.closedir},
-            **{30: self.nothing, 31: self.getlk, 32: self.setlk, 33: self.setlk, 35: self.create, 45: self.rename2},
+            **{
+                1: self.lookup,
+                3: self.getattr,
+                4: self.setattr,
+                9: self.mkdir,
+                10: self.unlink,
+                11: self.rmdir,
+            },
+            **{
+                12: self.rename,
+                14: self.open,
+                15: self.read,
+                16: self.write,
+                17: self.statfs,
+                18: self.release,
+            },
+            **{
+                20: self.fsync,
+                25: self.flush,
+                26: self.init,
+                27: self.opendir,
+                28: self.readdir,
+                29: self.closedir,
+            },
+            **{
+                30: self.nothing,
+                31: self.getlk,
+                32: self.setlk,
+                33: self.setlk,
+                35: self.create,
+                45: self.rename2,
+            },
             38: self.nothing,
         }
 
@@ -70,7 +100,10 @@ class Server:
         return struct.pack("<IIIIHHIIHHI28x", major, 31, ahead, flags, 12, 9, 2**17, 1, 32, 0, 0)
 
     def attributes(self, found: os.stat_result, node: int) -> bytes:
-        seconds = [divmod(moment, 10**9) for moment in (found.st_atime_ns, found.st_mtime_ns, found.st_ctime_ns)]
+        seconds = [
+            divmod(moment, 10**9)
+            for moment in (found.st_atime_ns, found.st_mtime_ns, found.st_ctime_ns)
+        ]
         whole, rest = zip(*seconds, strict=True)
         return _ATTRIBUTES.pack(
             *(node, found.st_size, found.st_blocks, *whole, *rest, found.st_mode, found.st_nlink),
@@ -81,7 +114,9 @@ class Server:
         found = path.lstat()
         self.paths[found.st_ino] = path
         # Nothing is kept by the kernel: it asks anew each time.
-        return struct.pack("<QQQQII", found.st_ino, 0, 0, 0, 0, 0) + self.attributes(found, found.st_ino)
+        return struct.pack("<QQQQII", found.st_ino, 0, 0, 0, 0, 0) + self.attributes(
+            found, found.st_ino
+        )
 
     def named(self, node: int, body: bytes, skip: int = 0) -> Path:
         return self.paths[node] / os.fsdecode(body[skip:].split(b"\0")[0])
@@ -136,7 +171,9 @@ class Server:
         return struct.pack("<QII", file, _DIRECT_IO, 0)
 
     def open(self, mount: int, node: int, body: bytes) -> bytes:
-        flags = struct.unpack_from("<I", body)[0] & ~(os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_DIRECT)
+        flags = struct.unpack_from("<I", body)[0] & ~(
+            os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_DIRECT
+        )
         return self.opened(os.open(self.paths[node], flags))
 
     def create(self, mount: int, node: int, body: bytes) -> bytes:
@@ -200,10 +237,13 @@ class Server:
         return b""
 
     def unlock(self, node: int, whole: bool, owner: tuple[int, int]) -> None:
-        self.locks[node, whole] = [lock for lock in self.locks.get((node, whole), []) if lock[0] != owner]
+        self.locks[node, whole] = [
+            lock for lock in self.locks.get((node, whole), []) if lock[0] != owner
+        ]
 
     def in_the_way(self, node: int, mount: int, body: bytes) -> tuple[Lock, Lock | None, bool]:
-        """(the lock that is asked for, one of somebody else that forbids it, whether it is flock's)."""
+        """(the lock that is asked for, one of somebody else that forbids it, whether it is
+        flock's)."""
         _, owner, first, last, kind, _, flags, _ = _LOCK.unpack_from(body)
         asked = ((mount, owner), first, last, kind)
         for lock in self.locks.get((node, bool(flags & 1)), []):

@@ -1,9 +1,10 @@
-"""A state machine of what befalls a workspace, with a model of its own of what must be there afterwards.
+"""A state machine of what befalls a workspace, with a model of its own of what must be there
+afterwards.
 
-The rules come in random order, most of them while a worker trains: kills of worker and app, sleep and waking, steps
-of the clock, a disk that fills up, a workspace that is moved away and replaced by a copy, commands that are killed.
-After every rule the listed runs are those that were submitted; in the end each has the numbers of a run that nothing
-befell.
+The rules come in random order, most of them while a worker trains: kills of worker and app, sleep
+and waking, steps of the clock, a disk that fills up, a workspace that is moved away and replaced by
+a copy, commands that are killed. After every rule the listed runs are those that were submitted; in
+the end each has the numbers of a run that nothing befell.
 """
 
 import copy
@@ -22,12 +23,12 @@ from typing import Any, ClassVar
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from core.data.datasets import encoded, list_datasets
+from core.data.datasets import list_datasets, load_encoded
 from core.data.preprocessing import load_preprocessing
-from core.data.samples import list_samples, read_rows
+from core.data.samples import list_samples, read_sample_rows
 from core.errors import ThawError
-from core.runs.launch import worker_alive
-from core.runs.store import RESUMABLE, Run, RunStore
+from core.jobs.store import RESUMABLE_STATUSES, Run, RunStore
+from core.runs.launch import is_worker_alive
 from tests.faults.outcomes import outcome, require_same
 from tests.faults.processes import FAKETIME, Processes
 from tests.faults.soak_world import ROWS, SEEDS, STRATEGIES, Key, Template, World
@@ -42,7 +43,8 @@ PATIENCE = 120.0
 
 @dataclass
 class Known:
-    """What is known of one run. done: its outcome was seen, and how often it had been begun by then."""
+    """What is known of one run. done: its outcome was seen, and how often it had been begun by
+    then."""
 
     key: Key
     cancelled: bool = False
@@ -52,7 +54,8 @@ class Known:
 
 @dataclass
 class Model:
-    """What must be in one workspace, kept beside it. maybe_*: what was being made when its process was killed."""
+    """What must be in one workspace, kept beside it. maybe_*: what was being made when its process
+    was killed."""
 
     runs: dict[str, Known] = field(default_factory=dict)
     samples: set[str] = field(default_factory=set)
@@ -62,14 +65,16 @@ class Model:
 
 
 class Soak(RuleBasedStateMachine):
-    """See the module. Set `template`, `processes` and `folder` before it is run; `counted` says what happened."""
+    """See the module. Set `template`, `processes` and `folder` before it is run; `counted` says
+    what happened."""
 
     template: ClassVar[Template]
     processes: ClassVar[Processes]
     folder: ClassVar[Path]
     counted: ClassVar[Counter[str]] = Counter()
     trail: ClassVar[list[str]] = []
-    """What was done to the newest workspace, for a failure that does not come back when it is tried again."""
+    """What was done to the newest workspace, for a failure that does not come back when it is tried
+    again."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -91,17 +96,22 @@ class Soak(RuleBasedStateMachine):
         return self.world.store
 
     def try_to(self, action: Callable[[], Any]) -> Any:
-        """What `action` gives; None where it says that the disk is full, or that a sleeping process has the store."""
+        """What `action` gives; None where it says that the disk is full, or that a sleeping process
+        has the store."""
         try:
             return action()
         except (sqlite3.OperationalError, ThawError, OSError) as error:
-            if self.asleep and any(word in str(error) for word in ("locking protocol", "locked", "in use", "keeps")):
+            if self.asleep and any(
+                word in str(error) for word in ("locking protocol", "locked", "in use", "keeps")
+            ):
                 self._note("refused while another process slept")
                 return None
             if not self.full:
                 raise
             self._note("refused on a full disk")
-            assert any(word in str(error) for word in ("full", "No space", "disk I/O", "unable to open")), error
+            assert any(
+                word in str(error) for word in ("full", "No space", "disk I/O", "unable to open")
+            ), error
             return None
 
     def _note(self, what: str) -> None:
@@ -110,7 +120,8 @@ class Soak(RuleBasedStateMachine):
 
     # What users do.
 
-    # What a rule draws, and whether it may come, never depends on how far a worker is: Hypothesis repeats sequences.
+    # What a rule draws, and whether it may come, never depends on how far a worker is: Hypothesis
+    # repeats sequences.
 
     @initialize(keys=st.lists(KEYS, min_size=8, max_size=24))
     def submit_first(self, keys: list[Key]) -> None:
@@ -121,7 +132,9 @@ class Soak(RuleBasedStateMachine):
     def submit(self, keys: list[Key]) -> None:
         """Queues runs."""
         wanted = [(self.template.request(key), "soaked") for key in keys]
-        for run, key in zip(self.try_to(lambda: self.store.submit_all(wanted, "cpu")) or [], keys, strict=False):
+        for run, key in zip(
+            self.try_to(lambda: self.store.submit_all(wanted, "cpu")) or [], keys, strict=False
+        ):
             self.model.runs[run.id] = Known(key, disk_was_full=self.full)
             self._note("runs")
 
@@ -145,10 +158,13 @@ class Soak(RuleBasedStateMachine):
 
     @precondition(lambda self: not self.asleep)
     @rule(
-        what=st.sampled_from(("ingest", "prepare")), number=st.integers(1, 3), seconds=st.sampled_from(COMMAND_SECONDS)
+        what=st.sampled_from(("ingest", "prepare")),
+        number=st.integers(1, 3),
+        seconds=st.sampled_from(COMMAND_SECONDS),
     )
     def command(self, what: str, number: int, seconds: float | None) -> None:
-        """A command for a sample or dataset that may be there already, which is killed after some time, or not."""
+        """A command for a sample or dataset that may be there already, which is killed after some
+        time, or not."""
         name = f"{what} {number}"
         if what == "ingest":
             words = ["ingest", str(self.world.rows_file(number)), "--name", name, "--no-prepare"]
@@ -157,7 +173,9 @@ class Soak(RuleBasedStateMachine):
             words = ["prepare", "--sample", "tiny", "--name", name, "--min-count", str(number)]
             self._command(words, seconds, name, self.model.datasets, self.model.maybe_datasets)
 
-    def _command(self, words: list[str], seconds: float | None, name: str, sure: set[str], maybe: set[str]) -> None:
+    def _command(
+        self, words: list[str], seconds: float | None, name: str, sure: set[str], maybe: set[str]
+    ) -> None:
         pid = self.processes.start("command", "--workspace", str(self.world.root), *words)
         status = self.processes.wait(pid, 60 if seconds is None else seconds)
         if status == 0:
@@ -169,7 +187,9 @@ class Soak(RuleBasedStateMachine):
             maybe.add(name)
             self._note("commands killed")
         else:
-            assert self.full and status in (1, 2), f"{words} ended with {status}: see {self.folder / 'log'}"
+            assert self.full and status in (1, 2), (
+                f"{words} ended with {status}: see {self.folder / 'log'}"
+            )
 
     # What befalls the machine.
 
@@ -198,14 +218,16 @@ class Soak(RuleBasedStateMachine):
     @precondition(lambda self: not self.asleep and (self.workers or self.app))
     @rule()
     def sleep(self) -> None:
-        """Stops every process, as a laptop does whose lid is closed, or a container that is paused."""
+        """Stops every process, as a laptop does whose lid is closed, or a container that is
+        paused."""
         self.asleep = [*self.workers, *([self.app] if self.app else [])]
         for _ in range(100):
             for pid in self.asleep:
                 self.processes.signal(pid, signal.SIGSTOP)
             if self.world.may_be_written():
                 break
-            # Stopped within a transaction, where others have to wait: that is no fault, but takes half a minute.
+            # Stopped within a transaction, where others have to wait: that is no fault, but takes
+            # half a minute.
             for pid in self.asleep:
                 self.processes.signal(pid, signal.SIGCONT)
         self._note("sleeps")
@@ -245,7 +267,8 @@ class Soak(RuleBasedStateMachine):
 
     @rule()
     def a_moment(self) -> None:
-        """Nothing: Hypothesis begins with the rule that comes first by the number of its arguments and by its name."""
+        """Nothing: Hypothesis begins with the rule that comes first by the number of its arguments
+        and by its name."""
         time.sleep(0.02)
 
     @rule(seconds=st.floats(0, 0.3))
@@ -269,7 +292,8 @@ class Soak(RuleBasedStateMachine):
     @precondition(lambda self: bool(self.backup) and not self.full and not self.away)
     @rule(at_once=st.booleans(), seconds=st.floats(0, 0.1))
     def restore(self, at_once: bool, seconds: float) -> None:
-        """Moves the workspace away, under a worker that may be training, and puts the copy in its place."""
+        """Moves the workspace away, under a worker that may be training, and puts the copy in its
+        place."""
         assert self.backup
         self.swaps += 1
         copied = self.backup[0]
@@ -321,21 +345,24 @@ class Soak(RuleBasedStateMachine):
 
     @rule()
     def settle(self) -> None:
-        """With room and awake, a worker brings every run to its end; then everything is compared."""
+        """With room and awake, a worker brings every run to its end; then everything is
+        compared."""
         self.free_disk()
         self.wake()
         left, end = -1, 0.0
         while waiting := [run for run in self.store.list() if run.status != "done"]:
             if len(waiting) != left:
                 left, end = len(waiting), time.monotonic() + PATIENCE
-            assert time.monotonic() < end, f"nothing ended in {PATIENCE} s: {[(r.id, r.status) for r in waiting]}"
+            assert time.monotonic() < end, (
+                f"nothing ended in {PATIENCE} s: {[(r.id, r.status) for r in waiting]}"
+            )
             for run in waiting:
                 known = self.model.runs[run.id]
                 self._check_state(run, known)
-                if run.status in RESUMABLE:
+                if run.status in RESUMABLE_STATUSES:
                     known.cancelled = known.disk_was_full = False
                     self.store.resume(run.id)
-            if not worker_alive(self.world.workspace, "cpu"):
+            if not is_worker_alive(self.world.workspace, "cpu"):
                 self.start_worker(0.3)
             time.sleep(0.02)
         self.nothing_lost_or_made()
@@ -358,10 +385,16 @@ class Soak(RuleBasedStateMachine):
             require_same(found, self.template.unbroken[known.key], f"{one} {known.key}")
             assert known.done == begun.get(one, 0), f"{one} was done, and begun again"
             self._note("runs compared")
-        left = [path for path in self.world.files() if ".part-" in path or path.endswith("checkpoint.pt")]
+        left = [
+            path
+            for path in self.world.files()
+            if ".part-" in path or path.endswith("checkpoint.pt")
+        ]
         assert not left, f"left behind: {left}"
         folders = {path.name for path in workspace.runs.iterdir() if path.is_dir()}
-        assert folders == set(self.model.runs), f"folders of no run: {folders - set(self.model.runs)}"
+        assert folders == set(self.model.runs), (
+            f"folders of no run: {folders - set(self.model.runs)}"
+        )
         self._compare_data()
 
     def _compare_data(self) -> None:
@@ -370,11 +403,15 @@ class Soak(RuleBasedStateMachine):
         samples = {sample.name: sample for sample in list_samples(workspace)}
         assert model.samples <= set(samples) <= model.samples | model.maybe_samples, sorted(samples)
         for sample in samples.values():
-            assert read_rows(sample).num_rows == sample.rows == ROWS
+            assert read_sample_rows(sample).num_rows == sample.rows == ROWS
         datasets = {dataset.name: dataset for dataset in list_datasets(workspace)}
-        assert model.datasets <= set(datasets) <= model.datasets | model.maybe_datasets, sorted(datasets)
+        assert model.datasets <= set(datasets) <= model.datasets | model.maybe_datasets, sorted(
+            datasets
+        )
         for dataset in datasets.values():
-            rows = encoded(workspace, dataset, load_preprocessing(dataset.folder / "preprocessing"))
+            rows = load_encoded(
+                workspace, dataset, load_preprocessing(dataset.folder / "preprocessing")
+            )
             assert len(rows.ids) == dataset.rows == ROWS
 
     def teardown(self) -> None:

@@ -1,4 +1,5 @@
-"""What a soak acts on: a workspace on a small disk of its own, its processes, and what unbroken runs come to."""
+"""What a soak acts on: a workspace on a small disk of its own, its processes, and what unbroken
+runs come to."""
 
 import contextlib
 import os
@@ -10,11 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from core.data.datasets import find_dataset, prepare
-from core.data.ingest import ingest
+from core.data.reading.ingest import ingest
 from core.data.simulate import simulate
 from core.data.split import SplitSpec
-from core.models.library import list_backbones
-from core.runs.store import RunStore
+from core.jobs.store import RunStore
+from core.models.backbone_store import list_backbones
 from core.training.settings import FinetuneRequest, PretrainRequest, Request, TrainSettings
 from core.workspace import open_workspace
 from tests.core.models.references import SMALL
@@ -42,7 +43,8 @@ Key = tuple[str, int]
 
 @dataclass(frozen=True)
 class Template:
-    """A workspace with one dataset, one backbone and no runs; what each kind of run comes to when nothing happens."""
+    """A workspace with one dataset, one backbone and no runs; what each kind of run comes to when
+    nothing happens."""
 
     root: Path
     dataset: str
@@ -54,12 +56,15 @@ class Template:
         name, seed = key
         strategy, depth = STRATEGIES[name]
         epochs = 4 if strategy == "gradual" else 2
-        train = TrainSettings(epochs=epochs, batch_size=8, early_stopping=0, plateau=0, seed=seed, device="cpu")
+        train = TrainSettings(
+            epochs=epochs, batch_size=8, early_stopping=0, plateau=0, seed=seed, device="cpu"
+        )
         return FinetuneRequest(self.dataset, self.backbone, strategy, depth, train=train)
 
 
 def make_template(folder: Path, processes: Processes) -> Template:
-    """Makes it at `folder`/template; every key is run there once, by a worker that nothing befalls."""
+    """Makes it at `folder`/template; every key is run there once, by a worker that nothing
+    befalls."""
 
     def work_off() -> None:
         assert processes.wait(processes.start("worker", str(workspace.root), "0.1"), 300) == 0
@@ -67,7 +72,9 @@ def make_template(folder: Path, processes: Processes) -> Template:
     workspace = open_workspace(folder / "template")
     rows = workspace.uploads / "tiny.tsv"
     simulate(rows, ROWS, "both", seed=3)
-    dataset = prepare(workspace, ingest(workspace, rows, "tiny", simulated=True), SplitSpec(), "tiny", min_count=5)
+    dataset = prepare(
+        workspace, ingest(workspace, rows, "tiny", simulated=True), SplitSpec(), "tiny", min_count=5
+    )
     store = RunStore(workspace)
     settings = {name: SMALL[name] for name in ("embedding", "widths", "dropout", "batch_norm")}
     train = TrainSettings(epochs=1, batch_size=64, early_stopping=0, plateau=0, device="cpu")
@@ -76,7 +83,10 @@ def make_template(folder: Path, processes: Processes) -> Template:
     backbone = next(card.id for card in list_backbones(workspace) if not card.bundled)
     template = Template(workspace.root, dataset.id, backbone)
     keys = [(name, seed) for name in STRATEGIES for seed in SEEDS]
-    ids = [run.id for run in store.submit_all([(template.request(key), "unbroken") for key in keys], "cpu")]
+    ids = [
+        run.id
+        for run in store.submit_all([(template.request(key), "unbroken") for key in keys], "cpu")
+    ]
     work_off()
     template.unbroken.update(
         {key: outcome(workspace, store, store.get(one)) for key, one in zip(keys, ids, strict=True)}
@@ -90,7 +100,8 @@ def make_template(folder: Path, processes: Processes) -> Template:
 
 
 class World:
-    """One workspace that is killed, filled up, put to sleep and swapped. No rule of what must hold: see soak.py."""
+    """One workspace that is killed, filled up, put to sleep and swapped. No rule of what must hold:
+    see soak.py."""
 
     def __init__(self, folder: Path, template: Template) -> None:
         self.folder = folder

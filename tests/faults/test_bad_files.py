@@ -1,4 +1,5 @@
-"""Bad files made by hand, beyond those of tests/core/data/test_bad_input.py: a sentence, and nothing changed."""
+"""Bad files made by hand, beyond those of tests/core/data/reading/test_bad_input.py: a sentence, and
+nothing changed."""
 
 import gzip
 import io
@@ -11,19 +12,20 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from core.data import guard
-from core.data.ingest import ingest
-from core.data.samples import read_rows
+from core.data.archives import bounded_reader
+from core.data.reading.ingest import ingest
+from core.data.samples import read_sample_rows
 from core.errors import BadInput
 from core.workspace import Workspace
-from tests.core.data.helpers import PACK, fingerprint, rows, text, write
-from tests.core.data.test_bad_input import HEADER
+from tests.core.data.helpers import CSV_HEADER, PACK, fingerprint, rows, text, write
 from tests.faults.mutations import parquet_columns, parquet_file
 
 GOOD = rows(12)
 PACKED = ("gzip", "zip", "tar.gz", "zstd", "bz2", "xz", "tar")
 NOT_UTF8 = pa.Array.from_buffers(
-    pa.string(), 12, [None, pa.array(range(13), pa.int32()).buffers()[1], pa.py_buffer(b"\xff" * 12)]
+    pa.string(),
+    12,
+    [None, pa.array(range(13), pa.int32()).buffers()[1], pa.py_buffer(b"\xff" * 12)],
 )
 
 
@@ -37,15 +39,24 @@ def damaged_lzma() -> bytes:
 
 
 def csv_of(lines: list[list[str]]) -> bytes:
-    return HEADER + b"\n" + b"".join(",".join(line).encode() + b"\n" for line in lines)
+    return CSV_HEADER + b"\n" + b"".join(",".join(line).encode() + b"\n" for line in lines)
 
 
 CASES: dict[str, tuple[bytes, str]] = {
-    "200 KB of prose without a tab": (b"a" * 200_000 + b"\n", r"Row 1 of 'file' has 1 tab-separated columns"),
-    "an open quote and 200 KB": (b'"' + b"a" * 200_000 + b"\n", r"Row 1 of 'file' has 1 tab-separated columns"),
-    "a million columns": (b"\t" * 1_000_000 + b"\n", r"Row 1 of 'file' has 1,000,001 columns; at most 1,000 are read"),
+    "200 KB of prose without a tab": (
+        b"a" * 200_000 + b"\n",
+        r"Row 1 of 'file' has 1 tab-separated columns",
+    ),
+    "an open quote and 200 KB": (
+        b'"' + b"a" * 200_000 + b"\n",
+        r"Row 1 of 'file' has 1 tab-separated columns",
+    ),
+    "a million columns": (
+        b"\t" * 1_000_000 + b"\n",
+        r"Row 1 of 'file' has 1,000,001 columns; at most 1,000 are read",
+    ),
     "100,000 more columns in a header": (
-        HEADER + b"".join(b",x%d" % i for i in range(100_000)) + b"\n1" + b"," * 100_039,
+        CSV_HEADER + b"".join(b",x%d" % i for i in range(100_000)) + b"\n1" + b"," * 100_039,
         r"header of 'file' names 100,040 columns; at most 1,000 are read",
     ),
     "2,000 more columns in Parquet": (
@@ -60,7 +71,7 @@ CASES: dict[str, tuple[bytes, str]] = {
         gzip.compress(text(rows(200)) + b"a" * 8_000_000),
         r"'file' has a row longer than 7,340,032 bytes near row 201",
     ),
-    "a header and nothing else": (HEADER, r"'file' holds no good row"),
+    "a header and nothing else": (CSV_HEADER, r"'file' holds no good row"),
     "a damaged zip of the LZMA kind": (damaged_lzma(), r"is damaged after [\d,]+ unpacked bytes"),
     "a NUL byte behind the first megabyte": (
         text(rows(9000)) + text([[*GOOD[0][:-1], "a\x00b"]]),
@@ -79,7 +90,9 @@ CASES: dict[str, tuple[bytes, str]] = {
 
 @pytest.mark.parametrize("on_bad_rows", ["reject", "skip"])
 @pytest.mark.parametrize("kind", CASES)
-def test_a_sentence_and_nothing_changed(kind: str, on_bad_rows: str, workspace: Workspace, tmp_path: Path) -> None:
+def test_a_sentence_and_nothing_changed(
+    kind: str, on_bad_rows: str, workspace: Workspace, tmp_path: Path
+) -> None:
     data, sentence = CASES[kind]
     before = fingerprint(workspace)
     with pytest.raises(BadInput, match=sentence):
@@ -99,21 +112,26 @@ def test_labels_of_other_spellings(workspace: Workspace, tmp_path: Path) -> None
     """1.0 is a label, and so is a Parquet file's True; as text True is not."""
     spelt = [[f"{line[0]}.0", *line[1:]] for line in GOOD]
     labels = [int(line[0]) for line in GOOD]
-    truths = parquet_file(parquet_columns(GOOD) | {"label": pa.array([label == 1 for label in labels])})
+    truths = parquet_file(
+        parquet_columns(GOOD) | {"label": pa.array([label == 1 for label in labels])}
+    )
     for name, data in {"text": text(spelt), "parquet": truths}.items():
         sample = ingest(workspace, write(tmp_path, data), name)
-        assert read_rows(sample)["label"].to_pylist() == labels
+        assert read_sample_rows(sample)["label"].to_pylist() == labels
 
 
 @pytest.mark.parametrize("path", ["/" + "x" * 300, "a\0b", "/proc/self/environ"])
 def test_paths_that_are_no_files_of_rows(path: str, workspace: Workspace) -> None:
-    """The system's own files have no size and may never end (/proc/kmsg), so a file of no size is an empty one."""
+    """The system's own files have no size and may never end (/proc/kmsg), so a file of no size is
+    an empty one."""
     with pytest.raises(BadInput, match=r"There is no file|cannot be read|is empty"):
         ingest(workspace, Path(path), "sample")
 
 
-@pytest.mark.usefixtures("read_here")
-def test_a_file_one_may_not_read(workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.usefixtures("read_in_process")
+def test_a_file_one_may_not_read(
+    workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path = write(tmp_path, text(GOOD))
     opened = Path.open
 
@@ -127,12 +145,12 @@ def test_a_file_one_may_not_read(workspace: Workspace, tmp_path: Path, monkeypat
         ingest(workspace, path, "sample")
 
 
-@pytest.mark.usefixtures("read_here")
+@pytest.mark.usefixtures("read_in_process")
 def test_a_parquet_file_that_unfolds_to_far_more_than_it_is(
     workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Run-length encoding makes rows for nothing, and sizes in the footer do not show it."""
-    monkeypatch.setattr(guard, "RATIO_FROM", 2**20)
+    monkeypatch.setattr(bounded_reader, "RATIO_MIN_BYTES", 2**20)
     count = 400_000
     columns = {"label": pa.array(np.arange(count) % 2, pa.int8())}
     columns |= {f"I{i}": pa.nulls(count, pa.float64()) for i in range(1, 14)}
@@ -144,8 +162,11 @@ def test_a_parquet_file_that_unfolds_to_far_more_than_it_is(
     assert fingerprint(workspace) == before
 
 
-def test_a_parquet_row_group_of_far_more_bytes_than_the_file(workspace: Workspace, tmp_path: Path) -> None:
-    """100 MB in one value of a file of some kilobytes: refused by the footer, before the value is unpacked."""
+def test_a_parquet_row_group_of_far_more_bytes_than_the_file(
+    workspace: Workspace, tmp_path: Path
+) -> None:
+    """100 MB in one value of a file of some kilobytes: refused by the footer, before the value is
+    unpacked."""
     columns = parquet_columns(GOOD) | {"C5": pa.array(["a" * 100_000_000, *["b"] * 11])}
     path = tmp_path / "file"
     pq.write_table(pa.table(columns), path, compression="zstd", use_dictionary=False)
@@ -155,15 +176,25 @@ def test_a_parquet_row_group_of_far_more_bytes_than_the_file(workspace: Workspac
 
 
 @pytest.mark.parametrize("codec", ["zstd", "snappy", "gzip"])
-def test_a_parquet_page_that_claims_more_than_the_footer(codec: str, workspace: Workspace, tmp_path: Path) -> None:
-    """Arrow makes room for what the header of a page says; here 134 MB, and the footer says nothing of it."""
-    columns = parquet_columns(rows(300)) | {"C26": pa.array([f"{number:08x}" + "a" * 4000 for number in range(300)])}
+def test_a_parquet_page_that_claims_more_than_the_footer(
+    codec: str, workspace: Workspace, tmp_path: Path
+) -> None:
+    """Arrow makes room for what the header of a page says; here 134 MB, and the footer says nothing
+    of it."""
+    columns = parquet_columns(rows(300)) | {
+        "C26": pa.array([f"{number:08x}" + "a" * 4000 for number in range(300)])
+    }
     path = tmp_path / "file"
-    pq.write_table(pa.table(columns), path, compression=codec, use_dictionary=False, data_page_size=2**22)
+    pq.write_table(
+        pa.table(columns), path, compression=codec, use_dictionary=False, data_page_size=2**22
+    )
     assert ingest(workspace, path, "sample").rows == 300
-    start = pq.ParquetFile(path).metadata.row_group(0).column([*columns].index("C26")).data_page_offset
+    start = (
+        pq.ParquetFile(path).metadata.row_group(0).column([*columns].index("C26")).data_page_offset
+    )
     data = bytearray(path.read_bytes())
-    # The kind of page, and its sizes unpacked and packed, each behind the mark of a field of 32 bits.
+    # The kind of page, and its sizes unpacked and packed, each behind the mark of a field of 32
+    # bits.
     assert data[start : start + 3] == b"\x15\x00\x15" and data[start + 7] == 0x15
     data[start + 3 : start + 7] = b"\xfe\xff\xff\x7f"
     path.write_bytes(data)
@@ -194,7 +225,8 @@ def varint(number: int) -> bytes:
 
 
 def claims(path: Path, of: str, truth: int, claim: int) -> None:
-    """Has the footer of a file claim another number, in its first field that holds this one, or in its last.
+    """Has the footer of a file claim another number, in its first field that holds this one, or in
+    its last.
 
     Both stand behind the mark of a field that comes one after the field before and holds 64 bits.
     """
@@ -209,10 +241,25 @@ def claims(path: Path, of: str, truth: int, claim: int) -> None:
 @pytest.mark.parametrize(
     ("of", "field", "claim", "sentence"),
     [
-        ("row group", "total_byte_size", 5 * 2**30, r"has a row group of 5,368,709,120 bytes; write it with row"),
-        ("row group", "total_byte_size", 2**62, r"has a row group of 4,611,686,018,427,387,904 bytes"),
+        (
+            "row group",
+            "total_byte_size",
+            5 * 2**30,
+            r"has a row group of 5,368,709,120 bytes; write it with row",
+        ),
+        (
+            "row group",
+            "total_byte_size",
+            2**62,
+            r"has a row group of 4,611,686,018,427,387,904 bytes",
+        ),
         ("row group", "num_rows", 5, r"holds 5 rows where its footer counts 12"),
-        ("row group", "num_rows", 2**40, r"holds 1,099,511,627,776 rows where its footer counts 12"),
+        (
+            "row group",
+            "num_rows",
+            2**40,
+            r"holds 1,099,511,627,776 rows where its footer counts 12",
+        ),
         ("file", "num_rows", 5, r"holds 12 rows where its footer counts 5"),
     ],
 )
@@ -235,14 +282,16 @@ def test_a_parquet_file_of_a_row_group_for_every_row(workspace: Workspace, tmp_p
     lines, path = rows(300), tmp_path / "file"
     pq.write_table(pa.table(parquet_columns(lines)), path, row_group_size=1)
     assert pq.ParquetFile(path).num_row_groups == 300
-    assert read_rows(ingest(workspace, path, "sample"))["C1"].to_pylist() == [line[14] or None for line in lines]
+    assert read_sample_rows(ingest(workspace, path, "sample"))["C1"].to_pylist() == [
+        line[14] or None for line in lines
+    ]
 
 
 @pytest.mark.parametrize("outer", PACKED)
 @pytest.mark.parametrize("inner", PACKED)
 def test_nested_bombs(inner: str, outer: str, workspace: Workspace, tmp_path: Path) -> None:
-    """One layer alone is unpacked, two where a member of an archive is packed; further ones are named, however much
-    they would unfold to."""
+    """One layer alone is unpacked, two where a member of an archive is packed; further ones are
+    named, however much they would unfold to."""
     bomb = PACK[inner](PACK[inner](text([GOOD[0]]) * 6_000))
     before = fingerprint(workspace)
     for packed in (PACK[outer](bomb), PACK[outer](PACK[outer](bomb))):

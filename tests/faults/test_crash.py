@@ -1,4 +1,5 @@
-"""Crashes: a killed worker, what it leaves behind, a machine that went down. benchmarks/kills.py kills 200 times."""
+"""Crashes: a killed worker, what it leaves behind, a machine that went down. benchmarks/kills.py
+kills 200 times."""
 
 import json
 import os
@@ -12,12 +13,12 @@ import streamlit as st
 from streamlit.testing.v1 import AppTest
 
 from core.data.datasets import Dataset
+from core.jobs.store import RunStore
 from core.models import backbone
 from core.models.backbone import load_backbone, save_backbone
-from core.runs.launch import lane_lock
-from core.runs.store import RunStore
-from core.runs.worker import work
-from core.training.job import execute
+from core.runs.dispatch import execute
+from core.runs.launch import worker_lock
+from core.runs.worker import run_worker
 from core.training.settings import FinetuneRequest, TrainSettings
 from core.workspace import PROJECT, Workspace, write_json
 from tests.core.training.helpers import ListReporter, carry_out, pretrained
@@ -25,14 +26,17 @@ from tests.faults.kills import PLACES
 
 
 def test_killed_in_every_place_and_resumed(tiny: tuple[Workspace, Dataset]) -> None:
-    """Weights, metrics and points as in the unbroken run; no run lost or carried out twice at once."""
+    """Weights, metrics and points as in the unbroken run; no run lost or carried out twice at
+    once."""
     workspace, _ = tiny
     pretrained(workspace, "dnn")
     for run in RunStore(workspace).list():
         RunStore(workspace).delete(run.id)
     command = [sys.executable, "-m", "tests.faults.kills", str(workspace.root), "8", "1", "light"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    ended = subprocess.run(command, cwd=PROJECT, env=environment, capture_output=True, text=True, check=False)
+    ended = subprocess.run(
+        command, cwd=PROJECT, env=environment, capture_output=True, text=True, check=False
+    )
     assert ended.returncode == 0, ended.stderr
     told = json.loads(ended.stdout)
     assert sum(count for kind, count in told["kills"].items() if kind != "of an app") == 8
@@ -41,7 +45,8 @@ def test_killed_in_every_place_and_resumed(tiny: tuple[Workspace, Dataset]) -> N
 
 
 def test_commands_killed_and_given_again(tiny: tuple[Workspace, Dataset]) -> None:
-    """They make what the unbroken ones make and leave nothing half-written; benchmarks/kills.py kills every command."""
+    """They make what the unbroken ones make and leave nothing half-written; benchmarks/kills.py
+    kills every command."""
     workspace, _ = tiny
     pretrained(workspace, "dnn")
     for run in RunStore(workspace).list():
@@ -54,7 +59,8 @@ def test_commands_killed_and_given_again(tiny: tuple[Workspace, Dataset]) -> Non
 
 
 def test_a_damaged_checkpoint_is_no_loss(tiny: tuple[Workspace, Dataset]) -> None:
-    """A machine that lost its power may leave half a file: the run begins again, to the same result."""
+    """A machine that lost its power may leave half a file: the run begins again, to the same
+    result."""
     workspace, dataset = tiny
     train = TrainSettings(epochs=2, batch_size=256, early_stopping=0, device="cpu")
     request = FinetuneRequest(dataset.id, pretrained(workspace, "dnn").id, "depth", 0, train=train)
@@ -72,7 +78,8 @@ def test_a_damaged_checkpoint_is_no_loss(tiny: tuple[Workspace, Dataset]) -> Non
 def test_a_backbone_stored_again_is_whole_at_every_moment(
     tiny: tuple[Workspace, Dataset], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A run killed after it stored its backbone stores it again; dying in that leaves the first one readable."""
+    """A run killed after it stored its backbone stores it again; dying in that leaves the first one
+    readable."""
     workspace, _ = tiny
     card = pretrained(workspace, "dnn")
 
@@ -89,9 +96,14 @@ def test_a_backbone_stored_again_is_whole_at_every_moment(
 
 
 def test_a_new_worker_clears_what_dead_ones_left(workspace: Workspace) -> None:
-    """What was being written when a process died stays for a day, since someone may be writing it now."""
+    """What was being written when a process died stays for a day, since someone may be writing it
+    now."""
     (workspace.runs / "r-1").mkdir()
-    old = [workspace.cache / ".part-old", workspace.samples / ".part-old", workspace.runs / "r-1" / ".part-old.pt"]
+    old = [
+        workspace.cache / ".part-old",
+        workspace.samples / ".part-old",
+        workspace.runs / "r-1" / ".part-old.pt",
+    ]
     new = workspace.cache / ".part-new"
     for folder in (*old[:2], new):
         folder.mkdir()
@@ -100,21 +112,22 @@ def test_a_new_worker_clears_what_dead_ones_left(workspace: Workspace) -> None:
     yesterday = time.time() - 25 * 3600
     for path in old:
         os.utime(path, (yesterday, yesterday))
-    work(workspace, "cpu", lambda *_: {}, linger=0.0)
+    run_worker(workspace, "cpu", lambda *_: {}, idle_timeout=0.0)
     assert not any(path.exists() for path in old) and new.exists()
 
 
 def test_after_a_restart_of_the_machine_one_click_resumes(
     tiny: tuple[Workspace, Dataset], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """All processes gone, lock file left behind: the page says interrupted, and its button queues the run again."""
+    """All processes gone, lock file left behind: the page says interrupted, and its button queues
+    the run again."""
     workspace, dataset = tiny
     monkeypatch.setenv("THAW_HOME", str(workspace.root))
     st.cache_resource.clear()
     store = RunStore(workspace)
     run = store.submit(FinetuneRequest(dataset.id, "b-1"), "left running", "cpu")
     store.claim("cpu", 2**22 + 1)
-    Path(lane_lock(workspace, "cpu").lock_file).write_text("4194305")
+    Path(worker_lock(workspace, "cpu").lock_file).write_text("4194305")
     woken: list[str] = []
     monkeypatch.setattr("core.runs.submit.ensure_worker", lambda space, lane: woken.append(lane))
     app = AppTest.from_file(str(PROJECT / "pages" / "router.py"), default_timeout=30)
@@ -129,7 +142,9 @@ def test_after_a_restart_of_the_machine_one_click_resumes(
     st.cache_resource.clear()
 
 
-def test_half_written_json_is_never_seen(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_half_written_json_is_never_seen(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Dying in a write leaves the file as it was, and nothing beside it."""
     path = workspace.root / "one.json"
     write_json(path, {"a": 1})

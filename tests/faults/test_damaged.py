@@ -1,7 +1,8 @@
-"""Every file of a workspace damaged in every way: pages and commands go on, and the damaged thing is named.
+"""Every file of a workspace damaged in every way: pages and commands go on, and the damaged thing
+is named.
 
-The workspace is small and complete: a sample, a dataset, a backbone, a run that is done with all that can be kept of
-it, and a sweep that waits.
+The workspace is small and complete: a sample, a dataset, a backbone, a run that is done with all
+that can be kept of it, and a sweep that waits.
 """
 
 import contextlib
@@ -19,8 +20,8 @@ import streamlit as st
 from core.__main__ import main
 from core.data.datasets import list_datasets
 from core.data.samples import list_samples
-from core.models.library import list_backbones
-from core.runs import known
+from core.jobs import run_cache
+from core.models.backbone_store import list_backbones
 from core.workspace import Workspace
 from tests.pages.places import Place, furnished_copy, places, serve
 
@@ -28,9 +29,14 @@ LISTS = ("samples", "datasets", "backbones", "runs", "sweeps")
 
 
 @pytest.fixture(scope="module")
-def furnished(tiny_template: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, str]]:
-    """A workspace with something on every page, never to be changed; ids as `furnish` gives them."""
-    workspace, ids = furnished_copy(tiny_template, tmp_path_factory.mktemp("furnished") / "workspace")
+def furnished(
+    tiny_template: Path, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Path, dict[str, str]]:
+    """A workspace with something on every page, never to be changed; ids as `furnish` gives
+    them."""
+    workspace, ids = furnished_copy(
+        tiny_template, tmp_path_factory.mktemp("furnished") / "workspace"
+    )
     with contextlib.closing(sqlite3.connect(workspace.database)) as database:
         database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     return workspace.root, ids
@@ -75,10 +81,14 @@ def _odd_types(path: Path) -> None:
     """Every text a number and every number a text, every list an object and the other way round."""
 
     def turned(value: object) -> object:
-        return {str: 1, int: "1", float: "1", bool: [], list: {}, dict: [], type(None): {}}[type(value)]
+        return {str: 1, int: "1", float: "1", bool: [], list: {}, dict: [], type(None): {}}[
+            type(value)
+        ]
 
     if path.suffix == ".json":
-        path.write_text(json.dumps({key: turned(value) for key, value in json.loads(path.read_text()).items()}))
+        path.write_text(
+            json.dumps({key: turned(value) for key, value in json.loads(path.read_text()).items()})
+        )
     else:
         path.write_bytes(b"[1, 2, 3]")
 
@@ -104,12 +114,19 @@ def lists(workspace: Workspace) -> list[list[Any]]:
 
 
 def said_by(app: object) -> str:
-    return " ".join(str(one.value) for kind in ("error", "warning", "info", "markdown") for one in getattr(app, kind))
+    return " ".join(
+        str(one.value)
+        for kind in ("error", "warning", "info", "markdown")
+        for one in getattr(app, kind)
+    )
 
 
-def check_everything(workspace: Workspace, ids: dict[str, str], capsys: pytest.CaptureFixture[str]) -> tuple[str, str]:
-    """Opens every page and gives every listing command; (what pages said, what commands said on standard error)."""
-    known._known.cache_clear()
+def check_everything(
+    workspace: Workspace, ids: dict[str, str], capsys: pytest.CaptureFixture[str]
+) -> tuple[str, str]:
+    """Opens every page and gives every listing command; (what pages said, what commands said on
+    standard error)."""
+    run_cache._cache_by_file.cache_clear()
     pages = ""
     for place in places(ids):
         app = place.open()
@@ -143,7 +160,9 @@ def test_damaged_descriptions_beside_whole_ones_are_named_and_all_else_works(
     assert [len(found) for found in lists(workspace)] == [1, 1, 6]
 
 
-@pytest.mark.parametrize("entry", [*ENTRIES, "samples/*/rows.arrow", "datasets/*/labels.npy", "backbones/*/model.*"])
+@pytest.mark.parametrize(
+    "entry", [*ENTRIES, "samples/*/rows.arrow", "datasets/*/labels.npy", "backbones/*/model.*"]
+)
 def test_where_all_there_is_is_damaged_pages_say_so(
     entry: str, here: tuple[Workspace, dict[str, str]], capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -159,7 +178,9 @@ STORES: dict[str, Callable[[Path], object]] = {
     "cut in half": _cut,
     "not a database": lambda path: path.write_bytes(b"junk" * 5000),
     "zeros": lambda path: path.write_bytes(bytes(path.stat().st_size)),
-    "zeros after its header": lambda path: path.write_bytes(path.read_bytes()[:100] + bytes(path.stat().st_size - 100)),
+    "zeros after its header": lambda path: path.write_bytes(
+        path.read_bytes()[:100] + bytes(path.stat().st_size - 100)
+    ),
     "a folder": _replaced(lambda path: path.mkdir()),
     "a link to nothing": _replaced(lambda path: path.symlink_to("nowhere")),
     "a pipe": _replaced(lambda path: os.mkfifo(path)),
@@ -175,8 +196,18 @@ def test_a_damaged_store_is_named_and_nothing_is_made_over_it(
         path.unlink()
     STORES[damage](workspace.database)
     before = workspace.database.read_bytes() if workspace.database.is_file() else None
-    known._known.cache_clear()
-    for page in ("home", "data", "backbones", "finetune", "sweep", "run", "score", "compare", "learn"):
+    run_cache._cache_by_file.cache_clear()
+    for page in (
+        "home",
+        "data",
+        "backbones",
+        "finetune",
+        "sweep",
+        "run",
+        "score",
+        "compare",
+        "learn",
+    ):
         app = Place(page).open()
         assert not app.exception, (page, [one.value for one in app.exception])
         assert "thaw.sqlite" in said_by(app) and "is damaged" in said_by(app), page
@@ -209,7 +240,7 @@ def test_a_damaged_run_in_the_store_is_named_and_all_else_works(
     column, value = RECORDS[damage]
     with contextlib.closing(sqlite3.connect(workspace.database)) as database, database:
         database.execute(f"UPDATE runs SET {column} = ? WHERE id = ?", (value, ids["run"]))
-    known._known.cache_clear()
+    run_cache._cache_by_file.cache_clear()
     said = ""
     for place in places(ids):
         if place.page in ("home", "run", "compare", "score", "learn"):
@@ -222,7 +253,9 @@ def test_a_damaged_run_in_the_store_is_named_and_all_else_works(
     assert ids["run"] in (out.out if column == "result" else out.err)
 
 
-@pytest.mark.parametrize("damage", ["empty", "cut in half", "not text", "a folder", "gone", "a pipe"])
+@pytest.mark.parametrize(
+    "damage", ["empty", "cut in half", "not text", "a folder", "gone", "a pipe"]
+)
 @pytest.mark.parametrize("file", ["predictions.npz", "model/card.json", "model/model.safetensors"])
 def test_a_damaged_file_of_a_run_is_named_and_the_rest_of_the_page_works(
     file: str, damage: str, here: tuple[Workspace, dict[str, str]]

@@ -1,4 +1,5 @@
-"""A file over which pyarrow ends its process: a sentence wherever one can be given, and the process goes on."""
+"""A file over which pyarrow ends its process: a sentence wherever one can be given, and the process
+goes on."""
 
 import ast
 import io
@@ -14,14 +15,14 @@ import pytest
 from benchmarks.torture_binaries import encrypted_parquet
 from core.__main__ import main
 from core.data.datasets import Dataset
-from core.data.ingest import ingest
-from core.data.read_rows import inspect_file
+from core.data.reading.ingest import ingest
+from core.data.reading.read_rows import detect_file_format
 from core.data.schema import FIELDS, LABEL
 from core.errors import BadInput, ReaderFailed
-from core.training.apply import score_file
+from core.inference.evaluate_run import score_file
 from core.training.settings import FinetuneRequest
 from core.workspace import PROJECT, Workspace
-from pages.components import read_form
+from pages.components.shared import read_options_form
 from tests.core.data.helpers import fingerprint, rows, text, write
 from tests.core.training.helpers import QUICK, carry_out, pretrained
 from tests.faults.mutations import parquet_columns
@@ -31,15 +32,22 @@ SENTENCE = r"^'file' ended the process that read it \(signal 6, aborted\)"
 
 @pytest.fixture
 def aborting(tmp_path: Path) -> Path:
-    """Some columns are encrypted, and the footer that speaks of them is not: pyarrow aborts on looking at them."""
+    """Some columns are encrypted, and the footer that speaks of them is not: pyarrow aborts on
+    looking at them."""
     table = pa.table(parquet_columns(rows(60)))
     return write(tmp_path, encrypted_parquet(table, ["C1", "C2", "I1"], plain_footer=True))
 
 
 def test_it_would_end_this_process(aborting: Path) -> None:
     """Or else the tests below show nothing."""
-    look = f"import pyarrow.parquet as pq; f = pq.ParquetFile({str(aborting)!r}); f.metadata.row_group(0).column(1)"
-    assert subprocess.run([sys.executable, "-c", look], capture_output=True, check=False).returncode == -6
+    look = (
+        f"import pyarrow.parquet as pq; f = pq.ParquetFile({str(aborting)!r});"
+        " f.metadata.row_group(0).column(1)"
+    )
+    assert (
+        subprocess.run([sys.executable, "-c", look], capture_output=True, check=False).returncode
+        == -6
+    )
 
 
 @pytest.mark.parametrize("on_bad_rows", ["reject", "skip"])
@@ -51,20 +59,29 @@ def test_ingest(aborting: Path, on_bad_rows: str, workspace: Workspace) -> None:
     assert ingest(workspace, write(aborting.parent, text(rows(60)), "good"), "good").rows == 60
 
 
-def test_the_command(aborting: Path, workspace: Workspace, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_command(
+    aborting: Path, workspace: Workspace, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert main(["--workspace", str(workspace.root), "ingest", str(aborting), "--name", "x"]) == 2
     assert "thaw: 'file' ended the process that read it" in capsys.readouterr().err
 
 
 def test_a_look_at_it_as_the_page_has_it(aborting: Path) -> None:
-    file = read_form.File(aborting, "mine.parquet", "key")
-    found = read_form._inspect(file, read_form.ReadOptions(), need_label=True)
+    file = read_options_form.SourceFile(aborting, "mine.parquet", "key")
+    found = read_options_form._inspect(file, read_options_form.ReadOptions(), need_label=True)
     assert found.error.startswith("'mine.parquet' ended the process that read it")
 
 
 def test_no_page_reads_a_file_itself() -> None:
     """Of what opens strangers' files pages import the types alone."""
-    names = {"open_rows", "choose_member", "list_members", "container_of", "read_columns", "inspect"}
+    names = {
+        "open_rows",
+        "choose_member",
+        "list_members",
+        "container_of",
+        "read_columns",
+        "inspect",
+    }
     for path in [*(PROJECT / "pages").rglob("*.py"), PROJECT / "core" / "data" / "ingest.py"]:
         tree = ast.parse(path.read_text(encoding="utf-8"))
         imported = {
@@ -78,7 +95,9 @@ def test_no_page_reads_a_file_itself() -> None:
 
 def test_scoring(aborting: Path, tiny: tuple[Workspace, Dataset], tmp_path: Path) -> None:
     workspace, dataset = tiny
-    request = FinetuneRequest(dataset.id, pretrained(workspace, "dnn").id, freeze_depth=1, train=QUICK)
+    request = FinetuneRequest(
+        dataset.id, pretrained(workspace, "dnn").id, freeze_depth=1, train=QUICK
+    )
     run = carry_out(workspace, request)
     with pytest.raises(ReaderFailed, match=SENTENCE):
         score_file(workspace, run, aborting, tmp_path / "out.csv")
@@ -86,7 +105,8 @@ def test_scoring(aborting: Path, tiny: tuple[Workspace, Dataset], tmp_path: Path
 
 
 def test_a_footer_whose_words_are_no_text(workspace: Workspace, tmp_path: Path) -> None:
-    """Names of columns, and what the writer says of itself, are text only in a file that is whole."""
+    """Names of columns, and what the writer says of itself, are text only in a file that is
+    whole."""
     data = bytearray(_plain_parquet())
     for word in (b"parquet-cpp", b"C13", b"pandas", b"label"):
         place = data.rfind(word)
@@ -96,11 +116,11 @@ def test_a_footer_whose_words_are_no_text(workspace: Workspace, tmp_path: Path) 
         spoilt[place : place + 2] = b"\xff\xfe"
         path = write(tmp_path, bytes(spoilt))
         try:
-            form = inspect_file(path)
+            form = detect_file_format(path)
         except Exception as error:
             assert type(error).__name__ in ("BadInput", "ColumnsNeeded"), repr(error)
         else:
-            assert json.dumps(form.names)
+            assert json.dumps(form.column_names)
 
 
 def _plain_parquet() -> bytes:
@@ -113,9 +133,15 @@ def _plain_parquet() -> bytes:
 @pytest.mark.parametrize("kind", ["duration", "time32", "timestamp", "date32"])
 @pytest.mark.parametrize("coded", [False, True])
 @pytest.mark.parametrize("name", ["I3", "C3", "label"])
-def test_times_are_no_numbers(kind: str, coded: bool, name: str, workspace: Workspace, tmp_path: Path) -> None:
+def test_times_are_no_numbers(
+    kind: str, coded: bool, name: str, workspace: Workspace, tmp_path: Path
+) -> None:
     """Also those in a dictionary, which Parquet files hold as whole numbers."""
-    types = {"duration": pa.duration("s"), "time32": pa.time32("ms"), "timestamp": pa.timestamp("us")}
+    types = {
+        "duration": pa.duration("s"),
+        "time32": pa.time32("ms"),
+        "timestamp": pa.timestamp("us"),
+    }
     values = pa.array([place % 2 for place in range(60)], types.get(kind, pa.date32()))
     columns = parquet_columns(rows(60)) | {name: values.dictionary_encode() if coded else values}
     stream = io.BytesIO()

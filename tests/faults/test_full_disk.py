@@ -1,4 +1,5 @@
-"""The app on a disk that is full, fills up under a press, or may not be written: a sentence, nothing lost."""
+"""The app on a disk that is full, fills up under a press, or may not be written: a sentence,
+nothing lost."""
 
 import contextlib
 import io
@@ -18,18 +19,17 @@ from streamlit.runtime.scriptrunner import exec_code
 from streamlit.testing.v1 import AppTest
 
 from app import explain
-from core import demo
 from core.__main__ import main
 from core.errors import BadInput, RunError
+from core.jobs.database import keep_connection
+from core.models.backbone_store import list_backbones
 from core.models.exchange import export_backbone
-from core.models.library import list_backbones
-from core.runs import command, errands, launch
-from core.runs.database import held_open
+from core.runs import demo, launch, subprocess_commands, tasks
 from core.workspace import Workspace, open_workspace
 from tests.core.data.helpers import rows, text
-from tests.faults.conftest import leave_free, read_only_from_now
+from tests.faults.disks import fill_disk, remount_read_only
+from tests.pages.helpers import clear_workspace_cache
 from tests.pages.places import Place, furnished_copy, places
-from tests.pages.test_finetune import forget_workspace
 
 FULL, READ_ONLY = "is full", "may not be written"
 NO_FOLDER = "cannot be made (Read-only file system)"
@@ -39,14 +39,18 @@ AppPart = Callable[[AppTest], object]
 
 
 @pytest.fixture(scope="module")
-def furnished(tiny_template: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Workspace, dict[str, str]]:
-    """A workspace with something on every page, never to be changed; ids as `furnish` gives them."""
+def furnished(
+    tiny_template: Path, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Workspace, dict[str, str]]:
+    """A workspace with something on every page, never to be changed; ids as `furnish` gives
+    them."""
     return furnished_copy(tiny_template, tmp_path_factory.mktemp("furnished") / "workspace")
 
 
 @pytest.fixture
 def home(small_disk: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """$THAW_HOME on the small disk, not made yet; errors as app.py has them explained; no worker starts."""
+    """$THAW_HOME on the small disk, not made yet; errors as app.py has them explained; no worker
+    starts."""
 
     class Child:
         def __init__(self, *_: object, **__: object) -> None:
@@ -54,7 +58,9 @@ def home(small_disk: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
     real = exec_code.handle_user_script_exception
     for module in (exec_code, fragment):
-        monkeypatch.setattr(module, "handle_user_script_exception", lambda error, _: real(error, explain))
+        monkeypatch.setattr(
+            module, "handle_user_script_exception", lambda error, _: real(error, explain)
+        )
     monkeypatch.setattr(launch, "subprocess", SimpleNamespace(Popen=Child, DEVNULL=None))
     monkeypatch.setenv("THAW_HOME", str(small_disk / "workspace"))
     forget()
@@ -64,17 +70,20 @@ def home(small_disk: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 def forget() -> None:
     """Makes a server of what this process is that has just started."""
-    forget_workspace()
+    clear_workspace_cache()
     st.cache_data.clear()
     st.cache_resource.clear()
 
 
 def kept(workspace: Workspace) -> tuple[dict[str, bytes], str]:
-    """(files by path, the run store as SQL): what may not be lost. Locks, logs and SQLite's own files are no one's."""
+    """(files by path, the run store as SQL): what may not be lost. Locks, logs and SQLite's own
+    files are no one's."""
     files = {
         str(path.relative_to(workspace.root)): path.read_bytes()
         for path in workspace.root.rglob("*")
-        if path.is_file() and path.suffix not in (".lock", ".log") and not path.name.startswith("thaw.sqlite")
+        if path.is_file()
+        and path.suffix not in (".lock", ".log")
+        and not path.name.startswith("thaw.sqlite")
     }
     if not workspace.database.exists():
         return files, "BEGIN TRANSACTION;\nCOMMIT;"
@@ -97,9 +106,14 @@ def errors(app: AppTest) -> str:
     ids=["read-only", "full", "new and read-only", "new and full"],
 )
 def test_every_page_says_what_is_wrong(
-    furnishing: bool, disk: str, sentence: str, furnished: tuple[Workspace, dict[str, str]], home: Path
+    furnishing: bool,
+    disk: str,
+    sentence: str,
+    furnished: tuple[Workspace, dict[str, str]],
+    home: Path,
 ) -> None:
-    """A server that starts on such a disk, every page and deep link: those too that need no more than to read."""
+    """A server that starts on such a disk, every page and deep link: those too that need no more
+    than to read."""
     workspace, ids = furnished
     if furnishing:
         shutil.copytree(workspace.root, home)
@@ -108,9 +122,9 @@ def test_every_page_says_what_is_wrong(
     before = kept(Workspace(home)) if home.exists() else None
     ballast = None
     if disk == "full":
-        ballast = leave_free(home.parent, 0)
+        ballast = fill_disk(home.parent, 0)
     else:
-        read_only_from_now(home.parent)
+        remount_read_only(home.parent)
     for place in places(ids):
         app = place.open()
         assert not app.exception, place
@@ -186,7 +200,9 @@ ACTIONS = {
     "simulate": Action(
         "data",
         press("simulate"),
-        ready=add_by("simulate", lambda app: app.number_input(key="simulated_rows").set_value(2000)),
+        ready=add_by(
+            "simulate", lambda app: app.number_input(key="simulated_rows").set_value(2000)
+        ),
     ),
     "prepare": Action("data", press("prepare"), view="Split"),
     "pretrain": Action("backbones", press("pt_launch"), {"section": "Pretrain"}),
@@ -213,50 +229,61 @@ ACTIONS = {
 
 @pytest.fixture
 def commands_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Commands carried out in this process as the command line would, before the page is drawn again."""
+    """Commands carried out in this process as the command line would, before the page is drawn
+    again."""
 
-    def run(workspace: Workspace, words: Sequence[str], on_progress: object = None) -> dict[str, Any]:
+    def run(
+        workspace: Workspace, words: Sequence[str], on_progress: object = None
+    ) -> dict[str, Any]:
         out, said = io.StringIO(), io.StringIO()
         with contextlib.redirect_stdout(out), contextlib.redirect_stderr(said):
             status = main(["--workspace", str(workspace.root), *words, "--json"])
         if status:
-            raise (BadInput if status == 2 else RunError)(said.getvalue().splitlines()[-1].removeprefix("thaw: "))
+            raise (BadInput if status == 2 else RunError)(
+                said.getvalue().splitlines()[-1].removeprefix("thaw: ")
+            )
         found: dict[str, Any] = json.loads(out.getvalue())
         return found
 
     class Now:
-        def __init__(self, target: Callable[..., None], args: tuple[Any, ...], daemon: bool) -> None:
+        def __init__(
+            self, target: Callable[..., None], args: tuple[Any, ...], daemon: bool
+        ) -> None:
             self.start = lambda: target(*args)
 
-    monkeypatch.setattr(command, "run_command", run)
-    monkeypatch.setattr(errands, "threading", SimpleNamespace(Thread=Now))
-    monkeypatch.setattr(errands, "_errands", {})
+    monkeypatch.setattr(subprocess_commands, "run_command", run)
+    monkeypatch.setattr(tasks, "threading", SimpleNamespace(Thread=Now))
+    monkeypatch.setattr(tasks, "_tasks", {})
 
 
-@pytest.mark.usefixtures("counted_here", "commands_told")
+@pytest.mark.usefixtures("costs_in_process", "commands_told")
 def test_a_disk_that_fills_up_while_someone_presses(
     furnished: tuple[Workspace, dict[str, str]], home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Beside a worker that lives, so that pages can still be read: each press ends in a sentence, nothing changes."""
+    """Beside a worker that lives, so that pages can still be read: each press ends in a sentence,
+    nothing changes."""
     template, ids = furnished
     monkeypatch.setattr(demo, "ROWS", 4000)
     shutil.copytree(template.root, home)
     workspace = open_workspace()
-    export_backbone(next(card for card in list_backbones(workspace) if not card.bundled), home.parent / "backbone.zip")
+    export_backbone(
+        next(card for card in list_backbones(workspace) if not card.bundled),
+        home.parent / "backbone.zip",
+    )
     for name, action in ACTIONS.items():
         query = {key: ids.get(value, value) for key, value in action.query.items()}
         app = Place(action.page, query, action.view).open()
         action.ready(app)
         assert not app.exception and not app.error, name
         before = kept(workspace)
-        with held_open(workspace):
-            ballast = leave_free(home.parent, 0)
+        with keep_connection(workspace):
+            ballast = fill_disk(home.parent, 0)
             action.press(app)
             app.run()
             assert not app.exception and FULL in errors(app), f"{name}: {errors(app)}"
             ballast.unlink()
         assert kept(workspace) == before, name
-        errands._errands.clear()
+        tasks._tasks.clear()
         assert FULL not in errors(app.run()), f"{name}: with room again"
 
 
@@ -269,7 +296,7 @@ def test_a_disk_with_room_for_an_upload_and_not_for_its_rows(
     before = kept(open_workspace())
     add_by("upload", take_upload)(app)
     assert len([*open_workspace().uploads.glob("upload-*")]) == 1
-    ballast = leave_free(home.parent, 16_384)
+    ballast = fill_disk(home.parent, 16_384)
     press("add_upload")(app)
     app.run()
     assert not app.exception and FULL in errors(app)
@@ -284,9 +311,9 @@ def test_a_disk_that_fills_up_under_a_dialog(
     shutil.copytree(furnished[0].root, home)
 
     def dialog(kind: str, run_id: str) -> None:
-        from core.runs.store import RunStore
-        from pages.components import run_actions
-        from pages.components.common import workspace
+        from core.jobs.store import RunStore
+        from pages.components.compare import run_actions
+        from pages.components.shared.common import workspace
 
         getattr(run_actions, kind)([RunStore(workspace()).get(run_id)])
 
@@ -294,8 +321,8 @@ def test_a_disk_that_fills_up_under_a_dialog(
     if kind == "annotate":
         app.text_input[0].set_value("seen")
     before = kept(open_workspace())
-    with held_open(open_workspace()):
-        ballast = leave_free(home.parent, 0)
+    with keep_connection(open_workspace()):
+        ballast = fill_disk(home.parent, 0)
         app.button[0].click().run()
         assert not app.exception and FULL in errors(app)
         ballast.unlink()

@@ -11,7 +11,8 @@ from tests.faults.mutations import bring_in, spoilt_file
 
 @pytest.mark.parametrize("first", range(0, 100, 25))
 def test_a_dataset_or_a_sentence(first: int, workspace: Workspace, tmp_path: Path) -> None:
-    """Whatever else is raised fails the test, and so does a refusal that leaves something behind."""
+    """Whatever else is raised fails the test, and so does a refusal that leaves something
+    behind."""
     outcomes = []
     for seed in range(first, first + 25):
         path = write(tmp_path, spoilt_file(seed))

@@ -1,4 +1,5 @@
-"""A command killed in the midst of writing: what it leaves in the workspace or beside an output the next one clears."""
+"""A command killed in the midst of writing: what it leaves in the workspace or beside an output the
+next one clears."""
 
 import os
 import signal
@@ -10,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from core.data.datasets import Dataset
-from core.leftovers import clear_below
-from core.outputs import check_output_folder
+from core.files.leftovers import remove_leftovers_below
+from core.files.outputs import check_output_folder
 from core.workspace import PROJECT, Workspace, open_workspace
 
 
@@ -50,7 +51,10 @@ def test_a_killed_command_is_cleared_up_after_by_the_next(
     words = ["simulate", "--rows", "20", "--out", out / "rows.tsv"]
     folder = out
     if where == "in the workspace":
-        words, folder = ["ingest", workspace.uploads / "tiny.tsv", "--name", "another"], workspace.samples
+        words, folder = (
+            ["ingest", workspace.uploads / "tiny.tsv", "--name", "another"],
+            workspace.samples,
+        )
     process = stopped_in_writing(workspace, *words)
     assert len(left(folder)) == 2, "a folder and its lock"
 
@@ -58,10 +62,12 @@ def test_a_killed_command_is_cleared_up_after_by_the_next(
         """Another one that writes there."""
         if where == "in the workspace":
             open_workspace(workspace.root)
-            clear_below(workspace.root)
+            remove_leftovers_below(workspace.root)
         else:
             again = ["simulate", "--rows", "20", "--out", str(out / "others.tsv")]
-            subprocess.run([sys.executable, "-m", "core", *again], cwd=PROJECT, check=True, capture_output=True)
+            subprocess.run(
+                [sys.executable, "-m", "core", *again], cwd=PROJECT, check=True, capture_output=True
+            )
 
     for path in folder.rglob("*"):
         os.utime(path, (0, 0))

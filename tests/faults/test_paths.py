@@ -1,4 +1,5 @@
-"""Paths that people name: whatever lies there, and however long it is, a command ends in a sentence at once."""
+"""Paths that people name: whatever lies there, and however long it is, a command ends in a sentence
+at once."""
 
 import os
 import signal
@@ -10,8 +11,8 @@ import pytest
 
 from core.__main__ import main
 from core.data.datasets import find_dataset
-from core.models.library import find_backbone
-from core.runs.store import RunStore
+from core.jobs.store import RunStore
+from core.models.backbone_store import find_backbone
 from core.workspace import Workspace
 from tests.core.data.helpers import rows, text, write
 
@@ -54,8 +55,16 @@ COMMANDS = {
     "vectors": ["pretrain", *PRETRAIN, "dnn", "--start", "vectors", "--start-file", "PATH"],
     "weights": ["pretrain", *PRETRAIN, "vgg19", "--start", "weights", "--start-file", "PATH"],
 }
-RESULT: dict[str, object] = dict.fromkeys(("trained_parameters", "train_rows", "best_epoch", "epochs_run"), 1)
-RESULT |= {"threshold": 0.5, "metrics": {}, "backbone": "simulated-dnn", "seconds": {"total": 1.0}, "device": "CPU"}
+RESULT: dict[str, object] = dict.fromkeys(
+    ("trained_parameters", "train_rows", "best_epoch", "epochs_run"), 1
+)
+RESULT |= {
+    "threshold": 0.5,
+    "metrics": {},
+    "backbone": "simulated-dnn",
+    "seconds": {"total": 1.0},
+    "device": "CPU",
+}
 RESULT |= {"stages": []}
 OUTPUTS = {
     "score": ["score", "--run", "RUN", "--input", "ROWS", "--output", "PATH"],
@@ -92,15 +101,21 @@ def home(tiny_template: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple
     workspace = Workspace(tmp_path_factory.mktemp("paths") / "workspace")
     shutil.copytree(tiny_template, workspace.root)
     store = RunStore(workspace)
-    request = FinetuneRequest(find_dataset(workspace, "tiny").id, find_backbone(workspace, "simulated-dnn").id)
+    request = FinetuneRequest(
+        find_dataset(workspace, "tiny").id, find_backbone(workspace, "simulated-dnn").id
+    )
     run = store.submit(request, "a run", "cpu")
     store.claim("cpu", 1)
     store.finish(run.id, "done", result=RESULT)
-    shutil.copytree(find_backbone(workspace, "simulated-dnn").folder, workspace.runs / run.id / "model")
+    shutil.copytree(
+        find_backbone(workspace, "simulated-dnn").folder, workspace.runs / run.id / "model"
+    )
     return workspace, run.id
 
 
-def give(home: tuple[Workspace, str], tmp_path: Path, words: list[str], path: str) -> tuple[list[str], int]:
+def give(
+    home: tuple[Workspace, str], tmp_path: Path, words: list[str], path: str
+) -> tuple[list[str], int]:
     """Gives a command with `path` in place of PATH: (its words, its exit status)."""
     good = write(tmp_path, text(rows(60)), "good.tsv")
     places = {"RUN": home[1], "ROWS": str(good), "OUT": str(tmp_path / "out.csv")}
@@ -149,7 +164,9 @@ def test_any_name_is_refused_in_a_short_sentence(
 
 
 @pytest.mark.parametrize("command", OUTPUTS)
-@pytest.mark.parametrize("name", [LONG, f"{LONG}/x", "file/x", "loop", "loop/x"], ids=lambda name: name[:6])
+@pytest.mark.parametrize(
+    "name", [LONG, f"{LONG}/x", "file/x", "loop", "loop/x"], ids=lambda name: name[:6]
+)
 def test_an_output_that_cannot_be_is_refused_in_a_short_sentence(
     name: str,
     command: str,

@@ -1,4 +1,5 @@
-"""The power goes while samples and datasets are made, replaced and deleted. benchmarks/power_cuts.py cuts 100 times."""
+"""The power goes while samples and datasets are made, replaced and deleted.
+benchmarks/power_cuts.py cuts 100 times."""
 
 import json
 import os
@@ -32,10 +33,18 @@ def test_nothing_is_listed_half_and_nothing_is_lost(can_mount: None, tmp_path: P
     told = json.loads(ended.stdout)
     assert told["wrong"] == []
     assert told["cuts"] == 10 and told["redone"] == 1
-    assert told["steps"] == ["ingest", "prepare", "prepare again", "ingest another", "delete a sample"]
+    assert told["steps"] == [
+        "ingest",
+        "prepare",
+        "prepare again",
+        "ingest another",
+        "delete a sample",
+    ]
 
 
-def test_a_write_without_a_sync_is_lost_and_with_one_is_not(can_mount: None, tmp_path: Path) -> None:
+def test_a_write_without_a_sync_is_lost_and_with_one_is_not(
+    can_mount: None, tmp_path: Path
+) -> None:
     """Else the disk would show nothing."""
     with recorded_disk(tmp_path / "disk") as disk:
         (disk.folder / "unsynced").write_bytes(b"x" * 10_000)

@@ -1,4 +1,5 @@
-"""Same seed, same device, same numbers: bit for bit on the CPU, however many runs there are at a time."""
+"""Same seed, same device, same numbers: bit for bit on the CPU, however many runs there are at a
+time."""
 
 import os
 import subprocess
@@ -8,24 +9,46 @@ import numpy as np
 import pytest
 
 from core.data.datasets import Dataset
-from core.runs.launch import threads_a_run
-from core.runs.store import RunStore
+from core.jobs.store import RunStore
+from core.runs.launch import threads_per_run
 from core.training.settings import FinetuneRequest, TrainSettings
 from core.workspace import PROJECT, Workspace
 from tests.core.training.helpers import pretrained
 
-RECORDED = {"code", "system", "cuda", "pyarrow", "scipy", "safetensors", "python", "torch", "numpy", "cpu", "threads"}
+RECORDED = {
+    "code",
+    "system",
+    "cuda",
+    "pyarrow",
+    "scipy",
+    "safetensors",
+    "python",
+    "torch",
+    "numpy",
+    "cpu",
+    "threads",
+}
 
 
 def work_through(workspace: Workspace, arms: int) -> None:
     """A worker's whole life, with the machine's own number of threads."""
     environment = {name: value for name, value in os.environ.items() if name != "OMP_NUM_THREADS"}
-    command = [sys.executable, "-m", "core.runs.worker", "--workspace", str(workspace.root), "--lane", "cpu"]
+    command = [
+        sys.executable,
+        "-m",
+        "core.runs.worker",
+        "--workspace",
+        str(workspace.root),
+        "--lane",
+        "cpu",
+    ]
     settings = {"THAW_ARMS": str(arms), "THAW_WORKER_LINGER": "0.1"}
     subprocess.run(command, cwd=PROJECT, env=environment | settings, check=True)
 
 
-def test_alone_and_beside_another_a_run_gives_the_same_bits(tiny: tuple[Workspace, Dataset]) -> None:
+def test_alone_and_beside_another_a_run_gives_the_same_bits(
+    tiny: tuple[Workspace, Dataset],
+) -> None:
     workspace, dataset = tiny
     card, store = pretrained(workspace, "dnn"), RunStore(workspace)
     train = TrainSettings(epochs=2, batch_size=256, early_stopping=0, seed=4, device="cpu")
@@ -49,7 +72,10 @@ def test_alone_and_beside_another_a_run_gives_the_same_bits(tiny: tuple[Workspac
     assert all(result["metrics"] == results[0]["metrics"] for result in results)
     assert all(result["environment"] == results[0]["environment"] for result in results)
     assert set(results[0]["environment"]) == RECORDED
-    assert results[0]["dataset_hash"] == dataset.content_hash and results[0]["backbone_sha256"] == card.weights_sha256
+    assert (
+        results[0]["dataset_hash"] == dataset.content_hash
+        and results[0]["backbone_sha256"] == card.weights_sha256
+    )
 
 
 def test_threads_do_not_hang_on_arms(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -57,8 +83,8 @@ def test_threads_do_not_hang_on_arms(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "cpu_count", lambda: 16)
     for arms in ("1", "2", "16"):
         monkeypatch.setenv("THAW_ARMS", arms)
-        assert threads_a_run() == 4
+        assert threads_per_run() == 4
     monkeypatch.setattr(os, "cpu_count", lambda: 2)
-    assert threads_a_run() == 2
+    assert threads_per_run() == 2
     monkeypatch.setenv("OMP_NUM_THREADS", "3")
-    assert threads_a_run() == 3
+    assert threads_per_run() == 3

@@ -1,4 +1,5 @@
-"""What runs out or vanishes: disk, memory, the right to write, a GPU. A sentence, nothing lost, the queue goes on."""
+"""What runs out or vanishes: disk, memory, the right to write, a GPU. A sentence, nothing lost, the
+queue goes on."""
 
 import os
 import resource
@@ -14,50 +15,60 @@ import pytest
 import torch
 
 from core.data.datasets import Dataset, list_datasets, prepare
-from core.data.ingest import ingest
+from core.data.reading.ingest import ingest
 from core.data.samples import find_sample, list_samples
 from core.data.split import SplitSpec
-from core.errors import system_sentence
+from core.errors import explain_system_error
+from core.jobs.reporter import Reporter
+from core.jobs.store import Run, RunStore
 from core.runs import worker
-from core.runs.launch import refresh
-from core.runs.reporter import Reporter
-from core.runs.store import Run, RunStore
-from core.runs.worker import MEMORY_SENTENCE, explain, work
+from core.runs.launch import refresh_statuses
+from core.runs.worker import OUT_OF_MEMORY_MESSAGE, explain_failure, run_worker
 from core.training.checkpoint import Progress, save_checkpoint
 from core.training.settings import FinetuneRequest, TrainSettings
 from core.workspace import PROJECT, Workspace, open_workspace
 from tests.core.data.helpers import fingerprint
 from tests.core.runs.processes import start_pretender, wait_for
 from tests.core.training.helpers import carry_out, pretrained
-from tests.faults.conftest import SMALL_MEGABYTES, leave_free, read_only_from_now
+from tests.faults.disks import SMALL_MEGABYTES, fill_disk, remount_read_only
 
 
 def submit(workspace: Workspace, **named: Any) -> Run:
     return RunStore(workspace).submit(FinetuneRequest("d-1", "b-1", **named), "a run", "cpu")
 
 
-def test_a_disk_that_fills_up_while_rows_come_in(tiny: tuple[Workspace, Dataset], small_disk: Path) -> None:
-    """Wherever it fills up: a sentence (pages ask system_sentence as well), and samples and datasets as they were."""
+def test_a_disk_that_fills_up_while_rows_come_in(
+    tiny: tuple[Workspace, Dataset], small_disk: Path
+) -> None:
+    """Wherever it fills up: a sentence (pages ask system_sentence as well), and samples and
+    datasets as they were."""
     source = tiny[0].uploads / "tiny.tsv"
     workspace = open_workspace(small_disk / "workspace")
     refused = 0
     for size in (0, 8_192, 65_536, 200_000, 500_000, 900_000, SMALL_MEGABYTES * 2**20):
-        ballast = leave_free(small_disk, size)
+        ballast = fill_disk(small_disk, size)
         before = fingerprint(workspace)
         try:
             prepare(workspace, ingest(workspace, source, "tiny"), SplitSpec(), "tiny", min_count=5)
         except Exception as error:
             refused += 1
-            assert "is full" in (system_sentence(error, workspace.root) or ""), repr(error)
+            assert "is full" in (explain_system_error(error, workspace.root) or ""), repr(error)
             if not list_samples(workspace):
                 assert fingerprint(workspace) == before
             assert not list_datasets(workspace) and not [*workspace.root.rglob(".part-*")]
         ballast.unlink()
-    assert refused >= 4 and find_sample(workspace, "tiny").rows == 3000 and len(list_datasets(workspace)) == 1
+    assert (
+        refused >= 4
+        and find_sample(workspace, "tiny").rows == 3000
+        and len(list_datasets(workspace)) == 1
+    )
 
 
-def test_a_disk_that_fills_up_under_a_run(tiny: tuple[Workspace, Dataset], small_disk: Path) -> None:
-    """Wherever it fills up: failed or interrupted in a sentence, and with room again resumed to the unbroken result."""
+def test_a_disk_that_fills_up_under_a_run(
+    tiny: tuple[Workspace, Dataset], small_disk: Path
+) -> None:
+    """Wherever it fills up: failed or interrupted in a sentence, and with room again resumed to the
+    unbroken result."""
     workspace, dataset = tiny
     train = TrainSettings(epochs=3, batch_size=256, early_stopping=0, plateau=0, device="cpu")
     request = FinetuneRequest(dataset.id, pretrained(workspace, "dnn").id, "depth", 1, train=train)
@@ -71,9 +82,17 @@ def test_a_disk_that_fills_up_under_a_run(tiny: tuple[Workspace, Dataset], small
         run = store.submit(request, "broken", "cpu")
         for entry in workspace.cache.glob("prefix-*"):
             shutil.rmtree(entry)
-        ballast = leave_free(small_disk, size)
+        ballast = fill_disk(small_disk, size)
         # In a process of its own: a worker may die of a full disk.
-        command = [sys.executable, "-m", "core.runs.worker", "--workspace", str(workspace.root), "--lane", "cpu"]
+        command = [
+            sys.executable,
+            "-m",
+            "core.runs.worker",
+            "--workspace",
+            str(workspace.root),
+            "--lane",
+            "cpu",
+        ]
         ended = subprocess.run(
             command,
             cwd=PROJECT,
@@ -83,39 +102,47 @@ def test_a_disk_that_fills_up_under_a_run(tiny: tuple[Workspace, Dataset], small
         )
         assert ended.returncode in (0, 1), "died of a signal"
         ballast.unlink()
-        refresh(workspace, store)
+        refresh_statuses(workspace, store)
         after = store.get(run.id)
         if after.status != "done":
             broken += 1
-            assert "is full" in after.message or after.status in ("queued", "interrupted"), after.message
+            assert "is full" in after.message or after.status in ("queued", "interrupted"), (
+                after.message
+            )
             if after.status != "queued":
                 store.resume(run.id)
-            work(workspace, "cpu", worker_execute(), linger=0.1)
+            run_worker(workspace, "cpu", worker_execute(), idle_timeout=0.1)
             after = store.get(run.id)
-        assert after.status == "done" and after.result is not None and whole.result is not None, after.message
+        assert after.status == "done" and after.result is not None and whole.result is not None, (
+            after.message
+        )
         assert after.result["metrics"] == whole.result["metrics"]
         store.delete(run.id)
     assert broken
 
 
 def worker_execute() -> Any:
-    from core.training.job import execute
+    from core.runs.dispatch import execute
 
     return execute
 
 
-def test_a_workspace_that_may_not_be_written(tiny: tuple[Workspace, Dataset], small_disk: Path) -> None:
+def test_a_workspace_that_may_not_be_written(
+    tiny: tuple[Workspace, Dataset], small_disk: Path
+) -> None:
     shutil.copytree(tiny[0].root, small_disk / "workspace")
     workspace = Workspace(small_disk / "workspace")
     RunStore(workspace)
-    read_only_from_now(small_disk)
+    remount_read_only(small_disk)
     for act in (
         lambda: RunStore(workspace).submit(FinetuneRequest("d-1", "b-1"), "a run", "cpu"),
         lambda: ingest(workspace, workspace.uploads / "tiny.tsv", "again", "skip"),
     ):
         with pytest.raises((OSError, sqlite3.OperationalError)) as raised:
             act()
-        assert "may not be written" in (system_sentence(raised.value, workspace.root) or ""), repr(raised.value)
+        assert "may not be written" in (explain_system_error(raised.value, workspace.root) or ""), (
+            repr(raised.value)
+        )
     assert len(list_datasets(workspace)) == 1
 
 
@@ -125,7 +152,10 @@ def test_a_workspace_that_may_not_be_written(tiny: tuple[Workspace, Dataset], sm
         (OSError(28, "No space left on device"), "is full"),
         (OSError(122, "Disk quota exceeded"), "is full"),
         (OSError("2000000 requested and 786400 written"), "is full"),
-        (RuntimeError("[enforce fail at inline_container.cc:672] . unexpected pos 576 vs 534"), "is full"),
+        (
+            RuntimeError("[enforce fail at inline_container.cc:672] . unexpected pos 576 vs 534"),
+            "is full",
+        ),
         (sqlite3.OperationalError("database or disk is full"), "is full"),
         (sqlite3.OperationalError("attempt to write a readonly database"), "may not be written"),
         (sqlite3.OperationalError("database is locked"), "busy"),
@@ -138,20 +168,22 @@ def test_a_workspace_that_may_not_be_written(tiny: tuple[Workspace, Dataset], sm
 )
 def test_what_the_system_says_in_our_words(error: Exception, words: str, tmp_path: Path) -> None:
     """Without a file's name or a code; tests/core/test_errors.py has real ones, and look-alikes."""
-    assert words in (system_sentence(error, tmp_path) or "")
-    assert system_sentence(KeyError("x"), tmp_path) is None
+    assert words in (explain_system_error(error, tmp_path) or "")
+    assert explain_system_error(KeyError("x"), tmp_path) is None
 
 
 def test_sqlite_says_a_full_disk_is_broken(small_disk: Path) -> None:
-    """Where not even its index of what is new fits, SQLite speaks of an input or output error; so we look."""
+    """Where not even its index of what is new fits, SQLite speaks of an input or output error; so
+    we look."""
     error = sqlite3.OperationalError("disk I/O error")
-    assert "check the disk" in (system_sentence(error, small_disk) or "")
-    leave_free(small_disk, 0)
-    assert "is full. Free some space" in (system_sentence(error, small_disk) or "")
+    assert "check the disk" in (explain_system_error(error, small_disk) or "")
+    fill_disk(small_disk, 0)
+    assert "is full. Free some space" in (explain_system_error(error, small_disk) or "")
 
 
 def test_memory_runs_out_in_the_loop_and_the_queue_goes_on(tiny: tuple[Workspace, Dataset]) -> None:
-    """A real one on the CPU, by a limit on the process; and CUDA's own error, raised in the loop."""
+    """A real one on the CPU, by a limit on the process; and CUDA's own error, raised in the
+    loop."""
     workspace, _ = tiny
     limit = resource.getrlimit(resource.RLIMIT_AS)
 
@@ -167,10 +199,10 @@ def test_memory_runs_out_in_the_loop_and_the_queue_goes_on(tiny: tuple[Workspace
         return {"metrics": {}}
 
     runs = [submit(workspace, freeze_depth=depth) for depth in range(3)]
-    work(workspace, "cpu", execute, linger=0.1)
+    run_worker(workspace, "cpu", execute, idle_timeout=0.1)
     ends = [RunStore(workspace).get(run.id) for run in runs]
     assert [run.status for run in ends] == ["failed", "failed", "done"]
-    assert ends[0].message == ends[1].message == MEMORY_SENTENCE
+    assert ends[0].message == ends[1].message == OUT_OF_MEMORY_MESSAGE
 
 
 def test_a_gpu_that_vanishes(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -179,19 +211,26 @@ def test_a_gpu_that_vanishes(workspace: Workspace, monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(worker, "ensure_worker", lambda space, lane: woken.append(lane))
 
     def execute(workspace: Workspace, run: Run, reporter: Reporter) -> dict[str, Any]:
-        raise RuntimeError("CUDA error: unspecified launch failure\nCUDA kernel errors might be reported later")
+        raise RuntimeError(
+            "CUDA error: unspecified launch failure\nCUDA kernel errors might be reported later"
+        )
 
     first, second = submit(workspace), submit(workspace)
-    work(workspace, "cpu", execute, linger=30)
+    run_worker(workspace, "cpu", execute, idle_timeout=30)
     ended = RunStore(workspace).get(first.id)
-    assert ended.status == "failed" and "GPU failed or vanished" in ended.message and "Resume" in ended.message
+    assert (
+        ended.status == "failed"
+        and "GPU failed or vanished" in ended.message
+        and "Resume" in ended.message
+    )
     assert RunStore(workspace).get(second.id).status == "queued" and woken == ["cpu"]
 
 
 def test_killed_for_memory_by_the_system_the_queue_goes_on(
     workspace: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The kernel's killer sends SIGKILL: interrupted, and whoever notices wakes a worker for the runs that wait."""
+    """The kernel's killer sends SIGKILL: interrupted, and whoever notices wakes a worker for the
+    runs that wait."""
     woken: list[str] = []
     monkeypatch.setattr("core.runs.launch.ensure_worker", lambda space, lane: woken.append(lane))
     run, _ = submit(workspace), submit(workspace)
@@ -200,18 +239,22 @@ def test_killed_for_memory_by_the_system_the_queue_goes_on(
     process.kill()
     process.wait()
     store = RunStore(workspace)
-    refresh(workspace, store)
+    refresh_statuses(workspace, store)
     assert store.get(run.id).status == "interrupted" and woken == ["cpu"]
-    refresh(workspace, store)
+    refresh_statuses(workspace, store)
     assert woken == ["cpu"]
 
 
-def test_a_log_that_cannot_be_written_hides_no_sentence(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_log_that_cannot_be_written_hides_no_sentence(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def die(self: Path, *_: object, **__: object) -> None:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(Path, "write_text", die)
-    assert "unforeseen KeyError" in explain(KeyError("surprise"), workspace, submit(workspace))
+    assert "unforeseen KeyError" in explain_failure(
+        KeyError("surprise"), workspace, submit(workspace)
+    )
 
 
 def test_weights_that_are_no_numbers_never_replace_a_checkpoint(tmp_path: Path) -> None:

@@ -1,4 +1,5 @@
-"""A workspace on a folder that two machines share: two mounts of one server that pass locks on and share no memory."""
+"""A workspace on a folder that two machines share: two mounts of one server that pass locks on and
+share no memory."""
 
 import sqlite3
 import subprocess
@@ -9,24 +10,24 @@ from pathlib import Path
 import pytest
 
 from core.errors import BadInput
+from core.jobs.filesystems import shared_filesystem
+from core.jobs.process_place import current_place
+from core.jobs.store import RunStore
 from core.runs import worker
-from core.runs.cluster import carry_out_one
-from core.runs.filesystems import shared_kind
-from core.runs.launch import CLUSTER, lane_lock, worker_alive
-from core.runs.place import here
-from core.runs.store import RunStore
-from core.runs.worker import work
+from core.runs.cluster import run_one_job
+from core.runs.launch import CLUSTER_QUEUE, is_worker_alive, worker_lock
+from core.runs.worker import run_worker
 from core.training.settings import FinetuneRequest
 from core.workspace import PROJECT, Workspace, open_workspace
+from tests.core.jobs.mounts import journal_mode, pretend_local
 from tests.core.runs.processes import ENVIRONMENT, start_pretender, wait_for
-from tests.core.runs.test_filesystems import journal, pretend_local
 
 REQUEST = FinetuneRequest("d-1", "b-1")
 WRITES = 300
 WRITER = """
 import sys
 from pathlib import Path
-from core.runs.store import RunStore
+from core.jobs.store import RunStore
 from core.workspace import Workspace
 
 store = RunStore(Workspace(Path(sys.argv[1])))
@@ -43,8 +44,17 @@ def mounts(tmp_path: Path) -> Iterator[tuple[Path, Path]]:
     folder, first, second = (tmp_path / name for name in ("export", "first", "second"))
     for path in (folder, first, second):
         path.mkdir()
-    command = [sys.executable, "-m", "tests.faults.shared_folder", str(folder), str(first), str(second)]
-    server = subprocess.Popen(command, cwd=PROJECT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    command = [
+        sys.executable,
+        "-m",
+        "tests.faults.shared_folder",
+        str(folder),
+        str(first),
+        str(second),
+    ]
+    server = subprocess.Popen(
+        command, cwd=PROJECT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
     assert server.stdin and server.stdout
     try:
         if server.stdout.readline() != "ready\n":
@@ -65,15 +75,19 @@ def start_writer(workspace: Workspace, run_id: str) -> subprocess.Popen[str]:
     """A process that writes once it is told to."""
     command = [sys.executable, "-c", WRITER, str(workspace.root), run_id, str(WRITES)]
     pipe = subprocess.PIPE
-    return subprocess.Popen(command, cwd=PROJECT, env=ENVIRONMENT, stdin=pipe, stdout=pipe, text=True)
+    return subprocess.Popen(
+        command, cwd=PROJECT, env=ENVIRONMENT, stdin=pipe, stdout=pipe, text=True
+    )
 
 
 def test_two_machines_write_and_nothing_is_lost(shared: tuple[Workspace, Workspace]) -> None:
     first, second = shared
-    assert shared_kind(first.root) == "fuse.shared"
+    assert shared_filesystem(first.root) == "fuse.shared"
     store = RunStore(first)
     runs = [store.submit(REQUEST, name, "cpu").id for name in ("one", "two")]
-    writers = [start_writer(workspace, run_id) for workspace, run_id in zip(shared, runs, strict=True)]
+    writers = [
+        start_writer(workspace, run_id) for workspace, run_id in zip(shared, runs, strict=True)
+    ]
     for one in writers:
         assert one.stdout and one.stdout.readline() == "begun\n"
     for one in writers:
@@ -84,14 +98,18 @@ def test_two_machines_write_and_nothing_is_lost(shared: tuple[Workspace, Workspa
     for workspace in shared:
         for run_id in runs:
             steps, values = RunStore(workspace).points(run_id)["train_loss"]
-            assert steps.tolist() == [*range(WRITES)] and values.tolist() == [step / 7 for step in range(WRITES)]
-    assert journal(first) != "wal"
+            assert steps.tolist() == [*range(WRITES)] and values.tolist() == [
+                step / 7 for step in range(WRITES)
+            ]
+    assert journal_mode(first) != "wal"
     assert not [*first.root.glob("thaw.sqlite-[ws]*")]
     with sqlite3.connect(second.database) as db:
         assert db.execute("PRAGMA integrity_check").fetchone()[0] == "ok"
 
 
-def test_a_machine_that_dies_in_a_write_leaves_a_whole_store(shared: tuple[Workspace, Workspace]) -> None:
+def test_a_machine_that_dies_in_a_write_leaves_a_whole_store(
+    shared: tuple[Workspace, Workspace],
+) -> None:
     first, second = shared
     run, store = RunStore(first).submit(REQUEST, "a run", "cpu"), RunStore(second)
     for _ in range(4):
@@ -113,7 +131,8 @@ def test_a_machine_that_dies_in_a_write_leaves_a_whole_store(shared: tuple[Works
 def test_without_it_the_store_would_not_work(
     mounts: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The folder behaves as one on a network: a write-ahead log needs memory that it does not share."""
+    """The folder behaves as one on a network: a write-ahead log needs memory that it does not
+    share."""
     pretend_local(monkeypatch, tmp_path)
     with pytest.raises(sqlite3.OperationalError):
         RunStore(open_workspace(mounts[0] / "workspace")).submit(REQUEST, "a run", "cpu")
@@ -124,16 +143,20 @@ def test_one_worker_serves_a_lane_on_both_machines(shared: tuple[Workspace, Work
     runs = [RunStore(first).submit(REQUEST, "a run", "cpu") for _ in range(3)]
     process = start_pretender(first, "quick")
     try:
-        wait_for(lambda: worker_alive(second, "cpu"))
+        wait_for(lambda: is_worker_alive(second, "cpu"))
         # Another machine's worker finds the lane taken, and does not mark its runs as interrupted.
-        work(second, "cpu", lambda *_: pytest.fail("it was carried out twice"), linger=0.1)
+        run_worker(
+            second, "cpu", lambda *_: pytest.fail("it was carried out twice"), idle_timeout=0.1
+        )
         wait_for(lambda: {RunStore(second).get(run.id).status for run in runs} == {"done"})
     finally:
         process.kill()
         process.wait()
     done = (second.root / "carried-out").read_text().split()
-    assert sorted(done[::2]) == sorted(run.id for run in runs) and {*done[1::2]} == {str(process.pid)}
-    wait_for(lambda: not worker_alive(second, "cpu"))
+    assert sorted(done[::2]) == sorted(run.id for run in runs) and {*done[1::2]} == {
+        str(process.pid)
+    }
+    wait_for(lambda: not is_worker_alive(second, "cpu"))
 
 
 def test_a_worker_notices_what_another_machine_does_to_the_workspace(
@@ -159,18 +182,18 @@ def test_a_cluster_whose_machines_do_not_see_each_other_s_locks_is_refused(
 ) -> None:
     """Every process asks for itself whether the lock that the sweep's command holds is held."""
     first, second = shared
-    run = RunStore(first).submit(REQUEST, "a run", CLUSTER)
-    elsewhere = f"elsewhere/{here().partition('/')[2]}"
+    run = RunStore(first).submit(REQUEST, "a run", CLUSTER_QUEUE)
+    elsewhere = f"elsewhere/{current_place().partition('/')[2]}"
 
     def done(*_: object) -> dict[str, object]:
         return {"metrics": {}}
 
     with pytest.raises(BadInput, match="does not see the file locks of elsewhere"):
-        carry_out_one(str(second.root), run.id, 1, done, elsewhere)
+        run_one_job(str(second.root), run.id, 1, done, elsewhere)
     assert RunStore(second).get(run.id).status == "queued"
     monkeypatch.setattr(worker, "ensure_worker", lambda *_: None)
-    with lane_lock(first, CLUSTER):
-        carry_out_one(str(second.root), run.id, 1, done, elsewhere)
+    with worker_lock(first, CLUSTER_QUEUE):
+        run_one_job(str(second.root), run.id, 1, done, elsewhere)
     assert RunStore(first).get(run.id).status == "done"
     with pytest.raises(BadInput, match="does not see the workspace"):
-        carry_out_one(str(second.root.with_name("not-there")), run.id, 1, done, elsewhere)
+        run_one_job(str(second.root.with_name("not-there")), run.id, 1, done, elsewhere)

@@ -1,4 +1,5 @@
-"""A light version of benchmarks/fault_soak.py: whatever befalls a workspace, nothing is lost and nothing done twice."""
+"""A light version of benchmarks/fault_soak.py: whatever befalls a workspace, nothing is lost and
+nothing done twice."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,13 +19,18 @@ def soak(tmp_path: Path) -> Iterator[type[Soak]]:
     folder = tmp_path / "processes"
     folder.mkdir()
     processes = Processes(folder)
-    Soak.template, Soak.processes, Soak.folder = make_template(tmp_path, processes), processes, tmp_path
+    Soak.template, Soak.processes, Soak.folder = (
+        make_template(tmp_path, processes),
+        processes,
+        tmp_path,
+    )
     yield Soak
     processes.close()
 
 
 def test_a_few_dozen_things_that_befall_a_workspace(soak: type[Soak]) -> None:
-    """Every listed run was submitted and ends as the unbroken one; what was made by commands is listed and whole."""
+    """Every listed run was submitted and ends as the unbroken one; what was made by commands is
+    listed and whole."""
     soak.counted.clear()
     few = settings(
         max_examples=2,

@@ -10,7 +10,7 @@ import pytest
 from benchmarks.load_session import NOTHING, Session
 from benchmarks.load_store import fill
 from core.workspace import PROJECT
-from tests.e2e.conftest import Server
+from tests.e2e.helpers import Server
 
 TABS = 6
 
@@ -35,7 +35,10 @@ def test_tabs_at_once_are_answered_and_none_sees_anothers_words(
     server = Server(PROJECT / "app.py", workspace.root)
     server.start()
     try:
-        tabs = [Session(server.url, number, lambda what, *_: asked.append(what)) for number in range(TABS)]
+        tabs = [
+            Session(server.url, number, lambda what, *_: asked.append(what))
+            for number in range(TABS)
+        ]
 
         async def all_together() -> None:
             await asyncio.gather(*map(use, tabs))

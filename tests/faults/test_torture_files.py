@@ -1,4 +1,5 @@
-"""Some dozens of damaged binaries and of texts beside an independent reader; benchmarks/torture_files.py takes more."""
+"""Some dozens of damaged binaries and of texts beside an independent reader;
+benchmarks/torture_files.py takes more."""
 
 from benchmarks.torture_binaries import sound_files
 from benchmarks.torture_files import torture_binaries, torture_texts
@@ -15,7 +16,11 @@ def test_damaged_binaries_are_read_or_refused_in_a_sentence() -> None:
 def test_a_file_that_ends_the_process_reading_it_is_counted_and_refused() -> None:
     """One of those that pyarrow aborts over; the number is what makes the file."""
     ((kind, end),) = torture_binaries(range(206, 207))
-    assert kind.startswith("Parquet") and end.died == "signal 6" and "ended the process that read it" in end.outcome
+    assert (
+        kind.startswith("Parquet")
+        and end.died == "signal 6"
+        and "ended the process that read it" in end.outcome
+    )
 
 
 def test_texts_are_read_as_by_an_independent_reader() -> None:

@@ -11,18 +11,20 @@ from streamlit.testing.v1 import AppTest
 
 from core.data.datasets import list_datasets
 from core.data.samples import list_samples
-from core.models.library import list_backbones
-from core.runs.database import MIGRATIONS
-from core.runs.store import RunStore
-from core.runs.worker import work
-from core.training.job import execute
+from core.jobs.database import MIGRATIONS
+from core.jobs.store import RunStore
+from core.models.backbone_store import list_backbones
+from core.runs.dispatch import execute
+from core.runs.worker import run_worker
 from core.workspace import PROJECT, Workspace, open_workspace
 
 KEPT = sorted((Path(__file__).parent / "workspaces").glob("schema-*.zip"))
 
 
 @pytest.fixture(params=KEPT, ids=lambda path: path.stem)
-def old(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Workspace]:
+def old(
+    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Workspace]:
     with zipfile.ZipFile(request.param) as archive:
         archive.extractall(tmp_path / "old")
     monkeypatch.setenv("THAW_HOME", str(tmp_path / "old"))
@@ -38,14 +40,19 @@ def version(workspace: Workspace) -> int:
 
 
 def test_there_is_one_of_every_version() -> None:
-    """A migration without a workspace that needs it fails here: run tests/faults/keep_workspace.py."""
-    assert [path.stem for path in KEPT] == [f"schema-{number + 1}" for number in range(len(MIGRATIONS))]
+    """A migration without a workspace that needs it fails here: run
+    tests/faults/keep_workspace.py."""
+    assert [path.stem for path in KEPT] == [
+        f"schema-{number + 1}" for number in range(len(MIGRATIONS))
+    ]
 
 
 def test_nothing_is_lost_and_it_goes_on(old: Workspace) -> None:
     before = version(old)
     with sqlite3.connect(old.database) as database:
-        raw = database.execute("SELECT id, name, status, tags, note, result FROM runs ORDER BY id").fetchall()
+        raw = database.execute(
+            "SELECT id, name, status, tags, note, result FROM runs ORDER BY id"
+        ).fetchall()
         points = database.execute("SELECT count(*) FROM points").fetchone()[0]
     store = RunStore(old)
     assert version(old) == len(MIGRATIONS) >= before
@@ -55,23 +62,36 @@ def test_nothing_is_lost_and_it_goes_on(old: Workspace) -> None:
         assert (runs[run_id].name, runs[run_id].status) == (name, status)
     assert sum(len(steps) for run in runs for steps, _ in store.points(run).values()) == points
     noted = next(run for run in runs.values() if run.status == "failed")
-    assert (noted.tags, noted.note, noted.name) == (("kept", "old"), "looked at on Monday", "A run with a note")
+    assert (noted.tags, noted.note, noted.name) == (
+        ("kept", "old"),
+        "looked at on Monday",
+        "A run with a note",
+    )
     assert store.sweeps() == []
-    assert [sample.name for sample in list_samples(old)] == ["kept"] == [one.name for one in list_datasets(old)]
+    assert (
+        [sample.name for sample in list_samples(old)]
+        == ["kept"]
+        == [one.name for one in list_datasets(old)]
+    )
     assert "small dnn" in [card.name for card in list_backbones(old)]
 
-    # What was queued then is carried out now, and what had failed resumes, to what the run of then gave.
+    # What was queued then is carried out now, and what had failed resumes, to what the run of then
+    # gave.
     store.resume(noted.id)
-    work(old, "cpu", execute, linger=0.1)
+    run_worker(old, "cpu", execute, idle_timeout=0.1)
     ends = [run for run in store.list(kind="finetune") if run.result]
     assert len(ends) == 3, [run.message for run in store.list()]
     assert len({run.result["metrics"]["target_test"]["rows"] for run in ends if run.result}) == 1
 
 
-@pytest.mark.parametrize("file", ["home.py", "data.py", "backbones.py", "run.py", "compare.py", "sweep.py"])
+@pytest.mark.parametrize(
+    "file", ["home.py", "data.py", "backbones.py", "run.py", "compare.py", "sweep.py"]
+)
 def test_every_page_opens(file: str, old: Workspace) -> None:
     with sqlite3.connect(old.database) as database:
-        done = database.execute("SELECT id FROM runs WHERE status = 'done' AND kind = 'finetune'").fetchone()[0]
+        done = database.execute(
+            "SELECT id FROM runs WHERE status = 'done' AND kind = 'finetune'"
+        ).fetchone()[0]
     app = AppTest.from_file(str(PROJECT / "pages" / "router.py"), default_timeout=60)
     app.query_params["run"] = done
     app.query_params["runs"] = done

@@ -1,4 +1,5 @@
-"""Everything that shows, stores or exports metrics, driven as its users drive it: commands, files, pages."""
+"""Everything that shows, stores or exports metrics, driven as its users drive it: commands, files,
+pages."""
 
 import json
 import re
@@ -14,20 +15,20 @@ from plotly.basedatatypes import BaseFigure
 from streamlit.testing.v1 import AppTest
 
 from core.__main__ import build_parser, main
-from core.command_output import follow
-from core.data.samples import find_sample, read_rows
+from core.cli.output import follow_run
+from core.data.samples import find_sample, read_sample_rows
 from core.data.schema import CATEGORICAL, NUMERIC
-from core.demo import wait_for_demo
+from core.jobs.store import RunStore
 from core.report.run_tables import arm_frame, run_frame
-from core.report.sweep_tables import arms_file, runs_file
-from core.report.table_files import safe_csv
-from core.runs.command import Report
-from core.runs.kept import score_and_keep
-from core.runs.store import RunStore
-from core.runs.sweep_result import arm_results, judged
-from core.tracking.tracked import tracked
+from core.report.sweep_tables import arms_table, runs_table
+from core.report.table_files import to_safe_csv
+from core.runs.artifacts import score_and_store
+from core.runs.demo import wait_for_demo
+from core.runs.subprocess_commands import ProgressFn
+from core.runs.sweep_result import judge_arms, summarise_arms
+from core.tracking.tracked import track_run
 from core.workspace import Workspace
-from pages.components.common import workspace as of_pages
+from pages.components.shared.common import workspace as of_pages
 from tests.missing.examples import Example
 from tests.missing.made import Made
 from tests.pages.places import Place
@@ -47,7 +48,11 @@ def reason(example: Example) -> str:
     rows, clicks = len(example.labels), sum(example.labels)
     if clicks in (0, rows):
         label = int(clicks > 0)
-        return f"the only row has the label {label}" if rows == 1 else f"all {rows} rows have the label {label}"
+        return (
+            f"the only row has the label {label}"
+            if rows == 1
+            else f"all {rows} rows have the label {label}"
+        )
     if clicks == 1:
         return f"one click in {rows} rows"
     return f"one row without a click in {rows} rows" if clicks == rows - 1 else ""
@@ -56,13 +61,15 @@ def reason(example: Example) -> str:
 def run_here(patch: pytest.MonkeyPatch, workspace: Workspace) -> None:
     """Has pages show this workspace and carry commands out in this process; no worker starts."""
 
-    def run(space: Workspace, words: Sequence[str], on_progress: Report | None = None) -> dict[str, Any]:
+    def run(
+        space: Workspace, words: Sequence[str], on_progress: ProgressFn | None = None
+    ) -> dict[str, Any]:
         options = build_parser().parse_args(["--workspace", str(space.root), *words])
         data: dict[str, Any] = options.run(space, options).data
         return data
 
     patch.setenv("THAW_HOME", str(workspace.root))
-    patch.setattr("core.runs.command.run_command", run)
+    patch.setattr("core.runs.subprocess_commands.run_command", run)
     for module in ("core.runs.launch", "core.runs.submit", "core.runs.sweep"):
         patch.setattr(f"{module}.ensure_worker", lambda *_: None)
     # Examples share ids of datasets, by which pages keep what they have read.
@@ -93,18 +100,26 @@ def check_figures(kept: list[str]) -> None:
 
 def scored_file(made: Made, example: Example, path: Path) -> Path:
     """A file in the Criteo format with the example's labels."""
-    table = read_rows(find_sample(made.workspace, made.dataset.sample_id), [*NUMERIC, *CATEGORICAL])
+    table = read_sample_rows(
+        find_sample(made.workspace, made.dataset.sample_id), [*NUMERIC, *CATEGORICAL]
+    )
     columns = [table[name].slice(0, example.rows).to_pylist() for name in (*NUMERIC, *CATEGORICAL)]
     rows = [
-        "\t".join("" if value is None else f"{value:g}" if isinstance(value, float) else str(value) for value in row)
+        "\t".join(
+            "" if value is None else f"{value:g}" if isinstance(value, float) else str(value)
+            for value in row
+        )
         for row in zip(example.labels, *columns, strict=True)
     ]
     path.write_text("".join(f"{row}\n" for row in rows))
     return path
 
 
-def drive_commands(made: Made, example: Example, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Every command that reads metrics; neither its words, its JSON nor its files hold a number that does not exist."""
+def drive_commands(
+    made: Made, example: Example, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Every command that reads metrics; neither its words, its JSON nor its files hold a number
+    that does not exist."""
     run, ids = made.runs[0], ",".join(one.id for one in made.runs)
     parser = build_parser()
     said: dict[str, str] = {}
@@ -130,8 +145,24 @@ def drive_commands(made: Made, example: Example, folder: Path, capsys: pytest.Ca
     command("vocabulary", "--dataset", made.dataset.id, "--backbone", made.backbone.id)
     path = scored_file(made, example, folder / "rows.tsv")
     command("score", "--run", run.id, "--input", path, "--output", folder / "scores.csv")
-    command("export-tracking", "--sweep", made.sweep.id, "--format", "mlflow", "--out", folder / "mlflow")
-    command("export-tracking", "--run", run.id, "--format", "tensorboard", "--out", folder / "tensorboard")
+    command(
+        "export-tracking",
+        "--sweep",
+        made.sweep.id,
+        "--format",
+        "mlflow",
+        "--out",
+        folder / "mlflow",
+    )
+    command(
+        "export-tracking",
+        "--run",
+        run.id,
+        "--format",
+        "tensorboard",
+        "--out",
+        folder / "tensorboard",
+    )
     command("report", "--sweep", made.sweep.id, "--out", folder / "sweep.html")
     command("report", "--runs", ids, "--out", folder / "report.html")
     command("export-backbone", "--backbone", made.backbone.id, "--out", folder / "backbone.zip")
@@ -139,7 +170,7 @@ def drive_commands(made: Made, example: Example, folder: Path, capsys: pytest.Ca
     command("backbones")
     assert main(["--workspace", str(made.workspace.root), "runs", "--json"]) == 0
     json.loads(capsys.readouterr().out, parse_constant=_refuse)
-    check(follow(made.workspace, run).text, "finetune")
+    check(follow_run(made.workspace, run).text, "finetune")
     check(" ".join(wait_for_demo(made.workspace, made.sweep)), "demo")
     html = (folder / "report.html").read_text(encoding="utf-8")
     check(re.sub(r"<script.*?</script>|<style.*?</style>|<[^>]*>", " ", html, flags=re.S), "report")
@@ -148,15 +179,28 @@ def drive_commands(made: Made, example: Example, folder: Path, capsys: pytest.Ca
         assert all(np.isfinite(float(line.split()[1])) for line in lines), metric
     # A reason where nothing is missing is as wrong as a number that does not exist.
     for text in (said["runs"], said["evaluate"], said["score"], said["backbones"], said["slices"]):
-        assert (reason(example) in text) if reason(example) else "no interval" not in text and "no AUC" not in text
+        assert (
+            (reason(example) in text)
+            if reason(example)
+            else "no interval" not in text and "no AUC" not in text
+        )
     assert reason(example) in html and reason(example) in said["compare"]
 
 
 def compare_commands(made: Made, command: Callable[..., None], folder: Path) -> None:
-    """The commands that lay runs side by side, of the sweep and of runs of two settings, with the tables they write."""
+    """The commands that lay runs side by side, of the sweep and of runs of two settings, with the
+    tables they write."""
     runs = ",".join(one.id for one in (*made.runs, made.other))
     command("compare", "--runs", runs, "--out-runs", folder / "some.csv")
-    command("compare", "--sweep", made.sweep.id, "--out", folder / "arms.csv", "--out-runs", folder / "runs.csv")
+    command(
+        "compare",
+        "--sweep",
+        made.sweep.id,
+        "--out",
+        folder / "arms.csv",
+        "--out-runs",
+        folder / "runs.csv",
+    )
     command("runs", "--out", folder / "all.csv")
     command("runs", "--out", folder / "by-arm.csv", "--by-arm")
     for name in ("some", "arms", "runs", "all", "by-arm"):
@@ -173,30 +217,32 @@ def compare_commands(made: Made, command: Callable[..., None], folder: Path) -> 
 def drive_files(made: Made) -> None:
     """The tables that pages offer as files, and what tracking tools are told."""
     store, space = RunStore(made.workspace), made.workspace
-    results = arm_results(made.sweep, made.runs)
-    verdicts, sentences = judged(space, results, results[0].title)
+    results = summarise_arms(made.sweep, made.runs)
+    verdicts, sentences = judge_arms(space, results, results[0].title)
     check(" ".join(sentences), "verdicts")
     every = [*made.runs, made.pretraining]
-    table = run_frame(made.workspace, every, store.validation(every), {made.sweep.id: made.sweep.name})
+    table = run_frame(
+        made.workspace, every, store.validation_summaries(every), {made.sweep.id: made.sweep.name}
+    )
     for frame in (
         table,
         arm_frame(made.workspace, every, table)[1],
-        arms_file(results, verdicts, results[0].title),
-        runs_file(every[:1]),
+        arms_table(results, verdicts, results[0].title),
+        runs_table(every[:1]),
     ):
-        check(safe_csv(frame), "CSV")
+        check(to_safe_csv(frame), "CSV")
         numbers = pa.Table.from_pandas(frame)
         for column in (one for one in numbers.columns if pa.types.is_floating(one.type)):
             assert not np.isinf(column.to_numpy()).any()
     for run in every:
-        assert np.isfinite([*tracked(store, run, "x").metrics.values()]).all()
+        assert np.isfinite([*track_run(store, run, "x").metrics.values()]).all()
 
 
 def drive_pages(made: Made, example: Example, folder: Path, once: bool) -> None:
     """Every page that shows metrics. once: pages too that show none of a run's."""
     run = made.runs[0]
     path = scored_file(made, example, folder / "rows.tsv")
-    score_and_keep(made.workspace, run.id, path, "rows.tsv", "reject")
+    score_and_store(made.workspace, run.id, path, "rows.tsv", "reject")
     places = [
         Place("home"),
         Place("run", {"run": run.id}),
@@ -222,8 +268,18 @@ def drive_pages(made: Made, example: Example, folder: Path, once: bool) -> None:
 
 def words_of(app: AppTest) -> str:
     """Every text on a page, in tables too."""
-    elements = [*app.markdown, *app.caption, *app.info, *app.warning, *app.error, *app.success, *app.subheader]
-    texts = [str(one.value) for one in elements] + [f"{one.label} {one.value} {one.delta}" for one in app.metric]
+    elements = [
+        *app.markdown,
+        *app.caption,
+        *app.info,
+        *app.warning,
+        *app.error,
+        *app.success,
+        *app.subheader,
+    ]
+    texts = [str(one.value) for one in elements] + [
+        f"{one.label} {one.value} {one.delta}" for one in app.metric
+    ]
     for table in app.dataframe:
         # A cell without a value shows the word None, unless the table says what to show instead.
         assert table.proto.placeholder or not table.value.isna().to_numpy().any(), table.value

@@ -1,4 +1,5 @@
-"""Which functions of the project were called, in whatever thread: page tests run a page in a thread of its own."""
+"""Which functions of the project were called, in whatever thread: page tests run a page in a thread
+of its own."""
 
 import sys
 import threading
@@ -11,11 +12,13 @@ from core.workspace import PROJECT
 
 @contextmanager
 def entered() -> Iterator[set[tuple[str, int]]]:
-    """Fills the set with (file relative to the project, first line) of every function called in the block."""
+    """Fills the set with (file relative to the project, first line) of every function called in the
+    block."""
     codes: set[CodeType] = set()
     found: set[tuple[str, int]] = set()
 
-    # Nothing is returned, so no line is traced: only calls are seen, and what they run is hardly slower.
+    # Nothing is returned, so no line is traced: only calls are seen, and what they run is hardly
+    # slower.
     def note(frame: FrameType, event: str, arg: object) -> None:
         codes.add(frame.f_code)
 

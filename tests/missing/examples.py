@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 
 @dataclass(frozen=True)
 class Example:
-    """Rows of a test part. labels: 0 or 1. after, before: scores of a run and of its backbone; all (rows,)."""
+    """Rows of a test part. labels: 0 or 1. after, before: scores of a run and of its backbone; all
+    (rows,)."""
 
     kind: str
     labels: tuple[int, ...]
@@ -63,12 +64,16 @@ def examples(draw: st.DrawFn, kinds: tuple[str, ...] = KINDS) -> Example:
         same = draw(_PROBABILITY)
         return Example(kind, tuple(labels), (same,) * rows, (draw(_PROBABILITY),) * rows)
     if kind == "completely separated":
-        return Example(kind, tuple(labels), tuple(map(float, labels)), tuple(1.0 - label for label in labels))
+        return Example(
+            kind, tuple(labels), tuple(map(float, labels)), tuple(1.0 - label for label in labels)
+        )
     scores = st.lists(_PROBABILITY | _CERTAIN, min_size=rows, max_size=rows).map(tuple)
     return Example(kind, tuple(labels), draw(scores), draw(scores))
 
 
 def arrays(example: Example) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """(labels, scores after, scores before) float32 (rows,)."""
-    labels, after, before = (np.array(one, dtype=np.float32) for one in (example.labels, example.after, example.before))
+    labels, after, before = (
+        np.array(one, dtype=np.float32) for one in (example.labels, example.after, example.before)
+    )
     return labels, after, before

@@ -1,4 +1,5 @@
-"""A workspace whose runs scored an example: as training and evaluation would have left it, without the training."""
+"""A workspace whose runs scored an example: as training and evaluation would have left it, without
+the training."""
 
 import dataclasses
 import shutil
@@ -9,23 +10,23 @@ from typing import Any
 
 import numpy as np
 
-from core.data.datasets import Dataset, find_dataset, parts_of
-from core.data.split import PARTS, summarise
-from core.demo import SWEEP
-from core.evaluation.thresholds import best_threshold
+from core.data.datasets import Dataset, find_dataset, load_parts
+from core.data.split import SPLIT_PARTS, summarise_parts
+from core.evaluation.thresholds import best_f1_threshold
 from core.freezing.plan import make_plan
+from core.inference.interpolate import ALPHAS, CURVES, best_alpha
+from core.jobs.reporter import Reporter
+from core.jobs.store import Run, RunStore
+from core.models.backbone_store import find_backbone
 from core.models.card import BackboneCard, HeadSettings, load_card, save_card
-from core.models.library import find_backbone
-from core.runs.launch import CLUSTER
-from core.runs.reporter import Reporter
-from core.runs.store import Run, RunStore
+from core.runs.demo import SWEEP_NAME
+from core.runs.dispatch import execute, runtime_environment
+from core.runs.launch import CLUSTER_QUEUE
 from core.runs.sweep import Arm, Sweep, SweepSpec, submit_sweep
-from core.runs.worker import carry_out
-from core.training.finetune import adapted_card
-from core.training.interpolate import ALPHAS, CURVES, best_alpha
-from core.training.job import environment, execute
+from core.runs.worker import run_job
+from core.training.finetune import finetuned_card
 from core.training.loop import FitResult
-from core.training.results import measure, named_predictions, summary
+from core.training.results import build_result, evaluate_parts, prediction_arrays
 from core.training.settings import (
     FinetuneRequest,
     InterpolateRequest,
@@ -47,7 +48,8 @@ TRAIN = TrainSettings(epochs=2, batch_size=256, early_stopping=0, device="cpu")
 class Made:
     """What one example's workspace holds.
 
-    runs: of the sweep. other: a run of another setting. pretraining, mixing: runs. backbone: with its metrics.
+    runs: of the sweep. other: a run of another setting. pretraining, mixing: runs. backbone: with
+    its metrics.
     """
 
     workspace: Workspace
@@ -61,7 +63,8 @@ class Made:
 
 
 def template(root: Path, tiny: Path) -> Workspace:
-    """A workspace with a small backbone and a run that really trained, from one that holds the dataset tiny."""
+    """A workspace with a small backbone and a run that really trained, from one that holds the
+    dataset tiny."""
     shutil.copytree(tiny, root)
     workspace = open_workspace(root)
     dataset, card = find_dataset(workspace, "tiny"), pretrained(workspace, "dnn")
@@ -78,15 +81,20 @@ def make(template_root: Path, root: Path, example: Example) -> Made:
     trained = store.list(kind="finetune")[0]
     card = with_metrics(workspace, find_backbone(workspace, trained.request["backbone"]), example)
     scores = partial(finish, example=example, model=workspace.runs / trained.id / "model")
-    sweep = submit_sweep(workspace, SweepSpec(dataset.id, card.id, ARMS, (0, 1), train=TRAIN), SWEEP, own=True)
-    while (run := store.claim(CLUSTER, 1)) is not None:
-        carry_out(workspace, store, run, scores)
-    runs = store.group(sweep.id)
+    sweep = submit_sweep(
+        workspace,
+        SweepSpec(dataset.id, card.id, ARMS, (0, 1), train=TRAIN),
+        SWEEP_NAME,
+        run_here=True,
+    )
+    while (run := store.claim(CLUSTER_QUEUE, 1)) is not None:
+        run_job(workspace, store, run, scores)
+    runs = store.list_group(sweep.id)
 
     def ended(request: Request, name: str) -> Run:
-        run = store.submit(request, name, CLUSTER)
-        store.claim(CLUSTER, 1)
-        carry_out(workspace, store, run, scores)
+        run = store.submit(request, name, CLUSTER_QUEUE)
+        store.claim(CLUSTER_QUEUE, 1)
+        run_job(workspace, store, run, scores)
         return store.get(run.id)
 
     faster = dataclasses.replace(TRAIN, learning_rate=0.01)
@@ -101,40 +109,44 @@ def make(template_root: Path, root: Path, example: Example) -> Made:
 def train(workspace: Workspace, request: Request) -> Run:
     """A run that really trained, as a worker carries it out: its points go by the store."""
     store = RunStore(workspace)
-    run = store.submit(request, "trained", CLUSTER)
-    store.claim(CLUSTER, 1)
-    carry_out(workspace, store, run, execute)
+    run = store.submit(request, "trained", CLUSTER_QUEUE)
+    store.claim(CLUSTER_QUEUE, 1)
+    run_job(workspace, store, run, execute)
     run = store.get(run.id)
     assert run.status == "done", run.message
     return run
 
 
 def with_parts(workspace: Workspace, dataset: Dataset, example: Example) -> Dataset:
-    """The dataset with as many rows as the example, and its labels, in every part that is scored."""
-    parts, labels = np.array(parts_of(dataset)), np.load(dataset.folder / "labels.npy")
+    """The dataset with as many rows as the example, and its labels, in every part that is
+    scored."""
+    parts, labels = np.array(load_parts(dataset)), np.load(dataset.folder / "labels.npy")
     for part in SCORED:
-        code = PARTS.index(part)
+        code = SPLIT_PARTS.index(part)
         own = np.flatnonzero(parts == code)
-        parts[own[example.rows :]] = PARTS.index(f"{part.split('_')[0]}_train")
+        parts[own[example.rows :]] = SPLIT_PARTS.index(f"{part.split('_')[0]}_train")
         labels[own[: example.rows]] = arrays(example)[0]
     np.save(dataset.folder / "parts.npy", parts)
     np.save(dataset.folder / "labels.npy", labels)
     values = read_json(dataset.folder / "dataset.json")
-    values["parts"] = [dataclasses.asdict(one) for one in summarise(labels, parts)]
+    values["parts"] = [dataclasses.asdict(one) for one in summarise_parts(labels, parts)]
     write_json(dataset.folder / "dataset.json", values)
     return find_dataset(workspace, dataset.id)
 
 
 def with_metrics(workspace: Workspace, card: BackboneCard, example: Example) -> BackboneCard:
-    """The backbone with a card that says what it reached on the example, as pretraining writes it."""
+    """The backbone with a card that says what it reached on the example, as pretraining writes
+    it."""
     labels, after, _ = arrays(example)
-    metrics = measure({"source_test": labels}, {"source_test": after}, 0.5)["source_test"]
+    metrics = evaluate_parts({"source_test": labels}, {"source_test": after}, 0.5)["source_test"]
     card = dataclasses.replace(card, metrics={name: metrics[name] for name in card.metrics})
     save_card(card, card.folder)
     return card
 
 
-def finish(workspace: Workspace, run: Run, reporter: Reporter, example: Example, model: Path) -> dict[str, Any]:
+def finish(
+    workspace: Workspace, run: Run, reporter: Reporter, example: Example, model: Path
+) -> dict[str, Any]:
     """An Execute that trains nothing: the run's network scored the example in every part."""
     request = request_from_json(run.request)
     labels, after, before = (dict.fromkeys(SCORED, one) for one in arrays(example))
@@ -144,17 +156,28 @@ def finish(workspace: Workspace, run: Run, reporter: Reporter, example: Example,
         result, predictions = mixed(labels, after)
     else:
         # The arms differ, so that there is something to compare.
-        if isinstance(request, FinetuneRequest) and request.strategy == "depth" and not request.freeze_depth:
+        if (
+            isinstance(request, FinetuneRequest)
+            and request.strategy == "depth"
+            and not request.freeze_depth
+        ):
             after, before = before, after
         result, predictions = scored(workspace, request, labels, after, before, folder, model)
         # Validation rows of one class have a loss and no AUC.
         for step in (0, 4, 8):
             auc = 0.5 if example.has_auc else float("nan")
-            reporter.points([(step, "validation_loss", 0.5 - step / 100), (step, "validation_auc", auc)])
+            reporter.points(
+                [(step, "validation_loss", 0.5 - step / 100), (step, "validation_auc", auc)]
+            )
             reporter.points([(step, "train_loss", 0.5), (step, "seconds", float(step))])
     np.savez(folder / "predictions.npz", **predictions)  # type: ignore[arg-type]
     dataset = find_dataset(workspace, run.dataset)
-    about = {"device": "cpu", "environment": environment(), "dataset_hash": dataset.content_hash, "peak_memory": None}
+    about = {
+        "device": "cpu",
+        "environment": runtime_environment(),
+        "dataset_hash": dataset.content_hash,
+        "peak_memory": None,
+    }
     return result | about
 
 
@@ -172,25 +195,44 @@ def scored(
     card = find_backbone(workspace, tuned.backbone if tuned else request.name)  # type: ignore[union-attr]
     strategy, depth = (tuned.strategy, tuned.freeze_depth) if tuned else ("depth", 0)
     plan = make_plan(card, strategy, depth, HeadSettings())
-    thresholds = [best_threshold(labels["target_validation"], one["target_validation"]) for one in (after, before)]
-    metrics = measure(labels, after, thresholds[0])
+    thresholds = [
+        best_f1_threshold(labels["target_validation"], one["target_validation"])
+        for one in (after, before)
+    ]
+    metrics = evaluate_parts(labels, after, thresholds[0])
     seconds = {"prepare": 0.1, "train": 0.1, "evaluate": 0.1, "total": 0.3}
-    was = measure(labels, before, thresholds[1]) if tuned else None
-    result = summary(plan, 100, FitResult(1, 2, False), seconds, metrics, was, thresholds[0])
+    was = evaluate_parts(labels, before, thresholds[1]) if tuned else None
+    result = build_result(plan, 100, FitResult(1, 2, False), seconds, metrics, was, thresholds[0])
     result |= {"backbone": card.id, "backbone_sha256": card.weights_sha256}
     if tuned:
         shutil.copytree(model, folder / "model")
         if plan.new_head:
             own, dataset = load_card(folder / "model"), find_dataset(workspace, tuned.dataset)
-            save_card(adapted_card(own, plan, tuned, dataset, 100, metrics["target_test"]), folder / "model")
-    return result, named_predictions(labels, after, before if tuned else None)
+            save_card(
+                finetuned_card(own, plan, tuned, dataset, 100, metrics["target_test"]),
+                folder / "model",
+            )
+    return result, prediction_arrays(labels, after, before if tuned else None)
 
 
-def mixed(labels: dict[str, np.ndarray], after: dict[str, np.ndarray]) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+def mixed(
+    labels: dict[str, np.ndarray], after: dict[str, np.ndarray]
+) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     """(result, predictions) of a mixing whose mixtures all score alike."""
-    metrics = measure(labels, after, 0.5)
-    parts = {part: {name: [values[name]] * len(ALPHAS) for name in CURVES} for part, values in metrics.items()}
+    metrics = evaluate_parts(labels, after, 0.5)
+    parts = {
+        part: {name: [values[name]] * len(ALPHAS) for name in CURVES}
+        for part, values in metrics.items()
+    }
     chosen = best_alpha(parts["target_validation"]["log_loss"])
-    result = {"alphas": [*ALPHAS], "parts": parts, "chosen": chosen, "mixes_head": False, "seconds": {"total": 0.1}}
+    result = {
+        "alphas": [*ALPHAS],
+        "parts": parts,
+        "chosen": chosen,
+        "mixes_head": False,
+        "seconds": {"total": 0.1},
+    }
     arrays_of = {f"{part}_label": values for part, values in labels.items()}
-    return result, arrays_of | {f"{part}_{alpha}": values for part, values in after.items() for alpha in ALPHAS}
+    return result, arrays_of | {
+        f"{part}_{alpha}": values for part, values in after.items() for alpha in ALPHAS
+    }

@@ -1,7 +1,8 @@
 """Labels and scores that leave metrics undefined, through everything that reads a metric.
 
-Which functions those are is found by walking the code (tests.missing.walk); that each was called is seen while the
-commands, files and pages are driven. A new one that nothing here drives fails the test.
+Which functions those are is found by walking the code (tests.missing.walk); that each was called is
+seen while the commands, files and pages are driven. A new one that nothing here drives fails the
+test.
 """
 
 import dataclasses
@@ -17,13 +18,13 @@ from hypothesis import HealthCheck, Phase, example, given, settings
 from core.__main__ import main
 from core.data.datasets import find_dataset
 from core.data.simulate import simulate
-from core.runs.launch import CLUSTER, lane_lock
-from core.runs.store import Run, RunStore
+from core.jobs.store import Run, RunStore
+from core.runs.dispatch import execute
+from core.runs.launch import CLUSTER_QUEUE, worker_lock
 from core.runs.sweep import Arm, SweepSpec, submit_sweep
-from core.runs.worker import carry_out
-from core.training.job import execute
+from core.runs.verify import Difference, Verification, verify
+from core.runs.worker import run_job
 from core.training.settings import FinetuneRequest, InterpolateRequest, PretrainRequest
-from core.training.verify import Difference, Verification, verify
 from core.workspace import open_workspace
 from tests.core.models.references import SMALL
 from tests.core.training.helpers import QUICK
@@ -49,7 +50,9 @@ NO_CLICKS = Example("no clicks", (0,) * 30, RISING, RISING[::-1])
 ONE_ROW = Example("one row", (1,), (0.4,), (0.5,))
 TWO_ROWS = Example("two rows", (1, 0), (0.4, 0.5), (0.5, 0.4))
 ALL_EQUAL = Example("all scores equal", (1, 0, 1, 0, 0), (0.5,) * 5, (0.3,) * 5)
-FEW = Example("few rows", (1, 0, 1, 0, 0, 1), (0.9, 0.2, 0.3, 0.4, 0.1, 0.6), (0.2, 0.9, 0.4, 0.3, 0.6, 0.1))
+FEW = Example(
+    "few rows", (1, 0, 1, 0, 0, 1), (0.9, 0.2, 0.3, 0.4, 0.1, 0.6), (0.2, 0.9, 0.4, 0.3, 0.6, 0.1)
+)
 OBJECTIVES = ("supervised", "rfd", "mfp")
 ON_PAGES = ("one click", "no clicks", "one row", "two rows", "few rows")
 
@@ -94,7 +97,9 @@ def test_every_reader_of_a_metric_takes_one_that_is_missing(
     with entered() as found:
         drive()
         drive_training(tmp_path / "template", tmp_path, capsys)
-    missed = [function for function in readers_of_metrics() if (function.file, function.line) not in found]
+    missed = [
+        function for function in readers_of_metrics() if (function.file, function.line) not in found
+    ]
     assert not missed, f"these read metrics, and nothing here drives them: {missed}"
 
 
@@ -108,14 +113,20 @@ def is_as_defined(run: Run, drawn: Example) -> None:
 
 
 def drive_training(template_root: Path, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Training itself on parts that hold a single click or none: validation, halving, mixing, verifying."""
+    """Training itself on parts that hold a single click or none: validation, halving, mixing,
+    verifying."""
     for drawn in (ONE_CLICK, NO_CLICKS):
         root = folder / f"trained-{drawn.kind}"
         shutil.copytree(template_root, root)
         workspace = open_workspace(root)
-        dataset, store = with_parts(workspace, find_dataset(workspace, "tiny"), drawn), RunStore(workspace)
+        dataset, store = (
+            with_parts(workspace, find_dataset(workspace, "tiny"), drawn),
+            RunStore(workspace),
+        )
         small: dict[str, Any] = {name: SMALL[name] for name in ("embedding", "widths")}
-        asked = [PretrainRequest(dataset.id, "dnn", f"by {one}", QUICK, small, one) for one in OBJECTIVES]
+        asked = [
+            PretrainRequest(dataset.id, "dnn", f"by {one}", QUICK, small, one) for one in OBJECTIVES
+        ]
         made = [train(workspace, request) for request in asked]
         card = made[0].result["backbone"]  # type: ignore[index]
         tuned = train(workspace, FinetuneRequest(dataset.id, card, "depth", 1, train=QUICK))
@@ -125,22 +136,26 @@ def drive_training(template_root: Path, folder: Path, capsys: pytest.CaptureFixt
         with pytest.MonkeyPatch.context() as patch:
             run_here(patch, workspace)
             arms = (Arm("depth", 0), Arm("depth", 1))
-            halved = SweepSpec(dataset.id, card, arms, (0,), train=dataclasses.replace(QUICK, epochs=2), halving=2)
-            sweep = submit_sweep(workspace, halved, "halved", own=True)
+            halved = SweepSpec(
+                dataset.id, card, arms, (0,), train=dataclasses.replace(QUICK, epochs=2), halving=2
+            )
+            sweep = submit_sweep(workspace, halved, "halved", run_here=True)
             # The first run waits at its rung for the second; meanwhile one of them runs.
-            run = store.claim(CLUSTER, 1)
+            run = store.claim(CLUSTER_QUEUE, 1)
             assert run is not None
-            with lane_lock(workspace, CLUSTER):
+            with worker_lock(workspace, CLUSTER_QUEUE):
                 check(words_of(Place("sweep", {"sweep": sweep.id}).open()), "a sweep that runs")
-            carry_out(workspace, store, run, execute)
-            while (run := store.claim(CLUSTER, 1)) is not None:
-                carry_out(workspace, store, run, execute)
-            ended = store.group(sweep.id)
+            run_job(workspace, store, run, execute)
+            while (run := store.claim(CLUSTER_QUEUE, 1)) is not None:
+                run_job(workspace, store, run, execute)
+            ended = store.list_group(sweep.id)
             assert [one.status for one in ended] == ["done"] * 2, [one.message for one in ended]
             for one in made:
                 check(words_of(Place("run", {"run": one.id}).open()), "a pretraining")
     simulate(folder / "more.tsv", 1000, "both", seed=9)
-    assert main(["--workspace", str(root), "ingest", str(folder / "more.tsv"), "--name", "more"]) == 0
+    assert (
+        main(["--workspace", str(root), "ingest", str(folder / "more.tsv"), "--name", "more"]) == 0
+    )
     capsys.readouterr()
     differs = (Difference("metrics target_test auc", None, 0.5), Difference("threshold", 0.5, 0.25))
     said = Verification("r-1", False, 9, differs, 0.1, False, (), "cpu", 1).sentence
@@ -150,11 +165,11 @@ def drive_training(template_root: Path, folder: Path, capsys: pytest.CaptureFixt
 def test_a_reader_that_is_new_is_found(tmp_path: Path) -> None:
     (tmp_path / "pages").mkdir()
     (tmp_path / "pages" / "new.py").write_text(
-        "from core.evaluation.delong import compare\n\n\n"
+        "from core.evaluation.roc_auc import delong_test\n\n\n"
         "def silent(rows):\n    return len(rows)\n\n\n"
         "def reads(result):\n    return result['auc'] + 1\n\n\n"
         "def takes(one: 'int', verdicts: list[Verdict]):\n    return verdicts\n\n\n"
-        "@cache\ndef calls(y, a, b):\n    return compare(y, a, b).p\n"
+        "@cache\ndef calls(y, a, b):\n    return delong_test(y, a, b).p\n"
     )
     found = [(one.name, one.line) for one in readers_of_metrics(tmp_path)]
     assert found == [("reads", 8), ("takes", 12), ("calls", 16)]
@@ -168,5 +183,10 @@ def test_a_number_that_does_not_exist_is_seen(text: str) -> None:
 
 
 def test_examples_are_what_their_kind_says() -> None:
-    assert not NO_CLICKS.has_auc and ONE_CLICK.has_auc and not ONE_CLICK.has_interval and FEW.has_interval
+    assert (
+        not NO_CLICKS.has_auc
+        and ONE_CLICK.has_auc
+        and not ONE_CLICK.has_interval
+        and FEW.has_interval
+    )
     assert [one.shape for one in arrays(FEW)] == [(6,)] * 3

@@ -1,4 +1,5 @@
-"""Finds, in the code itself, every function that reads a metric: no list that someone has to remember to extend.
+"""Finds, in the code itself, every function that reads a metric: no list that someone has to
+remember to extend.
 
 A function reads metrics when
 
@@ -18,15 +19,17 @@ from core.workspace import PROJECT
 
 FOLDERS = ("core", "pages")
 COMMON_WORDS = frozenset({"rows", "threshold"})
-"""Metrics whose names stand for much else; whoever reads one of them as a metric reads others too."""
+"""Metrics whose names stand for much else; whoever reads one of them as a metric reads others
+too."""
 NAMES = frozenset(field.name for field in dataclasses.fields(Metrics)) - COMMON_WORDS
 PLACES = frozenset({"metrics", "before", "validation_loss", "validation_auc", "best_validation"})
-"""Keys of a result under which metrics lie by part, and points of a learning curve that are metrics."""
+"""Keys of a result under which metrics lie by part, and points of a learning curve that are
+metrics."""
 MEASURING = ("core.evaluation", "core.runs.sweep_result", "core.report.arms")
 """Modules whose functions measure, or put measurements together."""
 CARRIERS = frozenset(
     {
-        "Bins", "Confusion", "Curve", "Difference", "Laid", "Mean", "Metrics", "MetricValues", "SeedDifference",
+        "AUCDifference", "CalibrationBins", "ConfusionMatrix", "Curve", "Laid", "MeanEstimate", "Metrics", "MetricValues", "PairedDifference",
         "SliceDifference", "SliceMetrics", "Spread", "ThresholdTable", "Validation", "Verdict",
     }
 )  # fmt: skip
@@ -35,7 +38,8 @@ CARRIERS = frozenset(
 
 @dataclass(frozen=True, order=True)
 class Function:
-    """A function by its file, relative to the project, and the line where the interpreter has it begin."""
+    """A function by its file, relative to the project, and the line where the interpreter has it
+    begin."""
 
     file: str
     line: int
@@ -57,7 +61,11 @@ def _in_file(path: Path, root: Path) -> Iterator[Function]:
         for name in node.names
     }
     for node in ast.walk(tree):
-        if isinstance(node, ast.FunctionDef) and not _is_declaration(node) and _reads_metrics(node, measures):
+        if (
+            isinstance(node, ast.FunctionDef)
+            and not _is_declaration(node)
+            and _reads_metrics(node, measures)
+        ):
             # What is decorated begins with its first decorator.
             first = min([node.lineno, *(one.lineno for one in node.decorator_list)])
             yield Function(path.relative_to(root).as_posix(), first, node.name)
@@ -81,16 +89,21 @@ def _names_metric(node: ast.AST) -> bool:
     if isinstance(node, ast.Constant):
         return isinstance(node.value, str) and node.value in NAMES | PLACES
     return (
-        isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Load) and node.attr in NAMES | PLACES - {"before"}
+        isinstance(node, ast.Attribute)
+        and isinstance(node.ctx, ast.Load)
+        and node.attr in NAMES | PLACES - {"before"}
     )
 
 
 def _calls(node: ast.AST, measures: set[str]) -> bool:
-    return isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in measures
+    return (
+        isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in measures
+    )
 
 
 def _own_nodes(function: ast.FunctionDef) -> Iterator[ast.AST]:
-    """The nodes of its body, without those of functions inside it, which are found for themselves."""
+    """The nodes of its body, without those of functions inside it, which are found for
+    themselves."""
     waiting: list[ast.AST] = list(function.body)
     while waiting:
         node = waiting.pop()
@@ -101,4 +114,6 @@ def _own_nodes(function: ast.FunctionDef) -> Iterator[ast.AST]:
 
 def _is_declaration(function: ast.FunctionDef) -> bool:
     """Whether its body is a docstring alone, as in a Protocol."""
-    return all(isinstance(one, ast.Expr) and isinstance(one.value, ast.Constant) for one in function.body)
+    return all(
+        isinstance(one, ast.Expr) and isinstance(one.value, ast.Constant) for one in function.body
+    )

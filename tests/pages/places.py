@@ -8,17 +8,18 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from core.data.datasets import Dataset, find_dataset
-from core.runs.store import RunStore
+from core.jobs.store import RunStore
 from core.runs.sweep import Arm, SweepSpec, submit_sweep
 from core.training.settings import FinetuneRequest
 from core.workspace import PROJECT, Workspace, open_workspace
 from tests.core.training.helpers import QUICK, carry_out, pretrained
-from tests.pages.test_finetune import forget_workspace
+from tests.pages.helpers import clear_workspace_cache
 
 
 @dataclass(frozen=True)
 class Place:
-    """A page by its file's stem. query: its address. view: the tab of Data that is open, which no address names."""
+    """A page by its file's stem. query: its address. view: the tab of Data that is open, which no
+    address names."""
 
     page: str
     query: dict[str, str] = field(default_factory=dict)
@@ -35,17 +36,27 @@ class Place:
 
 
 def furnish(workspace: Workspace, dataset: Dataset) -> dict[str, str]:
-    """Adds a backbone, a finished run and a sweep that waits; ids of "run", "sweep" and "waits", a run of the sweep."""
+    """Adds a backbone, a finished run and a sweep that waits; ids of "run", "sweep" and "waits", a
+    run of the sweep."""
     card = pretrained(workspace, "dnn")
     done = carry_out(workspace, FinetuneRequest(dataset.id, card.id, "depth", 1, train=QUICK))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("core.runs.sweep.ensure_worker", lambda *_: None)
-        sweep = submit_sweep(workspace, SweepSpec(dataset.id, card.id, (Arm("depth", 0), Arm("zero-shot"))), "a sweep")
-    return {"run": done.id, "sweep": sweep.id, "waits": RunStore(workspace).group(sweep.id)[0].id}
+        sweep = submit_sweep(
+            workspace,
+            SweepSpec(dataset.id, card.id, (Arm("depth", 0), Arm("zero-shot"))),
+            "a sweep",
+        )
+    return {
+        "run": done.id,
+        "sweep": sweep.id,
+        "waits": RunStore(workspace).list_group(sweep.id)[0].id,
+    }
 
 
 def furnished_copy(template: Path, root: Path) -> tuple[Workspace, dict[str, str]]:
-    """A copy of the workspace `template`, with something on every page, at `root`; ids as `furnish` gives them."""
+    """A copy of the workspace `template`, with something on every page, at `root`; ids as `furnish`
+    gives them."""
     shutil.copytree(template, root)
     workspace = open_workspace(root)
     return workspace, furnish(workspace, find_dataset(workspace, "tiny"))
@@ -55,7 +66,7 @@ def serve(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
     """Has the pages opened from now on show this workspace; no worker starts."""
     monkeypatch.setenv("THAW_HOME", str(workspace.root))
     monkeypatch.setattr("core.runs.launch.ensure_worker", lambda *_: None)
-    forget_workspace()
+    clear_workspace_cache()
 
 
 def places(ids: dict[str, str]) -> list[Place]:
@@ -63,7 +74,10 @@ def places(ids: dict[str, str]) -> list[Place]:
     return [
         Place("home"),
         *(Place("data", view=view) for view in ("Sample", "Split", "Datasets")),
-        *(Place("backbones", {"section": section}) for section in ("Shelf", "Vocabulary check", "Pretrain")),
+        *(
+            Place("backbones", {"section": section})
+            for section in ("Shelf", "Vocabulary check", "Pretrain")
+        ),
         Place("finetune"),
         Place("sweep"),
         Place("sweep", {"sweep": ids["sweep"]}),

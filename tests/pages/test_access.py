@@ -1,4 +1,5 @@
-"""What a visitor and an audience see: every button that changes something is disabled and says why."""
+"""What a visitor and an audience see: every button that changes something is disabled and says
+why."""
 
 import ast
 from pathlib import Path
@@ -6,13 +7,12 @@ from pathlib import Path
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from core.access import READ_ONLY, SENTENCE
 from core.data.datasets import Dataset
+from core.read_only import READ_ONLY, READ_ONLY_MESSAGE
 from core.workspace import PROJECT, Workspace
-from pages.components.access import PRESENT, PRESENTING
+from pages.components.shared.access import PRESENTER_KEY, PRESENTER_SENTENCE
+from tests.pages.helpers import clear_workspace_cache, page_text
 from tests.pages.places import furnish, places, serve
-from tests.pages.test_finetune import forget_workspace
-from tests.pages.test_run import shown
 
 HARMLESS = {
     "Compare", "Compare runs", "Reset", "Open", "Watch it", "Take the tour", "No, thanks", "Pretrain a backbone",
@@ -22,7 +22,7 @@ HARMLESS = {
 """Labels of buttons that lead elsewhere or change what is shown."""
 
 
-@pytest.mark.usefixtures("counted_here")
+@pytest.mark.usefixtures("costs_in_process")
 def test_a_visitor_can_press_nothing_that_writes(
     tiny: tuple[Workspace, Dataset], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -32,12 +32,19 @@ def test_a_visitor_can_press_nothing_that_writes(
     closed = 0
     for place in places(ids):
         app = place.open()
-        assert SENTENCE in shown(app) and not app.exception, place
+        assert READ_ONLY_MESSAGE in page_text(app) and not app.exception, place
         for button in app.button:
             closed += button.disabled
-            assert button.disabled or button.label in HARMLESS, f"{place}: {button.label!r} can be pressed"
-            if button.disabled and button.label in ("Launch", "Cancel", "Mix with the backbone", "Run the demo"):
-                assert button.help == SENTENCE
+            assert button.disabled or button.label in HARMLESS, (
+                f"{place}: {button.label!r} can be pressed"
+            )
+            if button.disabled and button.label in (
+                "Launch",
+                "Cancel",
+                "Mix with the backbone",
+                "Run the demo",
+            ):
+                assert button.help == READ_ONLY_MESSAGE
     assert closed >= 10
 
 
@@ -53,11 +60,12 @@ def secret_file(tmp_path: Path) -> Path:
     return path
 
 
-@pytest.mark.parametrize("mode", [READ_ONLY, PRESENT])
+@pytest.mark.parametrize("mode", [READ_ONLY, PRESENTER_KEY])
 def test_a_visitor_reads_no_file_of_the_machine(
     mode: str, tiny: tuple[Workspace, Dataset], secret_file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Naming a file shows what is in it, though nothing is written; a visitor's browser may send any field's value."""
+    """Naming a file shows what is in it, though nothing is written; a visitor's browser may send
+    any field's value."""
     serve(tiny[0], monkeypatch)
     app = AppTest.from_file(str(PROJECT / "pages" / "router.py"), default_timeout=60)
     for key, value in {"adding": True, "way": "path", "path": str(secret_file)}.items():
@@ -67,7 +75,7 @@ def test_a_visitor_reads_no_file_of_the_machine(
     if mode == READ_ONLY:
         monkeypatch.setenv(READ_ONLY, "1")
     else:
-        app.session_state[PRESENT] = True
+        app.session_state[PRESENTER_KEY] = True
     app.run()
     assert not app.exception and SECRET not in everything(app) and "secret" not in everything(app)
     assert not [field for field in app.text_input if field.key == "path"]
@@ -75,26 +83,29 @@ def test_a_visitor_reads_no_file_of_the_machine(
 
 def everything(app: AppTest) -> str:
     """Text and tables of the page."""
-    return shown(app) + "".join(table.value.to_csv() for table in [*app.dataframe, *app.table])
+    return page_text(app) + "".join(table.value.to_csv() for table in [*app.dataframe, *app.table])
 
 
-@pytest.mark.parametrize("mode", [READ_ONLY, PRESENT])
-def test_a_disabled_button_that_a_browser_presses_does_nothing(mode: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Streamlit discards what a browser says of a disabled field. Whether it goes on doing so, this tells."""
+@pytest.mark.parametrize("mode", [READ_ONLY, PRESENTER_KEY])
+def test_a_disabled_button_that_a_browser_presses_does_nothing(
+    mode: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Streamlit discards what a browser says of a disabled field. Whether it goes on doing so, this
+    tells."""
 
     def page() -> None:
         import streamlit as st
 
-        from pages.components.access import write_button, write_form_button
+        from pages.components.shared.access import guarded_button, guarded_form_button
 
         st.session_state.setdefault("called", 0)
 
         def call(by: int) -> None:
             st.session_state.called += by
 
-        pressed = write_button("Delete", key="delete", on_click=call, args=(1,))
+        pressed = guarded_button("Delete", key="delete", on_click=call, args=(1,))
         with st.form("form"):
-            pressed = write_form_button("Save", on_click=call, kwargs={"by": 1}) or pressed
+            pressed = guarded_form_button("Save", on_click=call, kwargs={"by": 1}) or pressed
         st.text(f"pressed: {pressed}, called: {st.session_state.called}")
 
     app = AppTest.from_function(page).run()
@@ -104,7 +115,7 @@ def test_a_disabled_button_that_a_browser_presses_does_nothing(mode: str, monkey
     if mode == READ_ONLY:
         monkeypatch.setenv(READ_ONLY, "1")
     else:
-        app.session_state[PRESENT] = True
+        app.session_state[PRESENTER_KEY] = True
     app.run()
     for button in range(2):
         assert app.button[button].disabled
@@ -114,8 +125,10 @@ def test_a_disabled_button_that_a_browser_presses_does_nothing(mode: str, monkey
         assert not app.exception and app.text[0].value == "pressed: False, called: 2"
 
 
-@pytest.mark.usefixtures("counted_here")
-def test_a_visitor_finds_no_uploader(tiny: tuple[Workspace, Dataset], monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.usefixtures("costs_in_process")
+def test_a_visitor_finds_no_uploader(
+    tiny: tuple[Workspace, Dataset], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The server takes uploads from pages that show one alone."""
     ids = furnish(*tiny)
     serve(tiny[0], monkeypatch)
@@ -126,7 +139,7 @@ def test_a_visitor_finds_no_uploader(tiny: tuple[Workspace, Dataset], monkeypatc
 
 
 def test_every_uploader_tells_the_server_of_itself() -> None:
-    """`file_field` does; one drawn in another way would find its uploads refused."""
+    """`file_uploader` does; one drawn in another way would find its uploads refused."""
     drawn = [
         path.name
         for path in (PROJECT / "pages").rglob("*.py")
@@ -141,15 +154,18 @@ def test_presenting_lasts_from_page_to_page_and_changes_nothing(
     tiny: tuple[Workspace, Dataset], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("THAW_HOME", str(tiny[0].root))
-    forget_workspace()
+    clear_workspace_cache()
     app = AppTest.from_file(str(PROJECT / "pages" / "router.py"), default_timeout=30)
-    app.query_params[PRESENT] = "1"
+    app.query_params[PRESENTER_KEY] = "1"
     app.run()
-    assert app.button(key="run_demo").disabled and app.button(key="run_demo").help == PRESENTING
-    del app.query_params[PRESENT]
+    assert (
+        app.button(key="run_demo").disabled
+        and app.button(key="run_demo").help == PRESENTER_SENTENCE
+    )
+    del app.query_params[PRESENTER_KEY]
     app.switch_page("finetune.py").run()
     assert not app.exception and app.button(key="ft_launch").disabled
-    assert app.query_params[PRESENT] == "1"
-    app.query_params[PRESENT] = "0"
+    assert app.query_params[PRESENTER_KEY] == "1"
+    app.query_params[PRESENTER_KEY] = "0"
     app.run()
     assert not app.button(key="ft_launch").disabled

@@ -1,4 +1,5 @@
-"""Addresses from anywhere: whatever stands behind ?, a page opens, without an exception and in no time."""
+"""Addresses from anywhere: whatever stands behind ?, a page opens, without an exception and in no
+time."""
 
 import re
 from collections.abc import Iterator
@@ -22,33 +23,55 @@ def names() -> list[str]:
     found: set[str] = set()
     for path in (PROJECT / "pages").rglob("*.py"):
         text = path.read_text(encoding="utf-8")
-        found |= set(re.findall(r'(?:news|keep|from_address|query_params\.(?:get|pop))\(\s*"(\w+)"', text))
+        found |= set(
+            re.findall(r'(?:news|keep|from_address|query_params\.(?:get|pop))\(\s*"(\w+)"', text)
+        )
         found |= set(re.findall(r'query_params\["(\w+)"\]', text))
         for before in text.split('bind="query-params"')[:-1]:
             found |= set(re.findall(r'key="([\w-]+)"', before)[-1:])
         found |= set(re.findall(r'(?:choose_named|choose_text)\([^)]*"(\w+)"', text))
-    return sorted(found | {"depth", "source", "target", "target_test", "sample", "dataset", "run", "runs", "cost"})
+    return sorted(
+        found
+        | {"depth", "source", "target", "target_test", "sample", "dataset", "run", "runs", "cost"}
+    )
 
 
 @pytest.fixture(scope="module")
-def furnished(tiny_template: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Workspace, dict[str, str]]:
+def furnished(
+    tiny_template: Path, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Workspace, dict[str, str]]:
     return furnished_copy(tiny_template, tmp_path_factory.mktemp("address") / "workspace")
 
 
 @pytest.fixture
-def every_place(furnished: tuple[Workspace, dict[str, str]], monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Place]]:
+def every_place(
+    furnished: tuple[Workspace, dict[str, str]], monkeypatch: pytest.MonkeyPatch
+) -> Iterator[list[Place]]:
     serve(furnished[0], monkeypatch)
     yield places(furnished[1])
     st.cache_resource.clear()
 
 
 def test_the_parameters_are_found() -> None:
-    assert {"seeds", "rates", "training", "head", "arms", "strategy", "sizes", "sweep", "scored"} < set(names())
+    assert {
+        "seeds",
+        "rates",
+        "training",
+        "head",
+        "arms",
+        "strategy",
+        "sizes",
+        "sweep",
+        "scored",
+    } < set(names())
 
 
-@pytest.mark.parametrize("page", ["sweep", "finetune", "backbones", "compare", "run", "score", "data", "learn", "home"])
+@pytest.mark.parametrize(
+    "page", ["sweep", "finetune", "backbones", "compare", "run", "score", "data", "learn", "home"]
+)
 def test_odd_values_of_every_parameter_at_once(page: str, every_place: list[Place]) -> None:
-    """Each parameter gets another of the values; over the rounds every parameter gets each of some of them."""
+    """Each parameter gets another of the values; over the rounds every parameter gets each of some
+    of them."""
     asked = names()
     place = next(one for one in every_place if one.page == page)
     for start in range(0, len(ODD), 4):
@@ -57,14 +80,17 @@ def test_odd_values_of_every_parameter_at_once(page: str, every_place: list[Plac
         assert not app.exception, (query, [one.value for one in app.exception])
 
 
-@pytest.mark.parametrize("value", ODD, ids=lambda value: value[:6].encode("unicode_escape").decode())
+@pytest.mark.parametrize(
+    "value", ODD, ids=lambda value: value[:6].encode("unicode_escape").decode()
+)
 def test_odd_numbers_of_seeds(value: str, every_place: list[Place]) -> None:
     app = Place("sweep", {"seeds": value}).open()
     assert not app.exception, [one.value for one in app.exception]
 
 
 @pytest.mark.parametrize(
-    ("page", "name"), [("compare", "one-threshold"), ("finetune", "depth"), ("finetune", "ft_depth")]
+    ("page", "name"),
+    [("compare", "one-threshold"), ("finetune", "depth"), ("finetune", "ft_depth")],
 )
 def test_odd_places_of_sliders(page: str, name: str, every_place: list[Place]) -> None:
     place = next(one for one in every_place if one.page == page)

@@ -11,12 +11,12 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from core.data.datasets import Dataset
+from core.models.backbone_store import list_backbones
 from core.models.card import BackboneCard, StageCard, save_card
-from core.models.library import list_backbones
 from core.workspace import Workspace, read_json, write_json
-from tests.pages.test_finetune import open_page
+from tests.pages.helpers import open_page
 
-pytestmark = pytest.mark.usefixtures("counted_here")
+pytestmark = pytest.mark.usefixtures("costs_in_process")
 
 
 @pytest.fixture
@@ -36,13 +36,21 @@ def call_it_real(dataset: Dataset) -> None:
     write_json(path, read_json(path) | {"simulated": False})
 
 
-def test_the_shelf_shows_every_backbone_with_its_facts(page: AppTest, tiny: tuple[Workspace, Dataset]) -> None:
+def test_the_shelf_shows_every_backbone_with_its_facts(
+    page: AppTest, tiny: tuple[Workspace, Dataset]
+) -> None:
     cards = list_backbones(tiny[0])
     assert len(cards) >= 3
-    assert [metric.value for metric in page.metric] == [f"{card.metrics['auc']:.4f}" for card in cards]
+    assert [metric.value for metric in page.metric] == [
+        f"{card.metrics['auc']:.4f}" for card in cards
+    ]
     codes = [code.value for code in page.code]
     for card in cards:
-        assert {card.weights_sha256, card.preprocessing_hash, card.trained_on["content_hash"]} <= set(codes)
+        assert {
+            card.weights_sha256,
+            card.preprocessing_hash,
+            card.trained_on["content_hash"],
+        } <= set(codes)
     assert all("learnt clicks" in html for html in stacks(page))
     assert not any("random" in html for html in stacks(page))
 
@@ -55,7 +63,9 @@ def stacks(page: AppTest) -> list[str]:
 
 def shelve(workspace: Workspace, card: BackboneCard, name: str, **changes: Any) -> BackboneCard:
     """A copy of a card on the workspace's own shelf, changed."""
-    card = dataclasses.replace(card, id=f"b-{abs(hash(name)):x}"[:10], name=name, bundled=False, **changes)
+    card = dataclasses.replace(
+        card, id=f"b-{abs(hash(name)):x}"[:10], name=name, bundled=False, **changes
+    )
     folder = workspace.backbones / card.id
     shutil.copytree(card.folder, folder)
     save_card(card, folder)
@@ -63,7 +73,10 @@ def shelve(workspace: Workspace, card: BackboneCard, name: str, **changes: Any) 
 
 
 def with_origins(card: BackboneCard, *origins: str) -> tuple[StageCard, ...]:
-    return tuple(dataclasses.replace(stage, origin=origin) for stage, origin in zip(card.stages, origins, strict=True))
+    return tuple(
+        dataclasses.replace(stage, origin=origin)
+        for stage, origin in zip(card.stages, origins, strict=True)
+    )
 
 
 def test_random_weights_are_labelled_on_the_badge_and_on_every_such_stage(
@@ -71,7 +84,14 @@ def test_random_weights_are_labelled_on_the_badge_and_on_every_such_stage(
 ) -> None:
     card = next(one for one in list_backbones(tiny[0]) if one.architecture == "dnn")
     stages = with_origins(card, "word2vec", "random", "random", "random")
-    shelve(tiny[0], card, "words", objective="none", stages=stages, metrics={"Values with a vector": 3800})
+    shelve(
+        tiny[0],
+        card,
+        "words",
+        objective="none",
+        stages=stages,
+        metrics={"Values with a vector": 3800},
+    )
     page = open_page(tiny[0], "backbones", monkeypatch, shelf_find="words")
     (drawn,) = stacks(page)
     assert drawn.count("random weights") == 3 and drawn.count(">Word2Vec<") == 1
@@ -96,7 +116,9 @@ def test_a_backbone_without_a_click_head_says_so_and_hostile_words_stay_text(
         trained_on=trained,
         earlier=(trained,),
         stages=tuple(
-            dataclasses.replace(stage, parts=("Left", "Right") if stage.name == "block2" else (), origin="rfd")
+            dataclasses.replace(
+                stage, parts=("Left", "Right") if stage.name == "block2" else (), origin="rfd"
+            )
             for stage in card.stages
         ),
     )
@@ -141,34 +163,39 @@ def test_deleting_asks_first_and_is_not_offered_for_bundled_ones(
     page.button(f"delete_{mine.id}").click().run()
     assert mine.folder.exists()
     assert not page.exception
-    # A browser runs the dialog alone when its button is pressed, which cannot be had here; tests/e2e presses it.
+    # A browser runs the dialog alone when its button is pressed, which cannot be had here;
+    # tests/e2e presses it.
     assert page.button("delete_for_good").label == "Delete"
     assert any("cannot be undone" in one.value for one in page.markdown)
 
 
-def test_an_export_is_the_archive_that_can_be_imported(page: AppTest, tiny: tuple[Workspace, Dataset]) -> None:
-    from core.models.exchange import MEMBERS
-    from pages.components.backbone_card import exported
+def test_an_export_is_the_archive_that_can_be_imported(
+    page: AppTest, tiny: tuple[Workspace, Dataset]
+) -> None:
+    from core.models.exchange import MEMBER_SIZE_LIMITS
+    from pages.components.backbones.backbone_card import export_bytes
 
     card = list_backbones(tiny[0])[0]
-    with zipfile.ZipFile(io.BytesIO(exported(card))) as archive:
-        assert set(archive.namelist()) == set(MEMBERS)
+    with zipfile.ZipFile(io.BytesIO(export_bytes(card))) as archive:
+        assert set(archive.namelist()) == set(MEMBER_SIZE_LIMITS)
     assert not list(tiny[0].uploads.glob(".part-*"))
 
 
 def test_an_import_shows_its_card_and_a_refusal_calls_the_file_by_its_own_name(
     tiny: tuple[Workspace, Dataset], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from core.models.importing import import_backbone
-    from pages.components.backbone_card import exported
+    from core.models.backbone_import import import_backbone
+    from pages.components.backbones.backbone_card import export_bytes
 
-    monkeypatch.setattr("pages.components.backbone_shelf.import_in_subprocess", import_backbone)
+    monkeypatch.setattr(
+        "pages.components.backbones.backbone_shelf.import_in_subprocess", import_backbone
+    )
     page = open_page(tiny[0], "backbones", monkeypatch)
     page.file_uploader[0].set_value(("strange.zip", b"no archive at all", "application/zip")).run()
     page.button("import").click().run()
     assert "'strange.zip' is no zip archive" in page.error[0].value.replace("\\", "")
     card = list_backbones(tiny[0])[0]
-    page.file_uploader[0].set_value(("good.zip", exported(card), "application/zip")).run()
+    page.file_uploader[0].set_value(("good.zip", export_bytes(card), "application/zip")).run()
     page.text_input("import_name_0").set_value("Taken in").run()
     page.button("import").click().run()
     assert not page.exception and not page.error
@@ -183,7 +210,9 @@ def test_the_check_tells_a_bundled_backbone_from_real_hashes_and_offers_pretrain
 ) -> None:
     call_it_real(tiny[1])
     page = open_page(tiny[0], "backbones", monkeypatch, section="Vocabulary check")
-    assert any("does not know the hashes in real Criteo traffic" in one.value for one in page.warning)
+    assert any(
+        "does not know the hashes in real Criteo traffic" in one.value for one in page.warning
+    )
     offer = next(button for button in page.button if button.label.startswith("Pretrain on"))
     offer.click().run()
     assert not page.exception
@@ -201,7 +230,7 @@ def test_the_check_lists_every_column_worst_first(page: AppTest) -> None:
 def test_without_a_backbone_the_shelf_says_what_to_do(
     tiny: tuple[Workspace, Dataset], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("core.models.library.BUNDLED_BACKBONES", tmp_path / "none")
+    monkeypatch.setattr("core.models.backbone_store.BUNDLED_BACKBONES", tmp_path / "none")
     page = open_page(tiny[0], "backbones", monkeypatch)
     assert "no backbones yet" in page.info[0].value
     page.button[0].click().run()
@@ -210,8 +239,14 @@ def test_without_a_backbone_the_shelf_says_what_to_do(
 
 def test_noise_is_a_share_of_the_values_that_are_there() -> None:
     from core.data.datasets import FieldCoverage
-    from core.freezing.vocabulary import unseen_share
+    from core.freezing.known_values import unseen_share
 
-    fields = [FieldCoverage("C1", 0.3, 0.4), FieldCoverage("C2", 0.3, 0.6), FieldCoverage("I1", 1.0, 0.0)]
+    fields = [
+        FieldCoverage("C1", 0.3, 0.4),
+        FieldCoverage("C2", 0.3, 0.6),
+        FieldCoverage("I1", 1.0, 0.0),
+    ]
     assert unseen_share(fields) == pytest.approx(0.6)
-    assert unseen_share([dataclasses.replace(fields[0], missing_share=1.0, unseen_share=0.0)]) == 0.0
+    assert (
+        unseen_share([dataclasses.replace(fields[0], missing_share=1.0, unseen_share=0.0)]) == 0.0
+    )

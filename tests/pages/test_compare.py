@@ -11,21 +11,22 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from core.data.datasets import Dataset, find_dataset
-from core.evaluation.costs import Costs, cheapest_threshold
-from core.report.run_tables import learning_of
-from core.report.table_files import safe_csv
-from core.runs.launch import lane_lock
-from core.runs.store import Run, RunStore
+from core.evaluation.decision_cost import DecisionCosts, cheapest_threshold
+from core.jobs.store import Run, RunStore
+from core.report.run_tables import pretraining_suffix
+from core.report.table_files import to_safe_csv
+from core.runs.launch import worker_lock
 from core.training.settings import FinetuneRequest, PretrainRequest
 from core.workspace import Workspace, open_workspace
 from tests.core.report.helpers import finished_sweep
 from tests.core.training.helpers import QUICK, carry_out, pretrained
-from tests.pages.test_finetune import open_page
+from tests.pages.helpers import open_page
 
 
 @pytest.fixture
 def runs(tiny: tuple[Workspace, Dataset]) -> tuple[Workspace, list[Run]]:
-    """Depth 0 twice with the same seed, then zero-shot, in one group; and the pretraining run before them."""
+    """Depth 0 twice with the same seed, then zero-shot, in one group; and the pretraining run
+    before them."""
     workspace, dataset = tiny
     train = dataclasses.replace(QUICK, epochs=6, learning_rate=1e-2)
     card = pretrained(workspace, "dnn", train)
@@ -36,12 +37,16 @@ def runs(tiny: tuple[Workspace, Dataset]) -> tuple[Workspace, list[Run]]:
 
 
 @pytest.fixture(scope="module")
-def swept(tiny_template: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Workspace, list[Run]]:
+def swept(
+    tiny_template: Path, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Workspace, list[Run]]:
     """A sweep of freeze depths 0 and 1, LoRA and zero-shot over two seeds; no test changes it."""
     root = tmp_path_factory.mktemp("swept") / "tiny"
     shutil.copytree(tiny_template, root)
     workspace = open_workspace(root)
-    return workspace, RunStore(workspace).group(finished_sweep(workspace, find_dataset(workspace, "tiny")).id)
+    return workspace, RunStore(workspace).list_group(
+        finished_sweep(workspace, find_dataset(workspace, "tiny")).id
+    )
 
 
 def tables(app: AppTest) -> list[pd.DataFrame]:
@@ -66,7 +71,12 @@ def test_the_table_shows_what_the_results_say(
     row = table.set_index("Run").loc[done[0].id]
     assert (row["Best val. loss"], row["Last val. loss"]) == (0.5, 0.6)
     assert len(table) == 4 and set(table["Status"]) == {"done"}
-    assert table["Strategy"].tolist() == ["zero-shot", "freeze depth 0", "freeze depth 0", "pretraining"]
+    assert table["Strategy"].tolist() == [
+        "zero-shot",
+        "freeze depth 0",
+        "freeze depth 0",
+        "pretraining",
+    ]
     assert done[0].result is not None
     assert table["Target AUC"].iloc[1] == done[0].result["metrics"]["target_test"]["auc"]
     assert table["Dataset"].iloc[0] == "tiny (simulated)"
@@ -79,14 +89,20 @@ def test_what_changes_elsewhere_is_there_on_the_next_rerun(
     app = open_page(workspace, "compare", monkeypatch)
     store = RunStore(workspace)
     store.annotate(done[0].id, "another name", ["tag"], "a note")
-    queued = store.submit(FinetuneRequest(done[0].dataset, done[0].request["backbone"]), "next", "cpu")
+    queued = store.submit(
+        FinetuneRequest(done[0].dataset, done[0].request["backbone"]), "next", "cpu"
+    )
     store.delete(done[1].id)
     table = tables(app.run())[0].set_index("Run")
     assert set(table.index) == {run.id for run in store.list()} and len(table) == 4
-    assert table.loc[done[0].id, ["Name", "Tags", "Note"]].tolist() == ["another name", ["tag"], "a note"]
+    assert table.loc[done[0].id, ["Name", "Tags", "Note"]].tolist() == [
+        "another name",
+        ["tag"],
+        "a note",
+    ]
     assert table.loc[queued.id, "Status"] == "queued"
     # A page takes a run for interrupted that no worker holds.
-    with lane_lock(workspace, "cpu").acquire(timeout=5):
+    with worker_lock(workspace, "cpu").acquire(timeout=5):
         store.claim("cpu", 1)
         store.add_points(queued.id, [(1, "validation_loss", 0.5)])
         row = tables(app.run())[0].set_index("Run").loc[queued.id]
@@ -95,10 +111,15 @@ def test_what_changes_elsewhere_is_there_on_the_next_rerun(
         store.finish(queued.id, "done", result=done[0].result)
     row = tables(app.run())[0].set_index("Run").loc[queued.id]
     assert (row["Status"], row["Last val. loss"]) == ("done", 0.4)
-    assert done[0].result is not None and row["Target AUC"] == done[0].result["metrics"]["target_test"]["auc"]
+    assert (
+        done[0].result is not None
+        and row["Target AUC"] == done[0].result["metrics"]["target_test"]["auc"]
+    )
 
 
-def test_filters_by_text_and_kind(runs: tuple[Workspace, list[Run]], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_filters_by_text_and_kind(
+    runs: tuple[Workspace, list[Run]], monkeypatch: pytest.MonkeyPatch
+) -> None:
     workspace, done = runs
     RunStore(workspace).annotate(done[0].id, "the special one", ["week 47"], "")
     app = open_page(workspace, "compare", monkeypatch)
@@ -116,7 +137,9 @@ def with_columns(app: AppTest, *columns: str) -> pd.DataFrame:
     return next(table for table in tables(app) if set(columns) <= set(table.columns))
 
 
-def test_equal_runs_are_not_distinguishable(runs: tuple[Workspace, list[Run]], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_equal_runs_are_not_distinguishable(
+    runs: tuple[Workspace, list[Run]], monkeypatch: pytest.MonkeyPatch
+) -> None:
     workspace, done = runs
     app = open_page(workspace, "compare", monkeypatch, runs=f"{done[0].id},{done[1].id}")
     verdict = with_columns(app, "Verdict", "Against").iloc[0]
@@ -126,8 +149,10 @@ def test_equal_runs_are_not_distinguishable(runs: tuple[Workspace, list[Run]], m
 
 
 def test_no_cell_of_the_csv_is_a_formula(tmp_path: Path) -> None:
-    frame = pd.DataFrame({"Name": ["=1+1", "+2", "-3", "@x", "\tTAB", "plain"], "AUC": [0.5, -0.5, 0, 1, 2, 3]})
-    (tmp_path / "t.csv").write_text(safe_csv(frame))
+    frame = pd.DataFrame(
+        {"Name": ["=1+1", "+2", "-3", "@x", "\tTAB", "plain"], "AUC": [0.5, -0.5, 0, 1, 2, 3]}
+    )
+    (tmp_path / "t.csv").write_text(to_safe_csv(frame))
     read = pd.read_csv(tmp_path / "t.csv", skipinitialspace=False)
     assert read["Name"].tolist() == ["'=1+1", "'+2", "'-3", "'@x", "'\tTAB", "plain"]
     assert read["AUC"].tolist() == [0.5, -0.5, 0, 1, 2, 3]
@@ -161,7 +186,7 @@ def test_runs_of_several_backbones_are_told_apart_by_their_names(
     ],
 )
 def test_a_pretraining_says_how_it_learnt(request_values: dict[str, str], words: str) -> None:
-    assert learning_of(request_values) == words
+    assert pretraining_suffix(request_values) == words
 
 
 def test_runs_that_score_no_clicks_are_left_out_and_said_so(
@@ -169,7 +194,9 @@ def test_runs_that_score_no_clicks_are_left_out_and_said_so(
 ) -> None:
     workspace, done = runs
     settings = {"widths": [8], "embedding": 4}
-    plain = carry_out(workspace, PretrainRequest(done[0].dataset, "dnn", "as it is", QUICK, settings, "none"))
+    plain = carry_out(
+        workspace, PretrainRequest(done[0].dataset, "dnn", "as it is", QUICK, settings, "none")
+    )
     app = open_page(workspace, "compare", monkeypatch, runs=f"{done[0].id},{plain.id}")
     assert any("or score no clicks" in one.value for one in app.caption)
     row = tables(app)[0].set_index("Strategy").loc["pretraining (no training)"]
@@ -205,20 +232,41 @@ def test_a_choice_survives_a_filter_that_hides_it(
     assert any("7 chosen" in one.value for one in app.caption) and not app.exception
 
 
-def test_the_address_gives_the_same_view(swept: tuple[Workspace, list[Run]], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_address_gives_the_same_view(
+    swept: tuple[Workspace, list[Run]], monkeypatch: pytest.MonkeyPatch
+) -> None:
     workspace, done = swept
-    query = {"fp": "2.0", "fn": "9.0", "against": "LoRA, rank 2", "seed": "1", "column": "C6", "one-threshold": "0.3"}
+    query = {
+        "fp": "2.0",
+        "fn": "9.0",
+        "against": "LoRA, rank 2",
+        "seed": "1",
+        "column": "C6",
+        "one-threshold": "0.3",
+    }
     chosen = ",".join(run.id for run in done)
     app = open_page(
-        workspace, "compare", monkeypatch, runs=chosen, lines="freeze depth 1", part="Source test rows", **query
+        workspace,
+        "compare",
+        monkeypatch,
+        runs=chosen,
+        lines="freeze depth 1",
+        part="Source test rows",
+        **query,
     )
     assert app.number_input("fn").value == 9 and app.slider("one-threshold").value == 0.3
     assert app.multiselect("lines").value == ["freeze depth 1"]
     (counts,) = [table for table in tables(app) if "Missed" in table.columns]
-    run = next(run for run in done if run.request["freeze_depth"] == 1 and run.request["train"]["seed"] == 1)
+    run = next(
+        run
+        for run in done
+        if run.request["freeze_depth"] == 1 and run.request["train"]["seed"] == 1
+    )
     with np.load(workspace.runs / run.id / "predictions.npz") as arrays:
         clicked = arrays["source_test_label"] == 1
-        assert counts["Missed"].tolist() == [int((clicked & (arrays["source_test_score"] < 0.3)).sum())]
+        assert counts["Missed"].tolist() == [
+            int((clicked & (arrays["source_test_score"] < 0.3)).sum())
+        ]
     assert set(with_columns(app, "Against")["Against"]) >= {"LoRA, rank 2"}
     differing = with_columns(app, "Arm", "strategy").set_index("Arm")
     assert list(differing.columns) == ["strategy", "freeze depth", "options · rank"]
@@ -231,23 +279,48 @@ def test_bad_values_in_the_address_are_left_out(
 ) -> None:
     workspace, done = swept
     bad = dict.fromkeys(
-        ("against", "seed", "column", "lines", "part", "way", "fp", "one-threshold", "rows", "status"), "x"
+        (
+            "against",
+            "seed",
+            "column",
+            "lines",
+            "part",
+            "way",
+            "fp",
+            "one-threshold",
+            "rows",
+            "status",
+        ),
+        "x",
     )
-    app = open_page(workspace, "compare", monkeypatch, runs=f"{done[0].id},r-none,{done[1].id}", setting="x", **bad)
+    app = open_page(
+        workspace,
+        "compare",
+        monkeypatch,
+        runs=f"{done[0].id},r-none,{done[1].id}",
+        setting="x",
+        **bad,
+    )
     assert not app.exception
     assert any("'r-none'" in one.value for one in app.warning)
     assert any("2 chosen" in one.value for one in app.caption) and app.number_input("fp").value == 1
 
 
-def test_costs_and_slices_of_arms(swept: tuple[Workspace, list[Run]], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_costs_and_slices_of_arms(
+    swept: tuple[Workspace, list[Run]], monkeypatch: pytest.MonkeyPatch
+) -> None:
     workspace, done = swept
-    app = open_page(workspace, "compare", monkeypatch, runs=",".join(run.id for run in done), fn="9")
+    app = open_page(
+        workspace, "compare", monkeypatch, runs=",".join(run.id for run in done), fn="9"
+    )
     paid = with_columns(app, "Cost a test row").set_index("Arm")
     each = []
     for run in done[::4][:2]:
         with np.load(workspace.runs / run.id / "predictions.npz") as arrays:
             read = {name: arrays[name].astype(float) for name in arrays.files}
-        threshold = cheapest_threshold(read["target_validation_label"], read["target_validation_score"], Costs(1, 9))
+        threshold = cheapest_threshold(
+            read["target_validation_label"], read["target_validation_score"], DecisionCosts(1, 9)
+        )
         acted, clicked = read["target_test_score"] >= threshold, read["target_test_label"] == 1
         each.append(np.mean((acted & ~clicked) + 9 * (~acted & clicked)))
     assert paid.loc["freeze depth 0", "Cost a test row"] == pytest.approx(np.mean(each))
@@ -276,11 +349,11 @@ def test_tags_come_and_go_and_notes_are_searched(
     open_page(workspace, "compare", monkeypatch)
 
     def dialog(run_id: str) -> None:
-        from core.runs.store import RunStore
-        from pages.components.common import workspace
-        from pages.components.run_actions import annotate
+        from core.jobs.store import RunStore
+        from pages.components.compare.run_actions import annotate_dialog
+        from pages.components.shared.common import workspace
 
-        annotate([RunStore(workspace()).get(run_id)])
+        annotate_dialog([RunStore(workspace()).get(run_id)])
 
     app = AppTest.from_function(dialog, args=(done[0].id,)).run()
     app.text_input[0].set_value("new, week 47")
@@ -294,10 +367,18 @@ def test_tags_come_and_go_and_notes_are_searched(
     assert tables(app)[0]["Note"].tolist() == ["a rare word"]
 
 
-def test_the_table_is_a_parquet_file_too(runs: tuple[Workspace, list[Run]], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_table_is_a_parquet_file_too(
+    runs: tuple[Workspace, list[Run]], monkeypatch: pytest.MonkeyPatch
+) -> None:
     workspace, _ = runs
     app = open_page(workspace, "compare", monkeypatch)
     table = tables(app)[0]
     read = pd.read_parquet(io.BytesIO(table.to_parquet(index=False)))
-    assert read["Run"].tolist() == table["Run"].tolist() and [list(tags) for tags in read["Tags"]] == [[]] * 4
-    assert {getattr(one, "label", "") for one in app.get("download_button")} >= {"CSV of the table", "Parquet"}
+    assert (
+        read["Run"].tolist() == table["Run"].tolist()
+        and [list(tags) for tags in read["Tags"]] == [[]] * 4
+    )
+    assert {getattr(one, "label", "") for one in app.get("download_button")} >= {
+        "CSV of the table",
+        "Parquet",
+    }

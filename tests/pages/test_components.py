@@ -6,14 +6,17 @@ import pytest
 
 from core.freezing.plan import make_plan
 from core.models.card import BackboneCard, HeadSettings, StageCard
-from pages.components import common, stack
+from pages.components.shared import common, stack
 
 CARD = BackboneCard(
     id="b",
     name="b",
     architecture="dnn",
     settings={},
-    stages=(StageCard("embedding", "Embedding <b>&", 1_000_000, 1, 1), StageCard("block1", "Block 1", 999, 1, 1)),
+    stages=(
+        StageCard("embedding", "Embedding <b>&", 1_000_000, 1, 1),
+        StageCard("block1", "Block 1", 999, 1, 1),
+    ),
     representation=8,
     head=HeadSettings(),
     trained_on={},
@@ -33,28 +36,37 @@ def drawn(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 def test_a_plan_is_drawn_from_the_head_down_with_the_line_at_its_depth(drawn: list[str]) -> None:
-    stack.stack_of_plan(make_plan(CARD, "depth", 1, HeadSettings()))
+    stack.draw_plan(make_plan(CARD, "depth", 1, HeadSettings()))
     classes = re.findall(r'class="(thaw-block thaw-\w+|thaw-line)"', drawn[0])
-    assert classes == ["thaw-block thaw-trained", "thaw-block thaw-trained", "thaw-line", "thaw-block thaw-frozen"]
+    assert classes == [
+        "thaw-block thaw-trained",
+        "thaw-block thaw-trained",
+        "thaw-line",
+        "thaw-block thaw-frozen",
+    ]
     assert "Embedding &lt;b&gt;&amp;" in drawn[0] and "<b>" not in drawn[0]
     assert 'aria-label="1 of 3 stages frozen. From the input up: Embedding' in drawn[0]
     assert "under\N{NO-BREAK SPACE}0.1\N{NO-BREAK SPACE}%" in drawn[0]
 
 
-@pytest.mark.parametrize(("strategy", "lines"), [("full", 0), ("zero-shot", 0), ("linear-probe", 1)])
-def test_there_is_a_line_only_between_frozen_and_trained(drawn: list[str], strategy: str, lines: int) -> None:
-    stack.stack_of_plan(make_plan(CARD, strategy, 0, HeadSettings()))
+@pytest.mark.parametrize(
+    ("strategy", "lines"), [("full", 0), ("zero-shot", 0), ("linear-probe", 1)]
+)
+def test_there_is_a_line_only_between_frozen_and_trained(
+    drawn: list[str], strategy: str, lines: int
+) -> None:
+    stack.draw_plan(make_plan(CARD, strategy, 0, HeadSettings()))
     assert drawn[0].count('class="thaw-line"') == lines
 
 
 def test_a_line_to_be_moved_is_there_with_nothing_frozen(drawn: list[str]) -> None:
-    stack.stack_of_plan(make_plan(CARD, "depth", 0, HeadSettings()), movable=True)
+    stack.draw_plan(make_plan(CARD, "depth", 0, HeadSettings()), draggable=True)
     classes = re.findall(r'class="(thaw-block|thaw-line|thaw-input)', drawn[0])
     assert classes == ["thaw-block", "thaw-block", "thaw-block", "thaw-line", "thaw-input"]
 
 
 def test_a_card_is_drawn_without_saying_what_trains(drawn: list[str]) -> None:
-    stack.stack_of_stages(CARD.stages)
+    stack.draw_stages(CARD.stages)
     body = drawn[0].partition("</style>")[2]
     assert body.count("thaw-plain") == 2
     assert "frozen" not in body and "trained" not in body
@@ -67,26 +79,32 @@ def test_width_grows_with_the_share_and_stays_readable() -> None:
 
 
 def test_numbers_as_text() -> None:
-    assert [common.short_count(n) for n in (0, 257, 999, 1000, 65_000, 999_600, 1_234_567, 2e9)] == [
+    assert [common.format_compact(n) for n in (0, 257, 999, 1000, 65_000, 999_600, 1_234_567, 2e9)] == [
         "0", "257", "999", "1.00 k", "65.0 k", "1.00 M", "1.23 M", "2.00 G",
     ]  # fmt: skip
-    assert common.percent(0.2562) == "25.6 %" and common.percent(float("nan")) == "–" == common.percent(None)
-    assert common.interval(0.76512, 0.7583, 0.7719, 3) == "0.765 (0.758 to 0.772)"
-    assert common.interval(0.76512, float("nan"), float("nan")) == "0.7651"
-    assert [common.duration(s) for s in (0.44, 12, 59.7, 185, 7800, None)] == [
+    assert common.format_percent(0.2562) == "25.6 %" and common.format_percent(
+        float("nan")
+    ) == "–" == common.format_percent(None)
+    assert common.format_interval_text(0.76512, 0.7583, 0.7719, 3) == "0.765 (0.758 to 0.772)"
+    assert common.format_interval_text(0.76512, float("nan"), float("nan")) == "0.7651"
+    assert [common.format_duration(s) for s in (0.44, 12, 59.7, 185, 7800, None)] == [
         "0.4 s", "12 s", "1 min 00 s", "3 min 05 s", "2 h 10 min", "–",
     ]  # fmt: skip
-    assert [common.bytes_text(n) for n in (0, 900, 1200, 12_000, 3_400_000)] == [
+    assert [common.format_bytes(n) for n in (0, 900, 1200, 12_000, 3_400_000)] == [
         "0 B", "900 B", "1.2 kB", "12 kB", "3.4 MB",
     ]  # fmt: skip
-    assert common.when(None) == "–"
-    assert re.fullmatch(r"0[23] Feb 2001 \d\d:\d\d", common.when("2001-02-03T04:05:06+00:00"))
+    assert common.format_datetime(None) == "–"
+    assert re.fullmatch(
+        r"0[23] Feb 2001 \d\d:\d\d", common.format_datetime("2001-02-03T04:05:06+00:00")
+    )
 
 
 def test_what_a_sentence_counts_up_with_numbers_becomes_a_list() -> None:
     numbers = "(ΔAUC -0.01, 95 % -0.02 to -0.001, adjusted p 0.01)"
     one = f"Worse than x: a {numbers}."
-    assert common.bullets(["a; b.", one, f"5 rows: Worse than x: a_b {numbers}; c, d {numbers}."]).splitlines() == [
+    assert common.bullet_list(
+        ["a; b.", one, f"5 rows: Worse than x: a_b {numbers}; c, d {numbers}."]
+    ).splitlines() == [
         f"- {common.escape_markdown('a; b.')}",
         f"- {common.escape_markdown(one)}",
         f"- {common.escape_markdown('5 rows: Worse than x:')}",

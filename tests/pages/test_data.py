@@ -9,20 +9,22 @@ import streamlit as st
 from streamlit.testing.v1 import AppTest
 
 from core.data.datasets import find_dataset, list_datasets
-from core.data.ingest import ingest
-from core.data.paths import sample_name
-from core.data.samples import Sample, find_sample, list_samples, read_rows
+from core.data.paths import name_from_file
+from core.data.reading.ingest import ingest
+from core.data.samples import Sample, find_sample, list_samples, read_sample_rows
 from core.data.simulate import simulate
 from core.data.split import SplitSpec
-from core.runs.store import RunStore
+from core.jobs.store import RunStore
 from core.training.settings import FinetuneRequest
 from core.workspace import PROJECT, Workspace, open_workspace
-from pages.components.split_form import describe_split, ingest_command
+from pages.components.data.split_form import describe_split, ingest_command
 from tests.core.data.helpers import with_segments
 
 
 @pytest.fixture
-def space(tiny_template: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Workspace]:
+def space(
+    tiny_template: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Workspace]:
     shutil.copytree(tiny_template, tmp_path / "space")
     monkeypatch.setenv("THAW_HOME", str(tmp_path / "space"))
     st.cache_resource.clear()
@@ -58,7 +60,9 @@ def adding(way: str = "upload") -> AppTest:
 
 
 def words(app: AppTest) -> str:
-    return " ".join(block.value for kind in (app.markdown, app.caption, app.info, app.warning) for block in kind)
+    return " ".join(
+        block.value for kind in (app.markdown, app.caption, app.info, app.warning) for block in kind
+    )
 
 
 def test_a_sample_shows_its_report(space: Workspace) -> None:
@@ -85,7 +89,9 @@ def test_an_unknown_sample_in_the_url_is_said(space: Workspace) -> None:
     assert {metric.label for metric in app.metric} >= {"Rows"}
 
 
-def test_an_empty_workspace_says_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_empty_workspace_says_what_to_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("THAW_HOME", str(tmp_path))
     st.cache_resource.clear()
     app = data_page()
@@ -109,7 +115,7 @@ def test_prepare_by_row_order_at_random_and_by_column(space: Workspace) -> None:
     app.segmented_control(key=f"method-{sample.id}").set_value("column").run()
     assert "Choose the values" in words(checked(app))
     app.selectbox(key=f"column-{sample.id}").set_value("C9").run()
-    rows = read_rows(sample, ["C9"]).to_pandas()
+    rows = read_sample_rows(sample, ["C9"]).to_pandas()
     app.multiselect(key=f"values-{sample.id}-C9").set_value([rows.C9.value_counts().index[1]]).run()
     app.button(key="prepare").click().run()
     checked(app)
@@ -126,23 +132,31 @@ def test_a_split_that_leaves_no_clicks_is_a_sentence(space: Workspace) -> None:
     sample = list_samples(space)[0]
     app.segmented_control(key=f"method-{sample.id}").set_value("column").run()
     app.selectbox(key=f"column-{sample.id}").set_value("C3").run()
-    rare = read_rows(sample, ["C3"]).to_pandas().C3.value_counts()
+    rare = read_sample_rows(sample, ["C3"]).to_pandas().C3.value_counts()
     app.multiselect(key=f"values-{sample.id}-C3").set_value([rare.index[-1]]).run()
     checked(app)
-    assert "The part" in app.error[0].value.replace("\\", "") or "This split leaves" in app.error[0].value
+    assert (
+        "The part" in app.error[0].value.replace("\\", "")
+        or "This split leaves" in app.error[0].value
+    )
     assert not [button for button in app.button if button.key == "prepare"]
 
 
 def small(space: Workspace, tmp_path: Path, name: str, labels: list[int]) -> Sample:
-    """A sample with these labels, in this order; its rows are the first of 400 that are always the same."""
+    """A sample with these labels, in this order; its rows are the first of 400 that are always the
+    same."""
     simulate(tmp_path / "rows.tsv", 400, "source", seed=9)
     lines = (tmp_path / "rows.tsv").read_text().splitlines()[: len(labels)]
     path = tmp_path / f"{name}.tsv"
-    path.write_text("".join(f"{label}{line[1:]}\n" for label, line in zip(labels, lines, strict=True)))
+    path.write_text(
+        "".join(f"{label}{line[1:]}\n" for label, line in zip(labels, lines, strict=True))
+    )
     return ingest(space, path, name)
 
 
-def test_a_small_sample_is_prepared_and_what_was_widened_is_said(space: Workspace, tmp_path: Path) -> None:
+def test_a_small_sample_is_prepared_and_what_was_widened_is_said(
+    space: Workspace, tmp_path: Path
+) -> None:
     labels = [0, 0, 0, 1] * 50
     labels[144:164] = [0] * 20
     sample = small(space, tmp_path, "small", labels)
@@ -159,9 +173,14 @@ def test_a_small_sample_is_prepared_and_what_was_widened_is_said(space: Workspac
 def test_a_sorted_file_gets_the_random_split_by_a_button(space: Workspace, tmp_path: Path) -> None:
     sample = small(space, tmp_path, "sorted", [0] * 200 + [1] * 200)
     app = open_tab(data_page(sample=sample.id), "Split")
-    assert "sorted by label" in app.error[0].value and not [one for one in app.button if one.key == "prepare"]
+    assert "sorted by label" in app.error[0].value and not [
+        one for one in app.button if one.key == "prepare"
+    ]
     app.button(key="remedy").click().run()
-    assert not checked(app).error and app.segmented_control(key=f"method-{sample.id}").value == "random"
+    assert (
+        not checked(app).error
+        and app.segmented_control(key=f"method-{sample.id}").value == "random"
+    )
     app.button(key="prepare").click().run()
     assert find_dataset(space, "sorted, at random, seed 0").spec.method == "random"
 
@@ -193,8 +212,10 @@ def test_several_files_each_with_its_part(space: Workspace, tmp_path: Path) -> N
         "source": tiny.id, "target": june.id, "target_test": july.id,
     }  # fmt: skip
     assert "150 of the 150 rows of 'July' also occur in 'June'" in words(app).replace("\\", "")
-    assert app.code[0].value == (
-        "python -m core prepare --name 'tiny to June' --source tiny --target June --target-test July"
+    assert (
+        app.code[0].value
+        == "python -m core prepare --name 'tiny to June' --source tiny --target June --target-test"
+        " July"
     )
     app.button(key="prepare").click().run()
     dataset = find_dataset(space, "tiny to June")
@@ -204,14 +225,20 @@ def test_several_files_each_with_its_part(space: Workspace, tmp_path: Path) -> N
     assert "target" not in app.query_params and app.query_params["dataset"] == dataset.id
 
 
-def test_files_are_chosen_and_taken_back_and_the_address_follows(space: Workspace, tmp_path: Path) -> None:
+def test_files_are_chosen_and_taken_back_and_the_address_follows(
+    space: Workspace, tmp_path: Path
+) -> None:
     tiny, june = find_sample(space, "tiny"), small(space, tmp_path, "June", [0, 1, 0] * 100)
     july = small(space, tmp_path, "July", [0, 1, 0] * 50)
     app = data_page(target=june.id, target_test=july.id)
     app.selectbox(key="target").set_value(july.id).run()
     app.selectbox(key="target_test").set_value("none").run()
     app.selectbox(key="source").set_value("none").run()
-    assert [*checked(app).dataframe[0].value["Part"]] == ["Target train", "Target validation", "Target test"]
+    assert [*checked(app).dataframe[0].value["Part"]] == [
+        "Target train",
+        "Target validation",
+        "Target test",
+    ]
     assert dict(app.query_params) | {"source": "none", "target": july.id} == dict(app.query_params)
     assert "target_test" not in app.query_params and "--source" not in app.code[0].value
     app.segmented_control(key="split_way").set_value("one").run()
@@ -238,7 +265,11 @@ def test_a_taken_name_is_a_sentence(space: Workspace) -> None:
 def test_the_name_that_is_proposed_can_be_had(space: Workspace) -> None:
     """Another split of the same sample is another dataset; the same split again is the same one."""
     key = f"source-{list_samples(space)[0].id}"
-    for share, name in ((50, "tiny, by row order"), (40, "tiny, by row order 2"), (50, "tiny, by row order")):
+    for share, name in (
+        (50, "tiny, by row order"),
+        (40, "tiny, by row order 2"),
+        (50, "tiny, by row order"),
+    ):
         app = open_tab(data_page(), "Split")
         app.slider(key=key).set_value(share).run()
         assert app.text_input(key=f"dataset-name-{name}").value == name
@@ -305,7 +336,9 @@ def test_an_upload_is_known_by_its_own_name(space: Workspace, tmp_path: Path) ->
 
 def test_a_refused_upload_goes_when_dismissed(space: Workspace) -> None:
     app = adding()
-    app.file_uploader(key="sample_upload_0").upload("junk.bin", b"\x00\x01\x02" * 100, "text/plain").run()
+    app.file_uploader(key="sample_upload_0").upload(
+        "junk.bin", b"\x00\x01\x02" * 100, "text/plain"
+    ).run()
     assert "'junk.bin'" in checked(app).error[0].value.replace("\\", "")
     assert not [button for button in app.button if button.key == "add_upload"]
     assert len(list(space.uploads.glob("upload-*"))) == 1
@@ -327,7 +360,9 @@ def test_rows_are_simulated(space: Workspace) -> None:
 def test_rows_without_labels_become_source_rows(space: Workspace, tmp_path: Path) -> None:
     path, labelled = tmp_path / "test.txt", tmp_path / "labelled.tsv"
     simulate(labelled, 300, "target", seed=5)
-    path.write_text("".join(line.split("\t", 1)[1] for line in labelled.read_text().splitlines(keepends=True)))
+    path.write_text(
+        "".join(line.split("\t", 1)[1] for line in labelled.read_text().splitlines(keepends=True))
+    )
     app = adding("path")
     app.text_input(key="path").set_value(str(path)).run()
     app.button(key="add_path").click().run()
@@ -344,7 +379,9 @@ def test_rows_without_labels_become_source_rows(space: Workspace, tmp_path: Path
     assert [part.rows for part in dataset.parts] == [270, 30, 0, 0, 0, 0]
     assert app.query_params["dataset"] == dataset.id
     assert "for pretraining by RFD or MFP" in words(checked(app))
-    assert not app.error and "Source against target" not in [header.value for header in app.subheader]
+    assert not app.error and "Source against target" not in [
+        header.value for header in app.subheader
+    ]
 
 
 def test_a_dataset_and_a_sample_are_deleted(space: Workspace) -> None:
@@ -373,17 +410,25 @@ def test_nothing_is_deleted_under_a_run_that_needs_it(space: Workspace) -> None:
 
 @pytest.mark.parametrize(
     ("file", "name"),
-    [("train.txt.gz", "train"), ("day_0.tar.gz", "day_0"), ("../../x|y.csv", "x y"), ("..", "Sample"), ("É.tsv", "É")],
+    [
+        ("train.txt.gz", "train"),
+        ("day_0.tar.gz", "day_0"),
+        ("../../x|y.csv", "x y"),
+        ("..", "Sample"),
+        ("É.tsv", "É"),
+    ],
 )
 def test_sample_names_come_from_file_names(file: str, name: str) -> None:
-    assert sample_name(file) == name
+    assert name_from_file(file) == name
 
 
 def test_the_command_names_what_differs_from_the_defaults(space: Workspace) -> None:
     sample = list_samples(space)[0]
     spec = SplitSpec(method="column", column="C9", target_values=("ab", "cd"))
-    assert ingest_command(sample, spec, "by C9", None) == (
-        "python -m core ingest tiny.tsv --name 'by C9' --simulated --split column --column C9 --target-values ab,cd"
+    assert (
+        ingest_command(sample, spec, "by C9", None)
+        == "python -m core ingest tiny.tsv --name 'by C9' --simulated --split column --column C9"
+        " --target-values ab,cd"
     )
     assert "Target: rows whose C9 is “ab”, “cd”" in describe_split(spec)
     assert describe_split(SplitSpec(source_share=0)).startswith("All rows are target rows")

@@ -1,4 +1,5 @@
-"""For the same dataset the pages, the commands that they show and commands without options ask for equal settings."""
+"""For the same dataset the pages, the commands that they show and commands without options ask for
+equal settings."""
 
 import dataclasses
 import shlex
@@ -7,20 +8,20 @@ from typing import Any
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from core import commands, sweep_command
 from core.__main__ import build_parser
-from core.command_output import Result
+from core.cli import commands, sweep_command
+from core.cli.output import CommandResult
 from core.data.datasets import Dataset, prepare
 from core.data.samples import find_sample
 from core.data.split import SplitSpec
-from core.runs.store import RunStore
-from core.runs.sweep import SweepSpec, list_sweeps, requests_of
-from core.training.defaults import default_settings
+from core.jobs.store import RunStore
+from core.runs.sweep import SweepSpec, expand_requests, list_sweeps
+from core.training.default_settings import default_settings
 from core.training.settings import PRESETS, TrainSettings
 from core.workspace import Workspace
-from tests.pages.test_finetune import open_page
+from tests.pages.helpers import open_page
 
-pytestmark = pytest.mark.usefixtures("counted_here")
+pytestmark = pytest.mark.usefixtures("costs_in_process")
 Tiny = tuple[Workspace, Dataset]
 SOURCE, TARGET = 1539, 540
 """Training rows of the dataset tiny in each domain."""
@@ -29,9 +30,13 @@ SOURCE, TARGET = 1539, 540
 @pytest.fixture(autouse=True)
 def still(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing trains, and no command waits for what it queued."""
-    for place in ("core.runs.submit", "core.runs.sweep", "pages.components.sweep_form"):
+    for place in ("core.runs.submit", "core.runs.sweep", "pages.components.sweep.sweep_form"):
         monkeypatch.setattr(f"{place}.ensure_worker", lambda workspace, lane: None)
-    monkeypatch.setattr(commands, "follow", lambda workspace, run: Result({"run": dataclasses.asdict(run)}, ""))
+    monkeypatch.setattr(
+        commands,
+        "follow_run",
+        lambda workspace, run: CommandResult({"run": dataclasses.asdict(run)}, ""),
+    )
 
 
 def commanded(workspace: Workspace, command: str) -> TrainSettings:
@@ -93,7 +98,11 @@ def test_pretraining_gets_the_same_from_page_and_command(
     start = f"pretrain --dataset tiny --architecture dnn --objective {objective}"
     words = shlex.split(command)
     words[words.index("--name") + 1] = "again"
-    assert of_page == commanded(workspace, shlex.join(words)) == commanded(workspace, f"{start} --name plain")
+    assert (
+        of_page
+        == commanded(workspace, shlex.join(words))
+        == commanded(workspace, f"{start} --name plain")
+    )
     assert of_page == (PRESETS["map"] if objective == "rfd" else default_settings(SOURCE)[1])
 
 
@@ -101,12 +110,14 @@ def test_a_sweep_gets_the_same_for_every_size_from_page_and_command(
     tiny: Tiny, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     workspace, dataset = tiny
-    monkeypatch.setattr("pages.components.sweep_form.SIZES", (100, 1000))
+    monkeypatch.setattr("pages.components.sweep.sweep_form.TARGET_SIZES", (100, 1000))
     page = open_page(workspace, "sweep", monkeypatch, backbone="simulated-dnn")
     page.pills(f"sweep_sizes_{dataset.id}").set_value([100, 0]).run()
     page.selectbox("sweep_device").select("cpu").run()
     line = next(one.value for one in page.code if one.value.startswith("python -m core"))
-    (said,) = [one.value for one in page.caption if "each target size has its own settings" in one.value]
+    (said,) = [
+        one.value for one in page.caption if "each target size has its own settings" in one.value
+    ]
     assert "- 90 training rows: batch" in said and "- 540 training rows: batch" in said
     page.button("sweep_launch").click().run()
     assert not page.exception
@@ -116,17 +127,31 @@ def test_a_sweep_gets_the_same_for_every_size_from_page_and_command(
         return sweep_command.sweep_spec(workspace, build_parser().parse_args(shlex.split(command)))
 
     assert read(line.removeprefix("python -m core ")) == of_page
-    plain = "sweep --name mine --dataset tiny --backbone simulated-dnn --depths all --strategies scratch,zero-shot"
+    plain = (
+        "sweep --name mine --dataset tiny --backbone simulated-dnn --depths all --strategies"
+        " scratch,zero-shot"
+    )
     assert read(f"{plain} --target-sizes 100,0 --device cpu").train_by_size == of_page.train_by_size
-    batches = {one.target_rows: one.train.batch_size for one in requests_of(of_page) if one.strategy == "depth"}
-    assert batches == {100: default_settings(90)[1].batch_size, 0: default_settings(TARGET)[1].batch_size}
-    assert {one.train.device for one in requests_of(of_page)} == {"cpu"}
+    batches = {
+        one.target_rows: one.train.batch_size
+        for one in expand_requests(of_page)
+        if one.strategy == "depth"
+    }
+    assert batches == {
+        100: default_settings(90)[1].batch_size,
+        0: default_settings(TARGET)[1].batch_size,
+    }
+    assert {one.train.device for one in expand_requests(of_page)} == {"cpu"}
 
 
-def test_auto_follows_the_dataset_and_other_settings_stay(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_auto_follows_the_dataset_and_other_settings_stay(
+    tiny: Tiny, monkeypatch: pytest.MonkeyPatch
+) -> None:
     workspace, _ = tiny
     # 300 target rows, of which 150 test and a tenth of the others validates.
-    prepare(workspace, find_sample(workspace, "tiny"), SplitSpec(source_share=0.9), "few target rows")
+    prepare(
+        workspace, find_sample(workspace, "tiny"), SplitSpec(source_share=0.9), "few target rows"
+    )
     page = open_page(workspace, "finetune", monkeypatch, backbone="simulated-dnn", dataset="tiny")
     first = page.number_input("ft_epochs").value
     page.selectbox("dataset").select("few target rows").run()
@@ -135,11 +160,18 @@ def test_auto_follows_the_dataset_and_other_settings_stay(tiny: Tiny, monkeypatc
     assert first is not None and first < default_settings(135)[1].epochs
     page.number_input("ft_epochs").set_value(3).run()
     page.selectbox("dataset").select("tiny").run()
-    assert page.number_input("ft_epochs").value == 3 and page.segmented_control("ft_preset").value is None
+    assert (
+        page.number_input("ft_epochs").value == 3
+        and page.segmented_control("ft_preset").value is None
+    )
 
 
-def test_the_address_carries_what_differs_from_the_default(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
-    page = open_page(tiny[0], "finetune", monkeypatch, backbone="simulated-dnn", training="auto,epochs=7")
+def test_the_address_carries_what_differs_from_the_default(
+    tiny: Tiny, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page = open_page(
+        tiny[0], "finetune", monkeypatch, backbone="simulated-dnn", training="auto,epochs=7"
+    )
     assert page.number_input("ft_epochs").value == 7
     assert page.number_input("ft_batch_size").value == default_settings(TARGET)[1].batch_size
     assert page.query_params["training"] == "auto,epochs=7"
@@ -156,7 +188,10 @@ def test_a_command_says_what_it_chose(tiny: Tiny, capsys: pytest.CaptureFixture[
     for flags, said in (
         ("--freeze-depth 0", "Preset auto for 540 training rows: "),
         ("--freeze-depth 0 --target-rows 100 --epochs 1", "Preset auto for 90 training rows: "),
-        ("--strategy scratch --preset small", "Preset small: batch 256, learning rate 0.0003, at most 10 epochs."),
+        (
+            "--strategy scratch --preset small",
+            "Preset small: batch 256, learning rate 0.0003, at most 10 epochs.",
+        ),
         ("--strategy zero-shot", ""),
     ):
         commanded(tiny[0], f"{start} {flags}")

@@ -1,16 +1,16 @@
-"""Drift as the pages show it: levels where there are enough rows, and a sentence in their place where there are not."""
+"""Drift as the pages show it: levels where there are enough rows, and a sentence in their place
+where there are not."""
 
 from pathlib import Path
 
 import pytest
 
 from core.data.datasets import Dataset, prepare
-from core.data.ingest import ingest
+from core.data.reading.ingest import ingest
 from core.data.simulate import simulate
 from core.data.split import SplitSpec
 from core.workspace import Workspace
-from tests.pages.test_finetune import open_page
-from tests.pages.test_run import shown
+from tests.pages.helpers import open_page, page_text
 
 
 def test_the_data_page_judges_drift_only_on_enough_rows(
@@ -20,15 +20,21 @@ def test_the_data_page_judges_drift_only_on_enough_rows(
     app = open_page(workspace, "data", monkeypatch, dataset=dataset.id)
     app.session_state["view"] = "Datasets"
     app.run()
-    assert "strongly in" in shown(app) and [one for one in app.dataframe if "Drift" in one.value.columns]
+    assert "strongly in" in page_text(app) and [
+        one for one in app.dataframe if "Drift" in one.value.columns
+    ]
 
     simulate(tmp_path / "few.tsv", 400, "both", seed=4)
-    few = prepare(workspace, ingest(workspace, tmp_path / "few.tsv", "few"), SplitSpec(), "few", min_count=2)
+    few = prepare(
+        workspace, ingest(workspace, tmp_path / "few.tsv", "few"), SplitSpec(), "few", min_count=2
+    )
     rows = {part.part: part.rows for part in few.parts}
     app.query_params["dataset"] = few.id
     app.run()
     assert not app.exception
-    text = shown(app).replace("\\", "")
+    text = page_text(app).replace("\\", "")
     assert f"Drift is not judged against {rows['source_train']} source training rows" in text
-    assert "strongly in" not in text and not [one for one in app.dataframe if "Drift" in one.value.columns]
+    assert "strongly in" not in text and not [
+        one for one in app.dataframe if "Drift" in one.value.columns
+    ]
     assert [one for one in app.dataframe if "Unseen, target" in one.value.columns]

@@ -2,24 +2,22 @@
 
 import dataclasses
 import math
-import shutil
 from pathlib import Path
-from typing import Any
 
 import pytest
 from streamlit.testing.v1 import AppTest
 
 from core.data.datasets import Dataset, delete_dataset, prepare
-from core.data.ingest import ingest
+from core.data.reading.ingest import ingest
 from core.data.split import SplitSpec
-from core.models.card import BackboneCard, save_card
-from core.models.library import list_backbones
+from core.jobs.store import RunStore
+from core.models.backbone_store import list_backbones
+from core.models.card import save_card
 from core.models.registry import ARCHITECTURES
-from core.runs.store import RunStore
-from core.training.defaults import default_settings
-from core.workspace import PROJECT, Workspace, open_workspace
+from core.training.default_settings import default_settings
+from core.workspace import Workspace, open_workspace
 from tests.core.data.helpers import rows, text
-from tests.pages.test_heard import overtaken
+from tests.pages.helpers import copy_to_workspace, open_page, send_stale_edits, stage_table
 
 
 @pytest.fixture
@@ -28,40 +26,18 @@ def page(tiny: tuple[Workspace, Dataset], monkeypatch: pytest.MonkeyPatch) -> Ap
     return open_page(tiny[0], "finetune", monkeypatch)
 
 
-def open_page(workspace: Workspace, name: str, monkeypatch: pytest.MonkeyPatch, **query: str) -> AppTest:
-    monkeypatch.setenv("THAW_HOME", str(workspace.root))
-    monkeypatch.setattr("core.runs.launch.ensure_worker", lambda workspace, lane: None)
-    monkeypatch.setattr("core.runs.submit.ensure_worker", lambda workspace, lane: None)
-    forget_workspace()
-    app = AppTest.from_file(str(PROJECT / "pages" / "router.py"), default_timeout=30).run()
-    for key, value in query.items():
-        app.query_params[key] = value
-    app.switch_page(f"{name}.py").run()
-    assert not app.exception
-    return app
-
-
-def forget_workspace() -> None:
-    """The server keeps one workspace; each test has its own."""
-    from pages.components.common import workspace
-
-    workspace.clear()
-
-
 def choose_backbone(app: AppTest, architecture: str) -> None:
-    card = next(card for card in list_backbones(open_workspace()) if card.architecture == architecture)
+    card = next(
+        card for card in list_backbones(open_workspace()) if card.architecture == architecture
+    )
     app.selectbox("backbone").select(card.name).run()
     assert not app.exception
-
-
-def table(app: AppTest) -> str:
-    return next(one.value for one in app.markdown if one.value.startswith("| :small[Stage]"))
 
 
 def test_opens_with_everything_chosen(page: AppTest) -> None:
     assert page.selectbox("dataset").value == "tiny"
     assert page.selectbox("backbone").value
-    assert "frozen" in table(page) and "trained" in table(page)
+    assert "frozen" in stage_table(page) and "trained" in stage_table(page)
     assert any("about" in metric.value for metric in page.metric)
 
 
@@ -70,17 +46,20 @@ def test_the_slider_ends_at_the_real_stages_and_says_what_they_mean(page: AppTes
     assert (page.slider("depth").min, page.slider("depth").max) == (0, 5)
     page.slider("depth").set_value(5).run()
     assert any("Linear probe" in one.value for one in page.markdown)
-    assert table(page).count("trained") == 1
+    assert stage_table(page).count("trained") == 1
     page.slider("depth").set_value(0).run()
     assert any("Full fine-tuning" in one.value for one in page.markdown)
-    assert "frozen" not in table(page)
+    assert "frozen" not in stage_table(page)
     choose_backbone(page, "dnn")
     assert page.slider("depth").max == 4
 
 
 def test_a_preset_fills_the_fields_and_an_edit_unmarks_it(page: AppTest) -> None:
     page.segmented_control("ft_preset").set_value("article").run()
-    assert (page.number_input("ft_batch_size").value, page.number_input("ft_epochs").value) == (32, 10)
+    assert (page.number_input("ft_batch_size").value, page.number_input("ft_epochs").value) == (
+        32,
+        10,
+    )
     page.number_input("ft_epochs").set_value(3).run()
     assert any(one.value == "your own settings" for one in page.caption)
     assert any("--epochs 3" in one.value for one in page.code)
@@ -98,7 +77,9 @@ def test_a_head_that_makes_no_sense_is_refused_in_a_sentence(page: AppTest) -> N
     assert any("--head-hidden 64,32" in one.value for one in page.code)
 
 
-def test_launch_queues_the_run_and_its_controls_and_opens_it(page: AppTest, tiny: tuple[Workspace, Dataset]) -> None:
+def test_launch_queues_the_run_and_its_controls_and_opens_it(
+    page: AppTest, tiny: tuple[Workspace, Dataset]
+) -> None:
     page.slider("depth").set_value(2).run()
     page.checkbox("ft_scratch").uncheck().run()
     page.button("ft_launch").click().run()
@@ -117,17 +98,24 @@ def test_a_new_seed_counts_in_the_command(page: AppTest) -> None:
 
 def test_the_number_of_rows_chooses_until_the_user_does(page: AppTest) -> None:
     assert page.segmented_control("ft_preset").value == "auto"
-    # 3,000 rows, of which 1,200 are target rows, half of them to train or validate on, a tenth of those to validate.
+    # 3,000 rows, of which 1,200 are target rows, half of them to train or validate on, a tenth of
+    # those to validate.
     batch = page.number_input("ft_batch_size").value
     assert batch == default_settings(540)[1].batch_size < 100
-    said = next(one.value for one in page.caption if one.value.startswith("Preset auto for 540 training rows"))
+    said = next(
+        one.value
+        for one in page.caption
+        if one.value.startswith("Preset auto for 540 training rows")
+    )
     assert f"batch {batch}" in said and f"{math.ceil(540 / batch)} optimiser steps" in said
     page.segmented_control("ft_preset").set_value("fast").run()
     page.slider("depth").set_value(0).run()
     assert page.number_input("ft_batch_size").value == 4096
 
 
-def test_the_address_chooses(tiny: tuple[Workspace, Dataset], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_address_chooses(
+    tiny: tuple[Workspace, Dataset], monkeypatch: pytest.MonkeyPatch
+) -> None:
     card = list_backbones(tiny[0])[-1]
     page = open_page(tiny[0], "finetune", monkeypatch, dataset="tiny", backbone=card.id, depth="3")
     assert page.selectbox("backbone").value == card.name
@@ -142,7 +130,9 @@ def test_an_address_that_names_nothing_here_is_told_so(
     assert page.selectbox("dataset").value == "tiny"
 
 
-def test_without_a_dataset_it_says_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_dataset_it_says_what_to_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     page = open_page(open_workspace(tmp_path / "empty"), "finetune", monkeypatch)
     assert "no dataset" in page.info[0].value
     assert not page.button
@@ -151,7 +141,7 @@ def test_without_a_dataset_it_says_what_to_do(tmp_path: Path, monkeypatch: pytes
 def test_without_a_backbone_it_says_what_to_do(
     tiny: tuple[Workspace, Dataset], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("core.models.library.BUNDLED_BACKBONES", tmp_path / "none")
+    monkeypatch.setattr("core.models.backbone_store.BUNDLED_BACKBONES", tmp_path / "none")
     page = open_page(tiny[0], "finetune", monkeypatch)
     assert "no backbone" in page.info[0].value
 
@@ -170,60 +160,60 @@ def test_datasets_without_labels_are_not_offered(
     assert "no dataset with labels" in app.info[0].value
 
 
-def shelved(workspace: Workspace, architecture: str, origins: tuple[str, ...], **changes: Any) -> BackboneCard:
-    """A bundled backbone copied to the workspace's shelf with the given origins."""
-    card = next(card for card in list_backbones(workspace) if card.architecture == architecture)
-    stages = tuple(
-        dataclasses.replace(stage, origin=origin) for stage, origin in zip(card.stages, origins, strict=True)
-    )
-    card = dataclasses.replace(card, id="b-0001", name="mine", bundled=False, stages=stages, **changes)
-    shutil.copytree(card.folder, workspace.backbones / card.id)
-    save_card(card, workspace.backbones / card.id)
-    return card
-
-
 def test_freezing_random_stages_is_warned_of_and_the_picture_labels_them(
     tiny: tuple[Workspace, Dataset], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    shelved(tiny[0], "dnn", ("word2vec", "random", "random", "random"), objective="none")
+    copy_to_workspace(tiny[0], "dnn", ("word2vec", "random", "random", "random"), objective="none")
     page = open_page(tiny[0], "finetune", monkeypatch, backbone="mine", depth="1")
     assert not any("random weights:" in one.value for one in page.warning)
     drawn = page.get("html")[0].proto.body.rpartition("</style>")[2]
     assert drawn.count("random weights") == 3
     page.slider("depth").set_value(3).run()
     warning = next(one.value for one in page.warning if "random weights" in one.value)
-    assert "**Block 1**, **Block 2**" in warning and "Embedding" not in warning and "Block 3" not in warning
+    assert (
+        "**Block 1**, **Block 2**" in warning
+        and "Embedding" not in warning
+        and "Block 3" not in warning
+    )
 
 
 def test_without_a_click_head_there_is_no_zero_shot(
     tiny: tuple[Workspace, Dataset], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    shelved(tiny[0], "dnn", ("rfd",) * 4, objective="rfd")
+    copy_to_workspace(tiny[0], "dnn", ("rfd",) * 4, objective="rfd")
     page = open_page(tiny[0], "finetune", monkeypatch, backbone="mine")
     assert [one.key for one in page.checkbox] == ["ft_scratch"]
     assert any("No zero-shot" in one.value for one in page.caption)
     page.button("ft_launch").click().run()
     assert not page.exception
-    assert sorted(run.request["strategy"] for run in RunStore(tiny[0]).list()) == ["depth", "scratch"]
+    assert sorted(run.request["strategy"] for run in RunStore(tiny[0]).list()) == [
+        "depth",
+        "scratch",
+    ]
 
 
 def test_the_work_of_every_stage_is_shown(page: AppTest) -> None:
     choose_backbone(page, "dnn")
     card = next(card for card in list_backbones(open_workspace()) if card.architecture == "dnn")
     work = sum(stage.flops for stage in card.stages) + 2 * card.representation
-    row = next(line for line in table(page).splitlines() if "Block 1" in line)
+    row = next(line for line in stage_table(page).splitlines() if "Block 1" in line)
     assert f"{100 * card.stages[1].flops / work:.1f}" in row
-    assert "0.0" in next(line for line in table(page).splitlines() if "Embedding" in line)
+    assert "0.0" in next(line for line in stage_table(page).splitlines() if "Embedding" in line)
 
 
 def test_parallel_parts_say_that_they_share_a_stage(
     tiny: tuple[Workspace, Dataset], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    card = shelved(tiny[0], "dnn", ("supervised",) * 4)
+    card = copy_to_workspace(tiny[0], "dnn", ("supervised",) * 4)
     stages = tuple(dataclasses.replace(stage, parts=("Left", "Right")) for stage in card.stages[:1])
-    save_card(dataclasses.replace(card, stages=stages + card.stages[1:]), tiny[0].backbones / card.id)
+    save_card(
+        dataclasses.replace(card, stages=stages + card.stages[1:]), tiny[0].backbones / card.id
+    )
     page = open_page(tiny[0], "finetune", monkeypatch, backbone="mine")
-    assert any(one.value.startswith("Left and Right are parallel and share a stage") for one in page.caption)
+    assert any(
+        one.value.startswith("Left and Right are parallel and share a stage")
+        for one in page.caption
+    )
 
 
 def test_the_articles_preset_puts_its_two_classes_on_its_backbones_alone(
@@ -231,9 +221,15 @@ def test_the_articles_preset_puts_its_two_classes_on_its_backbones_alone(
 ) -> None:
     page.segmented_control("ft_preset").set_value("article").run()
     assert page.selectbox("ft_output").value == "logit"
-    card = next(card for card in list_backbones(open_workspace()) if card.name == page.selectbox("backbone").value)
+    card = next(
+        card
+        for card in list_backbones(open_workspace())
+        if card.name == page.selectbox("backbone").value
+    )
     monkeypatch.setitem(
-        ARCHITECTURES, card.architecture, dataclasses.replace(ARCHITECTURES[card.architecture], needs="keras")
+        ARCHITECTURES,
+        card.architecture,
+        dataclasses.replace(ARCHITECTURES[card.architecture], required_package="keras"),
     )
     page.run()
     assert page.selectbox("ft_output").value == "softmax"
@@ -246,33 +242,40 @@ def test_the_articles_preset_puts_its_two_classes_on_its_backbones_alone(
 
 def test_an_edit_is_not_lost_to_the_next_one_that_overtakes_its_answer(page: AppTest) -> None:
     assert page.segmented_control("ft_preset").value == "auto"
-    overtaken(
+    send_stale_edits(
         page,
         lambda page: page.number_input("ft_epochs").set_value(2),
         lambda page: page.checkbox("ft_scratch").uncheck(),
     )
     assert page.segmented_control("ft_preset").value is None
-    assert any("--epochs 2" in one.value for one in page.code) and not page.checkbox("ft_scratch").value
+    assert (
+        any("--epochs 2" in one.value for one in page.code)
+        and not page.checkbox("ft_scratch").value
+    )
 
 
 def test_two_edits_at_once_both_stay_and_the_preset_stays_unmarked(page: AppTest) -> None:
-    overtaken(
+    send_stale_edits(
         page,
         lambda page: page.number_input("ft_epochs").set_value(6),
         lambda page: page.number_input("ft_batch_size").set_value(4),
     )
     assert page.segmented_control("ft_preset").value is None
-    assert (page.number_input("ft_epochs").value, page.number_input("ft_batch_size").value) == (6, 4)
+    assert (page.number_input("ft_epochs").value, page.number_input("ft_batch_size").value) == (
+        6,
+        4,
+    )
 
 
 def test_a_launch_that_overtakes_the_answer_to_a_preset_launches_the_preset(
     page: AppTest, tiny: tuple[Workspace, Dataset]
 ) -> None:
-    overtaken(
+    send_stale_edits(
         page,
         lambda page: page.segmented_control("ft_preset").set_value("article"),
         lambda page: page.button("ft_launch").click(),
     )
     assert {
-        (run.request["train"]["batch_size"], run.request["train"]["epochs"]) for run in RunStore(tiny[0]).list()
+        (run.request["train"]["batch_size"], run.request["train"]["epochs"])
+        for run in RunStore(tiny[0]).list()
     } == {(32, 10)}

@@ -1,4 +1,5 @@
-"""Strategies on the page Fine-tune: each can be launched, the stack is clickable, the address carries the choice."""
+"""Strategies on the page Fine-tune: each can be launched, the stack is clickable, the address
+carries the choice."""
 
 import dataclasses
 import shlex
@@ -7,15 +8,14 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from core.__main__ import build_parser
-from core.command_options import strategy_options
+from core.cli.options import strategy_options
 from core.data.datasets import Dataset
 from core.freezing.strategies import STRATEGIES, complete_options
+from core.jobs.store import RunStore
+from core.models.backbone_store import list_backbones
 from core.models.card import BackboneCard, save_card
-from core.models.library import list_backbones
-from core.runs.store import RunStore
 from core.workspace import Workspace
-from tests.pages.test_finetune import open_page, shelved, table
-from tests.pages.test_run import shown
+from tests.pages.helpers import copy_to_workspace, open_page, page_text, stage_table
 
 Tiny = tuple[Workspace, Dataset]
 
@@ -47,7 +47,9 @@ def commanded(app: AppTest) -> tuple[str, dict[str, object]]:
 def test_a_newcomer_sees_the_slider_and_every_strategy_is_one_box_away(page: AppTest) -> None:
     assert page.slider("depth").value == 1 and page.selectbox("ft_strategy").value == "depth"
     assert "strategy" not in page.query_params
-    assert sorted(page.selectbox("ft_strategy").options) == sorted(one.title for one in STRATEGIES.values())
+    assert sorted(page.selectbox("ft_strategy").options) == sorted(
+        one.title for one in STRATEGIES.values()
+    )
 
 
 @pytest.mark.parametrize("strategy", [name for name in STRATEGIES if name != "depth"])
@@ -55,7 +57,7 @@ def test_every_strategy_shows_its_card_and_is_queued_as_the_command_says(
     strategy: str, page: AppTest, tiny: Tiny
 ) -> None:
     choose(page, strategy)
-    text = shown(page).replace("\\", "")
+    text = page_text(page).replace("\\", "")
     about = STRATEGIES[strategy]
     assert about.summary in text and about.when in text and about.source in text
     assert not page.slider and page.query_params["strategy"].partition(":")[0] == strategy
@@ -65,8 +67,12 @@ def test_every_strategy_shows_its_card_and_is_queued_as_the_command_says(
     runs = RunStore(tiny[0]).list()
     main = next(run for run in runs if run.request["strategy"] == strategy)
     assert named == strategy
-    assert complete_options(strategy, options) == complete_options(strategy, main.request["options"])
-    assert sorted(run.request["strategy"] for run in runs) == sorted({strategy, "scratch", "zero-shot"})
+    assert complete_options(strategy, options) == complete_options(
+        strategy, main.request["options"]
+    )
+    assert sorted(run.request["strategy"] for run in runs) == sorted(
+        {strategy, "scratch", "zero-shot"}
+    )
 
 
 def test_options_count_in_the_command_the_address_and_the_picture(page: AppTest) -> None:
@@ -86,16 +92,18 @@ def test_a_click_on_a_stage_trains_it(page: AppTest, tiny: Tiny) -> None:
     page.toggle(f"stage_{card.id}_ft_{names[0]}").set_value(True).run()
     assert commanded(page) == ("surgical", {"stages": (names[0], names[-1])})
     assert page.query_params["strategy"] == f"surgical:stages={names[0]}+{names[-1]}"
-    assert table(page).count("trained") == 3
+    assert stage_table(page).count("trained") == 3
     for name in (names[0], names[-1]):
         page.toggle(f"stage_{card.id}_ft_{name}").set_value(False).run()
     assert "at least one stage to train" in page.error[0].value and not launchable(page)
-    assert len(page.toggle) == len(names) + 2, "the stack stays, and the switches of cosine and precision"
+    assert len(page.toggle) == len(names) + 2, (
+        "the stack stays, and the switches of cosine and precision"
+    )
 
 
 def test_openings_and_rates_are_shown_stage_by_stage(page: AppTest) -> None:
     choose(page, "gradual")
-    lines = table(page).splitlines()
+    lines = stage_table(page).splitlines()
     assert "From epoch" in lines[0] and "Rate" in lines[0]
     rate = float(page.number_input("ft_learning_rate").value or 0)
     block = next(line for line in lines if "Block 3" in line)
@@ -103,10 +111,12 @@ def test_openings_and_rates_are_shown_stage_by_stage(page: AppTest) -> None:
     page.number_input("ft_epochs").set_value(2).run()
     assert "opens its last stage in epoch" in page.error[0].value and not launchable(page)
     choose(page, "depth")
-    assert "From epoch" not in table(page) and launchable(page)
+    assert "From epoch" not in stage_table(page) and launchable(page)
 
 
-def test_the_address_brings_strategy_options_stages_and_settings(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_address_brings_strategy_options_stages_and_settings(
+    tiny: Tiny, monkeypatch: pytest.MonkeyPatch
+) -> None:
     card = card_of(tiny[0])
     app = open_page(
         tiny[0],
@@ -160,12 +170,20 @@ def test_an_address_that_asks_for_nonsense_is_told_so(
 ) -> None:
     app = open_page(tiny[0], "finetune", monkeypatch, backbone="simulated-dnn", **{name: value})
     assert any(sentence in one.value and "left out" in one.value for one in app.warning)
-    assert launchable(app) and app.selectbox("ft_strategy").value == "depth" and name not in app.query_params
+    assert (
+        launchable(app)
+        and app.selectbox("ft_strategy").value == "depth"
+        and name not in app.query_params
+    )
 
 
-def test_a_card_without_counts_says_so_instead_of_probing(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
-    card = shelved(tiny[0], "dnn", ("supervised",) * 4)
-    bare = tuple(dataclasses.replace(stage, biases_norms=None, linear_widths=None) for stage in card.stages)
+def test_a_card_without_counts_says_so_instead_of_probing(
+    tiny: Tiny, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    card = copy_to_workspace(tiny[0], "dnn", ("supervised",) * 4)
+    bare = tuple(
+        dataclasses.replace(stage, biases_norms=None, linear_widths=None) for stage in card.stages
+    )
     save_card(dataclasses.replace(card, stages=bare), tiny[0].backbones / card.id)
     app = open_page(tiny[0], "finetune", monkeypatch, backbone="mine")
     choose(app, "bitfit")

@@ -6,32 +6,20 @@ from typing import Any
 import pytest
 from streamlit.testing.v1 import AppTest
 
-
-def overtaken(page: AppTest, edit: Callable[[AppTest], Any], next_edit: Callable[[AppTest], Any]) -> None:
-    """Both edits, the second sent by a browser that has not heard yet what came of the first."""
-    edit(page)
-    first = page._tree.get_widget_states()
-    for button in page.button:
-        # A press is told once; the fields are told every time.
-        button.set_value(False)
-    next_edit(page)
-    second = page._tree.get_widget_states()
-    page._run(first)
-    page._run(second)
-    assert not page.exception
+from tests.pages.helpers import send_stale_edits
 
 
 def script() -> None:
     import streamlit as st
 
-    from pages.components.heard import listen, put, restore
+    from pages.components.shared.widget_sync import reapply_unseen, render_ack_field, set_value
 
-    restore()
-    st.button("three", key="three", on_click=put, args=("depth", 3))
-    st.button("four", key="four", on_click=put, args=("depth", 4))
+    reapply_unseen()
+    st.button("three", key="three", on_click=set_value, args=("depth", 3))
+    st.button("four", key="four", on_click=set_value, args=("depth", 4))
     st.button("Launch", key="launch")
     st.slider("Freeze depth", 0, 5, 1, key="depth")
-    listen()
+    render_ack_field()
 
 
 @pytest.fixture
@@ -44,19 +32,19 @@ def press(key: str) -> Callable[[AppTest], Any]:
 
 
 def test_an_overtaking_click_does_not_take_back_what_was_put(page: AppTest) -> None:
-    overtaken(page, press("three"), press("launch"))
+    send_stale_edits(page, press("three"), press("launch"))
     assert page.slider("depth").value == 3 and page.button("launch").value
 
 
 def test_an_overtaking_edit_of_the_field_itself_counts(page: AppTest) -> None:
-    overtaken(page, press("three"), lambda page: page.slider("depth").set_value(5))
+    send_stale_edits(page, press("three"), lambda page: page.slider("depth").set_value(5))
     assert page.slider("depth").value == 5
 
 
 def test_of_several_puts_the_last_one_holds(page: AppTest) -> None:
-    overtaken(page, press("three"), press("four"))
+    send_stale_edits(page, press("three"), press("four"))
     assert page.slider("depth").value == 4
-    overtaken(page, press("three"), press("launch"))
+    send_stale_edits(page, press("three"), press("launch"))
     assert page.slider("depth").value == 3
 
 

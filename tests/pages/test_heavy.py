@@ -4,7 +4,7 @@ import threading
 
 import pytest
 
-from pages.components.heavy import AT_ONCE, heavy
+from pages.components.shared.compute_slots import MAX_CONCURRENT, compute_slot
 
 
 def test_so_many_at_once_and_the_next_when_one_has_ended() -> None:
@@ -13,26 +13,26 @@ def test_so_many_at_once_and_the_next_when_one_has_ended() -> None:
 
     def work() -> None:
         nonlocal most
-        with heavy():
+        with compute_slot():
             running.append(1)
             most = max(most, len(running))
             inside.release()
             go.wait(30)
             running.pop()
 
-    threads = [threading.Thread(target=work) for _ in range(3 * AT_ONCE)]
+    threads = [threading.Thread(target=work) for _ in range(3 * MAX_CONCURRENT)]
     for thread in threads:
         thread.start()
-    for _ in range(AT_ONCE):
+    for _ in range(MAX_CONCURRENT):
         assert inside.acquire(timeout=30)
     assert not inside.acquire(timeout=0.2), "one more than there are places"
     go.set()
     for thread in threads:
         thread.join(30)
-    assert most == AT_ONCE and not running
+    assert most == MAX_CONCURRENT and not running
 
 
 def test_what_fails_gives_its_place_back() -> None:
-    for _ in range(AT_ONCE + 1):
-        with pytest.raises(ValueError, match="fails"), heavy():
+    for _ in range(MAX_CONCURRENT + 1):
+        with pytest.raises(ValueError, match="fails"), compute_slot():
             raise ValueError("fails")

@@ -1,4 +1,5 @@
-"""Every input on every page says what it does to the result, unless its label is a sentence already."""
+"""Every input on every page says what it does to the result, unless its label is a sentence
+already."""
 
 import ast
 from typing import Any
@@ -25,23 +26,36 @@ INPUTS = (
     "text_input",
     "toggle",
 )
-"""Of Streamlit's inputs those that pages use; AppTest calls them alike, pills and segmented controls button_group."""
+"""Of Streamlit's inputs those that pages use; AppTest calls them alike, pills and segmented
+controls button_group."""
 
 
 def test_no_input_in_the_code_lacks_help() -> None:
     bare = []
     for path in sorted((PROJECT / "pages").rglob("*.py")):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in INPUTS:
-                label = node.args[0].value if node.args and isinstance(node.args[0], ast.Constant) else ""
+            if (
+                isinstance(node, ast.Call)
+                and isinstance(node.func, ast.Attribute)
+                and node.func.attr in INPUTS
+            ):
+                label = (
+                    node.args[0].value
+                    if node.args and isinstance(node.args[0], ast.Constant)
+                    else ""
+                )
                 sentence = str(label).endswith((".", "?"))
                 if not sentence and all(keyword.arg != "help" for keyword in node.keywords):
-                    bare.append(f"{path.relative_to(PROJECT)}:{node.lineno} st.{node.func.attr}({label!r})")
+                    bare.append(
+                        f"{path.relative_to(PROJECT)}:{node.lineno} st.{node.func.attr}({label!r})"
+                    )
     assert not bare, "\n".join(bare)
 
 
-@pytest.mark.usefixtures("counted_here")
-def test_every_input_on_every_page_shows_help(tiny: tuple[Workspace, Dataset], monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.usefixtures("costs_in_process")
+def test_every_input_on_every_page_shows_help(
+    tiny: tuple[Workspace, Dataset], monkeypatch: pytest.MonkeyPatch
+) -> None:
     ids = furnish(*tiny)
     serve(tiny[0], monkeypatch)
     seen, bare = 0, set()

@@ -1,4 +1,5 @@
-"""Home in AppTest: the demo's button queues its sweep once, and every state of a run has its line."""
+"""Home in AppTest: the demo's button queues its sweep once, and every state of a run has its
+line."""
 
 from pathlib import Path
 
@@ -6,24 +7,23 @@ import pytest
 import streamlit as st
 from streamlit.testing.v1 import AppTest
 
-from core import demo
 from core.data.datasets import Dataset, list_datasets
-from core.demo import ensure_demo
-from core.runs.launch import lane_lock
-from core.runs.store import RunStore
-from core.training.job import execute
+from core.jobs.store import RunStore
+from core.runs import demo
+from core.runs.demo import ensure_demo_dataset
+from core.runs.dispatch import execute
+from core.runs.launch import worker_lock
 from core.training.settings import FinetuneRequest
 from core.workspace import PROJECT, Workspace, open_workspace
-from pages.components.common import bullets
+from pages.components.shared.common import bullet_list
 from tests.core.training.helpers import QUICK, ListReporter, pretrained
-from tests.pages.test_finetune import open_page
-from tests.pages.test_run import shown
+from tests.pages.helpers import open_page, page_text
 
 
 @pytest.fixture(scope="module")
 def prepared(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
     workspace = open_workspace(tmp_path_factory.mktemp("home"))
-    ensure_demo(workspace)
+    ensure_demo_dataset(workspace)
     return workspace
 
 
@@ -76,17 +76,20 @@ def test_a_run_that_failed_is_offered_again(home: AppTest, prepared: Workspace) 
 def test_every_status_has_its_line(home: AppTest, prepared: Workspace) -> None:
     home.button(key="run_demo").click().run()
     store = RunStore(prepared)
-    request, lane = FinetuneRequest(list_datasets(prepared)[0].id, "simulated-dnn"), store.list()[0].lane
+    request, lane = (
+        FinetuneRequest(list_datasets(prepared)[0].id, "simulated-dnn"),
+        store.list()[0].lane,
+    )
     done, cancelled, running = (store.submit(request, "of one's own", lane) for _ in range(3))
     for run in (done, cancelled, running):
         store.claim_run(run.id, 1)
     result = {"metrics": {"target_test": {"auc": 0.78212, "auc_low": 0.772, "auc_high": 0.793}}}
     store.finish(done.id, "done", result=result)
     store.finish(cancelled.id, "cancelled", "Cancelled.")
-    store.phase(running.id, "training")
-    store.progress(running.id, 2, 10, 30, 120)
+    store.set_phase(running.id, "training")
+    store.set_progress(running.id, 2, 10, 30, 120)
     # Held as a living worker holds it: a running run without one counts as interrupted.
-    with lane_lock(prepared, lane):
+    with worker_lock(prepared, lane):
         home.run()
     assert not home.exception
     text = " ".join(block.value for block in home.markdown)
@@ -96,24 +99,28 @@ def test_every_status_has_its_line(home: AppTest, prepared: Workspace) -> None:
         assert f"{status}]" in text
 
 
-def test_a_missing_backbone_is_a_sentence(home: AppTest, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr("core.models.library.BUNDLED_BACKBONES", tmp_path)
+def test_a_missing_backbone_is_a_sentence(
+    home: AppTest, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr("core.models.backbone_store.BUNDLED_BACKBONES", tmp_path)
     home.run()
     assert not home.exception
     assert "assets/backbones" in home.error[0].value.replace("\\", "")
 
 
-def test_the_story_fills_in(tiny: tuple[Workspace, Dataset], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_story_fills_in(
+    tiny: tuple[Workspace, Dataset], monkeypatch: pytest.MonkeyPatch
+) -> None:
     workspace, _ = tiny
     card = pretrained(workspace, "dnn")
     monkeypatch.setattr(demo, "demo_settings", lambda _: QUICK)
-    monkeypatch.setattr(demo, "DATASET", "tiny")
-    monkeypatch.setattr("core.demo.demo_backbone", lambda _: card)
+    monkeypatch.setattr(demo, "DATASET_NAME", "tiny")
+    monkeypatch.setattr("core.runs.demo.demo_backbone", lambda _: card)
     for module in ("submit", "sweep"):
         monkeypatch.setattr(f"core.runs.{module}.ensure_worker", lambda *_: None)
     sweep = demo.run_demo(workspace)
     store = RunStore(workspace)
-    lane = store.group(sweep.id)[0].lane
+    lane = store.list_group(sweep.id)[0].lane
 
     def carry_on(runs: int) -> None:
         for _ in range(runs):
@@ -124,19 +131,19 @@ def test_the_story_fills_in(tiny: tuple[Workspace, Dataset], monkeypatch: pytest
     carry_on(2)
     app = open_page(workspace, "home", monkeypatch)
     assert [one.value for one in app.subheader] == ["The story so far", "Latest runs"]
-    assert "provisional: 2 of 11 runs done" in shown(app) and not app.select_slider
+    assert "provisional: 2 of 11 runs done" in page_text(app) and not app.select_slider
     carry_on(10)
     app.run()
     assert not app.exception
     assert [one.value for one in app.subheader] == ["The story", "Latest runs"]
     sentences = demo.wait_for_demo(workspace, sweep)
-    assert sentences and all(bullets([one]) in shown(app) for one in sentences)
+    assert sentences and all(bullet_list([one]) in page_text(app) for one in sentences)
     assert app.progress[0].text == "11 of 11 runs done"
     slider = app.select_slider[0]
     assert slider.label == "Share of the fine-tuned weights (alpha)"
     slider.set_value(1.0).run()
     # At 1 it is the fine-tuned run, whose own evaluation knows the interval.
-    mixed = demo.mixed_run(store.group(sweep.id))
+    mixed = demo.interpolated_run(store.list_group(sweep.id))
     assert mixed and mixed.result
     tuned = mixed.result["metrics"]["target_test"]
     interval = f"95 % interval {tuned['auc_low']:.4f} to {tuned['auc_high']:.4f}"

@@ -1,18 +1,17 @@
-"""Learn: what it says with no run, and that its figures and sentences are those of the chosen run."""
+"""Learn: what it says with no run, and that its figures and sentences are those of the chosen
+run."""
 
 import pytest
 
 from core.data.datasets import Dataset
-from core.evaluation.delong import compare
-from core.report.learn_figures import forgotten_figure
-from core.training.moved import measure_moved
+from core.evaluation.roc_auc import delong_test
+from core.inference.weight_drift import measure_weight_drift
+from core.report.learn_figures import before_after_figure
 from core.training.settings import FinetuneRequest
 from core.workspace import Workspace
-from pages.components.glossary import METRICS, WORDS
-from tests.core.training.helpers import QUICK, carry_out, pretrained
-from tests.core.training.test_interpolate import arrays_of
-from tests.pages.test_finetune import open_page
-from tests.pages.test_run import button, shown
+from pages.components.learn.glossary import METRICS, TERMS
+from tests.core.training.helpers import QUICK, carry_out, load_predictions, pretrained
+from tests.pages.helpers import has_button, open_page, page_text
 
 Tiny = tuple[Workspace, Dataset]
 
@@ -20,37 +19,47 @@ Tiny = tuple[Workspace, Dataset]
 def test_without_a_run_it_says_what_to_do(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
     app = open_page(tiny[0], "learn", monkeypatch)
     assert "Run the demo on **Home**" in app.info[0].value
-    assert all(f"**{word}**" in shown(app) for word in (*WORDS, *METRICS))
+    assert all(f"**{word}**" in page_text(app) for word in (*TERMS, *METRICS))
 
 
 def test_the_figures_are_the_runs(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
     workspace, dataset = tiny
     card = pretrained(workspace, "dnn")
     frozen, full = (
-        carry_out(workspace, FinetuneRequest(dataset.id, card.id, "depth", depth, train=QUICK)) for depth in (1, 0)
+        carry_out(workspace, FinetuneRequest(dataset.id, card.id, "depth", depth, train=QUICK))
+        for depth in (1, 0)
     )
     control = carry_out(workspace, FinetuneRequest(dataset.id, card.id, "zero-shot", train=QUICK))
-    measure_moved(workspace, frozen)
+    measure_weight_drift(workspace, frozen)
     app = open_page(workspace, "learn", monkeypatch, run=frozen.id)
-    assert app.selectbox[0].value == frozen.id and not button(app, "Measure what moved")
-    assert "1 of 3 stages were frozen" in shown(app) and "1 of 3 stages kept every weight." in shown(app)
+    assert app.selectbox[0].value == frozen.id and not has_button(app, "Measure what moved")
+    assert "1 of 3 stages were frozen" in page_text(
+        app
+    ) and "1 of 3 stages kept every weight." in page_text(app)
 
     # The newest comes first.
     app.selectbox[0].select_index(0).run()
-    assert not app.exception and button(app, "Measure what moved")
-    assert "0 of 3 stages were frozen" in shown(app)
-    mine, other = arrays_of(workspace, full), arrays_of(workspace, control)
-    difference = compare(mine["target_test_label"], mine["target_test_score"], other["target_test_score"])
-    assert f"95 % interval {difference.low:+.4f} to {difference.high:+.4f}, n = 600" in shown(app)
-    assert "Against a network trained from scratch: there is no such run yet." in shown(app)
+    assert not app.exception and has_button(app, "Measure what moved")
+    assert "0 of 3 stages were frozen" in page_text(app)
+    mine, other = load_predictions(workspace, full), load_predictions(workspace, control)
+    difference = delong_test(
+        mine["target_test_label"], mine["target_test_score"], other["target_test_score"]
+    )
+    assert f"95 % interval {difference.low:+.4f} to {difference.high:+.4f}, n = 600" in page_text(
+        app
+    )
+    assert "Against a network trained from scratch: there is no such run yet." in page_text(app)
 
 
 def test_what_was_forgotten_is_drawn_before_and_after() -> None:
     def at(auc: float) -> dict[str, float]:
         return {"auc": auc, "auc_low": auc - 0.01, "auc_high": auc + 0.02}
 
-    before, after = {"target_test": at(0.7), "source_test": at(0.8)}, {"target_test": at(0.75), "source_test": at(0.78)}
-    figure = forgotten_figure(before, after)
+    before, after = (
+        {"target_test": at(0.7), "source_test": at(0.8)},
+        {"target_test": at(0.75), "source_test": at(0.78)},
+    )
+    figure = before_after_figure(before, after)
     drawn = {trace.name: trace for trace in figure.data if trace.name}
     assert list(drawn["before"].x) == [0.8, 0.7] and list(drawn["after"].x) == [0.78, 0.75]
     assert drawn["after"].error_x.array == pytest.approx([0.02, 0.02])

@@ -3,36 +3,47 @@
 import pytest
 
 from core.data.datasets import Dataset
-from core.runs import errands
-from core.runs.moved import read_moved
+from core.runs import tasks
+from core.runs.weight_drift_files import read_weight_drift
 from core.training.settings import FinetuneRequest
 from core.workspace import Workspace
-from pages.components.moved import moved_in_words
+from pages.components.run.weight_drift import describe_weight_drift
 from tests.core.training.helpers import QUICK, carry_out, pretrained
-from tests.pages.test_finetune import open_page
-from tests.pages.test_run import button, shown
+from tests.pages.helpers import has_button, open_page, page_text
 
 
-@pytest.mark.usefixtures("commands_here")
-def test_measured_shown_and_kept(tiny: tuple[Workspace, Dataset], monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.usefixtures("commands_in_process")
+def test_measured_shown_and_kept(
+    tiny: tuple[Workspace, Dataset], monkeypatch: pytest.MonkeyPatch
+) -> None:
     workspace, dataset = tiny
-    run = carry_out(workspace, FinetuneRequest(dataset.id, pretrained(workspace, "dnn").id, "depth", 1, train=QUICK))
+    run = carry_out(
+        workspace,
+        FinetuneRequest(dataset.id, pretrained(workspace, "dnn").id, "depth", 1, train=QUICK),
+    )
     app = open_page(workspace, "run", monkeypatch, run=run.id)
     app.button(f"measure-{run.id}").click().run(timeout=120)
-    assert not app.exception and not button(app, "Measure what moved")
-    found = read_moved(workspace, run.id)
-    assert found and moved_in_words(found) in shown(app)
-    assert "1 of 3 stages kept every weight." in shown(app) and "No vector moved." in shown(app)
+    assert not app.exception and not has_button(app, "Measure what moved")
+    found = read_weight_drift(workspace, run.id)
+    assert found and describe_weight_drift(found) in page_text(app)
+    assert "1 of 3 stages kept every weight." in page_text(app) and "No vector moved." in page_text(
+        app
+    )
     assert f"python -m core moved --run {run.id}" in [code.value for code in app.code]
     app.selectbox(f"field-{run.id}").select("I1").run()
     assert not app.exception
 
 
-def test_the_page_is_there_while_it_measures(tiny: tuple[Workspace, Dataset], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_page_is_there_while_it_measures(
+    tiny: tuple[Workspace, Dataset], monkeypatch: pytest.MonkeyPatch
+) -> None:
     workspace, dataset = tiny
-    run = carry_out(workspace, FinetuneRequest(dataset.id, pretrained(workspace, "dnn").id, "depth", 1, train=QUICK))
+    run = carry_out(
+        workspace,
+        FinetuneRequest(dataset.id, pretrained(workspace, "dnn").id, "depth", 1, train=QUICK),
+    )
     key = f"moved {workspace.root} {run.id}"
-    monkeypatch.setitem(errands._errands, key, errands.Errand(key, 0.4))
+    monkeypatch.setitem(tasks._tasks, key, tasks.BackgroundTask(key, 0.4))
     for page in ("run", "learn"):
         app = open_page(workspace, page, monkeypatch, run=run.id)
-        assert not button(app, "Measure what moved") and button(app, "Stop")
+        assert not has_button(app, "Measure what moved") and has_button(app, "Stop")

@@ -8,16 +8,16 @@ import streamlit as st
 from streamlit.testing.v1 import AppTest
 
 from core.data.datasets import Dataset, find_dataset, prepare
-from core.data.ingest import ingest
+from core.data.reading.ingest import ingest
 from core.data.split import SplitSpec
-from core.models.library import list_backbones
+from core.jobs.store import RunStore
+from core.models.backbone_store import list_backbones
 from core.models.registry import ARCHITECTURES
-from core.runs.store import RunStore
-from core.training.objectives import OBJECTIVES, STARTS
+from core.training.objectives import INITIALISATIONS, OBJECTIVES
 from core.workspace import Workspace, open_workspace
-from tests.pages.test_finetune import open_page
+from tests.pages.helpers import open_page
 
-pytestmark = pytest.mark.usefixtures("counted_here")
+pytestmark = pytest.mark.usefixtures("costs_in_process")
 Tiny = tuple[Workspace, Dataset]
 
 
@@ -30,7 +30,13 @@ def counted_template(tiny_template: Path, tmp_path_factory: pytest.TempPathFacto
     lines = (workspace.uploads / "tiny.tsv").read_text().splitlines()[:800]
     path = workspace.uploads / "blind.tsv"
     path.write_text("".join(line.partition("\t")[2] + "\n" for line in lines))
-    prepare(workspace, ingest(workspace, path, "blind", simulated=True), SplitSpec(), "blind", min_count=5)
+    prepare(
+        workspace,
+        ingest(workspace, path, "blind", simulated=True),
+        SplitSpec(),
+        "blind",
+        min_count=5,
+    )
     return root
 
 
@@ -54,10 +60,14 @@ def choose(page: AppTest, key: str, value: str) -> None:
 
 
 def words(page: AppTest) -> str:
-    return "\n".join(one.value for one in [*page.markdown, *page.caption, *page.info, *page.warning, *page.error])
+    return "\n".join(
+        one.value for one in [*page.markdown, *page.caption, *page.info, *page.warning, *page.error]
+    )
 
 
-def test_pretraining_is_queued_with_what_differs_from_the_defaults(page: AppTest, tiny: Tiny) -> None:
+def test_pretraining_is_queued_with_what_differs_from_the_defaults(
+    page: AppTest, tiny: Tiny
+) -> None:
     page.selectbox("pt_architecture").select("dcnv2").run()
     page.number_input("pt_dcnv2_crosses").set_value(1).run()
     page.text_input("pt_dcnv2_widths").set_value("32, 16").run()
@@ -86,12 +96,18 @@ def test_widths_that_make_no_sense_are_refused_in_a_sentence(page: AppTest) -> N
     assert "'wide'" in page.error[0].value.replace("\\", "")
 
 
-def test_every_start_and_objective_of_an_architecture_is_offered_and_no_other(page: AppTest) -> None:
+def test_every_start_and_objective_of_an_architecture_is_offered_and_no_other(
+    page: AppTest,
+) -> None:
     for architecture in ("dnn", "lr", "vgg19"):
         about = ARCHITECTURES[architecture]
         choose(page, "pt_architecture", architecture)
-        assert page.selectbox("pt_start").options == [STARTS[name].title for name in about.starts]
-        assert page.selectbox("pt_objective").options == [OBJECTIVES[name].title for name in about.objectives]
+        assert page.selectbox("pt_start").options == [
+            INITIALISATIONS[name].title for name in about.initialisations
+        ]
+        assert page.selectbox("pt_objective").options == [
+            OBJECTIVES[name].title for name in about.objectives
+        ]
         assert about.source in words(page)
 
 
@@ -102,7 +118,9 @@ def test_rfd_brings_its_own_preset_and_goes_out_whole(page: AppTest, tiny: Tiny)
     assert page.number_input("pt_weight_decay").value == 0.05 and page.toggle("pt_cosine").value
     assert page.number_input("pt_plateau").disabled
     page.slider("pt_mask_share").set_value(0.3).run()
-    command = next(one.value for one in page.code if one.value.startswith("python -m core pretrain"))
+    command = next(
+        one.value for one in page.code if one.value.startswith("python -m core pretrain")
+    )
     assert "--objective rfd --mask-share 0.3 --preset map" in command
     page.button("pt_launch").click().run()
     assert not page.exception
@@ -146,7 +164,9 @@ def test_rows_without_labels_leave_what_reads_no_clicks(page: AppTest) -> None:
     assert page.selectbox("pt_objective").options == [OBJECTIVES["none"].title]
 
 
-def test_a_start_from_a_file_waits_for_it_and_keeps_it_under_a_name_of_its_own(page: AppTest, tiny: Tiny) -> None:
+def test_a_start_from_a_file_waits_for_it_and_keeps_it_under_a_name_of_its_own(
+    page: AppTest, tiny: Tiny
+) -> None:
     choose(page, "pt_start", "vectors")
     assert page.button("pt_launch").disabled and "once its file is there" in words(page)
     content = b"C1=68fd1e64 0.1 0.2\n"
@@ -160,7 +180,9 @@ def test_a_start_from_a_file_waits_for_it_and_keeps_it_under_a_name_of_its_own(p
     assert RunStore(tiny[0]).list()[0].request["start_file"] == str(kept)
 
 
-def test_old_uploads_go_unless_a_run_may_read_them(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_old_uploads_go_unless_a_run_may_read_them(
+    tiny: Tiny, monkeypatch: pytest.MonkeyPatch
+) -> None:
     import io
     import os
     from typing import cast
@@ -168,7 +190,7 @@ def test_old_uploads_go_unless_a_run_may_read_them(tiny: Tiny, monkeypatch: pyte
     from streamlit.runtime.uploaded_file_manager import UploadedFile
 
     from core.training.settings import PretrainRequest
-    from pages.components import uploads
+    from pages.components.shared import uploads
 
     workspace, dataset = tiny
     monkeypatch.setattr(uploads, "workspace", lambda: workspace)
@@ -176,23 +198,27 @@ def test_old_uploads_go_unless_a_run_may_read_them(tiny: Tiny, monkeypatch: pyte
     for path in (forgotten, needed):
         path.write_text("x")
         os.utime(path, (0, 0))
-    request = PretrainRequest(dataset.id, "dnn", "n", start="vectors", start_file=str(needed), objective="none")
+    request = PretrainRequest(
+        dataset.id, "dnn", "n", start="vectors", start_file=str(needed), objective="none"
+    )
     run = RunStore(workspace).submit(request, "waits", "cpu")
     RunStore(workspace).request_cancel(run.id)
-    fresh = uploads.keep_upload(cast(UploadedFile, io.BytesIO(b"y")), "start", ".txt")
+    fresh = uploads.save_upload(cast(UploadedFile, io.BytesIO(b"y")), "start", ".txt")
     assert fresh.read_bytes() == b"y"
     assert needed.exists() and not forgotten.exists()
     os.utime(fresh, (0, 0))
-    later = uploads.keep_upload(cast(UploadedFile, io.BytesIO(b"z")), "start", ".txt")
-    assert fresh.exists(), "the session that it belongs to is still there, however old the file looks"
+    later = uploads.save_upload(cast(UploadedFile, io.BytesIO(b"z")), "start", ".txt")
+    assert fresh.exists(), (
+        "the session that it belongs to is still there, however old the file looks"
+    )
     del st.session_state[f"held {fresh.name}"]
-    uploads.keep_upload(cast(UploadedFile, io.BytesIO(b"z")), "start", ".txt")
+    uploads.save_upload(cast(UploadedFile, io.BytesIO(b"z")), "start", ".txt")
     assert not fresh.exists() and later.exists()
 
 
 def test_the_table_shows_what_each_would_cost(page: AppTest) -> None:
     table = page.dataframe[0].value.set_index("Architecture")
-    assert len(table) == sum(not one.needs for one in ARCHITECTURES.values())
+    assert len(table) == sum(not one.required_package for one in ARCHITECTURES.values())
     assert table.loc["DNN", "× DNN"] == 1 and table.loc["LR", "Operations a row"] == 0
     assert table.loc["DCNv2", "Operations a row"] > table.loc["DNN", "Operations a row"]
     assert table["Estimated time"].str.startswith("about").all()
@@ -207,7 +233,9 @@ def test_the_chosen_ones_own_settings_count(page: AppTest) -> None:
     assert (after.drop("DNN") == before.drop("DNN")).all()
 
 
-def test_settings_that_make_no_network_are_refused_before_anything_waits(page: AppTest, tiny: Tiny) -> None:
+def test_settings_that_make_no_network_are_refused_before_anything_waits(
+    page: AppTest, tiny: Tiny
+) -> None:
     choose(page, "pt_architecture", "autoint")
     page.number_input("pt_autoint_heads").set_value(3).run()
     assert "3 attention heads cannot share 32 floats" in page.error[0].value.replace("\\", "")
@@ -223,6 +251,8 @@ def test_what_is_not_installed_says_how_to_install_it_and_cannot_be_launched(pag
     assert any("requirements-keras.txt" in one.value for one in page.code)
 
 
-def test_without_a_dataset_the_form_says_what_to_do(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_dataset_the_form_says_what_to_do(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
     page = open_page(workspace, "backbones", monkeypatch, section="Pretrain")
     assert "source domain" in page.info[0].value

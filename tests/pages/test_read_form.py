@@ -1,4 +1,5 @@
-"""What the Data page shows of a file before it is read: member of an archive, columns, and what it cannot read."""
+"""What the Data page shows of a file before it is read: member of an archive, columns, and what it
+cannot read."""
 
 from pathlib import Path
 
@@ -51,7 +52,11 @@ def buttons(app: AppTest) -> set[str | None]:
 
 def test_the_member_of_an_archive_is_chosen(space: Workspace, tmp_path: Path) -> None:
     path = tmp_path / "dac.tar.gz"
-    members = [("readme.txt", b"About the data.\n"), ("train.txt", text(LINES)), ("test.txt", text(LINES[:20]))]
+    members = [
+        ("readme.txt", b"About the data.\n"),
+        ("train.txt", text(LINES)),
+        ("test.txt", text(LINES[:20])),
+    ]
     path.write_bytes(packed_tar(*members))
     app = page_of(path)
     box = next(box for box in app.selectbox if box.label == "File in the archive")
@@ -113,16 +118,23 @@ def test_an_address_gets_advice(space: Workspace) -> None:
 
 def test_what_was_met_is_in_the_report(space: Workspace, tmp_path: Path) -> None:
     path = tmp_path / "rows.csv"
-    lines = [[line[0], *(cell or "NaN" for cell in line[1:]), f"day {place % 2}"] for place, line in enumerate(LINES)]
+    lines = [
+        [line[0], *(cell or "NaN" for cell in line[1:]), f"day {place % 2}"]
+        for place, line in enumerate(LINES)
+    ]
     path.write_bytes(text([[*HEADER[0], "day"], *lines]).replace(b"\t", b","))
     app = page_of(path)
     sample = add(app, space)
     assert sample.kept == ("day",)
     missing = sum(not cell for line in LINES for cell in line)
-    assert f"“NaN” ({missing:,} cells)" in shown(app) and "Kept for splits and slices: day" in shown(app)
+    assert f"“NaN” ({missing:,} cells)" in shown(
+        app
+    ) and "Kept for splits and slices: day" in shown(app)
 
 
-def test_nothing_is_uploaded_where_nothing_may_be_changed(space: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nothing_is_uploaded_where_nothing_may_be_changed(
+    space: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("THAW_READ_ONLY", "1")
     app = AppTest.from_file(str(PROJECT / "pages" / "router.py"), default_timeout=60)
     app.switch_page(str(PROJECT / "pages" / "data.py"))

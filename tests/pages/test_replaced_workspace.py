@@ -6,25 +6,26 @@ import shutil
 import pytest
 
 from core.data.datasets import Dataset
+from core.jobs.process_place import current_place
+from core.jobs.store import RunStore
 from core.runs import heartbeat
-from core.runs.launch import lane_heartbeat, lane_lock, run_heartbeat
-from core.runs.place import here
-from core.runs.store import RunStore
+from core.runs.launch import run_heartbeat, worker_heartbeat, worker_lock
 from core.workspace import Workspace
-from tests.pages.test_finetune import open_page
-from tests.pages.test_run import queued, shown
+from tests.pages.helpers import open_page, page_text, submit_finetune
 
 Tiny = tuple[Workspace, Dataset]
 
 
-def test_the_workspace_that_is_put_back_is_shown_without_a_restart(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_workspace_that_is_put_back_is_shown_without_a_restart(
+    tiny: Tiny, monkeypatch: pytest.MonkeyPatch
+) -> None:
     workspace, dataset = tiny
-    before = queued(workspace, dataset, "before the copy")
+    before = submit_finetune(workspace, dataset, "before the copy")
     copy, away = (workspace.root.with_name(name) for name in ("copy", "away"))
     shutil.copytree(workspace.root, copy)
-    queued(workspace, dataset, "after the copy")
+    submit_finetune(workspace, dataset, "after the copy")
     app = open_page(workspace, "run", monkeypatch)
-    assert "after the copy" in shown(app) and not app.exception
+    assert "after the copy" in page_text(app) and not app.exception
     workspace.root.rename(away)
     app.run()
     assert not app.exception and any("is not there any more" in error.value for error in app.error)
@@ -33,25 +34,37 @@ def test_the_workspace_that_is_put_back_is_shown_without_a_restart(tiny: Tiny, m
     copy.rename(workspace.root)
     app.run()
     assert not app.exception and not app.error
-    assert "before the copy" in shown(app) and "after the copy" not in shown(app)
+    assert "before the copy" in page_text(app) and "after the copy" not in page_text(app)
     assert [run.id for run in RunStore(workspace).list()] == [before.id]
 
 
 @pytest.mark.parametrize("page", ["run", "home"])
-def test_a_worker_that_does_not_answer_is_said(page: str, tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_worker_that_does_not_answer_is_said(
+    page: str, tiny: Tiny, monkeypatch: pytest.MonkeyPatch
+) -> None:
     workspace, dataset = tiny
-    run = queued(workspace, dataset)
+    run = submit_finetune(workspace, dataset)
     claimed = RunStore(workspace).claim("cpu", 4711)
     assert claimed is not None
     monkeypatch.setattr(heartbeat, "CONFIRMED_AFTER", 0.0)
-    said = {"key": claimed.claim, "host": here(), "pid": 4711, "beats": 5, "clock": -3600.0, "idle": 0.0}
+    said = {
+        "key": claimed.claim,
+        "host": current_place(),
+        "pid": 4711,
+        "beats": 5,
+        "clock": -3600.0,
+        "idle": 0.0,
+    }
     run_heartbeat(workspace, run.id).parent.mkdir()
-    for path in (run_heartbeat(workspace, run.id), lane_heartbeat(workspace, "cpu")):
+    for path in (run_heartbeat(workspace, run.id), worker_heartbeat(workspace, "cpu")):
         path.write_text(json.dumps(said))
-    with lane_lock(workspace, "cpu"):
+    with worker_lock(workspace, "cpu"):
         app = open_page(workspace, page, monkeypatch)
         assert not app.exception
-        assert any("Stalled since" in one.value and "(`kill -CONT 4711`)" in one.value for one in app.warning)
+        assert any(
+            "Stalled since" in one.value and "(`kill -CONT 4711`)" in one.value
+            for one in app.warning
+        )
         if page == "home":
             assert {one.label: one.value for one in app.metric}["Worker"] == "stalled"
-            assert "stalled since" in shown(app)
+            assert "stalled since" in page_text(app)

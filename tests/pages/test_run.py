@@ -3,41 +3,20 @@
 import shutil
 
 import numpy as np
-import pandas as pd
 import pytest
 from sklearn.metrics import confusion_matrix
-from streamlit.testing.v1 import AppTest
 from streamlit.testing.v1.element_tree import Element
 
 from core.data.datasets import Dataset
-from core.report.run_figures import Points
-from core.runs.launch import CLUSTER, lane_lock
-from core.runs.store import Run, RunStore
+from core.jobs.store import RunStore
+from core.report.run_figures import MetricSeries
+from core.runs.launch import CLUSTER_QUEUE, worker_lock
 from core.training.settings import FinetuneRequest, PretrainRequest
 from core.workspace import Workspace
 from tests.core.training.helpers import QUICK, carry_out, pretrained
-from tests.pages.test_finetune import open_page
+from tests.pages.helpers import has_button, open_page, page_text, submit_finetune, table_with_column
 
 Tiny = tuple[Workspace, Dataset]
-
-
-def shown(app: AppTest) -> str:
-    """Every text on the page, joined."""
-    elements = [*app.markdown, *app.caption, *app.info, *app.warning, *app.error, *app.success, *app.subheader]
-    return "\n".join(element.value for element in elements)
-
-
-def queued(workspace: Workspace, dataset: Dataset, name: str = "a run") -> Run:
-    return RunStore(workspace).submit(FinetuneRequest(dataset.id, "simulated-dnn"), name, "cpu")
-
-
-def table_with(app: AppTest, column: str) -> pd.DataFrame:
-    """The table that has that column."""
-    return next(one.value for one in app.dataframe if column in one.value.columns)
-
-
-def button(app: AppTest, label: str) -> bool:
-    return any(one.label == label for one in app.button)
 
 
 def test_without_runs_it_says_where_to_begin(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -47,7 +26,7 @@ def test_without_runs_it_says_where_to_begin(tiny: Tiny, monkeypatch: pytest.Mon
 
 def test_an_unknown_run_is_a_sentence(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
     workspace, dataset = tiny
-    queued(workspace, dataset)
+    submit_finetune(workspace, dataset)
     app = open_page(workspace, "run", monkeypatch, run="r-none<script>")
     assert "There is no run 'r-none\\<script\\>'" in app.error[0].value
     assert app.subheader[0].value == "a run"
@@ -57,23 +36,32 @@ def test_of_many_runs_the_box_offers_the_newest_and_the_one_asked_for(
     tiny: Tiny, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     workspace, dataset = tiny
-    runs = [queued(workspace, dataset, f"run {number}") for number in range(5)]
-    monkeypatch.setattr("pages.components.pick_run.OFFERED", 2)
+    runs = [submit_finetune(workspace, dataset, f"run {number}") for number in range(5)]
+    monkeypatch.setattr("pages.components.shared.choose_run.MAX_OFFERED", 2)
     app = open_page(workspace, "run", monkeypatch, run=runs[0].id)
     assert app.subheader[0].value == "run 0"
-    assert [option.split(" ·")[0] for option in app.selectbox[0].options] == ["run 4", "run 3", "run 0"]
-    assert "The newest 2 of 5 runs are offered here" in shown(app)
+    assert [option.split(" ·")[0] for option in app.selectbox[0].options] == [
+        "run 4",
+        "run 3",
+        "run 0",
+    ]
+    assert "The newest 2 of 5 runs are offered here" in page_text(app)
 
 
 def test_queued_then_cancelled_then_resumed(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
     workspace, dataset = tiny
-    first, second = queued(workspace, dataset, "first"), queued(workspace, dataset, "second")
+    first, second = (
+        submit_finetune(workspace, dataset, "first"),
+        submit_finetune(workspace, dataset, "second"),
+    )
     app = open_page(workspace, "run", monkeypatch, run=second.id)
-    assert "queued" in shown(app) and button(app, "Cancel") and not button(app, "Resume")
+    assert (
+        "queued" in page_text(app) and has_button(app, "Cancel") and not has_button(app, "Resume")
+    )
     next(one for one in app.button if one.label == "Cancel").click().run()
     store = RunStore(workspace)
     assert store.get(second.id).status == "cancelled" and store.get(first.id).status == "queued"
-    assert "Cancelled before it began." in shown(app) and button(app, "Resume")
+    assert "Cancelled before it began." in page_text(app) and has_button(app, "Resume")
     assert any(f"python -m core resume --run {second.id}" in one.value for one in app.code)
     next(one for one in app.button if one.label == "Resume").click().run()
     assert not app.exception
@@ -81,11 +69,13 @@ def test_queued_then_cancelled_then_resumed(tiny: Tiny, monkeypatch: pytest.Monk
     assert any(f"python -m core cancel --run {second.id}" in one.value for one in app.code)
 
 
-def test_a_run_of_a_sweep_of_the_command_line_is_resumed_there(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_run_of_a_sweep_of_the_command_line_is_resumed_there(
+    tiny: Tiny, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """No worker takes its lane, and one that was started for it would end at once."""
     workspace, dataset = tiny
     store = RunStore(workspace)
-    run = store.submit(FinetuneRequest(dataset.id, "simulated-dnn"), "a run", CLUSTER)
+    run = store.submit(FinetuneRequest(dataset.id, "simulated-dnn"), "a run", CLUSTER_QUEUE)
     store.request_cancel(run.id)
     app = open_page(workspace, "run", monkeypatch, run=run.id)
     next(one for one in app.button if one.label == "Resume").click().run()
@@ -95,33 +85,37 @@ def test_a_run_of_a_sweep_of_the_command_line_is_resumed_there(tiny: Tiny, monke
 
 def test_running_shows_its_progress(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
     workspace, dataset = tiny
-    run = queued(workspace, dataset)
+    run = submit_finetune(workspace, dataset)
     store = RunStore(workspace)
-    with lane_lock(workspace, "cpu"):
+    with worker_lock(workspace, "cpu"):
         store.claim("cpu", 1)
-        store.phase(run.id, "training")
-        store.progress(run.id, 2, 5, 30, 100)
+        store.set_phase(run.id, "training")
+        store.set_progress(run.id, 2, 5, 30, 100)
         store.add_points(run.id, [(30, "train_loss", 0.5), (30, "seconds", 6.0)])
         app = open_page(workspace, "run", monkeypatch, run=run.id)
-        assert "running" in shown(app)
+        assert "running" in page_text(app)
     assert store.get(run.id).status == "running"
 
 
-def test_the_first_point_is_drawn_by_the_look_that_finds_it(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_first_point_is_drawn_by_the_look_that_finds_it(
+    tiny: Tiny, monkeypatch: pytest.MonkeyPatch
+) -> None:
     workspace, dataset = tiny
-    run = queued(workspace, dataset)
+    run = submit_finetune(workspace, dataset)
     store, looks = RunStore(workspace), [0]
     drawn: list[list[str]] = []
     real = RunStore.points
 
-    def late(self: RunStore, run_id: str, *names: str) -> Points:
+    def late(self: RunStore, run_id: str, *names: str) -> MetricSeries:
         looks[0] += 1
         return real(self, run_id, *names) if looks[0] > 1 else {}
 
     monkeypatch.setattr(RunStore, "points", late)
-    monkeypatch.setattr("pages.components.live._curves", lambda run, points: [sorted(points)])
-    monkeypatch.setattr("pages.components.live._draw", lambda curves: drawn.extend(curves))
-    with lane_lock(workspace, "cpu"):
+    monkeypatch.setattr("pages.components.run.live._panels", lambda run, points: [sorted(points)])
+    monkeypatch.setattr(
+        "pages.components.run.live._draw_panels", lambda curves: drawn.extend(curves)
+    )
+    with worker_lock(workspace, "cpu"):
         store.claim("cpu", 1)
         store.add_points(run.id, [(0, "validation_loss", 0.5)])
         app = open_page(workspace, "run", monkeypatch, run=run.id)
@@ -130,18 +124,26 @@ def test_the_first_point_is_drawn_by_the_look_that_finds_it(tiny: Tiny, monkeypa
     assert drawn == [["validation_loss"]] * 2 and looks == [5]
 
 
-def test_a_dead_worker_is_noticed_and_offers_resume(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_dead_worker_is_noticed_and_offers_resume(
+    tiny: Tiny, monkeypatch: pytest.MonkeyPatch
+) -> None:
     workspace, dataset = tiny
-    run = queued(workspace, dataset)
+    run = submit_finetune(workspace, dataset)
     RunStore(workspace).claim("cpu", 1)
     app = open_page(workspace, "run", monkeypatch, run=run.id)
-    assert "interrupted" in shown(app) and "The worker died" in shown(app) and button(app, "Resume")
+    assert (
+        "interrupted" in page_text(app)
+        and "The worker died" in page_text(app)
+        and has_button(app, "Resume")
+    )
 
 
-def test_failed_shows_the_sentence_and_hostile_names_stay_text(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_failed_shows_the_sentence_and_hostile_names_stay_text(
+    tiny: Tiny, monkeypatch: pytest.MonkeyPatch
+) -> None:
     workspace, dataset = tiny
     name = "<script>alert(1)</script> **bold** :red[x]"
-    run = queued(workspace, dataset, name)
+    run = submit_finetune(workspace, dataset, name)
     store = RunStore(workspace)
     store.claim("cpu", 1)
     store.finish(run.id, "failed", "The loss became nan; lower the learning rate.")
@@ -150,14 +152,21 @@ def test_failed_shows_the_sentence_and_hostile_names_stay_text(tiny: Tiny, monke
     assert "\\<script\\>" in app.subheader[0].value and "\\*\\*bold\\*\\*" in app.subheader[0].value
 
 
-def test_a_finished_run_shows_its_result_and_the_slider_decides(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_finished_run_shows_its_result_and_the_slider_decides(
+    tiny: Tiny, monkeypatch: pytest.MonkeyPatch
+) -> None:
     workspace, dataset = tiny
     card = pretrained(workspace, "dnn")
     run = carry_out(workspace, FinetuneRequest(dataset.id, card.id, "depth", 1, train=QUICK))
     assert run.result is not None
     app = open_page(workspace, "run", monkeypatch, run=run.id)
     target = app.dataframe[0].value.set_index("Metric")
-    for name, title in (("auc", "AUC-ROC"), ("log_loss", "Log loss"), ("f1", "F1"), ("accuracy", "Accuracy")):
+    for name, title in (
+        ("auc", "AUC-ROC"),
+        ("log_loss", "Log loss"),
+        ("f1", "F1"),
+        ("accuracy", "Accuracy"),
+    ):
         assert target.loc[title, "After"] == f"{run.result['metrics']['target_test'][name]:.4f}"
         assert target.loc[title, "Before"] == f"{run.result['before']['target_test'][name]:.4f}"
     source = app.dataframe[1].value.set_index("Metric")
@@ -197,7 +206,7 @@ def test_runs_without_a_before(strategy: str, tiny: Tiny, monkeypatch: pytest.Mo
 
 def test_name_tags_and_note_are_kept(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
     workspace, dataset = tiny
-    run = queued(workspace, dataset)
+    run = submit_finetune(workspace, dataset)
     app = open_page(workspace, "run", monkeypatch, run=run.id)
     fields = {field.label: field for field in [*app.text_input, *app.text_area]}
     fields["Name"].set_value("renamed")
@@ -217,61 +226,92 @@ def test_a_pretraining_without_clicks_shows_what_it_learnt_and_the_way_on(
     request = PretrainRequest(dataset.id, "dnn", "mine", QUICK, settings, objective)
     run = carry_out(workspace, request)
     assert run.result is not None and run.result["threshold"] is None
-    for step, name in ((0, "train_loss"), (0, "validation_loss"), (4, "validation_loss"), (4, "validation_accuracy")):
+    for step, name in (
+        (0, "train_loss"),
+        (0, "validation_loss"),
+        (4, "validation_loss"),
+        (4, "validation_accuracy"),
+    ):
         RunStore(workspace).add_points(run.id, [(step, name, 0.5)])
     app = open_page(workspace, "run", monkeypatch, run=run.id)
-    assert not app.slider and "Confusion" not in shown(app)
-    stages = table_with(app, "Stage").set_index("Stage")
+    assert not app.slider and "Confusion" not in page_text(app)
+    stages = table_with_column(app, "Stage").set_index("Stage")
     if objective == "none":
-        assert "without training it" in app.info[0].value and "Nothing was trained" in shown(app)
+        assert "without training it" in app.info[0].value and "Nothing was trained" in page_text(
+            app
+        )
         assert set(stages["State"]) == {"as it started"} and set(stages["Weights"]) == {"random"}
     else:
         learnt = {metric.label.lower(): metric.value for metric in app.metric}
-        assert learnt == {title.lower(): f"{value:.4f}" for title, value in run.result["learnt"].items()}
+        assert learnt == {
+            title.lower(): f"{value:.4f}" for title, value in run.result["learnt"].items()
+        }
         assert stages.loc["Block 1", "Weights"] == f"learnt by {objective.upper()}"
-        assert "no click head yet" in shown(app)
+        assert "no click head yet" in page_text(app)
     links = {link.proto.label for link in app.get("page_link") if isinstance(link, Element)}
     assert {"Fine-tune it", "See it on the shelf"} <= links
 
 
-def test_a_backbone_that_never_learnt_clicks_has_no_before(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_backbone_that_never_learnt_clicks_has_no_before(
+    tiny: Tiny, monkeypatch: pytest.MonkeyPatch
+) -> None:
     workspace, dataset = tiny
     settings = {"widths": [8], "embedding": 4}
     made = carry_out(workspace, PretrainRequest(dataset.id, "dnn", "mine", QUICK, settings, "none"))
     assert made.result is not None
-    run = carry_out(workspace, FinetuneRequest(dataset.id, made.result["backbone"], "depth", 1, train=QUICK))
+    run = carry_out(
+        workspace, FinetuneRequest(dataset.id, made.result["backbone"], "depth", 1, train=QUICK)
+    )
     assert run.result is not None and run.result["before"] is None
     app = open_page(workspace, "run", monkeypatch, run=run.id)
     assert "no click head before" in app.info[0].value
     assert list(app.dataframe[0].value.columns) == ["Metric", "Value"]
-    stages = table_with(app, "Stage").set_index("Stage")
-    assert stages["Started from"].to_dict() == {"Embedding": "random", "Block 1": "random", "Head (new)": "random"}
+    stages = table_with_column(app, "Stage").set_index("Stage")
+    assert stages["Started from"].to_dict() == {
+        "Embedding": "random",
+        "Block 1": "random",
+        "Head (new)": "random",
+    }
 
 
-def test_an_early_result_without_origins_still_opens(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_early_result_without_origins_still_opens(
+    tiny: Tiny, monkeypatch: pytest.MonkeyPatch
+) -> None:
     workspace, dataset = tiny
     card = pretrained(workspace, "dnn")
     run = carry_out(workspace, FinetuneRequest(dataset.id, card.id, "depth", 1, train=QUICK))
     assert run.result is not None
-    early = [{k: v for k, v in stage.items() if k not in ("origin", "flops")} for stage in run.result["stages"]]
+    early = [
+        {k: v for k, v in stage.items() if k not in ("origin", "flops")}
+        for stage in run.result["stages"]
+    ]
     store = RunStore(workspace)
-    other = store.submit(FinetuneRequest(dataset.id, card.id, "depth", 1, train=QUICK), "early", "cpu")
+    other = store.submit(
+        FinetuneRequest(dataset.id, card.id, "depth", 1, train=QUICK), "early", "cpu"
+    )
     store.claim("cpu", 1)
     store.finish(other.id, "done", result=run.result | {"stages": early})
     shutil.copytree(workspace.runs / run.id, workspace.runs / other.id)
     app = open_page(workspace, "run", monkeypatch, run=other.id)
-    assert table_with(app, "Stage").set_index("Stage").loc["Embedding", "Started from"] == "learnt clicks"
+    assert (
+        table_with_column(app, "Stage").set_index("Stage").loc["Embedding", "Started from"]
+        == "learnt clicks"
+    )
 
 
 def test_live_curves_follow_the_objective(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
     workspace, dataset = tiny
     store = RunStore(workspace)
-    titles = {"rfd": "Validation AUC of the detector", "mfp": "Hidden values told from drawn ones", "none": "the start"}
+    titles = {
+        "rfd": "Validation AUC of the detector",
+        "mfp": "Hidden values told from drawn ones",
+        "none": "the start",
+    }
     for objective, title in titles.items():
         request = PretrainRequest(dataset.id, "dnn", objective, QUICK, {}, objective)
         run = store.submit(request, objective, "cpu")
-        with lane_lock(workspace, "cpu"):
+        with worker_lock(workspace, "cpu"):
             store.claim("cpu", 1)
             store.add_points(run.id, [(1, "train_loss", 0.5)])
-            assert title in shown(open_page(workspace, "run", monkeypatch, run=run.id))
+            assert title in page_text(open_page(workspace, "run", monkeypatch, run=run.id))
         store.finish(run.id, "done", result=None)

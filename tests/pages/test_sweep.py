@@ -11,25 +11,24 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from core.__main__ import build_parser
+from core.cli.sweep_command import sweep_spec
 from core.data.datasets import Dataset
 from core.freezing.strategies import STRATEGIES
-from core.models.library import list_backbones
-from core.report.sweep_tables import arms_file, runs_file
-from core.runs.launch import CLUSTER
-from core.runs.store import RunStore
+from core.jobs.store import RunStore
+from core.models.backbone_store import list_backbones
+from core.report.sweep_tables import arms_table, runs_table
+from core.runs.dispatch import execute
+from core.runs.launch import CLUSTER_QUEUE
 from core.runs.sweep import Arm, Sweep, SweepSpec, depth_arms, list_sweeps, submit_sweep
-from core.runs.sweep_result import arm_results, judged
-from core.runs.worker import carry_out
-from core.sweep_command import sweep_spec
-from core.training.job import execute
+from core.runs.sweep_result import judge_arms, summarise_arms
+from core.runs.worker import run_job
 from core.training.settings import TrainSettings
 from core.workspace import Workspace, open_workspace
-from pages.components.strategy_fields import GROUPS
-from pages.components.sweep_tables import page_table, places_of
-from pages.components.sweep_view import by_setting
+from pages.components.shared.strategy_fields import STRATEGY_GROUPS
+from pages.components.sweep.sweep_table import group_runs, sweep_table
+from pages.components.sweep.sweep_view import sentences_by_setting
 from tests.core.training.helpers import pretrained
-from tests.pages.test_finetune import open_page
-from tests.pages.test_run import button, shown
+from tests.pages.helpers import has_button, open_page, page_text
 
 Tiny = tuple[Workspace, Dataset]
 TRAIN = TrainSettings(epochs=1, batch_size=256, early_stopping=0, device="cpu")
@@ -39,7 +38,9 @@ TRAIN = TrainSettings(epochs=1, batch_size=256, early_stopping=0, device="cpu")
 def still(monkeypatch: pytest.MonkeyPatch) -> None:
     """No worker: what is queued stays queued."""
     monkeypatch.setattr("core.runs.sweep.ensure_worker", lambda workspace, lane: None)
-    monkeypatch.setattr("pages.components.sweep_form.ensure_worker", lambda workspace, lane: None)
+    monkeypatch.setattr(
+        "pages.components.sweep.sweep_form.ensure_worker", lambda workspace, lane: None
+    )
 
 
 @pytest.fixture
@@ -63,9 +64,9 @@ def launchable(app: AppTest) -> bool:
 
 
 def test_every_strategy_has_a_card_with_its_source_and_when_to_use_it(page: AppTest) -> None:
-    grouped = [name for names in GROUPS.values() for name in names]
+    grouped = [name for names in STRATEGY_GROUPS.values() for name in names]
     assert sorted([*grouped, "depth"]) == sorted(STRATEGIES)
-    text = shown(page).replace("\\", "")
+    text = page_text(page).replace("\\", "")
     for about in STRATEGIES.values():
         assert about.summary in text and about.when in text and about.source in text
     labels = [one.label for one in page.checkbox]
@@ -80,11 +81,13 @@ def test_opens_with_every_depth_both_controls_and_three_seeds(page: AppTest, tin
     runs = len(depth_arms(card)) * 3 + 3 + 1
     assert page.metric[0].value == str(runs)
     assert "about" in page.metric[1].value
-    assert any(f"{len(spec.arms)} arms × 3 seeds, zero-shot once" in one.value for one in page.caption)
+    assert any(
+        f"{len(spec.arms)} arms × 3 seeds, zero-shot once" in one.value for one in page.caption
+    )
 
 
 def test_what_a_depth_already_is_does_not_run_twice(page: AppTest, tiny: Tiny) -> None:
-    assert "In the sweep as freeze depth 0" in shown(page)
+    assert "In the sweep as freeze depth 0" in page_text(page)
     assert not any(one.key == "sweep_with_full" for one in page.checkbox)
     depths = page.pills("sweep_depths_simulated-dnn")
     depths.set_value([2]).run()
@@ -111,15 +114,19 @@ def test_a_click_on_a_stage_trains_it_and_stacks_are_arms(page: AppTest, tiny: T
     names = [stage.name for stage in card.stages]
     assert asked_for(page, tiny[0]).arms[-1] == Arm("surgical", 0, {"stages": (names[-1],)})
     page.toggle(f"stage_{card.id}_0_{names[0]}").set_value(True).run()
-    assert asked_for(page, tiny[0]).arms[-1] == Arm("surgical", 0, {"stages": (names[0], names[-1])})
+    assert asked_for(page, tiny[0]).arms[-1] == Arm(
+        "surgical", 0, {"stages": (names[0], names[-1])}
+    )
     next(one for one in page.button if one.label == "Add a stack").click().run()
-    found = [arm.options["stages"] for arm in asked_for(page, tiny[0]).arms if arm.strategy == "surgical"]
+    found = [
+        arm.options["stages"] for arm in asked_for(page, tiny[0]).arms if arm.strategy == "surgical"
+    ]
     assert found == [(names[0], names[-1]), (names[-2],)]
     page.toggle(f"stage_{card.id}_1_{names[-2]}").set_value(False).run()
-    assert "stack 2 trains no stage" in shown(page) and not launchable(page)
+    assert "stack 2 trains no stage" in page_text(page) and not launchable(page)
     page.toggle(f"stage_{card.id}_1_{names[0]}").set_value(True).run()
     page.toggle(f"stage_{card.id}_1_{names[-1]}").set_value(True).run()
-    assert "stacks 1 and 2 train the same stages" in shown(page) and not launchable(page)
+    assert "stacks 1 and 2 train the same stages" in page_text(page) and not launchable(page)
     page.button("sweep_remove_0").click().run()
     assert not page.exception and launchable(page)
 
@@ -127,7 +134,7 @@ def test_a_click_on_a_stage_trains_it_and_stacks_are_arms(page: AppTest, tiny: T
 def test_a_strategy_that_cannot_be_says_why(page: AppTest) -> None:
     page.number_input("sweep_epochs").set_value(2).run()
     assert page.checkbox("sweep_with_gradual").disabled
-    assert "opens its last stage in epoch" in shown(page)
+    assert "opens its last stage in epoch" in page_text(page)
     page.number_input("sweep_epochs").set_value(10).run()
     assert not page.checkbox("sweep_with_gradual").disabled
 
@@ -138,12 +145,14 @@ def test_rates_and_sizes_multiply_the_runs(page: AppTest, tiny: Tiny) -> None:
     assert spec.learning_rates == (1e-3, 1e-4)
     assert any("2 learning rates" in one.value for one in page.caption)
     page.text_input("sweep_rates").set_value("fast").run()
-    assert "'fast'" in shown(page) and not launchable(page)
+    assert "'fast'" in page_text(page) and not launchable(page)
     # The dataset has 600 target rows, fewer than the smallest size offered.
     assert any("can be chosen from 1,000 rows on" in one.value for one in page.caption)
 
 
-def test_the_address_carries_the_whole_form(page: AppTest, tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_address_carries_the_whole_form(
+    page: AppTest, tiny: Tiny, monkeypatch: pytest.MonkeyPatch
+) -> None:
     assert not {"arms", "sizes", "rates", "halving", "training", "head"} & {*page.query_params}
     card = next(card for card in list_backbones(tiny[0]) if card.architecture == "dnn")
     page.pills("sweep_depths_simulated-dnn").set_value([0, 2]).run()
@@ -172,7 +181,9 @@ def test_no_arm_at_all_comes_back_as_none(tiny: Tiny, monkeypatch: pytest.Monkey
     assert "Nothing is ticked" in app.error[0].value and app.query_params["arms"] == "none"
 
 
-def test_what_of_the_address_cannot_be_is_left_out_in_a_sentence(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_of_the_address_cannot_be_is_left_out_in_a_sentence(
+    tiny: Tiny, monkeypatch: pytest.MonkeyPatch
+) -> None:
     wrong = {
         "99": "does not fit",
         "lora:rank=0": "Rank is 0",
@@ -188,7 +199,11 @@ def test_what_of_the_address_cannot_be_is_left_out_in_a_sentence(tiny: Tiny, mon
         sizes="3k,all",
         halving="9",
     )
-    for asked, sentence in {**wrong, "3k": "allows are all", "9": "takes one of 0, 2, 3, 4"}.items():
+    for asked, sentence in {
+        **wrong,
+        "3k": "allows are all",
+        "9": "takes one of 0, 2, 3, 4",
+    }.items():
         assert any(f"'{asked}'" in one.value and sentence in one.value for one in app.warning)
     assert asked_for(app, tiny[0]).arms == (Arm("depth", 1), Arm("full"))
     assert app.query_params["arms"] == "1,full" and launchable(app)
@@ -211,16 +226,19 @@ def test_launch_queues_the_sweep_and_shows_it(page: AppTest, tiny: Tiny) -> None
     (sweep,) = list_sweeps(tiny[0])
     assert sweep.name == "mine" and page.query_params["sweep"] == sweep.id
     assert dataclasses.replace(sweep.spec) == asked
-    assert page.subheader[0].value == "mine" and button(page, "Cancel")
-    assert "Nothing yet" in shown(page)
+    assert page.subheader[0].value == "mine" and has_button(page, "Cancel")
+    assert "Nothing yet" in page_text(page)
     assert len(page.dataframe[0].value) == len(asked.arms)
 
 
 def test_without_dataset_or_backbone_it_says_what_to_do(
     tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert "no dataset" in open_page(open_workspace(tmp_path / "empty"), "sweep", monkeypatch).info[0].value
-    monkeypatch.setattr("core.models.library.BUNDLED_BACKBONES", tmp_path / "none")
+    assert (
+        "no dataset"
+        in open_page(open_workspace(tmp_path / "empty"), "sweep", monkeypatch).info[0].value
+    )
+    monkeypatch.setattr("core.models.backbone_store.BUNDLED_BACKBONES", tmp_path / "none")
     assert "no backbone" in open_page(tiny[0], "sweep", monkeypatch).info[0].value
 
 
@@ -231,7 +249,8 @@ def test_an_unknown_sweep_is_a_sentence(tiny: Tiny, monkeypatch: pytest.MonkeyPa
 
 @pytest.fixture
 def begun(tiny: Tiny) -> tuple[Workspace, Sweep]:
-    """Three arms over two seeds, of which the first seed's runs are done; zero-shot has that one alone."""
+    """Three arms over two seeds, of which the first seed's runs are done; zero-shot has that one
+    alone."""
     workspace, dataset = tiny
     arms = (Arm("full"), Arm("depth", 1), Arm("zero-shot"))
     spec = SweepSpec(dataset.id, pretrained(workspace, "dnn").id, arms, (0, 1), train=TRAIN)
@@ -245,7 +264,7 @@ def work(workspace: Workspace, number: int) -> None:
     for _ in range(number):
         run = store.claim("cpu", 1)
         assert run is not None
-        carry_out(workspace, store, run, execute)
+        run_job(workspace, store, run, execute)
 
 
 def test_half_done_is_provisional_and_keeps_every_row(
@@ -253,22 +272,26 @@ def test_half_done_is_provisional_and_keeps_every_row(
 ) -> None:
     workspace, sweep = begun
     app = open_page(workspace, "sweep", monkeypatch, sweep="half")
-    text = shown(app).replace("\\", "")
+    text = page_text(app).replace("\\", "")
     assert "provisional: 3 of 5 runs done" in text and "another seed may turn it round" in text
     table = app.dataframe[0].value
     assert table["Arm"].tolist() == ["full fine-tuning", "freeze depth 1", "zero-shot"]
     assert table["Runs"].tolist() == ["1 of 2", "1 of 2", "1 of 1"]
-    runs = RunStore(workspace).group(sweep.id)
+    runs = RunStore(workspace).list_group(sweep.id)
     assert runs[0].result is not None
     assert table["Target AUC"].iloc[0] == runs[0].result["metrics"]["target_test"]["auc"]
     assert table["ECE"].iloc[0] == runs[0].result["metrics"]["target_test"]["ece"]
     assert table["Verdict"].iloc[0] == "reference"
     assert table["Compare"].iloc[1] == f"compare?runs={runs[1].id},{runs[4].id}"
     next(one for one in app.button if one.label == "Cancel").click().run()
-    assert [run.status for run in RunStore(workspace).group(sweep.id)] == ["done"] * 3 + ["cancelled"] * 2
-    assert "provisional" not in shown(app) and button(app, "Resume")
+    assert [run.status for run in RunStore(workspace).list_group(sweep.id)] == ["done"] * 3 + [
+        "cancelled"
+    ] * 2
+    assert "provisional" not in page_text(app) and has_button(app, "Resume")
     next(one for one in app.button if one.label == "Resume").click().run()
-    assert [run.status for run in RunStore(workspace).group(sweep.id)] == ["done"] * 3 + ["queued"] * 2
+    assert [run.status for run in RunStore(workspace).list_group(sweep.id)] == ["done"] * 3 + [
+        "queued"
+    ] * 2
 
 
 def test_done_says_the_verdicts_against_the_reference_that_one_chooses(
@@ -276,37 +299,43 @@ def test_done_says_the_verdicts_against_the_reference_that_one_chooses(
 ) -> None:
     workspace, sweep = begun
     work(workspace, 2)
-    results = arm_results(sweep, RunStore(workspace).group(sweep.id))
+    results = summarise_arms(sweep, RunStore(workspace).list_group(sweep.id))
     app = open_page(workspace, "sweep", monkeypatch, sweep=sweep.id)
     for reference in ("full fine-tuning", "zero-shot"):
         app.selectbox("against").select(reference).run()
         assert not app.exception
-        verdicts, sentences = judged(workspace, results, reference)
-        text = shown(app).replace("\\", "")
+        verdicts, sentences = judge_arms(workspace, results, reference)
+        text = page_text(app).replace("\\", "")
         assert "provisional" not in text and all(sentence[1:] in text for sentence in sentences)
         table = app.dataframe[0].value.set_index("Arm")
         for one in verdicts:
             if one.b == reference:
-                assert table.loc[one.a, "Verdict"] == one.word
+                assert table.loc[one.a, "Verdict"] == one.outcome
                 assert table.loc[one.a, "ΔAUC"] == f"{one.auc.delta:+.4f}"
         assert table.loc[reference, "Verdict"] == "reference"
     assert app.query_params["against"] == "zero-shot"
-    assert not button(app, "Cancel") and not button(app, "Resume")
+    assert not has_button(app, "Cancel") and not has_button(app, "Resume")
 
 
-def test_sentences_stand_under_their_setting_also_while_one_alone_is_judged(begun: tuple[Workspace, Sweep]) -> None:
+def test_sentences_stand_under_their_setting_also_while_one_alone_is_judged(
+    begun: tuple[Workspace, Sweep],
+) -> None:
     workspace, sweep = begun
-    results = arm_results(sweep, RunStore(workspace).group(sweep.id))
-    several = [dataclasses.replace(one, setting=setting) for setting in ("1k", "5k") for one in results]
-    verdicts, sentences = judged(workspace, several, "full fine-tuning")
-    said = by_setting(sentences, ["1k", "5k"], verdicts)
+    results = summarise_arms(sweep, RunStore(workspace).list_group(sweep.id))
+    several = [
+        dataclasses.replace(one, setting=setting) for setting in ("1k", "5k") for one in results
+    ]
+    verdicts, sentences = judge_arms(workspace, several, "full fine-tuning")
+    said = sentences_by_setting(sentences, ["1k", "5k"], verdicts)
     assert sum(map(len, said.values())) == len(sentences) and said["1k"] == said["5k"]
     assert not any("1k" in one or "5k" in one for one in said["1k"])
-    verdicts, sentences = judged(workspace, several[3:], "full fine-tuning")
-    assert by_setting(sentences, ["1k", "5k"], verdicts) == {"1k": [], "5k": sentences}
+    verdicts, sentences = judge_arms(workspace, several[3:], "full fine-tuning")
+    assert sentences_by_setting(sentences, ["1k", "5k"], verdicts) == {"1k": [], "5k": sentences}
 
 
-def test_more_seeds_are_queued_from_the_page(begun: tuple[Workspace, Sweep], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_more_seeds_are_queued_from_the_page(
+    begun: tuple[Workspace, Sweep], monkeypatch: pytest.MonkeyPatch
+) -> None:
     workspace, sweep = begun
     app = open_page(workspace, "sweep", monkeypatch, sweep=sweep.id)
     app.number_input("sweep_more").set_value(1).run()
@@ -318,16 +347,19 @@ def test_more_seeds_are_queued_from_the_page(begun: tuple[Workspace, Sweep], mon
 
 def test_the_files_hold_every_number(begun: tuple[Workspace, Sweep]) -> None:
     workspace, sweep = begun
-    runs = RunStore(workspace).group(sweep.id)
-    results = arm_results(sweep, runs)
-    verdicts, _ = judged(workspace, results, "full fine-tuning")
-    arms = read_back(arms_file(results, verdicts, "full fine-tuning"))
+    runs = RunStore(workspace).list_group(sweep.id)
+    results = summarise_arms(sweep, runs)
+    verdicts, _ = judge_arms(workspace, results, "full fine-tuning")
+    arms = read_back(arms_table(results, verdicts, "full fine-tuning"))
     assert arms["arm"].tolist() == ["full fine-tuning", "freeze depth 1", "zero-shot"]
     mine = next(one for one in verdicts if one.a == "freeze depth 1")
     assert arms["auc_difference_low"].iloc[1] == pytest.approx(mine.auc.low)
     assert arms["log_loss_adjusted_p"].iloc[1] == pytest.approx(mine.log_loss_p)
-    every = read_back(runs_file(runs))
-    assert every["run"].tolist() == [run.id for run in runs] and every["status"].tolist()[3:] == ["queued"] * 2
+    every = read_back(runs_table(runs))
+    assert (
+        every["run"].tolist() == [run.id for run in runs]
+        and every["status"].tolist()[3:] == ["queued"] * 2
+    )
     assert runs[0].result is not None
     assert every["target_test_auc"].iloc[0] == runs[0].result["metrics"]["target_test"]["auc"]
 
@@ -340,11 +372,16 @@ def read_back(frame: pd.DataFrame) -> pd.DataFrame:
 def test_settings_have_rows_of_their_own_and_zero_shot_one(tiny: Tiny) -> None:
     workspace, dataset = tiny
     spec = SweepSpec(
-        dataset.id, "simulated-dnn", (Arm("full"), Arm("zero-shot")), (0, 1), target_sizes=(200, 0), train=TRAIN
+        dataset.id,
+        "simulated-dnn",
+        (Arm("full"), Arm("zero-shot")),
+        (0, 1),
+        target_sizes=(200, 0),
+        train=TRAIN,
     )
     sweep = submit_sweep(workspace, spec, "sizes")
-    places = places_of(sweep, RunStore(workspace).group(sweep.id))
-    table = page_table(places, [], [], "full fine-tuning")
+    places = group_runs(sweep, RunStore(workspace).list_group(sweep.id))
+    table = sweep_table(places, [], [], "full fine-tuning")
     assert list(zip(table["Arm"], table["Setting"], table["Runs"], strict=True)) == [
         ("full fine-tuning", "200 target rows", "0 of 2"),
         ("zero-shot", "every one", "0 of 1"),
@@ -352,14 +389,18 @@ def test_settings_have_rows_of_their_own_and_zero_shot_one(tiny: Tiny) -> None:
     ]
 
 
-def test_a_sweep_of_the_command_line_is_gone_on_with_there(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_sweep_of_the_command_line_is_gone_on_with_there(
+    tiny: Tiny, monkeypatch: pytest.MonkeyPatch
+) -> None:
     workspace, dataset = tiny
-    spec = SweepSpec(dataset.id, "simulated-dnn", (Arm("full"), Arm("zero-shot")), (0,), train=TRAIN)
-    sweep = submit_sweep(workspace, spec, "own", own=True)
-    lanes: Sequence[str] = [run.lane for run in RunStore(workspace).group(sweep.id)]
-    assert {*lanes} == {CLUSTER}
-    for run in RunStore(workspace).group(sweep.id):
+    spec = SweepSpec(
+        dataset.id, "simulated-dnn", (Arm("full"), Arm("zero-shot")), (0,), train=TRAIN
+    )
+    sweep = submit_sweep(workspace, spec, "own", run_here=True)
+    lanes: Sequence[str] = [run.lane for run in RunStore(workspace).list_group(sweep.id)]
+    assert {*lanes} == {CLUSTER_QUEUE}
+    for run in RunStore(workspace).list_group(sweep.id):
         RunStore(workspace).request_cancel(run.id)
     app = open_page(workspace, "sweep", monkeypatch, sweep=sweep.id)
-    assert "started on the command line" in shown(app)
-    assert not button(app, "Resume") and not button(app, "Add them")
+    assert "started on the command line" in page_text(app)
+    assert not has_button(app, "Resume") and not has_button(app, "Add them")

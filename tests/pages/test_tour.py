@@ -2,38 +2,41 @@
 
 import pytest
 
-from core.access import READ_ONLY
 from core.data.datasets import Dataset
+from core.read_only import READ_ONLY
 from core.workspace import Workspace
-from pages.components.tour import SEEN, STOPS
-from tests.pages.test_finetune import open_page
-from tests.pages.test_run import button, shown
+from pages.components.home.tour import SEEN_FILE, STOPS
+from tests.pages.helpers import has_button, open_page, page_text
 
 Tiny = tuple[Workspace, Dataset]
 
 
-def test_every_stop_is_shown_and_the_end_is_remembered(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_stop_is_shown_and_the_end_is_remembered(
+    tiny: Tiny, monkeypatch: pytest.MonkeyPatch
+) -> None:
     app = open_page(tiny[0], "home", monkeypatch)
     app.button("tour_start").click().run()
     for step, stop in enumerate(STOPS, 1):
         # AppTest does not follow a script that goes to another page by itself.
         app.switch_page(stop.page).run()
         assert not app.exception
-        assert f"**{step} of {len(STOPS)} · {stop.title}.**" in shown(app)
+        assert f"**{step} of {len(STOPS)} · {stop.title}.**" in page_text(app)
         app.button("tour_next" if step < len(STOPS) else "tour_done").click().run()
-    assert (tiny[0].root / SEEN).exists()
+    assert (tiny[0].root / SEEN_FILE).exists()
     app = open_page(tiny[0], "home", monkeypatch)
-    assert not button(app, "Take the tour")
+    assert not has_button(app, "Take the tour")
 
 
 def test_it_can_be_refused(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
     app = open_page(tiny[0], "home", monkeypatch)
     app.button("tour_skip").click().run()
-    assert not button(app, "Take the tour") and (tiny[0].root / SEEN).exists()
+    assert not has_button(app, "Take the tour") and (tiny[0].root / SEEN_FILE).exists()
 
 
-def test_a_visitors_answer_stays_in_the_session(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_visitors_answer_stays_in_the_session(
+    tiny: Tiny, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv(READ_ONLY, "1")
     app = open_page(tiny[0], "home", monkeypatch)
     app.button("tour_skip").click().run()
-    assert not button(app, "Take the tour") and not (tiny[0].root / SEEN).exists()
+    assert not has_button(app, "Take the tour") and not (tiny[0].root / SEEN_FILE).exists()

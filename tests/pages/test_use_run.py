@@ -9,25 +9,26 @@ from streamlit.testing.v1 import AppTest
 from streamlit.testing.v1.element_tree import Element
 
 from core.data.datasets import Dataset, delete_dataset
-from core.models.backbone import WEIGHTS
-from core.runs import errands
-from core.runs.kept import EXPORT, VERIFICATION, export_file, kept
-from core.runs.store import Run
+from core.jobs.store import Run
+from core.models.backbone import WEIGHTS_FILE
+from core.runs import tasks
+from core.runs.artifacts import EXPORT, VERIFICATION, export_path, find_artifact
 from core.training.settings import FinetuneRequest, PretrainRequest
 from core.workspace import Workspace, read_json, write_json
-from pages.components import report_download
+from pages.components.shared import report_download
 from tests.core.report.helpers import finished_sweep
 from tests.core.training.helpers import QUICK, carry_out, pretrained
-from tests.pages.test_finetune import open_page
-from tests.pages.test_run import button, shown, table_with
+from tests.pages.helpers import has_button, open_page, page_text, table_with_column
 
 Tiny = tuple[Workspace, Dataset]
-pytestmark = pytest.mark.usefixtures("commands_here")
+pytestmark = pytest.mark.usefixtures("commands_in_process")
 
 
 @pytest.fixture
 def run(tiny: Tiny) -> Run:
-    request = FinetuneRequest(tiny[1].id, pretrained(tiny[0], "dnn").id, freeze_depth=1, train=QUICK)
+    request = FinetuneRequest(
+        tiny[1].id, pretrained(tiny[0], "dnn").id, freeze_depth=1, train=QUICK
+    )
     return carry_out(tiny[0], request)
 
 
@@ -40,91 +41,126 @@ def downloads(app: AppTest) -> list[str]:
     return [one.proto.label for one in app.get("download_button") if isinstance(one, Element)]
 
 
-def test_export_says_what_the_check_found(tiny: Tiny, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_export_says_what_the_check_found(
+    tiny: Tiny, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
     app = open_page(tiny[0], "run", monkeypatch, run=run.id)
     links = [one.proto for one in app.get("page_link") if isinstance(one, Element)]
-    assert any(link.label == "Score a file with it" and link.query_string == f"run={run.id}" for link in links)
+    assert any(
+        link.label == "Score a file with it" and link.query_string == f"run={run.id}"
+        for link in links
+    )
     assert not downloads(app)
     press(app, "Export")
-    found = kept(tiny[0], run.id, EXPORT)
+    found = find_artifact(tiny[0], run.id, EXPORT)
     assert found
-    largest = found.said["onnx"]["largest_difference"]
-    assert f"scores differ by at most {largest:.1e}" in shown(app).replace("\\", "")
-    assert [re.sub(r"\d[\d.]*", "#", label) for label in downloads(app)] == ["Download the zip (# kB)"]
-    with zipfile.ZipFile(export_file(found.folder, run.id)) as archive:
+    largest = found.output["onnx"]["largest_difference"]
+    assert f"scores differ by at most {largest:.1e}" in page_text(app).replace("\\", "")
+    assert [re.sub(r"\d[\d.]*", "#", label) for label in downloads(app)] == [
+        "Download the zip (# kB)"
+    ]
+    with zipfile.ZipFile(export_path(found.folder, run.id)) as archive:
         names = {Path(name).name for name in archive.namelist()}
-    assert {WEIGHTS, "model.onnx", "score.py", "card.json", "run.json", "preprocessing.json"} <= names
+    assert {
+        WEIGHTS_FILE,
+        "model.onnx",
+        "score.py",
+        "card.json",
+        "run.json",
+        "preprocessing.json",
+    } <= names
     commands = [one.value for one in app.code]
     assert f"python -m core export --run {run.id} --out thaw-{run.id}.zip" in commands
     assert f"python -m core verify --run {run.id}" in commands
 
 
-def test_verify_says_whether_every_number_is_the_same(tiny: Tiny, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_verify_says_whether_every_number_is_the_same(
+    tiny: Tiny, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
     workspace = tiny[0]
     app = open_page(workspace, "run", monkeypatch, run=run.id)
     press(app, "Verify")
     assert "every score came out identical" in app.success[0].value
-    found = kept(workspace, run.id, VERIFICATION)
+    found = find_artifact(workspace, run.id, VERIFICATION)
     assert found
     # What it shows for another outcome, out of the workspace as after a restart.
     stored = read_json(found.folder / "said.json")
     stored["said"] |= {
         "same": False,
         "sentence": "Not the same: 1 of 60 numbers differ.",
-        "differences": [{"name": "metrics target_test auc", "first": 0.71234567890123, "again": None}],
+        "differences": [
+            {"name": "metrics target_test auc", "first": 0.71234567890123, "again": None}
+        ],
     }
     write_json(found.folder / "said.json", stored)
     app = open_page(workspace, "run", monkeypatch, run=run.id)
     assert "Not the same" in app.warning[0].value and not app.success
-    table = table_with(app, "Again")
+    table = table_with_column(app, "Again")
     assert table.iloc[0].tolist() == ["metrics target_test auc", "0.71234567890123", "–"]
-    assert button(app, "Verify again")
+    assert has_button(app, "Verify again")
 
 
-def test_a_failure_is_a_sentence_until_it_is_tried_again(tiny: Tiny, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failure_is_a_sentence_until_it_is_tried_again(
+    tiny: Tiny, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
     delete_dataset(tiny[1])
     app = open_page(tiny[0], "run", monkeypatch, run=run.id)
     press(app, "Verify")
     assert "There is no dataset" in app.error[0].value.replace("\\", "")
     again = open_page(tiny[0], "run", monkeypatch, run=run.id)
     assert "There is no dataset" in again.error[0].value.replace("\\", "")
-    assert not kept(tiny[0], run.id, VERIFICATION)
+    assert not find_artifact(tiny[0], run.id, VERIFICATION)
 
 
-def test_every_session_sees_how_far_it_is(tiny: Tiny, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_session_sees_how_far_it_is(
+    tiny: Tiny, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
     key = f"verify {tiny[0].root} {run.id}"
-    monkeypatch.setitem(errands._errands, key, errands.Errand(key, 0.4))
+    monkeypatch.setitem(tasks._tasks, key, tasks.BackgroundTask(key, 0.4))
     app = open_page(tiny[0], "run", monkeypatch, run=run.id)
-    assert not button(app, "Verify") and button(app, "Stop") and button(app, "Export")
+    assert not has_button(app, "Verify") and has_button(app, "Stop") and has_button(app, "Export")
 
 
 def test_a_backbone_that_never_learnt_clicks_is_exported_without_onnx(
     tiny: Tiny, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     workspace, dataset = tiny
-    request = PretrainRequest(dataset.id, "dnn", "blind", QUICK, {"widths": [8], "embedding": 4}, "none")
+    request = PretrainRequest(
+        dataset.id, "dnn", "blind", QUICK, {"widths": [8], "embedding": 4}, "none"
+    )
     blind = carry_out(workspace, request)
     app = open_page(workspace, "run", monkeypatch, run=blind.id)
-    assert not [one for one in app.get("page_link") if isinstance(one, Element) and "Score" in one.proto.label]
+    assert not [
+        one
+        for one in app.get("page_link")
+        if isinstance(one, Element) and "Score" in one.proto.label
+    ]
     press(app, "Export")
-    assert "has not learnt clicks" in shown(app) and len(downloads(app)) == 1
+    assert "has not learnt clicks" in page_text(app) and len(downloads(app)) == 1
 
 
 def test_the_report_of_a_run_and_of_a_sweep(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
     workspace, dataset = tiny
     sweep = finished_sweep(workspace, dataset, (0,))
     monkeypatch.setattr(report_download, "workspace", lambda: workspace)
-    text = report_download.written(workspace, ["--sweep", sweep.id]).decode()
-    assert "Thaw report: first" in text and dataset.content_hash in text and "python -m core sweep" in text
+    text = report_download.report_bytes(workspace, ["--sweep", sweep.id]).decode()
+    assert (
+        "Thaw report: first" in text
+        and dataset.content_hash in text
+        and "python -m core sweep" in text
+    )
     assert not any(workspace.uploads.glob(".part-*"))
 
     script = """
-from pages.components.report_download import offer
+from pages.components.shared.report_download import offer
 offer("key", {sweep!r}, {runs!r})
 """
     app = AppTest.from_string(script.format(sweep=sweep.id, runs=[])).run()
     assert downloads(app) == ["Download the report"]
-    assert app.code[0].value == f"python -m core report --sweep {sweep.id} --out thaw-report-{sweep.id}.html"
+    assert (
+        app.code[0].value
+        == f"python -m core report --sweep {sweep.id} --out thaw-report-{sweep.id}.html"
+    )
     delete_dataset(dataset)
     app = AppTest.from_string(script.format(sweep=sweep.id, runs=[])).run()
     assert not downloads(app) and "There is no dataset" in app.error[0].value.replace("\\", "")
@@ -134,6 +170,10 @@ def test_an_export_under_way_offers_no_stop_since_it_does_not_say_how_far_it_is(
     tiny: Tiny, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     key = f"export {tiny[0].root} {run.id}"
-    monkeypatch.setitem(errands._errands, key, errands.Errand(key, 0.0))
+    monkeypatch.setitem(tasks._tasks, key, tasks.BackgroundTask(key, 0.0))
     app = open_page(tiny[0], "run", monkeypatch, run=run.id)
-    assert "Exporting and checking" in shown(app) and not button(app, "Stop") and not button(app, "Export")
+    assert (
+        "Exporting and checking" in page_text(app)
+        and not has_button(app, "Stop")
+        and not has_button(app, "Export")
+    )

@@ -10,8 +10,16 @@ from starlette.datastructures import Headers
 from starlette.responses import RedirectResponse
 from starlette.types import Message, Scope
 
-from pages.components.way_back import CALLBACK, COOKIE, LOGIN, LONGEST, PAGES, WayBack, link_within
-from tests.faults.test_security import FILES
+from pages.server.return_after_sign_in import (
+    CALLBACK,
+    COOKIE_NAME,
+    LOGIN,
+    MAX_LINK_LENGTH,
+    PAGES,
+    ReturnAfterSignIn,
+    internal_link,
+)
+from tests.pages.helpers import PAGE_FILES
 
 HOME = "http://testserver/"
 OUTSIDE = (
@@ -26,13 +34,14 @@ OUTSIDE = (
     "/router",
     "/home",
     "/auth/login",
-    "compare?find=" + "x" * LONGEST,
+    "compare?find=" + "x" * MAX_LINK_LENGTH,
     "",
 )
 
 
 def answer(path: str, **asked: str) -> Headers:
-    """Headers of the answer to a request, where the app behind the middleware sends everyone to its Home."""
+    """Headers of the answer to a request, where the app behind the middleware sends everyone to its
+    Home."""
     scope: Scope = {
         "type": "http",
         "method": "GET",
@@ -48,22 +57,24 @@ def answer(path: str, **asked: str) -> Headers:
         said.append(message)
 
     async def asking() -> None:
-        await WayBack(RedirectResponse("/", 302))(scope, receive, send)
+        await ReturnAfterSignIn(RedirectResponse("/", 302))(scope, receive, send)
 
-    # In a thread of its own: where tests in a browser ran before, this one has an event loop that runs already.
+    # In a thread of its own: where tests in a browser ran before, this one has an event loop that
+    # runs already.
     with ThreadPoolExecutor(1) as pool:
         pool.submit(asyncio.run, asking()).result()
     return Headers(raw=said[0]["headers"])
 
 
 def kept(referer: str) -> str:
-    """The cookie that a browser holds once someone has pressed "Sign in" there, as it sends it back; empty for none."""
-    morsel = SimpleCookie(answer(LOGIN, referer=referer)["set-cookie"])[COOKIE]
-    return f"{COOKIE}={morsel.value}" if int(morsel["max-age"]) > 0 else ""
+    """The cookie that a browser holds once someone has pressed "Sign in" there, as it sends it
+    back; empty for none."""
+    morsel = SimpleCookie(answer(LOGIN, referer=referer)["set-cookie"])[COOKIE_NAME]
+    return f"{COOKIE_NAME}={morsel.value}" if int(morsel["max-age"]) > 0 else ""
 
 
 def test_every_page_but_home_can_be_come_back_to() -> None:
-    assert {f"{page}.py" for page in PAGES} | {"home.py"} == set(FILES)
+    assert {f"{page}.py" for page in PAGES} | {"home.py"} == set(PAGE_FILES)
 
 
 @pytest.mark.parametrize("link", ["run?run=r-1", "compare?runs=r-1%2Cr-2&find=a+%26+b%3B", "learn"])
@@ -81,15 +92,18 @@ def test_other_answers_are_left_alone() -> None:
 
 @pytest.mark.parametrize("address", OUTSIDE)
 def test_nothing_leads_out_of_the_app(address: str) -> None:
-    """Neither where the browser says it comes from, nor a cookie that someone has put there. An earlier link goes."""
-    assert link_within(address) == kept(address) == ""
-    assert answer(CALLBACK, cookie=f"{COOKIE}={quote(address, safe='')}")["location"] == "/"
+    """Neither where the browser says it comes from, nor a cookie that someone has put there. An
+    earlier link goes."""
+    assert internal_link(address) == kept(address) == ""
+    assert answer(CALLBACK, cookie=f"{COOKIE_NAME}={quote(address, safe='')}")["location"] == "/"
 
 
-@pytest.mark.parametrize("address", ["https://evil.example/compare", "//evil.example/compare", "javascript:/compare"])
+@pytest.mark.parametrize(
+    "address", ["https://evil.example/compare", "//evil.example/compare", "javascript:/compare"]
+)
 def test_a_page_of_that_name_elsewhere_is_the_one_here(address: str) -> None:
-    assert link_within(address) == "compare"
+    assert internal_link(address) == "compare"
 
 
 def test_no_header_can_be_added_by_a_query() -> None:
-    assert link_within("/run?run=r%0d%0aSet-Cookie:+x=1") == "run?run=r%0D%0ASet-Cookie%3A+x%3D1"
+    assert internal_link("/run?run=r%0d%0aSet-Cookie:+x=1") == "run?run=r%0D%0ASet-Cookie%3A+x%3D1"

@@ -1,4 +1,5 @@
-"""Small Criteo files made by hand, packed in every way, segment columns, and a fingerprint of a workspace."""
+"""Small Criteo files made by hand, packed in every way, segment columns, and a fingerprint of a
+workspace."""
 
 import bz2
 import dataclasses
@@ -15,7 +16,7 @@ import numpy as np
 import pyarrow as pa
 import zstandard
 
-from core.data.samples import Sample, coded_rows, save_sample
+from core.data.samples import Sample, read_dictionary_table, save_sample
 from core.workspace import Workspace
 
 
@@ -24,8 +25,13 @@ def rows(count: int, seed: int = 0, labelled: bool = True) -> list[list[str]]:
     generator = np.random.default_rng(seed)
     made = []
     for number in range(count):
-        numbers = ["" if generator.random() < 0.2 else str(generator.integers(-2, 500)) for _ in range(13)]
-        values = ["" if generator.random() < 0.2 else f"{generator.integers(0, 30):08x}" for _ in range(26)]
+        numbers = [
+            "" if generator.random() < 0.2 else str(generator.integers(-2, 500)) for _ in range(13)
+        ]
+        values = [
+            "" if generator.random() < 0.2 else f"{generator.integers(0, 30):08x}"
+            for _ in range(26)
+        ]
         made.append([*([str(number % 3 // 2)] if labelled else []), *numbers, *values])
     return made
 
@@ -89,9 +95,12 @@ def fingerprint(workspace: Workspace) -> str:
 
 
 def with_segments(sample: Sample, name: str, values: list[str | None]) -> Sample:
-    """The sample with a segment column beside its fields, whose values follow each other over and over."""
-    table = coded_rows(sample)
-    column = pa.array([values[row % len(values)] for row in range(table.num_rows)]).dictionary_encode("encode")
+    """The sample with a segment column beside its fields, whose values follow each other over and
+    over."""
+    table = read_dictionary_table(sample)
+    column = pa.array(
+        [values[row % len(values)] for row in range(table.num_rows)]
+    ).dictionary_encode("encode")
     column = pa.DictionaryArray.from_arrays(column.indices.cast(pa.int16()), column.dictionary)
     wider = table.append_column(name, column)
     path = sample.folder / "rows.part"
@@ -108,3 +117,8 @@ def write(folder: Path, data: bytes, name: str = "file") -> Path:
     path = folder / name
     path.write_bytes(data)
     return path
+
+
+CSV_HEADER = (
+    "label," + ",".join([f"I{i}" for i in range(1, 14)] + [f"C{i}" for i in range(1, 27)])
+).encode()

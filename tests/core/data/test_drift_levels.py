@@ -1,18 +1,19 @@
-"""Whether drift is called what it is: by simulation, from both sides, at the least number of rows that is judged."""
+"""Whether drift is called what it is: by simulation, from both sides, at the least number of rows
+that is judged."""
 
 import numpy as np
 import pytest
 from scipy.stats import chi2
 
 from core.data.profile import (
-    DRIFT_LIMITS,
-    FALSE_ALARMS,
-    index_by_chance,
-    level_of,
-    noise_index,
-    rows_for_drift,
-    stability_index,
-    too_few_for_drift,
+    DRIFT_THRESHOLDS,
+    FAMILYWISE_ERROR_RATE,
+    drift_level,
+    expected_psi,
+    explain_too_few_rows,
+    min_rows_for_drift,
+    population_stability_index,
+    psi_noise_limit,
 )
 
 BINS = 23
@@ -25,32 +26,42 @@ SHAPES = {
 }
 
 
-def levels(before: np.ndarray, after: np.ndarray, rows: tuple[int, int], files: int, seed: int) -> list[str]:
+def levels(
+    before: np.ndarray, after: np.ndarray, rows: tuple[int, int], files: int, seed: int
+) -> list[str]:
     """Of a field drawn from two distributions, in so many files."""
     generator = np.random.default_rng(seed)
-    drawn = [(generator.multinomial(rows[0], before), generator.multinomial(rows[1], after)) for _ in range(files)]
-    return [level_of(stability_index(*counts), noise_index(*counts)) for counts in drawn]
+    drawn = [
+        (generator.multinomial(rows[0], before), generator.multinomial(rows[1], after))
+        for _ in range(files)
+    ]
+    return [
+        drift_level(population_stability_index(*counts), psi_noise_limit(*counts))
+        for counts in drawn
+    ]
 
 
 @pytest.mark.parametrize("training", [300, 450, 2000, 10**6])
 @pytest.mark.parametrize("shape", SHAPES)
 def test_what_has_not_moved_is_seldom_called_drifted(shape: str, training: int) -> None:
-    needed = rows_for_drift(training)
+    needed = min_rows_for_drift(training)
     assert needed is not None and 220 <= needed < 1000
     p = SHAPES[shape]
     for rows in (needed, 10 * needed):
         found = levels(p, p, (training, rows), 2000, seed=rows)
         # 39 fields of a file are 39 draws; 4 standard deviations above what is promised.
-        promised = FALSE_ALARMS / 39
-        assert np.mean([level != "little" for level in found]) <= promised + 4 * np.sqrt(promised / 2000)
+        promised = FAMILYWISE_ERROR_RATE / 39
+        assert np.mean([level != "little" for level in found]) <= promised + 4 * np.sqrt(
+            promised / 2000
+        )
 
 
 @pytest.mark.parametrize("training", [300, 2000])
 def test_what_has_moved_strongly_is_found_on_the_fewest_rows(training: int) -> None:
     p = SHAPES["power law"]
     moved = np.roll(p, 3)
-    assert np.sum((p - moved) * np.log(p / moved)) > 2 * max(DRIFT_LIMITS)
-    needed = rows_for_drift(training)
+    assert np.sum((p - moved) * np.log(p / moved)) > 2 * max(DRIFT_THRESHOLDS)
+    needed = min_rows_for_drift(training)
     assert needed is not None
     assert levels(p, moved, (training, needed), 500, seed=1).count("strong") >= 495
     # A value in three that is new, as another kind of users brings it, in a field of few values.
@@ -60,27 +71,40 @@ def test_what_has_moved_strongly_is_found_on_the_fewest_rows(training: int) -> N
 
 def test_with_many_rows_the_usual_limits_hold() -> None:
     before = np.full(BINS, 10**6)
-    assert noise_index(before, before) < 0.01
-    assert [level_of(psi, 0.01) for psi in (0.09, 0.11, 0.26)] == ["little", "some", "strong"]
-    assert [level_of(psi, 0.2) for psi in (0.11, 0.21, 0.26)] == ["little", "some", "strong"]
-    assert level_of(0.3, 0.4) == "little" and level_of(0.3) == "strong"
+    assert psi_noise_limit(before, before) < 0.01
+    assert [drift_level(psi, 0.01) for psi in (0.09, 0.11, 0.26)] == ["little", "some", "strong"]
+    assert [drift_level(psi, 0.2) for psi in (0.11, 0.21, 0.26)] == ["little", "some", "strong"]
+    assert drift_level(0.3, 0.4) == "little" and drift_level(0.3) == "strong"
 
 
 def test_the_bound_is_where_chance_alone_reaches_the_first_limit() -> None:
     for training in (230, 500, 1440, 10**7):
-        needed = rows_for_drift(training)
+        needed = min_rows_for_drift(training)
         assert needed is not None
-        assert index_by_chance(training, needed) <= min(DRIFT_LIMITS) < index_by_chance(training, needed - 1)
-        assert too_few_for_drift(training, needed) == "" != too_few_for_drift(training, needed - 1)
-    assert rows_for_drift(220) is None and rows_for_drift(1) is None
+        assert (
+            expected_psi(training, needed)
+            <= min(DRIFT_THRESHOLDS)
+            < expected_psi(training, needed - 1)
+        )
+        assert (
+            explain_too_few_rows(training, needed)
+            == ""
+            != explain_too_few_rows(training, needed - 1)
+        )
+    assert min_rows_for_drift(220) is None and min_rows_for_drift(1) is None
     uneven = np.array([50, 30, 20, 0])
-    assert noise_index(uneven, 2 * uneven) == pytest.approx(chi2.ppf(1 - 0.05 / 39, 2) * (1 / 100 + 1 / 200))
-    assert noise_index(np.array([5, 0]), np.array([3, 0])) == 0
+    assert psi_noise_limit(uneven, 2 * uneven) == pytest.approx(
+        chi2.ppf(1 - 0.05 / 39, 2) * (1 / 100 + 1 / 200)
+    )
+    assert psi_noise_limit(np.array([5, 0]), np.array([3, 0])) == 0
 
 
 def test_the_sentences_name_the_rows_and_how_many_are_needed() -> None:
-    one = too_few_for_drift(1440, 1)
-    assert one.startswith("Drift is not judged on 1 row: ") and "At least 260 are needed against 1,440 training" in one
-    assert "against 200 training rows: with fewer than 221" in too_few_for_drift(200, 10**6)
+    one = explain_too_few_rows(1440, 1)
+    assert (
+        one.startswith("Drift is not judged on 1 row: ")
+        and "At least 260 are needed against 1,440 training" in one
+    )
+    assert "against 200 training rows: with fewer than 221" in explain_too_few_rows(200, 10**6)
     names = ("source training", "target training")
-    assert "on 270 target training rows: " in too_few_for_drift(1000, 270, names)
+    assert "on 270 target training rows: " in explain_too_few_rows(1000, 270, names)

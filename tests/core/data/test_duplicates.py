@@ -5,20 +5,23 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
+from core.data.columns.dictionary_file import dictionary_encode
 from core.data.dataset_files import SampleRole
-from core.data.dataset_sentences import duplicate_sentences
+from core.data.describe_dataset import describe_duplicates
 from core.data.duplicates import Duplicates, count_duplicates, hash_rows
-from core.data.rowsfile import code
 from core.data.schema import CATEGORICAL, LABEL, NUMERIC
-from core.data.split import PARTS
+from core.data.split import SPLIT_PARTS
 
 TEXTS = ["", "a", "abcdefgh", "abcdefghi", "longer than eight bytes", "é", "nul\0", "ünïcödé text"]
 
 
 def rows_of(count: int, seed: int) -> pd.DataFrame:
-    """Few values a column, so that many rows occur twice; missing values and long texts among them."""
+    """Few values a column, so that many rows occur twice; missing values and long texts among
+    them."""
     generator = np.random.default_rng(seed)
-    frame = pd.DataFrame(dict.fromkeys(NUMERIC, 0.0) | dict.fromkeys(CATEGORICAL, "x"), index=range(count))
+    frame = pd.DataFrame(
+        dict.fromkeys(NUMERIC, 0.0) | dict.fromkeys(CATEGORICAL, "x"), index=range(count)
+    )
     frame.insert(0, LABEL, generator.integers(0, 2, count))
     frame["I3"] = generator.choice([np.nan, 0.0, -1.0, 2.0**40], count)
     for name in ("C1", "C26"):
@@ -30,7 +33,11 @@ def table_of(frame: pd.DataFrame, batch: int) -> pa.Table:
     table = pa.Table.from_pandas(frame, preserve_index=False)
     table = table.set_column(0, LABEL, table[LABEL].cast(pa.int8()))
     return pa.Table.from_batches(
-        [one for start in range(0, len(frame), batch) for one in code(table.slice(start, batch))]
+        [
+            one
+            for start in range(0, len(frame), batch)
+            for one in dictionary_encode(table.slice(start, batch))
+        ]
     )
 
 
@@ -52,14 +59,22 @@ def test_a_value_in_another_column_is_another_row() -> None:
 
 def test_counts_equal_a_join() -> None:
     frame = rows_of(400, 2)
-    parts = np.random.default_rng(3).integers(0, len(PARTS), 400).astype(np.int8)
+    parts = np.random.default_rng(3).integers(0, len(SPLIT_PARTS), 400).astype(np.int8)
     files = [("source", 150), ("target", 250)]
     keys = frame.astype(object).fillna("").astype(str).agg("|".join, axis=1)
-    found = {(one.part, one.other, one.files): one for one in count_duplicates(table_of(frame, 64), parts, files)}
+    found = {
+        (one.part, one.other, one.files): one
+        for one in count_duplicates(table_of(frame, 64), parts, files)
+    }
     for part in ("source_validation", "source_test", "target_validation", "target_test"):
         for other in ("source_train", "target_train"):
-            these, others = keys[parts == PARTS.index(part)], keys[parts == PARTS.index(other)]
-            assert found[part, other, False] == Duplicates(part, other, int(these.isin(others).sum()), len(these))
+            these, others = (
+                keys[parts == SPLIT_PARTS.index(part)],
+                keys[parts == SPLIT_PARTS.index(other)],
+            )
+            assert found[part, other, False] == Duplicates(
+                part, other, int(these.isin(others).sum()), len(these)
+            )
     in_both = int(keys[150:].isin(keys[:150]).sum())
     assert found["target", "source", True] == Duplicates("target", "source", in_both, 250, True)
     assert len(found) == 9
@@ -71,11 +86,11 @@ def test_sentences() -> None:
         Duplicates("target_test", "source_train", 12, 1000),
         Duplicates("target", "source", 15, 1200, files=True),
     )
-    assert duplicate_sentences(roles, found) == [
+    assert describe_duplicates(roles, found) == [
         "12 of the 1,000 target test rows also occur among the source training rows.",
         "15 of the 1,200 rows of 'June' also occur in 'May'.",
     ]
-    assert duplicate_sentences(roles, ()) == [
+    assert describe_duplicates(roles, ()) == [
         "No row occurs both in training and in validation or test, nor in two files."
     ]
-    assert duplicate_sentences([], ()) == []
+    assert describe_duplicates([], ()) == []

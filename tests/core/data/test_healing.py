@@ -1,4 +1,5 @@
-"""What a power cut under an earlier version left hollow is made whole by ingesting and preparing it again."""
+"""What a power cut under an earlier version left hollow is made whole by ingesting and preparing it
+again."""
 
 import dataclasses
 import shutil
@@ -6,10 +7,17 @@ from pathlib import Path
 
 import pytest
 
-from core.data.datasets import Dataset, encoded, find_dataset, list_datasets, prepare, read_datasets
-from core.data.ingest import ingest
+from core.data.datasets import (
+    Dataset,
+    find_dataset,
+    list_datasets,
+    load_encoded,
+    prepare,
+    read_datasets,
+)
 from core.data.preprocessing import load_preprocessing
-from core.data.samples import find_sample, list_samples, read_rows, read_samples, save_sample
+from core.data.reading.ingest import ingest
+from core.data.samples import find_sample, list_samples, read_sample_rows, read_samples, save_sample
 from core.data.split import SplitSpec
 from core.errors import BadInput
 from core.workspace import Workspace
@@ -22,11 +30,13 @@ def again(workspace: Workspace) -> None:
     ingest(workspace, workspace.uploads / "tiny.tsv", "tiny", simulated=True)
 
 
-@pytest.mark.parametrize("damage", ["hollow rows", "short rows", "no rows", "hollow description", "no description"])
+@pytest.mark.parametrize(
+    "damage", ["hollow rows", "short rows", "no rows", "hollow description", "no description"]
+)
 def test_a_hollow_sample_is_healed_under_its_id(tiny: Tiny, damage: str) -> None:
     workspace, dataset = tiny
     sample = find_sample(workspace, "tiny")
-    whole = read_rows(sample)
+    whole = read_sample_rows(sample)
     file = sample.folder / ("sample.json" if "description" in damage else "rows.arrow")
     data = file.read_bytes()
     file.unlink()
@@ -34,10 +44,17 @@ def test_a_hollow_sample_is_healed_under_its_id(tiny: Tiny, damage: str) -> None
         file.write_bytes(data[: len(data) // 2] if damage.startswith("short") else b"")
     again(workspace)
     [healed] = list_samples(workspace)
-    assert healed.id == sample.id and read_rows(healed).equals(whole)
+    assert healed.id == sample.id and read_sample_rows(healed).equals(whole)
     # The dataset that was made of it goes on as it was.
     shutil.rmtree(next(dataset.folder.glob("encoded-*")))
-    assert len(encoded(workspace, dataset, load_preprocessing(dataset.folder / "preprocessing")).ids) == dataset.rows
+    assert (
+        len(
+            load_encoded(
+                workspace, dataset, load_preprocessing(dataset.folder / "preprocessing")
+            ).ids
+        )
+        == dataset.rows
+    )
 
 
 @pytest.mark.parametrize(("more", "id_ends"), [(0, ""), (1, "-2")])
@@ -53,7 +70,9 @@ def test_a_hollow_sample_of_an_earlier_reader_is_replaced_only_by_as_many_rows(
     assert [(one.id, one.reader) for one in list_samples(workspace)] == [(sample.id + id_ends, 2)]
 
 
-@pytest.mark.parametrize("name", ["labels.npy", "parts.npy", "preprocessing/vocabulary.parquet", "dataset.json"])
+@pytest.mark.parametrize(
+    "name", ["labels.npy", "parts.npy", "preprocessing/vocabulary.parquet", "dataset.json"]
+)
 def test_a_hollow_dataset_is_healed_under_its_id(tiny: Tiny, name: str) -> None:
     workspace, dataset = tiny
     file = dataset.folder / name
@@ -73,27 +92,32 @@ def test_hollow_encoded_rows_are_made_again(tiny: Tiny, name: str) -> None:
     whole = file.read_bytes()
     for data in (b"", whole[:-1], bytes(len(whole))):
         file.write_bytes(data)
-        encoded(workspace, dataset, preprocessing)
+        load_encoded(workspace, dataset, preprocessing)
         assert file.read_bytes() == whole
 
 
-def test_preparing_again_that_fails_late_leaves_the_old_dataset(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_preparing_again_that_fails_late_leaves_the_old_dataset(
+    tiny: Tiny, monkeypatch: pytest.MonkeyPatch
+) -> None:
     workspace, dataset = tiny
     before = {path: path.read_bytes() for path in dataset.folder.rglob("*") if path.is_file()}
 
     def full(*_: object) -> None:
         raise BadInput("no")
 
-    monkeypatch.setattr("core.durable.sync_tree", full)
+    monkeypatch.setattr("core.files.durable.sync_tree", full)
     with pytest.raises(BadInput, match="no"):
         prepare(workspace, find_sample(workspace, "tiny"), SplitSpec(), "tiny", min_count=5)
-    assert {path: path.read_bytes() for path in dataset.folder.rglob("*") if path.is_file()} == before
+    assert {
+        path: path.read_bytes() for path in dataset.folder.rglob("*") if path.is_file()
+    } == before
     assert [one.id for one in list_datasets(workspace)] == [dataset.id]
     assert not [*workspace.root.rglob(".part-*")]
 
 
 def test_nothing_half_written_is_listed(tiny: Tiny, tmp_path: Path) -> None:
-    """A process killed right before the last rename has left a folder that is whole but for its name."""
+    """A process killed right before the last rename has left a folder that is whole but for its
+    name."""
     workspace, dataset = tiny
     part = workspace.samples / ".part-thaw-0123456789abcdef"
     shutil.copytree(find_sample(workspace, "tiny").folder, part / "new")
@@ -112,18 +136,23 @@ def ingest_as(workspace: Workspace, name: str) -> None:
 
 
 @pytest.mark.parametrize("order", [("tiny", "second", "third"), ("third", "second", "tiny")])
-def test_hollow_samples_that_share_rows_are_healed_each_under_its_own_id(tiny: Tiny, order: tuple[str, ...]) -> None:
-    """One file under several names is one damage to all of them, and a fourth name takes nobody's place."""
+def test_hollow_samples_that_share_rows_are_healed_each_under_its_own_id(
+    tiny: Tiny, order: tuple[str, ...]
+) -> None:
+    """One file under several names is one damage to all of them, and a fourth name takes nobody's
+    place."""
     workspace, _ = tiny
     ingest_as(workspace, "second")
     ingest_as(workspace, "third")
     before = files_of(workspace)
-    whole = read_rows(find_sample(workspace, "tiny"))
+    whole = read_sample_rows(find_sample(workspace, "tiny"))
     for one in list_samples(workspace):
         # Others map the rows: they keep what they have.
         one.rows_path.unlink()
         (one.folder / "rows.arrow").write_bytes(b"")
-    said = sorted(str(error).partition("; ")[2].partition(" with")[0] for error in read_samples(workspace)[1])
+    said = sorted(
+        str(error).partition("; ")[2].partition(" with")[0] for error in read_samples(workspace)[1]
+    )
     assert said == [f"ingest 'tiny.tsv' again as {name!r}" for name in sorted(order)]
     ingest_as(workspace, "fourth")
     for name in order:
@@ -131,11 +160,13 @@ def test_hollow_samples_that_share_rows_are_healed_each_under_its_own_id(tiny: T
     healed = files_of(workspace)
     assert {sample_id: healed[sample_id] for sample_id in before} == before
     assert not read_samples(workspace)[1] and len(healed) == 4
-    assert all(read_rows(one).equals(whole) for one in list_samples(workspace))
+    assert all(read_sample_rows(one).equals(whole) for one in list_samples(workspace))
 
 
 @pytest.mark.parametrize("name", ["tiny", "second"])
-def test_a_description_that_says_nothing_is_healed_beside_others_of_its_rows(tiny: Tiny, name: str) -> None:
+def test_a_description_that_says_nothing_is_healed_beside_others_of_its_rows(
+    tiny: Tiny, name: str
+) -> None:
     workspace, _ = tiny
     ingest_as(workspace, "second")
     before = files_of(workspace)
@@ -154,4 +185,7 @@ def test_hollow_datasets_of_one_content_are_healed_each_under_its_own_id(tiny: T
     assert "the dataset 'tiny' again" in said and "the dataset 'second' again" in said
     for name in ("second", "tiny"):
         prepare(workspace, sample, SplitSpec(), name, min_count=5)
-    assert {(one.id, one.name) for one in list_datasets(workspace)} == {(dataset.id, "tiny"), (second.id, "second")}
+    assert {(one.id, one.name) for one in list_datasets(workspace)} == {
+        (dataset.id, "tiny"),
+        (second.id, "second"),
+    }

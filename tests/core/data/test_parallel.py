@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from core.data.parallel import THREADS, in_order
+from core.data.parallel import THREADS, map_ordered
 
 
 def test_results_come_in_the_order_of_the_items_and_few_items_are_taken_ahead() -> None:
@@ -20,7 +20,7 @@ def test_results_come_in_the_order_of_the_items_and_few_items_are_taken_ahead() 
         time.sleep(0.002 if number % 3 else 0)
         return number * number
 
-    for place, result in enumerate(in_order(work, items())):
+    for place, result in enumerate(map_ordered(work, items())):
         assert result == place * place
         assert len(taken) <= place + THREADS + 1
     assert place == 39
@@ -32,7 +32,7 @@ def test_an_error_reaches_the_caller_after_the_results_before_it() -> None:
             raise ValueError("three")
         return number
 
-    results = in_order(work, range(10))
+    results = map_ordered(work, range(10))
     assert [next(results) for _ in range(3)] == [0, 1, 2]
     with pytest.raises(ValueError, match="three"):
         next(results)

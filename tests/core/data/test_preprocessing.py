@@ -9,7 +9,13 @@ import pyarrow as pa
 import pytest
 from sklearn.preprocessing import StandardScaler
 
-from core.data.preprocessing import MISSING, UNSEEN, bucket, fit, load_preprocessing
+from core.data.preprocessing import (
+    MISSING,
+    UNSEEN,
+    bucketize,
+    fit_preprocessing,
+    load_preprocessing,
+)
 from core.data.schema import CATEGORICAL, FIELDS, NUMERIC
 from core.errors import BadInput
 from tests.core.data.helpers import rows
@@ -36,17 +42,20 @@ def bucket_by_hand(value: float) -> float:
 
 
 def test_numerics_equal_scikit_learn() -> None:
-    fitted = fit(TRAIN, 5)
+    fitted = fit_preprocessing(TRAIN, 5)
     for source in (TRAIN, LATER):
         for place, field in enumerate(NUMERIC):
-            raw = [np.array([np.nan if v is None else v for v in t[field].to_pylist()]) for t in (TRAIN, source)]
+            raw = [
+                np.array([np.nan if v is None else v for v in t[field].to_pylist()])
+                for t in (TRAIN, source)
+            ]
             logs = [(np.sign(values) * np.log1p(np.abs(values)))[:, None] for values in raw]
             wanted = np.nan_to_num(StandardScaler().fit(logs[0]).transform(logs[1])[:, 0])
             np.testing.assert_allclose(fitted.encode(source).numerics[:, place], wanted, atol=1e-6)
 
 
 def test_ids_equal_counting_by_hand() -> None:
-    fitted = fit(TRAIN, 5)
+    fitted = fit_preprocessing(TRAIN, 5)
     for source in (TRAIN, LATER):
         ids = fitted.encode(source).ids
         for place, field in enumerate(FIELDS):
@@ -58,7 +67,8 @@ def test_ids_equal_counting_by_hand() -> None:
             counts = Counter(value for value in values if value is not None)
             known = sorted((v for v, n in counts.items() if n >= 5), key=lambda v: (-counts[v], v))
             wanted = [
-                MISSING if value is None else known.index(value) + 2 if value in known else UNSEEN for value in others
+                MISSING if value is None else known.index(value) + 2 if value in known else UNSEEN
+                for value in others
             ]
             assert ids[:, place].tolist() == wanted, field
             assert fitted.field_sizes[place] == len(known) + 2
@@ -66,19 +76,19 @@ def test_ids_equal_counting_by_hand() -> None:
 
 def test_buckets_keep_small_values_and_never_mix_them_with_large_ones() -> None:
     values = np.array([-3, -1, 0, 1, 2, 3, 4, 10, 100, 1e6, np.nan])
-    got = bucket(values)
+    got = bucketize(values)
     assert got[:5].tolist() == [-3, -1, 0, 1, 2]
     assert (got[5:10] > 2).all() and (np.diff(got[5:10]) >= 0).all() and np.isnan(got[10])
 
 
 def test_same_rows_in_another_order_fit_the_same() -> None:
     shuffled = TRAIN.take(np.random.default_rng(0).permutation(400))
-    assert fit(shuffled, 5).vocabularies == fit(TRAIN, 5).vocabularies
-    assert fit(LATER, 5).hash != fit(TRAIN, 5).hash
+    assert fit_preprocessing(shuffled, 5).vocabularies == fit_preprocessing(TRAIN, 5).vocabularies
+    assert fit_preprocessing(LATER, 5).hash != fit_preprocessing(TRAIN, 5).hash
 
 
 def test_saved_and_loaded_is_the_same(tmp_path: Path) -> None:
-    fitted = fit(TRAIN, 3)
+    fitted = fit_preprocessing(TRAIN, 3)
     fitted.save(tmp_path)
     loaded = load_preprocessing(tmp_path)
     assert loaded.hash == fitted.hash and loaded.field_sizes == fitted.field_sizes
@@ -87,7 +97,7 @@ def test_saved_and_loaded_is_the_same(tmp_path: Path) -> None:
 
 
 def test_damaged_files_get_a_sentence(tmp_path: Path) -> None:
-    fit(TRAIN, 5).save(tmp_path)
+    fit_preprocessing(TRAIN, 5).save(tmp_path)
     values = json.loads((tmp_path / "preprocessing.json").read_text())
     values["mean"][0] += 1
     (tmp_path / "preprocessing.json").write_text(json.dumps(values))
@@ -103,7 +113,7 @@ def test_columns_without_a_value_and_constant_ones() -> None:
     columns["I1"] = pa.chunked_array([pa.nulls(400, pa.float64())])
     columns["I2"] = pa.chunked_array([pa.array([5.0] * 400)])
     columns["C1"] = pa.chunked_array([pa.nulls(400, pa.string())])
-    fitted = fit(pa.table(columns), 5)
+    fitted = fit_preprocessing(pa.table(columns), 5)
     encoded = fitted.encode(pa.table(columns))
     assert np.abs(encoded.numerics[:, :2]).max() < 1e-6
     assert not encoded.ids[:, [0, FIELDS.index("C1")]].any()
@@ -114,4 +124,4 @@ def test_columns_without_a_value_and_constant_ones() -> None:
 
 def test_minimum_count_below_one_is_refused() -> None:
     with pytest.raises(BadInput, match="minimum count is 0"):
-        fit(TRAIN, 0)
+        fit_preprocessing(TRAIN, 0)

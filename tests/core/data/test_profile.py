@@ -8,12 +8,12 @@ import pyarrow as pa
 import pytest
 
 from core.data import profile
-from core.data.datasets import Dataset, parts_of, prepare
+from core.data.datasets import Dataset, load_parts, prepare
 from core.data.preprocessing import log_transform
-from core.data.profile import QUANTILES, TOP, ColumnProfile, drift, profile_columns
-from core.data.samples import Sample, find_sample, read_rows
+from core.data.profile import N_TOP_VALUES, QUANTILES, ColumnProfile, measure_drift, profile_columns
+from core.data.samples import Sample, find_sample, read_sample_rows
 from core.data.schema import CATEGORICAL, FIELDS, NUMERIC
-from core.data.split import PARTS, SplitSpec
+from core.data.split import SPLIT_PARTS, SplitSpec
 from core.errors import BadInput
 from core.workspace import Workspace
 
@@ -25,7 +25,7 @@ def sample(tiny: tuple[Workspace, Dataset]) -> Sample:
 
 @pytest.fixture
 def rows(sample: Sample) -> pd.DataFrame:
-    return read_rows(sample).to_pandas()
+    return read_sample_rows(sample).to_pandas()
 
 
 def test_every_column_agrees_with_pandas(sample: Sample, rows: pd.DataFrame) -> None:
@@ -36,13 +36,15 @@ def test_every_column_agrees_with_pandas(sample: Sample, rows: pd.DataFrame) -> 
         assert found.missing_share == pytest.approx(column.isna().mean())
         assert found.cardinality == column.nunique()
         counts = column.value_counts()
-        assert [number for _, number in found.top_values] == counts.head(TOP).tolist()
+        assert [number for _, number in found.top_values] == counts.head(N_TOP_VALUES).tolist()
         for value, number in found.top_values:
             key = float(value) if found.kind == "numeric" else value
             assert counts[key] == number
 
 
-def test_numeric_columns_have_quantiles_and_a_histogram_of_the_log(sample: Sample, rows: pd.DataFrame) -> None:
+def test_numeric_columns_have_quantiles_and_a_histogram_of_the_log(
+    sample: Sample, rows: pd.DataFrame
+) -> None:
     for found in profile_columns(sample):
         if found.name in CATEGORICAL:
             assert (found.quantiles, found.edges, found.counts) == ((), (), ())
@@ -54,13 +56,17 @@ def test_numeric_columns_have_quantiles_and_a_histogram_of_the_log(sample: Sampl
         assert (found.edges[0], found.edges[-1]) == pytest.approx((logs.min(), logs.max()))
 
 
-def test_the_profile_is_kept_and_made_anew_for_another_version(sample: Sample, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_profile_is_kept_and_made_anew_for_another_version(
+    sample: Sample, monkeypatch: pytest.MonkeyPatch
+) -> None:
     first = profile_columns(sample)
-    monkeypatch.setattr(profile, "_profile", lambda *_: pytest.fail("computed twice"))
+    monkeypatch.setattr(profile, "_profile_column", lambda *_: pytest.fail("computed twice"))
     assert profile_columns(sample) == first
     stored = sample.folder / "profile.json"
     stored.write_text(json.dumps({**json.loads(stored.read_text()), "version": 0}))
-    monkeypatch.setattr(profile, "_profile", lambda name, column: ColumnProfile(name, 0.0, 0, ()))
+    monkeypatch.setattr(
+        profile, "_profile_column", lambda name, column: ColumnProfile(name, 0.0, 0, ())
+    )
     assert profile_columns(sample)[0].cardinality == 0
 
 
@@ -82,17 +88,19 @@ def test_progress_ends_at_one(sample: Sample) -> None:
 )
 def test_odd_columns(name: str, values: list, cardinality: int, top: tuple) -> None:
     kind = pa.float64() if name in NUMERIC else pa.string()
-    found = profile._profile(name, pa.chunked_array([pa.array(values, kind)]))
+    found = profile._profile_column(name, pa.chunked_array([pa.array(values, kind)]))
     assert (found.cardinality, found.top_values) == (cardinality, top)
-    assert sum(found.counts) == (sum(value is not None for value in values) if name in NUMERIC else 0)
+    assert sum(found.counts) == (
+        sum(value is not None for value in values) if name in NUMERIC else 0
+    )
 
 
 def test_drift_agrees_with_pandas(tiny: tuple[Workspace, Dataset], rows: pd.DataFrame) -> None:
     workspace, dataset = tiny
-    parts = parts_of(dataset)
-    source = rows[parts == PARTS.index("source_train")]
-    target = rows[parts == PARTS.index("target_train")]
-    for found in drift(workspace, dataset):
+    parts = load_parts(dataset)
+    source = rows[parts == SPLIT_PARTS.index("source_train")]
+    target = rows[parts == SPLIT_PARTS.index("target_train")]
+    for found in measure_drift(workspace, dataset):
         if found.field not in CATEGORICAL:
             continue
         counts = source[found.field].value_counts()
@@ -100,28 +108,36 @@ def test_drift_agrees_with_pandas(tiny: tuple[Workspace, Dataset], rows: pd.Data
         known = sorted(frequent.index, key=lambda value: (-frequent[value], value))
         names = {value: value for value in known[:20]} | dict.fromkeys(known[20:], "other")
         groups = [
-            domain[found.field].map(names).fillna("unseen").mask(domain[found.field].isna(), "missing").value_counts()
+            domain[found.field]
+            .map(names)
+            .fillna("unseen")
+            .mask(domain[found.field].isna(), "missing")
+            .value_counts()
             for domain in (source, target)
         ]
         both = pd.DataFrame(dict(zip("pq", groups, strict=True))).fillna(0) + 0.5
         both /= both.sum()
         assert found.psi == pytest.approx(((both.p - both.q) * np.log(both.p / both.q)).sum())
         present = target[found.field].dropna()
-        assert found.unseen_target == pytest.approx((~present.isin(frequent.index)).sum() / len(target))
+        assert found.unseen_target == pytest.approx(
+            (~present.isin(frequent.index)).sum() / len(target)
+        )
         assert found.missing_source == pytest.approx(source[found.field].isna().mean())
         assert found.missing_target == pytest.approx(target[found.field].isna().mean())
 
 
 def test_the_simulated_target_drifts_where_it_is_said_to(tiny: tuple[Workspace, Dataset]) -> None:
-    strong = {found.field for found in drift(*tiny) if found.level == "strong"}
+    strong = {found.field for found in measure_drift(*tiny) if found.level == "strong"}
     assert "C9" in strong
     assert strong <= {"C3", "C4", "C9", "C10", "C15", "C24"}
 
 
-def test_without_a_source_there_is_no_drift(tiny: tuple[Workspace, Dataset], sample: Sample) -> None:
+def test_without_a_source_there_is_no_drift(
+    tiny: tuple[Workspace, Dataset], sample: Sample
+) -> None:
     alone = prepare(tiny[0], sample, SplitSpec(source_share=0.0), "target only")
     with pytest.raises(BadInput, match="no source domain"):
-        drift(tiny[0], alone)
+        measure_drift(tiny[0], alone)
 
 
 @pytest.mark.parametrize(("before", "after"), [(900, 3000), (5000, 400)])
@@ -129,7 +145,9 @@ def test_the_index_by_chance_is_that_of_rows_from_one_source(before: int, after:
     generator = np.random.default_rng(4)
     shares = np.full(23, 1 / 23)
     drawn = [
-        profile.stability_index(generator.multinomial(before, shares), generator.multinomial(after, shares))
+        profile.population_stability_index(
+            generator.multinomial(before, shares), generator.multinomial(after, shares)
+        )
         for _ in range(400)
     ]
-    assert np.mean(drawn) == pytest.approx(profile.index_by_chance(before, after), rel=0.06)
+    assert np.mean(drawn) == pytest.approx(profile.expected_psi(before, after), rel=0.06)

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from core.data.ingest import ingest
+from core.data.reading.ingest import ingest
 from core.data.schema import FIELDS, LABEL
 from core.data.simulate import simulate
 from core.errors import BadInput
@@ -17,7 +17,13 @@ ROWS = 20_000
 
 
 def frame(path: Path) -> pd.DataFrame:
-    return pd.read_csv(path, sep="\t", header=None, names=[LABEL, *FIELDS], dtype={f"C{i}": str for i in range(1, 27)})
+    return pd.read_csv(
+        path,
+        sep="\t",
+        header=None,
+        names=[LABEL, *FIELDS],
+        dtype={f"C{i}": str for i in range(1, 27)},
+    )
 
 
 @pytest.fixture(scope="module")
@@ -55,7 +61,12 @@ def test_marginals_of_the_source(domains: dict[str, pd.DataFrame]) -> None:
         "C23": 0.44,
     }.items():
         assert near(source[column].value_counts(normalize=True).iloc[0], share), column
-    for column, (median, p99) in {"I1": (1, 39), "I5": (2796, 345908), "I6": (32, 1323), "I9": (39, 1003)}.items():
+    for column, (median, p99) in {
+        "I1": (1, 39),
+        "I5": (2796, 345908),
+        "I6": (32, 1323),
+        "I9": (39, 1003),
+    }.items():
         assert source[column].median() == pytest.approx(median, rel=0.1)
         assert source[column].quantile(0.99) == pytest.approx(p99, rel=0.2)
     assert source["I2"].min() == -3
@@ -65,9 +76,17 @@ def test_marginals_of_the_source(domains: dict[str, pd.DataFrame]) -> None:
 
 @pytest.mark.parametrize(
     "group",
-    [("I1", "I10"), ("I4", "I13"), ("I7", "I9", "I11"), ("C3", "C4", "C12", "C16", "C21", "C24"), ("C19", "C26")],
+    [
+        ("I1", "I10"),
+        ("I4", "I13"),
+        ("I7", "I9", "I11"),
+        ("C3", "C4", "C12", "C16", "C21", "C24"),
+        ("C19", "C26"),
+    ],
 )
-def test_columns_go_missing_together(group: tuple[str, ...], domains: dict[str, pd.DataFrame]) -> None:
+def test_columns_go_missing_together(
+    group: tuple[str, ...], domains: dict[str, pd.DataFrame]
+) -> None:
     missing = domains["source"][list(group)].isna()
     assert (missing.any(axis=1) == missing.all(axis=1)).all()
 

@@ -4,24 +4,30 @@ import numpy as np
 import pytest
 
 from core.data.split import (
-    PARTS,
+    SPLIT_PARTS,
     PartSummary,
     SplitSpec,
-    assign,
-    assign_unlabelled,
+    assign_parts,
+    assign_unlabelled_parts,
     check_parts,
-    summarise,
-    without_domains,
+    summarise_parts,
+    unlabelled_spec,
 )
 from core.errors import BadInput
 
 
-def by_hand(members: list[int], domain: str, test_share: float, validation_share: float) -> dict[int, str]:
+def by_hand(
+    members: list[int], domain: str, test_share: float, validation_share: float
+) -> dict[int, str]:
     test = round(len(members) * test_share)
     rest = members[: len(members) - test]
     validation = round(len(rest) * validation_share)
     train = rest[: len(rest) - validation]
-    names = dict.fromkeys(members, "test") | dict.fromkeys(rest, "validation") | dict.fromkeys(train, "train")
+    names = (
+        dict.fromkeys(members, "test")
+        | dict.fromkeys(rest, "validation")
+        | dict.fromkeys(train, "train")
+    )
     return {row: f"{domain}_{name}" for row, name in names.items()}
 
 
@@ -30,7 +36,7 @@ def by_hand(members: list[int], domain: str, test_share: float, validation_share
 def test_parts_equal_the_loop(rows: int, method: str) -> None:
     in_target = np.random.default_rng(1).random(rows) < 0.3
     spec = SplitSpec(method=method, column="C9", target_values=("a",), source_share=0.55, seed=5)
-    parts, order = assign(rows, spec, in_target)
+    parts, order = assign_parts(rows, spec, in_target)
     assert sorted(order.tolist()) == list(range(rows))
     rows_in_order = order.tolist()
     if method != "random":
@@ -41,36 +47,47 @@ def test_parts_equal_the_loop(rows: int, method: str) -> None:
     else:
         source, target = rows_in_order[: round(0.55 * rows)], rows_in_order[round(0.55 * rows) :]
     wanted = by_hand(source, "source", 0.1, 0.05) | by_hand(target, "target", 0.5, 0.1)
-    assert [PARTS[code] for code in parts] == [wanted[row] for row in range(rows)]
+    assert [SPLIT_PARTS[code] for code in parts] == [wanted[row] for row in range(rows)]
 
 
 def test_random_is_fixed_by_its_seed() -> None:
-    first, again, other = (assign(500, SplitSpec(method="random", seed=seed))[0] for seed in (1, 1, 2))
+    first, again, other = (
+        assign_parts(500, SplitSpec(method="random", seed=seed))[0] for seed in (1, 1, 2)
+    )
     assert (first == again).all() and (first != other).any()
 
 
 def test_temporal_protocol_of_the_defaults() -> None:
-    counts = [part.rows for part in summarise(np.zeros(100_000), assign(100_000, SplitSpec())[0])]
+    counts = [
+        part.rows
+        for part in summarise_parts(np.zeros(100_000), assign_parts(100_000, SplitSpec())[0])
+    ]
     assert counts == [51_300, 2_700, 6_000, 18_000, 2_000, 20_000]
 
 
 def test_summaries_count_clicks() -> None:
     labels = np.array([1, 0, 1, 1, 0, 0])
     parts = np.array([0, 0, 5, 5, 5, 3], dtype=np.int8)
-    summary = {part.part: (part.rows, part.clicks) for part in summarise(labels, parts)}
-    assert summary["source_train"] == (2, 1) and summary["target_test"] == (3, 2) and summary["target_train"] == (1, 0)
+    summary = {part.part: (part.rows, part.clicks) for part in summarise_parts(labels, parts)}
+    assert (
+        summary["source_train"] == (2, 1)
+        and summary["target_test"] == (3, 2)
+        and summary["target_train"] == (1, 0)
+    )
     assert np.isnan(PartSummary("source_test", 0, 0).click_rate)
 
 
 def test_parts_that_teach_nothing_are_refused() -> None:
     def parts(**counts: tuple[int, int]) -> tuple[PartSummary, ...]:
-        return tuple(PartSummary(part, *counts.get(part, (10, 3))) for part in PARTS)
+        return tuple(PartSummary(part, *counts.get(part, (10, 3))) for part in SPLIT_PARTS)
 
     check_parts(parts())
     check_parts(parts(source_train=(0, 0), source_validation=(0, 0), source_test=(0, 0)))
     with pytest.raises(BadInput, match="leaves the part 'target test' without rows"):
         check_parts(parts(target_test=(0, 0)))
-    with pytest.raises(BadInput, match=r"'source test' holds only rows without a click \(10 rows\)"):
+    with pytest.raises(
+        BadInput, match=r"'source test' holds only rows without a click \(10 rows\)"
+    ):
         check_parts(parts(source_test=(10, 0)))
     with pytest.raises(BadInput, match=r"'target validation' holds only clicks"):
         check_parts(parts(target_validation=(10, 10)))
@@ -80,20 +97,34 @@ def test_parts_that_teach_nothing_are_refused() -> None:
 @pytest.mark.parametrize("method", ["order", "random"])
 def test_rows_without_labels_are_source_rows_that_train_or_validate(rows: int, method: str) -> None:
     spec = SplitSpec(method=method, source_validation_share=0.2, seed=5)
-    parts, order = assign_unlabelled(rows, spec)
+    parts, order = assign_unlabelled_parts(rows, spec)
     in_order = order.tolist()
-    assert sorted(in_order) == list(range(rows)) and (in_order == list(range(rows)) or method == "random")
+    assert sorted(in_order) == list(range(rows)) and (
+        in_order == list(range(rows)) or method == "random"
+    )
     for place, row in enumerate(in_order):
         validates = place >= rows - round(0.2 * rows)
-        assert PARTS[parts[row]] == ("source_validation" if validates else "source_train")
-    summary = summarise(None, parts)
-    assert sum(part.rows for part in summary) == rows and {part.clicks for part in summary} == {None}
+        assert SPLIT_PARTS[parts[row]] == ("source_validation" if validates else "source_train")
+    summary = summarise_parts(None, parts)
+    assert sum(part.rows for part in summary) == rows and {part.clicks for part in summary} == {
+        None
+    }
     assert all(np.isnan(part.click_rate) for part in summary)
 
 
 def test_of_few_rows_without_labels_one_validates() -> None:
-    assert [part.rows for part in summarise(None, assign_unlabelled(3, SplitSpec())[0])[:2]] == [2, 1]
-    assert [part.rows for part in summarise(None, assign_unlabelled(1, SplitSpec())[0])[:2]] == [1, 0]
+    assert [
+        part.rows for part in summarise_parts(None, assign_unlabelled_parts(3, SplitSpec())[0])[:2]
+    ] == [
+        2,
+        1,
+    ]
+    assert [
+        part.rows for part in summarise_parts(None, assign_unlabelled_parts(1, SplitSpec())[0])[:2]
+    ] == [
+        1,
+        0,
+    ]
 
 
 def test_what_is_stored_of_a_split_is_what_always_was_unless_it_shuffles() -> None:
@@ -107,7 +138,7 @@ def test_what_is_stored_of_a_split_is_what_always_was_unless_it_shuffles() -> No
 def test_rows_without_labels_need_some_that_train_and_some_that_validate() -> None:
     def parts(train: int, validation: int) -> tuple[PartSummary, ...]:
         rows = {"source_train": train, "source_validation": validation}
-        return tuple(PartSummary(part, rows.get(part, 0), None) for part in PARTS)
+        return tuple(PartSummary(part, rows.get(part, 0), None) for part in SPLIT_PARTS)
 
     check_parts(parts(10, 1))
     with pytest.raises(BadInput, match="leaves the part 'source validation' without rows"):
@@ -116,10 +147,10 @@ def test_rows_without_labels_need_some_that_train_and_some_that_validate() -> No
 
 def test_of_a_split_rows_without_labels_keep_order_seed_and_validation_share() -> None:
     given = SplitSpec(source_share=0.2, target_test_share=0.3, source_validation_share=0.4, seed=7)
-    assert without_domains(given) == SplitSpec(source_validation_share=0.4)
-    assert without_domains(SplitSpec(method="random", seed=7)) == SplitSpec(method="random", seed=7)
+    assert unlabelled_spec(given) == SplitSpec(source_validation_share=0.4)
+    assert unlabelled_spec(SplitSpec(method="random", seed=7)) == SplitSpec(method="random", seed=7)
     with pytest.raises(BadInput, match="no column can tell a target domain"):
-        without_domains(SplitSpec(method="column", column="C1", target_values=("a",)))
+        unlabelled_spec(SplitSpec(method="column", column="C1", target_values=("a",)))
 
 
 @pytest.mark.parametrize(

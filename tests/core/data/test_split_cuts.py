@@ -5,7 +5,7 @@ import itertools
 import numpy as np
 import pytest
 
-from core.data.split_cuts import distribute, place_cuts
+from core.data.split_cuts import apportion, place_cuts
 
 
 def by_trying_all(labels: np.ndarray, sizes: list[int], least: list[int], need: int) -> int | None:
@@ -31,14 +31,16 @@ def test_cuts_move_as_little_as_possible(seed: int) -> None:
     got = place_cuts(labels, sizes, least, need)
     assert (got is None) == (wanted is None)
     if got is not None:
-        assert sum(got) == len(labels) and all(size >= few for size, few in zip(got, least, strict=True))
+        assert sum(got) == len(labels) and all(
+            size >= few for size, few in zip(got, least, strict=True)
+        )
         assert int(np.abs(np.cumsum(got) - np.cumsum(sizes)).sum()) == wanted
         for part in np.split(labels, np.cumsum(got)[:-1]):
             assert min((part == 0).sum(), (part == 1).sum()) >= need
 
 
 def test_many_rows_move_by_several_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("core.data.split_cuts._MOST_CUTS", 50)
+    monkeypatch.setattr("core.data.split_cuts._MAX_CUT_POSITIONS", 50)
     labels = np.zeros(1000, np.int8)
     labels[[100, 450, 700]] = 1
     sizes = place_cuts(labels, [600, 100, 300], [0, 0, 0], 1)
@@ -51,7 +53,7 @@ def test_rows_are_distributed_in_proportion(seed: int) -> None:
     generator = np.random.default_rng(seed)
     sizes = [int(size) for size in generator.integers(0, 50, 6)]
     rows = int(generator.integers(12, 200))
-    counts = distribute(rows, sizes, 2)
+    counts = apportion(rows, sizes, 2)
     assert sum(counts) == rows and min(counts) >= 2
     exact = np.array(sizes) * rows / max(sum(sizes), 1)
     if exact.min() >= 3:

@@ -1,4 +1,5 @@
-"""How metrics are worded: whichever is missing, a text says why, and never shows a number that does not exist."""
+"""How metrics are worded: whichever is missing, a text says why, and never shows a number that does
+not exist."""
 
 import doctest
 import re
@@ -10,20 +11,28 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from core.evaluation import format_metrics as words
-from core.evaluation.costs import Costs, cheapest_threshold
-from core.evaluation.curves import calibration, gains, precision_recall, roc, threshold_table
-from core.evaluation.delong import compare
-from core.evaluation.metrics import evaluate
-from core.evaluation.multiplicity import holm
-from core.evaluation.seeds import compare_auc, compare_log_loss
-from core.evaluation.slices import slice_differences, slice_metrics, slices_of
-from core.evaluation.thresholds import best_threshold
-from core.evaluation.verdicts import Contender, in_words, judge
+from core.evaluation.curves import (
+    calibration_curve,
+    cumulative_gains,
+    precision_recall_curve,
+    roc_curve,
+    threshold_table,
+)
+from core.evaluation.decision_cost import DecisionCosts, cheapest_threshold
+from core.evaluation.metrics import compute_metrics
+from core.evaluation.multiplicity import holm_adjust
+from core.evaluation.paired_comparison import compare_auc, compare_log_loss
+from core.evaluation.roc_auc import delong_test
+from core.evaluation.slices import slice_differences, slice_metrics, slices_by_value
+from core.evaluation.thresholds import best_f1_threshold
+from core.evaluation.verdicts import ArmScores, compare_arms, summarise_verdicts
 from tests.missing.examples import Example, arrays, examples
 
 NAN = float("nan")
 NO_NUMBER = re.compile(r"\b(nan|None|inf)\b", re.IGNORECASE)
-quick = settings(deadline=None, derandomize=True, database=None, suppress_health_check=[HealthCheck.too_slow])
+quick = settings(
+    deadline=None, derandomize=True, database=None, suppress_health_check=[HealthCheck.too_slow]
+)
 
 
 def test_the_examples_in_the_docstrings() -> None:
@@ -43,24 +52,29 @@ def test_the_examples_in_the_docstrings() -> None:
         ([0, 1, 1], [0.2, 0.1, 0.3], "AUC 0.5000 (no interval: one row without a click in 3 rows)"),
     ],
 )
-def test_what_is_missing_is_named_with_its_reason(labels: list[int], scores: list[float], sentence: str) -> None:
-    metrics = evaluate(np.array(labels, dtype=float), np.array(scores), 0.5).as_dict()
+def test_what_is_missing_is_named_with_its_reason(
+    labels: list[int], scores: list[float], sentence: str
+) -> None:
+    metrics = compute_metrics(np.array(labels, dtype=float), np.array(scores), 0.5).as_dict()
     assert words.format_auc(metrics) == sentence == words.format_interval(metrics)
     assert words.format_metrics(metrics).startswith("no rows" if not labels else sentence)
 
 
-@pytest.mark.parametrize("gone", [{}, None, {"auc": None}, {"auc": NAN}, {"auc": float("inf")}, {"auc": "0.9"}])
+@pytest.mark.parametrize(
+    "gone", [{}, None, {"auc": None}, {"auc": NAN}, {"auc": float("inf")}, {"auc": "0.9"}]
+)
 def test_missing_is_missing_in_whatever_form(gone: dict[str, Any] | None) -> None:
-    assert words.format_auc(gone) == "no AUC" and words.known_metric(gone, "auc") is None
+    assert words.format_auc(gone) == "no AUC" and words.metric_or_none(gone, "auc") is None
     assert np.isnan(words.metric_value(gone, "auc"))
 
 
 def test_metrics_of_older_versions_that_lack_some_keys() -> None:
     old = {"auc": 0.75, "log_loss": NAN, "rows": 40}
     assert words.format_auc(old) == "AUC 0.7500 (no interval: fewer than two rows of a class)"
-    assert words.format_metrics(old) == (
-        "AUC 0.7500 (no interval: fewer than two rows of a class), log loss –, F1 –, precision –, recall –, "
-        "accuracy – (always no: –), 40 rows"
+    assert (
+        words.format_metrics(old)
+        == "AUC 0.7500 (no interval: fewer than two rows of a class), log loss –, F1 –, precision"
+        " –, recall –, accuracy – (always no: –), 40 rows"
     )
     assert words.missing_sentence({"auc": 0.75, "auc_low": 0.7, "auc_high": 0.8}, "test rows") == ""
 
@@ -69,7 +83,7 @@ def test_metrics_of_older_versions_that_lack_some_keys() -> None:
 @given(examples())
 def test_a_metric_exists_exactly_where_its_rows_define_it(drawn: Example) -> None:
     labels, scores, _ = arrays(drawn)
-    metrics = evaluate(labels, scores, 0.5).as_dict()
+    metrics = compute_metrics(labels, scores, 0.5).as_dict()
     clicks = sum(drawn.labels) > 0
     defined = {
         "auc": drawn.has_auc,
@@ -95,21 +109,27 @@ def test_comparisons_say_that_nothing_is_comparable_or_what_is(drawn: Example, s
     labels, after, before = arrays(drawn)
     settings_ = {
         "": [
-            Contender("full", 0.5, np.stack([before] * seeds), tuple(range(seeds))),
-            Contender("frozen", 0.4, np.stack([after] * seeds), tuple(range(seeds))),
-            Contender("unknown", NAN, np.stack([after] * seeds), tuple(range(seeds))),
+            ArmScores("full", 0.5, np.stack([before] * seeds), tuple(range(seeds))),
+            ArmScores("frozen", 0.4, np.stack([after] * seeds), tuple(range(seeds))),
+            ArmScores("unknown", NAN, np.stack([after] * seeds), tuple(range(seeds))),
         ]
     }
-    verdicts = judge(labels, settings_, "full")
-    said = " ".join(in_words(verdicts, settings_, "full"))
+    verdicts = compare_arms(labels, settings_, "full")
+    said = " ".join(summarise_verdicts(verdicts, settings_, "full"))
     assert not NO_NUMBER.search(said)
     for one in verdicts:
         known = one.auc.p == one.auc.p
-        assert (one.word == "not comparable") == (not known) and (not known or drawn.has_interval)
-        assert not NO_NUMBER.search(one.word_at)
+        assert (one.outcome == "not comparable") == (not known) and (
+            not known or drawn.has_interval
+        )
+        assert not NO_NUMBER.search(one.outcome_with_rows)
     if not drawn.has_interval:
-        assert words.reason_of_labels(labels) in said and "not distinguishable" not in said.lower()
-    loss = compare_log_loss(labels.astype(float), after[None].astype(float), before[None].astype(float))
+        assert (
+            words.reason_from_labels(labels) in said and "not distinguishable" not in said.lower()
+        )
+    loss = compare_log_loss(
+        labels.astype(float), after[None].astype(float), before[None].astype(float)
+    )
     assert (loss.p == loss.p) == (drawn.rows > 1)
 
 
@@ -119,24 +139,37 @@ def test_comparisons_say_that_nothing_is_comparable_or_what_is(drawn: Example, s
 def test_curves_slices_and_thresholds_take_every_sort_of_rows(drawn: Example) -> None:
     labels, after, before = arrays(drawn)
     table = threshold_table(labels, after)
-    assert len(roc(table).x) == 0 or drawn.has_auc
-    assert (len(gains(table).x) > 0) == (len(precision_recall(table).x) > 0) == (sum(drawn.labels) > 0)
-    assert calibration(labels, after).rows.sum() == drawn.rows
-    for threshold in (best_threshold(labels, after), cheapest_threshold(labels, after, Costs(1, 4))):
+    assert len(roc_curve(table).x) == 0 or drawn.has_auc
+    assert (
+        (len(cumulative_gains(table).x) > 0)
+        == (len(precision_recall_curve(table).x) > 0)
+        == (sum(drawn.labels) > 0)
+    )
+    assert calibration_curve(labels, after).rows.sum() == drawn.rows
+    for threshold in (
+        best_f1_threshold(labels, after),
+        cheapest_threshold(labels, after, DecisionCosts(1, 4)),
+    ):
         assert 0 <= threshold <= np.nextafter(1, 2)
-    slices = slices_of(["a"] * drawn.rows)
+    slices = slices_by_value(["a"] * drawn.rows)
     (one,) = slice_metrics(labels, after[None], slices)
     assert (one.auc.low == one.auc.low) == drawn.has_interval
-    differences = slice_differences(labels, {"after": after[None], "before": before[None]}, "before", slices)
+    differences = slice_differences(
+        labels, {"after": after[None], "before": before[None]}, "before", slices
+    )
     assert all(found.adjusted_p == found.adjusted_p for found in differences)
 
 
 def test_a_difference_without_variance_proves_nothing() -> None:
-    # Four rows, told apart completely by one scoring and the wrong way round by the other: DeLong's variance is 0.
+    # Four rows, told apart completely by one scoring and the wrong way round by the other: DeLong's
+    # variance is 0.
     labels, right = np.array([0.0, 0, 1, 1]), np.array([0.1, 0.2, 0.8, 0.9])
-    for found in (compare(labels, right, 1 - right), compare_auc(labels, right[None], (1 - right)[None])):
+    for found in (
+        delong_test(labels, right, 1 - right),
+        compare_auc(labels, right[None], (1 - right)[None]),
+    ):
         assert found.delta == 1 and np.isnan([found.low, found.high, found.p]).all()
-    assert compare(labels, right, right).p == 1
+    assert delong_test(labels, right, right).p == 1
 
 
 @pytest.mark.parametrize("rows", [2, 3, 5])
@@ -147,5 +180,5 @@ def test_a_bootstrap_of_few_rows_claims_no_more_than_a_sign_test_could(rows: int
 
 
 def test_holm_leaves_out_what_was_not_tested() -> None:
-    np.testing.assert_array_equal(holm([0.01, NAN, 0.04]), [0.02, NAN, 0.04])
-    assert np.isnan(holm([NAN])).all() and len(holm([])) == 0
+    np.testing.assert_array_equal(holm_adjust([0.01, NAN, 0.04]), [0.02, NAN, 0.04])
+    assert np.isnan(holm_adjust([NAN])).all() and len(holm_adjust([])) == 0

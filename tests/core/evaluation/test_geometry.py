@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from sklearn.decomposition import PCA
 
-from core.evaluation.geometry import linear_cka, plane
+from core.evaluation.geometry import linear_cka, pca_2d
 
 
 def by_definition(x: np.ndarray, y: np.ndarray) -> float:
@@ -34,14 +34,16 @@ def test_cka_in_closed_form() -> None:
     assert linear_cka(x, x) == 1
     assert linear_cka(x, 3 * x @ turn + 7) == pytest.approx(1)
     # Of single columns it is the squared correlation.
-    assert linear_cka(x[:, :1], x[:, 1:2]) == pytest.approx(np.corrcoef(x[:, 0], x[:, 1])[0, 1] ** 2)
+    assert linear_cka(x[:, :1], x[:, 1:2]) == pytest.approx(
+        np.corrcoef(x[:, 0], x[:, 1])[0, 1] ** 2
+    )
     assert np.isnan(linear_cka(x, np.ones((50, 2))))
 
 
 def test_the_plane_is_that_of_scikit_learn() -> None:
     generator = np.random.default_rng(3)
     before, after = generator.normal(size=(2, 30, 8)) * np.arange(1, 9)
-    first, second, share = plane(before, after)
+    first, second, share = pca_2d(before, after)
     model = PCA(2)
     wanted = model.fit_transform(np.concatenate([before, after]))
     np.testing.assert_allclose(np.abs(np.concatenate([first, second])), np.abs(wanted), atol=1e-9)

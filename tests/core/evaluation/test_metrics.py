@@ -7,7 +7,7 @@ import pytest
 from sklearn import metrics as reference
 
 from core.errors import BadInput
-from core.evaluation.metrics import evaluate
+from core.evaluation.metrics import compute_metrics
 
 
 def sample(seed: int, rows: int, ties: bool) -> tuple[np.ndarray, np.ndarray]:
@@ -25,7 +25,7 @@ def test_equal_scikit_learn(seed: int, rows: int, ties: bool) -> None:
     labels, scores = sample(seed, rows, ties)
     threshold = 0.4
     predicted = scores >= threshold
-    got = evaluate(labels, scores, threshold)
+    got = compute_metrics(labels, scores, threshold)
     wanted = {
         "accuracy": reference.accuracy_score(labels, predicted),
         "precision": reference.precision_score(labels, predicted, zero_division=0),
@@ -51,14 +51,16 @@ def test_ece_equals_a_loop_over_equal_mass_bins() -> None:
     for place in range(15):
         rows = order[place * 100 : (place + 1) * 100]
         error += 100 / 1500 * abs(scores[rows].mean() - labels[rows].mean())
-    assert evaluate(labels, scores, 0.5).ece == pytest.approx(error)
+    assert compute_metrics(labels, scores, 0.5).ece == pytest.approx(error)
 
 
 def test_lift_at_ten_percent() -> None:
     labels, scores = sample(8, 1000, ties=False)
     best = np.argsort(-scores)[:100]
-    assert evaluate(labels, scores, 0.5).lift_at_10 == pytest.approx(labels[best].mean() / labels.mean())
-    assert evaluate(labels, np.full(1000, 0.3), 0.5).lift_at_10 == pytest.approx(1.0)
+    assert compute_metrics(labels, scores, 0.5).lift_at_10 == pytest.approx(
+        labels[best].mean() / labels.mean()
+    )
+    assert compute_metrics(labels, np.full(1000, 0.3), 0.5).lift_at_10 == pytest.approx(1.0)
 
 
 def test_scores_of_exactly_zero_and_one() -> None:
@@ -66,21 +68,23 @@ def test_scores_of_exactly_zero_and_one() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         wanted = reference.log_loss(labels, scores)
-    assert evaluate(labels, scores, 0.5).log_loss == pytest.approx(wanted, rel=1e-6)
+    assert compute_metrics(labels, scores, 0.5).log_loss == pytest.approx(wanted, rel=1e-6)
 
 
 @pytest.mark.parametrize("label", [0, 1])
 def test_one_class_leaves_ranking_metrics_undefined(label: int) -> None:
-    got = evaluate(np.full(5, label), np.linspace(0.1, 0.9, 5), 0.5)
+    got = compute_metrics(np.full(5, label), np.linspace(0.1, 0.9, 5), 0.5)
     assert np.isnan([got.auc, got.auc_low, got.pr_auc, got.normalised_entropy]).all()
     assert got.log_loss > 0 and got.click_rate == label
     assert got.as_dict()["auc"] is None
 
 
 def test_no_rows_and_all_scores_equal() -> None:
-    empty = evaluate(np.zeros(0), np.zeros(0), 0.5)
-    assert empty.rows == 0 and np.isnan([empty.accuracy, empty.auc, empty.log_loss, empty.ece]).all()
-    equal = evaluate(np.array([0, 1, 0, 1]), np.full(4, 0.5), 0.5)
+    empty = compute_metrics(np.zeros(0), np.zeros(0), 0.5)
+    assert (
+        empty.rows == 0 and np.isnan([empty.accuracy, empty.auc, empty.log_loss, empty.ece]).all()
+    )
+    equal = compute_metrics(np.array([0, 1, 0, 1]), np.full(4, 0.5), 0.5)
     assert (equal.auc, equal.accuracy, equal.recall) == (0.5, 0.5, 1.0)
 
 
@@ -93,6 +97,8 @@ def test_no_rows_and_all_scores_equal() -> None:
         ([0, 1], [float("inf"), 0.1], "Row 1 has the score inf"),
     ],
 )
-def test_what_cannot_be_measured_is_refused(labels: list[int], scores: list[float], sentence: str) -> None:
+def test_what_cannot_be_measured_is_refused(
+    labels: list[int], scores: list[float], sentence: str
+) -> None:
     with pytest.raises(BadInput, match=sentence):
-        evaluate(np.array(labels), np.array(scores), 0.5)
+        compute_metrics(np.array(labels), np.array(scores), 0.5)

@@ -5,14 +5,16 @@ import dataclasses
 import numpy as np
 import pytest
 
-from core.evaluation.multiplicity import holm
-from core.evaluation.seeds import compare_auc
-from core.evaluation.verdicts import Contender, in_words, judge, leader
+from core.evaluation.multiplicity import holm_adjust
+from core.evaluation.paired_comparison import compare_auc
+from core.evaluation.verdicts import ArmScores, compare_arms, leading_arm, summarise_verdicts
 
 ROWS = 600
 
 
-def contenders(skills: dict[str, float], seeds: int = 3, seed: int = 0) -> tuple[np.ndarray, list[Contender]]:
+def contenders(
+    skills: dict[str, float], seeds: int = 3, seed: int = 0
+) -> tuple[np.ndarray, list[ArmScores]]:
     generator = np.random.default_rng(seed)
     truth = generator.normal(size=ROWS)
     labels = (generator.random(ROWS) < 1 / (1 + np.exp(-2 * truth))).astype(float)
@@ -21,18 +23,22 @@ def contenders(skills: dict[str, float], seeds: int = 3, seed: int = 0) -> tuple
     for title, skill in skills.items():
         own = 0.05 * generator.normal(size=(1 if title == "zero-shot" else seeds, ROWS))
         scores = 1 / (1 + np.exp(-(skill * truth + noise + own)))
-        found.append(Contender(title, 1 - skill / 10, scores, () if title == "zero-shot" else tuple(range(seeds))))
+        found.append(
+            ArmScores(
+                title, 1 - skill / 10, scores, () if title == "zero-shot" else tuple(range(seeds))
+            )
+        )
     return labels, found
 
 
-def array(one: Contender) -> np.ndarray:
+def array(one: ArmScores) -> np.ndarray:
     return np.stack([one.scores[seed] for seed in range(len(one.scores))])
 
 
 def test_the_leader_is_chosen_on_validation_rows_and_every_pair_is_judged_once() -> None:
     labels, found = contenders({"full": 1, "a": 1.01, "b": 0.2, "zero-shot": 0.9})
-    assert (lead := leader(found)) is not None and lead.title == "a"
-    verdicts = judge(labels, {"": found}, "full")
+    assert (lead := leading_arm(found)) is not None and lead.title == "a"
+    verdicts = compare_arms(labels, {"": found}, "full")
     assert [(one.a, one.b) for one in verdicts] == [
         ("a", "full"),
         ("b", "full"),
@@ -40,32 +46,38 @@ def test_the_leader_is_chosen_on_validation_rows_and_every_pair_is_judged_once()
         ("b", "a"),
         ("zero-shot", "a"),
     ]
-    np.testing.assert_allclose([one.auc_p for one in verdicts], holm([one.auc.p for one in verdicts]))
+    np.testing.assert_allclose(
+        [one.auc_p for one in verdicts], holm_adjust([one.auc.p for one in verdicts])
+    )
     by_hand = compare_auc(labels, array(found[2]), array(found[0]))
     assert verdicts[1].auc == by_hand
-    assert verdicts[1].word == "worse" and verdicts[1].auc.seeds == 3
+    assert verdicts[1].outcome == "worse" and verdicts[1].auc.seeds == 3
 
 
 def test_a_leading_reference_is_compared_once() -> None:
     labels, found = contenders({"full": 1.2, "a": 1, "b": 0.2})
-    verdicts = judge(labels, {"": found}, "full")
+    verdicts = compare_arms(labels, {"": found}, "full")
     assert [(one.a, one.b) for one in verdicts] == [("a", "full"), ("b", "full")]
-    words = " ".join(in_words(verdicts, {"": found}, "full"))
+    words = " ".join(summarise_verdicts(verdicts, {"": found}, "full"))
     assert words.startswith("Full leads on validation rows.")
 
 
 def test_p_values_are_adjusted_over_all_settings() -> None:
     labels, found = contenders({"full": 1, "b": 0.75})
-    alone = judge(labels, {"1k": found}, "full")[0]
-    together = judge(labels, {"1k": found, "5k": found, "20k": found}, "full")
+    alone = compare_arms(labels, {"1k": found}, "full")[0]
+    together = compare_arms(labels, {"1k": found, "5k": found, "20k": found}, "full")
     assert together[0].auc_p == pytest.approx(min(1, 3 * alone.auc_p))
 
 
 def test_words_rank_nothing_that_is_noise() -> None:
-    labels, found = contenders({"full": 1, "freeze depth 1": 1.001, "freeze depth 2": 3, "probe": 0.1})
-    verdicts = judge(labels, {"": found}, "full")
-    words = in_words(verdicts, {"": found}, "full")
-    assert words[0].startswith("Freeze depth 2, chosen on validation rows, is better than full (ΔAUC +0.")
+    labels, found = contenders(
+        {"full": 1, "freeze depth 1": 1.001, "freeze depth 2": 3, "probe": 0.1}
+    )
+    verdicts = compare_arms(labels, {"": found}, "full")
+    words = summarise_verdicts(verdicts, {"": found}, "full")
+    assert words[0].startswith(
+        "Freeze depth 2, chosen on validation rows, is better than full (ΔAUC +0."
+    )
     assert "adjusted p" in words[0] and "n = 600, 3 seeds" in words[0]
     assert any(text.startswith("Worse than full: probe (ΔAUC -0.") for text in words)
     assert "Not distinguishable from full at n = 600: freeze depth 1." in words
@@ -74,24 +86,32 @@ def test_words_rank_nothing_that_is_noise() -> None:
 def test_with_several_settings_every_sentence_names_its_own() -> None:
     labels, found = contenders({"full": 1, "a": 1.001, "b": 0.1}, seeds=1)
     settings = {"1,000 target rows": found, "all target rows": found}
-    words = in_words(judge(labels, settings, "full"), settings, "full")
-    assert len(words) >= 6 and all(text.startswith(("1,000 target rows: ", "all target rows: ")) for text in words)
+    words = summarise_verdicts(compare_arms(labels, settings, "full"), settings, "full")
+    assert len(words) >= 6 and all(
+        text.startswith(("1,000 target rows: ", "all target rows: ")) for text in words
+    )
 
 
 def test_one_seed_says_what_it_cannot_tell() -> None:
     labels, found = contenders({"full": 1, "a": 2}, seeds=1)
-    assert "With one seed" in in_words(judge(labels, {"": found}, "full"), {"": found}, "full")[-1]
+    assert (
+        "With one seed"
+        in summarise_verdicts(compare_arms(labels, {"": found}, "full"), {"": found}, "full")[-1]
+    )
 
 
 def test_without_the_reference_the_leader_is_the_measure() -> None:
     labels, found = contenders({"a": 1, "b": 0.2, "c": 0.3})
-    assert [(one.a, one.b) for one in judge(labels, {"": found}, "full")] == [("b", "a"), ("c", "a")]
+    assert [(one.a, one.b) for one in compare_arms(labels, {"": found}, "full")] == [
+        ("b", "a"),
+        ("c", "a"),
+    ]
 
 
 def test_a_seed_that_is_missing_is_left_out_of_both() -> None:
     labels, (full, other) = contenders({"full": 1, "a": 1.3})
     gap = dataclasses.replace(other, scores=array(other)[[2, 0]], seeds=(2, 0))
-    (verdict,) = judge(labels, {"": [full, gap]}, "full")
+    (verdict,) = compare_arms(labels, {"": [full, gap]}, "full")
     assert verdict.auc == compare_auc(labels, array(other)[[2, 0]], array(full)[[2, 0]])
     alone = dataclasses.replace(other, scores=array(other)[:1], seeds=(7,))
-    assert judge(labels, {"": [full, alone]}, "full") == []
+    assert compare_arms(labels, {"": [full, alone]}, "full") == []

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from core.models.card import BackboneCard
-from core.models.exchange import MEMBERS
+from core.models.exchange import MEMBER_SIZE_LIMITS
 from core.workspace import open_workspace
 from tests.core.models.exchange_files import Files, stored_backbone
 
@@ -24,4 +24,4 @@ def origin(tiny_template: Path, tmp_path_factory: pytest.TempPathFactory) -> Bac
 @pytest.fixture
 def files(origin: BackboneCard) -> Files:
     """The exported members by name."""
-    return {name: (origin.folder / name).read_bytes() for name in MEMBERS}
+    return {name: (origin.folder / name).read_bytes() for name in MEMBER_SIZE_LIMITS}

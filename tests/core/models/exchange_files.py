@@ -1,4 +1,5 @@
-"""A backbone of random weights, its exported members, and archives made of them with a fault each."""
+"""A backbone of random weights, its exported members, and archives made of them with a fault
+each."""
 
 import dataclasses
 import hashlib
@@ -15,32 +16,41 @@ from core.data.datasets import Dataset
 from core.data.preprocessing import load_preprocessing
 from core.errors import BadInput
 from core.models.backbone import build_network, describe_stages, save_backbone
+from core.models.backbone_import import import_backbone
 from core.models.card import BackboneCard, HeadSettings
-from core.models.exchange import MEMBERS
-from core.models.importing import import_backbone
+from core.models.exchange import MEMBER_SIZE_LIMITS
 from core.models.registry import ARCHITECTURES, complete_settings
 from core.workspace import Workspace
 from tests.core.data.helpers import fingerprint
 from tests.core.models.references import SMALL
 
-CARD, STATISTICS, VOCABULARY, WEIGHTS = MEMBERS
+CARD, STATISTICS, VOCABULARY, WEIGHTS = MEMBER_SIZE_LIMITS
 
 
 Files = dict[str, bytes]
 
 
-def stored_backbone(workspace: Workspace, dataset: Dataset, architecture: str = "dnn") -> BackboneCard:
-    """A backbone of random weights on the vocabulary of `dataset`, with everything a pretrained one has."""
+def stored_backbone(
+    workspace: Workspace, dataset: Dataset, architecture: str = "dnn"
+) -> BackboneCard:
+    """A backbone of random weights on the vocabulary of `dataset`, with everything a pretrained one
+    has."""
     folder = dataset.folder / "preprocessing"
-    small = {name: value for name, value in SMALL.items() if name in ARCHITECTURES[architecture].defaults}
+    small = {
+        name: value for name, value in SMALL.items() if name in ARCHITECTURES[architecture].defaults
+    }
     torch.manual_seed(0)
-    network = build_network(architecture, small, load_preprocessing(folder).field_sizes, HeadSettings((3,))).eval()
+    network = build_network(
+        architecture, small, load_preprocessing(folder).field_sizes, HeadSettings((3,))
+    ).eval()
     card = BackboneCard(
         id="b-first",
         name="first",
         architecture=architecture,
         settings=complete_settings(architecture, small),
-        stages=tuple(dataclasses.replace(stage, origin="random") for stage in describe_stages(network, 39)),
+        stages=tuple(
+            dataclasses.replace(stage, origin="random") for stage in describe_stages(network, 39)
+        ),
         representation=network.representation,
         members=network.members,
         head=HeadSettings((3,)),

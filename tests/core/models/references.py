@@ -1,4 +1,5 @@
-"""Forward passes of every click model in plain numpy loops and matrices, to the input of the head."""
+"""Forward passes of every click model in plain numpy loops and matrices, to the input of the
+head."""
 
 from collections.abc import Callable
 
@@ -10,9 +11,12 @@ Weights = dict[str, np.ndarray]
 Reference = Callable[[Weights, np.ndarray, np.ndarray, tuple[int, ...]], np.ndarray]
 
 # Those of this repository's own making; the others have tests of their own.
-CLICK_MODELS = [name for name, architecture in ARCHITECTURES.items() if not architecture.needs]
+CLICK_MODELS = [
+    name for name, architecture in ARCHITECTURES.items() if not architecture.required_package
+]
 
-# Small settings; an architecture takes those it has. BatchNorm is on, so that its statistics are tested too.
+# Small settings; an architecture takes those it has. BatchNorm is on, so that its statistics are
+# tested too.
 SMALL = {
     "embedding": 4,
     "widths": [8, 6],
@@ -45,7 +49,10 @@ def batch_norm(w: Weights, name: str, x: np.ndarray) -> np.ndarray:
 
 def layer_norm(w: Weights, name: str, x: np.ndarray) -> np.ndarray:
     centred = x - x.mean(axis=-1, keepdims=True)
-    return centred / np.sqrt(x.var(axis=-1, keepdims=True) + 1e-5) * w[f"{name}.weight"] + w[f"{name}.bias"]
+    return (
+        centred / np.sqrt(x.var(axis=-1, keepdims=True) + 1e-5) * w[f"{name}.weight"]
+        + w[f"{name}.bias"]
+    )
 
 
 def softmax(x: np.ndarray) -> np.ndarray:
@@ -55,10 +62,17 @@ def softmax(x: np.ndarray) -> np.ndarray:
 
 def embed(w: Weights, ids: np.ndarray, sizes: tuple[int, ...], table: str = "table") -> np.ndarray:
     starts = np.concatenate([[0], np.cumsum(sizes)[:-1]])
-    return np.stack([[w[f"stages.0.{table}.weight"][starts[f] + row[f]] for f in range(len(sizes))] for row in ids])
+    return np.stack(
+        [
+            [w[f"stages.0.{table}.weight"][starts[f] + row[f]] for f in range(len(sizes))]
+            for row in ids
+        ]
+    )
 
 
-def deep_input(w: Weights, ids: np.ndarray, numerics: np.ndarray, sizes: tuple[int, ...]) -> np.ndarray:
+def deep_input(
+    w: Weights, ids: np.ndarray, numerics: np.ndarray, sizes: tuple[int, ...]
+) -> np.ndarray:
     return np.hstack([embed(w, ids, sizes).reshape(len(ids), -1), numerics])
 
 
@@ -74,7 +88,9 @@ def blocks(w: Weights, x: np.ndarray, stages: range) -> np.ndarray:
 
 def pairs(vectors: np.ndarray) -> np.ndarray:
     fields = vectors.shape[1]
-    return np.sum([vectors[:, i] * vectors[:, j] for i in range(fields) for j in range(i + 1, fields)], axis=0)
+    return np.sum(
+        [vectors[:, i] * vectors[:, j] for i in range(fields) for j in range(i + 1, fields)], axis=0
+    )
 
 
 def lr(w: Weights, ids: np.ndarray, numerics: np.ndarray, sizes: tuple[int, ...]) -> np.ndarray:
@@ -84,17 +100,25 @@ def lr(w: Weights, ids: np.ndarray, numerics: np.ndarray, sizes: tuple[int, ...]
 def fm(w: Weights, ids: np.ndarray, numerics: np.ndarray, sizes: tuple[int, ...]) -> np.ndarray:
     vectors = embed(w, ids, sizes)
     dots = [
-        sum(vectors[r, i] @ vectors[r, j] for i in range(len(sizes)) for j in range(i + 1, len(sizes)))
+        sum(
+            vectors[r, i] @ vectors[r, j]
+            for i in range(len(sizes))
+            for j in range(i + 1, len(sizes))
+        )
         for r in range(len(ids))
     ]
-    return np.hstack([np.array(dots)[:, None], embed(w, ids, sizes, "first_order").sum(axis=1), numerics])
+    return np.hstack(
+        [np.array(dots)[:, None], embed(w, ids, sizes, "first_order").sum(axis=1), numerics]
+    )
 
 
 def dnn(w: Weights, ids: np.ndarray, numerics: np.ndarray, sizes: tuple[int, ...]) -> np.ndarray:
     return blocks(w, deep_input(w, ids, numerics, sizes), range(1, 3))
 
 
-def widedeep(w: Weights, ids: np.ndarray, numerics: np.ndarray, sizes: tuple[int, ...]) -> np.ndarray:
+def widedeep(
+    w: Weights, ids: np.ndarray, numerics: np.ndarray, sizes: tuple[int, ...]
+) -> np.ndarray:
     return np.hstack([embed(w, ids, sizes, "wide").sum(axis=1), dnn(w, ids, numerics, sizes)])
 
 
@@ -110,29 +134,39 @@ def dcnv2(w: Weights, ids: np.ndarray, numerics: np.ndarray, sizes: tuple[int, .
     return blocks(w, x, range(3, 5))
 
 
-def attend(query: np.ndarray, key: np.ndarray, value: np.ndarray, heads: int, scale: float) -> np.ndarray:
+def attend(
+    query: np.ndarray, key: np.ndarray, value: np.ndarray, heads: int, scale: float
+) -> np.ndarray:
     """Multi-head attention, one row and one head at a time."""
     out = np.zeros((*query.shape[:2], value.shape[2]))
     size = query.shape[2] // heads
     for row in range(len(query)):
         for head in range(heads):
             part = slice(head * size, (head + 1) * size)
-            out[row, :, part] = softmax(query[row, :, part] @ key[row, :, part].T * scale) @ value[row, :, part]
+            out[row, :, part] = (
+                softmax(query[row, :, part] @ key[row, :, part].T * scale) @ value[row, :, part]
+            )
     return out
 
 
-def autoint(w: Weights, ids: np.ndarray, numerics: np.ndarray, sizes: tuple[int, ...]) -> np.ndarray:
+def autoint(
+    w: Weights, ids: np.ndarray, numerics: np.ndarray, sizes: tuple[int, ...]
+) -> np.ndarray:
     tokens, deep = embed(w, ids, sizes), deep_input(w, ids, numerics, sizes)
     for i in (1, 2):
         name = f"stages.{i}.towers.0"
-        query, key, value = (linear(w, f"{name}.{part}", tokens) for part in ("query", "key", "value"))
+        query, key, value = (
+            linear(w, f"{name}.{part}", tokens) for part in ("query", "key", "value")
+        )
         mixed = attend(query, key, value, heads=2, scale=1)
         tokens = relu(mixed + linear(w, f"{name}.residual", tokens))
         deep = dense(w, f"stages.{i}.towers.1", deep)
     return np.hstack([tokens.reshape(len(ids), -1), deep])
 
 
-def finalmlp(w: Weights, ids: np.ndarray, numerics: np.ndarray, sizes: tuple[int, ...]) -> np.ndarray:
+def finalmlp(
+    w: Weights, ids: np.ndarray, numerics: np.ndarray, sizes: tuple[int, ...]
+) -> np.ndarray:
     x = deep_input(w, ids, numerics, sizes)
     streams = []
     for stream in (0, 1):
@@ -145,12 +179,17 @@ def finalmlp(w: Weights, ids: np.ndarray, numerics: np.ndarray, sizes: tuple[int
     a, b = streams
     fusion = w["stages.4.weight"]
     products = np.array(
-        [[a[r, 3 * h : 3 * h + 3] @ fusion[h] @ b[r, 3 * h : 3 * h + 3] for h in range(2)] for r in range(len(ids))]
+        [
+            [a[r, 3 * h : 3 * h + 3] @ fusion[h] @ b[r, 3 * h : 3 * h + 3] for h in range(2)]
+            for r in range(len(ids))
+        ]
     )
     return np.hstack([a, b, products])
 
 
-def finalnet(w: Weights, ids: np.ndarray, numerics: np.ndarray, sizes: tuple[int, ...]) -> np.ndarray:
+def finalnet(
+    w: Weights, ids: np.ndarray, numerics: np.ndarray, sizes: tuple[int, ...]
+) -> np.ndarray:
     ends = []
     for tower in (0, 1):
         x = deep_input(w, ids, numerics, sizes)
@@ -185,15 +224,21 @@ def resnet(w: Weights, ids: np.ndarray, numerics: np.ndarray, sizes: tuple[int, 
     return relu(batch_norm(w, "stages.3.close.0", x))
 
 
-def fttransformer(w: Weights, ids: np.ndarray, numerics: np.ndarray, sizes: tuple[int, ...]) -> np.ndarray:
+def fttransformer(
+    w: Weights, ids: np.ndarray, numerics: np.ndarray, sizes: tuple[int, ...]
+) -> np.ndarray:
     scaled = numerics[:, :, None] * w["stages.0.weight"] + w["stages.0.bias"]
     first = np.repeat(w["stages.0.class_token"][None], len(ids), axis=0)
     tokens = np.concatenate([first, embed(w, ids, sizes), scaled], axis=1)
     for i in (1, 2):
         name = f"stages.{i}"
         normed = tokens if i == 1 else layer_norm(w, f"{name}.attention_norm", tokens)
-        query, key, value = (linear(w, f"{name}.attention.{part}", normed) for part in ("query", "key", "value"))
-        tokens = tokens + linear(w, f"{name}.attention.out", attend(query, key, value, heads=2, scale=2**-0.5))
+        query, key, value = (
+            linear(w, f"{name}.attention.{part}", normed) for part in ("query", "key", "value")
+        )
+        tokens = tokens + linear(
+            w, f"{name}.attention.out", attend(query, key, value, heads=2, scale=2**-0.5)
+        )
         up = linear(w, f"{name}.up", layer_norm(w, f"{name}.forward_norm", tokens))
         half = up.shape[2] // 2
         tokens = tokens + linear(w, f"{name}.down", up[:, :, :half] * relu(up[:, :, half:]))
@@ -210,7 +255,9 @@ def tabm(w: Weights, ids: np.ndarray, numerics: np.ndarray, sizes: tuple[int, ..
             y = y * w[f"{name}.linear.s"][k]
             own = slice(k * outputs, (k + 1) * outputs)
             norm = {
-                f"n.{key.split('.')[-1]}": w[key][own] for key in w if key.startswith(f"{name}.norm.") and w[key].ndim
+                f"n.{key.split('.')[-1]}": w[key][own]
+                for key in w
+                if key.startswith(f"{name}.norm.") and w[key].ndim
             }
             members[k] = relu(batch_norm(norm, "n", y))
     return np.stack(members, axis=1)

@@ -1,4 +1,5 @@
-"""Export and import: the same backbone on the other side, and every trick with an archive refused."""
+"""Export and import: the same backbone on the other side, and every trick with an archive
+refused."""
 
 import dataclasses
 import io
@@ -17,15 +18,15 @@ from safetensors.torch import save_file
 from core.__main__ import main
 from core.data.datasets import Dataset
 from core.errors import BadInput, RunError
+from core.inference.export import export_model
 from core.models import exchange
 from core.models.backbone import load_backbone
+from core.models.backbone_import import import_backbone
+from core.models.backbone_store import find_backbone
 from core.models.card import BackboneCard, HeadSettings
-from core.models.exchange import MEMBERS, export_backbone
-from core.models.importing import import_backbone
-from core.models.library import find_backbone
-from core.runs import command
-from core.runs.command import import_in_subprocess
-from core.training.export import export
+from core.models.exchange import MEMBER_SIZE_LIMITS, export_backbone
+from core.runs import subprocess_commands
+from core.runs.subprocess_commands import import_in_subprocess
 from core.training.settings import FinetuneRequest
 from core.workspace import Workspace, read_json
 from tests.core.data.helpers import fingerprint
@@ -47,24 +48,30 @@ def test_the_round_trip_gives_the_same_network_bit_for_bit(
     first = stored_backbone(*tiny, architecture)
     export_backbone(first, tmp_path / "first.zip")
     second = import_backbone(workspace, tmp_path / "first.zip")
-    assert find_backbone(workspace, "first") == second and second.folder.parent == workspace.backbones
+    assert (
+        find_backbone(workspace, "first") == second and second.folder.parent == workspace.backbones
+    )
     same = {"id": first.id, "folder": first.folder, "imported": False}
     assert dataclasses.replace(second, **same) == first  # type: ignore[arg-type]
     assert second.imported and not second.bundled and second.id != first.id
     ids = torch.randint(0, 3, (50, 39), generator=torch.Generator().manual_seed(1))
     numerics = torch.randn(50, 13, generator=torch.Generator().manual_seed(2))
     with torch.no_grad():
-        assert torch.equal(load_backbone(first)((ids, numerics)), load_backbone(second)((ids, numerics)))
+        assert torch.equal(
+            load_backbone(first)((ids, numerics)), load_backbone(second)((ids, numerics))
+        )
     assert [path.name for path in workspace.backbones.iterdir()] == [second.id]
 
     export_backbone(second, tmp_path / "second.zip")
     export_backbone(second, tmp_path / "again.zip")
     assert (tmp_path / "second.zip").read_bytes() == (tmp_path / "again.zip").read_bytes()
     with zipfile.ZipFile(tmp_path / "second.zip") as archive:
-        assert archive.namelist() == [*MEMBERS] and archive.testzip() is None
+        assert archive.namelist() == [*MEMBER_SIZE_LIMITS] and archive.testzip() is None
 
 
-def test_a_bundled_backbone_comes_back_as_an_imported_one(workspace: Workspace, tmp_path: Path) -> None:
+def test_a_bundled_backbone_comes_back_as_an_imported_one(
+    workspace: Workspace, tmp_path: Path
+) -> None:
     bundled = find_backbone(workspace, "simulated-dcnv2")
     export_backbone(bundled, tmp_path / "it.zip")
     refused(workspace, tmp_path / "it.zip", "already a backbone named 'Simulated DCNv2'")
@@ -75,26 +82,35 @@ def test_a_bundled_backbone_comes_back_as_an_imported_one(workspace: Workspace, 
     assert find_backbone(workspace, "mine") == card
 
 
-def test_a_fine_tuned_model_becomes_a_backbone(tiny: tuple[Workspace, Dataset], tmp_path: Path) -> None:
+def test_a_fine_tuned_model_becomes_a_backbone(
+    tiny: tuple[Workspace, Dataset], tmp_path: Path
+) -> None:
     workspace, dataset = tiny
     first = stored_backbone(workspace, dataset)
     head = HeadSettings((), "relu", "softmax")
     run = carry_out(workspace, FinetuneRequest(dataset.id, first.id, "depth", 2, head, QUICK))
-    export(workspace, run, tmp_path / "out")
+    export_model(workspace, run, tmp_path / "out")
     card = import_backbone(workspace, tmp_path / "out", "tuned")
     assert run.result is not None
     assert [stage.origin for stage in card.stages] == ["random", "random", "supervised"]
     assert card.scores_clicks and card.head == head and card.imported
-    assert card.trained_on == first.trained_on | {"domain": "target", "rows": run.result["train_rows"]}
+    assert card.trained_on == first.trained_on | {
+        "domain": "target",
+        "rows": run.result["train_rows"],
+    }
     assert card.earlier == (first.trained_on,)
-    assert card.metrics == {name: run.result["metrics"]["target_test"][name] for name in card.metrics}
+    assert card.metrics == {
+        name: run.result["metrics"]["target_test"][name] for name in card.metrics
+    }
     assert card.preprocessing_hash == first.preprocessing_hash
     again = carry_out(workspace, FinetuneRequest(dataset.id, card.id, "depth", 3, head, QUICK))
     assert again.result is not None
     assert again.result["before"]["target_test"]["auc"] == pytest.approx(card.metrics["auc"])
     scratch = carry_out(workspace, FinetuneRequest(dataset.id, first.id, "scratch", 0, head, QUICK))
     stored = read_json(workspace.runs / scratch.id / "model" / "card.json")
-    assert stored["earlier"] == [] and {stage["origin"] for stage in stored["stages"]} == {"supervised"}
+    assert stored["earlier"] == [] and {stage["origin"] for stage in stored["stages"]} == {
+        "supervised"
+    }
 
 
 def archive_of(*members: tuple[str, bytes, int]) -> bytes:
@@ -119,23 +135,41 @@ def encrypted(files: Files) -> bytes:
 
 
 ARCHIVES: dict[str, tuple[Callable[[Files], bytes], str]] = {
-    "zip slip": (lambda f: archive_of(*plain(f), ("../../evil", b"x", 0o100644)), "'../../evil', which points outside"),
-    "absolute": (lambda f: archive_of(*plain(f), ("/etc/x", b"x", 0o100644)), "'/etc/x', which points outside"),
+    "zip slip": (
+        lambda f: archive_of(*plain(f), ("../../evil", b"x", 0o100644)),
+        "'../../evil', which points outside",
+    ),
+    "absolute": (
+        lambda f: archive_of(*plain(f), ("/etc/x", b"x", 0o100644)),
+        "'/etc/x', which points outside",
+    ),
     "symlink": (
         lambda f: archive_of(*plain({**f, CARD: b""})[1:], (CARD, b"/etc/passwd", 0o120777)),
         "'card.json', which is a link",
     ),
-    "extra": (lambda f: archive_of(*plain(f), ("notes.txt", b"x", 0o100644)), "holds 'notes.txt'; a backbone is card"),
+    "extra": (
+        lambda f: archive_of(*plain(f), ("notes.txt", b"x", 0o100644)),
+        "holds 'notes.txt'; a backbone is card",
+    ),
     "pickle beside": (
         lambda f: archive_of(*plain(f), ("a/data.pkl", b"x", 0o100644)),
         "'a/data.pkl' is not read: Thaw",
     ),
     "missing": (lambda f: archive_of(*plain(f)[:-1]), "lacks model.safetensors"),
     "encrypted": (encrypted, "is encrypted"),
-    "truncated": (lambda f: archive_of(*plain(f))[:-3000], "cannot be unpacked .* damaged or truncated"),
-    "flipped": (lambda f: archive_of(*plain(f)).replace(f[WEIGHTS][-64:], bytes(64)), "is damaged after"),
+    "truncated": (
+        lambda f: archive_of(*plain(f))[:-3000],
+        "cannot be unpacked .* damaged or truncated",
+    ),
+    "flipped": (
+        lambda f: archive_of(*plain(f)).replace(f[WEIGHTS][-64:], bytes(64)),
+        "is damaged after",
+    ),
     "safetensors": (lambda f: f[WEIGHTS], "holds weights alone; a backbone needs its card"),
-    "pickle": (lambda f: pickle.dumps({"a": 1}), r"\(a pickle\) is not read: Thaw takes weights as safetensors alone"),
+    "pickle": (
+        lambda f: pickle.dumps({"a": 1}),
+        r"\(a pickle\) is not read: Thaw takes weights as safetensors alone",
+    ),
     "hdf5": (lambda f: b"\x89HDF\r\n\x1a\n" + bytes(100), r"\(HDF5\) is not read"),
     "junk": (lambda f: b"hello", "is no zip archive"),
     "empty": (lambda f: b"", "is no zip archive"),
@@ -143,7 +177,9 @@ ARCHIVES: dict[str, tuple[Callable[[Files], bytes], str]] = {
 
 
 @pytest.mark.parametrize("trick", ARCHIVES)
-def test_archives_that_are_refused(trick: str, files: Files, workspace: Workspace, tmp_path: Path) -> None:
+def test_archives_that_are_refused(
+    trick: str, files: Files, workspace: Workspace, tmp_path: Path
+) -> None:
     make, sentence = ARCHIVES[trick]
     path = tmp_path / "given"
     path.write_bytes(make(files))
@@ -151,7 +187,9 @@ def test_archives_that_are_refused(trick: str, files: Files, workspace: Workspac
     assert sorted(one.name for one in tmp_path.iterdir()) == ["given", "workspace"]
 
 
-def test_a_name_that_comes_twice_is_refused(files: Files, workspace: Workspace, tmp_path: Path) -> None:
+def test_a_name_that_comes_twice_is_refused(
+    files: Files, workspace: Workspace, tmp_path: Path
+) -> None:
     with pytest.warns(UserWarning, match="Duplicate name"):
         data = archive_of(*plain(files), (CARD, b"{}", 0o100644))
     (tmp_path / "given").write_bytes(data)
@@ -165,29 +203,41 @@ def test_other_forms_of_weights_are_named_as_such(
     buffer = io.BytesIO()
     torch.save({"a": torch.zeros(1)}, buffer)
     (tmp_path / f"model.{ending}").write_bytes(buffer.getvalue())
-    refused(workspace, tmp_path / f"model.{ending}", f"'model.{ending}' is not read: Thaw takes weights as safetensors")
+    refused(
+        workspace,
+        tmp_path / f"model.{ending}",
+        f"'model.{ending}' is not read: Thaw takes weights as safetensors",
+    )
     (tmp_path / "given").write_bytes(buffer.getvalue())
     refused(workspace, tmp_path / "given", "data.pkl' is not read")
 
 
-@pytest.mark.usefixtures("read_here")
+@pytest.mark.usefixtures("read_in_process")
 def test_a_bomb_is_stopped_while_it_unpacks(
     files: Files, workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     bomb = packed(tmp_path / "bomb.zip", files | {WEIGHTS: bytes(80 * 2**20)}, zipfile.ZIP_DEFLATED)
     refused(workspace, bomb, "looks like a decompression bomb")
     refused(
-        workspace, packed(tmp_path / "big.zip", files | {CARD: bytes(2**20 + 1)}), "'card.json' in 'big.zip' is lon"
+        workspace,
+        packed(tmp_path / "big.zip", files | {CARD: bytes(2**20 + 1)}),
+        "'card.json' in 'big.zip' is lon",
     )
     # An archive may lie about sizes; what comes out is counted too.
     lying = bytearray(archive_of(*plain(files)))
     place = lying.index(b"PK\x01\x02") + 24
-    monkeypatch.setitem(exchange.MEMBERS, CARD, 100)
+    monkeypatch.setitem(exchange.MEMBER_SIZE_LIMITS, CARD, 100)
     lying[place : place + 4] = struct.pack("<I", 50)
     (tmp_path / "lying.zip").write_bytes(lying)
     refused(workspace, tmp_path / "lying.zip", "is damaged after")
-    monkeypatch.setattr(exchange, "_members", lambda archive, source: {m.filename: m for m in archive.infolist()})
-    refused(workspace, packed(tmp_path / "long.zip", files), "'card.json' in 'long.zip' is longer than the 100 bytes")
+    monkeypatch.setattr(
+        exchange, "_members", lambda archive, source: {m.filename: m for m in archive.infolist()}
+    )
+    refused(
+        workspace,
+        packed(tmp_path / "long.zip", files),
+        "'card.json' in 'long.zip' is longer than the 100 bytes",
+    )
 
 
 def test_folders(origin: BackboneCard, workspace: Workspace, tmp_path: Path) -> None:
@@ -246,6 +296,6 @@ def test_a_process_of_its_own_imports_for_a_page(
     with pytest.raises(BadInput, match=r"^'bad\.zip' lacks card\.json"):
         import_in_subprocess(workspace, packed(tmp_path / "bad.zip", {WEIGHTS: files[WEIGHTS]}))
     assert fingerprint(workspace) == before
-    monkeypatch.setattr(command.sys, "executable", "/bin/false")
+    monkeypatch.setattr(subprocess_commands.sys, "executable", "/bin/false")
     with pytest.raises(RunError, match="'import-backbone' ended with status 1"):
         import_in_subprocess(workspace, tmp_path / "it.zip", "other")

@@ -4,13 +4,20 @@ from pathlib import Path
 
 import pytest
 
-from core.data import reader_process
+from core.data.reading import reader_process
 from core.errors import BadInput, ReaderFailed
-from core.models.foreign_files import probe_hdf5, probe_weights, rewrite_vocabulary, take_out
+from core.models.foreign_files import (
+    probe_hdf5,
+    probe_weights,
+    rewrite_vocabulary,
+    unpack_in_subprocess,
+)
 from tests.core.data.helpers import write
 
 
-def test_weights_that_claim_more_than_memory_holds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_weights_that_claim_more_than_memory_holds(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A file of some kilobytes, whose one dataset would be terabytes of noughts."""
     h5py = pytest.importorskip("h5py")
     monkeypatch.setattr(reader_process, "memory_limit", lambda: 3 * 2**30)
@@ -35,7 +42,7 @@ def test_what_is_wrong_with_weights_is_for_the_caller_to_say(tmp_path: Path) -> 
 
 def test_files_that_are_none(tmp_path: Path) -> None:
     with pytest.raises(BadInput, match="There is no file or folder"):
-        take_out(tmp_path / "none.zip", tmp_path / "out")
+        unpack_in_subprocess(tmp_path / "none.zip", tmp_path / "out")
     for damaged in (b"", b"PAR1", b"PAR1" + bytes(100) + b"PAR1"):
         with pytest.raises(BadInput, match=r"'vocabulary\.parquet' cannot be read"):
             rewrite_vocabulary(write(tmp_path, damaged, "vocabulary.parquet"))

@@ -9,14 +9,17 @@ from torch.utils.flop_counter import FlopCounterMode
 from core.models import layers as layers_module
 from core.models.backbone import build_network, describe_stages
 from core.models.card import HeadSettings
-from core.models.layers import SMALL, Linear, Lookup, taken_by_onednn
+from core.models.layers import ONEDNN_MIN_MULTIPLICATIONS, EmbeddingTable, Linear, uses_onednn
 
 INPUTS, OUTPUTS = 301, 96
 
 
 def layers(bias: bool = True) -> tuple[Linear, nn.Linear]:
     torch.manual_seed(0)
-    ours, plain = Linear(INPUTS, OUTPUTS, bias=bias), nn.Linear(INPUTS, OUTPUTS, bias=bias, dtype=torch.float64)
+    ours, plain = (
+        Linear(INPUTS, OUTPUTS, bias=bias),
+        nn.Linear(INPUTS, OUTPUTS, bias=bias, dtype=torch.float64),
+    )
     plain.load_state_dict(ours.state_dict())
     return ours, plain
 
@@ -32,7 +35,7 @@ def test_outputs_and_gradients_are_those_of_torchs_layer_in_double_precision(
 ) -> None:
     ours, plain = layers(bias)
     x = rows_of(*shape)
-    assert taken_by_onednn(x, ours.weight)
+    assert uses_onednn(x, ours.weight)
     exact = x.detach().double().requires_grad_()
     weights = torch.linspace(-1, 1, OUTPUTS)
     found, expected = ours(x), plain(exact)
@@ -49,7 +52,9 @@ def test_a_gradient_that_is_a_view_of_one_row_is_taken_as_it_is_meant() -> None:
     x = rows_of(400)
     ours(x).sum().backward()
     assert x.grad is not None
-    torch.testing.assert_close(x.grad.double(), plain.weight.sum(0).expand(400, -1), rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(
+        x.grad.double(), plain.weight.sum(0).expand(400, -1), rtol=1e-5, atol=1e-5
+    )
 
 
 def test_frozen_weights_get_no_gradient_and_hand_one_on() -> None:
@@ -63,19 +68,19 @@ def test_frozen_weights_get_no_gradient_and_hand_one_on() -> None:
 
 def test_small_products_half_precision_and_doubles_stay_with_torch() -> None:
     weight = layers()[0].weight
-    rows = SMALL // weight.numel()
-    assert taken_by_onednn(torch.zeros(rows + 1, INPUTS), weight)
-    assert not taken_by_onednn(torch.zeros(rows, INPUTS), weight)
-    assert not taken_by_onednn(torch.zeros(2 * rows, INPUTS).double(), weight.double())
+    rows = ONEDNN_MIN_MULTIPLICATIONS // weight.numel()
+    assert uses_onednn(torch.zeros(rows + 1, INPUTS), weight)
+    assert not uses_onednn(torch.zeros(rows, INPUTS), weight)
+    assert not uses_onednn(torch.zeros(2 * rows, INPUTS).double(), weight.double())
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        assert not taken_by_onednn(torch.zeros(2 * rows, INPUTS), weight)
+        assert not uses_onednn(torch.zeros(2 * rows, INPUTS), weight)
 
 
 def test_without_onednn_products_are_torchs(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(layers_module, "ONEDNN", None)
     ours, plain = layers()
     rows = torch.randn(400, INPUTS)
-    assert not taken_by_onednn(rows, ours.weight)
+    assert not uses_onednn(rows, ours.weight)
     torch.testing.assert_close(ours(rows).double(), plain(rows.double()), rtol=1e-5, atol=1e-5)
 
 
@@ -96,18 +101,20 @@ def test_a_stage_whose_two_rows_are_a_large_product_has_all_its_operations_on_it
 
 
 @pytest.mark.filterwarnings("ignore")
-def test_an_exported_product_is_the_exporters_own_and_gives_the_same_outputs(tmp_path: Path) -> None:
+def test_an_exported_product_is_the_exporters_own_and_gives_the_same_outputs(
+    tmp_path: Path,
+) -> None:
     ours, _ = layers()
     rows, file = torch.randn(400, INPUTS), str(tmp_path / "layer.onnx")
     torch.onnx.export(ours.eval(), (rows,), file, dynamo=False, input_names=["rows"])
     (outputs,) = onnxruntime.InferenceSession(file).run(None, {"rows": rows.numpy()})
-    assert taken_by_onednn(rows, ours.weight)
+    assert uses_onednn(rows, ours.weight)
     torch.testing.assert_close(torch.from_numpy(outputs), ours(rows).detach(), rtol=1e-4, atol=1e-5)
 
 
 def test_a_look_up_gives_rows_and_gradients_of_torchs_embedding() -> None:
     torch.manual_seed(0)
-    ours, plain = Lookup(50, 3), nn.Embedding(50, 3)
+    ours, plain = EmbeddingTable(50, 3), nn.Embedding(50, 3)
     plain.load_state_dict(ours.state_dict())
     ids = torch.randint(0, 50, (40, 6))
     weights = torch.randn(40, 6, 3)
@@ -119,7 +126,7 @@ def test_a_look_up_gives_rows_and_gradients_of_torchs_embedding() -> None:
 
 
 def test_a_look_up_that_is_to_give_a_sparse_gradient_gives_one() -> None:
-    layer = Lookup(50, 3, sparse=True)
+    layer = EmbeddingTable(50, 3, sparse=True)
     layer(torch.tensor([[1, 1, 4]])).sum().backward()
     assert layer.weight.grad is not None and layer.weight.grad.is_sparse
     assert layer.weight.grad.to_dense().sum(1).nonzero().flatten().tolist() == [1, 4]

@@ -2,7 +2,7 @@
 
 import colorsys
 
-from core.report.arm_styles import DEPTHS, arm_colors, arm_styles
+from core.report.arm_styles import DEPTH_COLORS, arm_colors, arm_styles
 
 TITLES = ["freeze depth 0", "freeze depth 3", "LoRA, rank 8", "BitFit", "from scratch", "zero-shot"]
 
@@ -10,9 +10,14 @@ TITLES = ["freeze depth 0", "freeze depth 3", "LoRA, rank 8", "BitFit", "from sc
 def test_a_colour_does_not_hang_on_what_else_is_drawn() -> None:
     together = arm_styles(TITLES)
     alone = {title: arm_styles([title])[title] for title in TITLES}
-    assert {title: style[0] for title, style in together.items()} == {title: one[0] for title, one in alone.items()}
+    assert {title: style[0] for title, style in together.items()} == {
+        title: one[0] for title, one in alone.items()
+    }
     assert arm_colors(TITLES) == [together[title][0] for title in TITLES]
-    assert arm_styles(["freeze depth 3, 0.001"])["freeze depth 3, 0.001"][0] == together["freeze depth 3"][0]
+    assert (
+        arm_styles(["freeze depth 3, 0.001"])["freeze depth 3, 0.001"][0]
+        == together["freeze depth 3"][0]
+    )
 
 
 def test_no_two_arms_of_one_figure_look_alike() -> None:
@@ -21,7 +26,10 @@ def test_no_two_arms_of_one_figure_look_alike() -> None:
 
 
 def test_depths_go_from_warm_to_cold() -> None:
-    hues = [colorsys.rgb_to_hsv(*(int(one[at : at + 2], 16) for at in (1, 3, 5)))[0] for one in DEPTHS]
+    hues = [
+        colorsys.rgb_to_hsv(*(int(one[at : at + 2], 16) for at in (1, 3, 5)))[0]
+        for one in DEPTH_COLORS
+    ]
     # Around the wheel from orange over red and violet to blue and the green of ice.
     turned = [(0.1 - hue) % 1 for hue in hues]
     assert turned == sorted(turned)

@@ -9,80 +9,108 @@ import pytest
 
 from core.data.datasets import find_dataset
 from core.errors import BadInput
+from core.jobs.store import Run, RunStore
 from core.report.arms import (
-    arms_of,
-    comparable_losses,
+    arms_in_setting,
     comparable_seeds,
-    in_setting,
-    judged_arms,
-    results_of,
-    scores_of,
-    settings_of_arms,
+    comparable_validation_losses,
+    distinct_settings,
+    group_into_arms,
+    judge_selected_arms,
+    load_scores,
+    summarise_selected_arms,
 )
-from core.runs.store import Run, RunStore
 from core.runs.sweep import list_sweeps
-from core.runs.sweep_result import arm_results, judged
+from core.runs.sweep_result import judge_arms, summarise_arms
 from core.workspace import Workspace, open_workspace
 from tests.core.report.helpers import finished_sweep
 
 
 @pytest.fixture(scope="module")
-def runs(tiny_template: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Workspace, list[Run]]:
+def runs(
+    tiny_template: Path, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Workspace, list[Run]]:
     """A sweep of freeze depths 0 and 1, LoRA and zero-shot over two seeds; no test changes it."""
     root = tmp_path_factory.mktemp("arms") / "tiny"
     shutil.copytree(tiny_template, root)
     workspace = open_workspace(root)
-    return workspace, RunStore(workspace).group(finished_sweep(workspace, find_dataset(workspace, "tiny")).id)
+    return workspace, RunStore(workspace).list_group(
+        finished_sweep(workspace, find_dataset(workspace, "tiny")).id
+    )
 
 
 def changed(run: Run, **request: object) -> Run:
     """The run as if it had been asked for so, under another id."""
-    return dataclasses.replace(run, id=f"{run.id}-{len(str(request))}", request={**run.request, **request})
+    return dataclasses.replace(
+        run, id=f"{run.id}-{len(str(request))}", request={**run.request, **request}
+    )
 
 
-def test_seeds_of_an_arm_are_together_and_judged_as_in_the_sweep(runs: tuple[Workspace, list[Run]]) -> None:
+def test_seeds_of_an_arm_are_together_and_judged_as_in_the_sweep(
+    runs: tuple[Workspace, list[Run]],
+) -> None:
     workspace, found = runs
-    arms = arms_of(found[::-1], {}, {})
-    assert [arm.full_title for arm in arms] == ["freeze depth 0", "freeze depth 1", "LoRA, rank 2", "zero-shot"]
+    arms = group_into_arms(found[::-1], {}, {})
+    assert [arm.full_title for arm in arms] == [
+        "freeze depth 0",
+        "freeze depth 1",
+        "LoRA, rank 2",
+        "zero-shot",
+    ]
     assert [len(arm.runs) for arm in arms] == [2, 2, 2, 1]
-    results = results_of(arms, full=False)
-    verdicts, sentences = judged_arms(workspace, results, "freeze depth 0")
-    expected, said = judged(workspace, arm_results(list_sweeps(workspace)[0], found), "freeze depth 0")
+    results = summarise_selected_arms(arms, full_titles=False)
+    verdicts, sentences = judge_selected_arms(workspace, results, "freeze depth 0")
+    expected, said = judge_arms(
+        workspace, summarise_arms(list_sweeps(workspace)[0], found), "freeze depth 0"
+    )
     assert verdicts == expected and sentences == said
 
 
-def test_what_else_differs_is_a_setting_and_zero_shot_stands_in_each(runs: tuple[Workspace, list[Run]]) -> None:
+def test_what_else_differs_is_a_setting_and_zero_shot_stands_in_each(
+    runs: tuple[Workspace, list[Run]],
+) -> None:
     _, found = runs
-    fewer = [changed(run, target_rows=500) for run in found if run.request["strategy"] != "zero-shot"]
-    arms = arms_of([*found, *fewer], {}, {})
-    assert settings_of_arms(arms) == ["all target rows", "500 target rows"]
-    titles = [arm.title for arm in in_setting(arms, "500 target rows")]
+    fewer = [
+        changed(run, target_rows=500) for run in found if run.request["strategy"] != "zero-shot"
+    ]
+    arms = group_into_arms([*found, *fewer], {}, {})
+    assert distinct_settings(arms) == ["all target rows", "500 target rows"]
+    titles = [arm.title for arm in arms_in_setting(arms, "500 target rows")]
     assert titles == ["freeze depth 0", "freeze depth 1", "LoRA, rank 2", "zero-shot"]
     assert "freeze depth 0, 500 target rows" in [arm.full_title for arm in arms]
     # A name that begins like another is another setting.
     named = [changed(run, backbone=name) for run in found for name in ("x", "x two")]
-    arms = arms_of(named, {}, {})
-    assert {arm.setting_words for arm in in_setting(arms, "x two")} == {"x two"}
+    arms = group_into_arms(named, {}, {})
+    assert {arm.setting_words for arm in arms_in_setting(arms, "x two")} == {"x two"}
 
 
-def test_a_repeat_is_no_other_seed_and_a_lone_arm_falls_apart(runs: tuple[Workspace, list[Run]]) -> None:
+def test_a_repeat_is_no_other_seed_and_a_lone_arm_falls_apart(
+    runs: tuple[Workspace, list[Run]],
+) -> None:
     _, found = runs
-    first = [run for run in found if run.request["freeze_depth"] == 0 and run.request["strategy"] == "depth"]
+    first = [
+        run
+        for run in found
+        if run.request["freeze_depth"] == 0 and run.request["strategy"] == "depth"
+    ]
     again = dataclasses.replace(first[0], id="r-again", created="9")
-    titles = [arm.title for arm in arms_of([*first, again, found[1]], {}, {})]
+    titles = [arm.title for arm in group_into_arms([*first, again, found[1]], {}, {})]
     assert sorted(titles) == ["freeze depth 0", "freeze depth 0 again (r-again)", "freeze depth 1"]
-    assert [arm.title for arm in arms_of(first, {}, {})] == ["freeze depth 0, seed 0", "freeze depth 0, seed 1"]
+    assert [arm.title for arm in group_into_arms(first, {}, {})] == [
+        "freeze depth 0, seed 0",
+        "freeze depth 0, seed 1",
+    ]
 
 
 def test_scores_are_paired_by_seed(runs: tuple[Workspace, list[Run]]) -> None:
     workspace, found = runs
-    results = results_of(arms_of(found, {}, {}), full=False)
+    results = summarise_selected_arms(group_into_arms(found, {}, {}), full_titles=False)
     assert comparable_seeds(results) == [0, 1]
-    for seed, row in enumerate(scores_of(workspace, results[1], "target_test_score", [0, 1])):
+    for seed, row in enumerate(load_scores(workspace, results[1], "target_test_score", [0, 1])):
         (run,) = [one for one in results[1].runs if one.request["train"]["seed"] == seed]
         with np.load(workspace.runs / run.id / "predictions.npz") as arrays:
             np.testing.assert_array_equal(row, arrays["target_test_score"])
-    shot = scores_of(workspace, results[3], "target_test_score", [0, 1])
+    shot = load_scores(workspace, results[3], "target_test_score", [0, 1])
     np.testing.assert_array_equal(shot[0], shot[1])
     moved = changed(found[1], train={**found[1].request["train"], "seed": 7})
     few = [results[0], dataclasses.replace(results[1], runs=(moved,))]
@@ -92,23 +120,35 @@ def test_scores_are_paired_by_seed(runs: tuple[Workspace, list[Run]]) -> None:
     assert comparable_seeds([dataclasses.replace(one, runs=one.runs[:1]) for one in few]) == [0]
 
 
-def test_validation_rows_of_another_size_choose_no_leader(runs: tuple[Workspace, list[Run]]) -> None:
+def test_validation_rows_of_another_size_choose_no_leader(
+    runs: tuple[Workspace, list[Run]],
+) -> None:
     workspace, found = runs
-    fewer = [changed(run, target_rows=500) for run in found if run.request["strategy"] != "zero-shot"]
-    alike = results_of(arms_of(found, {}, {}), full=True)
-    assert comparable_losses(alike) == [one.validation_loss for one in alike]
-    mixed = results_of(arms_of([*found, *fewer], {}, {}), full=True)
-    assert np.isnan(comparable_losses(mixed)).all()
-    # Zero-shot, validated on all target rows, stands beside arms of 500 but does not lead them.
-    beside = results_of(in_setting(arms_of([*found, *fewer], {}, {}), "500 target rows"), full=False)
-    assert [one.title for one, loss in zip(beside, comparable_losses(beside), strict=True) if loss != loss] == [
-        "zero-shot"
+    fewer = [
+        changed(run, target_rows=500) for run in found if run.request["strategy"] != "zero-shot"
     ]
-    few = [alike[0], dataclasses.replace(alike[1], runs=(changed(alike[1].runs[0], target_rows=500),))]
+    alike = summarise_selected_arms(group_into_arms(found, {}, {}), full_titles=True)
+    assert comparable_validation_losses(alike) == [one.validation_loss for one in alike]
+    mixed = summarise_selected_arms(group_into_arms([*found, *fewer], {}, {}), full_titles=True)
+    assert np.isnan(comparable_validation_losses(mixed)).all()
+    # Zero-shot, validated on all target rows, stands beside arms of 500 but does not lead them.
+    beside = summarise_selected_arms(
+        arms_in_setting(group_into_arms([*found, *fewer], {}, {}), "500 target rows"),
+        full_titles=False,
+    )
+    assert [
+        one.title
+        for one, loss in zip(beside, comparable_validation_losses(beside), strict=True)
+        if loss != loss
+    ] == ["zero-shot"]
+    few = [
+        alike[0],
+        dataclasses.replace(alike[1], runs=(changed(alike[1].runs[0], target_rows=500),)),
+    ]
     few = [dataclasses.replace(one, runs=one.runs[:1]) for one in few]
     folder = workspace.runs / few[1].runs[0].id
     if not folder.exists():
         shutil.copytree(workspace.runs / alike[1].runs[0].id, folder)
-    verdicts, sentences = judged_arms(workspace, few, alike[0].title)
+    verdicts, sentences = judge_selected_arms(workspace, few, alike[0].title)
     assert [(one.a, one.b) for one in verdicts] == [(alike[1].title, alike[0].title)]
     assert not any("on validation rows" in one for one in sentences)

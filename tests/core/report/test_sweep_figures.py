@@ -1,4 +1,5 @@
-"""Figures of a sweep: both kinds of interval, rows that wait, the frontier, controls as lines, bands over seeds."""
+"""Figures of a sweep: both kinds of interval, rows that wait, the frontier, controls as lines,
+bands over seeds."""
 
 import dataclasses
 import math
@@ -8,28 +9,32 @@ import numpy as np
 import plotly.graph_objects as go
 import pytest
 
+from core.jobs.store import Run
 from core.report.sweep_figures import (
-    COSTS,
+    COST_AXES,
     arms_figure,
-    cost_figure,
-    curves_figure,
+    auc_by_cost_figure,
     depth_figure,
     forgetting_figure,
-    frontier,
+    learning_band_figure,
     mean_band,
-    sizes_figure,
+    pareto_frontier,
+    target_sizes_figure,
 )
-from core.runs.store import Run
-from core.runs.sweep_result import ArmResult, Spread
+from core.runs.sweep_result import ArmResult, SeedSummary
 
 NAN = math.nan
 
 
 def arm(title: str, strategy: str, auc: float, **changes: Any) -> ArmResult:
-    """An arm of one seed on 400 training rows, whose backbone had AUC 0.6 on the target and 0.7 on the source."""
+    """An arm of one seed on 400 training rows, whose backbone had AUC 0.6 on the target and 0.7 on
+    the source."""
     before = {"target_test": {"auc": 0.6}, "source_test": {"auc": 0.7}}
     values: dict[str, Any] = {field.name: None for field in dataclasses.fields(Run)}
-    run = Run(**values | {"id": "r-1", "result": {"before": before, "train_rows": changes.pop("rows", 400)}})
+    run = Run(
+        **values
+        | {"id": "r-1", "result": {"before": before, "train_rows": changes.pop("rows", 400)}}
+    )
     result = ArmResult(
         title=title,
         strategy=strategy,
@@ -39,11 +44,11 @@ def arm(title: str, strategy: str, auc: float, **changes: Any) -> ArmResult:
         depth=0,
         runs=(run,),
         auc={
-            "target_test": Spread(auc, 0.01, auc - 0.03, auc + 0.02),
-            "source_test": Spread(auc + 0.05, NAN, auc + 0.01, auc + 0.09),
+            "target_test": SeedSummary(auc, 0.01, auc - 0.03, auc + 0.02),
+            "source_test": SeedSummary(auc + 0.05, NAN, auc + 0.01, auc + 0.09),
         },
-        log_loss={"target_test": Spread(0.4, 0.02, NAN, NAN)},
-        ece={"target_test": Spread(0.01, 0.002, NAN, NAN)},
+        log_loss={"target_test": SeedSummary(0.4, 0.02, NAN, NAN)},
+        ece={"target_test": SeedSummary(0.01, 0.002, NAN, NAN)},
         validation_loss=0.4,
         trained_parameters=100,
         seconds=2.0,
@@ -63,8 +68,14 @@ def test_thin_intervals_are_of_test_rows_and_thick_ones_of_seeds() -> None:
     assert thin.array == pytest.approx([0.02]) and thin.arrayminus == pytest.approx([0.03])
     thick = [one for one in figure.data if one.name is None]
     assert len(thick) == 1, "the source has one seed and so no spread"
-    assert thick[0].error_x.array == pytest.approx([0.01]) and thick[0].error_x.thickness > thin.thickness
-    assert "0.6500 ± 0.0100 over 1 seeds, 95 % 0.6200 to 0.6700" in trace(figure, "target test rows").text[0]
+    assert (
+        thick[0].error_x.array == pytest.approx([0.01])
+        and thick[0].error_x.thickness > thin.thickness
+    )
+    assert (
+        "0.6500 ± 0.0100 over 1 seeds, 95 % 0.6200 to 0.6700"
+        in trace(figure, "target test rows").text[0]
+    )
     loss = trace(arms_figure(["a"], [arm("a", "lora", 0.65)], "log_loss"), "target test rows")
     assert loss.error_x.array == pytest.approx([0]) and "95 %" not in loss.text[0]
 
@@ -95,24 +106,32 @@ def test_depths_are_in_order_beside_each_other_and_controls_are_lines() -> None:
 def test_forgetting_is_measured_from_the_backbone_before() -> None:
     figure = forgetting_figure([arm("LoRA", "lora", 0.64), arm("zero-shot", "zero-shot", 0.6)])
     assert [one.name for one in figure.data] == ["other strategies"]
-    assert figure.data[0].x == pytest.approx([0.69 - 0.7]) and figure.data[0].y == pytest.approx([0.04])
+    assert figure.data[0].x == pytest.approx([0.69 - 0.7]) and figure.data[0].y == pytest.approx(
+        [0.04]
+    )
     assert list(figure.data[0].text) == ["LoRA"]
 
 
 def test_the_frontier_is_what_no_cheaper_place_reaches() -> None:
     generator = np.random.default_rng(0)
     for _ in range(50):
-        costs, quality = generator.integers(0, 6, 12).astype(float), generator.integers(0, 6, 12).astype(float)
-        found = frontier(costs, quality).tolist()
+        costs, quality = (
+            generator.integers(0, 6, 12).astype(float),
+            generator.integers(0, 6, 12).astype(float),
+        )
+        found = pareto_frontier(costs, quality).tolist()
         points = {(costs[place], quality[place]) for place in found}
         beaten = {
             (c, q)
             for c, q in zip(costs, quality, strict=True)
-            if any((d < c and r >= q) or (d == c and r > q) for d, r in zip(costs, quality, strict=True))
+            if any(
+                (d < c and r >= q) or (d == c and r > q)
+                for d, r in zip(costs, quality, strict=True)
+            )
         }
         assert points == {*zip(costs, quality, strict=True)} - beaten
         assert costs[found].tolist() == sorted(set(costs[found]))
-    assert len(frontier(np.zeros(0), np.zeros(0))) == 0
+    assert len(pareto_frontier(np.zeros(0), np.zeros(0))) == 0
 
 
 def test_what_trains_nothing_is_a_line_and_not_on_the_frontier() -> None:
@@ -122,15 +141,18 @@ def test_what_trains_nothing_is_a_line_and_not_on_the_frontier() -> None:
         arm("full fine-tuning", "full", 0.66, trained_parameters=9000),
         arm("zero-shot", "zero-shot", 0.6, trained_parameters=0),
     ]
-    figure = cost_figure(results, "parameters")
+    figure = auc_by_cost_figure(results, "parameters")
     assert trace(figure, "frontier").x.tolist() == [10, 9000]
     assert trace(figure, "zero-shot: none").y.tolist() == [0.6, 0.6]
     assert figure.layout.xaxis.type == "log"
-    assert [text for text in trace(figure, "freeze depths").text if text] == ["linear probe", "full fine-tuning"]
-    assert cost_figure(results, "seconds").layout.xaxis.type is None
+    assert [text for text in trace(figure, "freeze depths").text if text] == [
+        "linear probe",
+        "full fine-tuning",
+    ]
+    assert auc_by_cost_figure(results, "seconds").layout.xaxis.type is None
     unknown = [dataclasses.replace(one, peak_memory=NAN) for one in results]
-    assert trace(cost_figure(unknown, "memory"), "frontier").x.size == 0
-    assert {*COSTS} == {"parameters", "seconds", "memory"}
+    assert trace(auc_by_cost_figure(unknown, "memory"), "frontier").x.size == 0
+    assert {*COST_AXES} == {"parameters", "seconds", "memory"}
 
 
 def test_sizes_make_a_line_an_arm_and_zero_shot_a_level() -> None:
@@ -139,8 +161,11 @@ def test_sizes_make_a_line_an_arm_and_zero_shot_a_level() -> None:
         arm("LoRA", "lora", 0.61, rows=90),
         arm("zero-shot", "zero-shot", 0.6, rows=90),
     ]
-    figure = sizes_figure(results, ["LoRA", "gone", "zero-shot"])
-    assert trace(figure, "LoRA").x.tolist() == [90, 900] and trace(figure, "LoRA").y.tolist() == [0.61, 0.65]
+    figure = target_sizes_figure(results, ["LoRA", "gone", "zero-shot"])
+    assert trace(figure, "LoRA").x.tolist() == [90, 900] and trace(figure, "LoRA").y.tolist() == [
+        0.61,
+        0.65,
+    ]
     assert trace(figure, "zero-shot").x.tolist() == [90, 900]
     assert list(figure.layout.xaxis.ticktext) == ["90", "900"]
 
@@ -155,6 +180,6 @@ def test_bands_are_mean_and_deviation_of_the_seeds_that_still_trained() -> None:
     np.testing.assert_allclose(band.mean[2], (a[2] + b[2]) / 2)
     alone = mean_band([(steps, a)])
     assert alone.deviation.tolist() == [0, 0, 0]
-    figure = curves_figure({"many": band, "one": alone}, "AUC")
+    figure = learning_band_figure({"many": band, "one": alone}, "AUC")
     assert [one.name for one in figure.data] == [None, "many", "one"], "one seed has no band"
     np.testing.assert_allclose(figure.data[0].y[:3], band.mean + band.deviation)

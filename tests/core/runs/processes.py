@@ -8,12 +8,17 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from core.runs.reporter import Reporter
-from core.runs.store import Run
-from core.runs.worker import work
+from core.jobs.reporter import Reporter
+from core.jobs.store import Run
+from core.runs.worker import run_worker
 from core.workspace import PROJECT, Workspace, open_workspace
 
-ENVIRONMENT = {**os.environ, "THAW_WORKER_LINGER": "1", "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+ENVIRONMENT = {
+    **os.environ,
+    "THAW_WORKER_LINGER": "1",
+    "OMP_NUM_THREADS": "1",
+    "CUDA_VISIBLE_DEVICES": "",
+}
 
 
 def wait_for(condition: Callable[[], bool], seconds: float = 60) -> None:
@@ -26,7 +31,15 @@ def wait_for(condition: Callable[[], bool], seconds: float = 60) -> None:
 
 def start_worker(workspace: Workspace) -> subprocess.Popen[bytes]:
     """The real worker, as the app starts it."""
-    command = [sys.executable, "-m", "core.runs.worker", "--workspace", str(workspace.root), "--lane", "cpu"]
+    command = [
+        sys.executable,
+        "-m",
+        "core.runs.worker",
+        "--workspace",
+        str(workspace.root),
+        "--lane",
+        "cpu",
+    ]
     return subprocess.Popen(command, cwd=PROJECT, env=ENVIRONMENT)
 
 
@@ -62,4 +75,4 @@ def quick(workspace: Workspace, run: Run, reporter: Reporter) -> dict[str, Any]:
 JOBS = {"obedient": obedient, "stubborn": stubborn, "quick": quick}
 
 if __name__ == "__main__":
-    work(open_workspace(Path(sys.argv[1])), "cpu", JOBS[sys.argv[2]], linger=1.0)
+    run_worker(open_workspace(Path(sys.argv[1])), "cpu", JOBS[sys.argv[2]], idle_timeout=1.0)

@@ -1,4 +1,5 @@
-"""Successive halving against what the whole sweep's curves say, and survivors against runs without it."""
+"""Successive halving against what the whole sweep's curves say, and survivors against runs without
+it."""
 
 import dataclasses
 import json
@@ -9,22 +10,29 @@ import pytest
 
 from core.data.datasets import Dataset
 from core.errors import BadInput
-from core.report.arms import judged_arms
+from core.jobs.reporter import Reporter
+from core.jobs.store import PAUSED_PHASE, Run, RunStore
+from core.report.arms import judge_selected_arms
 from core.runs import sweep as sweeps
-from core.runs.halving import Rungs, rungs_of
-from core.runs.reporter import Reporter
-from core.runs.store import PAUSED, Run, RunStore
-from core.runs.sweep import Arm, Sweep, SweepSpec, arm_of, resume_sweep, submit_sweep
-from core.runs.sweep_result import arm_results, judged, sweep_table
-from core.runs.worker import carry_out_one, work
-from core.training.job import execute
-from core.training.settings import FinetuneRequest, TrainSettings, request_from_json, request_to_json
-from core.training.verify import verify
+from core.runs.dispatch import execute
+from core.runs.halving import Rungs, plan_rungs
+from core.runs.sweep import Arm, Sweep, SweepSpec, arm_of_run, resume_sweep, submit_sweep
+from core.runs.sweep_result import judge_arms, summarise_arms, sweep_table
+from core.runs.verify import verify
+from core.runs.worker import run_one_job, run_worker
+from core.training.settings import (
+    FinetuneRequest,
+    TrainSettings,
+    request_from_json,
+    request_to_json,
+)
 from core.workspace import Workspace
 from tests.core.training.helpers import pretrained
 
 EPOCHS, RUNG = 6, 3
-TRAIN = TrainSettings(epochs=EPOCHS, batch_size=256, learning_rate=3e-3, early_stopping=0, plateau=0, device="cpu")
+TRAIN = TrainSettings(
+    epochs=EPOCHS, batch_size=256, learning_rate=3e-3, early_stopping=0, plateau=0, device="cpu"
+)
 ARMS = (Arm("depth", 0), Arm("depth", 2), Arm("depth", 3), Arm("scratch"), Arm("zero-shot"))
 
 
@@ -46,18 +54,23 @@ def still(monkeypatch: pytest.MonkeyPatch) -> None:
     ],
 )
 def test_rungs(epochs: int, factor: int, arms: int, rungs: Rungs) -> None:
-    assert rungs_of(epochs, factor, arms) == rungs
+    assert plan_rungs(epochs, factor, arms) == rungs
 
 
 def submitted(tiny: tuple[Workspace, Dataset], name: str, halving: int) -> Sweep:
     workspace, dataset = tiny
     card = next(iter(workspace.backbones.glob("b-*")), None)
     backbone = card.name if card else pretrained(workspace, "dnn").id
-    return submit_sweep(workspace, SweepSpec(dataset.id, backbone, ARMS, (0, 1), train=TRAIN, halving=halving), name)
+    return submit_sweep(
+        workspace, SweepSpec(dataset.id, backbone, ARMS, (0, 1), train=TRAIN, halving=halving), name
+    )
 
 
 def by_arm(workspace: Workspace, sweep: Sweep) -> dict[tuple[str, int], Run]:
-    return {(arm_of(run).title, run.request["train"]["seed"]): run for run in RunStore(workspace).group(sweep.id)}
+    return {
+        (arm_of_run(run).title, run.request["train"]["seed"]): run
+        for run in RunStore(workspace).list_group(sweep.id)
+    }
 
 
 def weights(workspace: Workspace, run: Run) -> bytes:
@@ -69,7 +82,7 @@ def test_the_leading_arm_trains_on_as_if_alone_and_the_others_end_at_the_rung(
 ) -> None:
     workspace, _ = tiny
     whole, halved = submitted(tiny, "whole", 0), submitted(tiny, "halved", 3)
-    work(workspace, "cpu", execute, linger=0.3)
+    run_worker(workspace, "cpu", execute, idle_timeout=0.3)
     store, expected, runs = RunStore(workspace), by_arm(workspace, whole), by_arm(workspace, halved)
     assert all(run.status == "done" for run in runs.values())
 
@@ -87,7 +100,8 @@ def test_the_leading_arm_trains_on_as_if_alone_and_the_others_end_at_the_rung(
         assert run.result is not None
         same = expected[title, seed]
         assert same.result is not None
-        # The last point of the seconds was told before the run went back to the queue, or at its end.
+        # The last point of the seconds was told before the run went back to the queue, or at its
+        # end.
         seconds = run.result["seconds"]
         trained = seconds["earlier"] + seconds.get("train", 0.0)
         curve = store.points(run.id).get("seconds", ((), (0.0,)))[1]
@@ -104,13 +118,18 @@ def test_the_leading_arm_trains_on_as_if_alone_and_the_others_end_at_the_rung(
 
     assert paused == len(reached) * 2 - 1, "all but the last to come to the rung waited there"
 
-    results = arm_results(halved, [*runs.values()])
-    assert judged_arms(workspace, results, leading)[1][0] == judged(workspace, results, leading)[1][0]
-    ended = judged(workspace, results, "from scratch")[1][0]
+    results = summarise_arms(halved, [*runs.values()])
+    assert (
+        judge_selected_arms(workspace, results, leading)[1][0]
+        == judge_arms(workspace, results, leading)[1][0]
+    )
+    ended = judge_arms(workspace, results, "from scratch")[1][0]
     assert all(f"{title} after epoch {rung}" in ended for title in reached if title != leading)
     assert leading not in ended
     assert [row["halted_epoch"] for row in sweep_table(results)].count(rung) == 2
-    assert "Successive halving" not in " ".join(judged(workspace, arm_results(whole, [*expected.values()]), "x")[1])
+    assert "Successive halving" not in " ".join(
+        judge_arms(workspace, summarise_arms(whole, [*expected.values()]), "x")[1]
+    )
     stopped = next(run for (title, _), run in runs.items() if title in reached and title != leading)
     assert verify(workspace, stopped).same
 
@@ -132,7 +151,7 @@ def test_a_broken_sweep_decides_as_an_unbroken_one(tiny: tuple[Workspace, Datase
 
     for _ in range(40):
         try:
-            work(workspace, "cpu", dying, linger=0.3)
+            run_worker(workspace, "cpu", dying, idle_timeout=0.3)
             break
         except KeyboardInterrupt:
             store.interrupt_stale("cpu")
@@ -145,24 +164,27 @@ def test_a_broken_sweep_decides_as_an_unbroken_one(tiny: tuple[Workspace, Datase
 
 
 def carried_until_done(workspace: Workspace, sweep: Sweep) -> None:
-    """Takes the sweep's waiting runs as several workers at a time would: in any order, again and again."""
+    """Takes the sweep's waiting runs as several workers at a time would: in any order, again and
+    again."""
     store = RunStore(workspace)
-    while ids := [run.id for run in store.group(sweep.id) if run.status == "queued"]:
+    while ids := [run.id for run in store.list_group(sweep.id) if run.status == "queued"]:
         for run_id in reversed(ids):
-            carry_out_one(str(workspace.root), run_id, 1, execute)
+            run_one_job(str(workspace.root), run_id, 1, execute)
 
 
-def test_a_run_asked_to_stop_while_it_goes_back_to_the_queue_is_cancelled(tiny: tuple[Workspace, Dataset]) -> None:
+def test_a_run_asked_to_stop_while_it_goes_back_to_the_queue_is_cancelled(
+    tiny: tuple[Workspace, Dataset],
+) -> None:
     workspace, _ = tiny
     store = RunStore(workspace)
     sweep = submitted(tiny, "mine", 2)
     first = store.claim("cpu", 1)
     assert first is not None
-    store.progress(first.id, 2, EPOCHS, 6, 18)
+    store.set_progress(first.id, 2, EPOCHS, 6, 18)
     store.pause(first.id)
-    assert (store.get(first.id).status, store.get(first.id).phase) == ("queued", PAUSED)
-    waiting = store.waiting("cpu")[1]
-    assert waiting[-1] == first.id and len(waiting) == len(store.group(sweep.id))
+    assert (store.get(first.id).status, store.get(first.id).phase) == ("queued", PAUSED_PHASE)
+    waiting = store.waiting_ids("cpu")[1]
+    assert waiting[-1] == first.id and len(waiting) == len(store.list_group(sweep.id))
     again = store.claim_run(first.id, 1)
     assert again is not None
     store.request_cancel(first.id)

@@ -1,4 +1,5 @@
-"""Workers that stop, sleep or hang: what is said of them, and that clocks which are set say nothing."""
+"""Workers that stop, sleep or hang: what is said of them, and that clocks which are set say
+nothing."""
 
 import json
 import os
@@ -11,18 +12,25 @@ from typing import Any
 import pytest
 
 from core.__main__ import main
-from core.command_output import StallNotices
+from core.cli.output import StallNotices
 from core.data.datasets import Dataset
-from core.errors import system_sentence
-from core.runs import database, heartbeat, launch, worker
-from core.runs.heartbeat import Heartbeat, Look, Watcher, look_at
-from core.runs.launch import confirmed_stalls, lane_heartbeat, refresh, run_heartbeat, stall_of
-from core.runs.place import here
-from core.runs.reporter import Reporter
-from core.runs.store import Run, RunStore
-from core.runs.worker import carry_out, work
+from core.errors import explain_system_error
+from core.jobs import database
+from core.jobs.process_place import current_place
+from core.jobs.reporter import Reporter
+from core.jobs.store import Run, RunStore
+from core.runs import heartbeat, launch, worker
+from core.runs.dispatch import execute
+from core.runs.heartbeat import ChangeWatcher, Heartbeat, StallCheck, check_heartbeat
+from core.runs.launch import (
+    check_stall,
+    find_stalls,
+    refresh_statuses,
+    run_heartbeat,
+    worker_heartbeat,
+)
+from core.runs.worker import run_job, run_worker
 from core.training import loop
-from core.training.job import execute
 from core.training.settings import FinetuneRequest, TrainSettings
 from core.workspace import Workspace
 from tests.core.runs.processes import start_pretender, wait_for
@@ -48,82 +56,101 @@ def submit(workspace: Workspace) -> Run:
 
 
 def beat(path: Path, beats: int, clock: float, host: str = "", idle: float = 0.0) -> None:
-    said = {"key": "k", "host": host or here(), "pid": 7, "beats": beats, "clock": clock, "idle": idle}
+    said = {
+        "key": "k",
+        "host": host or current_place(),
+        "pid": 7,
+        "beats": beats,
+        "clock": clock,
+        "idle": idle,
+    }
     path.write_text(json.dumps(said))
 
 
-def looks(path: Path, clock: Clock, watcher: Watcher, seconds: float, step: float = 1.0) -> Look:
+def looks(
+    path: Path, clock: Clock, watcher: ChangeWatcher, seconds: float, step: float = 1.0
+) -> StallCheck:
     """The last of the looks of a watcher over so many seconds."""
     end = clock.now + seconds
     while clock.now < end:
-        look_at(path, "k", watcher)
+        check_heartbeat(path, "k", watcher)
         clock.now += step
-    return look_at(path, "k", watcher)
+    return check_heartbeat(path, "k", watcher)
 
 
 def test_a_process_that_no_longer_beats_has_stalled_and_one_that_beats_again_has_not(
     tmp_path: Path, clock: Clock
 ) -> None:
-    path, watcher = tmp_path / "beat", Watcher()
+    path, watcher = tmp_path / "beat", ChangeWatcher()
     beat(path, 1, clock.now)
-    assert looks(path, clock, watcher, 10) == Look()
+    assert looks(path, clock, watcher, 10) == StallCheck()
     found = looks(path, clock, watcher, 10).stall
     assert found is not None and not found.beats and found.pid == 7 and found.seconds >= 15
-    assert "kill -CONT 7" in found.sentence("r-1") and "cancel --run r-1" in found.sentence("r-1")
+    assert "kill -CONT 7" in found.message("r-1") and "cancel --run r-1" in found.message("r-1")
     beat(path, 2, clock.now)
-    assert looks(path, clock, watcher, 3) == Look()
+    assert looks(path, clock, watcher, 3) == StallCheck()
 
 
-def test_an_old_beat_is_believed_once_it_was_watched_for_some_seconds(tmp_path: Path, clock: Clock) -> None:
+def test_an_old_beat_is_believed_once_it_was_watched_for_some_seconds(
+    tmp_path: Path, clock: Clock
+) -> None:
     """As after a sleep of the machine, or where the watcher's own clock is another."""
-    path, watcher = tmp_path / "beat", Watcher()
+    path, watcher = tmp_path / "beat", ChangeWatcher()
     beat(path, 1, clock.now - 86400)
-    assert look_at(path, "k", watcher) == Look(suspected=True)
+    assert check_heartbeat(path, "k", watcher) == StallCheck(suspected=True)
     beat(path, 2, clock.now - 86400)
-    assert look_at(path, "k", watcher) == Look(suspected=True)
+    assert check_heartbeat(path, "k", watcher) == StallCheck(suspected=True)
     found = looks(path, clock, watcher, 4).stall
     assert found is not None and found.seconds >= 86400
 
 
 @pytest.mark.parametrize("shift", [-86400.0, 86400.0])
-def test_of_another_machine_only_what_is_seen_counts(shift: float, tmp_path: Path, clock: Clock) -> None:
-    path, watcher = tmp_path / "beat", Watcher()
+def test_of_another_machine_only_what_is_seen_counts(
+    shift: float, tmp_path: Path, clock: Clock
+) -> None:
+    path, watcher = tmp_path / "beat", ChangeWatcher()
     beat(path, 1, clock.now + shift, host="elsewhere/boot/1")
-    assert looks(path, clock, watcher, 14) == Look()
+    assert looks(path, clock, watcher, 14) == StallCheck()
     found = looks(path, clock, watcher, 3).stall
-    assert found is not None and "on elsewhere" in found.sentence()
+    assert found is not None and "on elsewhere" in found.message()
 
 
 def test_a_watcher_that_slept_itself_begins_anew(tmp_path: Path, clock: Clock) -> None:
-    path, watcher = tmp_path / "beat", Watcher()
+    path, watcher = tmp_path / "beat", ChangeWatcher()
     beat(path, 1, clock.now, host="elsewhere/boot/1")
-    look_at(path, "k", watcher)
+    check_heartbeat(path, "k", watcher)
     clock.now += 3600
-    assert look_at(path, "k", watcher) == Look()
+    assert check_heartbeat(path, "k", watcher) == StallCheck()
 
 
-def test_a_process_that_beats_and_does_nothing_is_said_to_make_no_progress(tmp_path: Path, clock: Clock) -> None:
-    path, watcher = tmp_path / "beat", Watcher()
-    beat(path, 1, clock.now, idle=heartbeat.IDLE_AFTER - 1)
-    assert look_at(path, "k", watcher) == Look()
-    beat(path, 2, clock.now, idle=heartbeat.IDLE_AFTER + 1)
-    found = look_at(path, "k", watcher).stall
-    assert found is not None and found.beats and "No progress since" in found.sentence("r-1")
+def test_a_process_that_beats_and_does_nothing_is_said_to_make_no_progress(
+    tmp_path: Path, clock: Clock
+) -> None:
+    path, watcher = tmp_path / "beat", ChangeWatcher()
+    beat(path, 1, clock.now, idle=heartbeat.NO_PROGRESS_AFTER - 1)
+    assert check_heartbeat(path, "k", watcher) == StallCheck()
+    beat(path, 2, clock.now, idle=heartbeat.NO_PROGRESS_AFTER + 1)
+    found = check_heartbeat(path, "k", watcher).stall
+    assert found is not None and found.beats and "No progress since" in found.message("r-1")
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", "null", '{"key": "k"}', '{"key": "other", "beats": 1}', "\x00" * 512])
+@pytest.mark.parametrize(
+    "text", ["", "{", "[]", "null", '{"key": "k"}', '{"key": "other", "beats": 1}', "\x00" * 512]
+)
 def test_a_file_that_is_no_heartbeat_says_nothing(text: str, tmp_path: Path) -> None:
     path = tmp_path / "beat"
-    assert look_at(path, "k", Watcher()) == Look()
+    assert check_heartbeat(path, "k", ChangeWatcher()) == StallCheck()
     path.write_text(text)
-    assert look_at(path, "k", Watcher()) == Look()
+    assert check_heartbeat(path, "k", ChangeWatcher()) == StallCheck()
 
 
-def test_beats_come_and_their_file_goes_with_the_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(heartbeat, "BEAT_SECONDS", 0.01)
+def test_beats_come_and_their_file_goes_with_the_process(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(heartbeat, "BEAT_INTERVAL", 0.01)
     path = tmp_path / "folder" / "beat"
     with Heartbeat(path, "k") as beating:
-        beating.moved()
+        beating.record_progress()
         wait_for(lambda: json.loads(path.read_text())["beats"] > 3)
         assert path.stat().st_mode & 0o777 == 0o600
     assert not path.exists()
@@ -132,7 +159,7 @@ def test_beats_come_and_their_file_goes_with_the_process(tmp_path: Path, monkeyp
 def test_a_heartbeat_goes_on_in_its_own_file_where_another_took_its_place(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(heartbeat, "BEAT_SECONDS", 0.01)
+    monkeypatch.setattr(heartbeat, "BEAT_INTERVAL", 0.01)
     path = tmp_path / "beat"
     with Heartbeat(path, "k"):
         path.rename(tmp_path / "away")
@@ -155,17 +182,17 @@ def test_a_stopped_worker_is_said_and_others_go_on_writing(workspace: Workspace)
     process = start_pretender(workspace, "obedient")
     try:
         wait_for((workspace.root / "started").exists)
-        assert confirmed_stalls(workspace, store.list()) == {}
+        assert find_stalls(workspace, store.list()) == {}
         os.kill(process.pid, signal.SIGSTOP)
         behind = submit(workspace)
         store.annotate(run.id, note="written while it was stopped")
 
         def said() -> set[str]:
-            return {*confirmed_stalls(workspace, store.list())}
+            return {*find_stalls(workspace, store.list())}
 
         wait_for(lambda: said() == {run.id, behind.id})
-        stall = stall_of(workspace, store.get(run.id)).stall
-        assert stall is not None and stall.pid == process.pid and stall.host == here()
+        stall = check_stall(workspace, store.get(run.id)).stall
+        assert stall is not None and stall.pid == process.pid and stall.host == current_place()
         os.kill(process.pid, signal.SIGCONT)
         wait_for(lambda: said() == set())
         assert store.get(run.id).note == "written while it was stopped"
@@ -176,21 +203,21 @@ def test_a_stopped_worker_is_said_and_others_go_on_writing(workspace: Workspace)
 
 def test_nothing_is_said_of_runs_that_nobody_carries_out(workspace: Workspace) -> None:
     run, store = submit(workspace), RunStore(workspace)
-    beat(lane_heartbeat(workspace, "cpu"), 1, 0.0)
-    assert stall_of(workspace, run) == Look()
+    beat(worker_heartbeat(workspace, "cpu"), 1, 0.0)
+    assert check_stall(workspace, run) == StallCheck()
     claimed = store.claim("cpu", 1)
     assert claimed is not None
     run_heartbeat(workspace, run.id).parent.mkdir()
     beat(run_heartbeat(workspace, run.id), 1, 0.0)
-    with launch.lane_lock(workspace, "cpu"):
+    with launch.worker_lock(workspace, "cpu"):
         # Beats of an earlier claim of the same run.
-        assert stall_of(workspace, claimed) == Look()
+        assert check_stall(workspace, claimed) == StallCheck()
 
 
 def can_write(workspace: Workspace) -> bool:
     """Whether another process could write the store at this very moment."""
     try:
-        with database.opened(workspace, patience=0.0) as db:
+        with database.connect(workspace, timeout=0.0) as db:
             db.execute("BEGIN IMMEDIATE")
     except sqlite3.OperationalError:
         return False
@@ -215,7 +242,7 @@ def test_the_store_is_free_while_a_run_computes(
 
         monkeypatch.setattr(loop, name, watched)
     run = store.claim("cpu", 1)
-    assert run is not None and carry_out(workspace, store, run, execute) == ""
+    assert run is not None and run_job(workspace, store, run, execute) == ""
     assert len(free) > 20 and all(free)
 
 
@@ -227,7 +254,7 @@ def test_a_run_waits_with_its_write_while_another_process_keeps_the_store(
     run = submit(workspace)
     kept: list[sqlite3.Connection] = []
     tries: list[float] = []
-    opened = database.opened
+    opened = database.connect
 
     def impatient(workspace: Workspace, **given: Any) -> Any:
         tries.append(0.01)
@@ -243,8 +270,8 @@ def test_a_run_waits_with_its_write_while_another_process_keeps_the_store(
         reporter.points([(1, "train_loss", 0.5)])
         return {"metrics": {}}
 
-    monkeypatch.setattr("core.runs.queue.opened", impatient)
-    work(workspace, "cpu", reports, linger=0.3)
+    monkeypatch.setattr("core.jobs.queue.opened", impatient)
+    run_worker(workspace, "cpu", reports, idle_timeout=0.3)
     store = RunStore(workspace)
     assert store.get(run.id).status == "done" and not kept
     assert store.points(run.id)["train_loss"][1].tolist() == [0.5]
@@ -254,9 +281,12 @@ def test_a_store_that_is_kept_is_said_in_a_sentence(workspace: Workspace) -> Non
     submit(workspace)
     db = sqlite3.connect(workspace.database, isolation_level=None)
     db.execute("BEGIN IMMEDIATE")
-    with pytest.raises(sqlite3.OperationalError) as caught, database.opened(workspace, patience=0.0) as other:
+    with (
+        pytest.raises(sqlite3.OperationalError) as caught,
+        database.connect(workspace, timeout=0.0) as other,
+    ):
         other.execute("BEGIN IMMEDIATE")
-    sentence = system_sentence(caught.value, workspace.root)
+    sentence = explain_system_error(caught.value, workspace.root)
     assert sentence is not None and "is busy" in sentence and "stalled" in sentence
     db.close()
 
@@ -272,18 +302,18 @@ def test_a_cancel_is_enforced_by_what_was_seen_and_not_by_the_clock(
         db.execute("UPDATE runs SET cancel_asked = ?", (f"{year}-01-01T00:00:00+00:00",))
     sent: list[signal.Signals] = []
     monkeypatch.setattr(launch, "_signal", lambda pid, number: sent.append(number))
-    monkeypatch.setattr(launch, "_watcher", Watcher())
+    monkeypatch.setattr(launch, "_watcher", ChangeWatcher())
     clock = Clock(monkeypatch)
-    with launch.lane_lock(workspace, "cpu"):
-        refresh(workspace, store)
+    with launch.worker_lock(workspace, "cpu"):
+        refresh_statuses(workspace, store)
         assert sent == []
         for _ in range(9):
             clock.now += 1
-            refresh(workspace, store)
+            refresh_statuses(workspace, store)
         assert sent == []
         for _ in range(25):
             clock.now += 1
-            refresh(workspace, store)
+            refresh_statuses(workspace, store)
     assert set(sent) == {signal.SIGTERM, signal.SIGKILL} and sent[0] is signal.SIGTERM
 
 
@@ -292,18 +322,18 @@ def test_no_process_is_ended_by_the_id_that_another_machine_gave(
 ) -> None:
     run, store = submit(workspace), RunStore(workspace)
     with monkeypatch.context() as patch:
-        patch.setattr("core.runs.queue.here", lambda: "elsewhere/boot/1")
+        patch.setattr("core.jobs.queue.here", lambda: "elsewhere/boot/1")
         store.claim("cpu", os.getpid())
     store.request_cancel(run.id)
     sent: list[int] = []
     monkeypatch.setattr(launch, "_signal", lambda pid, number: sent.append(pid))
     monkeypatch.setattr(launch, "TERMINATE_AFTER", -1.0)
-    with launch.lane_lock(workspace, "cpu"):
-        refresh(workspace, store)
+    with launch.worker_lock(workspace, "cpu"):
+        refresh_statuses(workspace, store)
         assert sent == []
         with sqlite3.connect(workspace.database) as db:
-            db.execute("UPDATE runs SET worker_host = ?", (here(),))
-        refresh(workspace, store)
+            db.execute("UPDATE runs SET worker_host = ?", (current_place(),))
+        refresh_statuses(workspace, store)
     assert sent == [os.getpid()]
 
 
@@ -320,7 +350,7 @@ def test_a_stopped_worker_whose_run_is_cancelled_is_ended(
         store.request_cancel(run.id)
 
         def ended() -> bool:
-            refresh(workspace, store)
+            refresh_statuses(workspace, store)
             return store.get(run.id).status == "cancelled"
 
         wait_for(ended, 20)
@@ -336,20 +366,30 @@ def test_commands_say_that_a_run_has_stalled(
     run, store = submit(workspace), RunStore(workspace)
     claimed, behind = store.claim("cpu", 4711), submit(workspace)
     assert claimed is not None and claimed.claim
-    said = {"key": claimed.claim, "host": here(), "pid": 4711, "beats": 5, "clock": -3600.0, "idle": 0.0}
+    said = {
+        "key": claimed.claim,
+        "host": current_place(),
+        "pid": 4711,
+        "beats": 5,
+        "clock": -3600.0,
+        "idle": 0.0,
+    }
     run_heartbeat(workspace, run.id).parent.mkdir()
-    for path in (run_heartbeat(workspace, run.id), lane_heartbeat(workspace, "cpu")):
+    for path in (run_heartbeat(workspace, run.id), worker_heartbeat(workspace, "cpu")):
         path.write_text(json.dumps(said))
-    with launch.lane_lock(workspace, "cpu"):
+    with launch.worker_lock(workspace, "cpu"):
         assert main(["--workspace", str(workspace.root), "runs", "--json"]) == 0
         found = {one["id"]: one["stalled"] for one in json.loads(capsys.readouterr().out)["runs"]}
-        assert "cancel --run" in found[run.id]["sentence"] and "kill -KILL 4711" in found[behind.id]["sentence"]
+        assert (
+            "cancel --run" in found[run.id]["sentence"]
+            and "kill -KILL 4711" in found[behind.id]["sentence"]
+        )
         assert found[run.id]["since"].startswith("20")
         assert main(["--workspace", str(workspace.root), "runs"]) == 0
         assert capsys.readouterr().out.count("Stalled since") == 2
         notices = StallNotices(workspace)
         for _ in range(3):
-            notices.tell([store.get(run.id)])
+            notices.print_new([store.get(run.id)])
         assert capsys.readouterr().err.count("Stalled since") == 1
     assert main(["--workspace", str(workspace.root), "runs", "--json"]) == 0
     found = {one["id"]: one["stalled"] for one in json.loads(capsys.readouterr().out)["runs"]}

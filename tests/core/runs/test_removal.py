@@ -4,10 +4,10 @@ import pytest
 
 from core.data.datasets import Dataset
 from core.errors import BadInput
+from core.jobs.store import RunStore
+from core.models.backbone_store import find_backbone, list_backbones
 from core.models.card import load_card
-from core.models.library import find_backbone, list_backbones
 from core.runs.removal import delete_backbone
-from core.runs.store import RunStore
 from core.training.settings import FinetuneRequest
 from core.workspace import Workspace
 from tests.core.training.helpers import pretrained

@@ -1,4 +1,5 @@
-"""Workspaces that are moved away, removed, or put back from a copy while a worker or the app uses them."""
+"""Workspaces that are moved away, removed, or put back from a copy while a worker or the app uses
+them."""
 
 import os
 import shutil
@@ -12,12 +13,12 @@ import pytest
 from filelock import FileLock
 
 from core.errors import BadInput
+from core.jobs.queue import ClaimLost
+from core.jobs.reporter import Reporter
+from core.jobs.store import Run, RunStore, ValidationSummary
 from core.runs import worker
-from core.runs.launch import worker_alive
-from core.runs.queue import ClaimLost
-from core.runs.reporter import Reporter
-from core.runs.store import Run, RunStore, Validation
-from core.runs.worker import work
+from core.runs.launch import is_worker_alive
+from core.runs.worker import run_worker
 from core.training.settings import FinetuneRequest
 from core.workspace import Workspace, open_workspace, write_atomic
 from tests.core.runs.processes import wait_for
@@ -28,7 +29,8 @@ def submit(workspace: Workspace) -> Run:
 
 
 def tree(root: Path) -> dict[str, bytes]:
-    """Every file below `root` with its bytes; of the store its rows, since a look at it may make a log beside it."""
+    """Every file below `root` with its bytes; of the store its rows, since a look at it may make a
+    log beside it."""
     files = {
         str(path.relative_to(root)): path.read_bytes()
         for path in sorted(root.rglob("*"))
@@ -49,7 +51,9 @@ class Job:
         while not self.over.wait(0.01):
             reporter.points([(self.steps, "train_loss", 0.5)])
             reporter.should_stop()
-            write_atomic(workspace.runs / run.id / "checkpoint.pt", lambda part: part.write_bytes(b"x"))
+            write_atomic(
+                workspace.runs / run.id / "checkpoint.pt", lambda part: part.write_bytes(b"x")
+            )
             self.steps += 1
         return {"metrics": {}}
 
@@ -60,18 +64,24 @@ class DeafJob(Job):
     def __call__(self, workspace: Workspace, run: Run, reporter: Reporter) -> dict[str, Any]:
         self.steps = 1
         self.over.wait(60)
-        write_atomic(workspace.runs / run.id / "predictions.npz", lambda part: part.write_bytes(b"x"))
+        write_atomic(
+            workspace.runs / run.id / "predictions.npz", lambda part: part.write_bytes(b"x")
+        )
         return {"metrics": {}}
 
 
 @pytest.fixture
-def started(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[Workspace, Job], threading.Thread]]:
+def started(
+    monkeypatch: pytest.MonkeyPatch,
+) -> Iterator[Callable[[Workspace, Job], threading.Thread]]:
     """Starts a worker in a thread; workers that it would start are only counted."""
     monkeypatch.setattr(worker, "ensure_worker", lambda *_: None)
     jobs: list[tuple[Job, threading.Thread]] = []
 
     def start(workspace: Workspace, job: Job) -> threading.Thread:
-        thread = threading.Thread(target=work, args=(workspace, "cpu", job), kwargs={"linger": 60.0}, daemon=True)
+        thread = threading.Thread(
+            target=run_worker, args=(workspace, "cpu", job), kwargs={"linger": 60.0}, daemon=True
+        )
         thread.start()
         jobs.append((job, thread))
         return thread
@@ -108,8 +118,8 @@ def test_a_worker_leaves_a_workspace_that_took_the_place_of_its_own(
     assert tree(workspace.root) == before
     assert not (workspace.runs / waiting.id).exists()
 
-    assert not worker_alive(workspace, "cpu")
-    work(workspace, "cpu", lambda *_: {"metrics": {}}, linger=0.3)
+    assert not is_worker_alive(workspace, "cpu")
+    run_worker(workspace, "cpu", lambda *_: {"metrics": {}}, idle_timeout=0.3)
     assert RunStore(workspace).get(waiting.id).status == "done"
 
 
@@ -118,7 +128,7 @@ def test_an_idle_worker_claims_nothing_from_another_workspace(
 ) -> None:
     RunStore(workspace)
     thread = started(workspace, Job())
-    wait_for(lambda: worker_alive(workspace, "cpu"))
+    wait_for(lambda: is_worker_alive(workspace, "cpu"))
     other = open_workspace(workspace.root.with_name("other"))
     queued = submit(other)
     workspace.root.rename(workspace.root.with_name("away"))
@@ -126,7 +136,7 @@ def test_an_idle_worker_claims_nothing_from_another_workspace(
     thread.join(30)
     assert not thread.is_alive()
     assert RunStore(workspace).get(queued.id).status == "queued"
-    assert not worker_alive(workspace, "cpu")
+    assert not is_worker_alive(workspace, "cpu")
 
 
 @pytest.mark.parametrize("running", [True, False])
@@ -138,7 +148,7 @@ def test_nothing_is_made_where_a_workspace_was_removed(
     RunStore(workspace)
     job = Job()
     thread = started(workspace, job)
-    wait_for(lambda: job.steps > 0 if running else worker_alive(workspace, "cpu"))
+    wait_for(lambda: job.steps > 0 if running else is_worker_alive(workspace, "cpu"))
     # In one step: a job may write into a folder that is being emptied.
     gone = workspace.root.with_name("gone")
     workspace.root.rename(gone)
@@ -160,7 +170,9 @@ def test_a_worker_makes_no_store_where_its_own_was_deleted(
     assert not thread.is_alive() and not [*workspace.root.glob("thaw.sqlite*")]
 
 
-def test_a_worker_started_on_a_folder_that_is_gone_makes_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_worker_started_on_a_folder_that_is_gone_makes_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     gone = tmp_path / "gone"
     monkeypatch.setattr("sys.argv", ["worker", "--workspace", str(gone), "--lane", "cpu"])
     assert worker.main() == 0
@@ -170,7 +182,8 @@ def test_a_worker_started_on_a_folder_that_is_gone_makes_none(tmp_path: Path, mo
 def test_a_copy_put_over_the_store_is_served_by_a_worker_of_its_own(
     workspace: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """`cp -a copy/. workspace/` leaves folder, lock and store in their places: the worker is not in that store."""
+    """`cp -a copy/. workspace/` leaves folder, lock and store in their places: the worker is not in
+    that store."""
     left = submit(workspace)
     RunStore(workspace).claim("cpu", 1)
     copy = copied(workspace)
@@ -179,7 +192,10 @@ def test_a_copy_put_over_the_store_is_served_by_a_worker_of_its_own(
 
     def put_back(workspace: Workspace, run: Run, reporter: Reporter) -> dict[str, Any]:
         inode = workspace.database.stat().st_ino
-        with sqlite3.connect(copy / "thaw.sqlite") as source, sqlite3.connect(workspace.database) as target:
+        with (
+            sqlite3.connect(copy / "thaw.sqlite") as source,
+            sqlite3.connect(workspace.database) as target,
+        ):
             source.execute("UPDATE runs SET status = 'queued'")
             source.commit()
             source.backup(target)
@@ -188,7 +204,7 @@ def test_a_copy_put_over_the_store_is_served_by_a_worker_of_its_own(
         return {"metrics": {}}
 
     later = submit(workspace)
-    work(workspace, "cpu", put_back, linger=20)
+    run_worker(workspace, "cpu", put_back, idle_timeout=20)
     store = RunStore(workspace)
     assert [run.id for run in store.list()] == [left.id] and later.id != left.id
     assert store.get(left.id).status == "queued" and store.points(left.id) == {}
@@ -201,7 +217,7 @@ def test_runs_that_a_copy_has_as_running_are_interrupted_by_the_worker_that_hold
     monkeypatch.setattr(worker, "ensure_worker", lambda *_: None)
     run = submit(workspace)
     RunStore(workspace).claim("cpu", 1)
-    work(workspace, "cpu", lambda *_: {}, linger=0.3)
+    run_worker(workspace, "cpu", lambda *_: {}, idle_timeout=0.3)
     assert RunStore(workspace).get(run.id).status == "interrupted"
 
 
@@ -214,8 +230,8 @@ def test_what_is_written_under_a_claim_that_is_over_is_refused(workspace: Worksp
     second = store.claim("cpu", 2)
     assert second is not None and second.claim not in (None, first.claim)
     for write in (
-        lambda: store.phase(run.id, "training", first.claim),
-        lambda: store.progress(run.id, 1, 2, 3, 4, first.claim),
+        lambda: store.set_phase(run.id, "training", first.claim),
+        lambda: store.set_progress(run.id, 1, 2, 3, 4, first.claim),
         lambda: store.add_points(run.id, [(1, "train_loss", 0.5)], first.claim),
         lambda: store.drop_points_after(run.id, 0, first.claim),
         lambda: store.pause(run.id, first.claim),
@@ -231,35 +247,43 @@ def test_what_is_written_under_a_claim_that_is_over_is_refused(workspace: Worksp
 
 def test_only_the_registered_worker_claims(workspace: Workspace) -> None:
     run, store = submit(workspace), RunStore(workspace)
-    first, second = store.register("cpu"), store.register("cpu")
+    first, second = store.register_worker("cpu"), store.register_worker("cpu")
     assert store.claim("cpu", 1, first) is None and store.claim_run(run.id, 1, first) is None
-    assert not store.is_registered("cpu", first) and store.is_registered("cpu", second)
+    assert not store.is_worker_registered("cpu", first) and store.is_worker_registered(
+        "cpu", second
+    )
     assert store.claim("cpu", 1, second) is not None
 
 
 def test_a_store_that_is_gone_is_said_and_not_made(workspace: Workspace) -> None:
     run, store = submit(workspace), RunStore(workspace)
     workspace.database.unlink()
-    for look in (lambda: store.get(run.id), store.list, store.counts, lambda: store.add_points(run.id, [])):
+    for look in (
+        lambda: store.get(run.id),
+        store.list,
+        store.count_by_status,
+        lambda: store.add_points(run.id, []),
+    ):
         with pytest.raises(BadInput, match="is not there any more"):
             look()
     assert not workspace.database.exists()
 
 
 def test_the_app_shows_the_workspace_that_is_there_now(workspace: Workspace) -> None:
-    """Whoever looks keeps what was read: of a copy with the same runs in other states, nothing of it counts."""
+    """Whoever looks keeps what was read: of a copy with the same runs in other states, nothing of
+    it counts."""
     run, store = submit(workspace), RunStore(workspace)
     store.claim("cpu", 1)
     store.add_points(run.id, [(1, "validation_loss", 0.5)])
     copy = copied(workspace)
     store.add_points(run.id, [(2, "validation_loss", 0.1)])
     store.finish(run.id, "done", result={"threshold": 0.5})
-    assert store.validation(store.list())[run.id] == Validation(0.1, 0.1)
+    assert store.validation_summaries(store.list())[run.id] == ValidationSummary(0.1, 0.1)
     workspace.root.rename(workspace.root.with_name("away"))
     copy.rename(workspace.root)
     store = RunStore(workspace)
     assert [one.status for one in store.list()] == ["running"]
-    assert store.validation(store.list())[run.id] == Validation(0.5, 0.5)
+    assert store.validation_summaries(store.list())[run.id] == ValidationSummary(0.5, 0.5)
 
 
 def test_a_store_whose_inode_was_used_before_is_told_apart(workspace: Workspace) -> None:
@@ -270,7 +294,7 @@ def test_a_store_whose_inode_was_used_before_is_told_apart(workspace: Workspace)
     store.finish(run.id, "done", result={})
     copy = workspace.root / "copy.sqlite"
     shutil.copyfile(workspace.database, copy)
-    assert store.validation(store.list())[run.id] == Validation(0.5, 0.5)
+    assert store.validation_summaries(store.list())[run.id] == ValidationSummary(0.5, 0.5)
     with sqlite3.connect(copy) as db:
         db.execute("UPDATE runs SET finished = '2020-01-01T00:00:00+00:00'")
         db.execute("UPDATE points SET value = 0.7")
@@ -278,7 +302,7 @@ def test_a_store_whose_inode_was_used_before_is_told_apart(workspace: Workspace)
     # In place, so that device and inode stay.
     workspace.database.write_bytes(copy.read_bytes())
     os.utime(workspace.database)
-    assert store.validation(store.list())[run.id] == Validation(0.7, 0.7)
+    assert store.validation_summaries(store.list())[run.id] == ValidationSummary(0.7, 0.7)
 
 
 @pytest.mark.parametrize("held", [False, True])
@@ -295,6 +319,8 @@ def test_a_folder_that_is_moved_away_as_its_lock_is_taken_is_not_made_anew(
             if not held:
                 super()._acquire()
 
-    monkeypatch.setattr("core.runs.worker.lane_lock", lambda *_: Late(workspace.root / "worker-cpu.lock"))
-    work(workspace, "cpu", Job(), linger=0.1)
+    monkeypatch.setattr(
+        "core.runs.worker.lane_lock", lambda *_: Late(workspace.root / "worker-cpu.lock")
+    )
+    run_worker(workspace, "cpu", Job(), idle_timeout=0.1)
     assert away.exists() and not workspace.root.exists()

@@ -7,18 +7,18 @@ from pathlib import Path
 
 import pytest
 
-from core import commands, sweep_command
 from core.__main__ import build_parser
+from core.cli import commands, sweep_command
 from core.data.datasets import Dataset, prepare, prepare_files
-from core.data.ingest import ingest
+from core.data.reading.ingest import ingest
 from core.data.samples import find_sample, save_sample
 from core.data.simulate import simulate
 from core.data.split import SplitSpec
+from core.jobs.store import RunStore
+from core.models.backbone_store import find_backbone
 from core.models.card import HeadSettings
-from core.models.library import find_backbone
 from core.runs.reproduce import data_commands, fits_one_command, run_commands, sweep_commands
-from core.runs.store import RunStore
-from core.runs.sweep import Arm, Sweep, SweepSpec, requests_of
+from core.runs.sweep import Arm, Sweep, SweepSpec, expand_requests
 from core.training.settings import PRESETS, FinetuneRequest, TrainSettings
 from core.workspace import Workspace
 
@@ -36,14 +36,29 @@ def parsed(line: str) -> Namespace:
     [
         {},
         {"arms": (Arm("linear-probe"), Arm("zero-shot")), "seeds": (0,)},
-        {"arms": (Arm("surgical", options={"stages": ["cross1", "block2"]}), Arm("lora", options={"rank": 4}))},
-        {"arms": tuple(Arm("surgical", options={"stages": [stage]}) for stage in ("cross1", "block2"))},
+        {
+            "arms": (
+                Arm("surgical", options={"stages": ["cross1", "block2"]}),
+                Arm("lora", options={"rank": 4}),
+            )
+        },
+        {
+            "arms": tuple(
+                Arm("surgical", options={"stages": [stage]}) for stage in ("cross1", "block2")
+            )
+        },
         {"learning_rates": (1e-3, 3e-4), "target_sizes": (100, 0)},
         {"head": HeadSettings((16, 4), "gelu", "softmax"), "train": PRESETS["small"]},
-        {"train": TrainSettings(epochs=7, plateau=0, cosine=True, amp=True, validation_share=0.25, device="cpu")},
+        {
+            "train": TrainSettings(
+                epochs=7, plateau=0, cosine=True, amp=True, validation_share=0.25, device="cpu"
+            )
+        },
     ],
 )
-def test_a_sweep_comes_back_from_its_command(tiny: tuple[Workspace, Dataset], changes: dict) -> None:
+def test_a_sweep_comes_back_from_its_command(
+    tiny: tuple[Workspace, Dataset], changes: dict
+) -> None:
     workspace, dataset = tiny
     card = find_backbone(workspace, BACKBONE)
     arms = (Arm("depth", 0), Arm("depth", 2), Arm("full"))
@@ -53,14 +68,16 @@ def test_a_sweep_comes_back_from_its_command(tiny: tuple[Workspace, Dataset], ch
     assert options.name == "mine - 1"
     read = sweep_command.sweep_spec(workspace, options)
     assert {one.title for one in read.arms} == {one.title for one in spec.arms}
-    assert {repr(one) for one in map(_comparable, requests_of(read))} == {
-        repr(one) for one in map(_comparable, requests_of(spec))
+    assert {repr(one) for one in map(_comparable, expand_requests(read))} == {
+        repr(one) for one in map(_comparable, expand_requests(spec))
     }
 
 
 def _comparable(request: FinetuneRequest) -> FinetuneRequest:
     """Lists of stages come from the command line as tuples."""
-    options = {name: tuple(one) if isinstance(one, list) else one for name, one in request.options.items()}
+    options = {
+        name: tuple(one) if isinstance(one, list) else one for name, one in request.options.items()
+    }
     return dataclasses.replace(request, options=options)
 
 
@@ -71,16 +88,20 @@ def _comparable(request: FinetuneRequest) -> FinetuneRequest:
         {"arms": (Arm("lora", options={"rank": 2}), Arm("lora", options={"rank": 4}))},
     ],
 )
-def test_what_one_command_cannot_say_is_said_run_by_run(tiny: tuple[Workspace, Dataset], changes: dict) -> None:
+def test_what_one_command_cannot_say_is_said_run_by_run(
+    tiny: tuple[Workspace, Dataset], changes: dict
+) -> None:
     workspace, dataset = tiny
     spec = dataclasses.replace(SweepSpec(dataset.id, BACKBONE, (Arm("full"),), (0,)), **changes)
     assert not fits_one_command(dataset, spec)
     lines = sweep_commands(workspace, Sweep("s-1", "mine", spec, ""))
-    assert sum(" finetune " in line for line in lines) == len(requests_of(spec))
+    assert sum(" finetune " in line for line in lines) == len(expand_requests(spec))
     assert any("comes with Thaw (weights SHA-256" in line for line in lines)
 
 
-def test_a_dataset_comes_back_from_its_command(workspace: Workspace, tiny: tuple[Workspace, Dataset]) -> None:
+def test_a_dataset_comes_back_from_its_command(
+    workspace: Workspace, tiny: tuple[Workspace, Dataset]
+) -> None:
     other, dataset = tiny
     sample = find_sample(other, dataset.sample_id)
     assert sample.content_hash in data_commands(other, dataset)[0]
@@ -109,8 +130,13 @@ def test_a_dataset_of_several_files_comes_back_from_its_commands(
     spec = SplitSpec(source_test_share=0.2, shuffle=True, seed=5)
     made = prepare_files(other, files, spec, "several", min_count=4)
     lines = data_commands(other, made)
-    assert [line.split()[3] for line in lines if not line.startswith("#")] == ["ingest"] * 3 + ["prepare"]
-    assert [sample.content_hash in line for sample, line in zip(files.values(), lines[::2], strict=False)] == [True] * 3
+    assert [line.split()[3] for line in lines if not line.startswith("#")] == ["ingest"] * 3 + [
+        "prepare"
+    ]
+    assert [
+        sample.content_hash in line
+        for sample, line in zip(files.values(), lines[::2], strict=False)
+    ] == [True] * 3
     for line in lines[1:-1:2]:
         options = parsed(line)
         options.path = str(tmp_path / options.path)
@@ -131,12 +157,16 @@ def test_a_small_dataset_says_its_minimum_count_only_where_it_is_not_the_default
     assert data_commands(workspace, as_before)[-1].endswith("--min-count 10")
 
 
-def test_what_the_command_line_cannot_name_is_a_comment(tiny: tuple[Workspace, Dataset], tmp_path: Path) -> None:
+def test_what_the_command_line_cannot_name_is_a_comment(
+    tiny: tuple[Workspace, Dataset], tmp_path: Path
+) -> None:
     workspace, _ = tiny
     strange = tmp_path / "a\nb $(x).tsv"
     strange.write_bytes((workspace.uploads / "tiny.tsv").read_bytes() + b"\n")
     sample = ingest(workspace, strange, "strange", simulated=True)
-    made = prepare(workspace, sample, SplitSpec("column", column="C6", target_values=("",)), "by value", 5)
+    made = prepare(
+        workspace, sample, SplitSpec("column", column="C6", target_values=("",)), "by value", 5
+    )
     lines = data_commands(workspace, made)
     assert len(lines) == 3 and "\n" not in lines[0] and all(line.startswith("# ") for line in lines)
 
@@ -144,6 +174,13 @@ def test_what_the_command_line_cannot_name_is_a_comment(tiny: tuple[Workspace, D
 def test_runs_from_the_file_to_each_of_them(tiny: tuple[Workspace, Dataset]) -> None:
     workspace, dataset = tiny
     store = RunStore(workspace)
-    runs = [store.submit(FinetuneRequest(dataset.id, BACKBONE, freeze_depth=depth), "x", "cpu") for depth in (0, 1)]
+    runs = [
+        store.submit(FinetuneRequest(dataset.id, BACKBONE, freeze_depth=depth), "x", "cpu")
+        for depth in (0, 1)
+    ]
     lines = run_commands(workspace, runs)
-    assert [line.split()[3] for line in lines if not line.startswith("#")] == ["ingest", "finetune", "finetune"]
+    assert [line.split()[3] for line in lines if not line.startswith("#")] == [
+        "ingest",
+        "finetune",
+        "finetune",
+    ]

@@ -6,16 +6,16 @@ from typing import Any
 
 import pytest
 
-from core import commands
 from core.__main__ import build_parser
+from core.cli import commands
 from core.data.datasets import Dataset, prepare
-from core.data.ingest import ingest
+from core.data.reading.ingest import ingest
 from core.data.samples import find_sample
 from core.data.split import SplitSpec
 from core.errors import BadInput
+from core.jobs.store import RunStore
 from core.models.card import BackboneCard, HeadSettings
 from core.runs import submit
-from core.runs.store import RunStore
 from core.runs.submit import command_line, submit_finetune, submit_pretrain
 from core.training.settings import (
     PRESETS,
@@ -45,7 +45,9 @@ def bundled() -> BackboneCard:
     return load_card(BUNDLED_BACKBONES / "simulated-dcnv2")
 
 
-def test_a_run_with_its_controls(tiny: tuple[Workspace, Dataset], bundled: BackboneCard, started: list[str]) -> None:
+def test_a_run_with_its_controls(
+    tiny: tuple[Workspace, Dataset], bundled: BackboneCard, started: list[str]
+) -> None:
     workspace, dataset = tiny
     request = FinetuneRequest("tiny", bundled.name, "depth", 2, train=TrainSettings(device="cpu"))
     runs = submit_finetune(workspace, request, controls=("zero-shot", "scratch"))
@@ -73,7 +75,10 @@ def test_what_cannot_run_is_refused_before_it_waits(
 ) -> None:
     workspace, _ = tiny
     with pytest.raises(BadInput, match=sentence):
-        submit_finetune(workspace, FinetuneRequest(**{"dataset": "tiny", "backbone": "simulated-dcnv2", **changes}))
+        submit_finetune(
+            workspace,
+            FinetuneRequest(**{"dataset": "tiny", "backbone": "simulated-dcnv2", **changes}),
+        )
     assert RunStore(workspace).list() == [] and started == []
 
 
@@ -98,30 +103,50 @@ def test_without_labels_only_what_reads_none_is_queued(
     path = tmp_path / "unlabelled.tsv"
     path.write_bytes(text(rows(300, labelled=False)))
     prepare(workspace, ingest(workspace, path, "no labels"), SplitSpec(), "no labels", min_count=5)
-    with pytest.raises(BadInput, match="'no labels' has no labels .* only pretraining by RFD or MFP"):
+    with pytest.raises(
+        BadInput, match="'no labels' has no labels .* only pretraining by RFD or MFP"
+    ):
         submit_pretrain(workspace, PretrainRequest("no labels", "dnn", "mine"))
     with pytest.raises(BadInput, match="'no labels' has no labels"):
         submit_finetune(workspace, FinetuneRequest("no labels", "simulated-dnn"))
     assert started == []
     for objective in ("rfd", "mfp", "none"):
-        submit_pretrain(workspace, PretrainRequest("no labels", "dnn", objective, objective=objective))
+        submit_pretrain(
+            workspace, PretrainRequest("no labels", "dnn", objective, objective=objective)
+        )
     assert len(started) == 3
 
 
 REQUESTS: list[Request] = [
     FinetuneRequest("tiny", "simulated-dnn", "depth", 2),
     FinetuneRequest(
-        "tiny", "simulated-dnn", "scratch", 0, HeadSettings((64, 32), "gelu", "softmax"), PRESETS["article"]
+        "tiny",
+        "simulated-dnn",
+        "scratch",
+        0,
+        HeadSettings((64, 32), "gelu", "softmax"),
+        PRESETS["article"],
     ),
     FinetuneRequest(
-        "tiny", "simulated-dnn", "depth", 0, train=TrainSettings(seed=7, device="cpu", validation_share=0.2)
+        "tiny",
+        "simulated-dnn",
+        "depth",
+        0,
+        train=TrainSettings(seed=7, device="cpu", validation_share=0.2),
     ),
     FinetuneRequest(
-        "tiny", "simulated-dnn", "linear-probe", train=TrainSettings(learning_rate=3e-4, amp=True, plateau=0)
+        "tiny",
+        "simulated-dnn",
+        "linear-probe",
+        train=TrainSettings(learning_rate=3e-4, amp=True, plateau=0),
     ),
     PretrainRequest("tiny", "dcnv2", "a name with spaces", PRESETS["small"]),
     PretrainRequest(
-        "tiny", "dcnv2", "wide", TrainSettings(epochs=3), {"widths": [64, 32], "crosses": 3, "batch_norm": True}
+        "tiny",
+        "dcnv2",
+        "wide",
+        TrainSettings(epochs=3),
+        {"widths": [64, 32], "crosses": 3, "batch_norm": True},
     ),
 ]
 
@@ -139,7 +164,7 @@ def test_the_command_line_asks_for_the_same_run(
 
     monkeypatch.setattr(commands, "submit_finetune", keep)
     monkeypatch.setattr(commands, "submit_pretrain", keep)
-    monkeypatch.setattr(commands, "follow", lambda *_: None)
+    monkeypatch.setattr(commands, "follow_run", lambda *_: None)
     words = shlex.split(command_line(workspace, request_))
     assert words[:3] == ["python", "-m", "core"]
     options = build_parser().parse_args(words[3:])
@@ -148,10 +173,18 @@ def test_the_command_line_asks_for_the_same_run(
     if isinstance(request_, FinetuneRequest):
         assert isinstance(got, FinetuneRequest)
         assert got.backbone == "Simulated DNN"
-        assert (got.strategy, got.freeze_depth, got.head) == (request_.strategy, request_.freeze_depth, request_.head)
+        assert (got.strategy, got.freeze_depth, got.head) == (
+            request_.strategy,
+            request_.freeze_depth,
+            request_.head,
+        )
     else:
         assert isinstance(got, PretrainRequest) and isinstance(request_, PretrainRequest)
-        assert (got.architecture, got.name, got.settings) == (request_.architecture, request_.name, request_.settings)
+        assert (got.architecture, got.name, got.settings) == (
+            request_.architecture,
+            request_.name,
+            request_.settings,
+        )
     assert got.train == request_.train
 
 

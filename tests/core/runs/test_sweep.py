@@ -8,20 +8,20 @@ import pytest
 
 from core.data.datasets import Dataset
 from core.errors import BadInput
-from core.models.library import list_backbones
+from core.jobs.store import RunStore
+from core.models.backbone_store import list_backbones
 from core.runs import sweep as sweeps
-from core.runs.store import RunStore
 from core.runs.sweep import (
     Arm,
     Sweep,
     SweepSpec,
-    arm_of,
+    arm_of_run,
     cancel_sweep,
     depth_arms,
+    expand_requests,
     extend_sweep,
     find_sweep,
     list_sweeps,
-    requests_of,
     resume_sweep,
     spec_from_json,
     submit_sweep,
@@ -46,16 +46,18 @@ def spec_of(workspace: Workspace, dataset: Dataset, **changes: object) -> SweepS
 
 
 @pytest.mark.usefixtures("still")
-def test_every_arm_has_every_seed_rate_and_size_and_zero_shot_one_run(tiny: tuple[Workspace, Dataset]) -> None:
+def test_every_arm_has_every_seed_rate_and_size_and_zero_shot_one_run(
+    tiny: tuple[Workspace, Dataset],
+) -> None:
     workspace, dataset = tiny
     spec = spec_of(workspace, dataset, learning_rates=(1e-3, 1e-4), target_sizes=(0, 200))
     sweep = submit_sweep(workspace, spec, "mine")
-    runs = RunStore(workspace).group(sweep.id)
+    runs = RunStore(workspace).list_group(sweep.id)
     trained = [arm for arm in spec.arms if arm.strategy != "zero-shot"]
     wanted = set(itertools.product([arm.title for arm in trained], (0, 1), (0, 200), (1e-3, 1e-4)))
     found = [
         (
-            arm_of(run).title,
+            arm_of_run(run).title,
             run.request["train"]["seed"],
             run.request["target_rows"],
             run.request["train"]["learning_rate"],
@@ -69,41 +71,57 @@ def test_every_arm_has_every_seed_rate_and_size_and_zero_shot_one_run(tiny: tupl
     seeds = [run.request["train"]["seed"] for run in runs]
     assert seeds == sorted(seeds), "all arms of one seed come before the next seed's"
     rest = [
-        {key: value for key, value in run.request["train"].items() if key not in ("seed", "learning_rate")}
+        {
+            key: value
+            for key, value in run.request["train"].items()
+            if key not in ("seed", "learning_rate")
+        }
         for run in runs
     ]
     assert all(one == rest[0] for one in rest)
 
 
 @pytest.mark.usefixtures("still")
-def test_a_sweep_comes_back_from_the_store_and_is_extended_without_doubling(tiny: tuple[Workspace, Dataset]) -> None:
+def test_a_sweep_comes_back_from_the_store_and_is_extended_without_doubling(
+    tiny: tuple[Workspace, Dataset],
+) -> None:
     workspace, dataset = tiny
     sweep = submit_sweep(workspace, spec_of(workspace, dataset), "mine")
     assert list_sweeps(workspace) == [sweep] == [find_sweep(workspace, "mine")]
-    before = RunStore(workspace).group(sweep.id)
+    before = RunStore(workspace).list_group(sweep.id)
     longer = extend_sweep(workspace, sweep, 2)
     assert longer.spec.seeds == (0, 1, 2, 3)
-    after = RunStore(workspace).group(sweep.id)
+    after = RunStore(workspace).list_group(sweep.id)
     assert [run.id for run in after[: len(before)]] == [run.id for run in before]
-    assert len(after) == len(requests_of(longer.spec)) == len(before) * 2 - 1
+    assert len(after) == len(expand_requests(longer.spec)) == len(before) * 2 - 1
     assert {run.request["train"]["seed"] for run in after[len(before) :]} == {2, 3}
 
 
 @pytest.mark.usefixtures("still")
 def test_each_target_size_trains_with_its_own_settings(tiny: tuple[Workspace, Dataset]) -> None:
     workspace, dataset = tiny
-    by_size = TrainSettings(epochs=9, batch_size=16, device="cpu"), TrainSettings(learning_rate=3e-4, device="cpu")
-    spec = spec_of(workspace, dataset, target_sizes=(200, 0), train=by_size[1], train_by_size=by_size, halving=3)
+    by_size = (
+        TrainSettings(epochs=9, batch_size=16, device="cpu"),
+        TrainSettings(learning_rate=3e-4, device="cpu"),
+    )
+    spec = spec_of(
+        workspace,
+        dataset,
+        target_sizes=(200, 0),
+        train=by_size[1],
+        train_by_size=by_size,
+        halving=3,
+    )
     sweep = extend_sweep(workspace, submit_sweep(workspace, spec, "mine"), 1)
     assert list_sweeps(workspace) == [sweep] and sweep.spec.train_by_size == by_size
-    for run in RunStore(workspace).group(sweep.id):
+    for run in RunStore(workspace).list_group(sweep.id):
         place = (200, 0).index(run.request["target_rows"])
         assert TrainSettings(**{**run.request["train"], "seed": 0}) == by_size[place]
         if run.request["strategy"] != "zero-shot":
             # Rungs at a third and a ninth of the size's own epochs.
             assert [epoch for epoch, _ in run.request["rungs"]] == [[1, 3], [2, 6]][place]
     with_rates = dataclasses.replace(spec, learning_rates=(1e-2, 1e-3))
-    assert {one.train.learning_rate for one in requests_of(with_rates)} == {1e-2, 1e-3}
+    assert {one.train.learning_rate for one in expand_requests(with_rates)} == {1e-2, 1e-3}
 
 
 def test_a_sweep_stored_without_settings_by_size_opens(tiny: tuple[Workspace, Dataset]) -> None:
@@ -122,10 +140,10 @@ def test_cancel_and_resume_reach_every_run(tiny: tuple[Workspace, Dataset]) -> N
     assert first is not None
     store.finish(first.id, "done", result={})
     cancel_sweep(workspace, sweep)
-    statuses = [run.status for run in store.group(sweep.id)]
+    statuses = [run.status for run in store.list_group(sweep.id)]
     assert statuses[0] == "done" and set(statuses[1:]) == {"cancelled"}
     resume_sweep(workspace, sweep)
-    statuses = [run.status for run in store.group(sweep.id)]
+    statuses = [run.status for run in store.list_group(sweep.id)]
     assert statuses[0] == "done" and set(statuses[1:]) == {"queued"}
 
 
@@ -134,7 +152,10 @@ def test_cancel_and_resume_reach_every_run(tiny: tuple[Workspace, Dataset]) -> N
     ("changes", "sentence"),
     [
         ({"arms": ()}, "at least one arm"),
-        ({"target_sizes": (200, 0), "train_by_size": (TRAIN,)}, "settings by size are 1 for 2 target sizes"),
+        (
+            {"target_sizes": (200, 0), "train_by_size": (TRAIN,)},
+            "settings by size are 1 for 2 target sizes",
+        ),
         ({"arms": (Arm("depth", 99),)}, "Freeze depth 99 does not fit"),
         ({"arms": (Arm("full"), Arm("full"))}, "has one twice"),
         ({"arms": (Arm("gradual"),)}, "opens its last stage in epoch"),

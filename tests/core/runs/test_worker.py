@@ -13,12 +13,18 @@ import pytest
 
 from core.data.datasets import Dataset
 from core.errors import BadInput, RunError
-from core.runs import carry_out as reporting
+from core.jobs.reporter import Point, Reporter
+from core.jobs.store import Run, RunStore
 from core.runs import launch
-from core.runs.launch import ensure_worker, lane_lock, preferred_lane, refresh, worker_alive
-from core.runs.reporter import Point, Reporter
-from core.runs.store import Run, RunStore
-from core.runs.worker import work
+from core.runs import run_jobs as reporting
+from core.runs.launch import (
+    ensure_worker,
+    is_worker_alive,
+    queue_for_device,
+    refresh_statuses,
+    worker_lock,
+)
+from core.runs.worker import run_worker
 from core.training.settings import FinetuneRequest, TrainSettings
 from core.workspace import Workspace, write_atomic
 from tests.core.runs.processes import start_pretender, start_worker, wait_for
@@ -55,7 +61,7 @@ def test_a_failing_run_gets_its_sentence_and_the_queue_goes_on(workspace: Worksp
             raise error
         return {"metrics": {}}
 
-    work(workspace, "cpu", execute, linger=0.3)
+    run_worker(workspace, "cpu", execute, idle_timeout=0.3)
     store = RunStore(workspace)
     ends = [store.get(run.id) for run in runs]
     assert [run.status for run in ends] == ["failed"] * 5 + ["done"]
@@ -75,13 +81,15 @@ def test_a_failing_run_gets_its_sentence_and_the_queue_goes_on(workspace: Worksp
     assert "surprise" in log.read_text() and "Traceback" in log.read_text()
 
 
-def test_a_second_worker_of_the_lane_goes_away(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_second_worker_of_the_lane_goes_away(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("core.runs.worker.LOCK_PATIENCE", 0.1)
     run = submit(workspace)
-    assert not worker_alive(workspace, "cpu")
-    with lane_lock(workspace, "cpu"):
-        assert worker_alive(workspace, "cpu")
-        work(workspace, "cpu", lambda *_: {}, linger=0.1)
+    assert not is_worker_alive(workspace, "cpu")
+    with worker_lock(workspace, "cpu"):
+        assert is_worker_alive(workspace, "cpu")
+        run_worker(workspace, "cpu", lambda *_: {}, idle_timeout=0.1)
     assert RunStore(workspace).get(run.id).status == "queued"
 
 
@@ -107,7 +115,9 @@ def test_cancelling_a_running_run(workspace: Workspace) -> None:
     worker.kill()
 
 
-def test_a_job_deaf_to_the_flag_is_ended_by_force(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_job_deaf_to_the_flag_is_ended_by_force(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(launch, "TERMINATE_AFTER", 0.2)
     monkeypatch.setattr(launch, "KILL_AFTER", 0.6)
     run = submit(workspace)
@@ -117,7 +127,7 @@ def test_a_job_deaf_to_the_flag_is_ended_by_force(workspace: Workspace, monkeypa
     store.request_cancel(run.id)
 
     def ended() -> bool:
-        refresh(workspace, store)
+        refresh_statuses(workspace, store)
         return store.get(run.id).status == "cancelled"
 
     wait_for(ended, 20)
@@ -132,11 +142,11 @@ def test_a_dead_workers_run_is_interrupted_and_later_ones_stay_queued(
     worker = start_pretender(workspace, "stubborn")
     store = RunStore(workspace)
     wait_for((workspace.root / "started").exists)
-    refresh(workspace, store)
+    refresh_statuses(workspace, store)
     assert store.get(run.id).status == "running"
     worker.kill()
     worker.wait()
-    refresh(workspace, store)
+    refresh_statuses(workspace, store)
     assert store.get(run.id).status == "interrupted" and "Resume" in store.get(run.id).message
     assert store.get(after.id).status == "queued"
     store.resume(run.id)
@@ -144,11 +154,13 @@ def test_a_dead_workers_run_is_interrupted_and_later_ones_stay_queued(
     assert {one.status for one in store.list()} == {"done"}
 
 
-def test_ensure_worker_starts_one_and_leaves_no_zombie(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ensure_worker_starts_one_and_leaves_no_zombie(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("THAW_WORKER_LINGER", "0.2")
     ensure_worker(workspace, "cpu")
     first = launch._children[-1]
-    wait_for(lambda: worker_alive(workspace, "cpu") or first.poll() is not None)
+    wait_for(lambda: is_worker_alive(workspace, "cpu") or first.poll() is not None)
     ensure_worker(workspace, "cpu")
     assert launch._children[-1] is first
     wait_for(lambda: first.poll() is not None)
@@ -156,34 +168,46 @@ def test_ensure_worker_starts_one_and_leaves_no_zombie(workspace: Workspace, mon
     assert "Traceback" not in (workspace.logs / "worker-cpu.log").read_text()
 
 
-def test_the_lane_is_held_before_a_worker_warms_up(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_lane_is_held_before_a_worker_warms_up(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Else every look at a page in the seconds of the import starts one more that imports."""
     monkeypatch.setattr("core.runs.worker.LOCK_PATIENCE", 0.1)
     warmed: list[str] = []
 
     def first() -> None:
         warmed.append("first")
-        assert worker_alive(workspace, "cpu")
-        work(workspace, "cpu", lambda *_: {}, linger=0.1, warm_up=lambda: warmed.append("second"))
+        assert is_worker_alive(workspace, "cpu")
+        run_worker(
+            workspace,
+            "cpu",
+            lambda *_: {},
+            idle_timeout=0.1,
+            warm_up=lambda: warmed.append("second"),
+        )
 
-    work(workspace, "cpu", lambda *_: {}, linger=0.1, warm_up=first)
-    assert warmed == ["first"] and not worker_alive(workspace, "cpu")
+    run_worker(workspace, "cpu", lambda *_: {}, idle_timeout=0.1, warm_up=first)
+    assert warmed == ["first"] and not is_worker_alive(workspace, "cpu")
 
 
 def test_lane_without_torch(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert (preferred_lane("cpu"), preferred_lane("cuda")) == ("cpu", "cuda")
+    assert (queue_for_device("cpu"), queue_for_device("cuda")) == ("cpu", "cuda")
     monkeypatch.setattr("shutil.which", lambda name: "/usr/bin/nvidia-smi")
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
-    assert preferred_lane("auto") == "cuda"
+    assert queue_for_device("auto") == "cuda"
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
-    assert preferred_lane("auto") == "cpu"
+    assert queue_for_device("auto") == "cpu"
 
 
 @pytest.mark.parametrize("how", ["kill", "cancel"])
-def test_broken_and_resumed_equals_unbroken_bit_for_bit(how: str, tiny: tuple[Workspace, Dataset]) -> None:
+def test_broken_and_resumed_equals_unbroken_bit_for_bit(
+    how: str, tiny: tuple[Workspace, Dataset]
+) -> None:
     workspace, dataset = tiny
     card = pretrained(workspace, "dnn")
-    train = TrainSettings(epochs=40, batch_size=8, early_stopping=0, plateau=3, seed=5, device="cpu")
+    train = TrainSettings(
+        epochs=40, batch_size=8, early_stopping=0, plateau=3, seed=5, device="cpu"
+    )
     request = FinetuneRequest(dataset.id, card.id, "depth", 1, train=train)
     whole = carry_out(workspace, request)
     store = RunStore(workspace)
@@ -197,7 +221,7 @@ def test_broken_and_resumed_equals_unbroken_bit_for_bit(how: str, tiny: tuple[Wo
         if how == "kill":
             worker.kill()
             worker.wait()
-            refresh(workspace, store)
+            refresh_statuses(workspace, store)
             assert store.get(run.id).status == "interrupted"
         else:
             store.request_cancel(run.id)
@@ -212,11 +236,17 @@ def test_broken_and_resumed_equals_unbroken_bit_for_bit(how: str, tiny: tuple[Wo
         worker.wait()
 
     resumed = store.get(run.id)
-    weights = [(workspace.runs / one.id / "model" / "model.safetensors").read_bytes() for one in (whole, resumed)]
+    weights = [
+        (workspace.runs / one.id / "model" / "model.safetensors").read_bytes()
+        for one in (whole, resumed)
+    ]
     assert weights[0] == weights[1]
     assert resumed.result is not None and whole.result is not None
     assert resumed.result["metrics"] == whole.result["metrics"]
-    assert (resumed.result["best_epoch"], resumed.result["epochs_run"]) == (whole.result["best_epoch"], 40)
+    assert (resumed.result["best_epoch"], resumed.result["epochs_run"]) == (
+        whole.result["best_epoch"],
+        40,
+    )
     steps, losses = store.points(run.id)["train_loss"]
     assert (np.diff(steps) > 0).all() and steps[-1] == resumed.step == resumed.steps
     validations, _ = store.points(run.id)["validation_loss"]
@@ -228,8 +258,8 @@ def test_broken_and_resumed_equals_unbroken_bit_for_bit(how: str, tiny: tuple[Wo
 def test_points_are_written_together_and_before_a_file_that_counts_on_them(
     workspace: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(reporting, "REPORT_SECONDS", 3600.0)
-    monkeypatch.setattr(reporting, "CANCEL_CHECK_SECONDS", 3600.0)
+    monkeypatch.setattr(reporting, "FLUSH_INTERVAL", 3600.0)
+    monkeypatch.setattr(reporting, "CANCEL_CHECK_INTERVAL", 3600.0)
     writes: list[int] = []
     add_points = RunStore.add_points
 
@@ -252,14 +282,16 @@ def test_points_are_written_together_and_before_a_file_that_counts_on_them(
         reporter.points([(500, "train_loss", 0.5)])
         return {}
 
-    work(workspace, "cpu", job, linger=0.3)
+    run_worker(workspace, "cpu", job, idle_timeout=0.3)
     assert seen == [500, 499]
     assert sum(writes) == len(store.points(run.id)["train_loss"][0]) == 501
     assert len(writes) <= 3
 
 
-def test_what_a_run_had_reported_when_it_failed_is_kept(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reporting, "REPORT_SECONDS", 3600.0)
+def test_what_a_run_had_reported_when_it_failed_is_kept(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reporting, "FLUSH_INTERVAL", 3600.0)
     run = submit(workspace)
 
     def job(workspace: Workspace, run: Run, reporter: Reporter) -> dict[str, Any]:
@@ -267,6 +299,6 @@ def test_what_a_run_had_reported_when_it_failed_is_kept(workspace: Workspace, mo
         reporter.points([(2, "train_loss", 0.5)])
         raise BadInput("no")
 
-    work(workspace, "cpu", job, linger=0.3)
+    run_worker(workspace, "cpu", job, idle_timeout=0.3)
     assert RunStore(workspace).get(run.id).status == "failed"
     assert len(RunStore(workspace).points(run.id)["train_loss"][0]) == 3

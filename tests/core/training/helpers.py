@@ -1,17 +1,26 @@
 """A reporter that keeps everything in lists, and a small backbone to fine-tune."""
 
 from collections.abc import Sequence
+from pathlib import Path
 
+import numpy as np
+import torch
+
+from core.data.datasets import Dataset, select_training_rows
+from core.jobs.reporter import Decision, Point
+from core.jobs.store import Run, RunStore
 from core.models.card import BackboneCard, load_card
 from core.models.registry import ARCHITECTURES
-from core.runs.reporter import Decision, Point
-from core.runs.store import Run, RunStore
-from core.training.job import execute
+from core.runs.dispatch import execute
+from core.training.batches import RowTensors
 from core.training.settings import PretrainRequest, Request, TrainSettings
+from core.training.training_rows import load_rows
 from core.workspace import Workspace
 from tests.core.models.references import SMALL
 
-QUICK = TrainSettings(epochs=2, batch_size=256, learning_rate=3e-3, early_stopping=0, plateau=0, device="cpu")
+QUICK = TrainSettings(
+    epochs=2, batch_size=256, learning_rate=3e-3, early_stopping=0, plateau=0, device="cpu"
+)
 
 
 class ListReporter:
@@ -52,10 +61,33 @@ def carry_out(workspace: Workspace, request: Request, reporter: ListReporter | N
     return store.get(run.id)
 
 
-def pretrained(workspace: Workspace, architecture: str, train: TrainSettings = QUICK) -> BackboneCard:
-    """A small backbone with BatchNorm and dropout, pretrained on the source rows of the dataset tiny."""
+def pretrained(
+    workspace: Workspace, architecture: str, train: TrainSettings = QUICK
+) -> BackboneCard:
+    """A small backbone with BatchNorm and dropout, pretrained on the source rows of the dataset
+    tiny."""
     dataset = next(workspace.datasets.glob("d-*")).name
-    settings = {name: value for name, value in SMALL.items() if name in ARCHITECTURES[architecture].defaults}
-    run = carry_out(workspace, PretrainRequest(dataset, architecture, f"small {architecture}", train, settings))
+    settings = {
+        name: value for name, value in SMALL.items() if name in ARCHITECTURES[architecture].defaults
+    }
+    run = carry_out(
+        workspace, PretrainRequest(dataset, architecture, f"small {architecture}", train, settings)
+    )
     assert run.result is not None
     return load_card(workspace.backbones / run.result["backbone"])
+
+
+CPU = torch.device("cpu")
+
+
+def target_rows(
+    workspace: Workspace, dataset: Dataset, preprocessing: Path
+) -> tuple[RowTensors, RowTensors]:
+    table = load_rows(workspace, dataset, preprocessing, ("target_train", "target_validation"))
+    train, validation = select_training_rows(dataset, "target", None)
+    return table.take(train, CPU), table.take(validation, CPU)
+
+
+def load_predictions(workspace: Workspace, run: Run) -> dict[str, np.ndarray]:
+    with np.load(workspace.runs / run.id / "predictions.npz") as arrays:
+        return dict(arrays)

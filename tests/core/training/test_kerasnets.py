@@ -1,4 +1,5 @@
-"""VGG19 and ResNet50 through pretraining, freezing, cache, checkpoint and fine-tuning, on a handful of rows."""
+"""VGG19 and ResNet50 through pretraining, freezing, cache, checkpoint and fine-tuning, on a handful
+of rows."""
 
 import dataclasses
 from pathlib import Path
@@ -7,9 +8,16 @@ import numpy as np
 import pytest
 import torch
 
-from core.data.datasets import Dataset, encoded, find_dataset, labels_of, prepare, training_rows
-from core.data.ingest import ingest
+from core.data.datasets import (
+    Dataset,
+    find_dataset,
+    load_encoded,
+    load_labels,
+    prepare,
+    select_training_rows,
+)
 from core.data.preprocessing import load_preprocessing
+from core.data.reading.ingest import ingest
 from core.data.simulate import simulate
 from core.data.split import SplitSpec
 from core.freezing.plan import make_plan
@@ -18,14 +26,15 @@ from core.models.card import BackboneCard, HeadSettings, load_card
 from core.models.network import Network, Stage
 from core.models.registry import ARCHITECTURES
 from core.training import loop
-from core.training.feeding import Rows
+from core.training.batches import RowTensors
 from core.training.loop import CancelledError, fit
-from core.training.methods import open_stages, parameter_groups
+from core.training.losses import predict
+from core.training.param_groups import parameter_groups, set_trainable
 from core.training.settings import PRESETS, FinetuneRequest, PretrainRequest, TrainSettings
-from core.training.table import behind_prefix, read_table
-from core.training.task import predict
+from core.training.training_rows import apply_frozen_prefix, load_rows
 from core.workspace import Workspace, open_workspace
 from tests.core.training.helpers import ListReporter, carry_out
+from tests.optional import skip_without
 
 CPU = torch.device("cpu")
 SOFTMAX = HeadSettings(output="softmax")
@@ -36,18 +45,23 @@ Backbone = tuple[Workspace, Dataset, BackboneCard]
 @pytest.fixture(scope="module")
 def few(tmp_path_factory: pytest.TempPathFactory) -> tuple[Workspace, Dataset]:
     """A workspace with a dataset of 300 simulated rows, named few."""
+    skip_without("keras")
     folder = tmp_path_factory.mktemp("few")
     workspace = open_workspace(folder / "workspace")
     path = folder / "rows.tsv"
     simulate(path, 300, "both", seed=3)
-    prepare(workspace, ingest(workspace, path, "few", simulated=True), SplitSpec(), "few", min_count=2)
+    prepare(
+        workspace, ingest(workspace, path, "few", simulated=True), SplitSpec(), "few", min_count=2
+    )
     return workspace, find_dataset(workspace, "few")
 
 
 def untrained(few: tuple[Workspace, Dataset], architecture: str) -> Backbone:
     """A backbone made by no training."""
     workspace, dataset = few
-    run = carry_out(workspace, PretrainRequest("few", architecture, f"my {architecture}", objective="none"))
+    run = carry_out(
+        workspace, PretrainRequest("few", architecture, f"my {architecture}", objective="none")
+    )
     assert run.result is not None
     return workspace, dataset, load_card(workspace.backbones / run.result["backbone"])
 
@@ -58,16 +72,18 @@ def resnet(few: tuple[Workspace, Dataset]) -> Backbone:
     return untrained(few, "resnet50")
 
 
-def some_rows(backbone: Backbone, network: Network, depth: int, cached: bool) -> Rows:
+def some_rows(backbone: Backbone, network: Network, depth: int, cached: bool) -> RowTensors:
     """Eight target rows, both labels among them, behind the frozen prefix when `cached`."""
     workspace, dataset, card = backbone
-    table = read_table(workspace, dataset, card.folder / "preprocessing", ("target_train", "target_validation"))
-    rows = training_rows(dataset, "target", None)[0]
-    labels = labels_of(dataset)[rows]
+    table = load_rows(
+        workspace, dataset, card.folder / "preprocessing", ("target_train", "target_validation")
+    )
+    rows = select_training_rows(dataset, "target", None)[0]
+    labels = load_labels(dataset)[rows]
     chosen = np.sort(np.concatenate([rows[labels == 1][:4], rows[labels == 0][:4]]))
     if cached:
-        table = behind_prefix(workspace, network, depth, table, "key")
-        assert table.first == depth
+        table = apply_frozen_prefix(workspace, network, depth, table, "key")
+        assert table.first_stage == depth
     return table.take(chosen, CPU)
 
 
@@ -78,14 +94,19 @@ def network_of(card: BackboneCard) -> Network:
     return network
 
 
-def test_backbone_says_random_and_its_picture_knows_source_training_rows_alone(resnet: Backbone) -> None:
+def test_backbone_says_random_and_its_picture_knows_source_training_rows_alone(
+    resnet: Backbone,
+) -> None:
     workspace, dataset, card = resnet
     assert {stage.origin for stage in card.stages} == {"random"} and not card.scores_clicks
     assert [stage.title for stage in card.stages][:2] == ["Image + conv 1", "Conv 2"]
     preprocessing = load_preprocessing(card.folder / "preprocessing")
-    rows = training_rows(dataset, "source", None)[0]
-    ids = np.asarray(encoded(workspace, dataset, preprocessing).ids[rows])
-    counts = [np.bincount(ids[:, field], minlength=size) for field, size in enumerate(preprocessing.field_sizes)]
+    rows = select_training_rows(dataset, "source", None)[0]
+    ids = np.asarray(load_encoded(workspace, dataset, preprocessing).ids[rows])
+    counts = [
+        np.bincount(ids[:, field], minlength=size)
+        for field, size in enumerate(preprocessing.field_sizes)
+    ]
     expected = np.log1p(np.concatenate(counts)) / np.log1p(len(rows))
     common = load_backbone(card).get_buffer("stages.0.image.common")
     np.testing.assert_allclose(common.numpy(), expected, rtol=1e-6)
@@ -103,23 +124,30 @@ def test_frozen_stages_stay_bit_identical_and_trained_statistics_move(
     fit(network, plan, rows, rows, STEPS, ListReporter(), tmp_path / "c.pt")
     frozen = tuple(f"stages.{index}." for index in range(depth))
     for name, parameter in network.named_parameters():
-        assert parameter.requires_grad == (not name.startswith(frozen)) and (parameter.grad is None) == (
-            not parameter.requires_grad
-        )
-    assert sum(p.numel() for p in network.parameters() if p.requires_grad) == plan.trained_parameters
+        assert parameter.requires_grad == (not name.startswith(frozen)) and (
+            parameter.grad is None
+        ) == (not parameter.requires_grad)
+    assert (
+        sum(p.numel() for p in network.parameters() if p.requires_grad) == plan.trained_parameters
+    )
     # What training left behind, not the best epoch's weights: those may be the ones it began with.
     left = torch.load(tmp_path / "c.pt", weights_only=True)["network"]
     moved = {name for name, tensor in left.items() if not torch.equal(tensor, before[name])}
     assert not any(name.startswith(frozen) for name in moved)
     everything = {name for name in before if not name.startswith((*frozen, "stages.0.image"))}
-    assert {name for name in everything if "moving" in name or name.endswith("kernel") or "head" in name} <= moved
-    open_stages(network, plan, parameter_groups(network, plan), epoch=0)
+    assert {
+        name for name in everything if "moving" in name or name.endswith("kernel") or "head" in name
+    } <= moved
+    set_trainable(network, plan, parameter_groups(network, plan), epoch=0)
     for stage, planned in zip([*network.stages, network.head], plan.stages, strict=True):
         assert all(module.training is not planned.frozen for module in stage.modules())
 
 
-def test_cached_prefix_equals_the_uncached_run(few: tuple[Workspace, Dataset], tmp_path: Path) -> None:
-    # Without BatchNorm: ResNet50's biases below one have gradients of rounding noise, which Adam blows up.
+def test_cached_prefix_equals_the_uncached_run(
+    few: tuple[Workspace, Dataset], tmp_path: Path
+) -> None:
+    # Without BatchNorm: ResNet50's biases below one have gradients of rounding noise, which Adam
+    # blows up.
     vgg = untrained(few, "vgg19")
     scores = []
     for cached in (False, True):
@@ -158,7 +186,10 @@ def test_the_articles_preset_runs_as_written(resnet: Backbone) -> None:
     run = carry_out(workspace, request)
     assert run.result is not None
     assert run.result["epochs_run"] == 10 and run.result["trained_parameters"] == 2 * (2048 + 1)
-    assert run.result["before"] is None and [stage["origin"] for stage in run.result["stages"]][:5] == ["random"] * 5
+    assert (
+        run.result["before"] is None
+        and [stage["origin"] for stage in run.result["stages"]][:5] == ["random"] * 5
+    )
     assert np.isfinite(run.result["metrics"]["target_test"]["log_loss"])
 
 
@@ -167,18 +198,31 @@ def test_from_scratch_the_first_stage_is_fitted_on_target_training_rows(
 ) -> None:
     workspace, dataset = few
     fitted: list[tuple[str, np.ndarray]] = []
-    monkeypatch.setattr(Stage, "fit", lambda stage, state, labels: fitted.append((stage.name, labels.numpy())))
+    monkeypatch.setattr(
+        Stage,
+        "fit_preprocessing",
+        lambda stage, state, labels: fitted.append((stage.name, labels.numpy())),
+    )
     made = carry_out(workspace, PretrainRequest("few", "lr", "my lr", STEPS))
     assert made.result is not None
     for strategy in ("scratch", "full"):
-        carry_out(workspace, FinetuneRequest("few", made.result["backbone"], strategy=strategy, train=STEPS))
+        carry_out(
+            workspace,
+            FinetuneRequest("few", made.result["backbone"], strategy=strategy, train=STEPS),
+        )
     assert [name for name, _ in fitted] == ["embedding", "embedding"]
     for (_, labels), domain in zip(fitted, ("source", "target"), strict=True):
-        np.testing.assert_array_equal(labels, labels_of(dataset)[training_rows(dataset, domain, None)[0]])
+        np.testing.assert_array_equal(
+            labels, load_labels(dataset)[select_training_rows(dataset, domain, None)[0]]
+        )
 
 
 def test_image_networks_offer_what_they_can_do() -> None:
     for architecture in ("vgg19", "resnet50"):
         about = ARCHITECTURES[architecture]
-        assert about.needs == "keras" and about.starts == ("imagenet", "weights", "random")
+        assert about.required_package == "keras" and about.initialisations == (
+            "imagenet",
+            "weights",
+            "random",
+        )
         assert about.objectives == ("none", "supervised")

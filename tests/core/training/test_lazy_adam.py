@@ -7,10 +7,10 @@ import torch
 from torch import nn
 
 from core.data.datasets import Dataset
-from core.runs.store import RunStore
+from core.jobs.store import RunStore
+from core.runs.dispatch import execute
 from core.training import lazy_adam
-from core.training.job import execute
-from core.training.lazy_adam import LazyAdamW, look_up_sparsely, summed_rows
+from core.training.lazy_adam import LazyAdamW, coalesce_rows, use_sparse_gradients
 from core.training.loop import CancelledError
 from core.training.settings import FinetuneRequest
 from core.workspace import Workspace
@@ -21,7 +21,10 @@ def test_sparse_rows_move_as_by_torchs_sparse_adam() -> None:
     torch.manual_seed(0)
     ours, theirs = nn.Embedding(50, 4, sparse=True), nn.Embedding(50, 4, sparse=True)
     theirs.load_state_dict(ours.state_dict())
-    optimiser, peer = LazyAdamW(ours.parameters(), lr=0.01), torch.optim.SparseAdam([*theirs.parameters()], lr=0.01)
+    optimiser, peer = (
+        LazyAdamW(ours.parameters(), lr=0.01),
+        torch.optim.SparseAdam([*theirs.parameters()], lr=0.01),
+    )
     untouched = ours.weight[40:].clone()
     for step in range(20):
         ids = torch.randint(0, 40, (7, 5), generator=torch.Generator().manual_seed(step))
@@ -54,7 +57,7 @@ def test_double_rows_are_summed_as_by_coalesce() -> None:
     table = nn.Embedding(9, 3, sparse=True)
     (table(torch.tensor([4, 1, 4, 4, 7])) * torch.arange(15.0).reshape(5, 3)).sum().backward()
     assert table.weight.grad is not None
-    rows, sums = summed_rows(table.weight.grad)
+    rows, sums = coalesce_rows(table.weight.grad)
     whole = table.weight.grad.coalesce()
     assert torch.equal(rows, whole.indices()[0])
     torch.testing.assert_close(sums, whole.values())
@@ -82,9 +85,9 @@ def test_a_restored_optimiser_goes_on_to_the_same_weights(tmp_path: Path) -> Non
 
 
 def test_only_big_tables_are_looked_up_sparsely(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lazy_adam, "LAZY_ROWS", 10)
+    monkeypatch.setattr(lazy_adam, "SPARSE_MIN_ROWS", 10)
     network = nn.ModuleList([nn.Embedding(9, 2), nn.Embedding(10, 2), nn.Linear(20, 2)])
-    look_up_sparsely(network)
+    use_sparse_gradients(network)
     assert [table.sparse for table in network if isinstance(table, nn.Embedding)] == [False, True]
 
 
@@ -94,17 +97,20 @@ def test_a_run_with_sparse_tables_learns_and_resumes_to_the_same_weights(
     workspace, dataset = tiny
     card = pretrained(workspace, "deepfm")
     dense = carry_out(workspace, FinetuneRequest(dataset.id, card.id, train=QUICK))
-    monkeypatch.setattr(lazy_adam, "LAZY_ROWS", 1)
+    monkeypatch.setattr(lazy_adam, "SPARSE_MIN_ROWS", 1)
     request = FinetuneRequest(dataset.id, card.id, train=QUICK)
     whole = carry_out(workspace, request)
     store = RunStore(workspace)
     run = store.submit(request, "broken", "cpu")
     with pytest.raises(CancelledError):
         execute(workspace, run, ListReporter(stop_at=4))
-    # The checkpoint of the first epoch, or none: either way the rest ends where the unbroken run did.
+    # The checkpoint of the first epoch, or none: either way the rest ends where the unbroken run
+    # did.
     result = execute(workspace, run, ListReporter())
     assert whole.result is not None and dense.result is not None
     assert result["metrics"] == whole.result["metrics"]
-    ours, plain = (one.result["metrics"]["target_test"]["auc"] for one in (whole, dense) if one.result)
+    ours, plain = (
+        one.result["metrics"]["target_test"]["auc"] for one in (whole, dense) if one.result
+    )
     # Another optimiser, the same task: nearly the same AUC, and not the same bits.
     assert ours == pytest.approx(plain, abs=0.03) and ours != plain

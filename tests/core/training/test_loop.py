@@ -14,22 +14,21 @@ from core.models.backbone import load_backbone
 from core.models.card import BackboneCard, HeadSettings
 from core.models.network import Network
 from core.training import loop
-from core.training.feeding import Rows
-from core.training.loop import CancelledError, epoch_batches, fit, steps_an_epoch
+from core.training.batches import RowTensors
+from core.training.loop import CancelledError, count_steps_per_epoch, epoch_batches, fit
+from core.training.losses import CLICK_TASK
 from core.training.settings import PRESETS, TrainSettings
-from core.training.task import CLICKS
 from core.workspace import Workspace
-from tests.core.training.helpers import QUICK, ListReporter, pretrained
-from tests.core.training.test_freezing import rows_of
+from tests.core.training.helpers import QUICK, ListReporter, pretrained, target_rows
 
-Setup = tuple[BackboneCard, Rows, Rows]
+Setup = tuple[BackboneCard, RowTensors, RowTensors]
 
 
 @pytest.fixture
 def setup(tiny: tuple[Workspace, Dataset]) -> Setup:
     workspace, dataset = tiny
     card = pretrained(workspace, "deepfm")
-    return card, *rows_of(workspace, dataset, card.folder / "preprocessing")
+    return card, *target_rows(workspace, dataset, card.folder / "preprocessing")
 
 
 def run(
@@ -44,19 +43,28 @@ def run(
 
 
 def same(a: Network, b: Network) -> bool:
-    return all(torch.equal(x, y) for x, y in zip(a.state_dict().values(), b.state_dict().values(), strict=True))
+    return all(
+        torch.equal(x, y)
+        for x, y in zip(a.state_dict().values(), b.state_dict().values(), strict=True)
+    )
 
 
 def weights_of(layer: torch.nn.Module) -> np.ndarray:
     """Weights and bias of a linear layer with one output, float64."""
-    return np.append(layer.get_parameter("weight")[0].detach().double(), layer.get_parameter("bias").detach().double())
+    return np.append(
+        layer.get_parameter("weight")[0].detach().double(),
+        layer.get_parameter("bias").detach().double(),
+    )
 
 
 def test_linear_probe_equals_plain_adam_by_hand(setup: Setup, tmp_path: Path) -> None:
-    """Depth all, one epoch: Kingma and Ba's update in numpy on the closed-form logistic gradient."""
+    """Depth all, one epoch: Kingma and Ba's update in numpy on the closed-form logistic
+    gradient."""
     card, train, _ = setup
     settings = dataclasses.replace(QUICK, epochs=1, batch_size=100)
-    network, result = run(setup, tmp_path / "c.pt", settings, ListReporter(), depth=len(card.stages))
+    network, result = run(
+        setup, tmp_path / "c.pt", settings, ListReporter(), depth=len(card.stages)
+    )
     assert result.best_epoch == 1
 
     torch.manual_seed(settings.seed)
@@ -80,7 +88,9 @@ def test_linear_probe_equals_plain_adam_by_hand(setup: Setup, tmp_path: Path) ->
     np.testing.assert_allclose(actual, w, atol=2e-5)
 
 
-def test_stopped_and_resumed_equals_unbroken(setup: Setup, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_stopped_and_resumed_equals_unbroken(
+    setup: Setup, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     settings = dataclasses.replace(QUICK, epochs=4, batch_size=64, early_stopping=3, plateau=1)
     whole_reporter = ListReporter()
     whole, result = run(setup, tmp_path / "whole.pt", settings, whole_reporter)
@@ -99,7 +109,9 @@ def test_stopped_and_resumed_equals_unbroken(setup: Setup, tmp_path: Path, monke
             assert points[0] == points[1], name
 
 
-def test_a_checkpoint_holds_what_training_changes_and_nothing_frozen(setup: Setup, tmp_path: Path) -> None:
+def test_a_checkpoint_holds_what_training_changes_and_nothing_frozen(
+    setup: Setup, tmp_path: Path
+) -> None:
     network, _ = run(setup, tmp_path / "c.pt", QUICK, ListReporter(), depth=1)
     held = set(torch.load(tmp_path / "c.pt", weights_only=True)["network"])
     assert held == {name for name in network.state_dict() if not name.startswith("stages.0.")}
@@ -121,27 +133,29 @@ def test_same_seed_same_bits_and_another_seed_differs(setup: Setup, tmp_path: Pa
 
 
 def test_best_epoch_is_kept_and_early_stopping_stops(setup: Setup, tmp_path: Path) -> None:
-    settings = dataclasses.replace(QUICK, epochs=30, learning_rate=0.03, early_stopping=2, plateau=1)
+    settings = dataclasses.replace(
+        QUICK, epochs=30, learning_rate=0.03, early_stopping=2, plateau=1
+    )
     reporter = ListReporter()
     network, result = run(setup, tmp_path / "c.pt", settings, reporter, depth=0)
     losses = [value for _, name, value in reporter.rows if name == "validation_loss"]
     assert result.best_epoch == int(np.argmin(losses))
     assert result.stopped_early and result.epochs_run == result.best_epoch + 2
-    assert CLICKS.validate(network, setup[2])[0] == pytest.approx(min(losses), abs=1e-6)
+    assert CLICK_TASK.validate(network, setup[2])[0] == pytest.approx(min(losses), abs=1e-6)
     rates = [value for _, name, value in reporter.rows if name == "learning_rate"]
     assert rates[0] == 0.03 and rates[-1] == pytest.approx(0.003)
 
 
 def test_epochs_cover_every_row_once_in_an_order_of_their_own() -> None:
     settings = TrainSettings(batch_size=4)
-    rows = Rows((), torch.zeros(9))
+    rows = RowTensors((), torch.zeros(9))
     first, second = (epoch_batches(rows, settings, epoch) for epoch in (0, 1))
     assert [len(batch) for batch in first] == [4, 5]
     assert sorted(torch.cat(first).tolist()) == list(range(9))
     assert torch.cat(first).tolist() != torch.cat(second).tolist()
     for number in range(2, 14):
-        rows = Rows((), torch.zeros(number))
-        assert len(epoch_batches(rows, settings, 0)) == steps_an_epoch(rows, settings)
+        rows = RowTensors((), torch.zeros(number))
+        assert len(epoch_batches(rows, settings, 0)) == count_steps_per_epoch(rows, settings)
 
 
 def test_loss_that_is_no_number_gets_a_sentence(setup: Setup, tmp_path: Path) -> None:
@@ -153,7 +167,7 @@ def test_loss_that_is_no_number_gets_a_sentence(setup: Setup, tmp_path: Path) ->
 
 def test_one_row_is_refused(setup: Setup, tmp_path: Path) -> None:
     card, train, validation = setup
-    one = Rows(tuple(tensor[:1] for tensor in train.state), train.labels[:1])
+    one = RowTensors(tuple(tensor[:1] for tensor in train.state), train.labels[:1])
     with pytest.raises(BadInput, match="at least 2 rows"):
         run((card, one, validation), tmp_path / "c.pt", QUICK, ListReporter())
 

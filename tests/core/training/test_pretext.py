@@ -1,4 +1,5 @@
-"""Replaced and masked features: what is spoilt, the losses against numpy, breaks, and what is handed back."""
+"""Replaced and masked features: what is spoilt, the losses against numpy, breaks, and what is
+handed back."""
 
 import dataclasses
 from pathlib import Path
@@ -13,24 +14,24 @@ from core.data.datasets import Dataset
 from core.data.schema import FIELDS, NUMERIC
 from core.errors import BadInput
 from core.freezing.plan import make_plan
+from core.inference.evaluate_run import evaluate_on
 from core.models.backbone import build_network, load_backbone
 from core.models.card import HeadSettings, load_card
 from core.models.network import Network
 from core.models.registry import ARCHITECTURES
 from core.training import loop, pretext
-from core.training.apply import evaluate_on
-from core.training.feeding import Rows
+from core.training.batches import RowTensors
 from core.training.loop import CancelledError, FitResult
 from core.training.pretext import (
     MaskedFeatures,
     Predictor,
     ReplacedFeatures,
-    carry_over,
-    chance,
-    contrast,
-    learn_features,
+    copy_weights,
+    nce_loss,
     replace_fields,
-    unigram,
+    step_generator,
+    train_pretext,
+    unigram_sampler,
     value_rows,
 )
 from core.training.settings import FinetuneRequest, PretrainRequest, TrainSettings
@@ -43,22 +44,32 @@ SIZES = tuple(4 + number % 5 for number in range(len(FIELDS)))
 LEARNERS = [name for name, about in ARCHITECTURES.items() if "rfd" in about.objectives]
 
 
-def rows_of(count: int, seed: int = 0) -> Rows:
+def rows_of(count: int, seed: int = 0) -> RowTensors:
     """Rows of independent fields, skewed; every numeric field's number is a function of its id."""
     generator = np.random.default_rng(seed)
-    ids = np.stack([np.minimum(generator.geometric(0.5, count) - 1, size - 1) for size in SIZES], axis=1)
+    ids = np.stack(
+        [np.minimum(generator.geometric(0.5, count) - 1, size - 1) for size in SIZES], axis=1
+    )
     numerics = np.sin(ids[:, : len(NUMERIC)] + np.arange(len(NUMERIC))).astype(np.float32)
-    return Rows((torch.from_numpy(ids.astype(np.int32)), torch.from_numpy(numerics)), torch.zeros(count))
+    return RowTensors(
+        (torch.from_numpy(ids.astype(np.int32)), torch.from_numpy(numerics)), torch.zeros(count)
+    )
 
 
 def settings_of(architecture: str, **changes: Any) -> dict[str, Any]:
-    return {name: value for name, value in (SMALL | changes).items() if name in ARCHITECTURES[architecture].defaults}
+    return {
+        name: value
+        for name, value in (SMALL | changes).items()
+        if name in ARCHITECTURES[architecture].defaults
+    }
 
 
 def request_of(
     objective: str, architecture: str = "dnn", train: TrainSettings = QUICK, **changes: Any
 ) -> PretrainRequest:
-    return PretrainRequest("d", architecture, "b", train, settings_of(architecture, **changes), objective)
+    return PretrainRequest(
+        "d", architecture, "b", train, settings_of(architecture, **changes), objective
+    )
 
 
 def fresh(request: PretrainRequest) -> Network:
@@ -67,11 +78,11 @@ def fresh(request: PretrainRequest) -> Network:
 
 
 def learn(
-    request: PretrainRequest, rows: Rows, path: Path, reporter: ListReporter | None = None
+    request: PretrainRequest, rows: RowTensors, path: Path, reporter: ListReporter | None = None
 ) -> tuple[Network, FitResult, dict[str, float]]:
     network = fresh(request)
-    validation = Rows(tuple(tensor[-100:] for tensor in rows.state), rows.labels[-100:])
-    _, fitted, learnt = learn_features(
+    validation = RowTensors(tuple(tensor[-100:] for tensor in rows.state), rows.labels[-100:])
+    _, fitted, learnt = train_pretext(
         network, request, SIZES, rows, validation, reporter or ListReporter(), path / "c.pt"
     )
     return network, fitted, learnt
@@ -81,10 +92,14 @@ def test_replaced_fields_are_as_many_as_asked_and_drawn_from_their_own_column() 
     rows = rows_of(20_000)
     ids, numerics = rows.state
     share, batch = 0.3, torch.arange(len(rows))
-    (new_ids, new_numerics), replaced = replace_fields(rows, batch, share, chance(0, 5, CPU))
+    (new_ids, new_numerics), replaced = replace_fields(
+        rows, batch, share, step_generator(0, 5, CPU)
+    )
     assert not torch.equal(new_ids, ids)
     # Numbers move with their ids: still the same function of them.
-    expected = np.sin(new_ids[:, : len(NUMERIC)].numpy() + np.arange(len(NUMERIC))).astype(np.float32)
+    expected = np.sin(new_ids[:, : len(NUMERIC)].numpy() + np.arange(len(NUMERIC))).astype(
+        np.float32
+    )
     np.testing.assert_array_equal(new_numerics.numpy(), expected)
     np.testing.assert_array_equal(replaced.numpy(), (new_ids != ids).numpy())
     for column, size in enumerate(SIZES):
@@ -104,8 +119,8 @@ def test_replaced_fields_are_as_many_as_asked_and_drawn_from_their_own_column() 
 def test_a_number_that_changes_within_its_bucket_counts_as_replaced() -> None:
     rows = rows_of(500)
     numbers = torch.arange(500.0)[:, None].expand(500, len(NUMERIC)).contiguous()
-    same_ids = Rows((torch.ones_like(rows.state[0]), numbers), rows.labels)
-    (_, new), replaced = replace_fields(same_ids, torch.arange(500), 0.5, chance(0, 0, CPU))
+    same_ids = RowTensors((torch.ones_like(rows.state[0]), numbers), rows.labels)
+    (_, new), replaced = replace_fields(same_ids, torch.arange(500), 0.5, step_generator(0, 0, CPU))
     np.testing.assert_array_equal(replaced[:, : len(NUMERIC)].numpy(), (new != numbers).numpy())
     assert 0.4 < replaced[:, : len(NUMERIC)].float().mean() < 0.6
     assert not replaced[:, len(NUMERIC) :].any()
@@ -113,7 +128,7 @@ def test_a_number_that_changes_within_its_bucket_counts_as_replaced() -> None:
 
 def test_chance_hangs_on_seed_and_step_alone() -> None:
     def draw(seed: int, step: int) -> list[float]:
-        return torch.rand(4, generator=chance(seed, step, CPU)).tolist()
+        return torch.rand(4, generator=step_generator(seed, step, CPU)).tolist()
 
     first = draw(0, 3)
     torch.rand(10)
@@ -126,7 +141,9 @@ def test_detector_loss_is_the_mean_binary_cross_entropy() -> None:
     network, task = fresh(request), ReplacedFeatures(request)
     network.head = pretext.Detector(6, len(FIELDS))
     network.eval()
-    state, replaced = replace_fields(rows, batch, request.mask_share, chance(request.train.seed, 7, CPU))
+    state, replaced = replace_fields(
+        rows, batch, request.mask_share, step_generator(request.train.seed, 7, CPU)
+    )
     with torch.no_grad():
         p = 1 / (1 + np.exp(-network(state).numpy().astype(np.float64)))
         actual = task.loss(network, rows, batch, 7).item()
@@ -137,14 +154,16 @@ def test_detector_loss_is_the_mean_binary_cross_entropy() -> None:
 
 def test_noise_is_the_smoothed_unigram_of_its_own_field(monkeypatch: pytest.MonkeyPatch) -> None:
     rows = rows_of(2000)
-    noise = unigram(rows.state[0], SIZES)
+    noise = unigram_sampler(rows.state[0], SIZES)
     monkeypatch.setattr(pretext, "NEGATIVES", 20_000)
-    places = noise.draw(chance(0, 0, CPU)).numpy()
+    places = noise.sample(step_generator(0, 0, CPU)).numpy()
     start = 0
     for column, size in enumerate(SIZES):
         counts = np.bincount(rows.state[0][:, column], minlength=size) + 1
         own = counts / counts.sum()
-        np.testing.assert_allclose(noise.log[start : start + size].exp(), own, rtol=1e-5)
+        np.testing.assert_allclose(
+            noise.log_probabilities[start : start + size].exp(), own, rtol=1e-5
+        )
         drawn = np.bincount(places[column] - start, minlength=size)
         assert drawn.sum() == 20_000 and len(drawn) == size
         assert ((drawn - 20_000 * own) ** 2 / (20_000 * own)).sum() < chi2.ppf(1 - 1e-4, size - 1)
@@ -152,73 +171,93 @@ def test_noise_is_the_smoothed_unigram_of_its_own_field(monkeypatch: pytest.Monk
 
 
 def test_contrast_equals_numpy_and_leaves_equal_negatives_out() -> None:
-    noise = unigram(rows_of(50).state[0], SIZES)
+    noise = unigram_sampler(rows_of(50).state[0], SIZES)
     generator = np.random.default_rng(0)
     scores = generator.normal(size=(6, 4)).astype(np.float32)
     places = generator.integers(0, sum(SIZES), (6, 4))
     places[2, 3] = places[2, 0]
     places[4, 1:] = places[4, 0]
-    logits = scores - noise.log.numpy()[places] - np.log(3)
+    logits = scores - noise.log_probabilities.numpy()[places] - np.log(3)
     p = 1 / (1 + np.exp(-logits.astype(np.float64)))
     expected = [
-        -np.log(p[i, 0]) - sum(np.log(1 - p[i, j]) for j in (1, 2, 3) if places[i, j] != places[i, 0]) for i in range(6)
+        -np.log(p[i, 0])
+        - sum(np.log(1 - p[i, j]) for j in (1, 2, 3) if places[i, j] != places[i, 0])
+        for i in range(6)
     ]
-    actual = contrast(torch.from_numpy(scores), torch.from_numpy(places), noise)
+    actual = nce_loss(torch.from_numpy(scores), torch.from_numpy(places), noise)
     np.testing.assert_allclose(actual.numpy(), expected, rtol=1e-5)
 
 
 def test_candidates_are_the_hidden_values_and_their_own_fields_negatives() -> None:
     request, rows, batch = request_of("mfp"), rows_of(300), torch.arange(10, 60)
-    wide = build_network("dnn", request.settings, [size + 1 for size in SIZES], HeadSettings()).eval()
-    noise = unigram(rows.state[0], SIZES)
+    wide = build_network(
+        "dnn", request.settings, [size + 1 for size in SIZES], HeadSettings()
+    ).eval()
+    noise = unigram_sampler(rows.state[0], SIZES)
     wide.head = head = Predictor(6, len(FIELDS), noise)
     seen = []
     wide.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0]))
     task = MaskedFeatures(request, SIZES, noise)
     with torch.no_grad():
-        scores, places = task.candidates(wide, rows, batch, chance(0, 3, CPU))
+        scores, places = task.candidates(wide, rows, batch, step_generator(0, 3, CPU))
         queries = wide(seen[0])
     ids, numerics = (tensor[batch] for tensor in rows.state)
     hidden = seen[0][0] == torch.tensor(SIZES)
     assert abs(hidden.float().mean() - request.mask_share) < 0.05
     assert torch.equal(seen[0][0][~hidden], ids[~hidden])
     numbered = hidden[:, : len(NUMERIC)]
-    assert not seen[0][1][numbered].any() and torch.equal(seen[0][1][~numbered], numerics[~numbered])
+    assert not seen[0][1][numbered].any() and torch.equal(
+        seen[0][1][~numbered], numerics[~numbered]
+    )
     starts = np.cumsum([0, *SIZES[:-1]])
     for cell, (row, field) in enumerate(hidden.nonzero().tolist()):
         assert places[cell, 0] == starts[field] + ids[row, field]
-        assert ((places[cell] >= starts[field]) & (places[cell] < starts[field] + SIZES[field])).all()
+        assert (
+            (places[cell] >= starts[field]) & (places[cell] < starts[field] + SIZES[field])
+        ).all()
         vectors, bias = head.vectors.weight[places[cell]], head.bias.weight[places[cell], 0]
-        torch.testing.assert_close(scores[cell], vectors @ queries[row, field] + bias, rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(
+            scores[cell], vectors @ queries[row, field] + bias, rtol=1e-4, atol=1e-5
+        )
     rivals = np.where(places[:, 1:] == places[:, :1], -np.inf, scores[:, 1:]).max(1)
     counted = rivals > -np.inf
-    losses = contrast(scores, places, noise)
+    losses = nce_loss(scores, places, noise)
     assert counted.sum() > 0
-    loss, accuracy = task.validate(wide, dataclasses.replace(rows, state=(ids, numerics), labels=rows.labels[batch]))
+    loss, accuracy = task.validate(
+        wide, dataclasses.replace(rows, state=(ids, numerics), labels=rows.labels[batch])
+    )
     assert 0 <= accuracy <= 1 and np.isfinite(loss) and torch.isfinite(losses).all()
 
 
 def test_values_survive_the_wider_table_and_back() -> None:
     network = fresh(request_of("mfp", "deepfm"))
     before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
-    wide = build_network("deepfm", settings_of("deepfm"), [size + 1 for size in SIZES], HeadSettings())
+    wide = build_network(
+        "deepfm", settings_of("deepfm"), [size + 1 for size in SIZES], HeadSettings()
+    )
     kept = value_rows(SIZES, masked=True)
-    carry_over(network, wide, kept)
-    old, new = network.ordered()[0], wide.ordered()[0]
+    copy_weights(network, wide, kept)
+    old, new = network.stage_list()[0], wide.stage_list()[0]
     ids = torch.from_numpy(np.random.default_rng(0).integers(0, SIZES, (20, len(SIZES))))
-    for one, other in zip(old((ids, torch.zeros(20, 13))), new((ids, torch.zeros(20, 13))), strict=True):
+    for one, other in zip(
+        old((ids, torch.zeros(20, 13))), new((ids, torch.zeros(20, 13))), strict=True
+    ):
         assert torch.equal(one, other)
     with torch.no_grad():
         for parameter in network.stages.parameters():
             parameter.zero_()
-    carry_over(wide, network, kept)
+    copy_weights(wide, network, kept)
     assert all(torch.equal(tensor, before[name]) for name, tensor in network.state_dict().items())
 
 
 @pytest.mark.parametrize("objective", ["rfd", "mfp"])
 @pytest.mark.parametrize("architecture", LEARNERS)
-def test_every_click_model_learns_and_hands_back_itself(objective: str, architecture: str, tmp_path: Path) -> None:
-    request = request_of(objective, architecture, dataclasses.replace(QUICK, epochs=1, batch_size=100))
+def test_every_click_model_learns_and_hands_back_itself(
+    objective: str, architecture: str, tmp_path: Path
+) -> None:
+    request = request_of(
+        objective, architecture, dataclasses.replace(QUICK, epochs=1, batch_size=100)
+    )
     before = fresh(request)
     network, fitted, learnt = learn(request, rows_of(200), tmp_path)
     assert fitted.epochs_run == 1 and np.isfinite([*learnt.values()]).all()
@@ -228,8 +267,11 @@ def test_every_click_model_learns_and_hands_back_itself(objective: str, architec
     for name, tensor in before.head.state_dict().items():
         assert torch.equal(network.head.state_dict()[name], tensor)
     if fitted.best_epoch:
-        for one, other in zip(network.ordered(), before.ordered(), strict=True):
-            moved = [not torch.equal(x, y) for x, y in zip(one.parameters(), other.parameters(), strict=True)]
+        for one, other in zip(network.stage_list(), before.stage_list(), strict=True):
+            moved = [
+                not torch.equal(x, y)
+                for x, y in zip(one.parameters(), other.parameters(), strict=True)
+            ]
             assert any(moved), one.name
 
 
@@ -237,7 +279,9 @@ def test_every_click_model_learns_and_hands_back_itself(objective: str, architec
 def test_stopped_and_resumed_equals_unbroken_and_labels_are_not_read(
     objective: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    request = request_of(objective, train=dataclasses.replace(QUICK, epochs=2, batch_size=64, cosine=True))
+    request = request_of(
+        objective, train=dataclasses.replace(QUICK, epochs=2, batch_size=64, cosine=True)
+    )
     rows, whole_reporter = rows_of(300), ListReporter()
     whole, fitted, learnt = learn(request, rows, tmp_path, whole_reporter)
     monkeypatch.setattr(loop, "CHECKPOINT_SECONDS", 0.0)
@@ -251,7 +295,8 @@ def test_stopped_and_resumed_equals_unbroken_and_labels_are_not_read(
     broken, *resumed = learn(request, unlabelled, folder, reporter)
     assert resumed == [fitted, learnt]
     assert all(
-        torch.equal(x, y) for x, y in zip(broken.state_dict().values(), whole.state_dict().values(), strict=True)
+        torch.equal(x, y)
+        for x, y in zip(broken.state_dict().values(), whole.state_dict().values(), strict=True)
     )
     score = {"rfd": "validation_auc", "mfp": "validation_accuracy"}[objective]
     for name in ("train_loss", "validation_loss", score):
@@ -264,8 +309,12 @@ def test_a_planted_dependency_is_learnt(tmp_path: Path) -> None:
     first = np.random.default_rng(1).integers(0, 4, (1000, 1))
     ids = (first + np.arange(len(SIZES))) % 4
     numerics = np.sin(ids[:, : len(NUMERIC)]).astype(np.float32)
-    rows = Rows((torch.from_numpy(ids.astype(np.int32)), torch.from_numpy(numerics)), torch.zeros(len(ids)))
-    train = TrainSettings(epochs=12, batch_size=50, learning_rate=1e-2, early_stopping=0, plateau=0, cosine=True)
+    rows = RowTensors(
+        (torch.from_numpy(ids.astype(np.int32)), torch.from_numpy(numerics)), torch.zeros(len(ids))
+    )
+    train = TrainSettings(
+        epochs=12, batch_size=50, learning_rate=1e-2, early_stopping=0, plateau=0, cosine=True
+    )
     # Whether two values belong together is a matter of products, which a cross layer has at once.
     changes = {"embedding": 4, "crosses": 1}
     for objective, title in (("rfd", "detector AUC"), ("mfp", "accuracy among candidates")):
@@ -273,14 +322,24 @@ def test_a_planted_dependency_is_learnt(tmp_path: Path) -> None:
         folder.mkdir()
         reporter = ListReporter()
         _, _, learnt = learn(request_of(objective, "fcn", train, **changes), rows, folder, reporter)
-        scores = [value for _, name, value in reporter.rows if name in ("validation_auc", "validation_accuracy")]
+        scores = [
+            value
+            for _, name, value in reporter.rows
+            if name in ("validation_auc", "validation_accuracy")
+        ]
         assert scores[0] < 0.6 and learnt[title] > 0.8, objective
 
 
-@pytest.mark.parametrize(("objective", "title"), [("rfd", "detector AUC"), ("mfp", "accuracy among candidates")])
-def test_a_run_makes_a_backbone_that_fine_tunes(objective: str, title: str, tiny: tuple[Workspace, Dataset]) -> None:
+@pytest.mark.parametrize(
+    ("objective", "title"), [("rfd", "detector AUC"), ("mfp", "accuracy among candidates")]
+)
+def test_a_run_makes_a_backbone_that_fine_tunes(
+    objective: str, title: str, tiny: tuple[Workspace, Dataset]
+) -> None:
     workspace, dataset = tiny
-    run = carry_out(workspace, PretrainRequest(dataset.id, "dnn", "b", QUICK, settings_of("dnn"), objective))
+    run = carry_out(
+        workspace, PretrainRequest(dataset.id, "dnn", "b", QUICK, settings_of("dnn"), objective)
+    )
     assert run.result is not None
     card = load_card(workspace.backbones / run.result["backbone"])
     assert card.objective == objective and {stage.origin for stage in card.stages} == {objective}
@@ -288,12 +347,16 @@ def test_a_run_makes_a_backbone_that_fine_tunes(objective: str, title: str, tiny
     assert run.result["metrics"] == {} and run.result["threshold"] is None
     head = run.result["stages"][-1]
     fields, extra = len(FIELDS), len(FIELDS) if objective == "mfp" else 0
-    sizes = sum(parameter.shape[0] for name, parameter in load_backbone(card).named_parameters() if "table" in name)
-    projected = fields * pretext.PROJECTION
+    sizes = sum(
+        parameter.shape[0]
+        for name, parameter in load_backbone(card).named_parameters()
+        if "table" in name
+    )
+    projected = fields * pretext.PROJECTION_SIZE
     if objective == "rfd":
         assert head["parameters"] == 7 * projected + (projected + 1) * fields
     else:
-        assert head["parameters"] == 7 * projected + sizes * (pretext.PROJECTION + 1)
+        assert head["parameters"] == 7 * projected + sizes * (pretext.PROJECTION_SIZE + 1)
     assert run.result["trained_parameters"] == card.parameters + extra * 4 + head["parameters"]
     assert {stage["origin"] for stage in run.result["stages"][:-1]} == {objective}
 

@@ -4,14 +4,16 @@ import dataclasses
 
 import numpy as np
 
-from core.data.datasets import Dataset, labels_of, training_rows
-from core.training.apply import evaluate_on
+from core.data.datasets import Dataset, load_labels, select_training_rows
+from core.inference.evaluate_run import evaluate_on
 from core.training.settings import FinetuneRequest, InterpolateRequest
 from core.workspace import Workspace
 from tests.core.training.helpers import QUICK, carry_out, pretrained
 
 
-def test_validation_metrics_are_of_rows_that_the_run_did_not_train_on(tiny: tuple[Workspace, Dataset]) -> None:
+def test_validation_metrics_are_of_rows_that_the_run_did_not_train_on(
+    tiny: tuple[Workspace, Dataset],
+) -> None:
     """With few target rows, most of the dataset's own validation part is trained on."""
     workspace, dataset = tiny
     settings = dataclasses.replace(QUICK, validation_share=0.3)
@@ -19,12 +21,14 @@ def test_validation_metrics_are_of_rows_that_the_run_did_not_train_on(tiny: tupl
         dataset.id, pretrained(workspace, "dnn").id, freeze_depth=0, train=settings, target_rows=100
     )
     run = carry_out(workspace, request)
-    rows = training_rows(dataset, "target", 0.3, 100)[1]
+    rows = select_training_rows(dataset, "target", 0.3, 100)[1]
     with np.load(workspace.runs / run.id / "predictions.npz") as stored:
-        np.testing.assert_array_equal(stored["target_validation_label"], labels_of(dataset)[rows])
-        assert len(stored["target_validation_before"]) == len(stored["target_validation_score"]) == 30
+        np.testing.assert_array_equal(stored["target_validation_label"], load_labels(dataset)[rows])
+        assert (
+            len(stored["target_validation_before"]) == len(stored["target_validation_score"]) == 30
+        )
     assert run.result is not None and run.result["metrics"]["target_validation"]["rows"] == 30
     assert evaluate_on(workspace, run, dataset) == run.result["metrics"]
     mixed = carry_out(workspace, InterpolateRequest(dataset.id, run.id, train=QUICK))
     with np.load(workspace.runs / mixed.id / "predictions.npz") as stored:
-        np.testing.assert_array_equal(stored["target_validation_label"], labels_of(dataset)[rows])
+        np.testing.assert_array_equal(stored["target_validation_label"], load_labels(dataset)[rows])

@@ -10,7 +10,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 
 def run(make: Callable[[], Awaitable[Any]]) -> Any:
-    """What the coroutine returns; in a thread of its own, since tests in a browser leave an event loop in this one."""
+    """What the coroutine returns; in a thread of its own, since tests in a browser leave an event
+    loop in this one."""
 
     async def body() -> Any:
         return await make()
@@ -27,7 +28,9 @@ def http(method: str, path: str, client: str = "127.0.0.1", **headers: str) -> S
         "path": path,
         "query_string": b"",
         "client": (client, 1234),
-        "headers": [(name.replace("_", "-").encode(), value.encode()) for name, value in headers.items()],
+        "headers": [
+            (name.replace("_", "-").encode(), value.encode()) for name, value in headers.items()
+        ],
     }
 
 
@@ -39,7 +42,8 @@ def websocket(client: str = "127.0.0.1", **headers: str) -> Scope:
 
 @dataclass
 class Inner:
-    """The app behind a middleware: says what it was asked, and answers 200 after it has read the body."""
+    """The app behind a middleware: says what it was asked, and answers 200 after it has read the
+    body."""
 
     status: int = 200
     asked: list[Scope] = field(default_factory=list)
@@ -63,10 +67,12 @@ class Inner:
 
 
 async def ask(app: ASGIApp, scope: Scope, body: Sequence[bytes] = (b"",)) -> list[Message]:
-    """What the app sends for a request with this body, or for a WebSocket that is opened and closed."""
+    """What the app sends for a request with this body, or for a WebSocket that is opened and
+    closed."""
     said: list[Message] = []
     parts: list[Message] = [
-        {"type": "http.request", "body": part, "more_body": at < len(body) - 1} for at, part in enumerate(body)
+        {"type": "http.request", "body": part, "more_body": at < len(body) - 1}
+        for at, part in enumerate(body)
     ]
     if scope["type"] == "websocket":
         parts = [{"type": "websocket.connect"}, {"type": "websocket.disconnect", "code": 1000}]

@@ -8,8 +8,8 @@ from starlette.datastructures import Headers
 from starlette.types import Message, Receive, Scope, Send
 
 from core.errors import BadInput
-from pages.components.scripts import TO_THE_TOP
-from pages.server.headers import SecurityHeaders, content_policy, read_ancestors, security_headers
+from pages.components.shared.inline_scripts import SCROLL_TO_TOP
+from pages.server.headers import SecurityHeaders, content_policy, parse_ancestors, security_headers
 from tests.pages.server.asgi import Inner, ask, http, run
 
 
@@ -49,7 +49,10 @@ def test_an_unforeseen_error_has_them_too() -> None:
             await SecurityHeaders(broken)(http("GET", "/"), receive, send)
 
     run(asking)
-    assert said[0]["status"] == 500 and "frame-ancestors" in headers_of(said)["content-security-policy"]
+    assert (
+        said[0]["status"] == 500
+        and "frame-ancestors" in headers_of(said)["content-security-policy"]
+    )
     assert b"unforeseen" not in said[1]["body"]
 
 
@@ -57,26 +60,44 @@ def test_scripts_come_from_the_app_or_have_a_known_hash() -> None:
     found = rules(content_policy())
     assert found["default-src"] == ["'self'"] and found["object-src"] == ["'none'"]
     assert "'unsafe-inline'" not in found["script-src"] and "*" not in " ".join(found["script-src"])
-    digest = base64.b64encode(hashlib.sha256(TO_THE_TOP.encode()).digest()).decode()
+    digest = base64.b64encode(hashlib.sha256(SCROLL_TO_TOP.encode()).digest()).decode()
     assert f"'sha256-{digest}'" in found["script-src"]
 
 
 def test_nobody_may_frame_the_app_but_who_is_named() -> None:
     assert rules(content_policy())["frame-ancestors"] == ["'none'"]
-    sites = read_ancestors("https://huggingface.co  https://*.hf.space http://localhost:3000 https://a.org:*")
+    sites = parse_ancestors(
+        "https://huggingface.co  https://*.hf.space http://localhost:3000 https://a.org:*"
+    )
     found = security_headers(sites)
     assert rules(found["Content-Security-Policy"])["frame-ancestors"] == ["'self'", *sites]
     assert "X-Frame-Options" not in found, "it cannot name a site, and would forbid them all"
-    assert read_ancestors("  ") == ()
+    assert parse_ancestors("  ") == ()
 
 
 @pytest.mark.parametrize(
     "text",
     [
-        *("*", "huggingface.co", "https://", "https://a.org/x", "https://a.org;script-src *", "'none'", "https://*"),
-        *("https://a.org,b.org", "ftp://a.org", "javascript:x", "https://a.org\r\nX: y", "https://a*.org"),
+        *(
+            "*",
+            "huggingface.co",
+            "https://",
+            "https://a.org/x",
+            "https://a.org;script-src *",
+            "'none'",
+            "https://*",
+        ),
+        *(
+            "https://a.org,b.org",
+            "ftp://a.org",
+            "javascript:x",
+            "https://a.org\r\nX: y",
+            "https://a*.org",
+        ),
     ],
 )
 def test_what_names_no_site_is_refused_in_a_sentence(text: str) -> None:
-    with pytest.raises(BadInput, match="THAW_FRAME_ANCESTORS has .*, which names no site; give origins such as"):
-        read_ancestors(text)
+    with pytest.raises(
+        BadInput, match="THAW_FRAME_ANCESTORS has .*, which names no site; give origins such as"
+    ):
+        parse_ancestors(text)

@@ -1,10 +1,11 @@
-"""Whom the app answers: its own hosts, and pages that came from the very host and port that they talk to."""
+"""Whom the app answers: its own hosts, and pages that came from the very host and port that they
+talk to."""
 
 import pytest
 from starlette.datastructures import Headers
 
 from core.errors import BadInput
-from pages.server.hosts import OwnPagesOnly, read_hosts
+from pages.server.hosts import SameOriginOnly, parse_hosts
 from tests.pages.server.asgi import Inner, answer, http, websocket
 
 OWN = "127.0.0.1:8501"
@@ -26,7 +27,7 @@ OWN = "127.0.0.1:8501"
     ],
 )
 def test_only_own_names_are_answered(host: str, status: int) -> None:
-    assert answer(OwnPagesOnly(Inner(), read_hosts("")), http("GET", "/", host=host)) == status
+    assert answer(SameOriginOnly(Inner(), parse_hosts("")), http("GET", "/", host=host)) == status
 
 
 @pytest.mark.parametrize(
@@ -47,16 +48,19 @@ def test_only_own_names_are_answered(host: str, status: int) -> None:
     ],
 )
 def test_a_page_of_another_port_or_host_is_not_heard(origin: str, host: str, status: int) -> None:
-    app = OwnPagesOnly(Inner(), read_hosts(""))
+    app = SameOriginOnly(Inner(), parse_hosts(""))
     assert answer(app, websocket(host=host, origin=origin)) == status
     refused = 403 if status == 403 else 200
     for method in ("PUT", "POST", "DELETE"):
-        assert answer(app, http(method, "/_stcore/upload_file/a/b", host=host, origin=origin)) == refused
+        assert (
+            answer(app, http(method, "/_stcore/upload_file/a/b", host=host, origin=origin))
+            == refused
+        )
     assert answer(app, http("GET", "/", host=host, origin=origin)) == 200
 
 
 def test_a_client_that_is_no_browser_names_no_origin() -> None:
-    assert answer(OwnPagesOnly(Inner(), read_hosts("")), websocket(host=OWN)) == 101
+    assert answer(SameOriginOnly(Inner(), parse_hosts("")), websocket(host=OWN)) == 101
 
 
 @pytest.mark.parametrize(
@@ -74,16 +78,34 @@ def test_a_client_that_is_no_browser_names_no_origin() -> None:
         ("*.example.com", "https://b.example.com", "a.example.com", 403),
     ],
 )
-def test_behind_a_proxy_the_outside_address_is_the_named_one(named: str, origin: str, host: str, status: int) -> None:
+def test_behind_a_proxy_the_outside_address_is_the_named_one(
+    named: str, origin: str, host: str, status: int
+) -> None:
     inner = Inner()
-    assert answer(OwnPagesOnly(inner, read_hosts(f" {named} ,")), websocket(host=host, origin=origin)) == status
+    assert (
+        answer(
+            SameOriginOnly(inner, parse_hosts(f" {named} ,")), websocket(host=host, origin=origin)
+        )
+        == status
+    )
     # Streamlit compares both once more.
     assert all(f"https://{Headers(scope=scope)['host']}" == origin for scope in inner.asked)
 
 
 @pytest.mark.parametrize(
-    "text", ["https://a.org", "a.org/x", "a.org:0", "a.org:70000", "a b", "a.org:", "*.", "a..org", "b.org,a,https://x"]
+    "text",
+    [
+        "https://a.org",
+        "a.org/x",
+        "a.org:0",
+        "a.org:70000",
+        "a b",
+        "a.org:",
+        "*.",
+        "a..org",
+        "b.org,a,https://x",
+    ],
 )
 def test_a_host_that_is_none_is_refused_in_a_sentence(text: str) -> None:
     with pytest.raises(BadInput, match="THAW_HOSTS has '.*', which is no host; give names such as"):
-        read_hosts(text)
+        parse_hosts(text)

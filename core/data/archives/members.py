@@ -1,0 +1,252 @@
+"""Opens the members of an archive, each as a stream; nothing is extracted.
+
+A member that is packed itself (`train.txt.gz` in a tar) is unpacked too, one layer deep.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+from typing import BinaryIO
+
+from core.data.archives import member_choice
+from core.data.archives.bounded_reader import (
+    DAMAGE_ERRORS,
+    BoundedReader,
+    check_member,
+    describe_truncation,
+)
+from core.data.archives.decoders import CODECS, DamageError, detect_packing
+from core.data.archives.member_choice import MAX_MEMBERS
+from core.data.archives.tars import TarMember, walk_tar
+from core.data.archives.unpacking import ByteSource, Unpacker
+from core.data.archives.zips import (
+    NoDirectoryError,
+    ZipMember,
+    open_member,
+    read_directory,
+    read_local_headers,
+)
+from core.errors import BadInput, UnreadableRow
+
+TAR_PACKINGS = {"tar": None, "tar.gz": "gzip", "tar.bz2": "bz2", "tar.xz": "xz", "tar.zst": "zstd"}
+"""How tar archives are packed, by their container."""
+_MAGIC_BYTES = 16
+"""Bytes by which a packing is recognised."""
+UNREADABLE_KINDS = {
+    "link": "is a link, not a file",
+    "device": "is a device, not a file",
+    "encrypted": "is encrypted; unpack the archive with its password first",
+    "deflate64": (
+        "is packed by Deflate64 (as Windows does with large files), which is not read; pack it as"
+        " .gz instead"
+    ),
+    "method": "is packed by a method that is not read; pack it as .gz instead",
+    "sparse": "is stored with holes (tar --sparse); pack it without",
+    "part": "goes on in another volume of the archive; join the volumes first",
+}
+"""Why a member that is no plain file is not read."""
+
+
+@dataclass(frozen=True)
+class Archive:
+    """An archive that is open. kind: its container. packed_bytes: its bytes. keep_truncated: as
+    `open_rows` has it."""
+
+    raw: BinaryIO
+    name: str
+    packed_bytes: int
+    kind: str
+    keep_truncated: bool
+
+    def bounded(self, stream: ByteSource, unpacked: int = 0) -> BoundedReader:
+        """The stream, measured by the size of the archive."""
+        return BoundedReader(stream, self.packed_bytes, self.name, self.raw, unpacked=unpacked)
+
+
+def is_archive(kind: str) -> bool:
+    """Whether a container has members."""
+    return kind == "zip" or kind in TAR_PACKINGS
+
+
+def open_archive_member(archive: Archive, member: str) -> BoundedReader:
+    """The unpacked bytes of the member of that name, which is unique as `survey` gives it."""
+    return (_open_zip if archive.kind == "zip" else _open_tar)(archive, member)
+
+
+class NestedReader:
+    """A member's bytes, unpacked once more where they are packed themselves. Each layer is measured
+    by the archive's size; a break or damage is left to the caller."""
+
+    def __init__(self, archive: Archive, stream: ByteSource, unpacked: int = 0) -> None:
+        self._archive = archive
+        self._before = unpacked
+        self._outer = archive.bounded(stream, unpacked)
+        self._first: bytes | None = None
+        self._inner: BoundedReader | None = None
+
+    def read(self, size: int = -1) -> bytes:
+        """At most `size` bytes."""
+        if self._first is None:
+            self._first = self._outer.read_raising(_MAGIC_BYTES)
+            if packing := detect_packing(self._first):
+                self._inner = self._archive.bounded(
+                    Unpacker(_OuterReader(self), CODECS[packing]), self._before
+                )
+        return self._inner.read_raising(size) if self._inner else self.read_outer(size)
+
+    def read_outer(self, size: int) -> bytes:
+        """At most `size` bytes as the archive has them."""
+        if self._first:
+            data = self._first if size < 0 else self._first[:size]
+            self._first = self._first[len(data) :]
+            return data
+        return self._outer.read_raising(size)
+
+    @property
+    def unpacked(self) -> int:
+        """Bytes counted, of the layer that has more."""
+        return max(self._outer.unpacked, self._inner.unpacked if self._inner else 0)
+
+
+class _OuterReader:
+    """The outer of two layers, for the inner one to read from."""
+
+    def __init__(self, layers: NestedReader) -> None:
+        self._layers = layers
+
+    def read(self, size: int = -1) -> bytes:
+        return self._layers.read_outer(size)
+
+
+def zip_members(archive: Archive) -> tuple[dict[str, ZipMember], bool]:
+    """(members by their unique names, whether the archive breaks off before its directory)."""
+    truncated = False
+    try:
+        members = read_directory(archive.raw)
+    except NoDirectoryError as error:
+        if not archive.keep_truncated:
+            where = "before its directory, which a zip archive has at its end"
+            raise UnreadableRow(describe_truncation(archive.name, where)) from error
+        members, truncated = read_local_headers(archive.raw, MAX_MEMBERS + 1), True
+    except DamageError as error:
+        raise BadInput(
+            f"{archive.name!r} cannot be unpacked ({error}); the archive is damaged."
+        ) from error
+    if len(members) > MAX_MEMBERS:
+        raise _too_many_members(archive)
+    names = member_choice.unique_names([_normalise_name(one.name) for one in members])
+    return dict(zip(names, members, strict=True)), truncated
+
+
+def walk_members(archive: Archive) -> Iterator[tuple[str, TarMember, ByteSource]]:
+    """(unique name, member, its bytes) of a tar, one after the other; EOFError where it breaks
+    off."""
+    packing = TAR_PACKINGS[archive.kind]
+    source: ByteSource = archive.raw
+    if packing:
+        # Unpacking is guarded here, since even passing over a member unpacks it. A break ends it,
+        # and the walk says so.
+        unpacker = Unpacker(archive.raw, CODECS[packing], archive.keep_truncated)
+        source = BoundedReader(
+            unpacker, archive.packed_bytes, archive.name, archive.raw, keep_truncated=True
+        )
+    seen: dict[str, int] = {}
+    for count, (one, stream) in enumerate(walk_tar(source, needs_end=not packing)):
+        if count >= MAX_MEMBERS:
+            raise _too_many_members(archive)
+        name = _normalise_name(one.name)
+        seen[name] = seen.get(name, 0) + 1
+        yield name if seen[name] == 1 else f"{name} ({seen[name]})", one, stream
+    if isinstance(source, BoundedReader) and source.truncated:
+        raise EOFError("the archive breaks off")
+
+
+def _too_many_members(archive: Archive) -> BadInput:
+    return BadInput(
+        f"{archive.name!r} holds more than {MAX_MEMBERS:,} members; give the file of rows alone."
+    )
+
+
+def _open_zip(archive: Archive, member: str) -> BoundedReader:
+    members, _ = zip_members(archive)
+    if member not in members:
+        raise BadInput(f"{archive.name!r} has no member {member[:80]!r}.")
+    one = members[member]
+    _check_readable(archive, one.name, one.kind)
+    try:
+        opened = open_member(archive.raw, one, archive.keep_truncated)
+    except DAMAGE_ERRORS as error:
+        raise BadInput(
+            f"{archive.name!r} cannot be unpacked ({error}); the archive is damaged."
+        ) from error
+    return BoundedReader(
+        NestedReader(archive, opened.stream),
+        archive.packed_bytes,
+        archive.name,
+        archive.raw,
+        keep_truncated=archive.keep_truncated,
+        member=member,
+        span=(opened.start, opened.packed),
+    )
+
+
+def _open_tar(archive: Archive, member: str) -> BoundedReader:
+    walk = walk_members(archive)
+    try:
+        for name, one, stream in walk:
+            if name == member:
+                _check_readable(archive, one.name, one.kind)
+                source = _DrainingReader(NestedReader(archive, stream), walk, archive)
+                keep = archive.keep_truncated
+                return BoundedReader(
+                    source,
+                    archive.packed_bytes,
+                    archive.name,
+                    archive.raw,
+                    keep_truncated=keep,
+                    member=member,
+                )
+    except EOFError as error:
+        raise UnreadableRow(
+            describe_truncation(archive.name, f"before its member {member[:80]!r}")
+        ) from error
+    except DAMAGE_ERRORS as error:
+        raise BadInput(
+            f"{archive.name!r} cannot be unpacked ({error}); the archive is damaged."
+        ) from error
+    raise BadInput(f"{archive.name!r} has no member {member[:80]!r}.")
+
+
+def _check_readable(archive: Archive, name: str, kind: str) -> None:
+    check_member(name, kind not in ("link", "device", "folder"), archive.name)
+    if kind != "file":
+        raise BadInput(f"{name[:80]!r} in {archive.name!r} {UNREADABLE_KINDS[kind]}.")
+
+
+class _DrainingReader:
+    """A member of a tar. Behind its end the rest of a packed tar is gone through, for the sake of
+    the checksum."""
+
+    def __init__(self, layers: NestedReader, walk: Iterator[object], archive: Archive) -> None:
+        self._layers = layers
+        self._walk = walk
+        self._packed = TAR_PACKINGS[archive.kind] is not None
+        self._keep_truncated = archive.keep_truncated
+
+    def read(self, size: int = -1) -> bytes:
+        data = self._layers.read(size)
+        if not data and size and self._packed:
+            try:
+                for _ in self._walk:
+                    pass
+            except EOFError:
+                # The member itself is whole.
+                if not self._keep_truncated:
+                    raise
+        return data
+
+
+def _normalise_name(name: str) -> str:
+    """A member's name without what says nothing (`./train.txt`), and with slashes where Windows has
+    others."""
+    return str(PurePosixPath(name.replace("\\", "/")))

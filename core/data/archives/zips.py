@@ -1,0 +1,331 @@
+"""Reads a zip archive's directory and the bytes of its members, held to what the archive says of
+itself.
+
+Python's zipfile stops where the directory says that a member ends, and so loses rows silently where
+that is a lie; and it takes a directory of any size into memory.
+"""
+
+import zipfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import BinaryIO
+
+from isal import isal_zlib
+
+from core.data.archives.decoders import ZIP_METHODS, DamageError
+from core.data.archives.unpacking import ByteSource, Unpacker
+
+MAX_DIRECTORY_BYTES = 8 * 2**20
+"""Bytes of an archive's directory, enough for a hundred thousand members."""
+_LOCAL_MAGIC = b"PK\x03\x04"
+_LOCAL_HEADER_BYTES = 30
+_DEFLATE64 = 9
+_ZIP64_SIZE = 0xFFFFFFFF
+_MAX_GAP_BYTES = 1024
+"""Bytes between two members that belong to neither."""
+
+
+@dataclass(frozen=True)
+class ZipMember:
+    """A member of a zip archive.
+
+    kind: file, folder, link, device, encrypted, or deflate64 or method where its packing is not
+    read. packed, size and crc: None where the archive does not say. offset: where its own header
+    stands in the file. listed: whether the archive's directory names it.
+    """
+
+    name: str
+    kind: str
+    method: int
+    packed: int | None
+    size: int | None
+    crc: int | None
+    offset: int
+    listed: bool
+
+
+@dataclass(frozen=True)
+class OpenedMember:
+    """A member's unpacked bytes, where the packed ones begin in the file and how many they are."""
+
+    stream: ByteSource
+    start: int
+    packed: int
+
+
+class NoDirectoryError(Exception):
+    """The archive has no directory at its end: it is cut off, or no zip archive."""
+
+
+class FileWindow:
+    """Bytes `start` to `end` of a file, as a file; with no `end`, all to the last one."""
+
+    def __init__(self, raw: BinaryIO, start: int, end: int | None) -> None:
+        self._raw = raw
+        self._end = 2**63 - 1 if end is None else end
+        self.bounded = end is not None
+        raw.seek(start)
+
+    def read(self, size: int = -1) -> bytes:
+        """At most `size` bytes."""
+        left = max(0, self._end - self._raw.tell())
+        return self._raw.read(left if size < 0 else min(size, left))
+
+    def tell(self) -> int:
+        """The place in the file."""
+        return self._raw.tell()
+
+    def seek(self, place: int) -> None:
+        """Goes to a place in the file."""
+        self._raw.seek(place)
+
+    @property
+    def is_truncated(self) -> bool:
+        """Whether the file ends before the window does."""
+        return self._raw.seek(0, 2) < self._end
+
+
+class ChecksumReader:
+    """A member's unpacked bytes; DamageError unless they are as many, and have the checksum, that
+    the archive says."""
+
+    def __init__(self, stream: ByteSource, member: ZipMember) -> None:
+        self._stream = stream
+        self._member = member
+        self._count = self._crc = 0
+
+    def read(self, size: int = -1) -> bytes:
+        """At most `size` bytes; none at the end."""
+        data = self._stream.read(size)
+        self._count += len(data)
+        self._crc = isal_zlib.crc32(data, self._crc)
+        expected = self._member.size
+        if expected is not None and (
+            self._count > expected or (not data and size and self._count < expected)
+        ):
+            more = "more" if self._count > expected else f"{self._count:,}"
+            raise DamageError(
+                f"the archive says that {self._member.name[:80]!r} has {expected:,} bytes, but it"
+                f" has {more}"
+            )
+        if not data and size and self._member.crc not in (None, self._crc):
+            raise DamageError(f"the checksum of {self._member.name[:80]!r} is wrong")
+        return data
+
+
+class _BoundedFile:
+    """A file for zipfile that hands out no directory beyond all measure."""
+
+    def __init__(self, raw: BinaryIO) -> None:
+        self._raw = raw
+        self.seek, self.tell, self.seekable = raw.seek, raw.tell, raw.seekable
+
+    def read(self, size: int = -1) -> bytes:
+        if size > MAX_DIRECTORY_BYTES:
+            raise DamageError(f"its directory has {size:,} bytes")
+        return self._raw.read(size)
+
+
+def read_directory(raw: BinaryIO) -> list[ZipMember]:
+    """Every member, in the directory's order. NoDirectoryError, or DamageError where it is not
+    sound."""
+    try:
+        with zipfile.ZipFile(_BoundedFile(raw)) as archive:
+            found, directory = archive.infolist(), archive.start_dir
+    except zipfile.BadZipFile as error:
+        if "not a zip file" in str(error):
+            raise NoDirectoryError from error
+        raise DamageError(str(error)) from error
+    except (NotImplementedError, ValueError, OSError, OverflowError) as error:
+        raise DamageError(str(error)) from error
+    members = [
+        ZipMember(
+            one.filename,
+            _member_kind(one),
+            one.compress_type,
+            one.compress_size,
+            one.file_size,
+            one.CRC,
+            one.header_offset,
+            True,
+        )
+        for one in found
+    ]
+    if any(one.offset < 0 for one in members):
+        raise DamageError("its directory names places before the file's beginning")
+    _check_unlisted(raw, members, directory)
+    return members
+
+
+def read_local_headers(raw: BinaryIO, limit: int) -> list[ZipMember]:
+    """The members of an archive without its directory, by the headers before them, but at most
+    `limit`.
+
+    A member whose header does not say how long it is (written as a stream) is the last one found.
+    """
+    members: list[ZipMember] = []
+    place = 0
+    while len(members) < limit and (member := _read_local_header(raw, place)):
+        members.append(member)
+        if member.packed is None:
+            break
+        place = _find_data_start(raw, member) + member.packed
+    return members
+
+
+def open_member(raw: BinaryIO, member: ZipMember, keep_truncated: bool = False) -> OpenedMember:
+    """A member, to be read as long as no other one is.
+
+    The member is of the kind file. DamageError where its headers do not fit.
+    """
+    start = _find_data_start(raw, member)
+    size = raw.seek(0, 2)
+    packed = size - start if member.packed is None else member.packed
+    if member.listed and start + packed > size:
+        raise DamageError(f"{member.name[:80]!r} would end behind the archive's own end")
+    window = FileWindow(raw, start, None if member.packed is None else start + packed)
+    if member.method == 0:
+        if member.packed is None:
+            raise DamageError(
+                f"{member.name[:80]!r} is not packed, and nothing says how long it is"
+            )
+        return OpenedMember(ChecksumReader(_StoredReader(window, packed), member), start, packed)
+    unpacker = Unpacker(window, ZIP_METHODS[member.method], keep_truncated)
+    return OpenedMember(ChecksumReader(_PackedReader(unpacker, window), member), start, packed)
+
+
+class _StoredReader:
+    """A member that is not packed: EOFError where the file ends before it."""
+
+    def __init__(self, window: FileWindow, size: int) -> None:
+        self._window = window
+        self._left = size
+
+    def read(self, size: int = -1) -> bytes:
+        data = self._window.read(size)
+        self._left -= len(data)
+        if not data and size and self._left:
+            raise EOFError("the archive breaks off")
+        return data
+
+
+class _PackedReader:
+    """A packed member: one that ends within its file, but before its packing does, is damaged and
+    not cut off."""
+
+    def __init__(self, stream: Unpacker, window: FileWindow) -> None:
+        self._stream = stream
+        self._window = window
+
+    def read(self, size: int = -1) -> bytes:
+        try:
+            return self._stream.read(size)
+        except EOFError:
+            if self._window.bounded and not self._window.is_truncated:
+                raise DamageError("a member is longer than the archive says") from None
+            raise
+
+
+def _member_kind(one: zipfile.ZipInfo) -> str:
+    if kind := _kind_from_header(one.filename, one.flag_bits, one.compress_type):
+        return kind
+    # The mode of a file as Unix has it: 0 where the archive comes from elsewhere, 1 where the rows
+    # came through a pipe.
+    mode = one.external_attr >> 28
+    return {0: "file", 1: "file", 8: "file", 4: "folder", 10: "link"}.get(mode, "device")
+
+
+def _kind_from_header(name: str, flags: int, method: int) -> str:
+    """What a member's header says that it is; empty for what may be a file."""
+    # zipfile's own is_dir fails on an empty name.
+    if name.endswith("/"):
+        return "folder"
+    if flags & 1:
+        return "encrypted"
+    if method and method not in ZIP_METHODS:
+        return "deflate64" if method == _DEFLATE64 else "method"
+    return ""
+
+
+def _read_local_header(raw: BinaryIO, place: int) -> ZipMember | None:
+    raw.seek(place)
+    head = raw.read(_LOCAL_HEADER_BYTES)
+    if len(head) < _LOCAL_HEADER_BYTES or not head.startswith(_LOCAL_MAGIC):
+        return None
+    number = lambda start, length: int.from_bytes(head[start : start + length], "little")  # noqa: E731
+    name = raw.read(number(26, 2))
+    extra = raw.read(number(28, 2))
+    flags, method = number(6, 2), number(8, 2)
+    crc: int | None = number(14, 4)
+    packed: int | None = number(18, 4)
+    size: int | None = number(22, 4)
+    if flags & 8 and not packed:
+        packed = size = crc = None
+    elif _ZIP64_SIZE in (packed, size):
+        size, packed = _zip64_sizes(extra)
+    text = name.decode("utf-8" if flags & 0x800 else "cp437", "replace")
+    return ZipMember(
+        text,
+        _kind_from_header(text, flags, method) or "file",
+        method,
+        packed,
+        size,
+        crc,
+        place,
+        listed=False,
+    )
+
+
+def _zip64_sizes(extra: bytes) -> tuple[int | None, int | None]:
+    """(size, packed size) of a member of 4 GB and more."""
+    place = 0
+    while place + 4 <= len(extra):
+        kind, length = (
+            int.from_bytes(extra[place + at : place + at + 2], "little") for at in (0, 2)
+        )
+        if kind == 1 and length >= 16:
+            body = extra[place + 4 : place + 20]
+            return int.from_bytes(body[:8], "little"), int.from_bytes(body[8:], "little")
+        place += 4 + length
+    return None, None
+
+
+def _find_data_start(raw: BinaryIO, member: ZipMember) -> int:
+    raw.seek(member.offset)
+    head = raw.read(_LOCAL_HEADER_BYTES)
+    if len(head) < _LOCAL_HEADER_BYTES or not head.startswith(_LOCAL_MAGIC):
+        raise DamageError(
+            f"the header of {member.name[:80]!r} is not where the archive's directory says"
+        )
+    return (
+        member.offset
+        + _LOCAL_HEADER_BYTES
+        + int.from_bytes(head[26:28], "little")
+        + int.from_bytes(head[28:30], "little")
+    )
+
+
+def _check_unlisted(raw: BinaryIO, members: list[ZipMember], directory: int) -> None:
+    """DamageError where there is a member, or room for one, that the directory does not know: two
+    archives put end to end have one directory too many."""
+    ends = [0, *sorted(_member_ends(raw, members))]
+    begins = [*sorted(member.offset for member in members), directory]
+    for end, begin in zip(ends, begins, strict=True):
+        if begin <= end:
+            continue
+        raw.seek(end)
+        # A member may be followed by its sizes, of at most 24 bytes, and a program may stand before
+        # the first.
+        if _LOCAL_MAGIC in raw.read(min(28, begin - end)) or (end and begin - end > _MAX_GAP_BYTES):
+            raise DamageError(
+                "it holds data that its directory does not name: two archives end to end?"
+            )
+
+
+def _member_ends(raw: BinaryIO, members: list[ZipMember]) -> Iterator[int]:
+    for member in members:
+        try:
+            yield _find_data_start(raw, member) + (member.packed or 0)
+        except DamageError:
+            # Said when the member is read.
+            yield member.offset

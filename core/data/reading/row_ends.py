@@ -1,0 +1,55 @@
+"""Where the rows of a text end, also where a quoted cell holds line ends of its own."""
+
+import codecs
+
+import numpy as np
+
+_LINE_FEED, _RETURN = 10, 13
+
+
+def find_row_ends(text: bytes, delimiter: str, quoted: bool) -> np.ndarray:
+    """Place after the line end of every row, int64, rising; a last row without one is not among
+    them.
+
+    quoted: whether cells may stand in quotation marks (RFC 4180), within which a line end does not
+    end the row.
+    """
+    data = np.frombuffer(text, np.uint8)
+    if quoted and b'"' in text:
+        from core.data.columns.kernels import scan_row_ends
+
+        ends = np.empty(text.count(b"\n") + text.count(b"\r"), np.int64)
+        # Behind a byte order mark a quotation mark begins a cell.
+        mark = len(codecs.BOM_UTF8) if text.startswith(codecs.BOM_UTF8) else 0
+        return ends[: scan_row_ends(data[mark:], ord(delimiter), ends)] + mark
+    feeds = data == _LINE_FEED
+    if b"\r" in text:
+        # A return before a line feed is part of one line end.
+        returns = data == _RETURN
+        returns[:-1] &= ~feeds[1:]
+        feeds |= returns
+    return np.flatnonzero(feeds) + 1
+
+
+def find_blank_rows(text: bytes, ends: np.ndarray) -> np.ndarray:
+    """Numbers, from 1, of the rows that hold nothing but their line end; ends: as `find_row_ends` gives
+    them."""
+    starts = np.concatenate([np.zeros(1, np.int64), ends])[: len(ends)]
+    data = np.frombuffer(text, np.uint8)
+    lengths = ends - starts
+    short = np.flatnonzero(lengths <= 2)
+    blank = (lengths[short] == 1) | (np.isin(data[starts[short]], (_LINE_FEED, _RETURN)))
+    return short[blank] + 1
+
+
+def skip_rows(text: bytes, count: int, delimiter: str, quoted: bool) -> int:
+    """Where the row after the first `count` begins; the end where there are no more."""
+    if not count:
+        return 0
+    ends = find_row_ends(text, delimiter, quoted)
+    return int(ends[count - 1]) if len(ends) >= count else len(text)
+
+
+def count_rows(text: bytes, ends: np.ndarray) -> int:
+    """How many rows there are, a last one without a line end among them."""
+    return len(ends) + bool(len(text) > (ends[-1] if len(ends) else 0))

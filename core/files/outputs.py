@@ -1,0 +1,275 @@
+"""Output files and folders that a user names: checked before any work is done, then written whole
+or not at all.
+
+`check_output` and `check_output_folder` go first, so that an hour of work never ends in "cannot be
+written". `write_output` and `output_folder` write under a temporary name beside the output, sync it
+and move it there at the end (core.files.durable). Both follow symbolic links, make folders that are
+missing, and give new files the rights that the user's umask says, unlike
+`core.workspace.write_atomic`, which is for the workspace's own files. What a process that was
+killed has left beside an output goes when the next one is written there.
+"""
+
+import errno
+import os
+import shutil
+import stat
+import tempfile
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from core.errors import BadInput, RunError
+from core.files.durable import publish_file, publish_folder, staging, sync_folder, sync_tree
+from core.files.leftovers import remove_leftovers_in
+from core.files.permissions import user_umask
+
+_DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
+PIPE_TIMEOUT = 2.0
+"""How long one waits for somebody to read a pipe that is to be written."""
+
+
+def check_output(path: Path, inputs: Iterable[Path] = ()) -> None:
+    """Checks that a file can be written at `path`; leaves nothing behind.
+
+    Args:
+        path: the output. A file that is there will be replaced; a folder that is missing will be
+        made. A named pipe or
+            a character device such as /dev/null is accepted: the finished bytes are copied into it.
+        inputs: files that are read for this output and must not be overwritten. They are compared
+        as files, so a
+            relative path, a symbolic or a hard link to one of them is recognised.
+
+    Raises:
+        BadInput: `path` is a folder, one of the inputs, this process's own standard output,
+        read-only, or cannot be
+            created where it is.
+    """
+    found = _stat_or_none(path)
+    if found is not None and stat.S_ISDIR(found.st_mode):
+        raise BadInput(f"The output {str(path)!r} is a folder; name a file in it.")
+    for one in inputs:
+        if found is not None and _same_file(found, one):
+            raise BadInput(
+                f"The output {str(path)!r} is the input {str(one)!r} itself, which would be"
+                " overwritten; name another output file."
+            )
+    if found is None:
+        _check_folder(path)
+    elif stat.S_ISREG(found.st_mode):
+        _check_own_stream(path, found)
+        if not os.access(path, os.W_OK):
+            raise BadInput(f"The output {str(path)!r} is a read-only file; name another file.")
+        _check_folder(path)
+    elif _is_stream(found.st_mode):
+        _check_own_stream(path, found)
+    else:
+        raise BadInput(f"The output {str(path)!r} is neither a file nor a pipe; name a file.")
+
+
+def write_output(path: Path, write: Callable[[Path], object], inputs: Iterable[Path] = ()) -> None:
+    """Calls `write` with a temporary path, then moves that file to `path`; on any failure `path` is
+    as it was.
+
+    A pipe or device gets the finished bytes, so it too receives everything or nothing. inputs: see
+    `check_output`, which is called first.
+
+    Raises:
+        BadInput: see `check_output`.
+        RunError: the disk of the output is full.
+    """
+    check_output(path, inputs)
+    found = _stat_or_none(path)
+    if found is not None and _is_stream(found.st_mode):
+        _write_stream(path, write)
+        return
+    target = _resolve(path)
+    mode = 0o666 & ~user_umask() if found is None else stat.S_IMODE(found.st_mode)
+    with (
+        _make_folders(target.parent),
+        _explain_full_disk(path, target.parent),
+        staging(target.parent) as folder,
+    ):
+        part = folder / f"output{target.suffix[:20]}"
+        write(part)
+        publish_file(part, target, mode)
+
+
+def check_output_folder(path: Path) -> None:
+    """Checks that `path` is an empty folder, or that a new one can be made there; leaves nothing
+    behind.
+
+    Raises:
+        BadInput: there is a file at `path`, the folder holds something, or it cannot be created or
+        written.
+    """
+    found = _stat_or_none(path)
+    if found is not None and not stat.S_ISDIR(found.st_mode):
+        raise BadInput(f"The output folder {str(path)!r} is a file; name a new or an empty folder.")
+    if found is not None:
+        remove_leftovers_in(path)
+    try:
+        if found is not None and any(path.iterdir()):
+            raise BadInput(f"The folder {str(path)!r} is not empty; name a new or an empty one.")
+    except OSError as error:
+        raise BadInput(
+            f"The output folder {str(path)!r} cannot be read ({error.strerror}); name another."
+        ) from error
+    _check_folder(path / "file" if found is not None else path)
+
+
+@contextmanager
+def output_folder(path: Path) -> Iterator[Path]:
+    """Yields a temporary folder whose content is moved to the folder `path` when the block ends
+    without an exception.
+
+    Raises:
+        BadInput: see `check_output_folder`, which is called first.
+        RunError: the disk of the output is full.
+    """
+    check_output_folder(path)
+    target = _resolve(path)
+    there = target.is_dir()
+    # Within a folder that is there, which may be another file system than the one around it.
+    around = target if there else target.parent
+    with _make_folders(around), _explain_full_disk(path, around), staging(around) as folder:
+        yield folder
+        if there:
+            sync_tree(folder, user_umask())
+            for entry in sorted(folder.iterdir()):
+                entry.rename(target / entry.name)
+            sync_folder(target)
+        else:
+            publish_folder(folder, target, user_umask())
+
+
+def _stat_or_none(path: Path) -> os.stat_result | None:
+    """Of what is at `path`, links followed; None when there is nothing yet."""
+    try:
+        return path.stat()
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError) as error:
+        why = error.strerror if isinstance(error, OSError) else str(error)
+        raise BadInput(
+            f"The output {str(path)[:200]!r} cannot be used ({why}); name another."
+        ) from error
+
+
+def _same_file(found: os.stat_result, other: Path) -> bool:
+    try:
+        return os.path.samestat(found, other.stat())
+    except (OSError, ValueError):
+        return False
+
+
+def _is_stream(mode: int) -> bool:
+    """Whether bytes can only be copied into it: a named pipe or a character device."""
+    return stat.S_ISFIFO(mode) or stat.S_ISCHR(mode)
+
+
+def _check_own_stream(path: Path, found: os.stat_result) -> None:
+    """BadInput for this process's standard output or error, which carry what the command says."""
+    with suppress(OSError):
+        if stat.S_ISCHR(found.st_mode) and found.st_rdev == os.stat(os.devnull).st_rdev:  # noqa: PTH116
+            return
+    for descriptor in (1, 2):
+        with suppress(OSError):
+            if os.path.samestat(found, os.fstat(descriptor)):
+                name = "output" if descriptor == 1 else "error"
+                raise BadInput(
+                    f"The output {str(path)!r} is this command's standard {name}, which carries its"
+                    " messages; name a file."
+                )
+
+
+def _resolve(path: Path) -> Path:
+    return Path(os.path.realpath(path))
+
+
+def _check_folder(path: Path) -> None:
+    """BadInput unless a file or folder can be created at `path`: tried, since permissions do not
+    tell everything."""
+    folder = _resolve(path).parent
+    while not folder.exists():
+        folder = folder.parent
+    if not folder.is_dir():
+        raise BadInput(
+            f"The output {str(path)!r} cannot be created: {str(folder)!r} is a file, not a folder."
+        )
+    try:
+        # It has no name, so that a kill leaves none behind.
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise BadInput(
+            f"The output {str(path)!r} cannot be created: the folder {str(folder)!r} cannot be"
+            f" written ({error.strerror}); name another."
+        ) from error
+
+
+def _write_stream(path: Path, write: Callable[[Path], object]) -> None:
+    with staging(Path(tempfile.gettempdir())) as folder:
+        part = folder / f"output{path.suffix[:20]}"
+        write(part)
+        try:
+            with part.open("rb") as source, open(path, "wb", opener=_open_nonblocking) as target:
+                shutil.copyfileobj(source, target)
+        except OSError as error:
+            raise BadInput(
+                f"The output {str(path)!r} cannot be written ({error.strerror}); name a file."
+            ) from error
+
+
+def _open_nonblocking(path: str, flags: int) -> int:
+    """Opens a stream to write to; BadInput for a pipe that nobody reads, which would be waited for
+    without end."""
+    # Its reader may be about to start.
+    end = time.monotonic() + PIPE_TIMEOUT
+    while True:
+        try:
+            descriptor = os.open(path, flags & ~(os.O_CREAT | os.O_TRUNC) | os.O_NONBLOCK)
+            break
+        except OSError as error:
+            if error.errno != errno.ENXIO:
+                raise
+        if time.monotonic() > end:
+            raise BadInput(
+                f"The output {path!r} is a pipe that nobody reads; start its reader, or name a"
+                " file."
+            )
+        time.sleep(0.01)
+    os.set_blocking(descriptor, True)
+    return descriptor
+
+
+@contextmanager
+def _make_folders(folder: Path) -> Iterator[None]:
+    """Makes `folder` and what is missing above it; removes what it made when the block fails."""
+    missing = [one for one in (folder, *folder.parents) if not one.exists()]
+    try:
+        for one in reversed(missing):
+            one.mkdir(exist_ok=True)
+            one.chmod(0o777 & ~user_umask())
+            sync_folder(one.parent)
+        yield
+    except BaseException:
+        for one in missing:
+            with suppress(OSError):
+                one.rmdir()
+        raise
+
+
+@contextmanager
+def _explain_full_disk(path: Path, folder: Path) -> Iterator[None]:
+    """Turns "no space left" into a sentence that names the output, where it is the output's disk
+    that is full."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in _DISK_FULL and shutil.disk_usage(folder).free < 2**20:
+            raise RunError(
+                f"The disk of the output {str(path)!r} is full; nothing was written. Free some"
+                " space, or name an output elsewhere."
+            ) from error
+        raise

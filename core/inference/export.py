@@ -1,0 +1,224 @@
+"""A finished run out of the workspace: weights, ONNX, preprocessing, threshold, card and a script
+that scores alone."""
+
+import dataclasses
+import shutil
+import warnings
+import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from core.data.datasets import find_dataset, load_encoded, select_test_rows
+from core.data.preprocessing import load_preprocessing
+from core.data.schema import FIELDS, NUMERIC
+from core.errors import BadInput, RunError, caused_by_system
+from core.files.durable import staging
+from core.files.outputs import check_output, output_folder, write_output
+from core.inference.evaluate_run import load_model_card
+from core.inference.score_drift import load_training_reference
+from core.inference.unknown_values import known_shares
+from core.jobs.store import Run
+from core.models.backbone import WEIGHTS_FILE, load_backbone
+from core.models.card import BackboneCard
+from core.models.network import Network, click_probabilities
+from core.workspace import PROJECT, Workspace, write_json
+
+ONNX = "model.onnx"
+SCRIPT = PROJECT / "assets" / "score.py"
+TOLERANCE = 1e-5
+"""Most that a click probability of the ONNX model may differ from torch's."""
+CHECKED_ROWS = 2048
+OPSET = 17
+
+
+def export_model(workspace: Workspace, run: Run, target: Path) -> dict[str, Any]:
+    """Writes the run's model to the folder `target`, or to the archive when its name ends with
+    .zip: all or nothing.
+
+    Holds model.safetensors, card.json, preprocessing/, run.json (request, result, threshold), and
+    where the model scores clicks model.onnx and score.py. The ONNX model is compared with torch on
+    encoded rows first: RunError when a score differs by more than TOLERANCE. BadInput, before any
+    work is done, when there is something at `target` already or it cannot be written.
+    """
+    card = load_model_card(workspace, run)
+    packed = target.suffix == ".zip"
+    if packed:
+        check_output(target)
+        if target.exists():
+            raise BadInput(f"There is a file {str(target)!r} already; name a new one.")
+    with _open_archive(workspace, target) if packed else output_folder(target) as folder:
+        onnx = _write_model(workspace, run, card, folder)
+        files = _list_files(folder)
+    stages = [dataclasses.asdict(stage) for stage in card.stages]
+    said = {"run": run.id, "out": str(target), "architecture": card.architecture, "stages": stages}
+    return said | {"files": files, "onnx": onnx}
+
+
+@contextmanager
+def _open_archive(workspace: Workspace, target: Path) -> Iterator[Path]:
+    """A temporary folder that is written as the archive `target` when the block ends well."""
+
+    def pack(part: Path) -> None:
+        with zipfile.ZipFile(part, "w", zipfile.ZIP_DEFLATED) as writer:
+            for name in _list_files(folder):
+                writer.write(folder / name, f"{folder.name}/{name}")
+
+    with staging(workspace.cache) as parent:
+        folder = parent / target.stem
+        folder.mkdir()
+        yield folder
+        write_output(target, pack)
+
+
+def _list_files(folder: Path) -> list[str]:
+    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
+
+
+class _ScoringModule(nn.Module):
+    """ids int (rows, fields) and numerics float (rows, 13) to click probabilities (rows,)."""
+
+    def __init__(self, network: Network) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, ids: Tensor, numerics: Tensor) -> Tensor:
+        return click_probabilities(self.network((ids, numerics)))
+
+
+def _write_model(
+    workspace: Workspace, run: Run, card: BackboneCard, folder: Path
+) -> dict[str, Any]:
+    assert run.result is not None
+    for name in (WEIGHTS_FILE, "card.json"):
+        shutil.copy2(card.folder / name, folder / name)
+    shutil.copytree(card.folder / "preprocessing", folder / "preprocessing")
+    threshold = run.result["threshold"]
+    about = {
+        "run": run.id,
+        "name": run.name,
+        "threshold": threshold,
+        "request": run.request,
+        "result": run.result,
+    }
+    known = (
+        {"known_in_training": _known_in_training(workspace, run, card)}
+        if threshold is not None
+        else {}
+    )
+    write_json(folder / "run.json", about | known)
+    if threshold is None:
+        return {
+            "file": None,
+            "why": "The model's head has not learnt clicks, so there is nothing to score with.",
+        }
+    scorer = _ScoringModule(load_backbone(card)).eval()
+    try:
+        _write_onnx(scorer, folder / ONNX)
+    except Exception as error:
+        if caused_by_system(error):
+            raise
+        # Whatever an architecture of another library does that no ONNX operator can say; the
+        # weights go out anyway.
+        (folder / ONNX).unlink(missing_ok=True)
+        reason = (
+            str(error).strip().splitlines()[0][:200] if str(error).strip() else type(error).__name__
+        )
+        return {
+            "file": None,
+            "why": f"The architecture {card.architecture!r} cannot be written as ONNX: {reason}",
+        }
+    shutil.copyfile(SCRIPT, folder / SCRIPT.name)
+    return {"file": ONNX} | _compare_with_torch(
+        scorer, folder / ONNX, *_rows_to_check(workspace, run, card)
+    )
+
+
+def _known_in_training(workspace: Workspace, run: Run, card: BackboneCard) -> dict[str, float]:
+    """Share of the run's training rows whose value of a field the model knows, by which score.py
+    judges a file."""
+    preprocessing = load_preprocessing(card.folder / "preprocessing")
+    learnt = load_training_reference(workspace, run, preprocessing)
+    shares = known_shares(preprocessing, learnt.counts if learnt else None)
+    return {field: round(float(share), 6) for field, share in zip(FIELDS, shares, strict=True)}
+
+
+def _write_onnx(scorer: nn.Module, path: Path) -> None:
+    example = (torch.zeros(2, len(FIELDS), dtype=torch.int32), torch.zeros(2, len(NUMERIC)))
+    rows = {0: "rows"}
+    with warnings.catch_warnings(), torch.no_grad():
+        # That it is deprecated and fixes shapes that do not change; the check runs other numbers of
+        # rows than this.
+        warnings.simplefilter("ignore")
+        torch.onnx.export(
+            scorer,
+            example,
+            str(path),
+            dynamo=False,
+            input_names=["ids", "numerics"],
+            output_names=["click_probability"],
+            dynamic_axes={"ids": rows, "numerics": rows, "click_probability": rows},
+            opset_version=OPSET,
+        )
+
+
+def _rows_to_check(
+    workspace: Workspace, run: Run, card: BackboneCard
+) -> tuple[np.ndarray, np.ndarray, str]:
+    """(ids, numerics, where they are from): test rows of the run's dataset, or random ones when it
+    is gone."""
+    preprocessing = load_preprocessing(card.folder / "preprocessing")
+    try:
+        dataset = find_dataset(workspace, run.dataset)
+        rows = load_encoded(workspace, dataset, preprocessing)
+        index = np.sort(select_test_rows(dataset, "target")[:CHECKED_ROWS])
+        return (
+            np.asarray(rows.ids[index]),
+            np.asarray(rows.numerics[index]),
+            f"target test rows of {dataset.name}",
+        )
+    except BadInput:
+        generator = np.random.default_rng(0)
+        sizes = preprocessing.field_sizes
+        ids = np.stack(
+            [generator.integers(0, size, CHECKED_ROWS) for size in sizes], axis=1
+        ).astype(np.int32)
+        numerics = generator.normal(size=(CHECKED_ROWS, len(NUMERIC))).astype(np.float32)
+        return ids, numerics, "random rows, since the run's dataset is gone"
+
+
+def _compare_with_torch(
+    scorer: nn.Module, path: Path, ids: np.ndarray, numerics: np.ndarray, origin: str
+) -> dict[str, Any]:
+    try:
+        import onnxruntime
+    except ImportError:
+        return {
+            "checked": False,
+            "why": "onnxruntime is not installed, so the ONNX model was not compared with torch.",
+        }
+    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    with torch.no_grad():
+        expected = scorer(torch.from_numpy(ids), torch.from_numpy(numerics)).numpy()
+    largest = 0.0
+    # All rows and one row: a number of rows that the model took for granted would show here.
+    for count in (len(ids), 1):
+        scores = session.run(None, {"ids": ids[:count], "numerics": numerics[:count]})[0]
+        largest = max(largest, float(np.abs(scores - expected[:count]).max()))
+    if not largest <= TOLERANCE:
+        raise RunError(
+            f"A score of the ONNX model differs from torch's by {largest:.2g}, more than"
+            f" {TOLERANCE:g}; nothing was exported."
+        )
+    return {
+        "checked": True,
+        "rows": len(ids),
+        "rows_from": origin,
+        "largest_difference": largest,
+        "tolerance": TOLERANCE,
+    }

@@ -1,0 +1,109 @@
+"""WiSE-FT: a fine-tuned network mixed with the backbone it came from (Wortsman et al., CVPR 2022).
+
+Weights are (1 - alpha) times the backbone's plus alpha times the fine-tuned ones; alpha is chosen
+on validation rows. The head is mixed too where the backbone's own one has the same layers and has
+learnt clicks; else the fine-tuned head stays.
+"""
+
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from core.data.datasets import Dataset
+from core.errors import BadInput
+from core.evaluation.format_metrics import is_missing
+from core.evaluation.metrics import compute_metrics
+from core.inference.evaluate_run import load_model_card
+from core.jobs.reporter import Reporter
+from core.jobs.store import RunStore
+from core.models.backbone import load_backbone
+from core.models.backbone_store import find_backbone
+from core.training.loop import CancelledError
+from core.training.results import (
+    SCORED_PARTS,
+    Outcome,
+    labels_by_part,
+    run_validation_rows,
+    score_parts,
+    scored_rows,
+)
+from core.training.settings import InterpolateRequest
+from core.training.training_rows import load_rows
+from core.workspace import Workspace
+
+ALPHAS = tuple(round(0.1 * step, 1) for step in range(11))
+CURVES = ("auc", "log_loss")
+
+
+def interpolate(
+    workspace: Workspace,
+    request: InterpolateRequest,
+    dataset: Dataset,
+    device: torch.device,
+    reporter: Reporter,
+) -> Outcome:
+    """AUC and log loss of every scored part at every alpha, and the scores behind them
+    (PART_ALPHA)."""
+    run = RunStore(workspace).get(request.run)
+    trained = run.kind == "finetune" and run.request["strategy"] != "zero-shot"
+    if run.status != "done" or not trained or run.result is None:
+        raise BadInput(
+            f"Run {run.id} is no fine-tuning that is done, so there is nothing to mix; choose"
+            " another run."
+        )
+    began = time.monotonic()
+    reporter.phase("encoding")
+    card, own = find_backbone(workspace, run.result["backbone"]), load_model_card(workspace, run)
+    table = load_rows(
+        workspace, dataset, card.folder / "preprocessing", ("target_train", *SCORED_PARTS)
+    )
+    network = load_backbone(own).to(device)
+    mixes_head = card.scores_clicks and card.head == own.head
+    tuned = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+    start = load_backbone(card).to(device).state_dict()
+    rows = scored_rows(dataset, run_validation_rows(dataset, run))
+    labels = labels_by_part(dataset, rows)
+    parts: dict[str, dict[str, list[Any]]] = {part: {name: [] for name in CURVES} for part in rows}
+    predictions = {f"{part}_label": values for part, values in labels.items()}
+    reporter.phase("evaluating")
+    for place, alpha in enumerate(ALPHAS):
+        if reporter.should_stop():
+            raise CancelledError
+        network.load_state_dict(interpolate_weights(start, tuned, alpha, mixes_head))
+        for part, scores in score_parts(network, rows, table, device).items():
+            predictions[f"{part}_{alpha}"] = scores
+            metrics = compute_metrics(labels[part], scores, run.result["threshold"]).as_dict()
+            for name in CURVES:
+                parts[part][name].append(metrics[name])
+        reporter.progress(1, 1, place + 1, len(ALPHAS))
+    result = {
+        "alphas": list(ALPHAS),
+        "parts": parts,
+        "chosen": best_alpha(parts.get("target_validation", {}).get("log_loss", ())),
+        "mixes_head": mixes_head,
+        "seconds": {"evaluate": round(time.monotonic() - began, 3)},
+    }
+    return Outcome(result, predictions)
+
+
+def best_alpha(losses: Sequence[float | None]) -> float:
+    """The alpha of ALPHAS with the lowest log loss on validation rows; 1, the fine-tuned run, where
+    none is known."""
+    known = {alpha: loss for alpha, loss in zip(ALPHAS, losses, strict=False) if loss is not None}
+    known = {alpha: loss for alpha, loss in known.items() if not is_missing(loss)}
+    return min(known, key=known.__getitem__, default=ALPHAS[-1])
+
+
+def interpolate_weights(
+    start: dict[str, Tensor], finetuned: dict[str, Tensor], alpha: float, mixes_head: bool
+) -> dict[str, Tensor]:
+    """The mixed state; whole numbers (BatchNorm's counts), and the head unless it is mixed, are the
+    tuned ones."""
+    mixed = {}
+    for name, value in finetuned.items():
+        kept = not value.is_floating_point() or (name.startswith("head.") and not mixes_head)
+        mixed[name] = value if kept else torch.lerp(start[name], value, alpha)
+    return mixed

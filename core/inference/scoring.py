@@ -1,0 +1,106 @@
+"""Score the rows of a sample with a network and write the predictions as CSV."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.csv
+import torch
+
+from core.data.preprocessing import Preprocessing
+from core.data.profile import drift_counts
+from core.data.samples import Sample, file_row_numbers, read_dictionary_table
+from core.data.schema import FIELDS, LABEL
+from core.models.network import Network
+from core.training.batches import RowTensors
+from core.training.losses import predict
+
+BATCH_ROWS = 65536
+ROW, SCORE, CLICK = "row", "score", "predicted_click"
+"""Columns of the predictions. The id column of the file, if it has one, comes after `row` under its
+own name."""
+
+
+@dataclass(frozen=True)
+class Scorer:
+    """A network with the preprocessing of its inputs. threshold: score from which a click is
+    predicted."""
+
+    network: Network
+    preprocessing: Preprocessing
+    threshold: float
+    device: torch.device
+
+
+@dataclass(frozen=True)
+class ScoredRows:
+    """Scores of a sample's rows.
+
+    scores: float32 (rows,). labels: int8 (rows,), -1 where a row has no label; None without a label
+    column. counts: int64 (39, bins), see core.data.profile.drift_counts.
+    """
+
+    scores: np.ndarray
+    labels: np.ndarray | None
+    counts: np.ndarray
+
+
+def write_predictions(
+    path: Path, sample: Sample, scorer: Scorer, on_progress: Callable[[float], None] | None = None
+) -> ScoredRows:
+    """Writes one line per row of `sample` to the CSV `path`, in file order, and returns the scores.
+
+    Columns: the row's own number in its file, its id where the sample has ids, score,
+    predicted_click.
+    """
+    rows, numbers = read_dictionary_table(sample), file_row_numbers(sample)
+    schema = _schema(sample.id_column)
+    counts = np.zeros(
+        (len(FIELDS), drift_counts(np.zeros((0, len(FIELDS)), np.int32)).shape[1]), np.int64
+    )
+    scores, labels = [], []
+    with pyarrow.csv.CSVWriter(path, schema) as writer:
+        for start in range(0, sample.rows, BATCH_ROWS):
+            batch = rows.slice(start, BATCH_ROWS)
+            found, ids = _score_batch(batch, scorer)
+            columns = [pa.array(numbers[start : start + len(found)], pa.int64())]
+            if sample.id_column:
+                columns.append(_as_strings(batch[sample.id_column]))
+            clicks = (found >= scorer.threshold).astype(np.int8)
+            writer.write_table(pa.table([*columns, found, clicks], schema=schema))
+            scores.append(found)
+            counts += drift_counts(ids)
+            if sample.labelled:
+                labels.append(batch[LABEL].to_numpy())
+            if on_progress:
+                on_progress(min(1.0, (start + BATCH_ROWS) / sample.rows))
+    return ScoredRows(np.concatenate(scores), np.concatenate(labels) if labels else None, counts)
+
+
+def _schema(id_column: str) -> pa.Schema:
+    fields = [(ROW, pa.int64()), (SCORE, pa.float32()), (CLICK, pa.int8())]
+    if id_column:
+        # A file may call its ids as one of our own columns.
+        fields.insert(
+            1, (f"id_{id_column}" if id_column in (ROW, SCORE, CLICK) else id_column, pa.string())
+        )
+    return pa.schema(fields)
+
+
+def _as_strings(column: pa.ChunkedArray) -> pa.Array:
+    """A column of texts, dictionary-encoded or not, in one piece."""
+    texts = column.cast(pa.string()).combine_chunks()
+    return pa.concat_arrays(texts.chunks) if isinstance(texts, pa.ChunkedArray) else texts
+
+
+def _score_batch(batch: pa.Table, scorer: Scorer) -> tuple[np.ndarray, np.ndarray]:
+    """(scores float32 (rows,), ids int32 (rows, 39))."""
+    encoded = scorer.preprocessing.encode(batch)
+    inputs = (
+        torch.from_numpy(encoded.ids).to(scorer.device),
+        torch.from_numpy(encoded.numerics).to(scorer.device),
+    )
+    no_labels = torch.zeros(len(encoded.ids), device=scorer.device)
+    return predict(scorer.network, RowTensors(inputs, no_labels)), encoded.ids

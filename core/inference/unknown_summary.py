@@ -1,0 +1,123 @@
+"""What is to be said of a scored file's values: unknown to the model, or missing in every row."""
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from core.data.preprocessing import MISSING, UNSEEN, Preprocessing
+from core.data.schema import CATEGORICAL, FIELDS, NUMERIC
+from core.inference.unknown_values import (
+    NEARLY_NONE_SHARE,
+    UnknownColumn,
+    format_fields,
+    known_shares,
+    unknown_sentences,
+)
+
+CHANCE_LEVEL = 1e-3
+"""A column that is missing in every row is named where that would happen by chance more rarely than
+this."""
+KNOWS_NONE_SENTENCE = (
+    "The model knows (nearly) no value of the categorical columns C1 to C26, neither of this file"
+    " nor of its own training rows: the scores come from the numeric columns alone. Pretrain a"
+    " backbone on rows of your own, which makes the vocabulary, fine-tune it, and score with that"
+    " model."
+)
+
+
+def unknown_summary(
+    preprocessing: Preprocessing,
+    columns: Sequence[UnknownColumn],
+    counts: np.ndarray,
+    training_counts: np.ndarray | None,
+) -> dict[str, Any]:
+    """JSON-ready: what is to be said of values that the model does not know or that are missing.
+
+    `shares` of all rows with an unknown value by field; the `columns` to explain; `knows_no_category`, see
+    `knows_no_category`; `missing_columns`, see `missing_columns`; and `sentences` on all of these.
+
+    Args:
+        columns: see `unknown_columns`.
+        counts: of the scored rows, int64 (39, bins), see core.data.profile.drift_counts.
+        learnt: the same of the training rows; None where they are gone.
+    """
+    shares = counts[:, UNSEEN] / np.maximum(counts.sum(axis=1), 1)
+    nothing = knows_no_category(counts, known_shares(preprocessing, training_counts))
+    missing = missing_columns(counts, _missing_shares(preprocessing, training_counts))
+    return {
+        "shares": dict(zip(FIELDS, shares.tolist(), strict=True)),
+        "columns": [dataclasses.asdict(column) for column in columns],
+        "knows_none": nothing,
+        "missing_columns": missing,
+        "sentences": [
+            *([KNOWS_NONE_SENTENCE] if nothing else []),
+            *([missing_sentence(missing)] if missing else []),
+            *unknown_sentences(columns),
+        ],
+    }
+
+
+def knows_no_category(counts: np.ndarray, training: np.ndarray) -> bool:
+    """Whether the model knew (nearly) no categorical value, neither of these rows nor of its own
+    training rows.
+
+    So it is where a backbone's vocabulary holds none of the values of the rows that it was
+    fine-tuned on, as those of a backbone that was pretrained on simulated rows.
+
+    Args:
+        counts: of the scored rows, int64 (39, bins), see core.data.profile.drift_counts.
+        training: see `known_shares`, shape (39,).
+    """
+    places = [FIELDS.index(field) for field in CATEGORICAL]
+    present = (counts.sum(axis=1) - counts[:, MISSING])[places]
+    known = present - counts[places, UNSEEN]
+    most = NEARLY_NONE_SHARE * present.sum()
+    return bool(
+        present.any() and known.sum() <= most and (training[places] * present).sum() <= most
+    )
+
+
+def missing_columns(counts: np.ndarray, missing: np.ndarray) -> list[str]:
+    """Fields that are missing in every row and were not in training, in file order.
+
+    Args:
+        counts: of the scored rows, int64 (39, bins), see core.data.profile.drift_counts.
+        missing: share of the training rows in which each field is missing, float64 (39,).
+    """
+    rows = counts.sum(axis=1)
+    chance = missing ** rows.astype(np.float64)
+    return [
+        field
+        for place, field in enumerate(FIELDS)
+        if rows[place] and counts[place, MISSING] == rows[place] and chance[place] < CHANCE_LEVEL
+    ]
+
+
+def missing_sentence(fields: Sequence[str]) -> str:
+    """That these fields, at least one, are missing in every row."""
+    names = [
+        format_fields([field for field in fields if field in kind])
+        for kind in (NUMERIC, CATEGORICAL)
+    ]
+    where, verb = " and ".join(filter(None, names)), "are" if len(fields) > 1 else "is"
+    which, they, them = (
+        ("these columns", "they were", "them")
+        if len(fields) > 1
+        else ("this column", "it was", "it")
+    )
+    return (
+        f"{where} {verb} missing in every row, though {they} not in training: the scores make no"
+        f" use of {which}. If the file should have {them}, add the values, then score it again."
+    )
+
+
+def _missing_shares(preprocessing: Preprocessing, training_counts: np.ndarray | None) -> np.ndarray:
+    """Share of the training rows in which each field is missing, float64 (39,); where they are
+    gone, the most it is."""
+    if training_counts is None:
+        return 1 - known_shares(preprocessing, None)
+    # As if two more rows had been seen, one of them missing: of few rows, none missing does not
+    # mean never.
+    return (training_counts[:, MISSING] + 1) / (training_counts.sum(axis=1) + 2)

@@ -1,0 +1,323 @@
+"""Columns of a scored file whose values the model does not know, and the likely reason.
+
+A model looks every category up in the vocabulary of its training rows. If a file spells the same
+values differently, or holds those of another hash, all of them share one "unseen" embedding:
+nothing fails, but the scores are worth little.
+"""
+
+import dataclasses
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+
+from core.data.columns.value_counts import count_column
+from core.data.preprocessing import MISSING, UNSEEN, Preprocessing
+from core.data.schema import CATEGORICAL, FIELDS
+from core.inference.spellings import Spelling, all_spellings, candidate_spellings
+
+MIN_ROWS = 20
+"""Rows that must be known, by the training rows, for a column to be called unknown; and rows that a
+spelling must explain where others are known."""
+NEARLY_NONE_SHARE = 0.05
+"""Share of the rows that are known by the training rows up to which a column is called unknown."""
+EXPLAINED_SHARE = 0.5
+"""Share of those rows that a spelling must explain to be named as the reason."""
+PARTLY_EXPLAINED_SHARE = 0.01
+"""The same where other rows are known: of all rows."""
+_BATCHES = 8
+"""Batches of a long file, evenly spread over it, in which unknown values are looked for."""
+_MOST_FREQUENT = 5000
+"""Most frequent values of a column among which unknown ones are looked for."""
+_MAX_TRIED = 100
+"""Unknown values on which spellings are tried."""
+_HASH_LENGTH = 8
+_LETTERS = {
+    "lower-case hexadecimal digits": "0123456789abcdef",
+    "upper-case hexadecimal digits": "0123456789ABCDEF",
+}
+
+
+@dataclass(frozen=True)
+class UnknownColumn:
+    """A categorical column with unknown values that need an explanation.
+
+    rows: rows with a value. known: of these, rows whose value the model knows. expected: rows that
+    would be known if the file were like the training rows. reason: the name of a `Spelling`,
+    "column:C7" (the values are those of C7), "another_hash" (the values look like the model's) or
+    "another_spelling" (they do not). file, model: how either has them, in words. example: a
+    frequent unknown value.
+    """
+
+    field: str
+    rows: int
+    known: int
+    expected: float
+    reason: str = ""
+    file: str = ""
+    model: str = ""
+    example: str = ""
+
+    @property
+    def nearly_all(self) -> bool:
+        """Whether (nearly) no value is known where enough would be, were the file like the training
+        rows."""
+        return self.expected >= MIN_ROWS and self.known <= NEARLY_NONE_SHARE * self.expected
+
+
+def known_shares(preprocessing: Preprocessing, counts: np.ndarray | None) -> np.ndarray:
+    """Share of rows with a value whose value is known, float64 (39,), among the training rows.
+
+    counts: see core.data.profile.drift_counts; None where the training rows are gone: then the
+    least that the vocabulary's own minimum count allows.
+    """
+    if counts is None:
+        values = np.array([len(preprocessing.vocabularies[field]) for field in FIELDS])
+        return np.minimum(1.0, values * preprocessing.min_count / max(preprocessing.fitted_rows, 1))
+    present = counts.sum(axis=1) - counts[:, MISSING]
+    return 1 - counts[:, UNSEEN] / np.maximum(present, 1)
+
+
+def unknown_columns(
+    preprocessing: Preprocessing, rows: pa.Table, counts: np.ndarray, training: np.ndarray
+) -> tuple[UnknownColumn, ...]:
+    """The columns that need an explanation, in file order.
+
+    Those of which (nearly) no value is known although training knew enough of them, and those in
+    which another spelling explains a part of the unknown values. New values alone, as they come
+    with time, are drift and not named.
+
+    Args:
+        rows: the scored rows, with columns C1..C26.
+        counts: of these rows, int64 (39, bins), see core.data.profile.drift_counts.
+        training: see `known_shares`, shape (39,).
+    """
+    rows = _subsample_batches(rows)
+    found: list[UnknownColumn] = []
+    # The columns of a file are mostly spelled in the same way, so what explained one is tried first
+    # on the next.
+    explained: list[Spelling] = []
+    for field in CATEGORICAL:
+        place = FIELDS.index(field)
+        present = int(counts[place].sum() - counts[place, MISSING])
+        unknown = int(counts[place, UNSEEN])
+        column = UnknownColumn(field, present, present - unknown, float(training[place] * present))
+        if column.nearly_all:
+            found.append(_explain(preprocessing, rows[field], column, explained))
+        elif unknown >= MIN_ROWS:
+            found += _explain_partly(preprocessing, rows[field], column)
+    return tuple(found)
+
+
+def unknown_sentences(columns: Sequence[UnknownColumn]) -> list[str]:
+    """One sentence for all columns that are unknown for the same kind of reason, those with most
+    columns first."""
+    groups: dict[str, list[UnknownColumn]] = {}
+    for column in columns:
+        # "column:C7" and "column:C8" are of one kind, as are two texts added before the values.
+        groups.setdefault(column.reason.partition(":")[0], []).append(column)
+    return [_sentence(group) for group in sorted(groups.values(), key=len, reverse=True)]
+
+
+def _explain(
+    preprocessing: Preprocessing,
+    rows: pa.ChunkedArray,
+    column: UnknownColumn,
+    explained: list[Spelling],
+) -> UnknownColumn:
+    """`column`, of which nearly nothing is known, with the likely reason. explained: spellings that
+    did so before."""
+    field = column.field
+    values, totals = _unknown_values(preprocessing, rows, field)
+    # Once undone, as many are known as in training, and of the most frequent values rather more.
+    wanted = EXPLAINED_SHARE * column.expected / column.rows * totals.sum()
+
+    def best_of(candidates: Iterable[Spelling]) -> Spelling | None:
+        """The simplest one that explains enough, unless another explains clearly more; the simplest
+        come first."""
+        best, most = None, 0.0
+        for spelling in candidates:
+            reached = _explained_rows(preprocessing, field, spelling, values, totals)
+            if reached >= wanted and reached > 1.1 * most:
+                best, most = spelling, reached
+            if most == totals.sum():
+                break
+        return best
+
+    found = best_of(explained)
+    if found is None and (
+        found := best_of(candidate_spellings(values, _usual_length(preprocessing, field)))
+    ):
+        explained.append(found)
+    if found is not None:
+        return _with_reason(column, found, values[0])
+    for other in CATEGORICAL:
+        if (
+            other != field
+            and totals[preprocessing.in_vocabulary(other, pa.array(values))].sum() >= wanted
+        ):
+            return dataclasses.replace(column, reason=f"column:{other}", example=values[0])
+    theirs, ours = (
+        _describe_values(values),
+        _describe_values(preprocessing.vocabularies[field][:_MAX_TRIED].to_pylist()),
+    )
+    reason = "another_hash" if theirs == ours else "another_spelling"
+    return dataclasses.replace(column, reason=reason, file=theirs, model=ours, example=values[0])
+
+
+def _explain_partly(
+    preprocessing: Preprocessing, rows: pa.ChunkedArray, column: UnknownColumn
+) -> tuple[UnknownColumn, ...]:
+    """`column`, of which some values are known, where another spelling explains why others are not;
+    else nothing.
+
+    Upper case leaves values without letters as they are, and only some values can lose a leading
+    zero.
+    """
+    values, totals = _unknown_values(preprocessing, rows, column.field)
+    wanted = max(MIN_ROWS, PARTLY_EXPLAINED_SHARE * len(rows))
+    for spelling in all_spellings(_usual_length(preprocessing, column.field)):
+        if (
+            spelling.partial
+            and _explained_rows(preprocessing, column.field, spelling, values, totals) >= wanted
+        ):
+            example = next(
+                value
+                for value in values
+                if _is_explained(preprocessing, column.field, spelling, value)
+            )
+            return (_with_reason(column, spelling, example),)
+    return ()
+
+
+def _subsample_batches(rows: pa.Table) -> pa.Table:
+    """The categorical columns of all rows, or of some batches where there are many."""
+    batches = rows.select(CATEGORICAL).to_batches()
+    if len(batches) <= _BATCHES:
+        return rows
+    chosen = np.linspace(0, len(batches) - 1, _BATCHES).round().astype(int)
+    return pa.Table.from_batches([batches[place] for place in chosen])
+
+
+def _with_reason(column: UnknownColumn, spelling: Spelling, example: str) -> UnknownColumn:
+    return dataclasses.replace(
+        column, reason=spelling.name, file=spelling.file, model=spelling.model, example=example
+    )
+
+
+def _usual_length(preprocessing: Preprocessing, field: str) -> int:
+    values = preprocessing.vocabularies[field][:_MOST_FREQUENT].to_pylist()
+    return Counter(map(len, values)).most_common(1)[0][0] if values else 0
+
+
+def _unknown_values(
+    preprocessing: Preprocessing, column: pa.ChunkedArray, field: str
+) -> tuple[list[str], np.ndarray]:
+    """(the most frequent unknown values, rows of each)."""
+    values, totals = count_column(column).most_common(_MOST_FREQUENT)
+    unknown = ~preprocessing.in_vocabulary(field, values)
+    return values.filter(pa.array(unknown)).to_pylist()[:_MAX_TRIED], totals[unknown][:_MAX_TRIED]
+
+
+def _is_explained(preprocessing: Preprocessing, field: str, spelling: Spelling, value: str) -> bool:
+    return bool(
+        preprocessing.in_vocabulary(field, pa.array([spelling.undo(value)], pa.string()))[0]
+    )
+
+
+def _explained_rows(
+    preprocessing: Preprocessing,
+    field: str,
+    spelling: Spelling,
+    values: list[str],
+    totals: np.ndarray,
+) -> int:
+    """Rows whose unknown value is known once the spelling is undone."""
+    undone = [spelling.undo(value) for value in values]
+    known = preprocessing.in_vocabulary(field, pa.array(undone, pa.string()))
+    return int(totals[known].sum())
+
+
+def _describe_values(values: Sequence[str]) -> str:
+    """What most of the values look like, in words."""
+    return Counter(map(_describe_value, values)).most_common(1)[0][0]
+
+
+def _describe_value(value: str) -> str:
+    if len(value) < _HASH_LENGTH and value.isdigit():
+        return "short numbers"
+    for kind, letters in _LETTERS.items():
+        if set(value) <= set(letters):
+            return f"{len(value)} {kind}"
+    return f"texts of {len(value)} characters"
+
+
+def _sentence(columns: list[UnknownColumn]) -> str:
+    first, rows = columns[0], sum(column.rows for column in columns)
+    names = format_fields([column.field for column in columns])
+    where = (
+        f"{names} ({len(columns)} of {len(CATEGORICAL)} categorical columns)"
+        if len(columns) > 3
+        else names
+    )
+    where += f", such as {_shorten(first.example)},"
+    known, expected = (
+        sum(getattr(column, name) for column in columns) / rows for name in ("known", "expected")
+    )
+    start = (
+        f"Only {known:.0%} of the values of {where} are known to this model, where {expected:.0%}"
+        " were in training: "
+        if known
+        else f"No value of {where} is known to this model: "
+    )
+    if first.reason.startswith("column:"):
+        return start + f"{_describe_swaps(columns)} Are the columns in another order?"
+    alike = all((column.file, column.model) == (first.file, first.model) for column in columns)
+    if first.reason == "another_hash":
+        looks = first.model if alike else f"in {first.field} {first.model}"
+        return (
+            start
+            + f"they look like the model's ({looks}), so they come from another hash or data set."
+            " The scores hardly use these columns; use a model that was trained on such values."
+        )
+    if first.reason == "another_spelling":
+        where = "The" if alike else f"In {first.field}, for example, the"
+        return (
+            start + f"another spelling or another hash. {where} file has {first.file}, the model"
+            f" {first.model}. The scores hardly use these columns."
+        )
+    has = (
+        f"the file has {'them' if alike else f'those of {first.field}'} {first.file}, the model"
+        f" {first.model}"
+    )
+    likewise = "" if alike else ", and likewise in the other columns"
+    return start + f"{has}{likewise}. Write them as the model has them, then score the file again."
+
+
+def _describe_swaps(columns: list[UnknownColumn]) -> str:
+    """Which columns' values stand where, of at most three columns."""
+    pairs = [(column.field, column.reason.removeprefix("column:")) for column in columns]
+    if len(pairs) == 1:
+        return f"they are values of {pairs[0][1]}."
+    shown = [f"{field} has those of {other}" for field, other in pairs[:3]]
+    if len(pairs) > 3:
+        return f"they are values of other columns ({', '.join(shown)} and so on)."
+    return f"they are values of other columns ({', '.join(shown[:-1])} and {shown[-1]})."
+
+
+def format_fields(fields: Sequence[str]) -> str:
+    """C1, C3 to C7 and C9; "" for no field."""
+    if not fields:
+        return ""
+    runs: list[list[str]] = []
+    for field in fields:
+        follows = runs and FIELDS.index(field) == FIELDS.index(runs[-1][-1]) + 1
+        runs[-1].append(field) if follows else runs.append([field])
+    texts = [text for run in runs for text in ([f"{run[0]} to {run[-1]}"] if len(run) > 2 else run)]
+    return texts[0] if len(texts) == 1 else f"{', '.join(texts[:-1])} and {texts[-1]}"
+
+
+def _shorten(value: str) -> str:
+    return repr(value if len(value) <= 40 else value[:37] + "...")

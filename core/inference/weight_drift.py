@@ -1,0 +1,176 @@
+"""What fine-tuning moved: weights of every stage, what the stages hand on, and the embedding
+vectors."""
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from core.data.datasets import find_dataset, select_test_rows
+from core.data.preprocessing import FIRST_VALUE_ID, load_preprocessing
+from core.data.schema import FIELDS
+from core.errors import BadInput
+from core.evaluation.geometry import linear_cka
+from core.inference.evaluate_run import load_model_card
+from core.jobs.store import Run
+from core.models.backbone import load_backbone
+from core.models.backbone_store import find_backbone
+from core.models.card import BackboneCard
+from core.models.network import Embedding, Network, State, flatten_state
+from core.read_only import require_writable
+from core.runs.weight_drift_files import ARRAYS_FILE, NUMBERS_FILE
+from core.training.devices import choose_device
+from core.training.training_rows import load_rows
+from core.workspace import Workspace, write_atomic, write_json
+
+MAX_ROWS = 2000
+"""Target test rows whose activations are compared, evenly spaced; fewer where that would be over
+MOST_FLOATS."""
+MAX_FLOATS = 2**25
+CHUNK_ROWS = 256
+MAP_VALUES = 200
+"""Commonest values a field whose vectors are kept for its map."""
+
+
+def measure_weight_drift(
+    workspace: Workspace, run: Run, on_progress: Callable[[float], None] | None = None
+) -> dict[str, Any]:
+    """Measures a fine-tuning run that is done against its backbone, keeps it in the run's folder
+    and gives it back.
+
+    "stages", from the input up without the head, which is new: name, title, frozen, norm (of the
+    backbone's weights), distance (of the run's weights from them), relative (distance over norm,
+    None where that is 0), cka (linear CKA of what the stage hands on before and after, None where
+    it is the same for every row). "rows": target test rows behind cka. "fields": those with a map.
+    BadInput for a run that trained no backbone.
+    """
+    require_writable()
+    if (
+        run.status != "done"
+        or run.result is None
+        or run.kind != "finetune"
+        or run.request["strategy"] == "zero-shot"
+    ):
+        raise BadInput(
+            f"Run {run.id} is no fine-tuning that is done, so nothing moved; choose another run."
+        )
+    began = time.monotonic()
+    report = on_progress or (lambda share: None)
+    card, own = find_backbone(workspace, run.result["backbone"]), load_model_card(workspace, run)
+    device = choose_device("auto")
+    before, after = load_backbone(card).to(device), load_backbone(own).to(device)
+    report(0.1)
+    dataset = find_dataset(workspace, run.dataset)
+    table = load_rows(workspace, dataset, card.folder / "preprocessing", ("target_test",))
+    rows = subsample(select_test_rows(dataset, "target"), n_compared_rows(card))
+    state = table.take(rows, device).state
+    report(0.3)
+    stages = []
+    states = [state, state]
+    pairs = zip(
+        card.stages, run.result["stages"], before.stage_list(), after.stage_list(), strict=False
+    )
+    for place, (about, planned, one, other) in enumerate(pairs):
+        states = [
+            stage_outputs(network, place, part)
+            for network, part in zip((before, after), states, strict=True)
+        ]
+        cka = linear_cka(*(flatten_state(part).float().cpu().numpy() for part in states))
+        norm, distance = weight_distance(one, other)
+        stages.append(
+            {
+                "name": about.name,
+                "title": about.title,
+                "frozen": planned["frozen"],
+                "norm": norm,
+                "distance": distance,
+                "relative": distance / norm if norm else None,
+                "cka": None if np.isnan(cka) else cka,
+            }
+        )
+        report(0.3 + 0.6 * (place + 1) / len(card.stages))
+    arrays = embedding_arrays(before, after, card)
+    folder = workspace.runs / run.id
+    write_atomic(
+        folder / ARRAYS_FILE, lambda part: np.savez_compressed(part, allow_pickle=False, **arrays)
+    )
+    found = {
+        "run": run.id,
+        "stages": stages,
+        "rows": len(rows),
+        "fields": [field for field in FIELDS if f"{field}_before" in arrays],
+        "from_scratch": run.request["strategy"] == "scratch",
+        "seconds": round(time.monotonic() - began, 3),
+    }
+    write_json(folder / NUMBERS_FILE, found)
+    return found
+
+
+def n_compared_rows(card: BackboneCard) -> int:
+    """How many rows' activations are compared."""
+    return min(MAX_ROWS, max(2, MAX_FLOATS // max(stage.outputs for stage in card.stages)))
+
+
+def subsample(rows: np.ndarray, max_rows: int) -> np.ndarray:
+    """At most so many of `rows`, evenly spaced, in order."""
+    return rows[np.unique(np.linspace(0, len(rows) - 1, min(max_rows, len(rows))).astype(np.int64))]
+
+
+@torch.no_grad()
+def stage_outputs(network: Network, stage: int, state: State) -> State:
+    """What that stage hands on for all rows of `state`, some rows at a time."""
+    parts = [
+        network.run_stages(
+            tuple(tensor[start : start + CHUNK_ROWS] for tensor in state), stage, stage + 1
+        )
+        for start in range(0, len(state[0]), CHUNK_ROWS)
+    ]
+    return tuple(torch.cat(tensors) for tensors in zip(*parts, strict=True))
+
+
+def weight_distance(before: torch.nn.Module, after: torch.nn.Module) -> tuple[float, float]:
+    """(norm of the parameters before, norm of their change), all parameters of a stage as one
+    vector."""
+
+    def norm(tensors: list[Tensor]) -> float:
+        return (
+            float(torch.stack([tensor.double().square().sum() for tensor in tensors]).sum().sqrt())
+            if tensors
+            else 0
+        )
+
+    own, others = ([one.detach() for one in module.parameters()] for module in (before, after))
+    return norm(own), norm([b.double() - a.double() for a, b in zip(own, others, strict=True)])
+
+
+def embedding_arrays(before: Network, after: Network, card: BackboneCard) -> dict[str, np.ndarray]:
+    """FIELD_before, FIELD_after (values, floats) float32 and FIELD_values (text) of the commonest
+    values.
+
+    None for a network whose first stage has no vectors of two floats or more.
+    """
+    tables = []
+    for network in (before, after):
+        first = network.stage_list()[0]
+        if not isinstance(first, Embedding) or first.table.weight.shape[1] < 2:
+            return {}
+        tables.append(first.table.weight.detach().float().cpu().numpy())
+    vocabularies = load_preprocessing(card.folder / "preprocessing").vocabularies
+    arrays, start = {}, 0
+    for field in FIELDS:
+        # By falling count (core.data.preprocessing), so the first ones are the commonest.
+        known = vocabularies[field].slice(0, MAP_VALUES).to_pylist()
+        size = FIRST_VALUE_ID + len(vocabularies[field])
+        rows = slice(start, start + FIRST_VALUE_ID + len(known))
+        names = [
+            "missing",
+            "unseen",
+            *(f"{one:g}" if isinstance(one, float) else one for one in known),
+        ]
+        arrays[f"{field}_before"], arrays[f"{field}_after"] = (one[rows] for one in tables)
+        arrays[f"{field}_values"] = np.array(names, dtype=np.str_)
+        start += size
+    return arrays

@@ -1,0 +1,249 @@
+"""Taking a stranger's backbone in: all of it, once everything in it fits, or nothing and a
+sentence."""
+
+import dataclasses
+import secrets
+from collections.abc import Callable, Collection, Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow.compute as pc
+import torch
+from safetensors import SafetensorError, safe_open
+
+from core.data.preprocessing import Preprocessing, load_preprocessing
+from core.data.schema import FIELDS, NUMERIC
+from core.errors import BadInput, NameTaken
+from core.files.durable import publish_folder, staging, sync_tree
+from core.models.backbone import WEIGHTS_FILE, build_network, describe_stages, load_backbone
+from core.models.backbone_store import list_backbones
+from core.models.card import BackboneCard, StageCard, save_card
+from core.models.card_check import check_number, read_foreign_card, read_foreign_json
+from core.models.foreign_files import probe_weights, rewrite_vocabulary, unpack_in_subprocess
+from core.models.network import Network
+from core.models.registry import ARCHITECTURES
+from core.names import names_lock
+from core.read_only import require_writable
+from core.workspace import Workspace, check_name, hash_file
+
+_DTYPES = {
+    torch.float32: "F32",
+    torch.float64: "F64",
+    torch.int64: "I64",
+    torch.int32: "I32",
+    torch.bool: "BOOL",
+}
+
+
+def import_backbone(
+    workspace: Workspace,
+    path: Path,
+    name: str = "",
+    in_training: Callable[[], Collection[str]] = tuple,
+) -> BackboneCard:
+    """Stores the backbone in the zip archive or folder `path` (see core.models.exchange) in the
+    workspace.
+
+    name: "" keeps the card's own; taken names are refused. in_training: names of backbones that are
+    being pretrained, which count as taken. Weights, vocabulary and card must fit each other;
+    stages, parameters and operations are measured anew, and the card is marked as imported.
+    BadInput leaves the workspace as it was.
+    """
+    require_writable()
+    try:
+        with staging(workspace.backbones) as folder:
+            return _import_into(workspace, path, name, folder, in_training)
+    except OSError as error:
+        raise BadInput(
+            f"The backbone in {path.name!r} cannot be read or stored ({error.strerror})."
+        ) from error
+
+
+def _import_into(
+    workspace: Workspace,
+    path: Path,
+    name: str,
+    folder: Path,
+    in_training: Callable[[], Collection[str]],
+) -> BackboneCard:
+    """As import_backbone; folder: an empty one, where it is met by no one until it is checked."""
+    unpack_in_subprocess(path, folder)
+    card = read_foreign_card(folder / "card.json")
+    card = dataclasses.replace(
+        card,
+        id=f"b-{secrets.token_hex(4)}",
+        name=_require_free_name(workspace, name or card.name, in_training()),
+        imported=True,
+        folder=folder,
+    )
+    preprocessing = _check_preprocessing(card)
+    _check_weights(card, preprocessing.field_sizes)
+    card = dataclasses.replace(card, stages=_measured_stages(card))
+    save_card(card, folder)
+    target = workspace.backbones / card.id
+    # What takes time goes before the names are held.
+    sync_tree(folder)
+    with names_lock(workspace):
+        # Another process may have taken the name since.
+        _require_free_name(workspace, card.name, in_training())
+        publish_folder(folder, target)
+    return dataclasses.replace(card, folder=target)
+
+
+def _require_free_name(workspace: Workspace, name: str, in_training: Collection[str]) -> str:
+    name = check_name(name, "backbone")
+    if name in in_training or any(card.name == name for card in list_backbones(workspace)):
+        raise NameTaken(f"There is already a backbone named {name!r}; give this one another name.")
+    return name
+
+
+def _check_preprocessing(card: BackboneCard) -> Preprocessing:
+    """The preprocessing beside the card; BadInput unless it is whole and the one that the card
+    names."""
+    folder = card.folder / "preprocessing"
+    values = read_foreign_json(folder / "preprocessing.json")
+    _check_statistics(values)
+    rewrite_vocabulary(folder / "vocabulary.parquet")
+    try:
+        preprocessing = load_preprocessing(folder)
+    except BadInput as error:
+        raise BadInput(
+            f"The preprocessing beside the card cannot be used: {error.__cause__}."
+        ) from error
+    if preprocessing.hash != card.preprocessing_hash:
+        raise BadInput(
+            f"The card names the vocabulary {card.preprocessing_hash[:12]}…, but the one beside it"
+            f" is {preprocessing.hash[:12]}…: they do not belong together."
+        )
+    for field, known in preprocessing.vocabularies.items():
+        if known.null_count or len(pc.unique(known)) != len(known):
+            raise BadInput(
+                f"The vocabulary of {field} holds a value twice or none at all; it is damaged."
+            )
+    return preprocessing
+
+
+def _check_statistics(values: Any) -> None:
+    if not isinstance(values, dict) or not isinstance(values.get("hash"), str):
+        raise BadInput("'preprocessing.json' is no object with a hash; export the backbone again.")
+    for name in ("mean", "std"):
+        numbers = values.get(name)
+        if not isinstance(numbers, list) or len(numbers) != len(NUMERIC):
+            raise BadInput(
+                f"The preprocessing's {name} must be {len(NUMERIC)} numbers, one a numeric column."
+            )
+        for number in numbers:
+            check_number(number, f"preprocessing.{name}")
+    if min(values["std"]) <= 0:
+        raise BadInput(
+            f"The preprocessing's std holds {min(values['std'])!r}; deviations must be above 0."
+        )
+    for name in ("min_count", "fitted_rows"):
+        check_number(values.get(name), f"preprocessing.{name}")
+
+
+def _check_weights(card: BackboneCard, field_sizes: Sequence[int]) -> None:
+    """BadInput unless the weights are those the card names, and of the names, shapes and kinds its
+    network has."""
+    path = card.folder / WEIGHTS_FILE
+    found = hash_file(path)
+    if found != card.weights_sha256:
+        raise BadInput(
+            f"The card names weights of SHA-256 {card.weights_sha256[:12]}…, but those beside it"
+            f" have {found[:12]}…: they were changed, or belong to another card."
+        )
+    # Keras places its tensors itself. On the device "meta" a network of any size takes no memory.
+    device = "cpu" if ARCHITECTURES[card.architecture].required_package else "meta"
+    with torch.device(device):
+        network = build_network(card.architecture, card.settings, field_sizes, card.head)
+    _check_structure(card, network)
+    probe_weights(path)
+    try:
+        with safe_open(path, framework="pt") as file:
+            _check_tensors(card, network, file, sum(field_sizes))
+            for name in file.keys():  # noqa: SIM118 - no mapping
+                if not torch.isfinite(file.get_tensor(name)).all():
+                    raise BadInput(
+                        f"The weights {name!r} hold NaN or infinite numbers; they cannot be used."
+                    )
+    except SafetensorError as error:
+        reason = str(error).splitlines()[0][:200]
+        raise BadInput(
+            f"{WEIGHTS_FILE!r} is no whole safetensors file ({reason}); export the backbone again."
+        ) from error
+
+
+def _check_structure(card: BackboneCard, network: Network) -> None:
+    about = f"a network {card.architecture!r} of the card's settings has"
+    named, real = (
+        [stage.name for stage in card.stages],
+        [stage.name for stage in network.stage_list()],
+    )
+    if named != real:
+        raise BadInput(f"The card names the stages {named}, but {about} {real}.")
+    for field in ("representation", "members"):
+        if getattr(card, field) != getattr(network, field):
+            raise BadInput(
+                f"The card's {field} is {getattr(card, field)}, but {about}"
+                f" {getattr(network, field)}."
+            )
+
+
+def _check_tensors(card: BackboneCard, network: Network, file: Any, ids: int) -> None:
+    """Compares the file's header with the network's tensors; nothing of the weights is read."""
+    wanted = network.state_dict()
+    stored = set(file.keys())
+    for name, tensor in wanted.items():
+        if name not in stored:
+            raise BadInput(
+                f"The weights lack the tensor {name!r}, which a network {card.architecture!r} has."
+            )
+        header = file.get_slice(name)
+        shape, kind = header.get_shape(), header.get_dtype()
+        needed, needed_kind = list(tensor.shape), _DTYPES[tensor.dtype]
+        if shape != needed:
+            rows = (
+                f"; the vocabulary has {ids:,} ids in all"
+                if needed[:1] == [ids] != shape[:1]
+                else ""
+            )
+            raise BadInput(
+                f"The tensor {name!r} has the shape {shape}, but a network {card.architecture!r} of"
+                f" the card's settings and vocabulary needs {needed}{rows}."
+            )
+        if kind != needed_kind:
+            raise BadInput(
+                f"The tensor {name!r} is stored as {kind}, but {needed_kind} is needed: convert it,"
+                " and name the new SHA-256 in the card."
+            )
+    if extra := sorted(stored - set(wanted)):
+        raise BadInput(
+            f"The weights hold a tensor {extra[0][:80]!r}, which a network {card.architecture!r}"
+            " has not."
+        )
+
+
+def _measured_stages(card: BackboneCard) -> tuple[StageCard, ...]:
+    """The stages as the loaded network has them, with the origins that the card states."""
+    # Two rows such as real data has: numerics at the mean, and ten deviations above it.
+    numerics = torch.tensor([[0.0], [10.0]]).expand(2, len(NUMERIC)).contiguous()
+    try:
+        network = load_backbone(card)
+        with torch.no_grad():
+            finite = bool(
+                torch.isfinite(
+                    network((torch.zeros(2, len(FIELDS), dtype=torch.int64), numerics))
+                ).all()
+            )
+        stages = describe_stages(network, len(FIELDS))
+    except (RuntimeError, IndexError, MemoryError) as error:
+        reason = str(error).partition("\n")[0][:200]
+        raise BadInput(
+            f"The network cannot be run with these weights ({reason}); they cannot be used."
+        ) from error
+    if not finite:
+        raise BadInput("The weights give scores that are no finite numbers; they cannot be used.")
+    return tuple(
+        dataclasses.replace(stage, origin=told.origin)
+        for stage, told in zip(stages, card.stages, strict=True)
+    )

@@ -1,0 +1,17 @@
+"""DNN: embeddings and numerics into a multilayer perceptron (Covington, Adams, Sargin, RecSys
+2016)."""
+
+from collections.abc import Sequence
+
+from core.models.card import HeadSettings
+from core.models.network import DeepSettings, Embedding, Network, concat_width, mlp_stages
+
+Settings = DeepSettings
+
+
+def build(settings: Settings, field_sizes: Sequence[int], head: HeadSettings) -> Network:
+    """Stages embedding, block1, block2, … : (rows, fields) ids and (rows, 13) numerics to (rows,
+    widths[-1])."""
+    inputs = concat_width(len(field_sizes), settings.embedding)
+    stages = [Embedding(field_sizes, settings.embedding), *mlp_stages(inputs, settings.blocks)]
+    return Network(stages, settings.widths[-1], head)

@@ -1,0 +1,76 @@
+"""TabM: one perceptron that stands for an ensemble, by adapters per member (Gorishniy et al.: TabM,
+ICLR 2025).
+
+The form with BatchEnsemble layers (Wen, Tran, Ba, ICLR 2020): members share every weight matrix W
+and differ in the vectors r, s and b of s * (W (r * x)) + b, and in the head.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from core.models.card import HeadSettings
+from core.models.layers import Linear
+from core.models.network import DeepSettings, Embedding, Network, Stage, State, concat_width
+
+
+@dataclass(frozen=True)
+class Settings(DeepSettings):
+    """members: of the ensemble; the rest as DeepSettings."""
+
+    members: int
+
+
+class EnsembleLinear(nn.Module):
+    """s * (W (r * x)) + b for every member: (rows, members, inputs) to (rows, members, outputs).
+
+    first: r starts at random signs, so that the members differ from the first step; all other
+    adapters start at one. bias: whether there is a b; BatchNorm would take it out again.
+    """
+
+    def __init__(self, members: int, inputs: int, outputs: int, first: bool, bias: bool) -> None:
+        super().__init__()
+        self.linear = Linear(inputs, outputs, bias=False)
+        signs = torch.randint(0, 2, (members, inputs)).float() * 2 - 1
+        self.r = nn.Parameter(signs if first else torch.ones(members, inputs))
+        self.s = nn.Parameter(torch.ones(members, outputs))
+        bound = inputs**-0.5
+        b = nn.Parameter(torch.empty(outputs).uniform_(-bound, bound).repeat(members, 1))
+        self.b = b if bias else None
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.linear(x * self.r) * self.s
+        return y if self.b is None else y + self.b
+
+
+class EnsembleBlock(Stage):
+    """EnsembleLinear, BatchNorm where asked for, ReLU and dropout; the first takes (rows, inputs)
+    for all members."""
+
+    def __init__(self, number: int, inputs: int, outputs: int, settings: Settings) -> None:
+        super().__init__(f"block{number}", f"Ensemble block {number}")
+        norm = settings.batch_norm
+        self.linear = EnsembleLinear(settings.members, inputs, outputs, number == 1, bias=not norm)
+        self.norm = nn.BatchNorm1d(settings.members * outputs) if norm else nn.Identity()
+        self.dropout = nn.Dropout(settings.dropout)
+
+    def forward(self, state: State) -> State:
+        (x,) = state
+        x = self.linear(x if x.ndim == 3 else x.unsqueeze(1))
+        return (self.dropout(torch.relu(self.norm(x.flatten(1)).view(x.shape))),)
+
+
+def build(settings: Settings, field_sizes: Sequence[int], head: HeadSettings) -> Network:
+    """Stages embedding, block1, block2, … : ids and numerics to (rows, members, widths[-1]).
+
+    Each member has a head of its own; training averages their losses, a score averages their
+    probabilities.
+    """
+    # Asked for here so that widths and dropout are refused in the same words as everywhere.
+    widths = [concat_width(len(field_sizes), settings.embedding), *settings.blocks.widths]
+    blocks = [EnsembleBlock(i, widths[i - 1], widths[i], settings) for i in range(1, len(widths))]
+    return Network(
+        [Embedding(field_sizes, settings.embedding), *blocks], widths[-1], head, settings.members
+    )

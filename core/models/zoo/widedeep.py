@@ -1,0 +1,51 @@
+"""Wide & Deep: first-order weights beside a perceptron (Cheng et al., DLRS 2016)."""
+
+from collections.abc import Sequence
+
+from torch import nn
+
+from core.models.card import HeadSettings
+from core.models.layers import EmbeddingTable
+from core.models.network import (
+    DeepSettings,
+    Embedding,
+    Network,
+    State,
+    concat_features,
+    concat_width,
+    mlp_stages,
+)
+
+Settings = DeepSettings
+
+
+class WideEmbedding(Embedding):
+    """The embedding stage with the wide part, one weight a field value, which shares its ids and
+    freezes with it.
+
+    Hands on (wide (rows, 1), deep (rows, fields * size + 13)).
+    """
+
+    def __init__(self, field_sizes: Sequence[int], size: int) -> None:
+        super().__init__(field_sizes, size)
+        self.title = "Embedding + wide"
+        self.wide = EmbeddingTable(sum(field_sizes), 1)
+        nn.init.zeros_(self.wide.weight)
+
+    def reset_parameters(self) -> None:
+        """See Embedding."""
+        super().reset_parameters()
+        nn.init.zeros_(self.wide.weight)
+
+    def forward(self, state: State) -> State:
+        ids, numerics = state
+        return (self.wide(ids + self.offsets).sum(1), concat_features(self.vectors(ids), numerics))
+
+
+def build(settings: Settings, field_sizes: Sequence[int], head: HeadSettings) -> Network:
+    """Stages embedding (with the wide part), block1, block2, … ; the wide part bypasses the blocks
+    to the head."""
+    blocks = mlp_stages(concat_width(len(field_sizes), settings.embedding), settings.blocks)
+    return Network(
+        [WideEmbedding(field_sizes, settings.embedding), *blocks], 1 + settings.widths[-1], head
+    )

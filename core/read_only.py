@@ -1,0 +1,24 @@
+"""Read-only: with THAW_READ_ONLY=1 a process shows what is there and changes nothing that belongs
+to a user."""
+
+import os
+
+from core.errors import BadInput
+
+READ_ONLY = "THAW_READ_ONLY"
+READ_ONLY_MESSAGE = (
+    "This Thaw is for looking: it was started with THAW_READ_ONLY=1, so nothing can be changed or"
+    " launched."
+)
+
+
+def is_read_only() -> bool:
+    """Whether this process may change nothing."""
+    return os.environ.get(READ_ONLY, "").strip() not in ("", "0")
+
+
+def require_writable() -> None:
+    """BadInput when this process may change nothing; first line of whatever adds, changes, removes
+    or starts."""
+    if is_read_only():
+        raise BadInput(READ_ONLY_MESSAGE)

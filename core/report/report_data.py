@@ -1,0 +1,133 @@
+"""What a report is about: a sweep, or runs picked by hand, put together into arms with the data
+behind them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from core.data.datasets import Dataset, find_dataset
+from core.errors import BadInput
+from core.jobs.store import Run, RunStore
+from core.models.backbone_store import find_backbone
+from core.models.card import BackboneCard
+from core.runs.reproduce import run_commands, sweep_commands
+from core.runs.sweep import Sweep, arm_of_run
+from core.runs.sweep_result import ArmResult, summarise_arm, summarise_arms
+from core.workspace import Workspace
+
+MAX_RUNS = 200
+_ARM_FIELDS = ("strategy", "freeze_depth", "options", "group", "kind", "dataset", "seed", "rates")
+"""Fields of a request that are no settings of the training: they name the arm, or are shown
+elsewhere."""
+
+
+@dataclass(frozen=True)
+class ReportData:
+    """What a report shows. results: of arms with a finished run. runs: all of them, finished or
+    not.
+
+    shared_settings: settings that every run has alike. varying_settings: names of those that differ. commands: that do
+    it all again.
+    """
+
+    title: str
+    dataset: Dataset
+    cards: tuple[BackboneCard, ...]
+    results: tuple[ArmResult, ...]
+    runs: tuple[Run, ...]
+    shared_settings: dict[str, Any]
+    varying_settings: tuple[str, ...]
+    commands: tuple[str, ...]
+
+
+def sweep_report_data(workspace: Workspace, sweep: Sweep) -> ReportData:
+    """The sweep as it stands; BadInput while none of its runs is done."""
+    runs = RunStore(workspace).list_group(sweep.id)
+    results = summarise_arms(sweep, runs)
+    if not results:
+        raise BadInput(
+            f"No run of the sweep {sweep.name!r} is done yet, so there is nothing to report; wait"
+            " for one."
+        )
+    dataset = find_dataset(workspace, sweep.spec.dataset)
+    cards = (find_backbone(workspace, sweep.spec.backbone),)
+    return ReportData(
+        sweep.name,
+        dataset,
+        cards,
+        tuple(results),
+        tuple(runs),
+        *_split_settings(runs),
+        tuple(sweep_commands(workspace, sweep)),
+    )
+
+
+def runs_report_data(workspace: Workspace, runs: Sequence[Run]) -> ReportData:
+    """Fine-tuning runs picked by hand; those alike but for their seeds are one arm.
+
+    BadInput when one is not done or is no fine-tuning, and when they were not tested on the same
+    rows.
+    """
+    if not 1 <= len(runs) <= MAX_RUNS:
+        raise BadInput(f"A report takes 1 to {MAX_RUNS} runs; {len(runs)} were chosen.")
+    for run in runs:
+        if run.kind != "finetune" or run.status != "done":
+            raise BadInput(
+                f"Run {run.id} is a {run.kind} run and {run.status}; a report takes fine-tuning"
+                " runs done."
+            )
+        if run.dataset != runs[0].dataset:
+            raise BadInput(
+                f"Runs {runs[0].id} and {run.id} were tested on different datasets"
+                f" ({runs[0].dataset} and {run.dataset}); a report compares runs on the same test"
+                " rows."
+            )
+    dataset = find_dataset(workspace, runs[0].dataset)
+    shared, varied = _split_settings(runs)
+    names = {
+        card: find_backbone(workspace, card)
+        for card in dict.fromkeys(run.request["backbone"] for run in runs)
+    }
+    arms: dict[str, dict[int, Run]] = {}
+    for run in runs:
+        # The same run done twice is one run and no second seed.
+        arms.setdefault(_arm_title(run, varied, names), {})[run.request["train"]["seed"]] = run
+    results = [summarise_arm([*found.values()], title, "") for title, found in arms.items()]
+    title = runs[0].name if len(runs) == 1 else f"{len(runs)} runs on {dataset.name}"
+    return ReportData(
+        title, dataset, tuple(names.values()), tuple(results), tuple(runs), shared, varied,
+        tuple(run_commands(workspace, runs)),
+    )  # fmt: skip
+
+
+def request_settings(request: dict[str, Any]) -> dict[str, Any]:
+    """The settings of a fine-tuning request by name, head and training among them, without what
+    names the arm."""
+    flat = {
+        **request,
+        **request["train"],
+        **{f"head_{name}": value for name, value in request["head"].items()},
+    }
+    return {
+        name.replace("_", " "): value
+        for name, value in flat.items()
+        if name not in (*_ARM_FIELDS, "train", "head", "backbone")
+    }
+
+
+def _split_settings(runs: Sequence[Run]) -> tuple[dict[str, Any], tuple[str, ...]]:
+    every = [request_settings(run.request) for run in runs]
+    shared = {
+        name: value
+        for name, value in every[0].items()
+        if all(one.get(name) == value for one in every)
+    }
+    return shared, tuple(name for name in every[0] if name not in shared)
+
+
+def _arm_title(run: Run, varied: Sequence[str], cards: dict[str, BackboneCard]) -> str:
+    words = [arm_of_run(run).title]
+    if len(cards) > 1:
+        words.append(cards[run.request["backbone"]].name)
+    settings = request_settings(run.request)
+    return ", ".join([*words, *(f"{name} {settings[name]}" for name in varied)])

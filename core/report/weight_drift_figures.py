@@ -1,0 +1,137 @@
+"""Figures of what a fine-tuning moved: weights and activations stage by stage, gradients, an
+embedding map."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import plotly.graph_objects as go
+
+from core.report.figure_base import Trace, axis, bar, make_figure, scatter
+from core.report.palette import FROZEN, NEUTRAL, SERIES, TRAINED, with_alpha
+from core.report.run_figures import MetricSeries
+
+GRADIENT_PREFIX = "gradient/"
+"""What the names of gradient points begin with; the stage's name follows."""
+_DASHES = ("solid", "dash", "dot", "dashdot", "longdash", "longdashdot")
+
+
+def weight_distance_figure(stages: Sequence[Mapping[str, Any]]) -> go.Figure:
+    """How far every stage's weights moved, as a share of their norm: frozen cold, trained warm, the
+    input below."""
+    shares = [stage["relative"] for stage in stages]
+    texts = ["–" if one is None else "0" if one == 0 else f"{100 * one:.3g} %" for one in shares]
+    most = max((one for one in shares if one), default=0.01)
+    percent = ".0%" if most > 0.05 else ".1%"
+    x = axis("Distance from the backbone", tickformat=percent, range=[0, 1.2 * most], nticks=5)
+    hover = "%{y}: weights moved by %{text} of their norm<extra>%{fullData.name}</extra>"
+    return _stage_bars(stages, shares, texts, hover, x, "distance")
+
+
+def cka_figure(stages: Sequence[Mapping[str, Any]]) -> go.Figure:
+    """How alike what every stage hands on is before and after; 1 is the same up to turning and
+    scaling."""
+    values = [stage["cka"] for stage in stages]
+    texts = ["–" if one is None else f"{one:.4f}" for one in values]
+    x = axis("Linear CKA, before against after", range=[0, 1.2], tickvals=[0, 0.25, 0.5, 0.75, 1])
+    return _stage_bars(
+        stages, values, texts, "%{y}: CKA %{text}<extra>%{fullData.name}</extra>", x, "cka"
+    )
+
+
+def gradient_figure(points: MetricSeries, titles: Mapping[str, str]) -> go.Figure:
+    """Norm of every trained stage's gradient by optimiser step, on a log scale. titles: by stage
+    name."""
+    traces: list[Trace] = []
+    for place, (name, title) in enumerate(titles.items()):
+        if GRADIENT_PREFIX + name not in points:
+            continue
+        steps, norms = points[GRADIENT_PREFIX + name]
+        traces.append(
+            scatter(
+                x=steps,
+                y=norms,
+                name=title,
+                mode="lines+markers" if len(steps) < 3 else "lines",
+                line={
+                    "color": SERIES[place % len(SERIES)],
+                    "dash": _DASHES[place % len(_DASHES)],
+                    "width": 2,
+                },
+                hovertemplate="step %{x}: %{y:.3g}<extra>%{fullData.name}</extra>",
+            )
+        )
+    y = axis("Norm of the gradient", type="log", dtick="D2", tickformat="~g")
+    return make_figure(traces, axis("Optimiser step"), y, "gradients")
+
+
+def embedding_map_figure(before: np.ndarray, after: np.ndarray, values: np.ndarray) -> go.Figure:
+    """Places (values, 2) of a field's vectors: before cold rings, after warm dots, a line for each
+    way."""
+    ways = np.full((3 * len(before), 2), np.nan)
+    ways[::3], ways[1::3] = before, after
+    traces = [
+        scatter(
+            x=ways[:, 0],
+            y=ways[:, 1],
+            mode="lines",
+            line={"color": with_alpha(NEUTRAL, 0.55), "width": 1},
+            hoverinfo="skip",
+            showlegend=False,
+        )
+    ]
+    for name, places, color, symbol in (
+        ("before", before, FROZEN, "circle-open"),
+        ("after", after, TRAINED, "circle"),
+    ):
+        traces.append(
+            scatter(
+                x=places[:, 0],
+                y=places[:, 1],
+                mode="markers",
+                name=name,
+                customdata=values,
+                marker={"color": color, "symbol": symbol, "size": 8 if name == "before" else 6},
+                hovertemplate="%{customdata}<extra>%{fullData.name}</extra>",
+            )
+        )
+    return make_figure(
+        traces,
+        axis("First principal component", zeroline=False),
+        axis("Second", zeroline=False),
+        "map",
+    )
+
+
+def _stage_bars(
+    stages: Sequence[Mapping[str, Any]],
+    values: Sequence[float | None],
+    texts: Sequence[str],
+    hover: str,
+    x: dict[str, Any],
+    revision: str,
+) -> go.Figure:
+    traces: list[Trace] = []
+    titles = [stage["title"] for stage in stages]
+    for frozen, name, color in ((True, "frozen", FROZEN), (False, "trained", TRAINED)):
+        chosen = [place for place, stage in enumerate(stages) if stage["frozen"] == frozen]
+        if chosen:
+            traces.append(
+                bar(
+                    y=[titles[place] for place in chosen],
+                    x=np.array(
+                        [np.nan if values[place] is None else values[place] for place in chosen],
+                        dtype=float,
+                    ),
+                    text=[texts[place] for place in chosen],
+                    textposition="outside",
+                    cliponaxis=False,
+                    orientation="h",
+                    name=name,
+                    marker={"color": color},
+                    hovertemplate=hover,
+                )
+            )
+    # The input lies at the bottom, as in the stack.
+    y = {"type": "category", "categoryorder": "array", "categoryarray": titles, "automargin": True}
+    return make_figure(traces, x, y, revision, barmode="overlay", bargap=0.35)

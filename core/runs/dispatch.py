@@ -1,0 +1,86 @@
+"""One run from its request to its result: what a worker does with what it claimed."""
+
+import hashlib
+import platform
+import time
+from functools import cache
+from importlib.metadata import version
+from typing import Any
+
+import numpy as np
+import torch
+
+from core.data.datasets import find_dataset
+from core.files.durable import make_folder
+from core.inference.interpolate import interpolate
+from core.jobs.reporter import Reporter
+from core.jobs.store import Run
+from core.training.devices import choose_device, device_name, peak_memory, reset_peak_memory
+from core.training.finetune import finetune
+from core.training.pretrain import pretrain
+from core.training.settings import InterpolateRequest, PretrainRequest, request_from_json
+from core.workspace import PROJECT, Workspace, write_atomic, write_json
+
+
+def execute(workspace: Workspace, run: Run, reporter: Reporter) -> dict[str, Any]:
+    """Carries `run` through, writes predictions.npz and result.json to its folder, and returns the
+    result.
+
+    Raises BadInput or RunError with a sentence for the user, CancelledError when the reporter says
+    stop.
+    """
+    began = time.monotonic()
+    reset_peak_memory()
+    folder = workspace.runs / run.id
+    make_folder(folder)
+    request = request_from_json(run.request)
+    device = choose_device(request.train.device)
+    dataset = find_dataset(workspace, request.dataset)
+    if isinstance(request, PretrainRequest):
+        outcome = pretrain(workspace, run, request, dataset, device, reporter)
+    elif isinstance(request, InterpolateRequest):
+        outcome = interpolate(workspace, request, dataset, device, reporter)
+    else:
+        outcome = finetune(workspace, run, request, dataset, device, reporter)
+    result = outcome.result | {
+        "device": device_name(device),
+        "environment": runtime_environment(),
+        "dataset_hash": dataset.content_hash,
+        "peak_memory": peak_memory(device),
+    }
+    # A run that was broken off, or waited for its rivals, counts what it trained before.
+    result["seconds"]["total"] = round(
+        time.monotonic() - began + result["seconds"].get("earlier", 0.0), 3
+    )
+    write_atomic(
+        folder / "predictions.npz",
+        lambda part: np.savez(part.open("wb"), **outcome.predictions),  # type: ignore[arg-type]
+    )
+    write_json(folder / "result.json", result)
+    (folder / "checkpoint.pt").unlink(missing_ok=True)
+    return result
+
+
+@cache
+def code_hash() -> str:
+    """SHA-256 (hex) of Thaw's own code below core/."""
+    digest = hashlib.sha256()
+    for path in sorted((PROJECT / "core").rglob("*.py")):
+        digest.update(f"{path.relative_to(PROJECT).as_posix()}\0".encode() + path.read_bytes())
+    return digest.hexdigest()
+
+
+def runtime_environment() -> dict[str, Any]:
+    """What may decide the digits of a result beside the device: versions, code, instruction set and
+    threads."""
+    return {
+        "code": code_hash()[:16],
+        "system": platform.platform(),
+        "cuda": torch.version.cuda or "none",
+        **{name: version(name) for name in ("pyarrow", "scipy", "safetensors")},
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "numpy": np.__version__,
+        "cpu": torch.backends.cpu.get_cpu_capability(),
+        "threads": torch.get_num_threads(),
+    }

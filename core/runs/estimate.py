@@ -1,0 +1,298 @@
+"""How long a run will take, from what it must compute and from how long earlier runs took.
+Torch-free and pure."""
+
+import math
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import Any
+
+from core.data.schema import FIELDS
+from core.freezing.plan import Plan, PlannedStage, cacheable_depth, make_pretraining_plan
+from core.jobs.store import Run
+from core.models.card import HeadSettings
+from core.models.model_stats import ModelStats
+from core.runs.launch import queue_for_device
+from core.training.objectives import OBJECTIVES
+from core.training.settings import (
+    FinetuneRequest,
+    PretrainRequest,
+    TrainSettings,
+    request_from_json,
+)
+
+MAX_CALIBRATION_RUNS = 8
+"""Finished runs that calibrate: the newest ones."""
+BATCHED_HEADS_SHARE = 0.4
+"""What a head takes to train of what it takes alone, where it trains with those of its sweep's
+other learning rates."""
+WORD2VEC_SECONDS_PER_ROW = 3e-3
+"""Seconds a row of Word2Vec takes on one core, all passes, until a run has shown it."""
+PROJECTION_SIZE, NEGATIVES = 32, 25
+"""Sizes of the heads of core.training.pretext, which cannot be asked without torch; a test holds
+the two together."""
+
+
+@dataclass(frozen=True)
+class Speed:
+    """What a kind of device does: operations a second, seconds a step and an Adam-updated scalar,
+    and to begin."""
+
+    flops_per_second: float
+    seconds_per_step: float
+    seconds_per_scalar: float
+    startup_seconds: float
+
+
+# cpu: two cores of a shared server, DNN and DCNv2 with batches of 32 to 4096. cuda: a guess, until
+# a run has finished.
+SPEEDS = {
+    "cpu": Speed(
+        flops_per_second=3e10, seconds_per_step=5e-3, seconds_per_scalar=1e-8, startup_seconds=1.5
+    ),
+    "cuda": Speed(
+        flops_per_second=5e12, seconds_per_step=2e-3, seconds_per_scalar=1e-10, startup_seconds=3.0
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """seconds: all epochs, start and evaluation included. explanation: sentences saying what the number
+    rests on.
+
+    prefix_seconds: the part of the seconds that frozen prefixes take, by their depth; runs on the same
+    rows share them.
+    """
+
+    seconds: float
+    explanation: str
+    prefix_seconds: dict[int, float] = field(default_factory=dict)
+
+
+def pretraining_plan(cost: ModelStats, request: PretrainRequest) -> Plan:
+    """The plan that pretraining `request` carries out on a network of that cost, its objective's
+    own head on top.
+
+    RFD and MFP have the heads of core.training.pretext; MFP's embedding has one more vector a field
+    besides.
+    """
+    inputs, fields = cost.representation * cost.members, len(FIELDS)
+    if request.objective == "rfd":
+        hidden = fields * PROJECTION_SIZE
+        return make_pretraining_plan(
+            cost.stages,
+            (inputs + 1) * hidden + (hidden + 1) * fields,
+            2 * hidden * (inputs + fields),
+        )
+    if request.objective == "mfp":
+        scored = round(request.mask_share * fields) * (1 + NEGATIVES)
+        parameters = (inputs + 1) * fields * PROJECTION_SIZE + cost.values * (PROJECTION_SIZE + 1)
+        return make_pretraining_plan(
+            cost.stages, parameters, 2 * PROJECTION_SIZE * (inputs * fields + scored)
+        )
+    head = HeadSettings()
+    return make_pretraining_plan(
+        cost.stages,
+        head.parameters(cost.representation, cost.members),
+        head.flops(cost.representation, cost.members),
+    )
+
+
+def pretraining_estimate(
+    cost: ModelStats, request: PretrainRequest, rows: int, history: Sequence[Run]
+) -> Estimate | None:
+    """About how long pretraining takes on `rows` training rows; None where nothing is learnt."""
+    words = word2vec_seconds(rows, history) if request.start == "word2vec" else 0.0
+    if not OBJECTIVES[request.objective].trains:
+        return (
+            Estimate(SPEEDS["cpu"].startup_seconds + words, "Word2Vec's passes over the rows.")
+            if words
+            else None
+        )
+    estimate = estimate_seconds(pretraining_plan(cost, request), rows, request.train, history)
+    basis = (
+        f"{estimate.explanation} Word2Vec's passes over the rows are part of it."
+        if words
+        else estimate.explanation
+    )
+    return Estimate(estimate.seconds + words, basis)
+
+
+def word2vec_seconds(rows: int, history: Sequence[Run]) -> float:
+    """About how long Word2Vec's passes over `rows` rows take: as fast as in the newest finished
+    runs that began so."""
+    paces = [
+        run.result["seconds"]["prepare"] / run.result["train_rows"]
+        for run in history
+        if run.result and run.request.get("start") == "word2vec"
+    ]
+    return rows * (
+        statistics.median(paces[:MAX_CALIBRATION_RUNS]) if paces else WORD2VEC_SECONDS_PER_ROW
+    )
+
+
+def calibration_runs(history: Sequence[Run], settings: TrainSettings) -> list[Run]:
+    """The few finished runs of `history` (newest first) that estimates with these settings rest on,
+    whatever the plan.
+
+    They are the same from these as from all; to look for them once an estimate is slow where there
+    are thousands.
+    """
+    words = [run for run in history if run.request.get("start") == "word2vec" and run.result][
+        :MAX_CALIBRATION_RUNS
+    ]
+    ids = {run.id for run in (*_recent_similar_runs(history, settings), *words)}
+    return [run for run in history if run.id in ids]
+
+
+def estimate_seconds(
+    plan: Plan,
+    rows: int,
+    settings: TrainSettings,
+    history: Sequence[Run],
+    can_batch_heads: bool = False,
+) -> Estimate:
+    """About how long a run of `plan` on `rows` training rows takes; head_may_share: as in
+    FinetuneRequest.
+
+    Calibrated on the newest finished runs of the same device in `history` (newest first), those of
+    the same batch size and precision before any others; without one the constants in SPEEDS stand.
+    An upper bound with early stopping.
+    """
+    lane = queue_for_device(settings.device)
+    chosen = _recent_similar_runs(history, settings)
+    scale, start = 1.0, SPEEDS[lane].startup_seconds
+    if chosen:
+        scale = statistics.median(_train_seconds(run) / _predicted_seconds(run) for run in chosen)
+        start = statistics.median(_start_seconds(run) for run in chosen)
+    prefixes, training = training_seconds(plan.stages, rows, settings, settings.epochs)
+    prefixes = {depth: scale * one for depth, one in prefixes.items()}
+    seconds = (
+        start
+        + sum(prefixes.values())
+        + scale * training * _batching_factor(plan.stages, lane, can_batch_heads)
+    )
+    return Estimate(seconds, _explanation(lane, len(chosen), settings), prefixes)
+
+
+def training_seconds(
+    stages: Sequence[PlannedStage], rows: int, settings: TrainSettings, epochs: int
+) -> tuple[dict[int, float], float]:
+    """Seconds by the constants of the device's kind, before any calibration: (of prefixes by depth,
+    of the epochs).
+
+    What the plan computes once counts once. Every epoch runs the rest forwards and what trains
+    backwards, which costs twice the forward pass; every step moves each trained scalar, its
+    gradient and Adam's two moments through memory. Where nothing trains there is one forward pass.
+    """
+    speed = SPEEDS[queue_for_device(settings.device)]
+    if not any(stage.trained_parameters for stage in stages):
+        return {}, rows * sum(stage.flops for stage in stages) / speed.flops_per_second
+    steps = math.ceil(rows / settings.batch_size)
+    prefixes, seconds = {}, 0.0
+    for epoch in range(epochs):
+        depth = cacheable_depth(stages, epoch)
+        if depth:
+            prefixes[depth] = (
+                rows * sum(stage.flops for stage in stages[:depth]) / speed.flops_per_second
+            )
+        open_now = [stage for stage in stages if not stage.frozen and stage.from_epoch <= epoch]
+        flops = sum(stage.flops for stage in stages[depth:]) + 2 * sum(
+            stage.flops for stage in open_now
+        )
+        moved = sum(stage.trained_parameters for stage in open_now)
+        seconds += rows * flops / speed.flops_per_second + steps * (
+            speed.seconds_per_step + moved * speed.seconds_per_scalar
+        )
+    return prefixes, seconds
+
+
+def _recent_similar_runs(history: Sequence[Run], settings: TrainSettings) -> list[Run]:
+    lane = queue_for_device(settings.device)
+
+    def tells(run: Run) -> bool:
+        return run.status == "done" and run.lane == lane and _train_seconds(run) > 0
+
+    # What changes the speed of an operation: batch size and precision.
+    alike = (
+        run
+        for run in history
+        if _batch_and_precision(run.request["train"]) == (settings.batch_size, settings.amp)
+    )
+    return [*islice(filter(tells, alike), MAX_CALIBRATION_RUNS)] or [
+        *islice(filter(tells, history), MAX_CALIBRATION_RUNS)
+    ]
+
+
+def _batch_and_precision(train: dict[str, Any]) -> tuple[int, bool]:
+    return train.get("batch_size", TrainSettings.batch_size), train.get("amp", TrainSettings.amp)
+
+
+def _predicted_seconds(run: Run) -> float:
+    """What `training_seconds` says of a finished run, rebuilt from what its result keeps."""
+    assert run.result is not None
+    settings = TrainSettings(**run.request["train"])
+    stages = [
+        PlannedStage(
+            stage["name"],
+            stage["title"],
+            stage["parameters"],
+            0.0,
+            stage["frozen"],
+            # Where an early result keeps none: a dense layer does two a weight, looking embeddings
+            # up does none.
+            stage.get("flops", 0 if stage["name"] == "embedding" else 2 * stage["parameters"]),
+            trained_parameters=stage.get("trained", 0 if stage["frozen"] else stage["parameters"]),
+            from_epoch=stage.get("from_epoch", 0),
+        )
+        for stage in run.result["stages"]
+    ]
+    prefixes, training = training_seconds(
+        stages, run.result["train_rows"], settings, run.result["epochs_run"]
+    )
+    request = request_from_json(run.request) if run.request.get("rates") else None
+    may_share = isinstance(request, FinetuneRequest) and request.can_batch_heads
+    return sum(prefixes.values()) + training * _batching_factor(stages, run.lane, may_share)
+
+
+def _batching_factor(stages: Sequence[PlannedStage], lane: str, can_batch_heads: bool) -> float:
+    """What a run's training takes of what it takes alone."""
+    head = stages[-1]
+    deeper = any(stage.trained_parameters for stage in stages[:-1])
+    # The members of an ensemble train in turn, and each has a bias of its own: scalars that
+    # multiply nothing.
+    one = 2 * (head.parameters - 1) == head.flops
+    return BATCHED_HEADS_SHARE if can_batch_heads and lane == "cpu" and one and not deeper else 1.0
+
+
+def _train_seconds(run: Run) -> float:
+    """Seconds the run computed its prefix and trained, before a break too; 0 when it did
+    neither."""
+    if not run.result or not run.steps or not run.result["epochs_run"]:
+        return 0.0
+    seconds = run.result["seconds"]
+    return sum(seconds.get(part, 0.0) for part in ("cache", "earlier", "train"))
+
+
+def _start_seconds(run: Run) -> float:
+    assert run.result is not None
+    return max(0.0, run.result["seconds"]["total"] - _train_seconds(run))
+
+
+def _explanation(lane: str, runs: int, settings: TrainSettings) -> str:
+    device = "GPU" if lane == "cuda" else "CPU"
+    if runs:
+        text = (
+            f"From the work to do and {runs} finished run{'s' if runs > 1 else ''} on this"
+            f" {device}."
+        )
+    else:
+        text = (
+            f"From the work to do and the usual speed of a {device}: no run has finished on this"
+            " one yet."
+        )
+    if settings.early_stopping:
+        text += " At most so long: early stopping may end it sooner."
+    return text

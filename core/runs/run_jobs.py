@@ -1,0 +1,238 @@
+"""One claimed run carried out: what it reports goes to the store, and how it ended."""
+
+import contextlib
+import math
+import signal
+import sqlite3
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from core.errors import (
+    ThawError,
+    caused_by_gpu_failure,
+    caused_by_out_of_memory,
+    explain_system_error,
+)
+from core.files.write_guard import guard_writes
+from core.jobs.database import is_busy, keep_connection
+from core.jobs.queue import ClaimLost
+from core.jobs.reporter import Decision, Point, Reporter
+from core.jobs.store import CANCELLED_MESSAGE, Run, RunStore
+from core.runs.halving import decide
+from core.runs.heartbeat import Heartbeat
+from core.runs.launch import run_heartbeat
+from core.runs.workspace_identity import WorkspaceIdentity, WorkspaceReplaced
+from core.workspace import Workspace
+
+CANCEL_CHECK_INTERVAL = 0.25
+FLUSH_INTERVAL = 0.25
+BUSY_RETRY_SECONDS = 600.0
+"""Seconds for which a run waits with a write while another process keeps the store."""
+OUT_OF_MEMORY_MESSAGE = (
+    "The device ran out of memory. Halve the batch size, freeze more stages, or choose the CPU. "
+    "The last checkpoint is kept."
+)
+
+GPU_FAILED_MESSAGE = (
+    "The GPU failed or vanished while the run computed on it. Resume goes on from the last"
+    " checkpoint; choose the CPU if the GPU does not come back."
+)
+
+Execute = Callable[[Workspace, Run, Reporter], dict[str, Any]]
+
+
+class StoreReporter:
+    """A run's reporter: everything goes to the store, and the cancel flag is read, at most four
+    times a second.
+
+    Points and progress are gathered meanwhile. Of a small network there are hundreds a second, and
+    a process that is stopped while it writes each by itself would most likely hold the store's
+    lock, and keep all others waiting.
+
+    Replaced or ClaimLost where the run is not this process's any more, or its workspace is another.
+    """
+
+    def __init__(
+        self, store: RunStore, run: Run, identity: WorkspaceIdentity, heartbeat: Heartbeat
+    ) -> None:
+        self._store = store
+        self._run = run.id
+        self._claim = run.claim
+        self._identity = identity
+        self._heartbeat = heartbeat
+        self._checked = 0.0
+        self._points: list[Point] = []
+        self._progress: tuple[int, int, int, int] | None = None
+        self._flushed = -math.inf
+        self.stop_requested = False
+        self.paused = False
+
+    def phase(self, name: str) -> None:
+        """See Reporter."""
+        self.flush()
+        self._write(lambda: self._store.set_phase(self._run, name, self._claim))
+
+    def progress(self, epoch: int, epochs: int, step: int, steps: int) -> None:
+        """See Reporter."""
+        self._progress = epoch, epochs, step, steps
+        self._flush_if_due()
+
+    def points(self, rows: Sequence[Point]) -> None:
+        """See Reporter."""
+        self._points += rows
+        self._flush_if_due()
+
+    def rewind(self, step: int) -> None:
+        """See Reporter."""
+        self.flush()
+        self._write(lambda: self._store.drop_points_after(self._run, step, self._claim))
+
+    def rung(self, epoch: int) -> Decision:
+        """See Reporter."""
+        self.flush()
+        self._identity.check()
+        decision = decide(self._store, self._store.get(self._run), epoch)
+        self.paused = decision == "wait"
+        return decision
+
+    def should_stop(self) -> bool:
+        """See Reporter."""
+        now = time.monotonic()
+        if not self.stop_requested and now - self._checked > CANCEL_CHECK_INTERVAL:
+            self._checked = now
+            self._heartbeat.record_progress()
+            self._identity.check()
+            self.flush()
+            self.stop_requested = self._store.cancel_requested(self._run)
+        return self.stop_requested
+
+    def flush(self) -> None:
+        """Writes what was gathered; also before a file gets its name, since a checkpoint counts on
+        its points."""
+        if points := self._points:
+            self._write(lambda: self._store.add_points(self._run, points, self._claim))
+            self._points = []
+        if progress := self._progress:
+            self._write(lambda: self._store.set_progress(self._run, *progress, self._claim))
+            self._progress = None
+        self._flushed = time.monotonic()
+
+    def _flush_if_due(self) -> None:
+        self._heartbeat.record_progress()
+        if time.monotonic() - self._flushed > FLUSH_INTERVAL:
+            self.flush()
+
+    def _write(self, write: Callable[[], None]) -> None:
+        self._heartbeat.record_progress()
+        self._identity.check()
+        retry_while_busy(write)
+
+
+def retry_while_busy(write: Callable[[], None]) -> None:
+    """Calls `write`, and again where another process has kept the store for long: no run fails by
+    that alone."""
+    end = time.monotonic() + BUSY_RETRY_SECONDS
+    while True:
+        try:
+            return write()
+        except sqlite3.OperationalError as error:
+            if not is_busy(error) or time.monotonic() > end:
+                raise
+
+
+def run_job(
+    workspace: Workspace,
+    store: RunStore,
+    run: Run,
+    execute: Execute,
+    identity: WorkspaceIdentity | None = None,
+) -> str:
+    """Runs one job and records how it ended, in a sentence where it did not end well; that
+    sentence, or "".
+
+    Where the run is not this process's any more, it is left as it is; Replaced where the workspace
+    is another. identity: of the workspace that the run was claimed from; None for the one that is
+    there now.
+    """
+    if identity is None:
+        with WorkspaceIdentity(workspace) as identity:
+            return run_job(workspace, store, run, execute, identity)
+    heartbeat = Heartbeat(run_heartbeat(workspace, run.id), run.claim or "")
+    reporter = StoreReporter(store, run, identity, heartbeat)
+
+    def ask_to_stop(*_: object) -> None:
+        reporter.stop_requested = True
+
+    def before_write() -> None:
+        identity.check()
+        reporter.flush()
+
+    # Signals reach a process's main thread alone; a cluster's worker may call this from another.
+    own = threading.current_thread() is threading.main_thread()
+    previous = signal.signal(signal.SIGTERM, ask_to_stop) if own else None
+    try:
+        with guard_writes(before_write), heartbeat:
+            return _run_job(workspace, store, run, execute, identity, reporter)
+    except ClaimLost as error:
+        identity.check()
+        print(error, file=sys.stderr)
+        return str(error)
+    finally:
+        if own:
+            signal.signal(signal.SIGTERM, previous)
+
+
+def _run_job(
+    workspace: Workspace,
+    store: RunStore,
+    run: Run,
+    execute: Execute,
+    identity: WorkspaceIdentity,
+    reporter: StoreReporter,
+) -> str:
+    status, message, result = "done", "", None
+    try:
+        with keep_connection(workspace):
+            result = execute(workspace, run, reporter)
+            reporter.flush()
+    except (WorkspaceReplaced, ClaimLost):
+        raise
+    except Exception as error:
+        # A file that is missing in another workspace is no failure of the run.
+        identity.check()
+        with contextlib.suppress(OSError, sqlite3.Error):
+            reporter.flush()
+        if reporter.stop_requested:
+            status, message = "cancelled", CANCELLED_MESSAGE
+        elif reporter.paused:
+            retry_while_busy(lambda: store.pause(run.id, run.claim))
+            return ""
+        else:
+            status, message = "failed", explain_failure(error, workspace, run)
+    identity.check()
+    retry_while_busy(lambda: store.finish(run.id, status, message, result, run.claim))
+    return message
+
+
+def explain_failure(error: Exception, workspace: Workspace, run: Run) -> str:
+    """One sentence for the page; an unforeseen error's traceback goes to a file that the sentence
+    names."""
+    if isinstance(error, ThawError):
+        return str(error)
+    if caused_by_out_of_memory(error):
+        return OUT_OF_MEMORY_MESSAGE
+    if sentence := explain_system_error(error, workspace.root):
+        return sentence
+    if caused_by_gpu_failure(error):
+        return GPU_FAILED_MESSAGE
+    log = workspace.logs / f"{run.id}.log"
+    with contextlib.suppress(OSError):
+        log.write_text("".join(traceback.format_exception(error)), encoding="utf-8")
+    return (
+        f"An unforeseen {type(error).__name__} stopped the run: {str(error)[:200]} Details are in"
+        f" {log}."
+    )

@@ -1,0 +1,308 @@
+"""A run done again, to see whether its numbers come out the same: nothing of the second time is
+kept."""
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from core.data.datasets import find_dataset
+from core.errors import BadInput
+from core.evaluation.format_metrics import is_missing
+from core.files.durable import staging
+from core.inference.evaluate_run import load_model_card
+from core.jobs.predictions import read_predictions
+from core.jobs.reporter import Decision, Point
+from core.jobs.store import Run
+from core.models.backbone import WEIGHTS_FILE
+from core.models.backbone_store import find_backbone
+from core.models.card import BackboneCard
+from core.runs.dispatch import execute, runtime_environment
+from core.stored import StoredArrays
+from core.training.devices import choose_device
+from core.workspace import Workspace, hash_file
+
+_COMPARED = (
+    "metrics",
+    "before",
+    "learnt",
+    "threshold",
+    "best_epoch",
+    "epochs_run",
+    "trained_parameters",
+    "train_rows",
+)
+
+
+@dataclass(frozen=True)
+class Difference:
+    """A number that came out otherwise; None where one of the two runs has none."""
+
+    name: str
+    first: float | None
+    again: float | None
+
+
+@dataclass(frozen=True)
+class Verification:
+    """What came of it. same: whether every one of `compared` numbers is identical, to the last bit.
+
+    differences: the numbers that are not. largest_score_difference: over all scored rows, 0 when
+    the scores are identical, None where the run scores nothing. weights_same: whether the weights'
+    bytes are. environment: (name, then, now) of what differs around the run, device and threads
+    among it. threads: of the second time.
+    """
+
+    run: str
+    same: bool
+    compared: int
+    differences: tuple[Difference, ...]
+    largest_score_difference: float | None
+    weights_same: bool
+    environment: tuple[tuple[str, str, str], ...]
+    device: str
+    threads: int
+
+    @property
+    def sentence(self) -> str:
+        """The finding in words."""
+        where = f"on {self.device} with {self.threads} thread{'s' if self.threads > 1 else ''}"
+        around = "; ".join(
+            f"{name} was {then} and is {now}" for name, then, now in self.environment
+        )
+        if self.same:
+            scores = "" if self.largest_score_difference is None else " and every score"
+            text = (
+                f"The same: all {self.compared} numbers{scores} came out identical, bit for bit,"
+                f" {where}."
+            )
+            if self.largest_score_difference:
+                text = (
+                    f"The same: all {self.compared} numbers came out identical {where}; scores"
+                    f" differ by at most {self.largest_score_difference:.2g}."
+                )
+            return f"{text} (Around the run, {around}.)" if around else text
+        worst = max(self.differences, key=_magnitude)
+        text = (
+            f"Not the same {where}: {len(self.differences)} of {self.compared} numbers differ, most"
+            f" of all {worst.name} ({_format(worst.first)} then, {_format(worst.again)} now)."
+        )
+        if self.largest_score_difference is not None:
+            text += f" Scores differ by at most {self.largest_score_difference:.2g}."
+        return (
+            f"{text} Around the run, {around}."
+            if around
+            else f"{text} Nothing known around the run has changed."
+        )
+
+
+@dataclass(frozen=True)
+class _ScratchWorkspace(Workspace):
+    """The workspace to read from; what a run writes goes to `scratch` instead."""
+
+    scratch: Path = Path()
+    pretrains: bool = False
+
+    @property
+    def runs(self) -> Path:
+        return self.scratch / "runs"
+
+    @property
+    def cache(self) -> Path:
+        return self.scratch / "cache"
+
+    @property
+    def backbones(self) -> Path:
+        return self.scratch / "backbones" if self.pretrains else super().backbones
+
+
+class _ProgressReporter:
+    """A reporter that passes on how far the run has come, and no more.
+
+    halted: epochs after which successive halving had ended the run, 0 where it had not.
+    """
+
+    def __init__(self, report: Callable[[float], None] | None, halted: int) -> None:
+        self._report = report
+        self._halted = halted
+
+    def phase(self, name: str) -> None:
+        """See Reporter."""
+
+    def progress(self, epoch: int, epochs: int, step: int, steps: int) -> None:
+        """See Reporter."""
+        if self._report:
+            self._report(step / steps)
+
+    def points(self, rows: Sequence[Point]) -> None:
+        """See Reporter."""
+
+    def rewind(self, step: int) -> None:
+        """See Reporter."""
+
+    def rung(self, epoch: int) -> Decision:
+        """See Reporter."""
+        return "stop" if 0 < self._halted <= epoch else "go"
+
+    def should_stop(self) -> bool:
+        """See Reporter."""
+        return False
+
+
+def verify(
+    workspace: Workspace, run: Run, on_progress: Callable[[float], None] | None = None
+) -> Verification:
+    """Carries the run out again, on the same device kind and number of threads, and compares what
+    came of it.
+
+    Its own predictions, metrics and weights are compared with the stored ones. BadInput, before
+    anything is computed, when the run is not done, its dataset or backbone is gone or has changed,
+    or it ran on a device that is not here.
+    """
+    request = _check_repeatable(workspace, run)
+    assert run.result is not None
+    threads = torch.get_num_threads()
+    with staging(workspace.cache) as folder:
+        aside = _ScratchWorkspace(workspace.root, folder, run.kind == "pretrain")
+        aside.cache.mkdir()
+        try:
+            torch.set_num_threads(run.result["environment"].get("threads", threads))
+            result = execute(
+                aside,
+                dataclasses.replace(run, request=request),
+                _ProgressReporter(on_progress, run.halted),
+            )
+            around = runtime_environment() | {"device": result["device"]}
+        finally:
+            torch.set_num_threads(threads)
+        first, again = _compared_numbers(run.result), _compared_numbers(result)
+        names = list(dict.fromkeys([*first, *again]))
+        found = [Difference(name, first.get(name), again.get(name)) for name in names]
+        differences = tuple(one for one in found if not _identical(one.first, one.again))
+        before = run.result["environment"] | {"device": run.result["device"]}
+        return Verification(
+            run.id,
+            not differences,
+            len(names),
+            differences,
+            _largest_difference(
+                read_predictions(workspace, run.id), read_predictions(aside, run.id)
+            ),
+            hash_file(_weights_path(workspace, run)) == hash_file(_weights_path(aside, run)),
+            tuple(
+                (name, str(before.get(name, "not recorded")), str(value))
+                for name, value in around.items()
+                if before.get(name) != value
+            ),
+            result["device"],
+            around["threads"],
+        )
+
+
+def _check_repeatable(workspace: Workspace, run: Run) -> dict[str, Any]:
+    """The request to carry out; BadInput, saying which, when something it needs is not what it
+    was."""
+    if run.kind not in ("pretrain", "finetune"):
+        raise BadInput(
+            f"Run {run.id} is of the kind {run.kind!r}; pretraining and fine-tuning runs can be"
+            " verified."
+        )
+    if run.status != "done" or run.result is None:
+        raise BadInput(
+            f"Run {run.id} is {run.status}; only a run that is done has numbers to verify."
+        )
+    dataset = find_dataset(workspace, run.dataset)
+    if dataset.content_hash != run.result["dataset_hash"]:
+        raise BadInput(
+            f"The dataset {dataset.name!r} has changed since run {run.id}: its content hash is"
+            f" {dataset.content_hash[:12]}… and was {run.result['dataset_hash'][:12]}…; prepare it"
+            " again as it was."
+        )
+    if run.kind == "finetune":
+        _check_weights(
+            find_backbone(workspace, run.result["backbone"]), run.result.get("backbone_sha256"), run
+        )
+    if (
+        not _weights_path(workspace, run).exists()
+        or not (workspace.runs / run.id / "predictions.npz").exists()
+    ):
+        raise BadInput(
+            f"The weights or predictions of run {run.id} are gone, so there is nothing to compare"
+            " with."
+        )
+    # What is damaged is said before hours are spent on what it is to be compared with.
+    load_model_card(workspace, run)
+    read_predictions(workspace, run.id)
+    # `auto` must find the kind of device that the run had, whatever else is here now.
+    device = "cpu" if run.result["device"] == "cpu" else "cuda"
+    choose_device(device)
+    return {**run.request, "train": {**run.request["train"], "device": device}}
+
+
+def _check_weights(card: BackboneCard, recorded: str | None, run: Run) -> None:
+    now = hash_file(card.folder / WEIGHTS_FILE)
+    for then in (card.weights_sha256, recorded or card.weights_sha256):
+        if now != then:
+            raise BadInput(
+                f"The weights of the backbone {card.name!r} have changed since run {run.id}: their"
+                f" SHA-256 is {now[:12]}… and was {then[:12]}…; put the old ones back."
+            )
+
+
+def _weights_path(workspace: Workspace, run: Run) -> Path:
+    if run.kind == "finetune":
+        return workspace.runs / run.id / "model" / WEIGHTS_FILE
+    return workspace.backbones / f"b-{run.id.removeprefix('r-')}" / WEIGHTS_FILE
+
+
+def _compared_numbers(result: dict[str, Any]) -> dict[str, float | None]:
+    """Every compared number of a result by its path, such as "metrics target_test auc"."""
+    found: dict[str, float | None] = {}
+
+    def walk(name: str, value: Any) -> None:
+        if isinstance(value, Mapping):
+            for key, inner in value.items():
+                walk(f"{name} {key}", inner)
+        else:
+            found[name] = value
+
+    for name in _COMPARED:
+        if result.get(name) is not None:
+            walk(name, result[name])
+    return found
+
+
+def _identical(a: float | None, b: float | None) -> bool:
+    """Whether two numbers are equal to the last bit; one that is missing equals one that is
+    missing."""
+    return a == b or (is_missing(a) and is_missing(b))
+
+
+def _magnitude(one: Difference) -> float:
+    """How large a difference is; where one number alone is missing, larger than any that can be
+    computed."""
+    if is_missing(one.first) or is_missing(one.again):
+        return float("inf")
+    assert one.first is not None and one.again is not None
+    return abs(one.first - one.again)
+
+
+def _largest_difference(first: StoredArrays, again: StoredArrays) -> float | None:
+    names = [name for name in first if not name.endswith("_label")]
+    if not names:
+        return None
+    if any(name not in again or first[name].shape != again[name].shape for name in names):
+        # What has no counterpart is as far off as a probability can be.
+        return 1.0
+    return max(
+        float(np.abs(first[name].astype(np.float64) - again[name]).max(initial=0.0))
+        for name in names
+    )
+
+
+def _format(value: float | None) -> str:
+    return "none" if is_missing(value) else repr(value)

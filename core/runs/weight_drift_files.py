@@ -1,0 +1,74 @@
+"""What a run moved, as it lies in the run's folder; measured by a process of its own
+(core.inference.weight_drift)."""
+
+import dataclasses
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from core.errors import Damaged
+from core.runs.subprocess_commands import ProgressFn, run_command
+from core.stored import load_stored, parse_stored, read_arrays
+from core.workspace import Workspace
+
+NUMBERS_FILE, ARRAYS_FILE = "moved.json", "moved.npz"
+_ADVICE = "measure it again"
+
+
+@dataclass(frozen=True)
+class _StageDrift:
+    name: str
+    title: str
+    frozen: bool
+    norm: float
+    distance: float
+    relative: float | None
+    cka: float | None
+
+
+@dataclass(frozen=True)
+class _WeightDrift:
+    """What NUMBERS holds; see core.inference.weight_drift.measure_weight_drift."""
+
+    run: str
+    stages: tuple[_StageDrift, ...]
+    rows: int
+    fields: tuple[str, ...]
+    from_scratch: bool
+    seconds: float
+
+
+def read_weight_drift(workspace: Workspace, run_id: str) -> dict[str, Any] | None:
+    """What `measure_weight_drift` found for that run; None when it was never asked for, or cannot be read
+    any more."""
+    folder = workspace.runs / run_id
+    if not (folder / NUMBERS_FILE).exists():
+        return None
+    with suppress(Damaged):
+        found = load_stored(
+            folder / NUMBERS_FILE, _ADVICE, lambda values: parse_stored(_WeightDrift, values)
+        )
+        arrays = read_arrays(folder / ARRAYS_FILE, _ADVICE)
+        if found.stages and all(f"{field}_before" in arrays for field in found.fields):
+            values: dict[str, Any] = dataclasses.asdict(found)
+            return values | {"stages": [*values["stages"]], "fields": [*found.fields]}
+    return None
+
+
+def read_embedding_vectors(
+    workspace: Workspace, run_id: str, field: str
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """(vectors before, vectors after, values) of a field's commonest values."""
+    names = [f"{field}_{name}" for name in ("before", "after", "values")]
+    arrays = read_arrays(workspace.runs / run_id / ARRAYS_FILE, _ADVICE, names)
+    before, after, values = (arrays[name] for name in names)
+    return before, after, values
+
+
+def weight_drift_in_subprocess(
+    workspace: Workspace, run_id: str, on_progress: ProgressFn | None = None
+) -> dict[str, Any]:
+    """See core.inference.weight_drift.measure_weight_drift."""
+    return run_command(workspace, ["moved", "--run", run_id], on_progress)

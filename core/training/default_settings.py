@@ -1,0 +1,177 @@
+"""Default training settings: one function of the number of training rows, for commands, pages,
+sweeps and the demo.
+
+Nothing else decides which settings a training gets that nobody named: `default_settings` does, and
+whatever the user names replaces single values of it. docs/defaults.md measures it against a grid of
+batch sizes and learning rates.
+"""
+
+import dataclasses
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from core.data.datasets import Dataset, select_training_rows
+from core.errors import BadInput
+from core.training.settings import PRESETS, TrainSettings
+
+AUTO = "auto"
+"""Name of the preset whose values depend on the number of training rows."""
+PRESET_NAMES = (AUTO, *PRESETS)
+PRESET_PURPOSES = {
+    AUTO: "batch size, learning rate and epochs chosen by the number of training rows",
+    "fast": "many millions of rows, or speed before quality: batches of 4,096, ends early",
+    "small": "small samples: batches of 256 and a lower rate, ends early",
+    "article": "to repeat the source article: batches of 32, 10 epochs, to the end",
+    "map": (
+        "pretraining by RFD or MFP as in the MAP paper: AdamW with weight decay, a cosine schedule,"
+        " to the end"
+    ),
+}
+"""What each preset is for."""
+PRETEXT_OBJECTIVES = ("rfd", "mfp")
+"""Objectives that learn features without labels; "map" is their default."""
+
+MIN_BATCH_SIZE, BASE_BATCH_SIZE, MAX_BATCH_SIZE = 16, 64, 4096
+SMALL_EPOCH_STEPS, LARGE_EPOCH_STEPS = 200, 4_000
+"""Optimiser steps of an epoch at which the batch grows with the rows: up to USUAL_BATCH, and from
+there on."""
+MIN_LEARNING_RATE, MIN_LEARNING_RATE_ROWS, MAX_LEARNING_RATE = 3e-4, 9_000, 1e-3
+"""The learning rate up to so many rows; above them it grows with the root of their number, up to
+the highest."""
+_EXACT_COUNT_ROWS = 200_000
+MIN_TOTAL_STEPS, MAX_EPOCHS = 600, 100
+"""Optimiser steps that all epochs together should allow: few rows get more epochs, at most so
+many."""
+
+
+def default_settings(
+    training_rows: int, objective: str = "supervised"
+) -> tuple[str, TrainSettings]:
+    """The default preset's name and its settings for so many training rows.
+
+    The name is "auto" for what learns clicks and "map" for the objectives "rfd" and "mfp". With
+    "auto":
+
+    - The batch size is a power of two. Up to 64 it gives an epoch about 200 steps; it stays 64 until an epoch has about
+      4,000, and then keeps it there, up to 4,096. A batch of 16 is the smallest.
+    - The learning rate is 3e-4 up to 9,000 rows and grows with the root of their number to 1e-3 at 100,000.
+    - Where batches of 16 make few steps there are more epochs than 20. Early stopping and the plateau are those of
+      "fast", so the number of epochs is an upper bound.
+    """
+    if objective in PRETEXT_OBJECTIVES:
+        return "map", PRESETS["map"]
+    usual, rows = PRESETS["fast"], max(1, training_rows)
+    wanted = max(min(BASE_BATCH_SIZE, rows / SMALL_EPOCH_STEPS), rows / LARGE_EPOCH_STEPS)
+    batch_size = min(MAX_BATCH_SIZE, max(MIN_BATCH_SIZE, 2 ** round(math.log2(wanted))))
+    rate = MIN_LEARNING_RATE * max(1.0, rows / MIN_LEARNING_RATE_ROWS) ** 0.5
+    steps = math.ceil(rows / batch_size)
+    return AUTO, dataclasses.replace(
+        usual,
+        batch_size=batch_size,
+        # Two digits, so that the rate can be read and typed.
+        learning_rate=min(MAX_LEARNING_RATE, float(f"{rate:.1e}")),
+        epochs=min(MAX_EPOCHS, max(usual.epochs, math.ceil(MIN_TOTAL_STEPS / steps))),
+    )
+
+
+def preset_settings(
+    preset: str, training_rows: int, objective: str = "supervised"
+) -> TrainSettings:
+    """The settings of a preset by name; "auto" is the default for so many training rows.
+
+    Raises:
+        BadInput: there is no preset of that name.
+    """
+    if preset not in PRESET_NAMES:
+        raise BadInput(f"There is no preset {preset[:40]!r}; the presets are {[*PRESET_NAMES]}.")
+    return default_settings(training_rows, objective)[1] if preset == AUTO else PRESETS[preset]
+
+
+def presets_for(training_rows: int, objective: str = "supervised") -> dict[str, TrainSettings]:
+    """Every preset's settings for so many training rows, by name; the default comes first."""
+    name, settings = default_settings(training_rows, objective)
+    return {name: settings, **{other: PRESETS[other] for other in PRESETS if other != name}}
+
+
+def count_training_rows(
+    dataset: Dataset, domain: str, validation_share: float | None = None, last: int = 0
+) -> int:
+    """How many rows of "source" or "target" train; of very many rows without reading where they
+    lie.
+
+    They are cut as core.data.datasets.select_training_rows cuts them, which looks at the labels of rows
+    cut anew: of more rows than _COUNTED_EXACTLY both classes validate anyhow. validation_share: of
+    training and validation rows; None for the dataset's own cut. last: how many of the last
+    training and validation rows are used, 0 for all.
+    """
+    rows = {part.part: part.rows for part in dataset.parts}
+    train, validation = rows[f"{domain}_train"], rows[f"{domain}_validation"]
+    if validation_share is None and not last:
+        return train
+    share = validation / (train + validation) if validation_share is None else validation_share
+    both = min(last, train + validation) or train + validation
+    validated = max(1, round(both * share))
+    if validated < both <= _EXACT_COUNT_ROWS:
+        return len(
+            select_training_rows(dataset, domain, validation_share, min(last, train + validation))[
+                0
+            ]
+        )
+    return both - validated
+
+
+def settings_by_size(
+    dataset: Dataset, sizes: Sequence[int], preset: str, overrides: dict[str, Any]
+) -> list[TrainSettings]:
+    """The settings of every target size of a sweep: the preset for that many target rows, with the
+    given values.
+
+    sizes: numbers of target rows, 0 for all. given: fields of TrainSettings that the user named.
+    """
+    return [
+        dataclasses.replace(
+            preset_settings(preset, count_training_rows(dataset, "target", last=size)), **overrides
+        )
+        for size in sizes
+    ]
+
+
+def settings_sentence(
+    preset: str, settings: TrainSettings, training_rows: int, objective: str = "supervised"
+) -> str:
+    """What a training starts with and why, in one sentence.
+
+    >>> settings_sentence("small", PRESETS["small"], 20_000)
+    'Preset small: batch 256, learning rate 0.0003, at most 10 epochs.'
+    """
+    default, _ = default_settings(training_rows, objective)
+    if preset != AUTO:
+        why = ""
+    elif default == AUTO:
+        why = f" for {training_rows:,} training row{'s' if training_rows != 1 else ''}"
+    else:
+        preset, why = default, f", the default for {objective.upper()}"
+    return f"Preset {preset}{why}: {describe_settings(settings)}."
+
+
+def default_reason(training_rows: int) -> str:
+    """Why "auto" chose its batch size, in a sentence."""
+    batch_size = default_settings(training_rows)[1].batch_size
+    steps = math.ceil(max(1, training_rows) / batch_size)
+    bound = {MIN_BATCH_SIZE: "the smallest batch", MAX_BATCH_SIZE: "the largest batch"}.get(
+        batch_size
+    )
+    size = f"{bound} it chooses" if bound else "this batch size"
+    return f"With {size} an epoch takes {steps:,} optimiser step{'s' if steps != 1 else ''}."
+
+
+def describe_settings(settings: TrainSettings) -> str:
+    """What a preset mainly sets: "batch 256, learning rate 0.001, at most 20 epochs"."""
+    epochs = (
+        f"at most {settings.epochs} epochs"
+        if settings.early_stopping
+        else f"{settings.epochs} epochs"
+    )
+    epochs = epochs.removesuffix("s") if settings.epochs == 1 else epochs
+    return f"batch {settings.batch_size:,}, learning rate {settings.learning_rate:g}, {epochs}"

@@ -1,0 +1,242 @@
+"""One backbone on the shelf: what it is, what it learnt, how good it was, what can be done with
+it."""
+
+from collections.abc import Callable
+
+import streamlit as st
+
+from core.evaluation.format_metrics import (
+    format_bounds,
+    metric_or_none,
+    reason_without_auc,
+    reason_without_interval,
+)
+from core.files.durable import staging
+from core.models.card import BackboneCard
+from core.models.exchange import export_backbone
+from core.models.registry import ARCHITECTURES
+from core.program import PROGRAM
+from core.runs.removal import delete_backbone
+from core.training.objectives import EMBEDDING_INITIALISATIONS, OBJECTIVES
+from pages.components.shared.access import guarded_button
+from pages.components.shared.common import (
+    catch_errors,
+    escape_markdown,
+    format_compact,
+    format_datetime,
+    format_decimals,
+    format_int,
+    show_open_commands,
+    simulated_badge,
+    workspace,
+)
+from pages.components.shared.stack import draw_stages, has_random_weights, origin_title
+
+IMPORTED_HELP = "It came from a file: what its weights do not show is as its maker stated it."
+
+
+def backbone_card(card: BackboneCard, runs: list[str], open_check: Callable[[str], None]) -> None:
+    """The whole card. runs: ids of the finished runs that fine-tuned it. check: opens its
+    vocabulary check."""
+    with st.container(border=True):
+        st.markdown(f"#### {escape_markdown(card.name)}")
+        show_badges(card)
+        draw_stages(card.stages)
+        show_quality(card)
+        st.markdown(describe_history(card))
+        operations = sum(stage.flops for stage in card.stages)
+        st.caption(
+            f"{format_compact(card.parameters)} parameters in {len(card.stages)}"
+            f" stage{'s' * (len(card.stages) > 1)} · "
+            + (f"{format_compact(operations)} operations a row" if operations else "lookups alone")
+        )
+        with st.expander("Hashes, settings and licence", icon=":material/fingerprint:"):
+            show_details(card)
+        with st.container(horizontal=True, vertical_alignment="center"):
+            st.page_link(
+                "finetune.py",
+                label="Fine-tune it",
+                icon=":material/ac_unit:",
+                query_params={"backbone": card.id},
+            )
+            if runs:
+                label = f"Compare its {len(runs)} runs" if len(runs) > 1 else "See its run"
+                st.page_link(
+                    "compare.py",
+                    label=label,
+                    icon=":material/compare_arrows:",
+                    query_params={"runs": ",".join(runs)},
+                )
+            with st.popover("More", icon=":material/more_horiz:", type="tertiary"):
+                more_actions(card, open_check)
+
+
+def show_badges(card: BackboneCard) -> None:
+    """What kind of backbone it is; random weights first, since nothing else matters as much."""
+    random = [stage.title for stage in card.stages if has_random_weights(stage)]
+    with st.container(horizontal=True, gap="xsmall"):
+        if len(random) == len(card.stages):
+            st.badge("random weights", icon=":material/casino:", color="red")
+        elif random:
+            st.badge("random weights above the embedding", icon=":material/casino:", color="red")
+        st.badge(ARCHITECTURES[card.architecture].title, icon=":material/hub:", color="blue")
+        learnt = sorted(
+            {origin_title(stage) for stage in card.stages if not has_random_weights(stage)}
+        )
+        for word in learnt:
+            st.badge(escape_markdown(word), icon=":material/school:", color="green")
+        if card.bundled:
+            st.badge("bundled", icon=":material/inventory_2:", color="gray")
+        if card.imported:
+            st.badge("imported", icon=":material/upload_file:", color="gray", help=IMPORTED_HELP)
+        if card.trained_on["simulated"]:
+            simulated_badge()
+
+
+def show_quality(card: BackboneCard) -> None:
+    """How good it was where it learnt: clicks by AUC, or what its objective measured; else that it
+    learnt nothing."""
+    metrics = card.metrics
+    auc = metric_or_none(metrics, "auc")
+    if card.scores_clicks and auc is not None:
+        domain = card.trained_on["domain"]
+        st.metric(
+            f"AUC on its {escape_markdown(domain)} test rows",
+            format_decimals(auc),
+            help="With a 95 % interval by DeLong's method, for test-row noise.",
+        )
+        bounds = f"95 % interval {format_bounds(metrics.get('auc_low'), metrics.get('auc_high'))}"
+        reason = reason_without_interval(metrics)
+        st.caption(
+            f"{reason[:1].upper() + reason[1:] or bounds} · "
+            f"log loss {format_decimals(metrics.get('log_loss'))} · {format_int(metrics.get('rows'))} test rows"
+        )
+    elif card.scores_clicks and metrics:
+        reason = reason_without_auc(metrics)
+        st.caption(
+            f"{reason[:1].upper()}{reason[1:]} · log loss {format_decimals(metrics.get('log_loss'))} on"
+            " its test rows"
+        )
+    elif card.scores_clicks:
+        st.caption("It was trained on data without source test rows.")
+    else:
+        show_pretraining_metrics(
+            {title: value for title, value in metrics.items() if title != "loss"}
+        )
+        loss = (
+            f"Loss {format_decimals(metrics.get('loss'))} on source validation rows. "
+            if "loss" in metrics
+            else ""
+        )
+        st.caption(f"{loss}{explain_missing_click_head(card)}")
+
+
+def show_pretraining_metrics(learnt: dict[str, float]) -> None:
+    """Numbers by title: counts as they are, everything else to four digits."""
+    with st.container(horizontal=True, gap="medium"):
+        for title, value in learnt.items():
+            text = format_int(value) if isinstance(value, int) else format_decimals(value)
+            st.metric(escape_markdown(f"{title[:1].upper()}{title[1:]}"), text, width="content")
+
+
+def explain_missing_click_head(card: BackboneCard) -> str:
+    """What it means that the backbone has no head that learnt clicks."""
+    if OBJECTIVES[card.objective].trains:
+        return "It has no click head yet: it scores clicks once it is fine-tuned."
+    if all(has_random_weights(stage) for stage in card.stages):
+        return (
+            "Nothing was learnt: every stage holds random weights. A floor to compare pretraining"
+            " with."
+        )
+    return "It has not learnt clicks: it scores them once it is fine-tuned."
+
+
+def describe_history(card: BackboneCard) -> str:
+    """What it was trained on, oldest first, as Markdown."""
+    trained = card.trained_on
+    name = f"**{escape_markdown(trained['dataset'])}**"
+    if OBJECTIVES[card.objective].trains or card.stages[0].origin in EMBEDDING_INITIALISATIONS:
+        rows = f"{format_int(trained['rows'])} {escape_markdown(trained['domain'])} rows"
+        text = f"Trained on {rows} of {name}, {format_datetime(card.created)}"
+    else:
+        text = f"Made with the vocabulary of {name}, {format_datetime(card.created)}; no row trained it"
+    before = [
+        f"{format_int(one['rows'])} {escape_markdown(one['domain'])} rows of"
+        f" {escape_markdown(one['dataset'])}"
+        for one in card.earlier
+    ]
+    return f"{text}; before that on {', then '.join(before)}" if before else text
+
+
+def show_details(card: BackboneCard) -> None:
+    """What identifies it: hashes to copy, settings, licence."""
+    for title, value in (
+        ("Weights, SHA-256", card.weights_sha256),
+        ("Training data, SHA-256", card.trained_on["content_hash"]),
+        ("Vocabulary, SHA-256", card.preprocessing_hash),
+    ):
+        st.caption(title)
+        st.code(value, language=None, wrap_lines=True)
+    settings = " · ".join(
+        f"{name.replace('_', ' ')} {_format_setting(value)}"
+        for name, value in card.settings.items()
+    )
+    st.markdown(f"**Settings** {escape_markdown(settings) or 'none'}")
+    st.markdown(f"**Licence** {escape_markdown(card.licence)}")
+    st.markdown(f"**Id** `{card.id}`")
+
+
+def _format_setting(value: object) -> str:
+    return ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
+
+
+def more_actions(card: BackboneCard, open_check: Callable[[str], None]) -> None:
+    """What is done with a backbone less often."""
+    st.button(
+        "Check its vocabulary",
+        key=f"check_{card.id}",
+        icon=":material/fact_check:",
+        on_click=open_check,
+        args=(card.id,),
+        width="stretch",
+    )
+    st.download_button(
+        "Export as a zip archive",
+        lambda: export_bytes(card),
+        f"{card.name}.zip",
+        "application/zip",
+        key=f"export_{card.id}",
+        icon=":material/download:",
+        on_click="ignore",
+        width="stretch",
+        help=(
+            "Weights as safetensors, preprocessing, vocabulary and this card. It can be imported"
+            " again."
+        ),
+    )
+    if not card.bundled and guarded_button(
+        "Delete", key=f"delete_{card.id}", icon=":material/delete:", width="stretch"
+    ):
+        confirm_delete(card)
+
+
+def export_bytes(card: BackboneCard) -> bytes:
+    """The archive's bytes, made when someone asks for them."""
+    with staging(workspace().uploads) as folder:
+        path = folder / "backbone.zip"
+        export_backbone(card, path)
+        return path.read_bytes()
+
+
+@st.dialog("Delete backbone")
+def confirm_delete(card: BackboneCard) -> None:
+    """Asks once more, naming what goes and what stays."""
+    st.markdown(
+        f"Delete **{escape_markdown(card.name)}**? Runs that fine-tuned it keep their own models"
+        " and results, but cannot be repeated. This cannot be undone."
+    )
+    if guarded_button("Delete", type="primary", icon=":material/delete:", key="delete_for_good"):
+        with catch_errors():
+            delete_backbone(workspace(), card)
+            st.rerun()
+    show_open_commands(f"{PROGRAM} delete --backbone {card.id}")

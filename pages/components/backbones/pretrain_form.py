@@ -1,0 +1,259 @@
+"""Pretraining: what to train, from what, by what, how; what it costs; and the button that queues
+it."""
+
+from collections.abc import Sequence
+
+import streamlit as st
+
+from core.data.datasets import Dataset
+from core.jobs.store import RunStore
+from core.models.model_stats import count_in_background
+from core.models.registry import ARCHITECTURES, Architecture, is_installed
+from core.runs.estimate import calibration_runs
+from core.runs.submit import command_line, submit_pretrain
+from core.training.default_settings import count_training_rows, default_settings
+from core.training.objectives import INITIALISATIONS, OBJECTIVES
+from core.training.settings import MASK_SHARE, PretrainRequest, TrainSettings
+from pages.components.backbones.architecture_fields import architecture_fields
+from pages.components.backbones.pretraining_costs import (
+    read_costs,
+    show_chosen_cost,
+    show_cost_table,
+    show_stages,
+    wait_for_costs,
+)
+from pages.components.backbones.start_file import start_file
+from pages.components.shared.access import guarded_button
+from pages.components.shared.choosers import choose_named
+from pages.components.shared.common import (
+    catch_errors,
+    format_int,
+    show_command,
+    simulated_badge,
+    workspace,
+)
+from pages.components.shared.training_fields import training_fields
+from pages.components.shared.widget_sync import reapply_unseen, render_ack_field
+
+DEFAULT_ARCHITECTURE = "dnn"
+MASK_SHARES = (0.1, 0.3)
+"""The range the paper tries."""
+
+
+def pretrain_form(datasets: list[Dataset], taken: set[str]) -> None:
+    """The whole section. taken: names of backbones that are there or on their way."""
+    usable = [one for one in datasets if one.has_source]
+    if not usable:
+        st.info(
+            "Pretraining needs a dataset with a source domain. Bring a sample in and split it"
+            " first."
+        )
+        st.page_link("data.py", label="Prepare a dataset", icon=":material/table_chart:")
+        return
+    with catch_errors():
+        reapply_unseen()
+        what, how = st.columns(2, gap="medium")
+        with what, st.container(border=True):
+            st.markdown("##### What to train")
+            dataset = choose_dataset(usable)
+            architecture = choose_architecture()
+            about = ARCHITECTURES[architecture]
+            start, path = choose_start(about)
+            objective, mask_share = choose_objective(about, dataset)
+            free = free_name(f"{about.title} {dataset.name}", taken)
+            name = (
+                st.text_input(
+                    "Name of the backbone",
+                    placeholder=free,
+                    key="pt_name",
+                    max_chars=64,
+                    help="What lists and commands call it; it changes no result.",
+                ).strip()
+                or free
+            )
+            settings = architecture_fields(architecture)
+        rows = count_training_rows(dataset, "source")
+        with how, st.container(border=True):
+            train = train_fields(objective, rows)
+            summary = st.container()
+            ready = is_installed(architecture) and bool(path) == bool(
+                INITIALISATIONS[start].file_type
+            )
+            request = None
+            if ready:
+                request = PretrainRequest(
+                    dataset.id,
+                    architecture,
+                    name,
+                    train,
+                    settings,
+                    objective,
+                    start,
+                    path,
+                    mask_share,
+                )
+            launch_button(request, dataset)
+            costs = read_costs(dataset, request)
+            history = calibration_runs(RunStore(workspace()).list("done"), train)
+            if request and costs.chosen:
+                show_stages(costs.chosen, request)
+        with summary:
+            if not is_installed(architecture):
+                show_missing_package(about)
+            elif request is None:
+                st.info(
+                    f"It can start once its file is there: {INITIALISATIONS[start].file_type}.",
+                    icon=":material/attach_file:",
+                )
+            else:
+                show_chosen_cost(costs, request, rows, history)
+        show_cost_table(costs, rows, history)
+        render_ack_field()
+        wait_for_costs(costs)
+
+
+def choose_dataset(datasets: list[Dataset]) -> Dataset:
+    """The dataset, which the address carries, and how many rows there are to learn from."""
+    dataset = choose_named("Dataset", datasets, "dataset")
+    rows = count_training_rows(dataset, "source")
+    with st.container(horizontal=True, vertical_alignment="center", gap="xsmall"):
+        labels = "" if dataset.labelled else ", without labels"
+        st.caption(f"{format_int(rows)} source rows to train on{labels}", width="content")
+        if dataset.simulated:
+            simulated_badge()
+    return dataset
+
+
+def choose_architecture() -> str:
+    """The architecture, with what it is and where it is from."""
+    architecture = _selectbox(
+        "Architecture", [*ARCHITECTURES], "pt_architecture", DEFAULT_ARCHITECTURE
+    )
+    about = ARCHITECTURES[architecture]
+    st.caption(f"{about.summary} ({about.source})")
+    return architecture
+
+
+def choose_start(architecture: Architecture) -> tuple[str, str]:
+    """(what the stages hold at first, path of the file it is read from or "")."""
+    titles = {key: one.title for key, one in INITIALISATIONS.items()}
+    start = _selectbox(
+        "Starts from",
+        architecture.initialisations,
+        "pt_start",
+        architecture.initialisations[0],
+        titles,
+    )
+    st.caption(_with_source(INITIALISATIONS[start].summary, INITIALISATIONS[start].source))
+    return start, start_file(start) if INITIALISATIONS[start].file_type else ""
+
+
+def choose_objective(architecture: Architecture, dataset: Dataset) -> tuple[str, float]:
+    """(what it learns by, share of fields spoilt). Rows without labels leave out what reads
+    clicks."""
+    allowed = [
+        name
+        for name in architecture.objectives
+        if dataset.labelled or not OBJECTIVES[name].reads_labels
+    ]
+    titles = {key: one.title for key, one in OBJECTIVES.items()}
+    objective = _selectbox("Learns by", allowed, "pt_objective", allowed[0], titles)
+    st.caption(_with_source(OBJECTIVES[objective].summary, OBJECTIVES[objective].source))
+    if not dataset.labelled:
+        st.caption("This dataset has no labels, so nothing can learn its clicks.")
+    if objective not in ("rfd", "mfp"):
+        return objective, MASK_SHARE
+    word = "replaced" if objective == "rfd" else "hidden"
+    share = st.slider(
+        f"Share of fields {word}",
+        *MASK_SHARES,
+        MASK_SHARE,
+        0.05,
+        key="pt_mask_share",
+        help="More makes the task harder. The paper tries 0.1 to 0.3.",
+    )
+    return objective, share
+
+
+def train_fields(objective: str, rows: int) -> TrainSettings:
+    """How to train; nothing to choose where nothing trains."""
+    st.markdown("##### How to train")
+    if not OBJECTIVES[objective].trains:
+        st.markdown(
+            "Nothing trains here: the backbone is stored as it starts, to be compared with trained"
+            " ones."
+        )
+        return default_settings(rows, objective)[1]
+    return training_fields("pt", rows, objective)
+
+
+def launch_button(request: PretrainRequest | None, dataset: Dataset) -> None:
+    """The button; what is not ready yet cannot be pressed."""
+    trains = request is None or OBJECTIVES[request.objective].trains
+    pressed = guarded_button(
+        "Pretrain" if trains else "Make the backbone",
+        type="primary",
+        icon=":material/play_arrow:",
+        key="pt_launch",
+        disabled=request is None,
+        width="stretch",
+    )
+    st.caption("It goes on in the background: you can close this page.")
+    if request is None:
+        return
+    if pressed:
+        # Settings that make no network are refused here, not minutes later by a worker.
+        count_in_background(workspace(), dataset, {request.architecture: request.settings})
+        run = submit_pretrain(workspace(), request)
+        st.switch_page("run.py", query_params={"run": run.id})
+    show_command(command_line(workspace(), request))
+
+
+def show_missing_package(architecture: Architecture) -> None:
+    """Says what to install."""
+    st.warning(
+        f"**{architecture.title}** needs the optional package `{architecture.required_package}`, which is not installed"
+        " here. Install it into the environment Thaw runs in, then load this page again:",
+        icon=":material/extension:",
+    )
+    st.code(
+        f"python -m pip install -r requirements-{architecture.required_package}.txt", language=None
+    )
+
+
+def free_name(name: str, taken: set[str]) -> str:
+    """`name` as a backbone may be called, or with the first number behind it that makes it free."""
+    name = name.replace("&", "and").strip()[:58].strip()
+    numbered = (f"{name} {number}" for number in range(2, len(taken) + 3))
+    return name if name not in taken else next(one for one in numbered if one not in taken)
+
+
+HELP = {
+    "Architecture": "Which network is built: its stages, its size, and what it can learn.",
+    "Starts from": "What the stages hold before they train. Random weights know nothing yet.",
+    "Learns by": (
+        "What the network is asked to tell from the rows. Only clicks give it a head that can score"
+        " as it is."
+    ),
+}
+
+
+def _selectbox(
+    label: str, options: Sequence[str], key: str, first: str, titles: dict[str, str] | None = None
+) -> str:
+    """A select box that falls back to `first` where its choice is none of `options` any more."""
+    titles = titles or {name: ARCHITECTURES[name].title for name in options}
+    if st.session_state.get(key) not in options:
+        st.session_state[key] = first
+    return st.selectbox(
+        label,
+        options,
+        format_func=titles.__getitem__,
+        key=key,
+        persist_state="session",
+        help=HELP[label],
+    )
+
+
+def _with_source(text: str, source: str) -> str:
+    return f"{text} ({source})" if source else text

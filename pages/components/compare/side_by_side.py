@@ -1,0 +1,416 @@
+"""The chosen runs side by side as arms: figures with intervals, verdicts, the settings that differ,
+decisions."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import pandas as pd
+import streamlit as st
+from scipy.stats import rankdata
+
+from core.data.datasets import Dataset, list_datasets
+from core.evaluation.format_metrics import format_bounds, format_metric, format_p, metric_value
+from core.evaluation.verdicts import Verdict
+from core.freezing.strategies import STRATEGIES
+from core.jobs.store import Run
+from core.models.backbone_store import list_backbones
+from core.report.arms import (
+    ArmRuns,
+    arms_in_setting,
+    comparable_validation_losses,
+    distinct_settings,
+    group_into_arms,
+    judge_selected_arms,
+    summarise_selected_arms,
+)
+from core.report.compare_figures import (
+    ParallelAxis,
+    depth_by_setting_figure,
+    parallel_coordinates_figure,
+)
+from core.report.sweep_figures import METRIC_TITLES, arms_figure, depth_figure, is_freeze_depth
+from core.runs.sweep_result import ArmResult, default_reference, missing_auc_sentences
+from pages.components.compare.arm_decisions import arm_costs, arm_slices
+from pages.components.compare.shared_threshold import shared_threshold_view
+from pages.components.shared.chart import cached_figure_json, chart
+from pages.components.shared.choosers import choose_text, restore_widget
+from pages.components.shared.common import (
+    bullet_list,
+    catch_errors,
+    catch_errors_in,
+    escape_markdown,
+    show_missing_metrics,
+    simulated_badge,
+    workspace,
+)
+from pages.components.shared.compute_slots import compute_slot
+from pages.components.sweep.sweep_charts import (
+    BASELINE_HELP,
+    DIRECTION_NOTES,
+    HEIGHT,
+    MAX_LINES,
+    METRIC_WORDS,
+    cost_chart,
+    curve_charts,
+    forgetting_chart,
+)
+
+ALL_SETTINGS = "every setting"
+MAX_ARMS = 24
+"""With more arms than this, one setting is shown at first and not all of them."""
+
+
+def side_by_side(runs: Sequence[Run]) -> None:
+    """Everything that compares `runs`; those not done are left out and named."""
+    done = [
+        run
+        for run in runs
+        if run.status == "done" and run.result and "target_test" in run.result["metrics"]
+    ]
+    if len(done) < len(runs):
+        st.caption(
+            f"{len(runs) - len(done)} of the chosen runs are not done, or score no clicks: left out"
+            " below."
+        )
+    if not done:
+        st.info(
+            "Tick finished runs in the table to lay them side by side.", icon=":material/check_box:"
+        )
+        return
+    datasets = {dataset.id: dataset for dataset in list_datasets(workspace())}
+    arms = group_into_arms(done, backbone_names(), {one.id: one.name for one in datasets.values()})
+    arms, full = _choose_setting(arms)
+    _show_datasets(arms, datasets)
+    results = summarise_selected_arms(arms, full)
+    _show_charts(results)
+    _show_comparison(arms, results)
+
+
+def backbone_names() -> dict[str, str]:
+    """Names of the backbones there are, by id."""
+    return {card.id: card.name for card in list_backbones(workspace())}
+
+
+def _choose_setting(arms: list[ArmRuns]) -> tuple[list[ArmRuns], bool]:
+    """(arms of the setting that one chooses, whether their titles need the setting in them)."""
+    settings = distinct_settings(arms)
+    if len(settings) < 2:
+        return arms, bool(settings[0])
+    options = [ALL_SETTINGS, *settings] if len(arms) <= MAX_ARMS else [*settings, ALL_SETTINGS]
+    with st.columns([2, 3])[0]:
+        about = (
+            "What differs besides strategy and seed. Everything below is of the setting chosen"
+            " here."
+        )
+        setting = choose_text("Setting", options, "setting", about)
+    return (arms, True) if setting == ALL_SETTINGS else (arms_in_setting(arms, setting), False)
+
+
+def _show_datasets(arms: Sequence[ArmRuns], datasets: dict[str, Dataset]) -> None:
+    shown = {run.dataset for arm in arms for run in arm.runs}
+    if len(shown) > 1:
+        st.warning(
+            "The chosen runs were tested on different datasets: their metrics stand on different"
+            " rows.",
+            icon=":material/warning:",
+        )
+    if any(datasets[one].simulated for one in shown if one in datasets):
+        simulated_badge()
+
+
+def _show_charts(results: Sequence[ArmResult]) -> None:
+    """Every arm, freeze depth, adaptation against forgetting, quality against cost."""
+    titles = [one.title for one in results]
+    seeds = sum(len(one.runs) for one in results)
+    st.caption(
+        f"{len(results)} arm{'s' if len(results) > 1 else ''} from {seeds}"
+        f" run{'s' if seeds > 1 else ''}. Thin intervals: other test rows (mean of DeLong's 95 %"
+        " intervals; AUC alone). Thick ones: other seeds (mean ± one standard deviation). Arms"
+        " whose intervals overlap may still differ: the verdicts below say so."
+    )
+    show_missing_metrics(missing_auc_sentences(results))
+    tall = 110 + 34 * len(titles)
+    for metric, column in zip(METRIC_TITLES, st.columns(2, gap="medium"), strict=True):
+        with column:
+            st.markdown(f"**Every arm's {METRIC_WORDS[metric]}**{DIRECTION_NOTES[metric]}")
+            alt = f"Every arm's {METRIC_WORDS[metric]} on target and source test rows"
+            chart(
+                cached_figure_json(arms_figure, tuple(titles), tuple(results), metric),
+                f"compare-{metric}",
+                tall,
+                alt,
+            )
+    several = len({one.setting for one in results if is_freeze_depth(one)}) > 1
+    if any(is_freeze_depth(one) for one in results):
+        for metric, column in zip(METRIC_TITLES, st.columns(2, gap="medium"), strict=True):
+            with column:
+                st.markdown(
+                    f"**Freeze depth against {METRIC_WORDS[metric]}**{DIRECTION_NOTES[metric]}"
+                )
+                figure = depth_by_setting_figure if several else depth_figure
+                alt = f"Freeze depth against {METRIC_WORDS[metric]}"
+                chart(
+                    cached_figure_json(figure, tuple(results), metric),
+                    f"compare-depth-{metric}",
+                    HEIGHT,
+                    alt,
+                )
+        if several:
+            st.caption(
+                "Target test rows alone, a line a setting: choose one setting to see source rows"
+                " and controls."
+            )
+    left, right = st.columns(2, gap="medium")
+    with left:
+        forgetting_chart(results)
+    with right:
+        cost_chart(results)
+
+
+def _show_comparison(arms: Sequence[ArmRuns], results: Sequence[ArmResult]) -> None:
+    titles = [one.title for one in results]
+    one_dataset = len({run.dataset for one in results for run in one.runs}) == 1
+    reference = titles[0]
+    if len(results) > 1:
+        st.markdown("**What the numbers allow to say**")
+        reference = _choose_baseline(results)
+        if one_dataset:
+            with catch_errors():
+                _show_verdicts(results, reference)
+        else:
+            st.caption(
+                "Nothing: the chosen runs were tested on different rows. Choose runs, or a setting,"
+                " of one dataset."
+            )
+        st.markdown("**Settings that differ**")
+        _show_differences(arms, titles)
+        _show_parallel_coordinates(results)
+    picked = _choose_arms(results, reference)
+    if not picked:
+        st.info(
+            "Choose arms to draw their curves and put them to decisions.",
+            icon=":material/timeline:",
+        )
+        return
+    if any(one.strategy != "zero-shot" for one in picked):
+        st.markdown("**Learning curves** :gray[· mean over seeds, the band one standard deviation]")
+        curve_charts(picked)
+    st.subheader("One threshold for all")
+    st.fragment(catch_errors_in(shared_threshold_view))(picked)
+    st.subheader("The threshold that costs least")
+    st.fragment(catch_errors_in(arm_costs))(picked, reference)
+    st.subheader("Slice by slice")
+    if one_dataset:
+        st.fragment(catch_errors_in(arm_slices))(picked, reference)
+    else:
+        st.caption(
+            "Slices compare arms on the same rows; the chosen runs were tested on different"
+            " datasets."
+        )
+
+
+def _choose_baseline(results: Sequence[ArmResult]) -> str:
+    titles = [one.title for one in results]
+    first = default_reference(results)
+    restore_widget("against", [first, *(title for title in titles if title != first)])
+    with st.columns([2, 3])[0]:
+        return choose_text("Held against", titles, "against", BASELINE_HELP)
+
+
+def _choose_arms(results: Sequence[ArmResult], reference: str) -> list[ArmResult]:
+    """The arms that everything below draws: at first all, or the reference, the leader, controls
+    and the next ones."""
+    # Zero-shot has no learning curve; last, it takes no colour away from those that have one.
+    ordered = sorted(results, key=lambda one: one.strategy == "zero-shot")
+    titles = [one.title for one in ordered]
+    if len(titles) == 1:
+        return ordered
+    controls = [one.title for one in ordered if one.strategy in ("scratch", "zero-shot")][:2]
+    losses = zip(comparable_validation_losses(results), results, strict=True)
+    leader = [
+        one.title
+        for _, one in sorted(
+            (pair for pair in losses if pair[0] == pair[0]), key=lambda pair: pair[0]
+        )
+    ]
+    first = dict.fromkeys([reference, *leader[:1], *controls, *titles])
+    most = MAX_LINES if len(titles) <= MAX_LINES else 5
+    if not set(st.session_state.get("lines", ())) <= set(titles):
+        # Arms of other runs or of another setting were chosen: the choice begins anew.
+        del st.session_state["lines"]
+    picked = st.multiselect(
+        "Arms in everything below",
+        titles,
+        default=[title for title in titles if title in [*first][:most]],
+        max_selections=MAX_LINES,
+        key="lines",
+        bind="query-params",
+        help=f"Up to {MAX_LINES}, each with its colour.",
+    )
+    return [one for one in ordered if one.title in picked]
+
+
+def _show_verdicts(results: Sequence[ArmResult], reference: str) -> None:
+    identity = tuple(
+        (one.title, tuple(f"{run.id} {run.finished}" for run in one.runs)) for one in results
+    )
+    verdicts, sentences = _cached_verdicts(identity, reference, results)
+    if not verdicts:
+        st.caption(
+            "Nothing: the chosen arms have no seed in common, so no runs pair; choose runs of the"
+            " same seeds."
+        )
+        return
+    st.markdown(bullet_list(sentences))
+    st.dataframe(
+        pd.DataFrame([_verdict_row(one) for one in verdicts]),
+        hide_index=True,
+        height=min(35 * (len(verdicts) + 1) + 3, 422),
+        alt="Differences between arms on target test rows",
+        column_config={
+            "Arm": st.column_config.TextColumn(pinned=True),
+            "Verdict": st.column_config.TextColumn(width=240, help="On target AUC"),
+            "ΔAUC": st.column_config.TextColumn(help="AUC of the arm less that of the other"),
+            "Δ log loss": st.column_config.TextColumn(help="Below 0 the arm is better"),
+        },
+    )
+    st.caption(
+        f"On the same target test rows: each arm against {escape_markdown(reference)}, and against"
+        " the arm that leads on validation rows, where all have the same ones. AUC by DeLong, log"
+        " loss by paired bootstrap, both over common seeds as well; p-values are adjusted by Holm"
+        " over all comparisons here. Where p is 0.05 or more, nothing is ranked."
+    )
+
+
+@st.cache_data(max_entries=32, show_spinner="Comparing the arms")
+def _cached_verdicts(
+    identity: tuple[tuple[str, tuple[str, ...]], ...], reference: str, _results: Sequence[ArmResult]
+) -> tuple[list[Verdict], list[str]]:
+    with compute_slot():
+        return judge_selected_arms(workspace(), _results, reference)
+
+
+def _verdict_row(one: Verdict) -> dict[str, str]:
+    row = {
+        "Arm": one.a,
+        "Against": one.b,
+        "Verdict": one.outcome_with_rows,
+    }
+    for name, found, p in (
+        ("AUC", one.auc, one.auc_p),
+        (" log loss", one.log_loss, one.log_loss_p),
+    ):
+        of_it = "" if name == "AUC" else " of Δ log loss"
+        row[f"Δ{name}"] = format_metric(found.delta, signed=True)
+        row[f"95 % interval{of_it}"] = format_bounds(found.low, found.high, signed=True)
+        row[f"Adjusted p{of_it}"] = format_p(p)
+    return row
+
+
+def _show_differences(arms: Sequence[ArmRuns], titles: Sequence[str]) -> None:
+    names_by_id = {one.id: one.name for one in list_datasets(workspace())} | backbone_names()
+    flat = [_flatten_settings(arm.runs, names_by_id) for arm in arms]
+    names = dict.fromkeys(name for one in flat for name in one)
+    # Zero-shot has no settings of a training, and so none that differs from the others'.
+    trained = [arm.runs[0].request.get("strategy") != "zero-shot" for arm in arms]
+
+    def values(name: str) -> set[str]:
+        return {
+            one.get(name, "–")
+            for one, trains in zip(flat, trained, strict=True)
+            if trains or name in one
+        }
+
+    differing = [name for name in names if len(values(name)) > 1]
+    if not differing:
+        st.caption("None: these runs were asked for with the same settings.")
+        return
+    rows = [
+        {"Arm": title, **{name: one.get(name, "–") for name in differing}}
+        for title, one in zip(titles, flat, strict=True)
+    ]
+    st.dataframe(
+        pd.DataFrame(rows),
+        hide_index=True,
+        height=min(35 * (len(rows) + 1) + 3, 422),
+        alt="Settings that differ between the arms",
+        column_config={"Arm": st.column_config.TextColumn(pinned=True)},
+    )
+
+
+def _flatten_settings(runs: Sequence[Run], names: dict[str, str]) -> dict[str, str]:
+    """Every setting of an arm's request in words, seeds together, ids under their names; zero-shot
+    trains nothing."""
+    flat: dict[str, str] = {}
+
+    def walk(values: dict[str, Any], prefix: str = "") -> None:
+        for name, value in values.items():
+            if isinstance(value, dict):
+                walk(value, "" if name == "train" else f"{name} · ")
+            elif name not in ("group", "seed", "name", "rates", *hidden):
+                words = STRATEGIES[value].title if name == "strategy" else str(value)
+                flat[f"{prefix}{name}".replace("_", " ")] = "–" if value is None else words
+
+    request = runs[0].request
+    # Other strategies carry a depth of 0, which says nothing about what they freeze.
+    hidden = () if request.get("strategy") == "depth" else ("freeze_depth",)
+    if request.get("strategy") == "zero-shot":
+        request = {name: request[name] for name in ("strategy", "dataset", "backbone")}
+    else:
+        flat["seeds"] = ", ".join(str(run.request["train"]["seed"]) for run in runs)
+    walk(request)
+    for name in {"dataset", "backbone"} & set(flat):
+        flat[name] = names.get(flat[name], flat[name])
+    return flat
+
+
+def _show_parallel_coordinates(results: Sequence[ArmResult]) -> None:
+    """Parallel coordinates of the chosen fine-tuning runs that have an AUC, a line a run."""
+    lines = [
+        (one, run, run.result)
+        for one in results
+        for run in one.runs
+        if run.kind == "finetune"
+        and run.result
+        and one.auc["target_test"].mean == one.auc["target_test"].mean
+    ]
+    if len(lines) < 3:
+        return
+    strategies = [*dict.fromkeys(one.strategy for one, _, _ in lines)]
+    titles = [STRATEGIES[strategy].title for strategy in strategies]
+
+    def measured(part: str, name: str) -> list[float]:
+        return [metric_value(result["metrics"].get(part), name) for _, _, result in lines]
+
+    auc = measured("target_test", "auc")
+    axes = [
+        ParallelAxis("strategy", [strategies.index(one.strategy) for one, _, _ in lines], titles)
+    ]
+    numbers = {
+        "stages frozen": [float(one.depth) for one, _, _ in lines],
+        "learning rate": [run.request["train"]["learning_rate"] for _, run, _ in lines],
+        "batch size": [run.request["train"]["batch_size"] for _, run, _ in lines],
+        "seed": [run.request["train"]["seed"] for _, run, _ in lines],
+        "rows trained on": [result["train_rows"] for _, _, result in lines],
+        "parameters": [result["trained_parameters"] for _, _, result in lines],
+        "seconds": [result["seconds"]["total"] for _, _, result in lines],
+    }
+    axes += [
+        ParallelAxis(title, values) for title, values in numbers.items() if len(set(values)) > 1
+    ]
+    axes.append(ParallelAxis("log loss", measured("target_test", "log_loss")))
+    source = measured("source_test", "auc")
+    if all(value == value for value in source):
+        axes.append(ParallelAxis("source AUC", source))
+    axes.append(ParallelAxis("target AUC", auc))
+    st.markdown(
+        "**Settings and results** :gray[· a line a run; drag along an axis to filter; warm: high"
+        " target AUC]"
+    )
+    # By rank, for a single bad run would leave all others one colour.
+    figure = parallel_coordinates_figure(axes, rankdata(auc))
+    # On a narrow screen the axes keep their distance, and one scrolls.
+    wide = f".st-key-parallel .thaw-chart {{ min-width: {96 * len(axes)}px; }}"
+    st.html(f"<style>.st-key-parallel {{ overflow-x: auto; }} {wide}</style>")
+    with st.container(key="parallel"):
+        chart(figure, "compare-parallel", 420, "Settings and results of the chosen runs")

@@ -1,0 +1,293 @@
+"""Bringing a sample in: an uploaded file, a file on the machine that runs Thaw, or simulated
+rows."""
+
+import dataclasses
+import shlex
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
+
+from core.data.paths import clean_path, name_from_file
+from core.data.profile import profile_columns
+from core.data.read_options import DEFAULT_OPTIONS, ReadOptions, to_cli_args
+from core.data.reading import reader_process
+from core.data.reading.ingest import ingest
+from core.data.samples import Sample, save_sample
+from core.data.simulate import SIMULATED_DOMAINS, simulate
+from core.errors import BadInput, ThawError, UnreadableRow
+from core.files.durable import staging
+from core.program import COMMAND, PROGRAM
+from pages.components.shared.access import guarded_button, lock_reason
+from pages.components.shared.common import catch_errors, show_command, show_error, workspace
+from pages.components.shared.read_options_form import SourceFile, read_options_form
+from pages.components.shared.uploads import upload_field
+
+SAMPLE_SOURCES = {
+    "upload": ":material/upload_file: Upload",
+    "path": ":material/folder_open: File on this machine",
+    "simulate": ":material/science: Simulate",
+}
+DOMAIN_TITLES = {
+    "both": "source, then target (60 : 40)",
+    "source": "source only",
+    "target": "target only",
+}
+ON_BAD_ROWS = {"reject": "Reject the file", "skip": "Skip and count them"}
+UPLOAD_KEY = "sample_upload"
+"""Key of the uploader."""
+ACCEPTED_FORMATS = (
+    "Text with 40 columns (39 without the label), CSV, Parquet or Feather; plain, packed or in an"
+    " archive."
+)
+MAX_SIMULATED_ROWS = 5_000_000
+
+
+@dataclass(frozen=True)
+class PendingSample:
+    """A file to take in. original_name: its own name. is_upload: whether `path` is our copy, to be deleted
+    when done with."""
+
+    path: Path
+    original_name: str
+    name: str
+    on_bad_rows: str
+    is_upload: bool
+    options: ReadOptions = DEFAULT_OPTIONS
+
+
+def add_sample() -> None:
+    """The form; ends by choosing the new sample in the URL. A refused file stays at hand for
+    another try."""
+    way = st.segmented_control(
+        "Where from",
+        [*SAMPLE_SOURCES],
+        format_func=SAMPLE_SOURCES.__getitem__,
+        default="upload",
+        required=True,
+        key="way",
+        help=(
+            "An upload is copied here, a path is read where it lies, and simulated rows are made up"
+            " and labelled so."
+        ),
+    )
+    if not lock_reason():
+        # So that the first file need not wait for it.
+        reader_process.warm_up()
+    {"upload": _upload_form, "path": _path_form, "simulate": _simulate_form}[way]()
+    if offer := st.session_state.pop("offer", None):
+        _ingest(offer)
+    if refused := st.session_state.get("refused"):
+        _show_refusal(*refused)
+
+
+def progress_callback(
+    bar: DeltaGenerator, text: str, start: float = 0.0, end: float = 1.0
+) -> Callable[[float], None]:
+    """A callback for core that moves `bar` from `start` to `end`."""
+
+    def move(share: float) -> None:
+        bar.progress(min(start + (end - start) * share, 1.0), text)
+
+    return move
+
+
+def _upload_form() -> None:
+    found = upload_field("Criteo rows", UPLOAD_KEY, "upload", ACCEPTED_FORMATS, delete=True)
+    if found is None:
+        st.caption(ACCEPTED_FORMATS)
+        return
+    path, original = found
+    _file_form(SourceFile(path, original, path.name), "add_upload", upload=True)
+
+
+def _path_form() -> None:
+    # Whoever may change nothing must not read this machine's files either: what a file holds is
+    # shown here.
+    if reason := lock_reason():
+        st.info(reason, icon=":material/visibility:")
+        return
+    given = st.text_input(
+        "Path on the machine that runs Thaw",
+        key="path",
+        placeholder="/data/criteo/train.txt.gz",
+        persist_state="session",
+        help="The file is read where it lies and not copied: for files too large to upload.",
+    )
+    if not given.strip():
+        st.caption("For files too large to upload: they are read where they lie, and not copied.")
+        return
+    with catch_errors():
+        path = clean_path(given)
+        _file_form(SourceFile(path, path.name, f"path-{path}"), "add_path", upload=False)
+
+
+def _file_form(file: SourceFile, button: str, upload: bool) -> None:
+    """What the file is, the fields that say how to take it in, and the button."""
+    options = read_options_form(file)
+    if options is None:
+        return
+    name, on_bad_rows = _name_and_bad_rows(
+        name_from_file(options.member or file.original_name), f"{file.widget_key}-{options.member}"
+    )
+    if guarded_button("Add the sample", type="primary", icon=":material/add:", key=button):
+        _ingest(PendingSample(file.path, file.original_name, name, on_bad_rows, upload, options))
+    words = [*COMMAND, "ingest", file.original_name if upload else str(file.path), "--name", name]
+    words += to_cli_args(options) + (["--on-bad-rows", "skip"] if on_bad_rows == "skip" else [])
+    show_command(shlex.join(words))
+
+
+def _simulate_form() -> None:
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        rows = st.number_input(
+            "Rows",
+            1_000,
+            MAX_SIMULATED_ROWS,
+            100_000,
+            step=10_000,
+            key="simulated_rows",
+            width=170,
+            help="How many rows to make up. More rows give narrower intervals and longer training.",
+        )
+        domain = st.selectbox(
+            "Domain",
+            sorted(SIMULATED_DOMAINS, key=list(DOMAIN_TITLES).index),
+            format_func=DOMAIN_TITLES.__getitem__,
+            key="simulated_domain",
+            width=260,
+            help=(
+                "Whose traffic the rows imitate. Both, one after the other, can be split into"
+                " source and target."
+            ),
+        )
+        seed = st.number_input(
+            "Seed",
+            0,
+            2**31 - 1,
+            1,
+            key="simulated_seed",
+            width=130,
+            help="Which rows chance makes up: the same seed gives the same file.",
+        )
+    name = st.text_input(
+        "Name of the sample",
+        f"Simulated {domain}, {rows:,} rows, seed {seed}",
+        key=f"name-{domain}-{rows}-{seed}",
+        help="What lists and commands call it; it changes no result.",
+    )
+    if guarded_button("Simulate", type="primary", icon=":material/science:", key="simulate"):
+        with staging(workspace().uploads) as folder:
+            path = folder / f"simulated-{domain}-{rows}-seed-{seed}.tsv.gz"
+            bar = st.progress(0.0, "Simulating rows")
+            simulate(path, rows, domain, seed, progress_callback(bar, "Simulating rows"))
+            bar.empty()
+            _ingest(PendingSample(path, path.name, name, "reject", is_upload=False), simulated=True)
+    out = f"simulated-{domain}.tsv.gz"
+    show_command(
+        f"{PROGRAM} simulate --rows {rows} --domain {domain} --seed {seed} --out {out}\n"
+        f"{PROGRAM} ingest {out} --simulated --name {shlex.quote(name)}"
+    )
+
+
+def _name_and_bad_rows(default: str, key: str) -> tuple[str, str]:
+    """(name, what to do on bad rows) as the user wants them."""
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        name = st.text_input(
+            "Name of the sample",
+            default,
+            key=f"name-{key}",
+            width=320,
+            help="What lists and commands call it; it changes no result.",
+        )
+        on_bad_rows = st.segmented_control(
+            "Bad rows",
+            [*ON_BAD_ROWS],
+            format_func=ON_BAD_ROWS.__getitem__,
+            default="reject",
+            required=True,
+            key=f"bad-{key}",
+            help=(
+                "Rejecting takes all rows or none. Skipping leaves bad rows out of every result and"
+                " counts them."
+            ),
+        )
+    return name, on_bad_rows or "reject"
+
+
+def _ingest(offer: PendingSample, simulated: bool = False) -> None:
+    """Ingests and profiles; shows the new sample, or keeps the refusal for `_refused`."""
+    bar = st.progress(0.0, "Reading rows")
+    try:
+        sample = ingest(
+            workspace(),
+            offer.path,
+            offer.name,
+            offer.on_bad_rows,
+            progress_callback(bar, "Reading rows", 0.0, 0.7),
+            simulated,
+            options=offer.options,
+        )
+        sample = _restore_file_name(sample, offer)
+        profile_columns(sample, progress_callback(bar, "Looking at the columns", 0.7, 1.0))
+    except ThawError as error:
+        message = str(error).replace(offer.path.name, offer.original_name)
+        st.session_state.refused = (offer, message, isinstance(error, UnreadableRow))
+        bar.empty()
+        return
+    except Exception:
+        # Such as a disk that is full: nobody would come back for the copy, which keeps it so.
+        if offer.is_upload:
+            _drop_upload(offer.path)
+        raise
+    _discard_refused()
+    if offer.is_upload:
+        _drop_upload(offer.path)
+    st.session_state.choose_sample = sample.id
+    st.session_state.added = sample.name
+    st.rerun()
+
+
+def _restore_file_name(sample: Sample, offer: PendingSample) -> Sample:
+    """The sample under the file's own name: our copy has a made-up one."""
+    examples = tuple(
+        example.replace(offer.path.name, offer.original_name) for example in sample.bad_examples
+    )
+    sample = dataclasses.replace(sample, source=offer.original_name, bad_examples=examples)
+    save_sample(sample)
+    return sample
+
+
+def _show_refusal(offer: PendingSample, message: str, skippable: bool) -> None:
+    """The sentence, and what can be done with the file. skippable: whether it can be read without
+    its bad rows."""
+    show_error(BadInput(message))
+    with st.container(horizontal=True):
+        if skippable and offer.path.exists():
+            guarded_button(
+                "Skip bad rows and try again",
+                icon=":material/skip_next:",
+                key="skip_bad",
+                on_click=_retry_without_bad_rows,
+                args=(offer,),
+            )
+        st.button("Dismiss", key="dismiss", on_click=_discard_refused)
+
+
+def _retry_without_bad_rows(offer: PendingSample) -> None:
+    st.session_state.offer = dataclasses.replace(offer, on_bad_rows="skip")
+    del st.session_state["refused"]
+
+
+def _discard_refused() -> None:
+    """Forgets a refused file, and deletes it when it is our copy."""
+    refused = st.session_state.pop("refused", None)
+    if refused and refused[0].upload:
+        _drop_upload(refused[0].path)
+
+
+def _drop_upload(path: Path) -> None:
+    """Deletes our copy of an upload, so that another can be chosen."""
+    path.unlink(missing_ok=True)
+    st.session_state.pop(UPLOAD_KEY, None)

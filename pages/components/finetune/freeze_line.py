@@ -1,0 +1,36 @@
+"""The freeze line in the picture of the stack: dragged there, or put by a click on a stage, it
+moves the slider."""
+
+import streamlit as st
+
+from core.freezing.plan import Plan
+from core.workspace import PROJECT
+from pages.components.shared.stack import ICONS, draw_plan
+from pages.components.shared.widget_sync import set_value
+
+DEPTH_KEY = "depth"
+"""Key of the slider that the line follows and moves."""
+_LINE = st.components.v2.component(
+    "thaw_freeze_line",
+    html="<span></span>",
+    js=(PROJECT / "assets" / "freezeline.js").read_text(encoding="utf-8"),
+    # The picture lies outside, where a shadow root would not reach.
+    isolate_styles=False,
+)
+
+
+def draggable_stack(plan: Plan) -> None:
+    """Draws a plan of the strategy depth, with a line that one drags. Keyboard and screen reader
+    have the slider."""
+    with st.container(key="freeze_line"):
+        draw_plan(plan, draggable=True)
+        _LINE(
+            data={"depth": plan.frozen_depth, "icons": ICONS},
+            key="line",
+            height="content",
+            on_depth_change=_on_line_moved,
+        )
+
+
+def _on_line_moved() -> None:
+    set_value(DEPTH_KEY, st.session_state["line"].depth)

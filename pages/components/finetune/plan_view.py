@@ -1,0 +1,103 @@
+"""A plan in words, in numbers, and stage by stage."""
+
+from collections.abc import Sequence
+
+import streamlit as st
+
+from core.freezing.plan import Plan
+from pages.components.shared.common import (
+    escape_markdown,
+    format_approx_duration,
+    format_compact,
+    format_int,
+    format_percent,
+)
+from pages.components.shared.stack import has_random_weights
+
+NBSP = "\N{NO-BREAK SPACE}"
+FROZEN, TRAINED = ":blue[frozen]", ":orange[trained]"
+
+
+def describe_plan(plan: Plan) -> str:
+    """Which stages the plan freezes and which train."""
+    if not plan.new_head:
+        return "**Zero-shot**: nothing trains; the backbone keeps its own head."
+    if plan.reinitialise:
+        return (
+            "**From scratch**: every stage starts from random weights and trains, with a new head."
+        )
+    frozen = ", ".join(stage.title for stage in plan.stages[:-1] if stage.frozen)
+    trained = ", ".join(stage.title for stage in plan.stages[:-1] if not stage.frozen)
+    if not frozen and plan.strategy in ("depth", "full"):
+        return "**Full fine-tuning**: nothing is frozen, every stage and the new head train."
+    if not frozen:
+        return "Every stage and the new head train."
+    if not trained:
+        return "**Linear probe**: every stage is frozen, only the new head trains."
+    return f"**{frozen}** frozen; **{trained}** and the new head train."
+
+
+def warn_random_weights(plan: Plan) -> None:
+    """Warns when the plan freezes stages that learnt nothing."""
+    random = [
+        stage.title for stage in plan.stages[:-1] if stage.frozen and has_random_weights(stage)
+    ]
+    if random:
+        st.warning(
+            f"Freezing **{'**, **'.join(random)}** freezes random weights: nothing was learnt"
+            " there. What lies above can only make the best of a fixed random mapping.",
+            icon=":material/casino:",
+        )
+
+
+def show_totals(plan: Plan, seconds: float) -> None:
+    """What trains, what stays, and how long it takes."""
+    total = sum(stage.parameters for stage in plan.stages)
+    with st.grid(3, min_column_width=135):
+        st.metric("Trained parameters", format_compact(plan.trained_parameters))
+        st.metric("Frozen", format_percent(plan.frozen_parameters / total))
+        st.metric("Estimated time", format_approx_duration(seconds))
+
+
+def show_plan_table(plan: Plan, learning_rate: float) -> None:
+    """Per stage, the head on top as in the picture: frozen or trained, parameters, and the share of
+    the work.
+
+    Where the plan has them also the parameters that train, the first epoch, and the learning rate.
+    """
+    stages = plan.stages[::-1]
+    work = sum(stage.flops for stage in stages)
+    columns = {
+        "Stage": [escape_markdown(stage.title) for stage in stages] + ["All"],
+        "State": [FROZEN if stage.frozen else TRAINED for stage in stages] + [""],
+        "Parameters": (
+            [format_int(stage.parameters) for stage in stages]
+            + [format_int(sum(one.parameters for one in stages))]
+        ),
+    }
+    if plan.scope != "all":
+        columns["Trained"] = [format_int(stage.trained_parameters) for stage in stages] + [
+            format_int(plan.trained_parameters)
+        ]
+    if plan.last_unfreeze_epoch:
+        columns["From epoch"] = [str(stage.from_epoch + 1) for stage in stages] + [""]
+    if any(stage.lr_scale != 1 for stage in stages):
+        columns["Rate"] = [f"{learning_rate * stage.lr_scale:.2g}" for stage in stages] + [""]
+    columns["Work"] = [_share_of(stage.flops, work) for stage in stages] + [_share_of(work, work)]
+    lines = [_row([*columns]), "|:--|:--|" + "--:|" * (len(columns) - 2)]
+    with st.container(key="plan_table"):
+        st.markdown("\n".join([*lines, *map(_row, zip(*columns.values(), strict=True))]))
+    st.caption(
+        f"Work: share of one row's forward pass, {format_compact(work)} operations in all. Frozen"
+        " stages compute each row once, trained ones in every epoch, forwards and backwards."
+    )
+
+
+def _row(cells: Sequence[str]) -> str:
+    return f"| {' | '.join(f':small[{cell}]' if cell.strip() else '' for cell in cells)} |"
+
+
+def _share_of(part: int, whole: int) -> str:
+    """A share as percent, a tiny one as less than a tenth of one."""
+    share = part / whole if whole else 0.0
+    return ("< 0.1 %" if 0 < share < 0.001 else format_percent(share)).replace(" ", NBSP)

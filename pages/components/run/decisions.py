@@ -1,0 +1,140 @@
+"""A finished run put to a decision: the threshold that costs least, and who it serves well, slice
+by slice."""
+
+import numpy as np
+import pandas as pd
+import streamlit as st
+
+from core.evaluation.curves import threshold_table
+from core.evaluation.decision_cost import cheapest_threshold
+from core.evaluation.format_metrics import format_metric
+from core.evaluation.slices import AUC_REQUIREMENT, SliceDifference
+from core.jobs.store import Run
+from core.report.decision_figures import cost_curve_figure, slice_figure
+from core.report.decisions import run_slices
+from core.report.palette import FROZEN, TRAINED
+from pages.components.run.result import load_predictions
+from pages.components.shared.chart import chart
+from pages.components.shared.common import (
+    catch_errors,
+    catch_errors_in,
+    format_decimals,
+    format_percent,
+    number_column_config,
+)
+from pages.components.shared.decision_fields import column_slices, cost_fields, slice_columns
+
+
+def decisions_section(run: Run) -> None:
+    """Both sections, for a run that has scores."""
+    st.subheader("The threshold that costs least")
+    st.fragment(catch_errors_in(_cost_view))(run)
+    st.subheader("Slice by slice")
+    st.fragment(catch_errors_in(_slice_view))(run)
+
+
+def _cost_view(run: Run) -> None:
+    arrays = load_predictions(run)
+    with catch_errors():
+        costs = cost_fields(run.id)
+        threshold = cheapest_threshold(
+            arrays["target_validation_label"].astype(float),
+            arrays["target_validation_score"].astype(float),
+            costs,
+        )
+        labels = arrays["target_test_label"].astype(float)
+        table = threshold_table(labels, arrays["target_test_score"].astype(float))
+        grid = np.linspace(0, 1, 201)
+        curve = np.array([costs.total(table.confusion_at(one)) for one in grid]) / len(labels)
+        here = costs.total(table.confusion_at(threshold)) / len(labels)
+        f1 = (
+            costs.total(table.confusion_at(run.result["threshold"])) / len(labels)
+            if run.result
+            else float("nan")
+        )
+        at = table.confusion_at(threshold)
+        with st.container(horizontal=True):
+            st.metric(
+                "Threshold",
+                format_decimals(threshold),
+                help="Chosen on validation rows.",
+                width="content",
+            )
+            st.metric("Cost a test row", format_decimals(here), width="content")
+            st.metric(
+                "At the highest F1",
+                format_decimals(f1),
+                help="The threshold the run came with.",
+                width="content",
+            )
+            st.metric(
+                "Rows acted on", format_percent((at.tp + at.fp) / len(labels)), width="content"
+            )
+        figure = cost_curve_figure(grid, {"cost": (curve, threshold)})
+        chart(
+            figure,
+            f"cost-{run.id}",
+            300,
+            f"Cost a row; {format_decimals(here)} at {format_decimals(threshold, 3)}",
+        )
+
+
+def _slice_view(run: Run) -> None:
+    arrays = load_predictions(run)
+    column = st.selectbox(
+        "Column",
+        slice_columns(run.dataset),
+        key=f"slice-{run.id}",
+        width=220,
+        help=(
+            "By whose values the test rows are sliced. It changes no score, only how they are"
+            " summed up."
+        ),
+    )
+    with catch_errors():
+        slices = column_slices(run.dataset, column)
+        labels = arrays["target_test_label"].astype(float)
+        metrics, differences = run_slices(arrays, slices)
+        colors = (FROZEN, TRAINED)[-len(metrics) :]
+        chart(
+            slice_figure(metrics, colors),
+            f"slices-{run.id}",
+            80 + 34 * len(slices),
+            f"AUC by the values of {column} on target test rows",
+        )
+        columns: dict[str, list[object]] = {column: [one.name for one in slices]}
+        columns["Rows"] = [len(one.rows) for one in slices]
+        columns["Click rate"] = [float(labels[one.rows].mean()) for one in slices]
+        for title, found in metrics.items():
+            columns[f"AUC {title}"] = [one.auc.value for one in found]
+            columns[f"Predicted / actual {title}"] = [one.predicted_over_actual for one in found]
+        st.dataframe(
+            pd.DataFrame(columns),
+            hide_index=True,
+            width="stretch",
+            height="content",
+            placeholder="–",
+            alt=f"Metrics by the values of {column}",
+            column_config=number_column_config(
+                {name: values[0] for name, values in columns.items() if name != column}
+            ),
+        )
+        if len(metrics) == 2:
+            st.caption(_describe_differences(differences, column))
+
+
+def _describe_differences(found: list[SliceDifference], column: str) -> str:
+    real = [one for one in found if one.outcome != "not distinguishable"]
+    if not found:
+        return f"No slice of {column} can be compared: {AUC_REQUIREMENT}."
+    if not real:
+        return (
+            f"In no slice of {column} is AUC before and after distinguishable (Holm over"
+            f" {len(found)} slices)."
+        )
+    named = "; ".join(
+        f"{one.name} ({format_metric(one.difference.delta, signed=True)}, adjusted p"
+        f" {one.adjusted_p:.3g}, n = {one.rows:,})"
+        for one in real
+    )
+    return f"AUC changed most in: {named}. Holm-adjusted over {len(found)} slices."

@@ -1,0 +1,140 @@
+"""A fine-tuned run mixed with its backbone (WiSE-FT): a slider between what it knew and what it
+learnt."""
+
+import numpy as np
+import streamlit as st
+
+from core.evaluation.format_metrics import (
+    format_bounds,
+    format_metric,
+    is_missing,
+    reason_from_labels,
+)
+from core.evaluation.roc_auc import auc_interval, auc_variance, delong_test
+from core.evaluation.verdicts import SIGNIFICANCE_LEVEL
+from core.jobs.store import Run, RunStore
+from core.program import PROGRAM
+from core.report.decision_figures import interpolation_figure
+from core.runs.launch import refresh_statuses
+from core.runs.submit import list_interpolations, submit_interpolation
+from pages.components.run.result import load_predictions
+from pages.components.shared.access import guarded_button
+from pages.components.shared.chart import chart
+from pages.components.shared.common import (
+    catch_errors,
+    catch_errors_in,
+    escape_inline,
+    format_decimals,
+    show_command,
+    workspace,
+)
+
+ABOUT = (
+    "Weights between the backbone's (0) and the fine-tuned ones (1) often keep more of the source"
+    " at no cost on the target (WiSE-FT, Wortsman et al. 2022). The worker scores eleven mixtures;"
+    " alpha is chosen on validation rows."
+)
+
+
+def interpolation_section(run: Run) -> None:
+    """The section, for a run that fine-tuned something."""
+    st.subheader("Between backbone and fine-tuned")
+    st.caption(ABOUT)
+    with catch_errors():
+        found = list_interpolations(workspace(), run)
+        if found and found[0].active:
+            st.fragment(catch_errors_in(_wait), run_every=1.0)(found[0].id)
+        elif found and found[0].status == "done":
+            st.fragment(catch_errors_in(interpolation_result))(found[0])
+        else:
+            if found and found[0].message:
+                st.error(escape_inline(found[0].message))
+            if guarded_button(
+                "Mix with the backbone", icon=":material/blender:", key=f"mix-{run.id}"
+            ):
+                submit_interpolation(workspace(), run)
+                st.rerun()
+        show_command(f"{PROGRAM} interpolate --run {run.id}")
+
+
+def _wait(run_id: str) -> None:
+    store = RunStore(workspace())
+    refresh_statuses(workspace(), store)
+    run = store.get(run_id)
+    if not run.active:
+        st.rerun()
+    share = run.step / run.steps if run.steps else 0.0
+    text = f"{run.step} of {run.steps} mixtures scored" if run.steps else "Waiting for the worker"
+    st.progress(share, text=text)
+
+
+def interpolation_result(mixing: Run) -> None:
+    """The slider over a mixing that is done, and what every mixture scores."""
+    assert mixing.result is not None
+    result = mixing.result
+    alphas, parts = result["alphas"], result["parts"]
+    alpha = st.select_slider(
+        "Share of the fine-tuned weights (alpha)",
+        alphas,
+        result["chosen"],
+        key=f"alpha-{mixing.id}",
+        help=(
+            "0 is the backbone as it was, 1 the fine-tuned run. It changes no model, only what is"
+            " shown."
+        ),
+    )
+    place = alphas.index(alpha)
+    left, right = st.columns([3, 2])
+    with left:
+        auc = {part: values["auc"] for part, values in parts.items() if part != "target_validation"}
+        spoken = ", ".join(
+            f"{part.replace('_', ' ')} {format_decimals(values[place])}"
+            for part, values in auc.items()
+        )
+        chart(
+            interpolation_figure(alphas, auc, result["chosen"], alpha),
+            f"mixing-{mixing.id}",
+            320,
+            f"AUC: {spoken}",
+        )
+        st.caption(
+            f"The star marks alpha {result['chosen']:g}, which validation rows chose; the line is"
+            " the slider."
+        )
+    with right:
+        arrays = load_predictions(mixing)
+        for part, title in (
+            ("target_test", "Target test rows"),
+            ("source_test", "Source test rows"),
+        ):
+            if part in parts:
+                st.metric(f"AUC, {title.lower()}", format_decimals(parts[part]["auc"][place]))
+                st.caption(_compare_with_finetuned(arrays, part, alpha))
+        if not result["mixes_head"]:
+            st.caption(
+                "The run's new head differs from the backbone's own, so the stages are mixed and"
+                " the head stays the fine-tuned one: at 0 it does not score as the backbone did."
+            )
+
+
+def _compare_with_finetuned(arrays: dict[str, np.ndarray], part: str, alpha: float) -> str:
+    """The mixture's interval, and whether its AUC differs from that of the fine-tuned run."""
+    labels = arrays[f"{part}_label"]
+    auc, variance = auc_variance(labels, arrays[f"{part}_{alpha}"])
+    low, high = auc_interval(auc, variance)
+    if is_missing(low):
+        return f"No {'AUC' if is_missing(auc) else 'interval'}: {reason_from_labels(labels)}."
+    interval = f"95 % interval {format_bounds(low, high)}."
+    if alpha == 1:
+        return f"{interval} The fine-tuned run itself."
+    difference = delong_test(labels, arrays[f"{part}_{alpha}"], arrays[f"{part}_1.0"])
+    if is_missing(difference.p):
+        return f"{interval} Not comparable with the fine-tuned run: {reason_from_labels(labels)}."
+    bounds = format_bounds(difference.low, difference.high, signed=True)
+    numbers = f"{format_metric(difference.delta, signed=True)}, 95 % {bounds}"
+    if difference.p >= SIGNIFICANCE_LEVEL:
+        return f"{interval} Not distinguishable from the fine-tuned run ({numbers})."
+    return (
+        f"{interval} {'Higher' if difference.delta > 0 else 'Lower'} than the fine-tuned run"
+        f" ({numbers})."
+    )

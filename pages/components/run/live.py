@@ -1,0 +1,155 @@
+"""A run while it waits, runs, or after it broke off: phase, progress, time left, curves."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import streamlit as st
+
+from core.jobs.reporter import POINT_NAMES
+from core.jobs.store import Run, RunStore
+from core.report.run_figures import MetricSeries, accuracy_figure, auc_figure, loss_figure
+from core.runs.launch import is_worker_alive, refresh_statuses
+from pages.components.shared.chart import chart
+from pages.components.shared.common import (
+    catch_errors_in,
+    format_decimals,
+    format_duration,
+    workspace,
+)
+from pages.components.shared.stall_warnings import show_stall_warnings
+
+TICK_SECONDS = 0.7
+WAITING_TICK_SECONDS = 0.1
+"""Until the first point: a look then costs little, and one waits for it."""
+SCORE_BY_OBJECTIVE = {
+    "supervised": ("Validation AUC", "validation_auc", auc_figure),
+    "rfd": ("Validation AUC of the detector", "validation_auc", auc_figure),
+    "mfp": (
+        "Hidden values told from drawn ones, validation rows",
+        "validation_accuracy",
+        accuracy_figure,
+    ),
+}
+"""Per objective: title, point name and figure of what it is scored by. Fine-tuning learns clicks
+too."""
+
+
+@dataclass(frozen=True)
+class Panel:
+    """A figure as JSON, with its title, the key of its chart, and what a screen reader says."""
+
+    title: str
+    figure: str
+    key: str
+    alt: str
+
+
+def live_view(run: Run) -> None:
+    """Follows the run as long as it is active and reruns the whole page when that has ended."""
+    points = RunStore(workspace()).points(run.id, *POINT_NAMES)
+    if run.active:
+        every = TICK_SECONDS if points else WAITING_TICK_SECONDS
+        st.fragment(catch_errors_in(_tick), run_every=every)(run.id, run.status, waiting=not points)
+    elif points:
+        show_learning_curves(run, points)
+
+
+def _tick(run_id: str, shown_status: str, waiting: bool) -> None:
+    store = RunStore(workspace())
+    refresh_statuses(workspace(), store)
+    run = store.get(run_id)
+    # The header lies outside this fragment and shows the status.
+    if run.status != shown_status:
+        st.rerun()
+    points = store.points(run.id, *(POINT_NAMES if waiting else ("seconds",)))
+    _show_progress(store, run, points)
+    show_stall_warnings([run])
+    _draw_panels(_panels(run, points) if waiting else _cached_panels(run_id))
+    # Drawn first: from here on it looks less often.
+    if waiting and points:
+        st.rerun()
+
+
+@st.cache_data(ttl=TICK_SECONDS / 2, max_entries=32, show_spinner=False)
+def _cached_panels(run_id: str) -> list[Panel]:
+    """The curves of a run that trains, made once for all who watch it now."""
+    store = RunStore(workspace())
+    return _panels(store.get(run_id), store.points(run_id, *POINT_NAMES))
+
+
+def _show_progress(store: RunStore, run: Run, points: MetricSeries) -> None:
+    if run.status == "queued":
+        ahead = store.count_ahead([run])
+        waits = f"{ahead} run(s) come first" if ahead else "the worker takes it next"
+        if not ahead and not is_worker_alive(workspace(), run.lane):
+            waits = "the worker is starting, which takes some seconds"
+        st.progress(0.0, text=f"Waiting: {waits}.")
+        return
+    share = run.step / run.steps if run.steps else 0.0
+    phase = (run.phase or "starting").capitalize()
+    if run.cancel_asked:
+        phase = "Stopping"
+    where = (
+        f" · epoch {run.epoch} of {run.epochs} · step {run.step:,} of {run.steps:,}"
+        if run.steps
+        else ""
+    )
+    st.progress(share, text=f"{phase}{where}{_time_left(run, points)}")
+
+
+def _time_left(run: Run, points: MetricSeries) -> str:
+    _, seconds = points.get("seconds", (np.zeros(0), np.zeros(0)))
+    if not run.step or not len(seconds):
+        return ""
+    left = float(seconds[-1]) / run.step * (run.steps - run.step)
+    return f" · about {format_duration(left)} left, less if it stops early"
+
+
+def show_learning_curves(run: Run, points: MetricSeries, best_step: int | None = None) -> None:
+    """Loss, and beside it what the run's objective is scored by; best_step: where the weights were
+    kept."""
+    _draw_panels(_panels(run, points, best_step))
+
+
+def _panels(run: Run, points: MetricSeries, best_step: int | None = None) -> list[Panel]:
+    objective = run.request.get("objective", "supervised")
+    if objective == "none":
+        # Only the start learnt something, and has no validation rows.
+        spoken = _alt_text("Loss", points, "train_loss")
+        return [
+            Panel(
+                "Loss of the start",
+                loss_figure(points, title=loss_title(run)).to_json(),
+                f"loss-{run.id}",
+                spoken,
+            )
+        ]
+    title, name, draw = SCORE_BY_OBJECTIVE.get(objective, SCORE_BY_OBJECTIVE["supervised"])
+    loss = loss_figure(points, best_step, loss_title(run)).to_json()
+    return [
+        Panel("Loss", loss, f"loss-{run.id}", _alt_text("Loss", points, "validation_loss")),
+        Panel(title, draw(points).to_json(), f"auc-{run.id}", _alt_text(title, points, name)),
+    ]
+
+
+def _draw_panels(curves: list[Panel]) -> None:
+    for place, curve in zip(st.columns(len(curves)), curves, strict=True):
+        with place:
+            st.markdown(f"**{curve.title}**")
+            chart(curve.figure, curve.key, 320, curve.alt)
+
+
+def loss_title(run: Run) -> str:
+    """What the run's loss is."""
+    if run.request.get("objective") == "none":
+        return "Skip-gram loss"
+    return "Contrastive loss" if run.request.get("objective") == "mfp" else "Log loss (nats)"
+
+
+def _alt_text(title: str, points: MetricSeries, name: str) -> str:
+    _, values = points.get(name, (np.zeros(0), np.zeros(0)))
+    return (
+        f"{title} by step; validation now {format_decimals(float(values[-1]))}"
+        if len(values)
+        else f"{title}: no points yet"
+    )

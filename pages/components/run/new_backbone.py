@@ -1,0 +1,74 @@
+"""What a finished pretraining run made: what it learnt, and the way on."""
+
+import streamlit as st
+
+from core.jobs.store import Run
+from core.models.backbone_store import list_backbones
+from core.models.card import BackboneCard
+from core.training.objectives import OBJECTIVES
+from pages.components.backbones.backbone_card import (
+    explain_missing_click_head,
+    show_pretraining_metrics,
+)
+from pages.components.shared.common import workspace
+from pages.components.shared.stack import draw_stages
+
+
+def show_new_backbone(run: Run) -> None:
+    """The sentence, the objective's own numbers where clicks were not learnt, and links to the
+    backbone."""
+    assert run.result is not None
+    card = next(
+        (one for one in list_backbones(workspace()) if one.id == run.result["backbone"]), None
+    )
+    objective = run.request.get("objective", "supervised")
+    texts = {
+        "supervised": (
+            "This run made a new backbone, so there is nothing before it to compare with."
+        ),
+        "none": (
+            "This run made a backbone without training it: its stages hold what they started with."
+        ),
+    }
+    trained = (
+        "This run made a new backbone that learnt from the features of source rows alone, without"
+        " their clicks."
+    )
+    st.info(texts.get(objective, trained), icon=":material/info:")
+    if card is None:
+        st.caption("The backbone has been deleted since.")
+        return
+    if objective == "supervised":
+        show_links(card)
+        return
+    words, picture = st.columns([5, 6], gap="medium")
+    with words:
+        if learnt := run.result.get("learnt"):
+            trains = OBJECTIVES[objective].trains
+            st.markdown(
+                "**What it learnt** :gray[· on source validation rows]"
+                if trains
+                else "**What its start filled**"
+            )
+            show_pretraining_metrics(learnt)
+        st.markdown(explain_missing_click_head(card))
+        show_links(card)
+    with picture, st.container(border=True):
+        draw_stages(card.stages)
+
+
+def show_links(card: BackboneCard) -> None:
+    """To what comes next."""
+    with st.container(horizontal=True):
+        st.page_link(
+            "finetune.py",
+            label="Fine-tune it",
+            icon=":material/ac_unit:",
+            query_params={"backbone": card.id},
+        )
+        st.page_link(
+            "backbones.py",
+            label="See it on the shelf",
+            icon=":material/stacks:",
+            query_params={"section": "Shelf", "shelf_find": card.name},
+        )

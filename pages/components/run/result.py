@@ -1,0 +1,391 @@
+"""A finished run, read: what changed against the backbone, and everything one threshold decides."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import streamlit as st
+
+from core.evaluation.curves import (
+    CalibrationBins,
+    ConfusionMatrix,
+    Curve,
+    ThresholdTable,
+    calibration_curve,
+    cumulative_gains,
+    precision_recall_curve,
+    roc_curve,
+    threshold_table,
+)
+from core.evaluation.format_metrics import (
+    format_bounds,
+    format_metric,
+    format_p,
+    is_missing,
+    metric_value,
+    missing_sentence,
+    reason_from_labels,
+)
+from core.evaluation.roc_auc import delong_test
+from core.evaluation.verdicts import SIGNIFICANCE_LEVEL
+from core.jobs.predictions import PREDICTIONS_FILE, read_predictions
+from core.jobs.reporter import POINT_NAMES
+from core.jobs.store import Run, RunStore
+from core.report.run_figures import (
+    calibration_figure,
+    confusion_figure,
+    gains_figure,
+    precision_recall_figure,
+    roc_figure,
+    score_histogram_figure,
+)
+from core.training.objectives import OBJECTIVES, ORIGINS, stage_origins
+from pages.components.run.live import show_learning_curves
+from pages.components.run.new_backbone import show_new_backbone
+from pages.components.shared.chart import chart
+from pages.components.shared.common import (
+    catch_errors,
+    catch_errors_in,
+    format_decimals,
+    format_int,
+    format_percent,
+    workspace,
+)
+
+PART_TITLES = {"target_test": "Target test rows", "source_test": "Source test rows"}
+METRIC_TITLES = {
+    "auc": "AUC-ROC",
+    "auc_interval": "AUC, 95 % interval (DeLong)",
+    "log_loss": "Log loss",
+    "normalised_entropy": "Normalised entropy",
+    "accuracy": "Accuracy",
+    "always_no_accuracy": "Accuracy of always-no",
+    "precision": "Precision",
+    "recall": "Recall",
+    "f1": "F1",
+    "pr_auc": "PR-AUC",
+    "ece": "ECE (15 equal-mass bins)",
+    "predicted_over_actual": "Predicted / actual clicks",
+    "lift_at_10": "Lift at 10 %",
+}
+
+
+ScoreCurves = tuple[ThresholdTable, Curve, Curve, Curve, CalibrationBins]
+"""See `curves`."""
+
+
+# Resources: of data every rerun would get a copy, and of a million rows that takes longer than all
+# the rest.
+@st.cache_resource(max_entries=16, show_spinner=False)
+def cached_predictions(path: str, modified: int, size: int) -> dict[str, np.ndarray]:
+    """The arrays of a predictions file; the time and size are part of the cache's key."""
+    return read_predictions(workspace(), Path(path).parent.name)
+
+
+def load_predictions(run: Run) -> dict[str, np.ndarray]:
+    """The run's predictions, read once."""
+    path: Path = workspace().runs / run.id / PREDICTIONS_FILE
+    try:
+        stat = path.stat()
+    except OSError:
+        # Read without the cache, it says what is wrong.
+        return read_predictions(workspace(), run.id)
+    return cached_predictions(str(path), stat.st_mtime_ns, stat.st_size)
+
+
+def load_curves(run: Run, part: str, name: str) -> ScoreCurves:
+    """`curves` of a run; `Damaged` where its predictions are."""
+    load_predictions(run)
+    path = workspace().runs / run.id / PREDICTIONS_FILE
+    return cached_curves(str(path), path.stat().st_mtime_ns, part, name)
+
+
+@st.cache_resource(max_entries=32, show_spinner=False)
+def cached_curves(path: str, modified: int, part: str, name: str) -> ScoreCurves:
+    """(threshold table, ROC, precision-recall, gains, calibration) of one scoring of one part."""
+    arrays = cached_predictions(path, modified, Path(path).stat().st_size)
+    labels, scores = arrays[f"{part}_label"], arrays[f"{part}_{name}"]
+    table = threshold_table(labels, scores)
+    return (
+        table,
+        roc_curve(table),
+        precision_recall_curve(table),
+        cumulative_gains(table),
+        calibration_curve(labels, scores),
+    )
+
+
+def result_view(run: Run) -> None:
+    """The whole result of a run that is done."""
+    assert run.result is not None
+    if run.kind == "pretrain":
+        show_new_backbone(run)
+    arrays = None
+    with catch_errors():
+        arrays = load_predictions(run)
+        if run.kind != "pretrain":
+            show_verdict(run, arrays)
+    # The metrics are in the store: they are there where the scores behind them are not.
+    measured = (
+        run.result["metrics"]
+        if arrays is None
+        else [name.removesuffix("_label") for name in arrays]
+    )
+    parts = [part for part in PART_TITLES if part in measured]
+    if parts:
+        show_metrics_table(
+            run.result, parts, beside_before=run.request.get("strategy") != "zero-shot"
+        )
+    if parts and arrays is not None:
+        st.subheader("One threshold, everything it decides")
+        st.fragment(catch_errors_in(threshold_view))(run, parts)
+    points = RunStore(workspace()).points(run.id, *POINT_NAMES)
+    if points:
+        st.subheader("Learning curves")
+        best = run.result["best_epoch"]
+        steps, _ = points.get("validation_loss", (np.zeros(0), np.zeros(0)))
+        kept = int(steps[best]) if best < len(steps) else None
+        show_learning_curves(run, points, kept)
+        stopped = (
+            " It stopped early: the validation loss no longer fell."
+            if run.result["stopped_early"]
+            else ""
+        )
+        if run.halted:
+            stopped = (
+                " Successive halving ended it here: other arms of its sweep had the lower"
+                " validation loss."
+            )
+        if kept is not None:
+            st.caption(f"The weights of epoch {best} were kept (lowest validation loss).{stopped}")
+    show_stages(run)
+
+
+def show_verdict(run: Run, arrays: dict[str, np.ndarray]) -> None:
+    """In words: did it help on the target, and what was forgotten on the source?"""
+    assert run.result is not None
+    if run.result.get("before") is None:
+        st.info(
+            "This backbone had no click head before, so there is no score of its own to compare"
+            " with. Compare the run with one from scratch instead.",
+            icon=":material/info:",
+        )
+        return
+    if run.request.get("strategy") == "zero-shot":
+        st.info(
+            "The backbone as it is: nothing was trained. Compare it with a fine-tuned run.",
+            icon=":material/info:",
+        )
+        return
+    texts = []
+    for part, what in (("target_test", "On the target"), ("source_test", "On the source")):
+        if f"{part}_label" in arrays:
+            labels, after, before = (
+                arrays[f"{part}_{name}"] for name in ("label", "score", "before")
+            )
+            texts.append(f"**{what}** {describe_auc_change(labels, after, before)}")
+    st.info("  \n".join(texts), icon=":material/gavel:")
+    st.caption(
+        "Before: the backbone as it was, with its own head. After: this run. Both on the same test"
+        " rows."
+    )
+
+
+def describe_auc_change(labels: np.ndarray, after: np.ndarray, before: np.ndarray) -> str:
+    """Whether AUC changed, by DeLong on the same rows; never a ranking of noise."""
+    difference = delong_test(labels, after, before)
+    rows, delta = f"{len(labels):,}", format_metric(difference.delta, signed=True)
+    if is_missing(difference.p):
+        known = "" if is_missing(difference.delta) else f" (difference {delta}, no interval)"
+        return f"AUC before and after is not comparable: {reason_from_labels(labels)}{known}."
+    interval = f"95 % interval {format_bounds(difference.low, difference.high, signed=True)}"
+    if difference.p >= SIGNIFICANCE_LEVEL:
+        return (
+            f"AUC before and after is not distinguishable at n = {rows} (difference {delta},"
+            f" {interval})."
+        )
+    better = "higher" if difference.delta > 0 else "lower"
+    p = f"p {format_p(difference.p)}" if difference.p < 1e-4 else f"p = {format_p(difference.p)}"
+    return f"AUC is {better} than the backbone's as it was: {delta}, {interval}, {p}, n = {rows}."
+
+
+def show_metrics_table(result: dict[str, Any], parts: list[str], beside_before: bool) -> None:
+    """Every metric on target and source test rows, each beside what the backbone had before it was
+    trained."""
+    for column, part in zip(st.columns(len(parts)), parts, strict=True):
+        after, before = (
+            result["metrics"][part],
+            (result.get("before") or {}).get(part) if beside_before else None,
+        )
+        rows = []
+        for name, title in METRIC_TITLES.items():
+            row = {
+                "Metric": title,
+                "After" if before else "Value": format_result_metric(after, name),
+            }
+            if before:
+                row["Before"] = format_result_metric(before, name)
+                change = metric_value(after, name) - metric_value(before, name)
+                row["Change"] = "" if is_missing(change) else format_metric(change, signed=True)
+            rows.append(row)
+        with column.container(border=True):
+            rate, threshold = (
+                format_percent(after.get("click_rate")),
+                format_decimals(after.get("threshold")),
+            )
+            st.markdown(
+                f"**{PART_TITLES[part]}** :gray[· {format_int(after.get('rows'))} rows · click rate"
+                f" {rate} · threshold {threshold}, {result['threshold_rule']}]"
+            )
+            st.dataframe(pd.DataFrame(rows), hide_index=True, width="stretch", height="content")
+            if reason := missing_sentence(after, "these rows"):
+                st.caption(reason)
+
+
+def format_result_metric(metrics: dict[str, Any], name: str) -> str:
+    """A metric of METRICS as it is shown."""
+    if name == "auc_interval":
+        return format_bounds(metrics.get("auc_low"), metrics.get("auc_high"))
+    return format_decimals(metrics.get(name))
+
+
+def threshold_view(run: Run, parts: list[str]) -> None:
+    """Slider, confusion matrix and curves with their operating point."""
+    assert run.result is not None
+    key = f"threshold-{run.id}"
+    default = round(float(run.result["threshold"]), 3)
+    controls = st.columns([2, 4, 1], vertical_alignment="bottom")
+    part = controls[0].segmented_control(
+        "Rows",
+        parts,
+        format_func=PART_TITLES.__getitem__,
+        default=parts[0],
+        required=True,
+        key=f"part-{run.id}",
+        help="Which test rows the numbers and figures below stand on. It changes no score.",
+    )
+    st.session_state.setdefault(key, default)
+    threshold = controls[1].slider(
+        "Threshold",
+        0.0,
+        1.0,
+        step=0.001,
+        format="%.3f",
+        key=key,
+        help=(
+            "A row is a predicted click when its score is at least this. It was chosen on"
+            " validation rows for the highest F1; test rows chose nothing."
+        ),
+    )
+
+    def reset() -> None:
+        st.session_state[key] = default
+
+    controls[2].button(
+        "Reset", on_click=reset, help=f"Back to {default:.3f}, chosen on validation rows"
+    )
+    arrays = load_predictions(run)
+    names = {True: "score"}
+    if f"{part}_before" in arrays and run.request.get("strategy") != "zero-shot":
+        names[False] = "before"
+    shown = {after: load_curves(run, part, name) for after, name in names.items()}
+    # The slider has three digits; where it stands, the table above counts at all digits of the
+    # threshold.
+    exact = float(run.result["threshold"])
+    at = {
+        after: item[0].confusion_at(exact if threshold == default else threshold)
+        for after, item in shown.items()
+    }
+    _show_threshold_metrics(at[True])
+    grid = st.columns(2)
+    labels = arrays[f"{part}_label"]
+    figures = (
+        ("Confusion matrix", confusion_figure(at[True]), _describe_confusion(at[True])),
+        (
+            "ROC",
+            roc_figure({a: i[1] for a, i in shown.items()}, at),
+            "ROC curve with the operating point",
+        ),
+        (
+            "Precision and recall",
+            precision_recall_figure({a: i[2] for a, i in shown.items()}, at, float(labels.mean())),
+            "Precision by recall with the operating point",
+        ),
+        (
+            "Calibration",
+            calibration_figure({a: i[4] for a, i in shown.items()}),
+            "Click rate by mean score",
+        ),
+        (
+            "Scores",
+            score_histogram_figure(shown[True][0], threshold),
+            "Histogram of scores by class",
+        ),
+        ("Gains", gains_figure({a: i[3] for a, i in shown.items()}), "Clicks caught by rows taken"),
+    )
+    for place, (title, figure, alt) in enumerate(figures):
+        with grid[place % 2]:
+            st.markdown(f"**{title}**")
+            chart(figure, f"{title}-{run.id}", 360, alt)
+
+
+def _show_threshold_metrics(at: ConfusionMatrix) -> None:
+    always_no = (at.tn + at.fp) / max(at.tn + at.fp + at.tp + at.fn, 1)
+    numbers = {
+        "Accuracy": at.accuracy,
+        "Accuracy of always-no": always_no,
+        "Precision": at.precision,
+        "Recall": at.recall,
+        "F1": at.f1,
+    }
+    with st.container(horizontal=True):
+        for title, value in numbers.items():
+            st.metric(title, format_decimals(value), width="content")
+
+
+def _describe_confusion(at: ConfusionMatrix) -> str:
+    return (
+        f"Confusion matrix: {at.tp:,} true and {at.fp:,} false clicks, {at.fn:,} missed, {at.tn:,}"
+        " true no-clicks"
+    )
+
+
+def show_stages(run: Run) -> None:
+    """Which stages trained, and what their weights come from."""
+    assert run.result is not None
+    fresh = run.kind == "pretrain"
+    came_from = (
+        final_origins(run)
+        if fresh
+        else [stage.get("origin", "supervised") for stage in run.result["stages"]]
+    )
+    untrained = run.request.get("objective") == "none"
+    with st.expander("Stages, frozen and trained", icon=":material/stacks:"):
+        rows = [
+            {
+                "Stage": stage["title"],
+                "State": (
+                    "as it started" if untrained else "frozen" if stage["frozen"] else "trained"
+                ),
+                "Weights" if fresh else "Started from": ORIGINS.get(origin, origin),
+                "Parameters": format_int(stage["parameters"]),
+            }
+            for stage, origin in zip(run.result["stages"], came_from, strict=True)
+        ]
+        st.dataframe(pd.DataFrame(rows), hide_index=True, width="stretch", height="content")
+        trained = 0 if untrained else run.result["trained_parameters"]
+        st.caption(
+            f"{format_int(trained)} parameters were trained." if trained else "Nothing was trained."
+        )
+
+
+def final_origins(run: Run) -> list[str]:
+    """Origins of the weights that a pretraining run left in its stages, its head's last."""
+    assert run.result is not None
+    start, objective = (
+        run.request.get("start", "random"),
+        run.request.get("objective", "supervised"),
+    )
+    head = objective if OBJECTIVES[objective].trains else "random"
+    return [*stage_origins(start, objective, len(run.result["stages"]) - 1), head]

@@ -1,6 +1,0 @@
-"""Inline scripts that pages put into the browser: the Content-Security-Policy allows these by their hash alone."""
-
-TO_THE_TOP = """document.querySelector('[data-testid="stMain"]').scrollTo(0, 0)"""
-"""Scrolls the page up. A page that stays the same to Streamlit stays scrolled as far as it was."""
-
-INLINE_SCRIPTS = (TO_THE_TOP,)

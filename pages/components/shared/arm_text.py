@@ -1,0 +1,43 @@
+"""Strategies with their options as short texts for the address: "2" for a freeze depth,
+"lora:rank=8"."""
+
+from core.errors import BadInput
+from core.freezing.plan import make_plan
+from core.freezing.strategies import STRATEGIES
+from core.models.card import BackboneCard, HeadSettings
+from core.runs.sweep import Arm
+
+
+def format_arm(arm: Arm) -> str:
+    """The arm as `parse_arm` reads it; options at their defaults are left out when they are not
+    given."""
+    if arm.strategy == "depth":
+        return str(arm.freeze_depth)
+    options = [
+        f"{name}={'+'.join(value) if isinstance(value, tuple | list) else value}"
+        for name, value in arm.options.items()
+    ]
+    return ":".join([arm.strategy, *options])
+
+
+def parse_arm(text: str, card: BackboneCard) -> Arm:
+    """The arm that a text stands for; BadInput where it stands for none, or for one that the
+    backbone cannot have."""
+    name, *pairs = text.split(":")
+    try:
+        if name not in STRATEGIES:
+            arm = Arm("depth", int(name))
+        else:
+            arm = Arm(name, 0, dict(_option(name, pair) for pair in pairs))
+    except ValueError:
+        raise BadInput("It is neither a freeze depth nor a strategy with its options.") from None
+    make_plan(card, arm.strategy, arm.freeze_depth, HeadSettings(), arm.options)
+    return arm
+
+
+def _option(strategy: str, pair: str) -> tuple[str, object]:
+    name, _, value = pair.partition("=")
+    option = STRATEGIES[strategy].options.get(name)
+    if option is None or name == "stages":
+        return name, tuple(value.split("+"))
+    return name, int(value) if isinstance(option.default, int) else float(value)

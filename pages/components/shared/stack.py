@@ -1,0 +1,181 @@
+"""A backbone drawn as a stack of blocks: input at the bottom, head on top, cold below the freeze
+line, warm above."""
+
+import math
+from collections.abc import Sequence
+from html import escape
+
+import streamlit as st
+
+from core.freezing.plan import Plan, PlannedStage
+from core.models.card import StageCard
+from core.training.objectives import ORIGINS
+from core.workspace import PROJECT
+from pages.components.shared.common import format_compact, format_int, format_percent
+
+RANDOM = "random weights"
+SCOPE_TITLES = {"biases and norms": "biases and norms", "adapters": "additions"}
+"""What trains inside a stage where it is not all of it."""
+_STYLE = (PROJECT / "assets" / "stack.css").read_text(encoding="utf-8")
+_INPUT = (
+    '13 numeric + 26 categorical features<span class="thaw-wide"> · wider stages have more'
+    " parameters</span>"
+)
+ICONS = {"frozen": "ac_unit", "trained": "local_fire_department"}
+"""Icon of a block by its state, which is its word and the end of its CSS class too."""
+
+
+def load_stack_style() -> None:
+    """The looks of blocks, for those that are drawn by other means."""
+    st.html(f"<style>{_STYLE}</style>")
+
+
+def draw_plan(plan: Plan, draggable: bool = False) -> None:
+    """Draws what `plan` freezes and trains, with the freeze line between where all that is frozen
+    lies below it.
+
+    movable: whether the line looks as if one could drag it; it is then there with nothing frozen,
+    too.
+    """
+    frozen = sum(stage.frozen for stage in plan.stages)
+    states = ["frozen" if stage.frozen else "trained" for stage in plan.stages]
+    # The head is new anyway and says so.
+    rows = [
+        _block(
+            stage,
+            state,
+            ICONS[state],
+            state,
+            RANDOM if has_random_weights(stage) and stage.name != "head" else "",
+            training_note(plan, stage),
+        )
+        for stage, state in zip(plan.stages, states, strict=True)
+    ]
+    if frozen == plan.frozen_depth and (frozen or draggable):
+        rows.insert(
+            frozen, '<div class="thaw-line" aria-hidden="true"><span>freeze line</span></div>'
+        )
+    spoken = "; ".join(
+        ", ".join(
+            filter(
+                None,
+                (
+                    f"{stage.title}: {state}",
+                    training_note(plan, stage),
+                    origin_title(stage),
+                    f"{format_int(stage.parameters)} parameters",
+                ),
+            )
+        )
+        for stage, state in zip(plan.stages, states, strict=True)
+    )
+    kind = "thaw-stack thaw-movable" if draggable else "thaw-stack"
+    _draw(rows, f"{frozen} of {len(plan.stages)} stages frozen. From the input up: {spoken}", kind)
+
+
+def draw_stages(stages: Sequence[StageCard]) -> None:
+    """Draws the stages of a backbone, each with what its weights come from, without saying what
+    trains."""
+    total = max(sum(stage.parameters for stage in stages), 1)
+    planned = [
+        PlannedStage(
+            stage.name,
+            stage.title,
+            stage.parameters,
+            stage.parameters / total,
+            False,
+            stage.flops,
+            stage.origin,
+        )
+        for stage in stages
+    ]
+    spoken = "; ".join(
+        f"{stage.title}: {origin_title(stage)}, {format_int(stage.parameters)} parameters"
+        for stage in stages
+    )
+    rows = [
+        _block(
+            stage,
+            "plain",
+            "layers",
+            "",
+            RANDOM if has_random_weights(stage) else origin_title(stage),
+            "",
+        )
+        for stage in planned
+    ]
+    _draw(rows, f"Stages from the input up: {spoken}")
+    if shared := describe_parallel_parts(stages):
+        st.caption(shared)
+
+
+def training_note(plan: Plan, stage: PlannedStage) -> str:
+    """What is not plain training from the first epoch at the full rate; empty for that, and for a
+    frozen stage."""
+    if stage.frozen:
+        return ""
+    words = [f"from epoch {stage.from_epoch + 1}"] if stage.from_epoch else []
+    if plan.scope != "all" and stage.name != "head":
+        words.append(
+            f"{SCOPE_TITLES[plan.scope]} alone: {format_compact(stage.trained_parameters)}"
+        )
+    if stage.lr_scale != 1:
+        words.append(f"rate × {stage.lr_scale:.2g}")
+    return ", ".join(words)
+
+
+def has_random_weights(stage: StageCard | PlannedStage) -> bool:
+    """Whether the stage's weights have learnt nothing."""
+    return stage.origin == "random"
+
+
+def origin_title(stage: StageCard | PlannedStage) -> str:
+    """What the stage's weights come from, in a word or two."""
+    return ORIGINS.get(stage.origin, stage.origin)
+
+
+def describe_parallel_parts(stages: Sequence[StageCard]) -> str:
+    """Which parallel parts share a stage and so freeze together; empty where none do."""
+    shared = [" and ".join(stage.parts) for stage in stages if stage.parts]
+    if not shared:
+        return ""
+    more = (
+        f", and so on up to {shared[-1]}"
+        if len(shared) > 2
+        else f"; so do {shared[-1]}"
+        if len(shared) > 1
+        else ""
+    )
+    return f"{shared[0]} are parallel and share a stage{more}: such parts freeze together."
+
+
+def block_width(share: float) -> float:
+    """Percent of the full width for a parameter share: 100 for all of them, log scale, 34 for a
+    thousandth or less."""
+    decades = math.log10(max(share, 1e-3))
+    return 100 + 22 * decades
+
+
+def _block(stage: PlannedStage, state: str, icon: str, word: str, origin: str, how: str) -> str:
+    shown = f'<span class="thaw-word">{escape(word)}</span>' if word else ""
+    kind = " thaw-random" if origin == RANDOM else ""
+    from_where = f'<span class="thaw-origin{kind}">{escape(origin)}</span>' if origin else ""
+    manner = f'<span class="thaw-how">{escape(how)}</span>' if how else ""
+    share = "under 0.1 %" if 0 < stage.share < 0.001 else format_percent(stage.share)
+    numbers = f"{format_compact(stage.parameters)} parameters · " + share.replace(
+        " ", "\N{NO-BREAK SPACE}"
+    )
+    return (
+        f'<div class="thaw-block thaw-{state}" style="width:{block_width(stage.share):.1f}%">'
+        f'<span class="thaw-icon" aria-hidden="true">{icon}</span>'
+        f'<span class="thaw-title">{escape(stage.title)}</span>{shown}'
+        f'<span class="thaw-numbers">{escape(numbers)}</span>{from_where}{manner}</div>'
+    )
+
+
+def _draw(rows: Sequence[str], label: str, kind: str = "thaw-stack") -> None:
+    body = "".join(reversed(rows))
+    st.html(
+        f'<style>{_STYLE}</style><div class="{kind}" role="img" aria-label="{escape(label)}">'
+        f'{body}<div class="thaw-input" aria-hidden="true">{_INPUT}</div></div>'
+    )

@@ -1,0 +1,116 @@
+"""What a strategy shows of itself wherever it is chosen: its words, the fields of its options, the
+stack to click."""
+
+import math
+from typing import Any
+
+import streamlit as st
+
+from core.freezing.strategies import STRATEGIES, Option
+from core.models.card import BackboneCard
+from pages.components.shared.common import escape_markdown, format_compact
+from pages.components.shared.stack import load_stack_style
+from pages.components.shared.widget_sync import set_value
+
+STRATEGY_GROUPS = {
+    "Which stages train": (
+        "full",
+        "linear-probe",
+        "all-but-embeddings",
+        "embeddings-only",
+        "surgical",
+    ),
+    "When, how fast and how far they move": (
+        "lp-ft",
+        "gradual",
+        "autofreeze",
+        "decay",
+        "auto-rgn",
+        "l2-sp",
+    ),
+    "What changes inside a stage": ("bitfit", "lora", "meda"),
+    "Controls": ("scratch", "zero-shot"),
+}
+"""Every strategy but "depth", which has a slider or a card of its own above them."""
+
+
+def show_strategy_summary(name: str) -> None:
+    """What the strategy does, when to try it, and whom it is from."""
+    about = STRATEGIES[name]
+    st.markdown(f"{about.summary}\n\n:small[**When:** {about.when}]")
+    if about.source:
+        st.caption(escape_markdown(about.source))
+
+
+def option_fields(prefix: str, strategy: str) -> dict[str, Any]:
+    """The numbers among the strategy's options where they differ from its defaults. prefix: of the
+    widget keys."""
+    options = {
+        key: option for key, option in STRATEGIES[strategy].options.items() if key != "stages"
+    }
+    given = {
+        key: _field(option_key(prefix, strategy, key), option) for key, option in options.items()
+    }
+    return {key: value for key, value in given.items() if value != options[key].default}
+
+
+def option_key(prefix: str, strategy: str, option: str) -> str:
+    """The key of the field of an option."""
+    return f"{prefix}_{strategy}_{option}"
+
+
+def _field(key: str, option: Option) -> float:
+    whole = isinstance(option.default, int)
+    st.session_state.setdefault(key, option.default)
+    return st.number_input(
+        option.label,
+        min_value=int(option.low) if whole else float(option.low),
+        max_value=int(option.high) if whole else float(option.high),
+        step=1 if whole else 10.0 ** math.floor(math.log10(option.default)),
+        format="%d" if whole else "%g",
+        key=key,
+        persist_state="session",
+        help=f"{option.description[:1].upper()}{option.description[1:]}.",
+    )
+
+
+def stage_switches(card: BackboneCard, stack: str, default_stage: int) -> tuple[str, ...]:
+    """A stack whose stages one clicks to train or to freeze them: the names of those that train,
+    from the input up.
+
+    stack: tells it from others on the page. first: the place of the stage that trains at the
+    beginning.
+    """
+    load_stack_style()
+    trained = []
+    with st.container(gap="xsmall"):
+        st.html(
+            '<div class="thaw-block thaw-trained" style="width:100%"><span class="thaw-icon"'
+            ' aria-hidden="true">local_fire_department</span><span class="thaw-title">Head'
+            ' (new)</span><span class="thaw-word">trained</span></div>'
+        )
+        for place in reversed(range(len(card.stages))):
+            stage = card.stages[place]
+            key = switch_key(card, stack, stage.name)
+            st.session_state.setdefault(key, place == default_stage)
+            if st.toggle(
+                f"**{escape_markdown(stage.title)}** {format_compact(stage.parameters)}",
+                key=key,
+                persist_state="session",
+                width="stretch",
+                help="On, this stage trains; off, it is frozen.",
+            ):
+                trained.append(stage.name)
+        st.caption("13 numeric + 26 categorical features", text_alignment="center")
+    return tuple(reversed(trained))
+
+
+def switch_key(card: BackboneCard, stack: str, stage: str) -> str:
+    """The key of a stage's switch; assets/stack.css draws what begins like it as a block."""
+    return f"stage_{card.id}_{stack}_{stage}"
+
+
+def set_stage_switches(card: BackboneCard, stack: str, stages: tuple[str, ...]) -> None:
+    """Sets the switches of a stack that is still to be drawn."""
+    for stage in card.stages:
+        set_value(switch_key(card, stack, stage.name), stage.name in stages)

@@ -1,0 +1,362 @@
+"""The fields of the training settings, filled by a preset: pretraining and fine-tuning ask for the
+same ones."""
+
+import dataclasses
+from contextlib import suppress
+from typing import Any, TypeVar
+
+import streamlit as st
+
+from core.errors import BadInput
+from core.training.default_settings import (
+    AUTO,
+    PRESET_NAMES,
+    PRESET_PURPOSES,
+    default_reason,
+    default_settings,
+    presets_for,
+    settings_sentence,
+)
+from core.training.settings import DEVICES, TrainSettings
+from pages.components.shared.url_state import read_new, warn_ignored, write
+from pages.components.shared.widget_sync import reapply_unseen, set_value
+
+PRESET_FIELDS = (
+    "epochs",
+    "batch_size",
+    "learning_rate",
+    "validation_share",
+    "early_stopping",
+    "plateau",
+    "weight_decay",
+    "cosine",
+)
+"""What a preset fills."""
+MORE_FIELDS = ("seed", "device", "amp")
+MIN_LEARNING_RATE, VALIDATION_SHARE_RANGE = 1e-7, (0.01, 0.9)
+"""Bounds of fields that are narrower than those of the settings."""
+N = TypeVar("N", int, float)
+DEVICE_TITLES = {"auto": "auto", "cuda": "GPU", "cpu": "CPU"}
+
+
+def training_fields(
+    prefix: str,
+    rows: int,
+    objective: str = "supervised",
+    with_seed: bool = True,
+    in_url: bool = False,
+) -> TrainSettings:
+    """Draws the fields and returns what they say; BadInput for what cannot be used.
+
+    prefix: of the widget keys. rows: training rows; they and the objective decide the preset and,
+    as long as "auto" is chosen, its values (core.training.default_settings). seeded: whether there is a
+    field for the seed, which is 0 otherwise. in_address: whether the address carries what differs
+    from the default preset.
+    """
+    usual, settings = default_settings(rows, objective)
+    # What the callbacks below read: they run before the page does, with the rows that the user saw.
+    known_for = f"{prefix}_presets_for"
+    moved = st.session_state.get(known_for) not in (None, (rows, objective))
+    st.session_state[known_for] = (rows, objective)
+    if suggest_value(f"{prefix}_preset", usual) or (
+        moved and st.session_state[f"{prefix}_preset"] == AUTO
+    ):
+        _apply_preset(prefix)
+    if in_url:
+        _read_url(prefix)
+    preset = st.segmented_control(
+        "Preset",
+        PRESET_NAMES,
+        key=f"{prefix}_preset",
+        on_change=_apply_preset,
+        args=(prefix,),
+        persist_state="session",
+        help="Fills the fields below; change any of them afterwards.\n\n"
+        + "\n".join(f"- **{name}**: {purpose}" for name, purpose in PRESET_PURPOSES.items()),
+    )
+    st.caption(_describe_preset(preset, rows, settings))
+    with st.grid(3, min_column_width=150):
+        epochs = _number(
+            prefix, "epochs", "Epochs", 1, 1000, "Most passes over the rows; the best one is kept."
+        )
+        batch_size = _number(
+            prefix,
+            "batch_size",
+            "Batch size",
+            1,
+            1_000_000,
+            "Rows a step; fewer give noisier steps.",
+        )
+        learning_rate = st.number_input(
+            "Learning rate",
+            min_value=MIN_LEARNING_RATE,
+            max_value=1.0,
+            step=1e-4,
+            format="%g",
+            key=f"{prefix}_learning_rate",
+            on_change=_select_matching_preset,
+            args=(prefix,),
+            persist_state="session",
+            help=(
+                "Adam's step size. Larger learns faster and forgets more; too large never settles."
+            ),
+        )
+        stopping = (
+            "Epochs without a lower validation loss before the run stops; 0 never. The best epoch"
+            " is kept."
+        )
+        early_stopping = _number(
+            prefix, "early_stopping", "Early stopping, epochs", 0, 1000, stopping
+        )
+        plateau = (
+            "Epochs without a lower validation loss before the learning rate falls to a tenth; 0"
+            " never."
+        )
+        cosine = bool(st.session_state.get(f"{prefix}_cosine"))
+        plateau_epochs = _number(
+            prefix, "plateau", "Plateau, epochs", 0, 1000, plateau, disabled=cosine
+        )
+        weight_decay = st.number_input(
+            "Weight decay",
+            min_value=0.0,
+            max_value=1.0,
+            step=0.01,
+            format="%g",
+            key=f"{prefix}_weight_decay",
+            on_change=_select_matching_preset,
+            args=(prefix,),
+            persist_state="session",
+            help=(
+                "Pulls weights towards zero, apart from the gradient (AdamW); 0 for none. Frozen"
+                " stages are spared."
+            ),
+        )
+        validation_share = st.number_input(
+            "Validation share",
+            min_value=VALIDATION_SHARE_RANGE[0],
+            max_value=VALIDATION_SHARE_RANGE[1],
+            step=0.05,
+            placeholder="as prepared",
+            key=f"{prefix}_validation_share",
+            on_change=_select_matching_preset,
+            args=(prefix,),
+            persist_state="session",
+            help=(
+                "Share of the training and validation rows that validates. Empty: the cut the"
+                " dataset came with."
+            ),
+        )
+        seed = _seed(prefix) if with_seed else 0
+        device = st.selectbox(
+            "Device",
+            DEVICES,
+            format_func=DEVICE_TITLES.__getitem__,
+            key=f"{prefix}_device",
+            persist_state="session",
+            help="auto takes a GPU when there is one. Results agree to rounding.",
+        )
+    st.toggle(
+        "Let the learning rate fall to zero along a cosine",
+        key=f"{prefix}_cosine",
+        on_change=_select_matching_preset,
+        args=(prefix,),
+        persist_state="session",
+        help="Over all steps, instead of falling on a plateau.",
+    )
+    amp = st.toggle(
+        "Mixed precision (bfloat16)",
+        key=f"{prefix}_amp",
+        persist_state="session",
+        help=(
+            "Training multiplies matrices in bfloat16: about twice as fast where the processor or"
+            " GPU has instructions for it, slower elsewhere. The AUC differs in the fourth digit at"
+            " most; scoring stays in float32."
+        ),
+    )
+    settings = TrainSettings(
+        epochs=_required(epochs, "number of epochs"),
+        batch_size=_required(batch_size, "batch size"),
+        learning_rate=_required(learning_rate, "learning rate"),
+        validation_share=validation_share,
+        early_stopping=_required(early_stopping, "early stopping, 0 for never"),
+        plateau=0 if cosine else _required(plateau_epochs, "plateau, 0 for never"),
+        seed=_required(seed, "seed"),
+        device=device,
+        weight_decay=_required(weight_decay, "weight decay, 0 for none"),
+        cosine=cosine,
+        amp=amp,
+    )
+    if in_url:
+        write("training", format_training(settings, presets_for(rows, objective), preset), usual)
+    return settings
+
+
+def format_training(
+    settings: TrainSettings, presets: dict[str, TrainSettings], marked: str | None = None
+) -> str:
+    """The settings in short: the preset that leaves the fewest others to name, and those, as in
+    "small,epochs=7".
+
+    presets: what every preset stands for here. marked: the one that the user chose, which is named
+    where two are alike.
+    """
+    values = {name: getattr(settings, name) for name in PRESET_FIELDS + MORE_FIELDS}
+
+    def others(preset: str) -> list[str]:
+        return [
+            f"{name}={value}"
+            for name, value in values.items()
+            if value != getattr(presets[preset], name)
+        ]
+
+    nearest = min(presets, key=lambda preset: (len(others(preset)), preset != marked))
+    return ",".join([nearest, *others(nearest)])
+
+
+def parse_training(text: str, presets: dict[str, TrainSettings]) -> TrainSettings:
+    """The settings that `format_training` put in short; BadInput for what it would not write."""
+    preset, *pairs = text.split(",")
+    if preset not in presets:
+        raise BadInput(f"There is no preset {preset[:40]!r}; the presets are {[*presets]}.")
+    settings = dataclasses.replace(presets[preset], **dict(_parse_setting(pair) for pair in pairs))
+    low, high = VALIDATION_SHARE_RANGE
+    if (
+        settings.learning_rate < MIN_LEARNING_RATE
+        or not low <= (settings.validation_share or low) <= high
+    ):
+        raise BadInput(
+            f"The fields take learning rates from {MIN_LEARNING_RATE:g}, and validation shares {low} to"
+            f" {high}."
+        )
+    return settings
+
+
+def _parse_setting(pair: str) -> tuple[str, Any]:
+    name, _, value = pair.partition("=")
+    if name in PRESET_FIELDS + MORE_FIELDS:
+        kind = float if name == "validation_share" else type(getattr(TrainSettings, name))
+        with suppress(ValueError):
+            return name, value == "True" if kind is bool else kind(value)
+    raise BadInput(f"{pair[:40]!r} is no setting of the training.")
+
+
+def _read_url(prefix: str) -> None:
+    """Fills the fields with what the address brings."""
+    text = read_new("training")
+    if text is None:
+        return
+    try:
+        settings = parse_training(text, _presets(prefix))
+    except BadInput as error:
+        warn_ignored(text, error)
+        return
+    for name in PRESET_FIELDS + MORE_FIELDS:
+        set_value(f"{prefix}_{name}", getattr(settings, name))
+    _select_matching_preset(prefix, text.partition(",")[0])
+
+
+def suggest_value(key: str, value: str) -> bool:
+    """Starts the widget `key` with `value`, and moves it to another one unless the user left the
+    last suggestion.
+
+    Returns whether the widget's value changed.
+    """
+    remembered = f"{key}_suggested"
+    state = st.session_state
+    changed = key not in state or state[key] == state.get(remembered) != value
+    if changed:
+        set_value(key, value)
+    state[remembered] = value
+    return changed
+
+
+def parse_widths(text: str, what: str) -> tuple[int, ...]:
+    """Layer widths from text such as "64, 32"; none from an empty one. what: named when the text is
+    no such list."""
+    try:
+        return tuple(int(part) for part in text.replace(" ", ",").split(",") if part)
+    except ValueError:
+        raise BadInput(
+            f"{what} are {text[:40]!r}; write whole numbers with commas between, such as 64, 32."
+        ) from None
+
+
+def _number(
+    prefix: str, name: str, label: str, low: int, high: int, about: str, disabled: bool = False
+) -> int | None:
+    return st.number_input(
+        label,
+        min_value=low,
+        max_value=high,
+        step=1,
+        key=f"{prefix}_{name}",
+        on_change=_select_matching_preset,
+        args=(prefix,),
+        persist_state="session",
+        help=about,
+        disabled=disabled,
+    )
+
+
+def _seed(prefix: str) -> int | None:
+    st.session_state.setdefault(f"{prefix}_seed", 0)
+    return st.number_input(
+        "Seed",
+        min_value=0,
+        max_value=2**31 - 1,
+        step=1,
+        key=f"{prefix}_seed",
+        persist_state="session",
+        help=(
+            "Of new weights, the row order and dropout. Another one shows how much is training"
+            " noise."
+        ),
+    )
+
+
+def _required(value: N | None, what: str) -> N:
+    if value is None:
+        raise BadInput(f"The field for the {what} is empty; put a number in.")
+    return value
+
+
+def _presets(prefix: str) -> dict[str, TrainSettings]:
+    """What every preset stands for on this page, for the rows and the objective that the user saw
+    last."""
+    return presets_for(*st.session_state[f"{prefix}_presets_for"])
+
+
+def _describe_preset(preset: str | None, rows: int, settings: TrainSettings) -> str:
+    """What the chosen preset is for; of "auto" the values it chose and why. settings: the
+    default."""
+    if preset is None:
+        return "your own settings"
+    if preset != AUTO:
+        return f"{preset}: {PRESET_PURPOSES[preset]}"
+    return f"{settings_sentence(AUTO, settings, rows)} {default_reason(rows)}"
+
+
+def _apply_preset(prefix: str) -> None:
+    """Puts the chosen preset's values into the fields; "auto" stands for another one where that is
+    the default."""
+    reapply_unseen()
+    presets = _presets(prefix)
+    chosen = st.session_state[f"{prefix}_preset"]
+    if chosen == AUTO and AUTO not in presets:
+        chosen = next(iter(presets))
+        set_value(f"{prefix}_preset", chosen)
+    if chosen:
+        for name in PRESET_FIELDS:
+            set_value(f"{prefix}_{name}", getattr(presets[chosen], name))
+
+
+def _select_matching_preset(prefix: str, wanted: str = "") -> None:
+    """Marks the preset whose values the fields hold, or none; `wanted` where several are alike."""
+    reapply_unseen()
+    values = {name: st.session_state[f"{prefix}_{name}"] for name in PRESET_FIELDS}
+    alike = [
+        name
+        for name, preset in _presets(prefix).items()
+        if values.items() <= dataclasses.asdict(preset).items()
+    ]
+    set_value(f"{prefix}_preset", wanted if wanted in alike else next(iter(alike), None))

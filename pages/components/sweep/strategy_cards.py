@@ -1,0 +1,191 @@
+"""The strategies as cards to tick, each with what it does, when to try it, its source and its
+options."""
+
+from collections.abc import Sequence
+
+import streamlit as st
+
+from core.errors import BadInput
+from core.freezing.plan import make_plan
+from core.freezing.strategies import STRATEGIES, complete_options
+from core.models.card import BackboneCard, HeadSettings
+from core.runs.sweep import Arm, depth_arms
+from core.training.settings import TrainSettings
+from pages.components.shared.arm_text import format_arm, parse_arm
+from pages.components.shared.common import escape_markdown, show_error
+from pages.components.shared.strategy_fields import (
+    STRATEGY_GROUPS,
+    option_fields,
+    option_key,
+    show_strategy_summary,
+)
+from pages.components.shared.url_state import read_new, warn_ignored, write
+from pages.components.shared.widget_sync import set_value
+from pages.components.sweep.surgical_stacks import set_surgical_stacks, surgical_stacks
+
+DEFAULT_STRATEGIES = ("scratch", "zero-shot")
+NO_ARMS = "none"
+"""In the address, where nothing is ticked."""
+
+
+def strategy_cards(card: BackboneCard, head: HeadSettings, train: TrainSettings) -> list[Arm]:
+    """Draws every card and gives the arms that are ticked, freeze depths first; BadInput for stacks
+    that fail.
+
+    The address carries the arms.
+    """
+    _read_url(card)
+    depths = _depth_card(card)
+    arms = [Arm("depth", depth) for depth in depths]
+    surgical: list[Arm] = []
+    problem: BadInput | None = None
+    for group, names in STRATEGY_GROUPS.items():
+        st.markdown(f"##### {group}")
+        ticked = []
+        grid = st.grid(3, min_column_width=230, gap="small", border=True)
+        for name in names:
+            with grid.cell():
+                same = _same_depth(card, name)
+                if same in depths:
+                    _card_of_depth(name, same)
+                    continue
+                options = _card(name, _why_not(card, name, head, train))
+                if options is not None:
+                    ticked.append(name)
+                    if name != "surgical":
+                        arms.append(Arm(name, 0, options))
+        if "surgical" in ticked:
+            try:
+                surgical = surgical_stacks(card)
+            except BadInput as error:
+                show_error(error)
+                problem = error
+    # Only now, so that one wrong stack does not take the cards below it off the page.
+    if problem:
+        raise problem
+    arms += surgical
+    usual = [
+        *depth_arms(card),
+        *(Arm(name) for name in DEFAULT_STRATEGIES if name != "zero-shot" or card.scores_clicks),
+    ]
+    write("arms", _format_arms(arms), _format_arms(usual))
+    return arms
+
+
+def _format_arms(arms: Sequence[Arm]) -> str:
+    return ",".join(map(format_arm, arms)) or NO_ARMS
+
+
+def _read_url(card: BackboneCard) -> None:
+    """Ticks what the address asks for, and says what of it this backbone cannot have."""
+    text = read_new("arms")
+    if text is None:
+        return
+    arms = []
+    for part in text.split(",") if text != NO_ARMS else ():
+        try:
+            arms.append(parse_arm(part, card))
+        except BadInput as error:
+            warn_ignored(part, error)
+    set_value(
+        _depths_key(card), sorted({arm.freeze_depth for arm in arms if arm.strategy == "depth"})
+    )
+    for names in STRATEGY_GROUPS.values():
+        for name in names:
+            set_value(_tick_key(name), any(arm.strategy == name for arm in arms))
+    for arm in arms:
+        for option, value in complete_options(arm.strategy, arm.options).items():
+            if option != "stages":
+                set_value(option_key("sweep", arm.strategy, option), value)
+    if surgical := [arm for arm in arms if arm.strategy == "surgical"]:
+        set_surgical_stacks(card, surgical)
+
+
+def _tick_key(name: str) -> str:
+    return f"sweep_with_{name}"
+
+
+def _depths_key(card: BackboneCard) -> str:
+    return f"sweep_depths_{card.id}"
+
+
+def _depth_card(card: BackboneCard) -> list[int]:
+    about, stages = STRATEGIES["depth"], len(card.stages)
+    words = {0: "0 · full fine-tuning", stages: f"{stages} · linear probe"}
+    with st.container(border=True):
+        st.markdown(f"**{about.title}**")
+        st.markdown(f"{about.summary} :gray[{about.when}]")
+        st.session_state.setdefault(_depths_key(card), [*range(stages + 1)])
+        depths = st.pills(
+            "Freeze depths",
+            range(stages + 1),
+            selection_mode="multi",
+            format_func=lambda depth: words.get(depth, str(depth)),
+            key=_depths_key(card),
+            persist_state="session",
+            label_visibility="collapsed",
+            wrap=True,
+            help=(
+                "Each depth becomes an arm: so many stages from the input keep their weights, the"
+                " others train."
+            ),
+        )
+        titles = ", ".join(escape_markdown(stage.title) for stage in card.stages)
+        st.caption(f"Stages from the input: {titles}. {escape_markdown(about.source)}.")
+    return sorted(depths)
+
+
+def _card(name: str, why_not: str) -> dict[str, object] | None:
+    """The strategy's options where they differ from its defaults; None when it is not ticked."""
+    about = STRATEGIES[name]
+    st.session_state.setdefault(_tick_key(name), name in DEFAULT_STRATEGIES)
+    ticked = st.checkbox(
+        f"**{about.title}**",
+        key=_tick_key(name),
+        disabled=bool(why_not),
+        persist_state="session",
+        help=(
+            "Adds this strategy to the sweep, with as many runs as there are seeds, sizes and"
+            " rates."
+        ),
+    )
+    show_strategy_summary(name)
+    if why_not:
+        st.caption(f":orange[:material/block: {escape_markdown(why_not)}]")
+    if why_not or not ticked:
+        return None
+    return option_fields("sweep", name)
+
+
+def _card_of_depth(name: str, depth: int) -> None:
+    """A card whose arm is already there as a freeze depth, so that nothing runs twice under two
+    names."""
+    title = STRATEGIES[name].title
+    st.checkbox(
+        f"**{title}**",
+        True,
+        key=f"sweep_depth_as_{name}",
+        disabled=True,
+        help="It is in the sweep as a freeze depth already, so it is not run twice.",
+    )
+    show_strategy_summary(name)
+    st.markdown(f":small[:green[:material/check: In the sweep as freeze depth {depth}.]]")
+
+
+def _same_depth(card: BackboneCard, name: str) -> int:
+    """The freeze depth that trains just the same stages at the same rate; -1 for none."""
+    same = {"full": 0, "linear-probe": len(card.stages)}
+    if card.stages[0].name == "embedding":
+        same["all-but-embeddings"] = 1
+    return same.get(name, -1)
+
+
+def _why_not(card: BackboneCard, name: str, head: HeadSettings, train: TrainSettings) -> str:
+    """Why this backbone or so few epochs do not allow the strategy; empty when they do."""
+    if name == "surgical":
+        return ""
+    try:
+        make_plan(card, name, 0, head).check_epochs(train.epochs)
+    except BadInput as error:
+        return str(error)
+    return ""

@@ -1,0 +1,380 @@
+"""A new sweep: dataset and backbone, strategies, seeds and sizes, what it costs, and the button
+that queues it."""
+
+import itertools
+
+import streamlit as st
+
+from core.data.datasets import Dataset
+from core.errors import BadInput
+from core.jobs.store import RunStore
+from core.models.card import BackboneCard, HeadSettings
+from core.runs.launch import ensure_worker, queue_for_device
+from core.runs.sweep import (
+    Arm,
+    SweepSpec,
+    estimate_sweep,
+    expand_requests,
+    list_sweeps,
+    submit_sweep,
+    sweep_command_line,
+)
+from core.training.default_settings import (
+    AUTO,
+    count_training_rows,
+    describe_settings,
+    settings_by_size,
+)
+from core.training.settings import TrainSettings
+from core.workspace import PROJECT, check_name
+from pages.components.shared.access import guarded_button
+from pages.components.shared.choosers import choose_named
+from pages.components.shared.common import (
+    catch_errors,
+    escape_markdown,
+    format_approx_duration,
+    format_compact,
+    format_int,
+    show_command,
+    show_error,
+    simulated_badge,
+    workspace,
+)
+from pages.components.shared.head_fields import head_fields
+from pages.components.shared.training_fields import MORE_FIELDS, training_fields
+from pages.components.shared.url_state import read_new, warn_ignored, write
+from pages.components.shared.vocabulary_coverage import cached_coverage, coverage_warning
+from pages.components.shared.widget_sync import set_value
+from pages.components.sweep.strategy_cards import strategy_cards
+
+TARGET_SIZES = (1000, 5000, 20_000)
+"""Target sizes offered beside all rows, where there are more rows than that."""
+DEFAULT_SEEDS = 3
+"""Seeds that a new sweep has, unless the user says otherwise."""
+MAX_SEEDS = 50
+JUST_LAUNCHED = "sweep_launched"
+"""In the session, until its page is shown: a sweep was just launched from wherever the form was
+scrolled to."""
+HALVING_TITLES = {
+    0: "off: all to the end",
+    2: "keep the best half",
+    3: "keep the best third",
+    4: "keep the best quarter",
+}
+
+
+def sweep_form(datasets: list[Dataset], cards: list[BackboneCard]) -> None:
+    """The whole form; a click on its button queues the sweep and shows it."""
+    st.html(f"<style>{(PROJECT / 'assets' / 'sweep.css').read_text(encoding='utf-8')}</style>")
+    dataset, card = _choose_inputs(datasets, cards)
+    left, right = st.columns([7, 3], gap="large")
+    with left:
+        cards_place, runs_place, settings_place = (
+            st.container(),
+            st.container(border=True),
+            st.container(border=True),
+        )
+    with right, st.container(key="sweep_summary", border=True):
+        summary = st.container()
+    try:
+        with settings_place:
+            head, train = _settings_fields(dataset)
+        with runs_place:
+            seeds, sizes, rates, halving = _runs_fields(dataset)
+        with cards_place:
+            arms = strategy_cards(card, head, train)
+        by_size = _settings_by_size(dataset, sizes, train)
+        spec = _make_spec(dataset, card, arms, seeds, sizes, rates, head, by_size, halving)
+    except BadInput as error:
+        with summary:
+            show_error(error)
+        return
+    with summary, catch_errors():
+        _launch(dataset, card, spec)
+    # The worker warms up while the user still reads.
+    ensure_worker(workspace(), queue_for_device(train.device))
+
+
+def _choose_inputs(
+    datasets: list[Dataset], cards: list[BackboneCard]
+) -> tuple[Dataset, BackboneCard]:
+    left, right = st.columns(2, gap="medium")
+    with left:
+        dataset = choose_named("Dataset", datasets, "dataset")
+        rows = {part.part: part.rows for part in dataset.parts}
+        with st.container(horizontal=True, vertical_alignment="center", gap="xsmall"):
+            words = (
+                f"{format_int(rows['target_train'])} target rows to train on,"
+                f" {format_int(rows['target_test'])} to test on"
+            )
+            st.caption(words, width="content")
+            if dataset.simulated:
+                simulated_badge()
+    with right:
+        card = choose_named("Backbone", cards, "backbone")
+        with st.container(horizontal=True, vertical_alignment="center", gap="xsmall"):
+            trained_on = escape_markdown(card.trained_on["dataset"])
+            words = (
+                f"{len(card.stages)} stages, {format_compact(card.parameters)} parameters, trained on"
+                f" {trained_on}"
+            )
+            st.caption(words, width="content")
+            if card.trained_on["simulated"]:
+                simulated_badge()
+    with catch_errors():
+        warning = coverage_warning(cached_coverage(dataset, card), 1)
+        if warning:
+            st.warning(warning, icon=":material/warning:")
+    return dataset, card
+
+
+def _settings_fields(dataset: Dataset) -> tuple[HeadSettings, TrainSettings]:
+    st.markdown("##### Head and training :gray[· the same for every arm]")
+    head = head_fields("sweep")
+    rows = count_training_rows(dataset, "target")
+    return head, training_fields("sweep", rows, with_seed=False, in_url=True)
+
+
+def _settings_by_size(
+    dataset: Dataset, sizes: tuple[int, ...], train: TrainSettings
+) -> tuple[TrainSettings, ...]:
+    """The settings of each target size: as the fields say, but with the preset "auto" by the size's
+    number of rows."""
+    if st.session_state.get("sweep_preset") != AUTO:
+        return (train,) * len(sizes)
+    given = {name: getattr(train, name) for name in MORE_FIELDS}
+    return tuple(settings_by_size(dataset, sizes, AUTO, given))
+
+
+def _runs_fields(dataset: Dataset) -> tuple[int, tuple[int, ...], tuple[float, ...], int]:
+    """(number of seeds, target sizes, learning rates, halving factor)."""
+    st.markdown("##### Every arm, over")
+    rows = {part.part: part.rows for part in dataset.parts}
+    there = rows["target_train"] + rows["target_validation"]
+    sizes = [size for size in TARGET_SIZES if size < there]
+    sizes_key = f"sweep_sizes_{dataset.id}"
+    st.session_state.setdefault(sizes_key, [0])
+    st.session_state.setdefault("seeds", DEFAULT_SEEDS)
+    _read_url(sizes_key, [*sizes, 0])
+    with st.grid(2, min_column_width=180):
+        seeds = st.number_input(
+            "Seeds",
+            min_value=1,
+            max_value=MAX_SEEDS,
+            value=None,
+            step=1,
+            key="seeds",
+            persist_state="session",
+            help=(
+                "Each seed is another new head, row order and dropout. One seed cannot tell luck"
+                " from strategy."
+            ),
+        )
+        chosen = st.pills(
+            "Target rows",
+            [*sizes, 0],
+            selection_mode="multi",
+            format_func=_size_text,
+            key=sizes_key,
+            persist_state="session",
+            wrap=True,
+            help=(
+                "The last so many rows to train and validate on; smaller sizes lie within larger"
+                " ones."
+            ),
+        )
+        rates = st.text_input(
+            "Learning rates",
+            placeholder="as below",
+            key="sweep_rates",
+            persist_state="session",
+            help=(
+                "Several, such as 1e-3, 3e-4, run every arm with each. Empty: the one under Head"
+                " and training."
+            ),
+        )
+        halving = st.selectbox(
+            "Successive halving",
+            [*HALVING_TITLES],
+            format_func=HALVING_TITLES.__getitem__,
+            key="sweep_halving",
+            persist_state="session",
+            help=(
+                "Saves time: after a few epochs, and again later, only the arms with the lowest"
+                " validation loss (mean over seeds) train on. The others end there, are marked so,"
+                " and their numbers are of that epoch. An arm that starts slowly may be ended too"
+                " soon: leave it off for a last comparison. Controls train to the end."
+            ),
+        )
+    if seeds is None:
+        raise BadInput("The field for the number of seeds is empty; put a number in.")
+    if not chosen:
+        raise BadInput("No number of target rows is chosen; choose at least one.")
+    if not sizes:
+        st.caption(
+            f"Smaller targets than all {format_int(there)} rows can be chosen from {format_int(TARGET_SIZES[0])}"
+            " rows on."
+        )
+    found = tuple(sorted(chosen, key=lambda size: size or there))
+    write("seeds", str(int(seeds)), str(DEFAULT_SEEDS))
+    write("sizes", ",".join(map(_size_text, found)), _size_text(0))
+    write("rates", rates)
+    write("halving", str(halving), "0")
+    return int(seeds), found, _parse_rates(rates), halving
+
+
+def _size_text(size: int) -> str:
+    return f"{size // 1000}k" if size else "all"
+
+
+def _read_url(sizes_key: str, offered: list[int]) -> None:
+    """Fills target sizes and learning rates with what the address brings."""
+    sizes, rates, halving, seeds = (
+        read_new("sizes"),
+        read_new("rates"),
+        read_new("halving"),
+        read_new("seeds"),
+    )
+    if seeds is not None:
+        # Streamlit's own binding ends the page over "inf", or a number of more digits than a float
+        # has.
+        known = (
+            seeds.isascii() and seeds.isdigit() and len(seeds) < 10 and 1 <= int(seeds) <= MAX_SEEDS
+        )
+        if not known:
+            warn_ignored(seeds, f"The number of seeds is 1 to {MAX_SEEDS}.")
+        set_value("seeds", int(seeds) if known else DEFAULT_SEEDS)
+    if sizes is not None:
+        by_text = {_size_text(size): size for size in offered}
+        for text in sizes.split(","):
+            if text not in by_text:
+                warn_ignored(
+                    text, f"The target sizes that this dataset allows are {', '.join(by_text)}."
+                )
+        set_value(
+            sizes_key,
+            [by_text[text] for text in dict.fromkeys(sizes.split(",")) if text in by_text],
+        )
+    if rates is not None:
+        set_value("sweep_rates", rates)
+    if halving is not None:
+        factors = {str(factor): factor for factor in HALVING_TITLES}
+        if halving not in factors:
+            warn_ignored(halving, f"Successive halving takes one of {', '.join(factors)}.")
+        set_value("sweep_halving", factors.get(halving, 0))
+
+
+def _parse_rates(text: str) -> tuple[float, ...]:
+    try:
+        rates = tuple(float(part) for part in text.replace(" ", ",").split(",") if part)
+    except ValueError:
+        raise BadInput(
+            f"The learning rates are {text[:40]!r}; write numbers such as 1e-3, 3e-4."
+        ) from None
+    return tuple(dict.fromkeys(rates))
+
+
+def _make_spec(
+    dataset: Dataset,
+    card: BackboneCard,
+    arms: list[Arm],
+    seeds: int,
+    sizes: tuple[int, ...],
+    rates: tuple[float, ...],
+    head: HeadSettings,
+    by_size: tuple[TrainSettings, ...],
+    halving: int,
+) -> SweepSpec:
+    if not arms:
+        raise BadInput("Nothing is ticked; tick at least one freeze depth or strategy.")
+    train, differ = by_size[-1], len(set(by_size)) > 1
+    return SweepSpec(
+        dataset.id,
+        card.id,
+        tuple(arms),
+        tuple(range(seeds)),
+        rates,
+        sizes,
+        head,
+        train,
+        halving,
+        train_by_size=by_size if differ else (),
+    )
+
+
+def _launch(dataset: Dataset, card: BackboneCard, spec: SweepSpec) -> None:
+    """How many runs, how long, the name, the button and the command."""
+    runs = len(expand_requests(spec))
+    estimate = estimate_sweep(dataset, card, spec, RunStore(workspace()).list(status="done"))
+    left, right = st.columns([1, 2], wrap=False)
+    left.metric("Runs", format_int(runs))
+    right.metric("Estimated time", format_approx_duration(estimate.seconds))
+    st.caption(f"{_describe_run_count(spec)}. {estimate.explanation}")
+    if spec.train_by_size:
+        lines = [
+            f"- {format_int(count_training_rows(dataset, 'target', last=size))} training rows:"
+            f" {describe_settings(train)}"
+            for size, train in zip(spec.target_sizes, spec.train_by_size, strict=True)
+        ]
+        st.caption(
+            "\n".join(["By the preset auto each target size has its own settings:", "", *lines])
+        )
+    suggestion = _free_name(f"{card.name} on {dataset.name}")
+    name = (
+        st.text_input(
+            "Name",
+            placeholder=suggestion,
+            key="sweep_name",
+            max_chars=64,
+            help="What lists and commands call the sweep; it changes no result.",
+        )
+        or suggestion
+    )
+    if guarded_button(
+        f"Start {format_int(runs)} run{'s' if runs > 1 else ''}",
+        type="primary",
+        icon=":material/play_arrow:",
+        key="sweep_launch",
+        width="stretch",
+    ):
+        sweep = submit_sweep(workspace(), spec, name)
+        st.query_params.from_dict({"sweep": sweep.id})
+        st.session_state[JUST_LAUNCHED] = True
+        st.rerun()
+    if len(spec.seeds) == 1:
+        st.caption(
+            ":material/info: With one seed the verdicts hold for that seed's luck alone; three tell"
+            " more."
+        )
+    if len(spec.arms) == 1:
+        st.caption(
+            ":material/info: One arm alone is held against nothing; tick another, such as a"
+            " control."
+        )
+    show_command(sweep_command_line(workspace(), spec, check_name(name, "sweep")))
+
+
+def _describe_run_count(spec: SweepSpec) -> str:
+    """How the number of runs comes about: "7 arms × 3 seeds, zero-shot once"."""
+    words = [_pluralise(len(spec.arms), "arm"), _pluralise(len(spec.seeds), "seed")]
+    if len(spec.target_sizes) > 1:
+        words.append(_pluralise(len(spec.target_sizes), "target size"))
+    if len(spec.learning_rates) > 1:
+        words.append(_pluralise(len(spec.learning_rates), "learning rate"))
+    once = len(expand_requests(spec)) > 1 and any(arm.strategy == "zero-shot" for arm in spec.arms)
+    return " × ".join(words) + (", zero-shot once" if once else "")
+
+
+def _pluralise(number: int, what: str) -> str:
+    return f"{number} {what}{'s' if number != 1 else ''}"
+
+
+def _free_name(wanted: str) -> str:
+    """`wanted`, cut to what a name may be, with the first number behind it that no sweep has."""
+    taken = {sweep.name for sweep in list_sweeps(workspace())}
+    for number in itertools.count(1):
+        ending = f" {number}" if number > 1 else ""
+        name = wanted[: 64 - len(ending)] + ending
+        if name not in taken:
+            return name
+    raise AssertionError

@@ -1,0 +1,96 @@
+"""The table of a sweep as its page shows it: a row for every arm."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import pandas as pd
+
+from core.evaluation.format_metrics import (
+    MISSING_TEXT,
+    format_bounds,
+    format_metric,
+    number_or_none,
+)
+from core.evaluation.verdicts import Verdict
+from core.jobs.store import Run
+from core.runs.sweep import Sweep, arm_of_run
+from core.runs.sweep_result import ArmResult, describe_setting
+
+ArmKey = tuple[str, str]
+"""An arm at a setting: (setting, title)."""
+
+
+def group_runs(sweep: Sweep, runs: Sequence[Run]) -> dict[ArmKey, list[Run]]:
+    """The sweep's runs by arm and setting, in the order of the arms, whether done or not."""
+    order = [arm.title for arm in sweep.spec.arms]
+    groups: dict[tuple[bool, int, float, int], list[Run]] = {}
+    for run in runs:
+        size, rate = run.request["target_rows"], run.request["train"]["learning_rate"]
+        groups.setdefault((size == 0, size, -rate, order.index(arm_of_run(run).title)), []).append(
+            run
+        )
+    return {
+        (describe_setting(sweep, key[1], -key[2]), order[key[3]]): groups[key]
+        for key in sorted(groups)
+    }
+
+
+def sweep_table(
+    places: dict[ArmKey, list[Run]],
+    results: Sequence[ArmResult],
+    verdicts: Sequence[Verdict],
+    reference: str,
+) -> pd.DataFrame:
+    """A row for every arm, those without a finished run too, so that the table keeps its height
+    while it fills."""
+    by_place = {(result.setting, result.title): result for result in results}
+    against = {(one.setting, one.a): one for one in verdicts if one.b == reference}
+    several = len({setting for setting, _ in places}) > 1
+    rows = []
+    for (setting, title), runs in places.items():
+        result, verdict = by_place.get((setting, title)), against.get((setting, title))
+        row: dict[str, Any] = {"Arm": title}
+        if several:
+            # Zero-shot trains nothing, so that its one run stands in every setting.
+            row["Setting"] = (
+                "every one" if title == "zero-shot" else setting.replace("learning rate", "rate")
+            )
+        row["Runs"] = _describe_progress(runs)
+        row |= _auc_columns(result, "Target", "target_test")
+        row["Verdict"] = (
+            "reference" if title == reference else verdict.outcome if verdict else MISSING_TEXT
+        )
+        row["ΔAUC"] = format_metric(verdict.auc.delta, signed=True) if verdict else MISSING_TEXT
+        row["95 % interval"] = (
+            format_bounds(verdict.auc.low, verdict.auc.high, signed=True)
+            if verdict
+            else MISSING_TEXT
+        )
+        for name, metric in (("Log loss", "log_loss"), ("ECE", "ece")):
+            spread = getattr(result, metric).get("target_test") if result else None
+            row[name] = number_or_none(spread.mean) if spread else None
+        row |= _auc_columns(result, "Source", "source_test")
+        row["Trained"] = result.trained_parameters if result else None
+        row["Seconds"] = result.seconds if result else None
+        row["Compare"] = f"compare?runs={','.join(run.id for run in runs)}"
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def _describe_progress(runs: Sequence[Run]) -> str:
+    done = sum(run.status == "done" for run in runs)
+    text = f"{done} of {len(runs)}"
+    for status in ("running", "failed", "cancelled", "interrupted"):
+        if number := sum(run.status == status for run in runs):
+            text += f", {number} {status}" if number > 1 or status != "running" else ", running"
+    if halted := max(run.halted for run in runs):
+        text += f", ended after epoch {halted}"
+    return text
+
+
+def _auc_columns(result: ArmResult | None, name: str, part: str) -> dict[str, float | None]:
+    spread = result.auc.get(part) if result else None
+    mean, deviation = (
+        (number_or_none(spread.mean), number_or_none(spread.deviation)) if spread else (None, None)
+    )
+    return {f"{name} AUC": mean, f"{name} ±": deviation}

@@ -1,0 +1,458 @@
+"""One sweep: how far it is, what its numbers allow to say, table and figures; live while runs are
+out."""
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+
+import pandas as pd
+import streamlit as st
+
+from core.data.datasets import list_datasets
+from core.evaluation.format_metrics import metric_or_none
+from core.evaluation.verdicts import Verdict
+from core.jobs.store import RESUMABLE_STATUSES, Run, RunStore
+from core.models.backbone_store import list_backbones
+from core.program import PROGRAM
+from core.report.sweep_tables import arms_table, runs_table
+from core.report.table_files import to_safe_csv
+from core.runs.launch import CLUSTER_QUEUE, is_worker_alive, max_parallel_runs, refresh_statuses
+from core.runs.sweep import (
+    Sweep,
+    arm_of_run,
+    cancel_sweep,
+    extend_sweep,
+    find_sweep,
+    resume_sweep,
+    sweep_command_line,
+)
+from core.runs.sweep_result import (
+    ArmResult,
+    default_reference,
+    describe_setting,
+    forgetting_sentences,
+    judge_arms,
+    summarise_arms,
+)
+from pages.components.shared.access import guarded_button
+from pages.components.shared.choosers import choose_text, restore_widget
+from pages.components.shared.common import (
+    SIMULATED,
+    bullet_list,
+    catch_errors,
+    catch_errors_in,
+    escape_markdown,
+    format_approx_duration,
+    format_datetime,
+    format_duration,
+    format_int,
+    show_command,
+    status_markdown,
+    workspace,
+)
+from pages.components.shared.compute_slots import compute_slot
+from pages.components.shared.report_download import report_download
+from pages.components.shared.stall_warnings import show_stall_warnings
+from pages.components.sweep.sweep_charts import BASELINE_HELP, sweep_charts
+from pages.components.sweep.sweep_table import group_runs, sweep_table
+
+TICK_SECONDS = 1.0
+
+
+def sweep_view(sweep: Sweep) -> None:
+    """Follows the sweep as long as runs are out, and shows what it came to."""
+    runs = RunStore(workspace()).list_group(sweep.id)
+    active = any(run.active for run in runs)
+    _header(sweep, runs)
+    st.fragment(catch_errors_in(_live), run_every=TICK_SECONDS if active else None)(
+        sweep.id, active
+    )
+    _show_commands(sweep, runs)
+
+
+def _header(sweep: Sweep, runs: Sequence[Run]) -> None:
+    title, actions = st.columns([5, 3], vertical_alignment="center")
+    with title:
+        st.subheader(escape_markdown(sweep.name))
+        st.markdown(_describe_sweep(sweep))
+    own = any(run.lane == CLUSTER_QUEUE for run in runs)
+    with actions.container(horizontal=True, horizontal_alignment="right"):
+        if any(run.active for run in runs):
+            if guarded_button(
+                "Cancel",
+                icon=":material/cancel:",
+                disabled=all(run.cancel_asked for run in _active(runs)),
+            ):
+                cancel_sweep(workspace(), sweep)
+                st.rerun()
+        elif (
+            _resumable(runs)
+            and not own
+            and guarded_button("Resume", icon=":material/play_arrow:", type="primary")
+        ):
+            resume_sweep(workspace(), sweep)
+            st.rerun()
+        if not own:
+            _add_seeds(sweep)
+        if st.button(
+            "Compare runs",
+            icon=":material/compare_arrows:",
+            help="Every finished run in the table of runs.",
+        ):
+            done = [run.id for run in runs if run.status == "done"]
+            st.switch_page("compare.py", query_params={"runs": ",".join(done)})
+    if own and (_resumable(runs) or any(run.status == "queued" for run in runs)):
+        st.caption(
+            "This sweep was started on the command line, which carries it out itself; the same"
+            " command with the same name goes on with it."
+        )
+
+
+def _active(runs: Sequence[Run]) -> list[Run]:
+    return [run for run in runs if run.active]
+
+
+def _resumable(runs: Sequence[Run]) -> list[Run]:
+    return [run for run in runs if run.status in RESUMABLE_STATUSES]
+
+
+def _describe_sweep(sweep: Sweep) -> str:
+    """Dataset, backbone and size of the sweep in one line."""
+    datasets = list_datasets(workspace())
+    names = {one.id: escape_markdown(one.name) for one in datasets}
+    names |= {one.id: escape_markdown(one.name) for one in list_backbones(workspace())}
+    backbone, dataset = (names.get(one, one) for one in (sweep.spec.backbone, sweep.spec.dataset))
+    simulated = any(one.simulated for one in datasets if one.id == sweep.spec.dataset)
+    arms, seeds = len(sweep.spec.arms), len(sweep.spec.seeds)
+    counts = f"{arms} arm{'s' if arms > 1 else ''} × {seeds} seed{'s' if seeds > 1 else ''}"
+    mark = f" {SIMULATED}" if simulated else ""
+    return f"**{backbone}** on **{dataset}**{mark} :gray[· {counts} · started {format_datetime(sweep.created)}]"
+
+
+def _add_seeds(sweep: Sweep) -> None:
+    with st.popover("Add seeds", icon=":material/add:"):
+        seeds = st.number_input(
+            "More seeds for every arm",
+            1,
+            20,
+            2,
+            key="sweep_more",
+            help=(
+                "More seeds tell training noise from real differences better; every arm runs once"
+                " more for each."
+            ),
+        )
+        st.caption(f"It has {len(sweep.spec.seeds)} now. Arms that have them are not run again.")
+        if guarded_button("Add them", type="primary", key="sweep_extend"):
+            with catch_errors():
+                extend_sweep(workspace(), sweep, int(seeds or 0))
+                st.rerun()
+
+
+def _live(sweep_id: str, was_active: bool) -> None:
+    store = RunStore(workspace())
+    refresh_statuses(workspace(), store)
+    sweep, runs = find_sweep(workspace(), sweep_id), store.list_group(sweep_id)
+    # The header lies outside this fragment and has other buttons when nothing is out any more.
+    if was_active != any(run.active for run in runs):
+        st.rerun()
+    _show_progress(store, sweep, runs)
+    show_stall_warnings([run for run in runs if run.active])
+    with catch_errors():
+        _show_result(sweep, runs)
+
+
+def _show_progress(store: RunStore, sweep: Sweep, runs: Sequence[Run]) -> None:
+    done = [run for run in runs if run.status == "done"]
+    words = f"{len(done)} of {format_int(len(runs))} runs done"
+    out = [run for run in runs if run.active]
+    if out:
+        running = [run for run in out if run.status == "running"]
+        part = sum(run.step / run.steps for run in running if run.steps)
+        now = _describe_activity(store, sweep, out, running, done, part)
+        st.progress(min(1.0, (len(done) + part) / len(runs)), text=f"{words} · {now}")
+        return
+    ended = {status: sum(run.status == status for run in runs) for status in RESUMABLE_STATUSES}
+    rest = " ".join(
+        f"{number} × {status_markdown(status)}" for status, number in ended.items() if number
+    )
+    spent = sum(run.result["seconds"]["total"] for run in done if run.result)
+    st.markdown(
+        f"{status_markdown('done') if not rest else ''} {words}, {format_duration(spent)} of work. {rest}"
+    )
+    messages = dict.fromkeys(run.message for run in runs if run.status == "failed" and run.message)
+    for message in [*messages][:3]:
+        st.error(escape_markdown(message), icon=":material/error:")
+
+
+def _describe_activity(
+    store: RunStore, sweep: Sweep, out: list[Run], running: list[Run], done: list[Run], part: float
+) -> str:
+    """What runs now and how long the rest takes by the mean of the runs that are done."""
+    if all(run.cancel_asked for run in out):
+        return "stopping"
+    if not running:
+        lane = out[0].lane
+        ahead = store.count_ahead(out)
+        if ahead:
+            return (
+                f"{ahead} other run{'s' if ahead > 1 else ''} come{'' if ahead > 1 else 's'} first"
+            )
+        if lane != CLUSTER_QUEUE and not is_worker_alive(workspace(), lane):
+            return "the worker is starting, which takes some seconds"
+        return "the worker takes the next one"
+    words = escape_markdown("; ".join(_run_title(sweep, run) for run in running[:2]))
+    if len(done) > 1:
+        mean = sum(run.result["seconds"]["total"] for run in done if run.result) / len(done)
+        at_once = max(
+            len(running), 1 if out[0].lane == CLUSTER_QUEUE else max_parallel_runs(out[0].lane)
+        )
+        words += f" · {format_approx_duration(mean * max(len(out) - part, 0) / at_once)} left"
+    return words
+
+
+def _run_title(sweep: Sweep, run: Run) -> str:
+    train = run.request["train"]
+    setting = describe_setting(sweep, run.request["target_rows"], train["learning_rate"])
+    return ", ".join(filter(None, (arm_of_run(run).title, setting, f"seed {train['seed']}")))
+
+
+def _show_result(sweep: Sweep, runs: Sequence[Run]) -> None:
+    results = summarise_arms(sweep, runs)
+    titles = [arm.title for arm in sweep.spec.arms]
+    places = group_runs(sweep, runs)
+    if st.session_state.get("against") not in titles:
+        st.session_state["against"] = default_reference(sweep.spec.arms)
+    restore_widget("against", titles)
+    reference = st.session_state["against"]
+    settings = [*dict.fromkeys(setting for setting, title in places if title != "zero-shot")] or [
+        ""
+    ]
+    if any(run.active for run in runs):
+        # Room for what will be said, so that what lies below does not move with every sentence; not
+        # so much that the page looks empty before.
+        room = 17 if len(settings) == 1 else 27
+        st.html(f"<style>.st-key-sweep_said {{ min-height: {room}rem; }}</style>")
+    with st.container(border=True, key="sweep_said"):
+        verdicts, sentences = _cached_verdicts(
+            tuple(_cache_key(one) for one in results), reference, results
+        )
+        _show_verdicts(
+            runs, results, sentences_by_setting(sentences, settings, verdicts), reference
+        )
+    with st.columns([2, 5])[0]:
+        choose_text("Held against", titles, "against", BASELINE_HELP)
+    _show_table(sweep_table(places, results, verdicts, reference))
+    _show_downloads(sweep, runs, results, verdicts, reference)
+    if results:
+        sweep_charts(sweep, titles, settings, results, reference)
+    with st.expander(f"Every run ({format_int(len(runs))})", icon=":material/list:"):
+        _show_runs(runs)
+
+
+def _cache_key(result: ArmResult) -> tuple[str, str, tuple[str, ...]]:
+    return result.setting, result.title, tuple(f"{run.id} {run.finished}" for run in result.runs)
+
+
+@st.cache_data(max_entries=64, show_spinner="Comparing the arms")
+def _cached_verdicts(
+    identity: tuple[tuple[str, str, tuple[str, ...]], ...],
+    reference: str,
+    _results: Sequence[ArmResult],
+) -> tuple[list[Verdict], list[str]]:
+    if not _results:
+        return [], []
+    with compute_slot():
+        verdicts, sentences = judge_arms(workspace(), _results, reference)
+    return verdicts, [*sentences, *forgetting_sentences(_results)]
+
+
+def sentences_by_setting(
+    sentences: Sequence[str], settings: Sequence[str], verdicts: Sequence[Verdict]
+) -> dict[str, list[str]]:
+    """The sentences of each setting without its name at their head; where one alone is judged yet,
+    they have none."""
+    found: dict[str, list[str]] = {setting: [] for setting in settings}
+    only = verdicts[0].setting if verdicts else settings[0]
+    for sentence in sentences:
+        setting = next((one for one in settings if one and sentence.startswith(f"{one}: ")), only)
+        words = sentence.removeprefix(f"{setting}: ")
+        found.setdefault(setting, []).append(words[:1].upper() + words[1:])
+    return found
+
+
+def _show_verdicts(
+    runs: Sequence[Run],
+    results: Sequence[ArmResult],
+    said: Mapping[str, Sequence[str]],
+    reference: str,
+) -> None:
+    """What the numbers allow to say, setting by setting, marked as provisional while runs are
+    out."""
+    out, done = sum(run.active for run in runs), sum(run.status == "done" for run in runs)
+    mark = (
+        f" :orange-badge[:material/hourglass_top: provisional: {done} of {len(runs)} runs done]"
+        if out
+        else ""
+    )
+    st.markdown(f"**What the numbers allow to say**{mark}")
+    if any(said.values()):
+        for setting, sentences in said.items():
+            if sentences:
+                if len(said) > 1:
+                    st.markdown(f"**{escape_markdown(setting[:1].upper() + setting[1:])}**")
+                st.markdown(bullet_list(sentences))
+    elif len({result.title for result in results}) < 2 and (
+        out or len({arm_of_run(run).title for run in runs}) > 1
+    ):
+        wait = "They come as runs finish." if out else "Resume the sweep to get there."
+        st.markdown(f"Nothing yet: it takes a finished run of two arms to compare. {wait}")
+    else:
+        st.markdown("Nothing: a sweep of one arm compares nothing.")
+    st.caption(
+        f"On the same target test rows: each arm against {escape_markdown(reference)}, and against"
+        " the arm that leads on validation rows. AUC by DeLong, log loss by paired bootstrap, both"
+        " over the seeds as well; p-values are adjusted by Holm over all comparisons of the sweep."
+        " Where p is 0.05 or more, nothing is ranked."
+    )
+
+
+def _show_table(table: pd.DataFrame) -> None:
+    st.dataframe(
+        table,
+        key="sweep_table",
+        placeholder="–",
+        hide_index=True,
+        height=min(35 * (len(table) + 1) + 3, 600),
+        alt="Arms of the sweep with their metrics, differences to the reference and verdicts",
+        column_config={
+            "Arm": st.column_config.TextColumn(pinned=True),
+            "Setting": st.column_config.TextColumn(
+                help="Learning rate and target rows, where the sweep has several"
+            ),
+            "Runs": st.column_config.TextColumn(width=118, help="Seeds done, of those asked for"),
+            "Target AUC": st.column_config.NumberColumn(
+                format="%.4f", help="Mean over seeds, on target test rows"
+            ),
+            "Target ±": st.column_config.NumberColumn(
+                format="%.4f", help="Standard deviation over seeds"
+            ),
+            "Source AUC": st.column_config.NumberColumn(
+                format="%.4f", help="On source test rows: what was kept"
+            ),
+            "Source ±": st.column_config.NumberColumn(
+                format="%.4f", help="Standard deviation over seeds"
+            ),
+            "Log loss": st.column_config.NumberColumn(
+                format="%.4f", help="Mean over seeds, on target test rows"
+            ),
+            "Verdict": st.column_config.TextColumn(
+                width=130, help="On target AUC, against the reference"
+            ),
+            "ΔAUC": st.column_config.TextColumn(width=68, help="Target AUC less the reference's"),
+            "95 % interval": st.column_config.TextColumn(
+                width=140,
+                help=(
+                    "Of the difference in AUC, by itself; the verdict counts in how much is"
+                    " compared"
+                ),
+            ),
+            "ECE": st.column_config.NumberColumn(
+                format="%.4f",
+                help="Expected calibration error, mean over seeds, on target test rows",
+            ),
+            "Trained": st.column_config.NumberColumn(
+                width=80, format="localized", help="Parameters trained"
+            ),
+            "Seconds": st.column_config.NumberColumn(format="%.1f", help="Mean of a run"),
+            "Compare": st.column_config.LinkColumn(
+                "Open", width=72, display_text="Compare", help="The runs of the arm side by side"
+            ),
+        },
+    )
+
+
+def _show_downloads(
+    sweep: Sweep,
+    runs: Sequence[Run],
+    results: Sequence[ArmResult],
+    verdicts: Sequence[Verdict],
+    reference: str,
+) -> None:
+    frames: dict[str, Callable[[], pd.DataFrame]] = {
+        "arms": lambda: arms_table(results, verdicts, reference),
+        "runs": lambda: runs_table(runs),
+    }
+    with st.container(horizontal=True):
+        for what, frame in frames.items():
+            for ending, mime, write in (
+                ("csv", "text/csv", to_safe_csv),
+                ("parquet", "", _parquet),
+            ):
+                st.download_button(
+                    f"{what.capitalize()}, {'CSV' if ending == 'csv' else 'Parquet'}",
+                    partial(_render_file, frame, write),
+                    f"thaw-{sweep.id}-{what}.{ending}",
+                    mime or "application/vnd.apache.parquet",
+                    key=f"sweep_{what}_{ending}",
+                    icon=":material/download:",
+                    on_click="ignore",
+                    disabled=not results,
+                )
+        report_download(f"report_{sweep.id}", sweep=sweep.id, disabled=not results)
+
+
+def _render_file(
+    frame: Callable[[], pd.DataFrame], write: Callable[[pd.DataFrame], str | bytes]
+) -> str | bytes:
+    return write(frame())
+
+
+def _parquet(frame: pd.DataFrame) -> bytes:
+    return frame.to_parquet(index=False)
+
+
+def _show_runs(runs: Sequence[Run]) -> None:
+    rows = []
+    for run in runs:
+        target = run.result["metrics"].get("target_test") if run.result else None
+        rows.append(
+            {
+                "Arm": arm_of_run(run).title,
+                "Seed": run.request["train"]["seed"],
+                "Status": run.status,
+                "Target AUC": metric_or_none(target, "auc"),
+                "Log loss": metric_or_none(target, "log_loss"),
+                "Seconds": run.result["seconds"]["total"] if run.result else None,
+                "Run": f"run?run={run.id}",
+                "Message": run.message,
+            }
+        )
+    st.dataframe(
+        pd.DataFrame(rows),
+        key="sweep_runs",
+        placeholder="–",
+        hide_index=True,
+        height=min(35 * (len(rows) + 1) + 3, 422),
+        alt="Every run of the sweep",
+        column_config={
+            "Target AUC": st.column_config.NumberColumn(format="%.4f"),
+            "Log loss": st.column_config.NumberColumn(format="%.4f"),
+            "Seconds": st.column_config.NumberColumn(format="%.1f"),
+            "Run": st.column_config.LinkColumn(display_text="Open"),
+        },
+    )
+
+
+def _show_commands(sweep: Sweep, runs: Sequence[Run]) -> None:
+    own, active = any(run.lane == CLUSTER_QUEUE for run in runs), bool(_active(runs))
+    names = (
+        ["watch", "cancel"] * active
+        + ["resume"] * (not own and bool(_resumable(runs)))
+        + ["compare"]
+    )
+    with catch_errors():
+        lines = [sweep_command_line(workspace(), sweep.spec, sweep.name)]
+        lines.append(f"{PROGRAM} sweep --name {sweep.id} --more-seeds 2")
+        show_command(
+            "\n".join([*lines, *(f"{PROGRAM} {name} --sweep {sweep.id}" for name in names)])
+        )

@@ -1,0 +1,42 @@
+"""Large answers in parts, so that a client that reads slowly costs no more memory than one part."""
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from pages.server.hosts import route_of
+
+CHUNK_BYTES = 65_536
+
+
+class ChunkedResponses:
+    """Middleware that sends a large body part by part, each once the one before has gone out.
+
+    In one piece uvicorn copies all of it for every connection: hundreds that ask for plotly.js, or
+    for an export, and take nothing in would fill the memory. For the same reason a piece of a
+    download is not cut out for each who asks.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Passes on everything else as it is."""
+        if route_of(scope).startswith("/media/"):
+            scope = {
+                **scope,
+                "headers": [(name, value) for name, value in scope["headers"] if name != b"range"],
+            }
+
+        async def answer(message: Message) -> None:
+            body = message.get("body", b"") if message["type"] == "http.response.body" else b""
+            last = max(0, len(body) - 1) // CHUNK_BYTES * CHUNK_BYTES
+            for start in range(0, last, CHUNK_BYTES):
+                await send(
+                    {
+                        "type": "http.response.body",
+                        "body": body[start : start + CHUNK_BYTES],
+                        "more_body": True,
+                    }
+                )
+            await send({**message, "body": body[last:]} if last else message)
+
+        await self.app(scope, receive, answer)

@@ -1,0 +1,41 @@
+"""`python -m core --help` lists every command once, in its group, with what it does."""
+
+import argparse
+
+import pytest
+
+from core.__main__ import build_parser, main
+from core.cli.help import COMMAND_GROUPS
+
+
+def commands() -> dict[str, argparse.ArgumentParser]:
+    (found,) = [
+        one for one in build_parser()._actions if isinstance(one, argparse._SubParsersAction)
+    ]
+    return dict(found.choices)
+
+
+def test_every_command_is_in_one_group() -> None:
+    assert sorted(name for names in COMMAND_GROUPS.values() for name in names) == sorted(commands())
+
+
+@pytest.mark.parametrize("columns", ["20", "80", "200"])
+def test_help_says_what_each_does(
+    columns: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", columns)
+    with pytest.raises(SystemExit) as ended:
+        main(["--help"])
+    said = capsys.readouterr().out
+    assert ended.value.code == 0
+    for name, command in commands().items():
+        assert f"\n  {name} " in said and command.description
+        assert command.description.replace(" ", "") in "".join(said.split()), name
+
+
+def test_a_command_is_used_as_its_usage_says(capsys: pytest.CaptureFixture[str]) -> None:
+    for name, command in commands().items():
+        assert command.format_usage().startswith(f"usage: python -m core {name} "), name
+    with pytest.raises(SystemExit):
+        main([])
+    assert "usage: python -m core [--workspace FOLDER] COMMAND" in capsys.readouterr().err

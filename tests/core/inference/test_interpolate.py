@@ -1,0 +1,88 @@
+"""WiSE-FT: its ends are the backbone and the fine-tuned run, its middle the mean of their
+weights."""
+
+import numpy as np
+import pytest
+import torch
+
+from core.data import datasets
+from core.data.datasets import Dataset
+from core.errors import BadInput
+from core.inference.interpolate import ALPHAS, best_alpha, interpolate_weights
+from core.jobs.store import RunStore
+from core.models.backbone import load_backbone
+from core.models.card import HeadSettings, load_card
+from core.training.losses import predict
+from core.training.settings import FinetuneRequest, InterpolateRequest
+from core.training.training_rows import load_rows
+from core.workspace import Workspace
+from tests.core.training.helpers import QUICK, carry_out, load_predictions, pretrained
+
+CPU = torch.device("cpu")
+
+
+def test_the_path_from_the_backbone_to_the_run(tiny: tuple[Workspace, Dataset]) -> None:
+    workspace, dataset = tiny
+    card = pretrained(workspace, "deepfm")
+    tuned = carry_out(workspace, FinetuneRequest(dataset.id, card.id, train=QUICK))
+    mixed = carry_out(workspace, InterpolateRequest(dataset.id, tuned.id, train=QUICK))
+    assert mixed.result is not None and mixed.result["mixes_head"]
+    found, before = load_predictions(workspace, mixed), load_predictions(workspace, tuned)
+    for part in ("target_test", "source_test"):
+        np.testing.assert_allclose(found[f"{part}_0.0"], before[f"{part}_before"], atol=1e-6)
+        np.testing.assert_allclose(found[f"{part}_1.0"], before[f"{part}_score"], atol=1e-6)
+
+    middle, end = load_backbone(card), load_backbone(load_card(workspace.runs / tuned.id / "model"))
+    with torch.no_grad():
+        for one, other in zip(middle.parameters(), end.parameters(), strict=True):
+            one.copy_((one + other) / 2)
+        for own, others in zip(middle.buffers(), end.buffers(), strict=True):
+            own.copy_((own + others) / 2 if own.is_floating_point() else others)
+    table = load_rows(workspace, dataset, card.folder / "preprocessing", ("target_test",))
+    by_hand = predict(middle, table.take(datasets.select_test_rows(dataset, "target"), CPU))
+    np.testing.assert_allclose(found["target_test_0.5"], by_hand, atol=1e-6)
+
+    losses = mixed.result["parts"]["target_validation"]["log_loss"]
+    assert mixed.result["chosen"] == ALPHAS[int(np.argmin(losses))]
+    assert len(losses) == len(ALPHAS) == 11
+    assert [run.id for run in RunStore(workspace).list(kind="interpolate")] == [mixed.id]
+    assert mixed.id not in [run.id for run in RunStore(workspace).list()]
+
+
+def test_another_head_stays_the_tuned_one(tiny: tuple[Workspace, Dataset]) -> None:
+    workspace, dataset = tiny
+    card = pretrained(workspace, "dnn")
+    request = FinetuneRequest(
+        dataset.id, card.id, head=HeadSettings((4,), output="softmax"), train=QUICK
+    )
+    tuned = carry_out(workspace, request)
+    mixed = carry_out(workspace, InterpolateRequest(dataset.id, tuned.id, train=QUICK))
+    assert mixed.result is not None and not mixed.result["mixes_head"]
+    found, before = load_predictions(workspace, mixed), load_predictions(workspace, tuned)
+    np.testing.assert_allclose(found["target_test_1.0"], before["target_test_score"], atol=1e-6)
+
+
+def test_counts_and_heads_are_kept_when_asked() -> None:
+    start = {"stages.0.w": torch.zeros(2), "head.w": torch.zeros(2), "stages.0.n": torch.tensor(3)}
+    tuned = {"stages.0.w": torch.ones(2), "head.w": torch.ones(2), "stages.0.n": torch.tensor(9)}
+    mixed = interpolate_weights(start, tuned, 0.25, mixes_head=False)
+    assert mixed["stages.0.w"].tolist() == [0.25, 0.25]
+    assert mixed["head.w"].tolist() == [1, 1] and mixed["stages.0.n"] == 9
+    assert interpolate_weights(start, tuned, 0.25, mixes_head=True)["head.w"].tolist() == [
+        0.25,
+        0.25,
+    ]
+
+
+def test_what_did_not_train_cannot_be_mixed(tiny: tuple[Workspace, Dataset]) -> None:
+    workspace, dataset = tiny
+    card = pretrained(workspace, "dnn")
+    zero_shot = carry_out(workspace, FinetuneRequest(dataset.id, card.id, "zero-shot", train=QUICK))
+    with pytest.raises(BadInput, match="is no fine-tuning that is done"):
+        carry_out(workspace, InterpolateRequest(dataset.id, zero_shot.id, train=QUICK))
+
+
+def test_alpha_is_chosen_among_those_whose_loss_is_known() -> None:
+    losses = [None, 0.7, float("nan"), 0.4, 0.4, *[0.9] * 6]
+    assert best_alpha(losses) == ALPHAS[3]
+    assert best_alpha([None] * 11) == best_alpha([]) == 1.0

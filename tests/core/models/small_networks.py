@@ -1,0 +1,36 @@
+"""Small networks with random weights."""
+
+import torch
+from torch import nn
+
+from core.models.backbone import build_network
+from core.models.card import HeadSettings
+from core.models.network import Network
+from core.models.registry import ARCHITECTURES
+from tests.core.models.references import SMALL
+
+FIELD_SIZES = (5, 3, 7)
+
+
+def small_settings(architecture: str) -> dict[str, object]:
+    return {
+        name: value for name, value in SMALL.items() if name in ARCHITECTURES[architecture].defaults
+    }
+
+
+def build_small_network(
+    architecture: str, head: HeadSettings | None = None, field_sizes: tuple[int, ...] = FIELD_SIZES
+) -> Network:
+    torch.manual_seed(1)
+    network = build_network(
+        architecture, small_settings(architecture), field_sizes, head or HeadSettings()
+    )
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.add_(0.1 * torch.randn_like(parameter))
+        for module in network.modules():
+            if isinstance(module, nn.BatchNorm1d):
+                assert module.running_mean is not None and module.running_var is not None
+                module.running_mean.normal_()
+                module.running_var.uniform_(0.5, 2)
+    return network.eval()

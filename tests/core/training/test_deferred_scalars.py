@@ -1,0 +1,77 @@
+"""Numbers that arrive late are told in order and before anybody counts on them."""
+
+from typing import Any
+
+import pytest
+import torch
+
+from core.training.deferred_scalars import DeferredScalars
+
+
+class OnGpu:
+    """A tensor that says it lies on a GPU."""
+
+    device, shape, dtype = torch.device("cuda"), (1,), torch.float32
+
+    def __init__(self, value: float) -> None:
+        self.value = value
+
+
+class Here:
+    """Pinned memory that a number was copied to."""
+
+    def copy_(self, numbers: OnGpu, non_blocking: bool) -> None:
+        assert non_blocking
+        self.numbers = [numbers.value]
+
+    def tolist(self) -> list[float]:
+        return self.numbers
+
+
+class Event:
+    """A GPU's event that has come once it is told so."""
+
+    made: list["Event"]
+
+    def __init__(self) -> None:
+        self.come = False
+        self.made.append(self)
+
+    def record(self) -> None: ...
+
+    def query(self) -> bool:
+        return self.come
+
+    def synchronize(self) -> None:
+        self.come = True
+
+
+def test_numbers_in_main_memory_are_told_at_once() -> None:
+    told: list[list[float]] = []
+    DeferredScalars().enqueue(torch.tensor([1.5, 2.0]), told.append)
+    assert told == [[1.5, 2.0]]
+
+
+def test_numbers_of_a_gpu_are_told_in_order_when_they_have_come(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    Event.made = []
+    monkeypatch.setattr(torch.cuda, "Event", Event)
+    monkeypatch.setattr(torch, "empty", lambda *size, dtype, pin_memory: Here())
+    told: list[list[float]] = []
+    late = DeferredScalars()
+
+    def ask(value: float) -> None:
+        numbers: Any = OnGpu(value)
+        late.enqueue(numbers, told.append)
+
+    ask(1.0)
+    ask(2.0)
+    Event.made[1].come = True
+    ask(3.0)
+    assert told == []
+    Event.made[0].come = True
+    ask(4.0)
+    assert told == [[1.0], [2.0]]
+    late.flush()
+    assert told == [[1.0], [2.0], [3.0], [4.0]] and all(event.come for event in Event.made)
