@@ -343,7 +343,7 @@ class Run:
         Raises:
             BadInput: the run has no model that scores clicks, or the rows cannot be read.
         """
-        from core.inference.evaluate import score_file
+        from core.inference.evaluate_run import score_file
 
         options = ReadOptions(member, columns, ())
         with private_files(), staging(self._workspace.cache) as folder:
@@ -371,7 +371,7 @@ class Run:
         """Metrics of the run's model on its own dataset, or on another, at the run's own
         threshold.
         """
-        from core.inference.evaluate import evaluate_on
+        from core.inference.evaluate_run import evaluate_on
 
         run = self.info
         named = data.id if isinstance(data, Dataset) else data or run.dataset

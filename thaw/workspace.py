@@ -499,7 +499,7 @@ class Workspace:
         """Take in a backbone: a zip archive of `Backbone.export`, or a folder of `Run.export`.
         Loads torch.
         """
-        from core.models.import_backbone import import_backbone
+        from core.models.backbone_import import import_backbone
 
         with private_files():
             card = import_backbone(
