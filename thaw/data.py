@@ -70,8 +70,7 @@ class Sample:
         Raises:
             BadInput: the split leaves a part without rows of both classes, or the name is taken.
 
-        >>> data = sample.prepare(source_share=0.6)                         # doctest: +SKIP
-        >>> data = sample.prepare(split="column", column="C9", target_values=["b"])   # doctest: +SKIP
+        >>> data = sample.prepare(source_share=0.6)  # doctest: +SKIP
         """
         check_names("prepare", split, SplitOptions)
         spec = split_spec(split)

@@ -117,7 +117,8 @@ def card_html(title: str, marks: Sequence[str], *body: str) -> str:
         if mark
     )
     return (
-        '<div style="border:1px solid rgba(128,140,160,.45);border-radius:8px;padding:.6em .9em;max-width:60em">'
+        '<div style="border:1px solid rgba(128,140,160,.45);border-radius:8px;'
+        'padding:.6em .9em;max-width:60em">'
         f"<div><b>{escape(title)}</b>{badges}</div>{''.join(body)}</div>"
     )
 

@@ -27,8 +27,9 @@ from core.runs.sweep_result import (
     summarise_arms,
 )
 from core.workspace import Workspace
-from thaw.display import Progress, card_html, for_notebook, note_html, table_html
-from thaw.run import POLL_SECONDS, Run
+from thaw.display import Listing, Progress, card_html, for_notebook, note_html, table_html
+from thaw.follow import POLL_SECONDS
+from thaw.run import Run
 
 _SHOWN = {
     "arm": "Arm",
@@ -63,9 +64,10 @@ class Sweep:
         return self.info.name
 
     @property
-    def runs(self) -> list[Run]:
+    def runs(self) -> Listing[Run]:
         """Its runs, in the order in which they train."""
-        return [Run(self._workspace, run.id) for run in self._runs()]
+        runs = self._runs()
+        return Listing([Run(self._workspace, run.id) for run in runs], "runs", self.runs_table)
 
     @property
     def status(self) -> dict[str, int]:

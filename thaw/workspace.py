@@ -16,11 +16,9 @@ from core.data.samples import find_sample, list_samples
 from core.errors import BadInput
 from core.files.durable import staging
 from core.files.permissions import private_files
-from core.jobs.run import Run as StoredRun
 from core.jobs.store import RunStore
 from core.models.backbone_store import find_backbone, list_backbones
 from core.models.card import BackboneCard
-from core.report.run_tables import run_frame
 from core.runs.launch import refresh_statuses
 from core.runs.submit import backbone_names_in_training, submit_finetune, submit_pretrain
 from core.runs.sweep import Arm, SweepSpec, depth_arms, list_sweeps, resume_sweep, submit_sweep
@@ -44,7 +42,7 @@ from thaw.options import (
     strategy_options,
     training_settings,
 )
-from thaw.run import Run, train_here
+from thaw.run import Run, list_runs
 from thaw.sweep import Sweep
 
 Preset = Literal["auto", "fast", "small", "article", "map"]
@@ -130,10 +128,7 @@ class Workspace:
         """Its runs, newest first."""
         store = RunStore(self._workspace)
         refresh_statuses(self._workspace, store)
-        found = store.list()
-        return Listing(
-            [Run(self._workspace, one.id) for one in found], "runs", lambda: self._run_frame(found)
-        )
+        return list_runs(self._workspace, store.list())
 
     @property
     def sweeps(self) -> Listing[Sweep]:
@@ -533,8 +528,9 @@ class Workspace:
 
     def _finish(self, runs: Sequence[Run], wait: Wait) -> Run:
         if wait == "here":
-            train_here(self._workspace, "Training", [run.id for run in runs])
-        if wait:
+            for run in runs:
+                run.train_here()
+        elif wait:
             for run in runs:
                 run.wait()
         return runs[0]
@@ -546,14 +542,6 @@ class Workspace:
             number += 1
         return name
 
-    def _run_frame(self, runs: Sequence[StoredRun]) -> pd.DataFrame:
-        if not runs:
-            return pd.DataFrame()
-        names = {sweep.id: sweep.name for sweep in list_sweeps(self._workspace)}
-        return run_frame(
-            self._workspace, runs, RunStore(self._workspace).validation_summaries(runs), names
-        )
-
     def __repr__(self) -> str:
         return f"<thaw.Workspace {str(self.folder)!r}: {self._counts()}>"
 
@@ -562,4 +550,6 @@ class Workspace:
 
     def _counts(self) -> str:
         found = (self.samples, self.datasets, self.backbones, self.runs, self.sweeps)
-        return ", ".join(f"{len(one)} {one.what}" for one in found)
+        return ", ".join(
+            f"{len(one)} {one.what if len(one) != 1 else one.what[:-1]}" for one in found
+        )

@@ -98,12 +98,16 @@ def _check_backbone_name(workspace: Workspace, name: str) -> None:
 
 
 def submit_finetune(
-    workspace: Workspace, request: FinetuneRequest, controls: Sequence[str] = (), run_here: bool = False
+    workspace: Workspace,
+    request: FinetuneRequest,
+    controls: Sequence[str] = (),
+    run_here: bool = False,
 ) -> list[Run]:
     """Queues the run and the controls asked for (names in CONTROLS), all of one group; the run
     itself comes first.
 
-    run_here: the calling process trains them itself (core.runs.cluster.run_here); no worker is started.
+    run_here: the calling process trains them itself (core.runs.cluster.run_here); no worker is
+    started.
     """
     dataset = find_dataset(workspace, request.dataset)
     require_labels(dataset)
