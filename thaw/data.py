@@ -18,6 +18,7 @@ from core.files.permissions import private_files
 from core.runs import removal, renaming
 from core.workspace import Workspace
 from thaw.display import Progress, card_html, note_html, table_html
+from thaw.follow import load_torch
 from thaw.options import SplitOptions, check_names, split_spec
 
 
@@ -169,6 +170,7 @@ class Dataset:
 
         Builds every network, so it loads torch.
         """
+        load_torch()
         from core.models.measure_stats import measure_stats
         from core.models.registry import ARCHITECTURES, is_installed
 

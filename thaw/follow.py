@@ -1,8 +1,11 @@
 """Waiting for runs that a worker trains, and training them in this process, with progress."""
 
+import os
 import sys
 import threading
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 from core.errors import BadInput
 from core.files.permissions import private_files
@@ -14,6 +17,16 @@ from core.workspace import Workspace
 from thaw.display import Progress
 
 POLL_SECONDS = 0.2
+
+
+def load_torch() -> None:
+    """Import torch such that its threads sleep while they wait for work.
+
+    Spinning ones, its default, slow a busy machine tenfold. It is decided when torch is loaded, so
+    a process that has loaded it before keeps what it has.
+    """
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    import torch  # noqa: F401
 
 
 def wait_for_run(workspace: Workspace, run_id: str, timeout: float | None) -> None:
@@ -44,23 +57,36 @@ def train_here(workspace: Workspace, run_id: str) -> None:
     Raises:
         BadInput: another process trains runs of this queue; the run is cancelled then.
     """
-    store, ended = RunStore(workspace), threading.Event()
-    with private_files(), Progress(store.get(run_id).name) as report:
+    store = RunStore(workspace)
 
-        def watch() -> None:
-            while not ended.wait(POLL_SECONDS):
-                run = store.get(run_id)
-                report(share_done(run), progress_words(run))
+    def look() -> tuple[float, str]:
+        run = store.get(run_id)
+        return share_done(run), progress_words(run)
 
-        # This thread trains, so another one reads the progress from the store.
-        watcher = threading.Thread(target=watch, daemon=True)
-        watcher.start()
+    load_torch()
+    with private_files(), watched(store.get(run_id).name, look):
         try:
             run_here(workspace, [run_id])
         except BadInput:
             # No worker takes it from this queue, so it would wait for ever.
             store.request_cancel(run_id)
             raise
+
+
+@contextmanager
+def watched(title: str, look: Callable[[], tuple[float, str]]) -> Iterator[None]:
+    """Show progress while this thread is busy: another one asks `look` for (share done, words)."""
+    ended = threading.Event()
+    with Progress(title) as report:
+
+        def watch() -> None:
+            while not ended.wait(POLL_SECONDS):
+                report(*look())
+
+        watcher = threading.Thread(target=watch, daemon=True)
+        watcher.start()
+        try:
+            yield
         finally:
             ended.set()
             watcher.join()

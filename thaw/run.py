@@ -31,7 +31,7 @@ from thaw import figures
 from thaw.backbone import Backbone
 from thaw.data import Dataset
 from thaw.display import Listing, Progress, card_html, for_notebook, note_html, table_html
-from thaw.follow import progress_words, train_here, wait_for_run
+from thaw.follow import load_torch, progress_words, train_here, wait_for_run
 from thaw.metrics import RunMetrics, run_metrics
 from thaw.options import plain
 
@@ -277,6 +277,7 @@ class Run:
         Raises:
             BadInput: the run has no model that scores clicks, or the rows cannot be read.
         """
+        load_torch()
         from core.inference.evaluate_run import score_file
 
         with private_files(), staging(self._workspace.cache) as folder:
@@ -308,6 +309,7 @@ class Run:
 
     def evaluate(self, data: "Dataset | str | None" = None) -> RunMetrics:
         """Metrics of the run's model on a dataset (default: its own), at the run's threshold."""
+        load_torch()
         from core.inference.evaluate_run import evaluate_on
 
         run = self.info
@@ -333,6 +335,7 @@ class Run:
 
     def verify(self) -> str:
         """Train the run again and say in a sentence whether every metric is the same."""
+        load_torch()
         from core.runs.verify import verify
 
         with private_files(), Progress(f"Training {self.id} again") as report:
@@ -340,6 +343,7 @@ class Run:
 
     def export(self, out: str | Path) -> Path:
         """Write weights, ONNX, card and a script that scores alone to a folder or a .zip file."""
+        load_torch()
         from core.inference.export import export_model
 
         with private_files():

@@ -1,6 +1,7 @@
 """Sweeps: strategies times seeds on one dataset and backbone, and what their numbers support."""
 
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -28,7 +29,7 @@ from core.runs.sweep_result import (
 )
 from core.workspace import Workspace
 from thaw.display import Listing, Progress, card_html, for_notebook, note_html, table_html
-from thaw.follow import POLL_SECONDS
+from thaw.follow import POLL_SECONDS, load_torch, watched
 from thaw.run import Run
 
 _SHOWN = {
@@ -94,25 +95,30 @@ class Sweep:
         """
         store, began = RunStore(self._workspace), time.monotonic()
         with Progress(self.name) as report:
-            while True:
-                runs = store.list_group(self.id)
-                if not any(run.active for run in runs):
-                    break
-                ended = sum(not run.active for run in runs)
-                report(ended / len(runs), f"{ended} of {len(runs)} runs")
+            while any(run.active for run in store.list_group(self.id)):
+                share, words = _share_ended(store.list_group(self.id))
+                report(share, words)
                 if timeout is not None and time.monotonic() - began > timeout:
-                    raise TimeoutError(
-                        f"{len(runs) - ended} runs have not ended after {timeout:g} s; they go on."
-                    )
+                    raise TimeoutError(f"After {timeout:g} s only {words} have ended; they go on.")
                 time.sleep(POLL_SECONDS)
                 refresh_statuses(self._workspace, store)
         return self._require_done()
 
     def train_here(self, arms_at_once: int = 1) -> "Sweep":
-        """Train the queued runs of a sweep that waits for this process; what `wait="here"` does."""
+        """Train the queued runs in this process, as ``wait="here"`` does; the sweep. Loads torch.
+
+        Args:
+            arms_at_once: with more than 1, so many runs at a time in processes of this machine.
+
+        Raises:
+            BadInput: another process trains runs of its own in this workspace.
+            RunError: a run failed.
+        """
+        load_torch()
         from core.runs.cluster import run_sweep_here
 
-        with private_files(), Progress(self.name):
+        store = RunStore(self._workspace)
+        with private_files(), watched(self.name, lambda: _share_ended(store.list_group(self.id))):
             run_sweep_here(self._workspace, self.info, arms_at_once, "")
         return self._require_done()
 
@@ -237,3 +243,9 @@ class Sweep:
         return card_html(
             f"Sweep {self.name}", counts, table_html(rows), note_html(*self.verdict.split("\n"))
         )
+
+
+def _share_ended(runs: Sequence[StoredRun]) -> tuple[float, str]:
+    """How many of the runs have ended, as a share and in words."""
+    ended = sum(not run.active for run in runs)
+    return ended / max(len(runs), 1), f"{ended} of {len(runs)} runs"

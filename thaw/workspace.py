@@ -28,6 +28,7 @@ from core.workspace import open_workspace
 from thaw.backbone import Backbone
 from thaw.data import Dataset, Sample
 from thaw.display import Listing, Progress, card_html, note_html
+from thaw.follow import load_torch
 from thaw.options import (
     FinetuneOptions,
     PartOptions,
@@ -494,6 +495,7 @@ class Workspace:
         """Take in a backbone: a zip archive of `Backbone.export`, or a folder of `Run.export`.
         Loads torch.
         """
+        load_torch()
         from core.models.backbone_import import import_backbone
 
         with private_files():
