@@ -23,14 +23,14 @@ from core.cli.sweep_command import sweep as run_sweep
 from core.cli.targets import comma_separated
 from core.files.permissions import private_files
 from core.freezing.strategies import STRATEGIES
+from core.jobs.requests import DEVICES, MASK_SHARE
 from core.models.card import ACTIVATIONS, HEAD_OUTPUTS
+from core.models.objectives import INITIALISATIONS, OBJECTIVES
 from core.models.registry import ARCHITECTURES, SETTING_FIELDS
 from core.program import PROGRAM, VERSION
 from core.runs.halving import FACTORS
 from core.runs.submit import CONTROLS
 from core.training.default_settings import AUTO, PRESET_NAMES, PRESET_PURPOSES
-from core.training.objectives import INITIALISATIONS, OBJECTIVES
-from core.training.settings import DEVICES, MASK_SHARE
 from core.workspace import open_workspace
 
 

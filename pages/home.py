@@ -101,8 +101,8 @@ def latest_runs(runs: list[Run]) -> None:
 def outcome(run: Run) -> str:
     """What there is to say of a run in a few words: its AUC, how far it is, or when it was
     queued."""
-    if run.result and "target_test" in run.result["metrics"]:
-        return format_interval(run.result["metrics"]["target_test"], 3)
+    if run.result and "target_test" in run.result.metrics:
+        return format_interval(run.result.metrics["target_test"], 3)
     if run.status == "running":
         if stall := check_stall(workspace(), run).stall:
             return f":orange[stalled since {format_datetime(stall.since)}]"

@@ -22,7 +22,6 @@ from core.report.weight_drift_figures import weight_distance_figure
 from core.runs.sweep import arm_of_run
 from core.runs.sweep_result import summarise_arm
 from core.runs.weight_drift_files import read_weight_drift
-from core.training.settings import head_from_json
 from pages.components.home.tour import tour_button
 from pages.components.learn.glossary import show_glossary
 from pages.components.run.result import describe_auc_change, load_predictions
@@ -57,28 +56,27 @@ NO_RUNS = (
 def trained_runs() -> list[Run]:
     """Fine-tuning runs that are done and trained something on a backbone, newest first."""
     runs = RunStore(workspace()).list("done", "finetune")
-    return [run for run in runs if run.result and run.request["strategy"] not in CONTROLS]
+    return [run for run in runs if run.result and run.strategy not in CONTROLS]
 
 
 def freezing(run: Run) -> None:
     """What freezing is: the run's own stack."""
     assert run.result is not None
     st.subheader("1. What freezing is")
-    stages = run.result["stages"]
-    frozen = [stage for stage in stages if stage["frozen"]]
-    parameters = sum(stage["parameters"] for stage in stages)
+    stages = run.result.stages
+    frozen = [stage for stage in stages if stage.frozen]
+    parameters = sum(stage.parameters for stage in stages)
     st.markdown(
         "A frozen stage keeps its weights exactly: it gets no gradient, and no optimiser sees it."
         f" In this run {len(frozen)} of {len(stages) - 1} stages were frozen; of"
         f" {format_int(parameters)} parameters, the new head's among them,"
-        f" {format_int(run.result['trained_parameters'])} could move."
+        f" {format_int(run.result.trained_parameters)} could move."
     )
-    request = run.request
+    request = run.finetune_request
     with catch_errors():
-        card = find_backbone(workspace(), run.result["backbone"])
-        head = head_from_json(request["head"])
+        card = find_backbone(workspace(), run.result.backbone)
         draw_plan(
-            make_plan(card, request["strategy"], request["freeze_depth"], head, request["options"])
+            make_plan(card, request.strategy, request.freeze_depth, request.head, request.options)
         )
 
 
@@ -113,7 +111,7 @@ def forgotten(run: Run) -> None:
         "What is learnt from the target overwrites what the source taught. So the same network is"
         " tested on rows of both, before and after: to the right is better."
     )
-    before, after = run.result.get("before"), run.result["metrics"]
+    before, after = run.result.before, run.result.metrics
     if before is None:
         st.info(
             "This backbone had no click head before, so there is no score of its own to hold this"
@@ -138,14 +136,12 @@ def siblings(run: Run) -> list[Run]:
     each."""
 
     def settings(other: Run) -> tuple[object, ...]:
-        names = ("dataset", "backbone", "train", "head", "target_rows")
-        return tuple(other.request[name] for name in names)
+        request = other.finetune_request
+        return request.dataset, request.backbone, request.train, request.head, request.target_rows
 
-    found: dict[tuple[str, int], Run] = {
-        (run.request["strategy"], run.request["freeze_depth"]): run
-    }
+    found: dict[tuple[str, int], Run] = {(run.strategy, run.finetune_request.freeze_depth): run}
     for other in RunStore(workspace()).list("done", "finetune"):
-        strategy = other.request["strategy"]
+        strategy = other.strategy
         # Zero-shot trains nothing, so only its rows must be the same.
         alike = (
             settings(other)[:2] == settings(run)[:2]
@@ -154,7 +150,7 @@ def siblings(run: Run) -> list[Run]:
         )
         if alike and other.result and strategy in ("depth", *CONTROLS):
             found.setdefault(
-                (strategy, other.request["freeze_depth"] if strategy == "depth" else 0), other
+                (strategy, other.finetune_request.freeze_depth if strategy == "depth" else 0), other
             )
     return list(found.values())
 
@@ -168,7 +164,7 @@ def pays(run: Run) -> None:
         " less."
     )
     runs = siblings(run)
-    controls = {one.request["strategy"]: one for one in runs if one.request["strategy"] in CONTROLS}
+    controls = {one.strategy: one for one in runs if one.strategy in CONTROLS}
     for strategy, what in CONTROLS.items():
         words = (
             versus(run, controls[strategy]) if strategy in controls else "there is no such run yet."

@@ -61,7 +61,7 @@ class Source:
 
 def able(run: Run) -> bool:
     """Whether the run's model has learnt clicks."""
-    return run.status == "done" and run.result is not None and run.result["threshold"] is not None
+    return run.status == "done" and run.result is not None and run.result.threshold is not None
 
 
 def why_not(named: str) -> str:
@@ -81,9 +81,8 @@ def why_not(named: str) -> str:
 def about(run: Run) -> None:
     """What scores."""
     assert run.result is not None
-    target = (
-        run.result["metrics"].get("target_test") or run.result["metrics"].get("source_test") or {}
-    )
+    metrics = run.result.metrics
+    target = metrics.get("target_test") or metrics.get("source_test")
     known = metric_or_none(target, "auc")
     auc = f"AUC {format_metric(known)} on its test rows"
     if known is None:
@@ -91,7 +90,7 @@ def about(run: Run) -> None:
     auc = f" · {auc}" if target else ""
     with st.container(horizontal=True, vertical_alignment="center"):
         threshold = (
-            f"threshold {format_decimals(run.result['threshold'])}, {run.result['threshold_rule']}"
+            f"threshold {format_decimals(run.result.threshold)}, {run.result.threshold_rule}"
         )
         st.markdown(f":gray[{threshold}{auc}]{simulated_suffix(run)}", width="stretch")
         st.page_link(

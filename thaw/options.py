@@ -12,9 +12,9 @@ from typing import Any, Literal, TypedDict
 from core.data.split import SplitSpec
 from core.errors import BadInput
 from core.freezing.strategies import STRATEGIES
+from core.jobs.requests import TrainSettings
 from core.models.card import HeadSettings
 from core.models.registry import SETTING_FIELDS
-from core.training.settings import TrainSettings
 
 Wait = bool | Literal["here"]
 """When a method returns: False once the run is queued, True once the worker has ended it, "here"

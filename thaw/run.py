@@ -1,5 +1,7 @@
 """Runs: one training each, with its status, metrics, predictions, figures and model."""
 
+import dataclasses
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -11,11 +13,14 @@ from core.data.datasets import find_dataset, select_test_rows, select_training_r
 from core.data.paths import clean_path
 from core.data.read_options import ColumnSource, ReadOptions
 from core.errors import BadInput, RunError
-from core.evaluation.format_metrics import format_auc, metric_value
+from core.evaluation.format_metrics import format_auc
+from core.evaluation.metric_registry import HEADLINE, METRICS
 from core.files.durable import staging
 from core.files.permissions import private_files
 from core.jobs.predictions import read_predictions
+from core.jobs.requests import FinetuneRequest, PretrainRequest
 from core.jobs.run import Run as StoredRun
+from core.jobs.run_result import RunResult
 from core.jobs.store import RunStore
 from core.models.backbone_store import find_backbone
 from core.report.html_report import write_report
@@ -25,7 +30,6 @@ from core.runs import removal, renaming
 from core.runs.launch import CLUSTER_QUEUE, refresh_statuses
 from core.runs.submit import command_line, resume_run, submit_interpolation
 from core.runs.sweep import list_sweeps
-from core.training.settings import request_from_json
 from core.workspace import Workspace
 from thaw import figures
 from thaw.backbone import Backbone
@@ -37,7 +41,6 @@ from thaw.options import plain
 
 Part = Literal["target_test", "source_test", "target_validation"]
 """Rows that a run scores at its end."""
-_SHOWN = ("log_loss", "normalised_entropy", "ece", "pr_auc", "precision", "recall", "f1")
 
 
 class Run:
@@ -79,12 +82,12 @@ class Run:
     @property
     def settings(self) -> dict[str, Any]:
         """The training settings, by name."""
-        return dict(self.info.request["train"])
+        return dataclasses.asdict(self.info.request.train)
 
     @property
     def command(self) -> str:
         """The command line that asks for the same run."""
-        return command_line(self._workspace, request_from_json(self.info.request))
+        return command_line(self._workspace, self.info.request)
 
     @property
     def controls(self) -> Listing["Run"]:
@@ -101,8 +104,13 @@ class Run:
     @property
     def backbone(self) -> Backbone:
         """The backbone that a pretraining run made, or that a fine-tuning run began with."""
-        run = self.info
-        named = self._result()["backbone"] if run.kind == "pretrain" else run.request["backbone"]
+        request = self.info.request
+        if isinstance(request, FinetuneRequest):
+            named = request.backbone
+        elif isinstance(request, PretrainRequest):
+            named = self.result.backbone
+        else:
+            return Run(self._workspace, request.run).backbone
         return Backbone(self._workspace, find_backbone(self._workspace, named))
 
     # Waiting and managing.
@@ -147,7 +155,7 @@ class Run:
 
         It is queued again; one that this process trained (``wait="here"``) is trained here again.
         """
-        if self.info.lane == CLUSTER_QUEUE:
+        if self.info.queue == CLUSTER_QUEUE:
             RunStore(self._workspace).resume(self.id)
             return self.train_here()
         with private_files():
@@ -171,32 +179,44 @@ class Run:
     # Its result.
 
     @property
+    def result(self) -> RunResult:
+        """All that came of it: metrics, stages, epochs, seconds, device, versions.
+
+        Raises:
+            RunError: it is not done.
+        """
+        run = self.info
+        if run.status != "done" or run.result is None:
+            why = run.message or "wait() returns once it has one."
+            raise RunError(f"Run {run.id} is {run.status}, so it has no result. {why}")
+        return run.result
+
+    @property
     def metrics(self) -> RunMetrics:
         """Metrics after training, by part: ``run.metrics.target_test.auc``."""
-        return run_metrics(self._result()["metrics"])
+        return run_metrics(self.result.metrics)
 
     @property
     def before(self) -> RunMetrics:
         """Metrics of the backbone as it was on the same rows; none where it had no click head."""
-        return run_metrics(self._result().get("before") or {})
+        return run_metrics(self.result.before or {})
 
     @property
     def threshold(self) -> float:
         """The score from which a click is predicted: that of the highest F1 on validation rows."""
-        return metric_value(self._result(), "threshold")
+        threshold = self.result.threshold
+        return math.nan if threshold is None else threshold
 
     @property
     def stages(self) -> pd.DataFrame:
         """A row per stage: frozen or trained, parameters."""
-        frame = pd.DataFrame(self._result()["stages"])
-        return frame[["name", "title", "frozen", "trained", "parameters"]]
+        return pd.DataFrame(map(dataclasses.asdict, self.result.stages))
 
     def predictions(self, part: Part = "target_test") -> pd.DataFrame:
         """Label and score of each row, and the backbone's own score `before` where it had one.
 
         The index is the row's number in the dataset, from 0, if the dataset is still there.
         """
-        self._result()
         arrays = read_predictions(self._workspace, self.id)
         found = {
             name: arrays[f"{part}_{name}"]
@@ -216,7 +236,8 @@ class Run:
 
     def learning_curves(self, metric: Literal["loss", "auc", "accuracy"] = "loss") -> go.Figure:
         """Losses, validation AUC or accuracy by optimiser step, also while the run trains."""
-        best = (self.info.result or {}).get("best_epoch")
+        result = self.info.result
+        best = result.best_epoch if result else None
         figure = figures.learning_curves(self._workspace, self.id, metric, best)
         return for_notebook(figure, f"{self.name}: learning curves")
 
@@ -324,13 +345,13 @@ class Run:
         """
         with private_files():
             mixing = submit_interpolation(self._workspace, self.info)
-        result = Run(self._workspace, mixing.id).wait()._result()
-        frame = pd.DataFrame({"alpha": result["alphas"]})
-        for part, values in result["parts"].items():
-            for metric in ("auc", "log_loss"):
-                if metric in values:
-                    frame[f"{part}_{metric}"] = values[metric]
-        frame.attrs = {"chosen": result["chosen"]}
+        found = Run(self._workspace, mixing.id).wait().result.interpolation
+        assert found is not None
+        frame = pd.DataFrame({"alpha": found.alphas})
+        for part, metrics in found.parts.items():
+            for metric, values in metrics.items():
+                frame[f"{part}_{metric}"] = values
+        frame.attrs = {"chosen": found.chosen}
         return frame
 
     def verify(self) -> str:
@@ -358,20 +379,13 @@ class Run:
             raise RunError(f"Run {run.id} {run.status}: {run.message}")
         return self
 
-    def _result(self) -> dict[str, Any]:
-        run = self.info
-        if run.status != "done" or run.result is None:
-            why = run.message or "wait() returns once it has one."
-            raise RunError(f"Run {run.id} is {run.status}, so it has no result. {why}")
-        return run.result
-
     def _row_numbers(self, part: Part, rows: int) -> pd.Index:
         request, domain = self.info.request, part.partition("_")[0]
         try:
             dataset = self.dataset.info
             if part == "target_validation":
-                share = request["train"]["validation_share"]
-                last = request.get("target_rows", 0)
+                share = request.train.validation_share
+                last = request.target_rows if isinstance(request, FinetuneRequest) else 0
                 numbers = select_training_rows(dataset, domain, share, last)[1]
             else:
                 numbers = select_test_rows(dataset, domain)
@@ -385,7 +399,7 @@ class Run:
 
     def __repr__(self) -> str:
         run = self.info
-        target = (run.result or {}).get("metrics", {}).get("target_test")
+        target = run.result.metrics.get("target_test") if run.result else None
         quality = f", target test {format_auc(target)}" if target else ""
         return f"<thaw.Run {run.id} {run.name!r}: {run.status}{quality}>"
 
@@ -395,17 +409,17 @@ class Run:
         if run.status != "done" or not run.result:
             note = note_html(run.message or progress_words(run), f"Run {run.id}")
             return card_html(run.name, marks, note)
-        result, rows = run.result, []
-        states = {"before": result.get("before") or {}, "after": result["metrics"]}
+        result, rows = run.result, list[dict[str, Any]]()
+        shown = [key for key, one in METRICS.items() if "arms" in one.shown_in and key != HEADLINE]
+        states = {"before": result.before or {}, "after": result.metrics}
         for part in ("target_test", "source_test"):
             for state, metrics in states.items():
                 if values := metrics.get(part):
                     row = {"rows": part.replace("_", " "), "": state, "AUC": format_auc(values)}
-                    rows.append(row | {name.replace("_", " "): values.get(name) for name in _SHOWN})
+                    rows.append(row | {METRICS[key].heading: values.get(key) for key in shown})
         facts = (
-            f"{result['trained_parameters']:,} parameters trained, best epoch"
-            f" {result['best_epoch']} of {result['epochs_run']}, {result['seconds']['total']:.1f} s"
-            f" on {result['device']}. Run {run.id}."
+            f"{result.trained_parameters:,} parameters trained, best epoch {result.best_epoch} of"
+            f" {result.epochs_run}, {result.total_seconds:.1f} s on {result.device}. Run {run.id}."
         )
         return card_html(run.name, marks, table_html(rows), note_html(facts))
 

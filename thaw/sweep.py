@@ -133,13 +133,17 @@ class Sweep:
         """
         with private_files():
             resume_sweep(self._workspace, self.info)
-        return self.train_here() if any(run.lane == CLUSTER_QUEUE for run in self._runs()) else self
+        return (
+            self.train_here() if any(run.queue == CLUSTER_QUEUE for run in self._runs()) else self
+        )
 
     def add_seeds(self, seeds: int) -> "Sweep":
         """Queue every arm with so many seeds more."""
         with private_files():
             extend_sweep(self._workspace, self.info, seeds)
-        return self.train_here() if any(run.lane == CLUSTER_QUEUE for run in self._runs()) else self
+        return (
+            self.train_here() if any(run.queue == CLUSTER_QUEUE for run in self._runs()) else self
+        )
 
     def table(self, reference: str | None = None) -> pd.DataFrame:
         """A row per arm that has a finished run: metrics over its seeds, and how it compares with a

@@ -16,6 +16,7 @@ from core.data.samples import find_sample, list_samples
 from core.errors import BadInput
 from core.files.durable import staging
 from core.files.permissions import private_files
+from core.jobs.requests import MASK_SHARE, FinetuneRequest, PretrainRequest, TrainSettings
 from core.jobs.store import RunStore
 from core.models.backbone_store import find_backbone, list_backbones
 from core.models.card import BackboneCard
@@ -23,7 +24,6 @@ from core.runs.launch import refresh_statuses
 from core.runs.submit import backbone_names_in_training, submit_finetune, submit_pretrain
 from core.runs.sweep import Arm, SweepSpec, depth_arms, list_sweeps, resume_sweep, submit_sweep
 from core.training.default_settings import count_training_rows, preset_settings, settings_by_size
-from core.training.settings import MASK_SHARE, FinetuneRequest, PretrainRequest, TrainSettings
 from core.workspace import open_workspace
 from thaw.backbone import Backbone
 from thaw.data import Dataset, Sample

@@ -43,11 +43,14 @@ from core.errors import BadInput, NameTaken
 from core.evaluation.format_metrics import format_metric
 from core.files.outputs import check_output
 from core.files.permissions import user_umask
+from core.jobs.requests import FinetuneRequest, PretrainRequest
+from core.jobs.run_result import result_to_json
 from core.jobs.store import RunStore
 from core.models.backbone_store import find_backbone, read_backbones
 from core.models.card import BackboneCard
 from core.models.exchange import export_backbone as write_backbone
 from core.models.model_stats import save_stats
+from core.models.objectives import OBJECTIVES
 from core.models.registry import ARCHITECTURES, is_installed
 from core.program import PROJECT
 from core.runs.submit import (
@@ -63,8 +66,6 @@ from core.tracking.tensorboard_files import write_tensorboard
 from core.tracking.tracked import WriteFn
 from core.tracking.tracked import export_tracking as write_tracking
 from core.training.default_settings import count_training_rows
-from core.training.objectives import OBJECTIVES
-from core.training.settings import FinetuneRequest, PretrainRequest
 from core.workspace import Workspace
 
 TRACKERS: dict[str, tuple[WriteFn, str]] = {
@@ -129,7 +130,8 @@ def ingest(workspace: Workspace, options: argparse.Namespace) -> CommandResult:
     text = sample_text(sample)
     if not sample.labelled and not options.no_prepare:
         text += (
-            "\nNo labels: every row is a source row, for pretraining by RFD or MFP; a run " "can score the file too."
+            "\nNo labels: every row is a source row, for pretraining by RFD or MFP; a run can"
+            " score the file too."
         )
     if options.no_prepare:
         return CommandResult(data, f"{text}\nNo dataset was prepared; `prepare` makes one.")
@@ -289,15 +291,16 @@ def interpolate(workspace: Workspace, options: argparse.Namespace) -> CommandRes
     """Mixes a fine-tuned run with its backbone, or shows what that gave before."""
     mixing = submit_interpolation(workspace, RunStore(workspace).get(options.run_id))
     result = wait_for_run(workspace, mixing)
-    lines = []
-    for place, alpha in enumerate(result["alphas"]):
+    found, lines = result.interpolation, []
+    assert found is not None
+    for place, alpha in enumerate(found.alphas):
         texts = [
             f"{part.replace('_', ' ')} AUC {format_metric(values['auc'][place])}"
-            for part, values in result["parts"].items()
+            for part, values in found.parts.items()
         ]
         lines.append(f"alpha {alpha:.1f}: {', '.join(texts)}")
-    lines.append(f"Chosen on validation rows: alpha {result['chosen']}")
-    return CommandResult({"run": options.run_id, **result}, "\n".join(lines))
+    lines.append(f"Chosen on validation rows: alpha {found.chosen}")
+    return CommandResult({"run": options.run_id, **result_to_json(result)}, "\n".join(lines))
 
 
 def moved(workspace: Workspace, options: argparse.Namespace) -> CommandResult:

@@ -141,7 +141,7 @@ def resume(workspace: Workspace, options: argparse.Namespace) -> CommandResult:
                 f"No run of the sweep {sweep.name!r} is {_join_with_or(RESUMABLE_STATUSES)}, so there is nothing"
                 " to resume."
             )
-        if runs[0].lane == CLUSTER_QUEUE:
+        if runs[0].queue == CLUSTER_QUEUE:
             raise BadInput(
                 f"The command line carries out the sweep {sweep.name!r} itself: `{PROGRAM} sweep"
                 f" --name {shlex.quote(sweep.name)} --arms-at-once N` goes on with it."
@@ -342,7 +342,7 @@ def _follow_runs(workspace: Workspace, runs: Sequence[Run]) -> CommandResult:
     """Waits for runs and says how they ended; RunError where one did not end well."""
     for run in runs:
         if run.kind == "interpolate":
-            of = run.request["run"]
+            of = run.interpolate_request.run
             raise BadInput(
                 f"Run {run.id} mixes a model with its backbone; `{PROGRAM} interpolate --run {of}`"
                 " does."

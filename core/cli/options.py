@@ -10,10 +10,10 @@ from core.data.paths import clean_path
 from core.data.read_options import ReadOptions, load_mapping, parse_names
 from core.errors import BadInput
 from core.freezing.strategies import STRATEGIES
+from core.jobs.requests import TrainSettings
 from core.models.card import HeadSettings
 from core.models.registry import SETTING_FIELDS
 from core.training.default_settings import preset_settings, settings_sentence
-from core.training.settings import TrainSettings
 
 
 def local_path(text: str) -> Path:

@@ -18,7 +18,9 @@ from core.data.reading.dialects import FileFormat
 from core.data.samples import Sample
 from core.data.schema import DIALECTS
 from core.errors import BadInput, Damaged, RunError, ThawError, explain_system_error
-from core.evaluation.format_metrics import format_auc, format_metric, format_metrics
+from core.evaluation.format_metrics import MetricValues, format_auc, format_metric, format_metrics
+from core.jobs.run import run_to_json
+from core.jobs.run_result import PartMetrics, RunResult
 from core.jobs.store import Run, RunStore
 from core.models.card import BackboneCard
 from core.runs.launch import check_stall, refresh_statuses, stall_message
@@ -44,7 +46,7 @@ class CommandResult:
         object.__setattr__(self, "data", nan_to_none(self.data))
 
 
-def wait_for_run(workspace: Workspace, run: Run) -> dict[str, Any]:
+def wait_for_run(workspace: Workspace, run: Run) -> RunResult:
     """The result of a run once it has ended, its progress shown; RunError when it does not end
     well."""
     store, notices = RunStore(workspace), StallNotices(workspace)
@@ -65,17 +67,16 @@ def follow_run(workspace: Workspace, run: Run) -> CommandResult:
     result = wait_for_run(workspace, run)
     run = RunStore(workspace).get(run.id)
     lines = [f"{run.id}  {run.name}"]
-    if result["trained_parameters"]:
+    if result.trained_parameters:
         lines.append(
-            f"{result['trained_parameters']:,} parameters trained, best epoch"
-            f" {result['best_epoch']} of {result['epochs_run']}, {result['seconds']['total']:.1f} s"
-            f" on {result['device']}"
+            f"{result.trained_parameters:,} parameters trained, best epoch {result.best_epoch} of"
+            f" {result.epochs_run}, {result.total_seconds:.1f} s on {result.device}"
         )
-    for part, values in result["metrics"].items():
-        before = (result["before"] or {}).get(part)
+    for part, values in result.metrics.items():
+        before = (result.before or {}).get(part)
         was = f"  (before {auc_text(before)})" if before else ""
         lines.append(f"{part.replace('_', ' ')}: {metrics_text(values)}{was}")
-    return CommandResult({"run": dataclasses.asdict(run)}, "\n".join(lines))
+    return CommandResult({"run": run_to_json(run)}, "\n".join(lines))
 
 
 class StallNotices:
@@ -217,11 +218,11 @@ def dataset_text(dataset: Dataset) -> str:
     )
 
 
-def target_test_metrics(run: Run) -> dict[str, Any]:
-    return run.result["metrics"].get("target_test", {}) if run.result else {}
+def target_test_metrics(run: Run) -> PartMetrics | None:
+    return run.result.metrics.get("target_test") if run.result else None
 
 
-def auc_text(metrics: dict[str, Any]) -> str:
+def auc_text(metrics: MetricValues | None) -> str:
     """AUC with its interval, or why either is missing; "-" where nothing was measured."""
     return format_auc(metrics) if metrics else "-"
 
@@ -243,7 +244,7 @@ def drift_text(drift: dict[str, Any]) -> str:
     )
 
 
-def metrics_text(metrics: dict[str, Any]) -> str:
+def metrics_text(metrics: MetricValues) -> str:
     """The metrics of one part in a line, whichever of them are missing."""
     return format_metrics(metrics)
 

@@ -21,7 +21,7 @@ from core.data.profile import profile_columns
 from core.data.samples import find_sample, read_sample_rows, read_samples
 from core.errors import BadInput
 from core.freezing.known_values import UNSEEN_LIMIT, unseen_share
-from core.jobs.run import STATUSES
+from core.jobs.run import STATUSES, run_to_json
 from core.jobs.run_cache import damaged_runs
 from core.jobs.store import RunStore
 from core.models.backbone_store import find_backbone
@@ -169,7 +169,7 @@ def runs(workspace: Workspace, options: argparse.Namespace) -> CommandResult:
         if run.id in stalls
     }
     data: dict[str, Any] = {
-        "runs": [dataclasses.asdict(run) | {"stalled": told.get(run.id)} for run in found]
+        "runs": [run_to_json(run) | {"stalled": told.get(run.id)} for run in found]
     }
     if options.out is None:
         return with_damaged(CommandResult(data, text), damaged_runs(workspace))

@@ -6,12 +6,11 @@ from typing import Any
 import pandas as pd
 
 from core.evaluation.format_metrics import metric_or_none, number_or_none
-from core.evaluation.verdicts import Verdict
+from core.evaluation.metric_registry import metrics_shown_in, stored_names
+from core.evaluation.verdicts import COMPARED_METRICS, Verdict
 from core.jobs.store import Run
 from core.runs.sweep import arm_of_run
 from core.runs.sweep_result import ArmResult, sweep_table
-
-EXPORTED_METRICS = ("auc", "auc_low", "auc_high", "log_loss", "ece")
 
 
 def arms_table(
@@ -27,41 +26,40 @@ def arms_table(
             "reference": reference,
             "verdict": verdict.outcome if verdict else None,
         }
-        for metric in ("auc", "log_loss"):
-            found = getattr(verdict, metric) if verdict else None
+        for metric in COMPARED_METRICS:
+            found, p = verdict.comparison(metric) if verdict else (None, None)
             for end in ("delta", "low", "high"):
                 difference[f"{metric}_difference_{end}"] = (
                     number_or_none(getattr(found, end)) if found else None
                 )
-            difference[f"{metric}_adjusted_p"] = (
-                number_or_none(getattr(verdict, f"{metric}_p")) if verdict else None
-            )
+            difference[f"{metric}_adjusted_p"] = None if p is None else number_or_none(p)
         rows.append(row | difference)
     return pd.DataFrame(rows)
 
 
 def runs_table(runs: Sequence[Run]) -> pd.DataFrame:
     """Every run of the sweep with its setting and its metrics, for a file."""
+    names = [name for metric in metrics_shown_in("arms") for name in stored_names(metric)]
     rows = []
     for run in runs:
-        result = run.result or {}
+        result = run.result
         row: dict[str, Any] = {
             "run": run.id,
             "arm": arm_of_run(run).title,
-            "seed": run.request["train"]["seed"],
-            "learning_rate": run.request["train"]["learning_rate"],
-            "target_rows": run.request["target_rows"],
+            "seed": run.seed,
+            "learning_rate": run.request.train.learning_rate,
+            "target_rows": run.finetune_request.target_rows,
             "status": run.status,
-            "train_rows": result.get("train_rows"),
-            "best_epoch": result.get("best_epoch"),
-            "epochs_run": result.get("epochs_run"),
+            "train_rows": result.train_rows if result else None,
+            "best_epoch": result.best_epoch if result else None,
+            "epochs_run": result.epochs_run if result else None,
             "halted_epoch": run.halted or None,
-            "trained_parameters": result.get("trained_parameters"),
-            "seconds": result.get("seconds", {}).get("total"),
-            "peak_memory": result.get("peak_memory"),
+            "trained_parameters": result.trained_parameters if result else None,
+            "seconds": result.seconds.get("total") if result else None,
+            "peak_memory": result.peak_memory if result else None,
         }
-        for part, values in (result.get("metrics") or {}).items():
-            row |= {f"{part}_{name}": metric_or_none(values, name) for name in EXPORTED_METRICS}
+        for part, values in (result.metrics if result else {}).items():
+            row |= {f"{part}_{name}": metric_or_none(values, name) for name in names}
             row[f"{part}_rows"] = values.get("rows")
         rows.append(row)
     return pd.DataFrame(rows)

@@ -1,12 +1,13 @@
 """One backbone on the shelf: what it is, what it learnt, how good it was, what can be done with
 it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import streamlit as st
 
 from core.evaluation.format_metrics import (
     format_bounds,
+    format_card_metrics,
     metric_or_none,
     reason_without_auc,
     reason_without_interval,
@@ -14,10 +15,10 @@ from core.evaluation.format_metrics import (
 from core.files.durable import staging
 from core.models.card import BackboneCard
 from core.models.exchange import export_backbone
+from core.models.objectives import EMBEDDING_INITIALISATIONS, OBJECTIVES
 from core.models.registry import ARCHITECTURES
 from core.program import PROGRAM
 from core.runs.removal import delete_backbone
-from core.training.objectives import EMBEDDING_INITIALISATIONS, OBJECTIVES
 from pages.components.shared.access import guarded_button
 from pages.components.shared.common import (
     catch_errors,
@@ -109,13 +110,12 @@ def show_quality(card: BackboneCard) -> None:
         reason = reason_without_interval(metrics)
         st.caption(
             f"{reason[:1].upper() + reason[1:] or bounds} · "
-            f"log loss {format_decimals(metrics.get('log_loss'))} · {format_int(metrics.get('rows'))} test rows"
+            f"{format_card_metrics(metrics)} · {format_int(metrics.get('rows'))} test rows"
         )
     elif card.scores_clicks and metrics:
         reason = reason_without_auc(metrics)
         st.caption(
-            f"{reason[:1].upper()}{reason[1:]} · log loss {format_decimals(metrics.get('log_loss'))} on"
-            " its test rows"
+            f"{reason[:1].upper()}{reason[1:]} · {format_card_metrics(metrics)} on its test rows"
         )
     elif card.scores_clicks:
         st.caption("It was trained on data without source test rows.")
@@ -131,7 +131,7 @@ def show_quality(card: BackboneCard) -> None:
         st.caption(f"{loss}{explain_missing_click_head(card)}")
 
 
-def show_pretraining_metrics(learnt: dict[str, float]) -> None:
+def show_pretraining_metrics(learnt: Mapping[str, float | None]) -> None:
     """Numbers by title: counts as they are, everything else to four digits."""
     with st.container(horizontal=True, gap="medium"):
         for title, value in learnt.items():

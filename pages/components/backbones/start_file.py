@@ -1,7 +1,7 @@
 """The file that a start reads: uploaded, kept under a name of the server's making, and named in the
 request."""
 
-from core.training.objectives import INITIALISATIONS
+from core.models.objectives import INITIALISATIONS
 from pages.components.shared.uploads import upload_field
 
 SUFFIXES = {"vectors": (".txt.gz", ".gz", ".txt"), "weights": (".weights.h5", ".h5")}

@@ -140,19 +140,15 @@ def demo_story() -> None:
 def _roc_curves(done: list[Run]) -> list[tuple[str, Curve]]:
     """ROC of the first seed's run of every arm that is done, three depths among them: lines more
     would only cover."""
-    depths = sorted(
-        run.request["freeze_depth"] for run in done if run.request["strategy"] == "depth"
-    )
+    depths = sorted(run.finetune_request.freeze_depth for run in done if run.strategy == "depth")
     shown = {depths[0], depths[len(depths) // 2], depths[-1]} if depths else set()
     overlay = []
     for run in done:
-        strategy, depth = run.request["strategy"], run.request["freeze_depth"]
-        if run.request["train"]["seed"] == SEEDS[0] and (strategy != "depth" or depth in shown):
+        strategy, depth = run.strategy, run.finetune_request.freeze_depth
+        if run.seed == SEEDS[0] and (strategy != "depth" or depth in shown):
             found = load_curves(run, "target_test", "score")[1]
             auc = (
-                metric_or_none(run.result["metrics"].get("target_test"), "auc")
-                if run.result
-                else None
+                metric_or_none(run.result.metrics.get("target_test"), "auc") if run.result else None
             )
             overlay.append((f"{arm_of_run(run).title}, {format_decimals(auc, 3)}", found))
     return overlay

@@ -70,13 +70,13 @@ def _wait(run_id: str) -> None:
 
 def interpolation_result(mixing: Run) -> None:
     """The slider over a mixing that is done, and what every mixture scores."""
-    assert mixing.result is not None
-    result = mixing.result
-    alphas, parts = result["alphas"], result["parts"]
+    assert mixing.result is not None and mixing.result.interpolation is not None
+    found = mixing.result.interpolation
+    alphas, parts = found.alphas, found.parts
     alpha = st.select_slider(
         "Share of the fine-tuned weights (alpha)",
         alphas,
-        result["chosen"],
+        found.chosen,
         key=f"alpha-{mixing.id}",
         help=(
             "0 is the backbone as it was, 1 the fine-tuned run. It changes no model, only what is"
@@ -92,13 +92,13 @@ def interpolation_result(mixing: Run) -> None:
             for part, values in auc.items()
         )
         chart(
-            interpolation_figure(alphas, auc, result["chosen"], alpha),
+            interpolation_figure(alphas, auc, found.chosen, alpha),
             f"mixing-{mixing.id}",
             320,
             f"AUC: {spoken}",
         )
         st.caption(
-            f"The star marks alpha {result['chosen']:g}, which validation rows chose; the line is"
+            f"The star marks alpha {found.chosen:g}, which validation rows chose; the line is"
             " the slider."
         )
     with right:
@@ -110,7 +110,7 @@ def interpolation_result(mixing: Run) -> None:
             if part in parts:
                 st.metric(f"AUC, {title.lower()}", format_decimals(parts[part]["auc"][place]))
                 st.caption(_compare_with_finetuned(arrays, part, alpha))
-        if not result["mixes_head"]:
+        if not found.mixes_head:
             st.caption(
                 "The run's new head differs from the backbone's own, so the stages are mixed and"
                 " the head stays the fine-tuned one: at 0 it does not score as the backbone did."

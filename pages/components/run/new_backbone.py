@@ -5,7 +5,7 @@ import streamlit as st
 from core.jobs.store import Run
 from core.models.backbone_store import list_backbones
 from core.models.card import BackboneCard
-from core.training.objectives import OBJECTIVES
+from core.models.objectives import OBJECTIVES
 from pages.components.backbones.backbone_card import (
     explain_missing_click_head,
     show_pretraining_metrics,
@@ -18,10 +18,8 @@ def show_new_backbone(run: Run) -> None:
     """The sentence, the objective's own numbers where clicks were not learnt, and links to the
     backbone."""
     assert run.result is not None
-    card = next(
-        (one for one in list_backbones(workspace()) if one.id == run.result["backbone"]), None
-    )
-    objective = run.request.get("objective", "supervised")
+    card = next((one for one in list_backbones(workspace()) if one.id == run.result.backbone), None)
+    objective = run.objective
     texts = {
         "supervised": (
             "This run made a new backbone, so there is nothing before it to compare with."
@@ -43,7 +41,7 @@ def show_new_backbone(run: Run) -> None:
         return
     words, picture = st.columns([5, 6], gap="medium")
     with words:
-        if learnt := run.result.get("learnt"):
+        if learnt := run.result.learnt:
             trains = OBJECTIVES[objective].trains
             st.markdown(
                 "**What it learnt** :gray[· on source validation rows]"

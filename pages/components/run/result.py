@@ -1,7 +1,6 @@
 """A finished run, read: what changed against the backbone, and everything one threshold decides."""
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -23,15 +22,19 @@ from core.evaluation.format_metrics import (
     format_metric,
     format_p,
     is_missing,
-    metric_value,
+    metric_or_none,
+    metric_rows,
     missing_sentence,
     reason_from_labels,
 )
+from core.evaluation.metric_registry import METRICS
 from core.evaluation.roc_auc import delong_test
 from core.evaluation.verdicts import SIGNIFICANCE_LEVEL
 from core.jobs.predictions import PREDICTIONS_FILE, read_predictions
 from core.jobs.reporter import POINT_NAMES
+from core.jobs.run_result import RunResult
 from core.jobs.store import Run, RunStore
+from core.models.objectives import OBJECTIVES, ORIGINS, stage_origins
 from core.report.run_figures import (
     calibration_figure,
     confusion_figure,
@@ -40,7 +43,6 @@ from core.report.run_figures import (
     roc_figure,
     score_histogram_figure,
 )
-from core.training.objectives import OBJECTIVES, ORIGINS, stage_origins
 from pages.components.run.live import show_learning_curves
 from pages.components.run.new_backbone import show_new_backbone
 from pages.components.shared.chart import chart
@@ -54,23 +56,6 @@ from pages.components.shared.common import (
 )
 
 PART_TITLES = {"target_test": "Target test rows", "source_test": "Source test rows"}
-METRIC_TITLES = {
-    "auc": "AUC-ROC",
-    "auc_interval": "AUC, 95 % interval (DeLong)",
-    "log_loss": "Log loss",
-    "normalised_entropy": "Normalised entropy",
-    "accuracy": "Accuracy",
-    "always_no_accuracy": "Accuracy of always-no",
-    "precision": "Precision",
-    "recall": "Recall",
-    "f1": "F1",
-    "pr_auc": "PR-AUC",
-    "ece": "ECE (15 equal-mass bins)",
-    "predicted_over_actual": "Predicted / actual clicks",
-    "lift_at_10": "Lift at 10 %",
-}
-
-
 ScoreCurves = tuple[ThresholdTable, Curve, Curve, Curve, CalibrationBins]
 """See `curves`."""
 
@@ -128,28 +113,24 @@ def result_view(run: Run) -> None:
             show_verdict(run, arrays)
     # The metrics are in the store: they are there where the scores behind them are not.
     measured = (
-        run.result["metrics"]
-        if arrays is None
-        else [name.removesuffix("_label") for name in arrays]
+        run.result.metrics if arrays is None else [name.removesuffix("_label") for name in arrays]
     )
     parts = [part for part in PART_TITLES if part in measured]
     if parts:
-        show_metrics_table(
-            run.result, parts, beside_before=run.request.get("strategy") != "zero-shot"
-        )
+        show_metrics_table(run.result, parts, beside_before=run.strategy != "zero-shot")
     if parts and arrays is not None:
         st.subheader("One threshold, everything it decides")
         st.fragment(catch_errors_in(threshold_view))(run, parts)
     points = RunStore(workspace()).points(run.id, *POINT_NAMES)
     if points:
         st.subheader("Learning curves")
-        best = run.result["best_epoch"]
+        best = run.result.best_epoch
         steps, _ = points.get("validation_loss", (np.zeros(0), np.zeros(0)))
         kept = int(steps[best]) if best < len(steps) else None
         show_learning_curves(run, points, kept)
         stopped = (
             " It stopped early: the validation loss no longer fell."
-            if run.result["stopped_early"]
+            if run.result.stopped_early
             else ""
         )
         if run.halted:
@@ -165,14 +146,14 @@ def result_view(run: Run) -> None:
 def show_verdict(run: Run, arrays: dict[str, np.ndarray]) -> None:
     """In words: did it help on the target, and what was forgotten on the source?"""
     assert run.result is not None
-    if run.result.get("before") is None:
+    if run.result.before is None:
         st.info(
             "This backbone had no click head before, so there is no score of its own to compare"
             " with. Compare the run with one from scratch instead.",
             icon=":material/info:",
         )
         return
-    if run.request.get("strategy") == "zero-shot":
+    if run.strategy == "zero-shot":
         st.info(
             "The backbone as it is: nothing was trained. Compare it with a fine-tuned run.",
             icon=":material/info:",
@@ -210,51 +191,44 @@ def describe_auc_change(labels: np.ndarray, after: np.ndarray, before: np.ndarra
     return f"AUC is {better} than the backbone's as it was: {delta}, {interval}, {p}, n = {rows}."
 
 
-def show_metrics_table(result: dict[str, Any], parts: list[str], beside_before: bool) -> None:
+def show_metrics_table(result: RunResult, parts: list[str], beside_before: bool) -> None:
     """Every metric on target and source test rows, each beside what the backbone had before it was
     trained."""
     for column, part in zip(st.columns(len(parts)), parts, strict=True):
         after, before = (
-            result["metrics"][part],
-            (result.get("before") or {}).get(part) if beside_before else None,
+            result.metrics[part],
+            (result.before or {}).get(part) if beside_before else None,
         )
         rows = []
-        for name, title in METRIC_TITLES.items():
-            row = {
-                "Metric": title,
-                "After" if before else "Value": format_result_metric(after, name),
-            }
+        for now, then in zip(metric_rows(after), metric_rows(before), strict=True):
+            row = {"Metric": now.title, "After" if before else "Value": now.text}
             if before:
-                row["Before"] = format_result_metric(before, name)
-                change = metric_value(after, name) - metric_value(before, name)
-                row["Change"] = "" if is_missing(change) else format_metric(change, signed=True)
+                row["Before"] = then.text
+                change = now.value - then.value
+                row["Change"] = (
+                    "" if is_missing(change) else format_metric(change, now.digits, signed=True)
+                )
             rows.append(row)
         with column.container(border=True):
+            n_rows = metric_or_none(after, "rows")
             rate, threshold = (
                 format_percent(after.get("click_rate")),
                 format_decimals(after.get("threshold")),
             )
             st.markdown(
-                f"**{PART_TITLES[part]}** :gray[· {format_int(after.get('rows'))} rows · click rate"
-                f" {rate} · threshold {threshold}, {result['threshold_rule']}]"
+                f"**{PART_TITLES[part]}** :gray[· {format_int(None if n_rows is None else int(n_rows))} rows · click rate"
+                f" {rate} · threshold {threshold}, {result.threshold_rule}]"
             )
             st.dataframe(pd.DataFrame(rows), hide_index=True, width="stretch", height="content")
             if reason := missing_sentence(after, "these rows"):
                 st.caption(reason)
 
 
-def format_result_metric(metrics: dict[str, Any], name: str) -> str:
-    """A metric of METRICS as it is shown."""
-    if name == "auc_interval":
-        return format_bounds(metrics.get("auc_low"), metrics.get("auc_high"))
-    return format_decimals(metrics.get(name))
-
-
 def threshold_view(run: Run, parts: list[str]) -> None:
     """Slider, confusion matrix and curves with their operating point."""
-    assert run.result is not None
+    assert run.result is not None and run.result.threshold is not None
     key = f"threshold-{run.id}"
-    default = round(float(run.result["threshold"]), 3)
+    default = round(run.result.threshold, 3)
     controls = st.columns([2, 4, 1], vertical_alignment="bottom")
     part = controls[0].segmented_control(
         "Rows",
@@ -287,12 +261,12 @@ def threshold_view(run: Run, parts: list[str]) -> None:
     )
     arrays = load_predictions(run)
     names = {True: "score"}
-    if f"{part}_before" in arrays and run.request.get("strategy") != "zero-shot":
+    if f"{part}_before" in arrays and run.strategy != "zero-shot":
         names[False] = "before"
     shown = {after: load_curves(run, part, name) for after, name in names.items()}
     # The slider has three digits; where it stands, the table above counts at all digits of the
     # threshold.
-    exact = float(run.result["threshold"])
+    exact = run.result.threshold
     at = {
         after: item[0].confusion_at(exact if threshold == default else threshold)
         for after, item in shown.items()
@@ -334,7 +308,7 @@ def _show_threshold_metrics(at: ConfusionMatrix) -> None:
     always_no = (at.tn + at.fp) / max(at.tn + at.fp + at.tp + at.fn, 1)
     numbers = {
         "Accuracy": at.accuracy,
-        "Accuracy of always-no": always_no,
+        METRICS["always_no_accuracy"].row_title: always_no,
         "Precision": at.precision,
         "Recall": at.recall,
         "F1": at.f1,
@@ -355,26 +329,22 @@ def show_stages(run: Run) -> None:
     """Which stages trained, and what their weights come from."""
     assert run.result is not None
     fresh = run.kind == "pretrain"
-    came_from = (
-        final_origins(run)
-        if fresh
-        else [stage.get("origin", "supervised") for stage in run.result["stages"]]
-    )
-    untrained = run.request.get("objective") == "none"
+    came_from = final_origins(run) if fresh else [stage.origin for stage in run.result.stages]
+    untrained = run.objective == "none"
     with st.expander("Stages, frozen and trained", icon=":material/stacks:"):
         rows = [
             {
-                "Stage": stage["title"],
+                "Stage": stage.title,
                 "State": (
-                    "as it started" if untrained else "frozen" if stage["frozen"] else "trained"
+                    "as it started" if untrained else "frozen" if stage.frozen else "trained"
                 ),
                 "Weights" if fresh else "Started from": ORIGINS.get(origin, origin),
-                "Parameters": format_int(stage["parameters"]),
+                "Parameters": format_int(stage.parameters),
             }
-            for stage, origin in zip(run.result["stages"], came_from, strict=True)
+            for stage, origin in zip(run.result.stages, came_from, strict=True)
         ]
         st.dataframe(pd.DataFrame(rows), hide_index=True, width="stretch", height="content")
-        trained = 0 if untrained else run.result["trained_parameters"]
+        trained = 0 if untrained else run.result.trained_parameters
         st.caption(
             f"{format_int(trained)} parameters were trained." if trained else "Nothing was trained."
         )
@@ -383,9 +353,6 @@ def show_stages(run: Run) -> None:
 def final_origins(run: Run) -> list[str]:
     """Origins of the weights that a pretraining run left in its stages, its head's last."""
     assert run.result is not None
-    start, objective = (
-        run.request.get("start", "random"),
-        run.request.get("objective", "supervised"),
-    )
-    head = objective if OBJECTIVES[objective].trains else "random"
-    return [*stage_origins(start, objective, len(run.result["stages"]) - 1), head]
+    request = run.pretrain_request
+    head = request.objective if OBJECTIVES[request.objective].trains else "random"
+    return [*stage_origins(request.start, request.objective, len(run.result.stages) - 1), head]

@@ -9,7 +9,7 @@ import streamlit as st
 
 from core.freezing.plan import Plan, PlannedStage
 from core.models.card import StageCard
-from core.training.objectives import ORIGINS
+from core.models.objectives import ORIGINS
 from core.workspace import PROJECT
 from pages.components.shared.common import format_compact, format_int, format_percent
 

@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 import streamlit as st
 
 from core.errors import BadInput
+from core.jobs.requests import DEVICES, TrainSettings
 from core.training.default_settings import (
     AUTO,
     PRESET_NAMES,
@@ -17,7 +18,6 @@ from core.training.default_settings import (
     presets_for,
     settings_sentence,
 )
-from core.training.settings import DEVICES, TrainSettings
 from pages.components.shared.url_state import read_new, warn_ignored, write
 from pages.components.shared.widget_sync import reapply_unseen, set_value
 

@@ -11,6 +11,7 @@ from core.evaluation.format_metrics import (
     format_metric,
     number_or_none,
 )
+from core.evaluation.metric_registry import HEADLINE, metrics_shown_in
 from core.evaluation.verdicts import Verdict
 from core.jobs.store import Run
 from core.runs.sweep import Sweep, arm_of_run
@@ -25,7 +26,7 @@ def group_runs(sweep: Sweep, runs: Sequence[Run]) -> dict[ArmKey, list[Run]]:
     order = [arm.title for arm in sweep.spec.arms]
     groups: dict[tuple[bool, int, float, int], list[Run]] = {}
     for run in runs:
-        size, rate = run.request["target_rows"], run.request["train"]["learning_rate"]
+        size, rate = run.finetune_request.target_rows, run.request.train.learning_rate
         groups.setdefault((size == 0, size, -rate, order.index(arm_of_run(run).title)), []).append(
             run
         )
@@ -66,9 +67,10 @@ def sweep_table(
             if verdict
             else MISSING_TEXT
         )
-        for name, metric in (("Log loss", "log_loss"), ("ECE", "ece")):
-            spread = getattr(result, metric).get("target_test") if result else None
-            row[name] = number_or_none(spread.mean) if spread else None
+        for key, metric in metrics_shown_in("arms").items():
+            if key != HEADLINE:
+                spread = result.spread(key, "target_test") if result else None
+                row[metric.heading] = number_or_none(spread.mean) if spread else None
         row |= _auc_columns(result, "Source", "source_test")
         row["Trained"] = result.trained_parameters if result else None
         row["Seconds"] = result.seconds if result else None

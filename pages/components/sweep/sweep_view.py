@@ -3,12 +3,14 @@ out."""
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from typing import Any
 
 import pandas as pd
 import streamlit as st
 
 from core.data.datasets import list_datasets
 from core.evaluation.format_metrics import metric_or_none
+from core.evaluation.metric_registry import HEADLINE, metrics_shown_in
 from core.evaluation.verdicts import Verdict
 from core.jobs.store import RESUMABLE_STATUSES, Run, RunStore
 from core.models.backbone_store import list_backbones
@@ -74,13 +76,13 @@ def _header(sweep: Sweep, runs: Sequence[Run]) -> None:
     with title:
         st.subheader(escape_markdown(sweep.name))
         st.markdown(_describe_sweep(sweep))
-    own = any(run.lane == CLUSTER_QUEUE for run in runs)
+    own = any(run.queue == CLUSTER_QUEUE for run in runs)
     with actions.container(horizontal=True, horizontal_alignment="right"):
         if any(run.active for run in runs):
             if guarded_button(
                 "Cancel",
                 icon=":material/cancel:",
-                disabled=all(run.cancel_asked for run in _active(runs)),
+                disabled=all(run.cancel_requested for run in _active(runs)),
             ):
                 cancel_sweep(workspace(), sweep)
                 st.rerun()
@@ -175,7 +177,7 @@ def _show_progress(store: RunStore, sweep: Sweep, runs: Sequence[Run]) -> None:
     rest = " ".join(
         f"{number} × {status_markdown(status)}" for status, number in ended.items() if number
     )
-    spent = sum(run.result["seconds"]["total"] for run in done if run.result)
+    spent = sum(run.result.total_seconds for run in done if run.result)
     st.markdown(
         f"{status_markdown('done') if not rest else ''} {words}, {format_duration(spent)} of work. {rest}"
     )
@@ -188,10 +190,10 @@ def _describe_activity(
     store: RunStore, sweep: Sweep, out: list[Run], running: list[Run], done: list[Run], part: float
 ) -> str:
     """What runs now and how long the rest takes by the mean of the runs that are done."""
-    if all(run.cancel_asked for run in out):
+    if all(run.cancel_requested for run in out):
         return "stopping"
     if not running:
-        lane = out[0].lane
+        lane = out[0].queue
         ahead = store.count_ahead(out)
         if ahead:
             return (
@@ -202,18 +204,18 @@ def _describe_activity(
         return "the worker takes the next one"
     words = escape_markdown("; ".join(_run_title(sweep, run) for run in running[:2]))
     if len(done) > 1:
-        mean = sum(run.result["seconds"]["total"] for run in done if run.result) / len(done)
+        mean = sum(run.result.total_seconds for run in done if run.result) / len(done)
         at_once = max(
-            len(running), 1 if out[0].lane == CLUSTER_QUEUE else max_parallel_runs(out[0].lane)
+            len(running), 1 if out[0].queue == CLUSTER_QUEUE else max_parallel_runs(out[0].queue)
         )
         words += f" · {format_approx_duration(mean * max(len(out) - part, 0) / at_once)} left"
     return words
 
 
 def _run_title(sweep: Sweep, run: Run) -> str:
-    train = run.request["train"]
-    setting = describe_setting(sweep, run.request["target_rows"], train["learning_rate"])
-    return ", ".join(filter(None, (arm_of_run(run).title, setting, f"seed {train['seed']}")))
+    train = run.request.train
+    setting = describe_setting(sweep, run.finetune_request.target_rows, train.learning_rate)
+    return ", ".join(filter(None, (arm_of_run(run).title, setting, f"seed {train.seed}")))
 
 
 def _show_result(sweep: Sweep, runs: Sequence[Run]) -> None:
@@ -342,9 +344,7 @@ def _show_table(table: pd.DataFrame) -> None:
             "Source ±": st.column_config.NumberColumn(
                 format="%.4f", help="Standard deviation over seeds"
             ),
-            "Log loss": st.column_config.NumberColumn(
-                format="%.4f", help="Mean over seeds, on target test rows"
-            ),
+            **_metric_columns(),
             "Verdict": st.column_config.TextColumn(
                 width=130, help="On target AUC, against the reference"
             ),
@@ -356,10 +356,6 @@ def _show_table(table: pd.DataFrame) -> None:
                     " compared"
                 ),
             ),
-            "ECE": st.column_config.NumberColumn(
-                format="%.4f",
-                help="Expected calibration error, mean over seeds, on target test rows",
-            ),
             "Trained": st.column_config.NumberColumn(
                 width=80, format="localized", help="Parameters trained"
             ),
@@ -369,6 +365,19 @@ def _show_table(table: pd.DataFrame) -> None:
             ),
         },
     )
+
+
+def _metric_columns() -> dict[str, Any]:
+    """The columns of the metrics of arms besides AUC."""
+    columns = {}
+    for key, metric in metrics_shown_in("arms").items():
+        if key != HEADLINE:
+            text = "mean over seeds, on target test rows"
+            text = f"{metric.long_name}, {text}" if metric.long_name else text
+            columns[metric.heading] = st.column_config.NumberColumn(
+                format=f"%.{metric.digits}f", help=text[:1].upper() + text[1:]
+            )
+    return columns
 
 
 def _show_downloads(
@@ -412,17 +421,18 @@ def _parquet(frame: pd.DataFrame) -> bytes:
 
 
 def _show_runs(runs: Sequence[Run]) -> None:
+    others = {key: one for key, one in metrics_shown_in("runs").items() if key != HEADLINE}
     rows = []
     for run in runs:
-        target = run.result["metrics"].get("target_test") if run.result else None
+        target = run.result.metrics.get("target_test") if run.result else None
         rows.append(
             {
                 "Arm": arm_of_run(run).title,
-                "Seed": run.request["train"]["seed"],
+                "Seed": run.seed,
                 "Status": run.status,
                 "Target AUC": metric_or_none(target, "auc"),
-                "Log loss": metric_or_none(target, "log_loss"),
-                "Seconds": run.result["seconds"]["total"] if run.result else None,
+                **{metric.heading: metric_or_none(target, key) for key, metric in others.items()},
+                "Seconds": run.result.seconds.get("total") if run.result else None,
                 "Run": f"run?run={run.id}",
                 "Message": run.message,
             }
@@ -436,7 +446,10 @@ def _show_runs(runs: Sequence[Run]) -> None:
         alt="Every run of the sweep",
         column_config={
             "Target AUC": st.column_config.NumberColumn(format="%.4f"),
-            "Log loss": st.column_config.NumberColumn(format="%.4f"),
+            **{
+                metric.heading: st.column_config.NumberColumn(format=f"%.{metric.digits}f")
+                for metric in others.values()
+            },
             "Seconds": st.column_config.NumberColumn(format="%.1f"),
             "Run": st.column_config.LinkColumn(display_text="Open"),
         },
@@ -444,7 +457,7 @@ def _show_runs(runs: Sequence[Run]) -> None:
 
 
 def _show_commands(sweep: Sweep, runs: Sequence[Run]) -> None:
-    own, active = any(run.lane == CLUSTER_QUEUE for run in runs), bool(_active(runs))
+    own, active = any(run.queue == CLUSTER_QUEUE for run in runs), bool(_active(runs))
     names = (
         ["watch", "cancel"] * active
         + ["resume"] * (not own and bool(_resumable(runs)))
