@@ -66,6 +66,10 @@ class Metrics(Mapping[str, float]):
                 f"There is no metric {name!r}; there are {', '.join(all_names())}."
             ) from None
 
+    def __dir__(self) -> list[str]:
+        # So that a notebook completes the names.
+        return [*super().__dir__(), *all_names()]
+
     def __iter__(self) -> Iterator[str]:
         return iter(self._values)
 
