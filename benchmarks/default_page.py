@@ -11,7 +11,7 @@ from textwrap import wrap
 
 import numpy as np
 
-from core.evaluation.metrics import log_loss
+from core.evaluation.metric_functions import log_loss
 from core.evaluation.paired_comparison import PairedDifference, compare_auc, compare_log_loss
 from core.evaluation.roc_auc import auc_variance
 from core.jobs.requests import TrainSettings

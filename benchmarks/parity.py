@@ -31,7 +31,7 @@ from core.data.datasets import (
     select_training_rows,
 )
 from core.data.preprocessing import load_preprocessing
-from core.evaluation.metrics import log_loss
+from core.evaluation.metric_functions import log_loss
 from core.evaluation.roc_auc import auc_variance
 from core.freezing.plan import Plan, PlannedStage
 from core.jobs.reporter import Decision, Point

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from scipy.stats import t as student
 
-from core.evaluation.metrics import log_loss
+from core.evaluation.metric_functions import log_loss
 from core.evaluation.roc_auc import auc_interval, auc_variance, delong_test
 
 VERDICTS = ("ours higher", "no difference", "ours lower", "one seed only")

@@ -24,7 +24,7 @@ from benchmarks.parity import Silent
 from benchmarks.real_rows import INGEST, PRETRAIN, thaw
 from core.data.datasets import Dataset, find_dataset, select_test_rows, select_training_rows
 from core.evaluation.format_metrics import format_metric
-from core.evaluation.metrics import log_loss
+from core.evaluation.metric_functions import log_loss
 from core.evaluation.roc_auc import auc_variance, placement_values
 from core.freezing.plan import make_plan
 from core.jobs.requests import FinetuneRequest, TrainSettings

@@ -115,7 +115,7 @@ def table(
         for setting in sizes:
             result = by_setting.get((setting, title), last)
             cells.append(arm_cell(result, against.get((setting, title))))
-        loss, kept = last.log_loss["target_test"], last.auc["source_test"]
+        loss, kept = last.metrics["log_loss"]["target_test"], last.auc["source_test"]
         cells += [
             f"{loss.mean:.4f}",
             f"{kept.mean:.4f}",

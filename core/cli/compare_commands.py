@@ -13,10 +13,15 @@ from core.data.datasets import list_datasets
 from core.errors import BadInput
 from core.evaluation.curves import confusion_matrix
 from core.evaluation.decision_cost import DecisionCosts, impression_costs
-from core.evaluation.format_metrics import format_auc, format_metric, format_with_bounds
+from core.evaluation.format_metrics import (
+    format_arm_metrics,
+    format_auc,
+    format_metric,
+    format_with_bounds,
+)
 from core.evaluation.paired_comparison import MeanEstimate, mean_over_rows
 from core.evaluation.slices import AUC_REQUIREMENT, SliceDifference, SliceMetrics
-from core.evaluation.verdicts import Verdict
+from core.evaluation.verdicts import COMPARED_METRICS, Verdict
 from core.jobs.predictions import read_prediction_array
 from core.jobs.store import Run, RunStore
 from core.models.backbone_store import list_backbones
@@ -338,8 +343,8 @@ def _verdict_data(one: Verdict) -> dict[str, Any]:
         "setting": one.setting,
         "verdict": one.outcome,
     }
-    for metric, p in (("auc", one.auc_p), ("log_loss", one.log_loss_p)):
-        difference = getattr(one, metric)
+    for metric in COMPARED_METRICS:
+        difference, p = one.comparison(metric)
         data[metric] = {
             "delta": difference.delta,
             "low": difference.low,
@@ -382,9 +387,8 @@ def _slice_difference_data(one: SliceDifference) -> dict[str, Any]:
 def _arm_text(row: dict[str, Any]) -> str:
     setting = f"{row['setting']}, " if row["setting"] else ""
     return (
-        f"{setting}{row['arm']}: target test AUC {format_metric(row['auc'])}, log loss "
-        f"{format_metric(row['log_loss'])}, ECE {format_metric(row['ece'])} over {row['seeds']} "
-        f"seed{'s' if row['seeds'] > 1 else ''}"
+        f"{setting}{row['arm']}: target test {format_arm_metrics(row)} over {row['seeds']}"
+        f" seed{'s' if row['seeds'] > 1 else ''}"
     )
 
 

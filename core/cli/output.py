@@ -19,8 +19,9 @@ from core.data.samples import Sample
 from core.data.schema import DIALECTS
 from core.errors import BadInput, Damaged, RunError, ThawError, explain_system_error
 from core.evaluation.format_metrics import MetricValues, format_auc, format_metric, format_metrics
+from core.evaluation.metrics import Metrics
 from core.jobs.run import run_to_json
-from core.jobs.run_result import PartMetrics, RunResult
+from core.jobs.run_result import RunResult
 from core.jobs.store import Run, RunStore
 from core.models.card import BackboneCard
 from core.runs.launch import check_stall, refresh_statuses, stall_message
@@ -218,7 +219,7 @@ def dataset_text(dataset: Dataset) -> str:
     )
 
 
-def target_test_metrics(run: Run) -> PartMetrics | None:
+def target_test_metrics(run: Run) -> Metrics | None:
     return run.result.metrics.get("target_test") if run.result else None
 
 

@@ -11,7 +11,7 @@ from core.cli.options import given_settings, head_settings, strategy_options
 from core.cli.output import POLL_SECONDS, CommandResult, ProgressBar, StallNotices
 from core.data.datasets import Dataset, find_dataset
 from core.errors import BadInput, RunError
-from core.evaluation.format_metrics import format_metric, is_missing
+from core.evaluation.format_metrics import format_arm_metrics
 from core.jobs.store import RunStore
 from core.models.backbone_store import find_backbone
 from core.runs.launch import refresh_statuses
@@ -166,10 +166,8 @@ def print_sweep_settings(dataset: Dataset, spec: SweepSpec, preset: str) -> None
 
 def _arm_text(row: dict[str, Any]) -> str:
     setting = f"{row['setting']}, " if row["setting"] else ""
-    spread = "" if is_missing(row["auc_deviation"]) else f" ± {format_metric(row['auc_deviation'])}"
     halted = f", ended by halving after epoch {row['halted_epoch']}" if row["halted_epoch"] else ""
     return (
-        f"{setting}{row['arm']}: target test AUC {format_metric(row['auc'])}{spread}, log loss"
-        f" {format_metric(row['log_loss'])}, ECE {format_metric(row['ece'])} over {row['seeds']}"
-        f" seeds{halted}"
+        f"{setting}{row['arm']}: target test {format_arm_metrics(row, deviation=True)} over"
+        f" {row['seeds']} seeds{halted}"
     )

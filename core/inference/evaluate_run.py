@@ -14,7 +14,7 @@ from core.data.read_options import DEFAULT_OPTIONS, ReadOptions
 from core.data.reading.ingest import ingest
 from core.data.samples import Sample, list_samples, read_dictionary_table
 from core.errors import BadInput
-from core.evaluation.metrics import compute_metrics
+from core.evaluation.metrics import Metrics, compute_metrics
 from core.files.durable import staging
 from core.files.outputs import check_output, write_output
 from core.inference.score_drift import (
@@ -26,7 +26,6 @@ from core.inference.scoring import ScoredRows, Scorer, write_predictions
 from core.inference.unknown_summary import unknown_summary
 from core.inference.unknown_values import known_shares, unknown_columns
 from core.jobs.predictions import DAMAGE_ADVICE
-from core.jobs.run_result import PartMetrics
 from core.jobs.store import Run
 from core.models.backbone import load_backbone
 from core.models.backbone_store import find_backbone, load_complete_card
@@ -68,7 +67,7 @@ def load_scoring_card(workspace: Workspace, run: Run) -> BackboneCard:
     return card
 
 
-def evaluate_on(workspace: Workspace, run: Run, dataset: Dataset) -> dict[str, PartMetrics]:
+def evaluate_on(workspace: Workspace, run: Run, dataset: Dataset) -> dict[str, Metrics]:
     """Metrics of the run's model on the dataset's validation and test rows, at the run's own
     threshold."""
     require_labels(dataset)

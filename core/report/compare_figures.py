@@ -7,9 +7,10 @@ from dataclasses import dataclass
 import numpy as np
 import plotly.graph_objects as go
 
+from core.evaluation.metric_registry import HEADLINE, METRICS
 from core.report.figure_base import Trace, axis, make_figure
 from core.report.palette import FROZEN, SERIES, TRAINED
-from core.report.sweep_figures import METRIC_TITLES, add_intervals, defined_spreads, is_freeze_depth
+from core.report.sweep_figures import add_intervals, defined_spreads, empty_text, is_freeze_depth
 from core.runs.sweep_result import ArmResult
 
 _SYMBOLS = ("circle", "diamond", "square", "triangle-up", "cross", "star")
@@ -19,7 +20,7 @@ MAX_LABEL_LENGTH = 22
 axis."""
 
 
-def depth_by_setting_figure(results: Sequence[ArmResult], metric: str = "auc") -> go.Figure:
+def depth_by_setting_figure(results: Sequence[ArmResult], metric: str = HEADLINE) -> go.Figure:
     """A metric on target test rows by freeze depth, a line a setting: another backbone, target
     size, learning rate."""
     traces: list[Trace] = []
@@ -52,8 +53,8 @@ def depth_by_setting_figure(results: Sequence[ArmResult], metric: str = "auc") -
             dash="solid",
         )
     x = axis("Freeze depth (stages frozen from the input)", dtick=1)
-    y = axis(f"{METRIC_TITLES[metric]} on target test rows", nticks=6)
-    nothing = f"No arm has {'an AUC' if metric == 'auc' else 'a log loss'} on these rows"
+    y = axis(f"{METRICS[metric].axis_title} on target test rows", nticks=6)
+    nothing = empty_text(results, metric)
     return make_figure(traces, x, y, f"setting-depths-{metric}", nothing, showlegend=True)
 
 

@@ -11,7 +11,8 @@ from core.data.datasets import Dataset
 from core.data.describe_dataset import describe_duplicates, describe_files
 from core.data.split import SPLIT_METHODS
 from core.evaluation.format_metrics import format_bounds, format_metric, is_missing, metric_or_none
-from core.evaluation.verdicts import SIGNIFICANCE_LEVEL, Verdict
+from core.evaluation.metric_registry import HEADLINE, METRICS, metrics_shown_in
+from core.evaluation.verdicts import COMPARED_METRICS, SIGNIFICANCE_LEVEL, Verdict
 from core.files.outputs import check_output, write_output
 from core.jobs.store import Run
 from core.models.card import BackboneCard
@@ -153,12 +154,7 @@ def _verdicts_section(
             one.a,
             one.b,
             one.outcome,
-            format_metric(one.auc.delta, signed=True),
-            format_bounds(one.auc.low, one.auc.high, signed=True),
-            None if is_missing(one.auc_p) else f"{one.auc_p:.3g}",
-            format_metric(one.log_loss.delta, signed=True),
-            format_bounds(one.log_loss.low, one.log_loss.high, signed=True),
-            None if is_missing(one.log_loss_p) else f"{one.log_loss_p:.3g}",
+            *(cell for metric in COMPARED_METRICS for cell in _difference_cells(one, metric)),
         ]
         for one in verdicts
     ]
@@ -167,12 +163,11 @@ def _verdicts_section(
         "Arm",
         "Against",
         "By AUC",
-        "ΔAUC",
-        "95 %",
-        "Adjusted p",
-        "Δ log loss",
-        "95 %",
-        "Adjusted p",
+        *(
+            column
+            for metric in COMPARED_METRICS
+            for column in (METRICS[metric].delta_name, "95 %", "Adjusted p")
+        ),
     )
     skip = int(all(one.setting == "" for one in verdicts))
     return [
@@ -182,10 +177,22 @@ def _verdicts_section(
     ]
 
 
+def _difference_cells(verdict: Verdict, metric: str) -> tuple[Cell, Cell, Cell]:
+    """The difference in a metric, its interval and its adjusted p."""
+    difference, p = verdict.comparison(metric)
+    return (
+        format_metric(difference.delta, signed=True),
+        format_bounds(difference.low, difference.high, signed=True),
+        None if is_missing(p) else f"{p:.3g}",
+    )
+
+
 def _arms_section(results: Sequence[ArmResult]) -> list[Html]:
+    others = {key: one for key, one in metrics_shown_in("arms").items() if key != HEADLINE}
     columns = (
-        "Arm", "Seeds", "AUC, target test", "95 % (DeLong)", "Log loss, target", "ECE, target", "AUC, source test",
-        "Trained parameters", "Seconds", "Peak memory",
+        "Arm", "Seeds", "AUC, target test", "95 % (DeLong)",
+        *(f"{metric.heading}, target" for metric in others.values()),
+        "AUC, source test", "Trained parameters", "Seconds", "Peak memory",
     )  # fmt: skip
     rows: list[list[Cell]] = []
     for one in results:
@@ -196,8 +203,7 @@ def _arms_section(results: Sequence[ArmResult]) -> list[Html]:
                 len(one.runs),
                 _format_spread(auc),
                 format_bounds(auc.low, auc.high) if auc else None,
-                _format_spread(one.log_loss.get("target_test")),
-                _format_spread(one.ece.get("target_test")),
+                *(_format_spread(one.spread(key, "target_test")) for key in others),
                 _format_spread(one.auc.get("source_test")),
                 one.trained_parameters,
                 f"{one.seconds:.1f}",
@@ -364,6 +370,7 @@ def _format_setting(value: Any) -> str:
 
 
 def _runs_section(subject: ReportData) -> list[Html]:
+    metrics = metrics_shown_in("runs")
     rows: list[list[Cell]] = []
     for run in subject.runs:
         result = run.result
@@ -374,8 +381,7 @@ def _runs_section(subject: ReportData) -> list[Html]:
                 run.name,
                 str(run.seed),
                 run.status if run.status == "done" else f"{run.status}: {run.message}",
-                metric_or_none(target, "auc"),
-                metric_or_none(target, "log_loss"),
+                *(metric_or_none(target, key) for key in metrics),
                 _epochs(run) if result else None,
                 f"{result.total_seconds:.1f}" if result else None,
                 ", ".join(run.tags) or None,
@@ -387,8 +393,7 @@ def _runs_section(subject: ReportData) -> list[Html]:
         "Name",
         "Seed",
         "Status",
-        "AUC",
-        "Log loss",
+        *(metric.heading for metric in metrics.values()),
         "Best epoch",
         "Seconds",
         "Tags",

@@ -9,6 +9,7 @@ import numpy as np
 import plotly.graph_objects as go
 
 from core.evaluation.curves import calibration_curve, roc_curve, threshold_table
+from core.evaluation.metric_registry import metrics_shown_in
 from core.jobs.predictions import read_predictions
 from core.jobs.store import RunStore
 from core.report.arm_styles import Style, arm_styles
@@ -38,8 +39,8 @@ def setting_figures(results: Sequence[ArmResult]) -> list[TitledFigure]:
     found: list[TitledFigure] = [(ARMS_TITLE, arms_figure([one.title for one in results], results))]
     if len({one.depth for one in results if is_freeze_depth(one)}) > 1:
         found += [
-            ("AUC by freeze depth", depth_figure(results, "auc")),
-            ("Log loss by freeze depth", depth_figure(results, "log_loss")),
+            (f"{metric.heading} by freeze depth", depth_figure(results, key))
+            for key, metric in metrics_shown_in("figures").items()
         ]
     forgetting = forgetting_figure(results)
     if len(forgetting.data):

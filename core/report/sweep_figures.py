@@ -13,6 +13,7 @@ import numpy as np
 import plotly.graph_objects as go
 
 from core.evaluation.format_metrics import format_bounds, format_metric, is_missing
+from core.evaluation.metric_registry import HEADLINE, METRICS
 from core.report.arm_styles import arm_colors, arm_styles
 from core.report.figure_base import Trace, axis, make_figure, scatter
 from core.report.label_positions import label_positions
@@ -23,7 +24,6 @@ TEST_PARTS = {
     "target_test": ("target", TARGET, "circle"),
     "source_test": ("source", SOURCE, "diamond"),
 }
-METRIC_TITLES = {"auc": "AUC", "log_loss": "Log loss (nats)"}
 COST_AXES: dict[str, tuple[str, Callable[[ArmResult], float], str]] = {
     "parameters": (
         "Trained parameters",
@@ -53,7 +53,7 @@ class Band:
 
 
 def arms_figure(
-    titles: Sequence[str], results: Sequence[ArmResult], metric: str = "auc"
+    titles: Sequence[str], results: Sequence[ArmResult], metric: str = HEADLINE
 ) -> go.Figure:
     """A row for each of `titles`, the first on top, with its target and source test rows; empty
     until a run is done."""
@@ -74,13 +74,13 @@ def arms_figure(
         "range": [len(titles) - 0.5, -0.5],
         "automargin": True,
     }
-    x = axis(METRIC_TITLES[metric], nticks=6)
+    x = axis(METRICS[metric].axis_title, nticks=6)
     return make_figure(
-        traces, x, names, f"arms-{metric}", _empty_text(results, metric), showlegend=True
+        traces, x, names, f"arms-{metric}", empty_text(results, metric), showlegend=True
     )
 
 
-def depth_figure(results: Sequence[ArmResult], metric: str = "auc") -> go.Figure:
+def depth_figure(results: Sequence[ArmResult], metric: str = HEADLINE) -> go.Figure:
     """A metric by freeze depth on target and source test rows; the controls on target test rows as
     lines."""
     traces: list[Trace] = []
@@ -115,10 +115,10 @@ def depth_figure(results: Sequence[ArmResult], metric: str = "auc") -> go.Figure
             )
     x, y = (
         axis("Freeze depth (stages frozen from the input)", dtick=1),
-        axis(METRIC_TITLES[metric], nticks=6),
+        axis(METRICS[metric].axis_title, nticks=6),
     )
     return make_figure(
-        traces, x, y, f"depth-{metric}", _empty_text(results, metric), showlegend=True
+        traces, x, y, f"depth-{metric}", empty_text(results, metric), showlegend=True
     )
 
 
@@ -195,12 +195,12 @@ def auc_by_cost_figure(results: Sequence[ArmResult], cost: str) -> go.Figure:
     x = axis(title, nticks=6, **({"type": "log", "dtick": 1} if wide else {}))
     y = axis("AUC on target test rows", nticks=6)
     known = any("target_test" in defined_spreads(one, "auc") for one in results)
-    nothing = "No arm has a known cost" if known else _empty_text(results)
+    nothing = "No arm has a known cost" if known else empty_text(results)
     return make_figure(traces, x, y, f"cost-{cost}", nothing, showlegend=True)
 
 
 def target_sizes_figure(
-    results: Sequence[ArmResult], titles: Sequence[str], metric: str = "auc"
+    results: Sequence[ArmResult], titles: Sequence[str], metric: str = HEADLINE
 ) -> go.Figure:
     """A metric on target test rows by the number of target rows that trained, a line for each of
     `titles`."""
@@ -226,9 +226,9 @@ def target_sizes_figure(
     ticks = sorted({round(size) for size in sizes})
     texts = [f"{size:,}" for size in ticks]
     x = axis("Target rows that trained", type="log", tickvals=ticks, ticktext=texts)
-    y = axis(f"{METRIC_TITLES[metric]} on target test rows", nticks=6)
+    y = axis(f"{METRICS[metric].axis_title} on target test rows", nticks=6)
     return make_figure(
-        traces, x, y, f"sizes-{metric}", _empty_text(results, metric), showlegend=True
+        traces, x, y, f"sizes-{metric}", empty_text(results, metric), showlegend=True
     )
 
 
@@ -303,18 +303,14 @@ def is_freeze_depth(result: ArmResult) -> bool:
 
 def defined_spreads(result: ArmResult, metric: str) -> dict[str, SeedSummary]:
     """The arm's spreads of a metric, by part; without parts whose rows do not define the metric."""
-    spreads = result.auc if metric == "auc" else result.log_loss
+    spreads = result.metrics.get(metric, {})
     return {part: spread for part, spread in spreads.items() if not is_missing(spread.mean)}
 
 
-def _empty_text(results: Sequence[ArmResult], metric: str = "auc") -> str:
+def empty_text(results: Sequence[ArmResult], metric: str = HEADLINE) -> str:
     """What a figure of these results says when it has no point; nothing before there are any
     results."""
-    return (
-        f"No arm has {'an AUC' if metric == 'auc' else 'a log loss'} on these rows"
-        if results
-        else ""
-    )
+    return f"No arm has {METRICS[metric].with_article} on these rows" if results else ""
 
 
 def _train_rows(result: ArmResult) -> float:

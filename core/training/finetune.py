@@ -9,11 +9,11 @@ import torch
 from core.data.datasets import Dataset, require_labels, select_training_rows
 from core.data.preprocessing import load_preprocessing
 from core.evaluation.format_metrics import metric_or_none
+from core.evaluation.metrics import Metrics
 from core.evaluation.thresholds import best_f1_threshold
 from core.freezing.plan import Plan, make_plan
 from core.jobs.reporter import Reporter
 from core.jobs.requests import FinetuneRequest
-from core.jobs.run_result import PartMetrics
 from core.jobs.store import Run
 from core.models.backbone import build_network, load_backbone, save_backbone
 from core.models.backbone_store import find_backbone
@@ -23,7 +23,7 @@ from core.training.baseline_scores import baseline_scores
 from core.training.batched_heads import batched_heads_folder, fit_batched_heads, should_batch_heads
 from core.training.batches import RowTensors
 from core.training.loop import FitResult, fit
-from core.training.pretrain import CARD_METRICS, LICENCES
+from core.training.pretrain import LICENCES, card_metric_names
 from core.training.results import (
     SCORED_PARTS,
     Outcome,
@@ -133,7 +133,7 @@ def finetuned_card(
     request: FinetuneRequest,
     dataset: Dataset,
     rows: int,
-    metrics: PartMetrics | None,
+    metrics: Metrics | None,
 ) -> BackboneCard:
     """The backbone's card as it stands once `plan` was carried out on `rows` target rows; metrics:
     on its test rows."""
@@ -155,7 +155,7 @@ def finetuned_card(
             "domain": "target",
         },
         earlier=() if plan.reinitialise else (*card.earlier, card.trained_on),
-        metrics={key: metric_or_none(metrics, key) for key in CARD_METRICS},
+        metrics={key: metric_or_none(metrics, key) for key in card_metric_names()},
         licence=own
         if plan.reinitialise
         else "; ".join(dict.fromkeys([*card.licence.split("; "), own])),

@@ -190,7 +190,7 @@ def test_a_finished_run_shows_its_result_and_the_slider_decides(
     assert metrics["Recall"] == f"{tp / (tp + fn):.4f}"
     assert metrics["Precision"] == f"{tp / (tp + fp):.4f}"
     assert metrics["Accuracy"] == f"{(tp + tn) / 600:.4f}"
-    assert metrics["Accuracy of always-no"] == f"{(tn + fp) / 600:.4f}"
+    assert metrics["Accuracy of predicting no click"] == f"{(tn + fp) / 600:.4f}"
     next(one for one in app.button if one.label == "Reset").click().run()
     assert app.slider(f"threshold-{run.id}").value == round(run.result.threshold, 3)
 

@@ -95,7 +95,7 @@ def test_labelled_rows(
     metrics = table_with_column(app, "Metric").set_index("Metric")["Value"]
     assert metrics["AUC-ROC"] == f"{roc_auc_score(labels, found):.4f}"
     assert metrics["Log loss"] == f"{log_loss(labels, found):.4f}"
-    assert {"F1", "Accuracy", "Accuracy of always-no", "AUC, 95 % interval (DeLong)"} <= {
+    assert {"F1", "Accuracy", "Accuracy of predicting no click", "AUC, 95 % interval (DeLong)"} <= {
         *metrics.index
     }
     # Too few rows for drift: the shares are shown, and neither index nor level.

@@ -7,6 +7,7 @@ import streamlit as st
 
 from core.evaluation.format_metrics import (
     format_bounds,
+    format_card_metrics,
     metric_or_none,
     reason_without_auc,
     reason_without_interval,
@@ -109,13 +110,12 @@ def show_quality(card: BackboneCard) -> None:
         reason = reason_without_interval(metrics)
         st.caption(
             f"{reason[:1].upper() + reason[1:] or bounds} · "
-            f"log loss {format_decimals(metrics.get('log_loss'))} · {format_int(metrics.get('rows'))} test rows"
+            f"{format_card_metrics(metrics)} · {format_int(metrics.get('rows'))} test rows"
         )
     elif card.scores_clicks and metrics:
         reason = reason_without_auc(metrics)
         st.caption(
-            f"{reason[:1].upper()}{reason[1:]} · log loss {format_decimals(metrics.get('log_loss'))} on"
-            " its test rows"
+            f"{reason[:1].upper()}{reason[1:]} · {format_card_metrics(metrics)} on its test rows"
         )
     elif card.scores_clicks:
         st.caption("It was trained on data without source test rows.")

@@ -2,6 +2,8 @@
 
 import streamlit as st
 
+from core.evaluation.metric_registry import METRICS
+
 TERMS = {
     "sample": (
         "A Criteo file as it was given: rows of 13 numbers, 26 categories and whether the ad was"
@@ -64,10 +66,7 @@ TERMS = {
         " rows."
     ),
 }
-METRICS = {
-    "AUC-ROC": (
-        "How often a clicked row is scored above one that was not; 0.5 is guessing, 1 is perfect."
-    ),
+COMPARISON_TERMS = {
     "95 % interval": (
         "Where the number would lie 19 times in 20 with other test rows of the same kind (DeLong)."
     ),
@@ -82,29 +81,9 @@ METRICS = {
         "The test rows define no interval, as with a single click among them, so nothing can be"
         " said."
     ),
-    "log loss": (
-        "The price of being wrong and sure of it. Lower is better; it sees calibration, AUC does"
-        " not."
-    ),
-    "normalised entropy": (
-        "Log loss over that of always saying the click rate: below 1 the model knows something."
-    ),
-    "accuracy": (
-        "Share of rows on the right side of the threshold. Always-no gets three quarters on Criteo"
-        " rows."
-    ),
-    "precision": "Of the rows called clicks, the share that are.",
-    "recall": "Of the clicks, the share that was found.",
-    "F1": "One number of precision and recall: their harmonic mean.",
-    "PR-AUC": "Precision averaged over all recalls; guessing gets the click rate.",
-    "ECE": (
-        "How far probabilities are from click rates on average, over 15 groups of equally many"
-        " rows."
-    ),
-    "predicted over actual": (
-        "Clicks promised over clicks that came: 1 is honest, above 1 promises too much."
-    ),
-    "lift at 10 %": "How many times more clicks the best-scored tenth has than a random tenth.",
+}
+"""Numbers and words of comparisons."""
+OTHER_NUMBERS = {
     "CKA": (
         "How alike two networks' activations are on the same rows: 1 alike up to turning and"
         " scaling, 0 unrelated."
@@ -118,6 +97,14 @@ METRICS = {
 }
 
 
+def number_terms() -> dict[str, str]:
+    """A sentence for every number: metrics with an interval, comparisons, other metrics, the rest."""
+    explained = {key: metric for key, metric in METRICS.items() if metric.glossary}
+    with_interval = {one.name: one.glossary for one in explained.values() if one.interval}
+    others = {one.name: one.glossary for one in explained.values() if not one.interval}
+    return with_interval | COMPARISON_TERMS | others | OTHER_NUMBERS
+
+
 def show_glossary() -> None:
     """Both lists, side by side where there is room."""
     words, metrics = st.columns(2, gap="large")
@@ -126,4 +113,4 @@ def show_glossary() -> None:
         st.markdown("\n".join(f"- **{word}**: {about}" for word, about in TERMS.items()))
     with metrics:
         st.markdown("**Numbers**")
-        st.markdown("\n".join(f"- **{word}**: {about}" for word, about in METRICS.items()))
+        st.markdown("\n".join(f"- **{word}**: {about}" for word, about in number_terms().items()))

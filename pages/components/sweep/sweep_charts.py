@@ -1,16 +1,17 @@
 """The figures of a sweep: arms, freeze depth, adaptation against forgetting, quality against cost,
 sizes, curves."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import plotly.graph_objects as go
 import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
 
+from core.evaluation.metric_registry import METRICS, metrics_shown_in
 from core.jobs.store import RunStore
 from core.report.sweep_figures import (
     COST_AXES,
-    METRIC_TITLES,
     arms_figure,
     auc_by_cost_figure,
     depth_figure,
@@ -30,8 +31,6 @@ HEIGHT = 380
 MAX_LINES = 7
 """Arms in overlays and lines: as many as there are colours."""
 BASELINE_HELP = "The reference: every arm's difference is to this one."
-METRIC_WORDS = {"auc": "AUC", "log_loss": "log loss"}
-DIRECTION_NOTES = {"auc": "", "log_loss": " :gray[· lower is better]"}
 CURVES = {"validation_loss": "Validation log loss (nats)", "validation_auc": "Validation AUC"}
 
 
@@ -53,10 +52,10 @@ def sweep_charts(
     )
     show_missing_metrics(missing_auc_sentences(shown))
     tall = 110 + 34 * len(titles)
-    for metric, column in zip(METRIC_TITLES, st.columns(2, gap="medium"), strict=True):
+    for metric, words, column in metric_columns():
         with column:
-            st.markdown(f"**Every arm's {METRIC_WORDS[metric]}**{DIRECTION_NOTES[metric]}")
-            alt = f"Every arm's {METRIC_WORDS[metric]} on target and source test rows"
+            st.markdown(f"**Every arm's {words}**{direction_note(metric)}")
+            alt = f"Every arm's {words} on target and source test rows"
             chart(
                 cached_figure_json(arms_figure, tuple(titles), tuple(shown), metric),
                 f"sweep-arms-{metric}",
@@ -64,12 +63,10 @@ def sweep_charts(
                 alt,
             )
     if sum(is_freeze_depth(one) for one in shown) > 1:
-        for metric, column in zip(METRIC_TITLES, st.columns(2, gap="medium"), strict=True):
+        for metric, words, column in metric_columns():
             with column:
-                st.markdown(
-                    f"**Freeze depth against {METRIC_WORDS[metric]}**{DIRECTION_NOTES[metric]}"
-                )
-                alt = f"Freeze depth against {METRIC_WORDS[metric]}"
+                st.markdown(f"**Freeze depth against {words}**{direction_note(metric)}")
+                alt = f"Freeze depth against {words}"
                 chart(
                     cached_figure_json(depth_figure, tuple(shown), metric),
                     f"sweep-depth-{metric}",
@@ -82,6 +79,20 @@ def sweep_charts(
     with right:
         cost_chart(shown)
     _learning_and_size_curves(sweep, titles, results, shown, reference)
+
+
+def metric_columns() -> Iterator[tuple[str, str, DeltaGenerator]]:
+    """(key, name, column) of every metric that figures of arms show, two columns a row."""
+    metrics = [*metrics_shown_in("figures").items()]
+    for start in range(0, len(metrics), 2):
+        columns = st.columns(2, gap="medium")
+        for (key, metric), column in zip(metrics[start : start + 2], columns, strict=False):
+            yield key, metric.name, column
+
+
+def direction_note(metric: str) -> str:
+    """What stands behind the title of a figure where a lower value is better."""
+    return " :gray[· lower is better]" if METRICS[metric].higher_is_better is False else ""
 
 
 def results_in_setting(results: Sequence[ArmResult], setting: str) -> list[ArmResult]:
@@ -171,15 +182,13 @@ def _learning_and_size_curves(
     if len(sweep.spec.target_sizes) > 1:
         rate = shown[0].learning_rate
         lines = [one for one in results if one.learning_rate == rate]
-        for metric, column in zip(METRIC_TITLES, st.columns(2, gap="medium"), strict=True):
+        for metric, words, column in metric_columns():
             with column:
-                st.markdown(
-                    f"**Target rows against {METRIC_WORDS[metric]}**{DIRECTION_NOTES[metric]}"
-                )
+                st.markdown(f"**Target rows against {words}**{direction_note(metric)}")
                 figure = cached_figure_json(
                     target_sizes_figure, tuple(lines), (*picked, "zero-shot"), metric
                 )
-                alt = f"Target rows that trained against {METRIC_WORDS[metric]} on target test rows"
+                alt = f"Target rows that trained against {words} on target test rows"
                 chart(figure, f"sweep-sizes-{metric}", HEIGHT, alt)
 
 

@@ -6,11 +6,11 @@ import pytest
 from scipy import stats
 from sklearn.metrics import log_loss, roc_auc_score
 
+from core.evaluation.metric_functions import log_loss_per_row
 from core.evaluation.paired_comparison import (
     compare_auc,
     compare_log_loss,
     compare_log_losses,
-    log_loss_per_row,
     mean_auc,
     mean_over_rows,
     placement_values_by_seed,
