@@ -24,7 +24,7 @@ TORCH_FREE = (
     "core.runs.submit",
     "core.runs.launch",
     "core.runs.subprocess_commands",
-    "core.runs.weight_drift_files",
+    "core.inference.weight_drift_files",
     "core.read_only",
     "core.error",
     "core.runs.tasks",

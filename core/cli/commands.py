@@ -42,6 +42,7 @@ from core.data.simulate import simulate as simulate_file
 from core.errors import BadInput, NameTaken
 from core.evaluation.format_metrics import format_metric
 from core.files.outputs import check_output
+from core.inference.weight_drift_files import read_weight_drift
 from core.jobs.requests import FinetuneRequest, PretrainRequest
 from core.jobs.run_result import result_to_json
 from core.jobs.store import RunStore
@@ -58,7 +59,6 @@ from core.runs.submit import (
     submit_pretrain,
 )
 from core.runs.sweep import find_sweep
-from core.runs.weight_drift_files import read_weight_drift
 from core.tracking.mlflow_files import write_mlflow
 from core.tracking.tensorboard_files import write_tensorboard
 from core.tracking.tracked import WriteFn
@@ -304,7 +304,7 @@ def moved(workspace: Workspace, options: argparse.Namespace) -> CommandResult:
 
 def score(workspace: Workspace, options: argparse.Namespace) -> CommandResult:
     """Scores a file."""
-    from core.inference.evaluate_run import score_file
+    from core.inference.score_file import score_file
     from core.inference.score_sentences import sentences_before_metrics
 
     run = RunStore(workspace).get(options.run_id)

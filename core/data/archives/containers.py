@@ -38,15 +38,15 @@ from core.data.reading.unreadable import HEAD_BYTES, describe_unreadable, descri
 from core.errors import BadInput
 
 __all__ = [
-    "MemberChoice",
     "BoundedReader",
     "Member",
+    "MemberChoice",
     "MemberNeeded",
     "check_member",
     "check_unpacked_size",
     "choose_member",
-    "detect_container",
     "describe_unreadable",
+    "detect_container",
     "list_members",
     "open_rows",
 ]
