@@ -15,12 +15,12 @@ TORTURE ?= torture_files fuzz long_line power_cuts kills fault_soak load
 
 # Without the demo's dataset, as on a full disk, the app still opens and says so.
 app: .venv/app.stamp
-	-$(BIN)/python -m core.runs.demo
-	$(BIN)/streamlit run app.py --server.port $(PORT) $(if $(THAW_HEADLESS)$(CI),--server.headless true)
+	-$(BIN)/python -m core demo --dataset-only
+	$(BIN)/python -m core app --port $(PORT) $(if $(THAW_HEADLESS)$(CI),--headless)
 
 demo: .venv/app.stamp
-	$(BIN)/python -m core.runs.demo --run
-	$(BIN)/streamlit run app.py --server.port $(PORT) $(if $(THAW_HEADLESS)$(CI),--server.headless true)
+	$(BIN)/python -m core demo
+	$(BIN)/python -m core app --port $(PORT) $(if $(THAW_HEADLESS)$(CI),--headless)
 
 test: .venv/test.stamp chromium
 	$(BIN)/ruff check .

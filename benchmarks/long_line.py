@@ -17,13 +17,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.reliability import write_section
+from core.data.read_options import ON_BAD_ROWS
 from core.data.reading.textblocks import BLOCK_BYTES
 from core.workspace import PROJECT, open_workspace
 from tests.core.data.helpers import fingerprint, rows, text
 
 BLOCK, BLOCKS = 2**20, 1024
 GOOD = text(rows(200))
-ON_BAD_ROWS = ("reject", "skip")
 
 
 @dataclass(frozen=True)

@@ -30,7 +30,7 @@ TORCH_FREE = (
     "core.runs.tasks",
     "core.runs.artifacts",
     "core.runs.demo",
-    "core.__main__",
+    "core.cli.parser",
     "core.cli.sweep_command",
     "core.tracking",
     "core.command_",

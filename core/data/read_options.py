@@ -11,6 +11,9 @@ from core.errors import BadInput
 
 MAX_MAPPING_BYTES = 2**20
 """Bytes of a file with a column mapping that are read."""
+ON_BAD_ROWS = {"reject": "Reject the file", "skip": "Skip and count them"}
+"""What can be done about rows that cannot be parsed: its name in requests and commands, and its
+label on pages."""
 ColumnSource = str | int | None
 """A column of a file: its name in the header, its position from 1, or None for a column that the
 file lacks."""

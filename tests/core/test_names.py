@@ -10,7 +10,7 @@ from threading import Barrier
 
 import pytest
 
-from core.__main__ import main
+from core.cli.parser import main
 from core.data.datasets import Dataset, list_datasets, load_encoded, prepare
 from core.data.preprocessing import fit_preprocessing
 from core.data.reading.ingest import ingest

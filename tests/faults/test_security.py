@@ -32,7 +32,7 @@ from core.runs.submit import submit_pretrain
 from core.runs.sweep import Arm, SweepSpec, submit_sweep
 from core.training.vector_file import read_vectors
 from core.workspace import BUNDLED_BACKBONES, PROJECT, Workspace
-from pages.components.shared.common import escape_inline
+from pages.components.shared.formatting import escape_inline
 from pages.components.shared.sign_in import is_allowed
 from tests.core.data.helpers import fingerprint, rows, text
 from tests.pages.helpers import PAGE_FILES

@@ -245,7 +245,7 @@ def test_a_pretraining_without_clicks_shows_what_it_learnt_and_the_way_on(
         assert "without training it" in app.info[0].value and "Nothing was trained" in page_text(
             app
         )
-        assert set(stages["State"]) == {"as it started"} and set(stages["Weights"]) == {"random"}
+        assert set(stages["State"]) == {"initial weights"} and set(stages["Weights"]) == {"random"}
     else:
         learnt = {metric.label.lower(): metric.value for metric in app.metric}
         assert learnt == {
@@ -254,7 +254,7 @@ def test_a_pretraining_without_clicks_shows_what_it_learnt_and_the_way_on(
         assert stages.loc["Block 1", "Weights"] == f"learnt by {objective.upper()}"
         assert "no click head yet" in page_text(app)
     links = {link.proto.label for link in app.get("page_link") if isinstance(link, Element)}
-    assert {"Fine-tune it", "See it on the shelf"} <= links
+    assert {"Fine-tune it", "Show it on the shelf"} <= links
 
 
 def test_a_backbone_that_never_learnt_clicks_has_no_before(

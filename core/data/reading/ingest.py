@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from threading import Event
 
-from core.data.read_options import DEFAULT_OPTIONS, ReadOptions
+from core.data.read_options import DEFAULT_OPTIONS, ON_BAD_ROWS, ReadOptions
 from core.data.reading.dialects import FileFormat
 from core.data.reading.read_rows import ReadSummary, detect_file_format, read_file_rows
 from core.data.samples import (
@@ -27,8 +27,6 @@ from core.files.durable import publish_folder, staging, sync_tree
 from core.names import find_damaged_id, names_lock, unused_id
 from core.read_only import require_writable
 from core.workspace import Workspace, check_name, hash_file, hash_json
-
-ON_BAD_ROWS = ("reject", "skip")
 
 
 def ingest(
