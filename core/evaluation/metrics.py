@@ -36,7 +36,13 @@ class Metrics(Mapping[str, float]):
 
     @classmethod
     def from_stored(cls, values: Mapping[str, Any] | None) -> "Metrics":
-        """Metrics as results store them; any may be None or not there."""
+        """Metrics as results store them; any may be None or not there.
+
+        Raises:
+            ValueError: `values` is not a JSON object, which a damaged result may hold.
+        """
+        if not isinstance(values, Mapping | None):
+            raise ValueError(f"{str(values)[:40]!r} is not an object of metrics by name")
         return cls(
             {
                 name: math.nan if is_missing(value) else value
