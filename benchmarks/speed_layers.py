@@ -26,8 +26,9 @@ CALLS = 10
 
 BODY = """Made by `python -m benchmarks.speed_layers` on {today} ({machine}; {threads} threads).
 
-Forward and backward of one layer for a batch of {batch:,} rows in float32, {calls} calls a round, {rounds} rounds, both
-in turn in one process. Expected: no difference where the sides of a product are multiples of 16, a clear one at {deep}.
+Forward and backward of one layer for a batch of {batch:,} rows in float32, {calls} calls a round,
+{rounds} rounds, both in turn in one process. Expected: no difference where the sides of a product
+are multiples of 16, a clear one at {deep}.
 
 | layer | ours, ms | torch's, ms | theirs / ours (lowest to highest) |
 |---|---|---|---|
