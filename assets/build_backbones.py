@@ -16,11 +16,11 @@ from core.data.reading.ingest import ingest
 from core.data.simulate import simulate
 from core.data.split import SplitSpec
 from core.jobs.reporter import Decision, Point
+from core.jobs.requests import PretrainRequest, TrainSettings
 from core.jobs.store import RunStore
 from core.models.card import BackboneCard, load_card, save_card
 from core.models.registry import ARCHITECTURES
 from core.runs.dispatch import execute
-from core.training.settings import PretrainRequest, TrainSettings
 from core.workspace import BUNDLED_BACKBONES, Workspace, open_workspace
 
 ROWS = 400_000
@@ -76,7 +76,7 @@ def build(
     store = RunStore(workspace)
     run = store.submit(PretrainRequest(dataset.id, architecture, name, train), name, "cpu")
     result = execute(workspace, run, PrintReporter())
-    return load_card(workspace.backbones / result["backbone"])
+    return load_card(workspace.backbones / result.backbone)
 
 
 def bundle(card: BackboneCard, target: Path) -> None:

@@ -42,7 +42,7 @@ def shots(workspace: Workspace) -> list[tuple[str, str, str]]:
     if sweep is None:
         raise RunError("The demo is not in the workspace, so there is nothing to show.")
     runs = RunStore(workspace).list_group(sweep.id)
-    half = next(run.id for run in runs if run.request["freeze_depth"] == 2)
+    half = next(run.id for run in runs if run.finetune_request.freeze_depth == 2)
     return [
         ("home", "", ""),
         ("story", "", "Demo results"),
@@ -68,7 +68,7 @@ def fill(workspace: Workspace) -> None:
     sweep = run_demo(workspace)
     print(*wait_for_demo(workspace, sweep), sep="\n")
     for run in RunStore(workspace).list_group(sweep.id):
-        if run.request["freeze_depth"] == 2:
+        if run.finetune_request.freeze_depth == 2:
             weight_drift_in_subprocess(workspace, run.id)
             return
 

@@ -28,9 +28,9 @@ from core.data.preprocessing import load_preprocessing
 from core.data.split import SPLIT_PARTS
 from core.evaluation.format_metrics import format_metric, format_with_bounds
 from core.evaluation.metrics import compute_metrics
+from core.models.objectives import ORIGINS
 from core.models.registry import ARCHITECTURES
 from core.models.zoo.feature_image import FeatureImage
-from core.training.objectives import ORIGINS
 from core.training.training_rows import load_rows
 from core.workspace import PROJECT, Workspace, open_workspace
 

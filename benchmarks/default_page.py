@@ -14,8 +14,9 @@ import numpy as np
 from core.evaluation.metric_functions import log_loss
 from core.evaluation.paired_comparison import PairedDifference, compare_auc, compare_log_loss
 from core.evaluation.roc_auc import auc_variance
+from core.jobs.requests import TrainSettings
 from core.training.default_settings import LARGE_EPOCH_STEPS, SMALL_EPOCH_STEPS, default_settings
-from core.training.settings import PRESETS, TrainSettings
+from core.training.settings import PRESETS
 
 Example = tuple[str, float, float]
 """(preset, AUC after pretraining, AUC after fine-tuning)."""

@@ -24,13 +24,13 @@ from core.data.samples import read_dictionary_table
 from core.data.schema import LABEL
 from core.data.simulate import simulate
 from core.jobs.reporter import Point
+from core.jobs.requests import TrainSettings
 from core.models.backbone import build_network
 from core.models.card import HeadSettings
 from core.models.network import Network
 from core.training.batches import RowTensors
 from core.training.loop import fit
 from core.training.losses import predict
-from core.training.settings import TrainSettings
 from core.workspace import open_workspace
 
 ARCHITECTURE = "dcnv2"

@@ -16,7 +16,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from scipy import stats
@@ -28,12 +27,13 @@ from core.data.preprocessing import load_preprocessing
 from core.data.reading.ingest import ingest
 from core.data.split import SplitSpec
 from core.evaluation.format_metrics import format_with_bounds, metric_value
+from core.jobs.requests import FinetuneRequest, PretrainRequest, Request, TrainSettings
+from core.jobs.run_result import RunResult
 from core.jobs.store import RunStore
 from core.models.backbone import load_backbone
 from core.models.card import load_card
 from core.models.network import Embedding
 from core.runs.dispatch import execute
-from core.training.settings import FinetuneRequest, PretrainRequest, Request, TrainSettings
 from core.training.word_vectors import embedding_words
 from core.workspace import PROJECT, Workspace, open_workspace
 
@@ -60,7 +60,7 @@ class Cell:
     epochs: float
 
 
-def run_here(workspace: Workspace, request: Request) -> dict[str, Any]:
+def run_here(workspace: Workspace, request: Request) -> RunResult:
     """The result of a request executed in this process, as a worker would."""
     store = RunStore(workspace)
     run = store.submit(request, "benchmark", "cpu")
@@ -110,7 +110,7 @@ def export_vectors(workspace: Workspace, backbone: str, path: Path) -> None:
 
 def backbones(
     workspace: Workspace, dataset: Dataset, architecture: str, word2vec: Path
-) -> dict[str, dict[str, Any]]:
+) -> dict[str, RunResult]:
     """Results of pretraining: "clicks", and one for each of STARTS, untrained above its embedding.
 
     Word2Vec is learnt once and kept in the file `word2vec`: its vectors hang on the rows alone.
@@ -121,7 +121,7 @@ def backbones(
         )
     }
     clicks = workspace.uploads / f"{architecture}.txt"
-    export_vectors(workspace, made["clicks"]["backbone"], clicks)
+    export_vectors(workspace, made["clicks"].backbone, clicks)
     begin = {
         "random": ("random", ""),
         "supervised": ("vectors", str(clicks)),
@@ -135,7 +135,7 @@ def backbones(
             dataset.id, architecture, name, PRETRAIN, {}, "none", *begin[start]
         )
         made[start] = run_here(workspace, request)
-    export_vectors(workspace, made["word2vec"]["backbone"], word2vec)
+    export_vectors(workspace, made["word2vec"].backbone, word2vec)
     return made
 
 
@@ -147,8 +147,8 @@ def tune(workspace: Workspace, dataset: Dataset, backbone: str, depth: int) -> C
         result = run_here(
             workspace, FinetuneRequest(dataset.id, backbone, freeze_depth=depth, train=train)
         )
-        metrics.append(result["metrics"]["target_test"])
-        epochs.append(result["best_epoch"])
+        metrics.append(result.metrics["target_test"])
+        epochs.append(result.best_epoch)
     widths = [(metric_value(one, "auc_high") - metric_value(one, "auc_low")) / 2 for one in metrics]
     return Cell(
         np.array([metric_value(one, "auc") for one in metrics]),
@@ -183,13 +183,13 @@ def lines(cells: dict[tuple[str, int, str, int], Cell]) -> Iterator[str]:
         )
 
 
-def pretrained_line(name: str, result: dict[str, Any]) -> str:
+def pretrained_line(name: str, result: RunResult) -> str:
     """A row of the table of supervised pretraining."""
-    shown = [result["metrics"][part] for part in ("source_test", "target_test")]
+    shown = [result.metrics[part] for part in ("source_test", "target_test")]
     aucs = " | ".join(
         format_with_bounds(one["auc"], one["auc_low"], one["auc_high"]) for one in shown
     )
-    return f"| {name} | {aucs} | {result['best_epoch']} | {result['seconds']['total']:.0f} |"
+    return f"| {name} | {aucs} | {result.best_epoch} | {result.total_seconds:.0f} |"
 
 
 def run_protocol(workspace: Workspace) -> str:
@@ -213,12 +213,10 @@ def run_protocol(workspace: Workspace) -> str:
     for architecture, target in ARMS:
         for depth in (1, 0):
             for start in STARTS:
-                cell = tune(
-                    workspace, datasets[target], made[architecture][start]["backbone"], depth
-                )
+                cell = tune(workspace, datasets[target], made[architecture][start].backbone, depth)
                 cells[(architecture, target, start, depth)] = cell
                 print(architecture, target, start, depth, cell.auc.round(4), flush=True)
-    vectors = made["dnn"]["word2vec"]["seconds"]["prepare"]
+    vectors = made["dnn"]["word2vec"].seconds["prepare"]
     load = os.getloadavg()[2]
     return PAGE.format(
         today=date.today().isoformat(),

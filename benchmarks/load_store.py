@@ -13,11 +13,12 @@ from core.data.reading.ingest import ingest
 from core.data.simulate import simulate
 from core.data.split import SplitSpec
 from core.freezing.strategies import STRATEGIES
+from core.jobs.requests import FinetuneRequest, TrainSettings, request_to_json
+from core.jobs.run_result import result_to_json
 from core.jobs.store import Run, RunStore, utc_now
 from core.models.backbone_store import find_backbone
 from core.models.card import BackboneCard
 from core.runs.sweep import Arm, SweepSpec, depth_arms, expand_requests
-from core.training.settings import FinetuneRequest, TrainSettings, request_to_json
 from core.workspace import Workspace, open_workspace
 from tests.core.training.helpers import carry_out
 
@@ -87,6 +88,7 @@ def _copy(
         like = real[-1] if request.strategy == "zero-shot" else real[request.freeze_depth]
         run = f"r-{secrets.token_hex(4)}"
         assert like.result is not None
+        seconds = {**like.result.seconds, "total": 1 + place / 1000}
         values = {
             "id": run,
             "kind": "finetune",
@@ -104,14 +106,12 @@ def _copy(
             "finished": utc_now(),
             # What the history of runs shows decides what estimates of time read; a run done here
             # has told no one.
-            "epoch": like.result["epochs_run"],
-            "epochs": like.result["epochs_run"],
-            "step": POINTS if like.result["epochs_run"] else 0,
-            "steps": POINTS if like.result["epochs_run"] else 0,
+            "epoch": like.result.epochs_run,
+            "epochs": like.result.epochs_run,
+            "step": POINTS if like.result.epochs_run else 0,
+            "steps": POINTS if like.result.epochs_run else 0,
             # No two results are the same text, as in life.
-            "result": json.dumps(
-                like.result | {"seconds": like.result["seconds"] | {"total": 1 + place / 1000}}
-            ),
+            "result": json.dumps(result_to_json(dataclasses.replace(like.result, seconds=seconds))),
         }
         db.execute(
             f"INSERT INTO runs ({', '.join(values)}) VALUES ({', '.join('?' * len(values))})",

@@ -35,13 +35,13 @@ from core.evaluation.metric_functions import log_loss
 from core.evaluation.roc_auc import auc_variance
 from core.freezing.plan import Plan, PlannedStage
 from core.jobs.reporter import Decision, Point
+from core.jobs.requests import TrainSettings
 from core.models.backbone import build_network
 from core.models.card import HeadSettings
 from core.models.network import Network
 from core.training.batches import RowTensors
 from core.training.loop import fit
 from core.training.losses import predict
-from core.training.settings import TrainSettings
 from core.workspace import PROJECT, open_workspace
 
 ENVIRONMENT = PROJECT / "benchmarks" / ".peers"

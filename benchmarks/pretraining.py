@@ -27,13 +27,13 @@ from core.evaluation.format_metrics import format_metric
 from core.evaluation.metric_functions import log_loss
 from core.evaluation.roc_auc import auc_variance, placement_values
 from core.freezing.plan import make_plan
+from core.jobs.requests import FinetuneRequest, TrainSettings
 from core.models.backbone import load_backbone
 from core.models.backbone_store import find_backbone
 from core.models.card import BackboneCard, HeadSettings
 from core.training.finetune import initial_network
 from core.training.loop import fit
 from core.training.losses import predict
-from core.training.settings import FinetuneRequest, TrainSettings
 from core.training.training_rows import TrainingRows, load_rows
 from core.workspace import PROJECT, Workspace, open_workspace
 

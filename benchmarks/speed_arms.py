@@ -29,6 +29,7 @@ from benchmarks.speed_freezing import MODEL, Bench, rows_after_prefix
 from benchmarks.speed_training import BATCH, PAGE, SETTINGS, TRAIN, first_rows, prepare
 from benchmarks.timing import alternate, machine, ratio_text
 from core.data.datasets import list_datasets
+from core.jobs.requests import TrainSettings
 from core.jobs.store import RunStore
 from core.models.backbone_store import find_backbone
 from core.models.network import Network
@@ -40,7 +41,6 @@ from core.runs.worker import run_job
 from core.training.batched_heads import fit_batched_heads
 from core.training.batches import RowTensors
 from core.training.loop import epoch_batches, fit
-from core.training.settings import TrainSettings
 from core.workspace import Workspace, open_workspace
 
 HEADING = "Arms of one shape, together or in turn"

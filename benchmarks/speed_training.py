@@ -36,13 +36,13 @@ from benchmarks.timing import (
 from core.data.datasets import find_dataset, load_encoded, load_labels
 from core.data.preprocessing import load_preprocessing
 from core.evaluation.roc_auc import auc_variance
+from core.jobs.requests import TrainSettings
 from core.models.backbone import build_network
 from core.models.card import HeadSettings
 from core.training.batches import RowTensors
 from core.training.checkpoint import Progress, save_checkpoint
 from core.training.loop import fit
 from core.training.losses import predict
-from core.training.settings import TrainSettings
 from core.workspace import PROJECT, open_workspace
 
 HEADING = "Training an epoch"

@@ -6,7 +6,7 @@ import json
 import math
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -159,7 +159,7 @@ def nan_to_none(value: Any) -> Any:
     refuse them."""
     if isinstance(value, float):
         return value if math.isfinite(value) else None
-    if isinstance(value, dict):
+    if isinstance(value, Mapping):
         return {key: nan_to_none(inner) for key, inner in value.items()}
     return [nan_to_none(inner) for inner in value] if isinstance(value, list | tuple) else value
 

@@ -58,7 +58,7 @@ with catch_errors():
         waiting = [run for run in RunStore(workspace()).list(kind="pretrain") if run.active]
         pretrain_form(
             all_datasets,
-            {card.name for card in all_cards} | {run.request["name"] for run in waiting},
+            {card.name for card in all_cards} | {run.pretrain_request.name for run in waiting},
         )
     else:
         backbone_shelf(all_cards, set_url, open_check)

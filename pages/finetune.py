@@ -7,6 +7,7 @@ import streamlit as st
 from core.data.datasets import Dataset, list_datasets
 from core.freezing.plan import Plan, make_plan
 from core.freezing.strategies import STRATEGIES
+from core.jobs.requests import FinetuneRequest
 from core.jobs.store import RunStore
 from core.models.backbone_store import list_backbones
 from core.models.card import BackboneCard, HeadSettings
@@ -15,7 +16,6 @@ from core.runs.estimate import calibration_runs, estimate_seconds
 from core.runs.launch import ensure_worker, queue_for_device
 from core.runs.submit import CONTROLS, command_line, submit_finetune
 from core.training.default_settings import count_training_rows
-from core.training.settings import FinetuneRequest
 from pages.components.finetune.freeze_line import draggable_stack
 from pages.components.finetune.plan_view import (
     describe_plan,

@@ -100,8 +100,8 @@ def show_latest_runs(runs: list[Run]) -> None:
 
 def describe_outcome(run: Run) -> str:
     """Describe a run in a few words: its AUC, its progress, or when it was created."""
-    if run.result and "target_test" in run.result["metrics"]:
-        return format_interval(run.result["metrics"]["target_test"], 3)
+    if run.result and "target_test" in run.result.metrics:
+        return format_interval(run.result.metrics["target_test"], 3)
     if run.status == "running":
         if stall := check_stall(workspace(), run).stall:
             return f":orange[stalled since {format_datetime(stall.since)}]"

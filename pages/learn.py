@@ -23,7 +23,6 @@ from core.report.weight_drift_figures import weight_distance_figure
 from core.runs.sweep import arm_of_run
 from core.runs.sweep_result import summarise_arm
 from core.runs.weight_drift_files import read_weight_drift
-from core.training.settings import head_from_json
 from pages.components.home.tour import tour_button
 from pages.components.learn.glossary import show_glossary
 from pages.components.run.result import describe_auc_change, load_predictions
@@ -54,28 +53,27 @@ NO_RUNS = (
 def trained_runs() -> list[Run]:
     """Return finished fine-tuning runs that trained something, newest first."""
     runs = RunStore(workspace()).list("done", "finetune")
-    return [run for run in runs if run.result and run.request["strategy"] not in CONTROLS]
+    return [run for run in runs if run.result and run.strategy not in CONTROLS]
 
 
 def show_freezing(run: Run) -> None:
     """Show what freezing means, with the run's own stack."""
     assert run.result is not None
     st.subheader("1. What freezing is")
-    stages = run.result["stages"]
-    frozen = [stage for stage in stages if stage["frozen"]]
-    parameters = sum(stage["parameters"] for stage in stages)
+    stages = run.result.stages
+    frozen = [stage for stage in stages if stage.frozen]
+    parameters = sum(stage.parameters for stage in stages)
     st.markdown(
         "A frozen stage keeps its weights exactly: it gets no gradient, and no optimiser "
         f"sees it. In this run {len(frozen)} of {len(stages) - 1} stages were frozen; of "
         f"{format_int(parameters)} parameters, including the new head's, "
-        f"{format_int(run.result['trained_parameters'])} could move."
+        f"{format_int(run.result.trained_parameters)} could move."
     )
-    request = run.request
+    request = run.finetune_request
     with catch_errors():
-        card = find_backbone(workspace(), run.result["backbone"])
-        head = head_from_json(request["head"])
+        card = find_backbone(workspace(), run.result.backbone)
         draw_plan(
-            make_plan(card, request["strategy"], request["freeze_depth"], head, request["options"])
+            make_plan(card, request.strategy, request.freeze_depth, request.head, request.options)
         )
 
 
@@ -110,7 +108,7 @@ def show_forgetting(run: Run) -> None:
         "Training on the target can overwrite what was learned from the source. So the "
         "network is tested on rows of both, before and after: further right is better."
     )
-    before, after = run.result.get("before"), run.result["metrics"]
+    before, after = run.result.before, run.result.metrics
     if before is None:
         st.info("This backbone had no click head, so it has no scores to compare with.")
         return
@@ -133,14 +131,12 @@ def comparable_runs(run: Run) -> list[Run]:
     """
 
     def settings(other: Run) -> tuple[object, ...]:
-        names = ("dataset", "backbone", "train", "head", "target_rows")
-        return tuple(other.request[name] for name in names)
+        request = other.finetune_request
+        return request.dataset, request.backbone, request.train, request.head, request.target_rows
 
-    newest: dict[tuple[str, int], Run] = {
-        (run.request["strategy"], run.request["freeze_depth"]): run
-    }
+    newest: dict[tuple[str, int], Run] = {(run.strategy, run.finetune_request.freeze_depth): run}
     for other in RunStore(workspace()).list("done", "finetune"):
-        strategy = other.request["strategy"]
+        strategy = other.strategy
         # Zero-shot trains nothing, so only its dataset and backbone must be the same.
         comparable = (
             settings(other)[:2] == settings(run)[:2]
@@ -149,7 +145,7 @@ def comparable_runs(run: Run) -> list[Run]:
         )
         if comparable and other.result and strategy in ("depth", *CONTROLS):
             newest.setdefault(
-                (strategy, other.request["freeze_depth"] if strategy == "depth" else 0), other
+                (strategy, other.finetune_request.freeze_depth if strategy == "depth" else 0), other
             )
     return list(newest.values())
 
@@ -163,9 +159,7 @@ def show_when_it_pays(run: Run) -> None:
         "with many, freezing less."
     )
     runs = comparable_runs(run)
-    controls = {
-        other.request["strategy"]: other for other in runs if other.request["strategy"] in CONTROLS
-    }
+    controls = {other.strategy: other for other in runs if other.strategy in CONTROLS}
     for strategy, what in CONTROLS.items():
         words = (
             compare_with_control(run, controls[strategy])

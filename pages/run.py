@@ -9,7 +9,6 @@ from core.jobs.store import RESUMABLE_STATUSES, Run, RunStore
 from core.program import PROGRAM
 from core.runs.launch import refresh_statuses
 from core.runs.submit import command_line, resume_run
-from core.training.settings import request_from_json
 from pages.components.run.decisions import decisions_section
 from pages.components.run.interpolation import interpolation_section
 from pages.components.run.live import live_view
@@ -44,16 +43,16 @@ def show_header(run: Run) -> None:
     store = RunStore(workspace())
     title, actions = st.columns([5, 2], vertical_alignment="center")
     title.subheader(escape_markdown(run.name))
-    spent = format_duration(run.result["seconds"]["total"]) if run.result else ""
+    spent = format_duration(run.result.total_seconds) if run.result else ""
     title.markdown(
         f"{status_markdown(run.status)}{simulated_suffix(run)} :gray[created "
         f"{format_datetime(run.created)}"
-        + (f" · took {spent} on {run.result['device']}" if run.result else "")
+        + (f" · took {spent} on {run.result.device}" if run.result else "")
         + "]"
     )
     with actions.container(horizontal=True, horizontal_alignment="right"):
         if run.active and guarded_button(
-            "Cancel", icon=":material/cancel:", disabled=run.cancel_asked is not None
+            "Cancel", icon=":material/cancel:", disabled=run.cancel_requested is not None
         ):
             store.request_cancel(run.id)
             st.rerun()
@@ -114,9 +113,7 @@ def show_commands(run: Run) -> None:
         ]
         commands += [f"{PROGRAM} resume --run {run.id}"] * (run.status in RESUMABLE_STATUSES)
         try:
-            show_command(
-                "\n".join([command_line(workspace(), request_from_json(run.request)), *commands])
-            )
+            show_command("\n".join([command_line(workspace(), run.request), *commands]))
         except ThawError as error:
             st.caption(f"This run cannot be repeated as it was: {escape_inline(str(error))}")
 
@@ -140,7 +137,7 @@ try:
         result_view(run)
         if run.kind == "finetune":
             decisions_section(run)
-            if run.request["strategy"] != "zero-shot":
+            if run.strategy != "zero-shot":
                 interpolation_section(run)
                 weight_drift_section(run)
         use_run(run)

@@ -58,7 +58,7 @@ class Source:
 
 def can_score(run: Run) -> bool:
     """Return whether the run's model was trained on click labels."""
-    return run.status == "done" and run.result is not None and run.result["threshold"] is not None
+    return run.status == "done" and run.result is not None and run.result.threshold is not None
 
 
 def explain_unavailable(run_id: str) -> str:
@@ -81,18 +81,15 @@ def explain_unavailable(run_id: str) -> str:
 def show_run(run: Run) -> None:
     """Show the run that scores: threshold, AUC, link."""
     assert run.result is not None
-    target = (
-        run.result["metrics"].get("target_test") or run.result["metrics"].get("source_test") or {}
-    )
+    metrics = run.result.metrics
+    target = metrics.get("target_test") or metrics.get("source_test")
     known = metric_or_none(target, "auc")
     auc = f"AUC {format_metric(known)} on its test rows"
     if known is None:
         auc = missing_sentence(target, "its test rows").removesuffix(".")
     auc = f" · {auc}" if target else ""
     with st.container(horizontal=True, vertical_alignment="center"):
-        threshold = (
-            f"threshold {format_metric(run.result['threshold'])}, {run.result['threshold_rule']}"
-        )
+        threshold = f"threshold {format_metric(run.result.threshold)}, {run.result.threshold_rule}"
         st.markdown(f":gray[{threshold}{auc}]{simulated_suffix(run)}", width="stretch")
         st.page_link(
             "run.py",

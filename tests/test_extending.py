@@ -15,6 +15,7 @@ from core.evaluation.metric_registry import METRICS
 from core.evaluation.metrics import all_names
 from core.freezing.plan import make_plan
 from core.freezing.strategies import STRATEGIES, describe_strategy
+from core.jobs.requests import FinetuneRequest
 from core.jobs.run import Run, ValidationSummary
 from core.models.backbone import load_backbone
 from core.models.backbone_store import find_backbone
@@ -27,7 +28,6 @@ from core.report.sweep_figures import depth_figure
 from core.report.sweep_tables import runs_table
 from core.runs.sweep_result import summarise_arm, sweep_table
 from core.runs.verify import verify
-from core.training.settings import FinetuneRequest
 from core.workspace import PROJECT, Workspace
 from pages.components.learn.glossary import number_terms
 from tests.core.training.helpers import QUICK, carry_out, load_predictions, pretrained
@@ -95,15 +95,15 @@ def test_the_metric_is_measured_stored_and_shown_everywhere(
         arrays = load_predictions(workspace, done)
         for part in ("target_validation", "target_test", "source_test"):
             labels, scores = arrays[f"{part}_label"], arrays[f"{part}_score"]
-            assert done.result["metrics"][part]["brier"] == pytest.approx(
+            assert done.result.metrics[part]["brier"] == pytest.approx(
                 brier_score_loss(labels, scores)
             )
-        value = f"{done.result['metrics']['target_test']['brier']:.4f}"
+        value = f"{done.result.metrics['target_test']['brier']:.4f}"
         assert_shown(workspace, done, value)
         assert_shown(workspace, older, "–")
-        assert done.result["metrics"]["target_test"].keys() == set(all_names())
+        assert done.result.metrics["target_test"].keys() == set(all_names())
         model = load_card(workspace.runs / done.id / "model")
-        assert model.metrics["brier"] == done.result["metrics"]["target_test"]["brier"]
+        assert model.metrics["brier"] == done.result.metrics["target_test"]["brier"]
         assert verify(workspace, older).same, "what the older result lacks is no difference"
     finally:
         METRICS.pop("brier", None)
@@ -112,7 +112,7 @@ def test_the_metric_is_measured_stored_and_shown_everywhere(
 def assert_shown(workspace: Workspace, done: Run, value: str) -> None:
     """The metric, or that it is missing, in each table and line that shows metrics."""
     assert done.result
-    measured = done.result["metrics"]["target_test"]
+    measured = done.result.metrics["target_test"]
     assert f"Brier score {value}" in format_metrics(measured)
     assert {row.title: row.text for row in metric_rows(measured)}["Brier score"] == value
     assert "Brier score" in number_terms()

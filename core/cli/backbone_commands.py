@@ -22,6 +22,7 @@ from core.data.datasets import find_dataset, measure_coverage
 from core.data.paths import clean_path
 from core.data.preprocessing import load_preprocessing
 from core.freezing.known_values import UNSEEN_LIMIT, unseen_share
+from core.jobs.requests import MASK_SHARE, PretrainRequest
 from core.models.backbone_store import find_backbone, read_backbones
 from core.models.card import BackboneCard
 from core.models.exchange import export_backbone as write_backbone
@@ -30,7 +31,6 @@ from core.models.registry import ARCHITECTURES, is_installed
 from core.runs.submit import backbone_names_in_training, submit_pretrain
 from core.training.default_settings import count_training_rows
 from core.training.objectives import INITIALISATIONS, OBJECTIVES
-from core.training.settings import MASK_SHARE, PretrainRequest
 from core.workspace import Workspace
 
 

@@ -178,7 +178,7 @@ def slices(workspace: Workspace, options: argparse.Namespace) -> CommandResult:
         reference = "before"
         names = ["target_test_label", "target_test_score"]
         # A backbone without a click head has no scores before fine-tuning.
-        if runs[0].result and runs[0].result.get("before"):
+        if runs[0].result and runs[0].result.before:
             names.append("target_test_before")
         arrays = {name: read_prediction_array(workspace, runs[0], name) for name in names}
         metrics, differences = run_slices(arrays, column_slices(workspace, dataset_id, column))
@@ -254,7 +254,7 @@ def _select_arms(
     runs = [
         run
         for run in candidates
-        if run.status == "done" and run.result and "target_test" in run.result["metrics"]
+        if run.status == "done" and run.result and "target_test" in run.result.metrics
     ]
     if not runs:
         raise BadInput(

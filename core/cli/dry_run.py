@@ -8,14 +8,14 @@ from core.cli.output import CommandResult
 from core.data.datasets import find_dataset, require_labels
 from core.data.preprocessing import load_preprocessing
 from core.freezing.plan import Plan, make_plan
+from core.jobs.requests import FinetuneRequest, PretrainRequest
 from core.jobs.store import RunStore
 from core.models.backbone_store import find_backbone
+from core.models.objectives import OBJECTIVES
 from core.models.registry import complete_settings
 from core.runs.estimate import Estimate, pretraining_estimate, pretraining_plan
 from core.runs.sweep import Arm, SweepSpec, estimate_sweep, expand_requests
 from core.training.default_settings import describe_settings
-from core.training.objectives import OBJECTIVES
-from core.training.settings import FinetuneRequest, PretrainRequest
 from core.workspace import Workspace
 
 

@@ -18,10 +18,10 @@ from core.cli.output import CommandResult, ProgressBar, follow_run, run_state
 from core.cli.targets import AddCommand
 from core.data.datasets import find_dataset
 from core.freezing.strategies import STRATEGIES
+from core.jobs.requests import FinetuneRequest
 from core.jobs.store import RunStore
 from core.runs.submit import CONTROLS, submit_finetune
 from core.training.default_settings import count_training_rows
-from core.training.settings import FinetuneRequest
 from core.workspace import Workspace
 
 

@@ -13,6 +13,7 @@ from core.data.paths import clean_path
 from core.data.read_options import ON_BAD_ROWS, ReadOptions, load_mapping, parse_names
 from core.errors import BadInput
 from core.freezing.strategies import STRATEGIES
+from core.jobs.requests import DEVICES, TrainSettings
 from core.models.card import ACTIVATIONS, HEAD_OUTPUTS, HeadSettings
 from core.models.registry import ARCHITECTURES, SETTING_FIELDS
 from core.training.default_settings import (
@@ -22,7 +23,6 @@ from core.training.default_settings import (
     preset_settings,
     settings_sentence,
 )
-from core.training.settings import DEVICES, TrainSettings
 
 
 def local_path(text: str) -> Path:

@@ -13,8 +13,9 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from core.errors import BadInput, Damaged, RunError, ThawError, explain_system_error
-from core.evaluation.format_metrics import format_auc, format_metrics
-from core.jobs.run import Run
+from core.evaluation.format_metrics import MetricValues, format_auc, format_metrics
+from core.jobs.run import Run, run_to_json
+from core.jobs.run_result import RunResult
 from core.jobs.store import RunStore
 from core.runs.launch import check_stall, refresh_statuses, stall_message
 from core.runs.subprocess_commands import PROGRESS_VARIABLE
@@ -122,7 +123,7 @@ class StallNotices:
                 print(notice, file=sys.stderr, flush=True)
 
 
-def wait_for_run(workspace: Workspace, run: Run) -> dict[str, Any]:
+def wait_for_run(workspace: Workspace, run: Run) -> RunResult:
     """Show a run's progress until it has ended, and return its result.
 
     Raises:
@@ -150,17 +151,17 @@ def follow_run(workspace: Workspace, run: Run) -> CommandResult:
     result = wait_for_run(workspace, run)
     run = RunStore(workspace).get(run.id)
     lines = [f"{run.id}  {run.name}"]
-    if result["trained_parameters"]:
+    if result.trained_parameters:
         lines.append(
-            f"{result['trained_parameters']:,} parameters trained, best epoch "
-            f"{result['best_epoch']} of {result['epochs_run']}, "
-            f"{result['seconds']['total']:.1f} s on {result['device']}"
+            f"{result.trained_parameters:,} parameters trained, best epoch "
+            f"{result.best_epoch} of {result.epochs_run}, "
+            f"{result.total_seconds:.1f} s on {result.device}"
         )
-    for part, metrics in result["metrics"].items():
-        before = (result["before"] or {}).get(part)
+    for part, metrics in result.metrics.items():
+        before = (result.before or {}).get(part)
         suffix = f"  (before {auc_text(before)})" if before else ""
         lines.append(f"{part.replace('_', ' ')}: {format_metrics(metrics)}{suffix}")
-    return CommandResult({"run": dataclasses.asdict(run)}, "\n".join(lines))
+    return CommandResult({"run": run_to_json(run)}, "\n".join(lines))
 
 
 def run_state(run: Run) -> dict[str, str]:
@@ -168,6 +169,6 @@ def run_state(run: Run) -> dict[str, str]:
     return {"run": run.id, "name": run.name, "status": run.status}
 
 
-def auc_text(metrics: dict[str, Any]) -> str:
+def auc_text(metrics: MetricValues | None) -> str:
     """Return AUC with its interval, or why there is none; "-" where nothing was measured."""
     return format_auc(metrics) if metrics else "-"

@@ -11,6 +11,7 @@ from core.cli.targets import AddCommand
 from core.data.datasets import find_dataset
 from core.evaluation.format_metrics import format_metric, format_metrics
 from core.files.outputs import check_output
+from core.jobs.run_result import result_to_json
 from core.jobs.store import RunStore
 from core.runs.submit import submit_interpolation
 from core.runs.sweep import find_sweep
@@ -89,14 +90,16 @@ def interpolate(workspace: Workspace, options: argparse.Namespace) -> CommandRes
     run = submit_interpolation(workspace, RunStore(workspace).get(options.run_id))
     result = wait_for_run(workspace, run)
     lines = []
-    for index, alpha in enumerate(result["alphas"]):
+    found = result.interpolation
+    assert found is not None
+    for index, alpha in enumerate(found.alphas):
         texts = [
             f"{part.replace('_', ' ')} AUC {format_metric(values['auc'][index])}"
-            for part, values in result["parts"].items()
+            for part, values in found.parts.items()
         ]
         lines.append(f"alpha {alpha:.1f}: {', '.join(texts)}")
-    lines.append(f"Chosen on validation rows: alpha {result['chosen']}")
-    return CommandResult({"run": options.run_id, **result}, "\n".join(lines))
+    lines.append(f"Chosen on validation rows: alpha {found.chosen}")
+    return CommandResult({"run": options.run_id, **result_to_json(result)}, "\n".join(lines))
 
 
 def moved(workspace: Workspace, options: argparse.Namespace) -> CommandResult:

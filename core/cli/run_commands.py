@@ -21,7 +21,7 @@ from core.cli.output import (
 from core.cli.sweep_command import follow_sweep
 from core.cli.targets import AddCommand, add_run_options, find_only_sweep, find_runs
 from core.errors import BadInput, RunError
-from core.jobs.run import STATUSES, Run
+from core.jobs.run import STATUSES, Run, run_to_json
 from core.jobs.run_cache import damaged_runs
 from core.jobs.store import NOTE_LENGTH, RESUMABLE_STATUSES, TAG_LENGTH, RunStore
 from core.program import PROGRAM
@@ -112,13 +112,13 @@ def runs(workspace: Workspace, options: argparse.Namespace) -> CommandResult:
     rows: list[dict[str, Any]] = []
     lines = []
     for run in found:
-        metrics = run.result["metrics"].get("target_test", {}) if run.result else {}
+        metrics = run.result.metrics.get("target_test") if run.result else None
         lines.append(f"{run.id}  {run.status:<11}  {run.name}  {auc_text(metrics)}")
         stalled = None
         if stall := stalls.get(run.id):
             stalled = {"since": stall.since, "sentence": stall_message(stall, run)}
             lines.append(f"    {stalled['sentence']}")
-        rows.append({**dataclasses.asdict(run), "stalled": stalled})
+        rows.append({**run_to_json(run), "stalled": stalled})
     if options.out is None:
         nothing = (
             "No run matches." if candidates else "No runs yet; `pretrain` or `finetune` starts one."
@@ -207,7 +207,7 @@ def resume(workspace: Workspace, options: argparse.Namespace) -> CommandResult:
             raise BadInput(
                 f"No run of the sweep {sweep.name!r} is {resumable}, so there is nothing to resume."
             )
-        if runs[0].lane == CLUSTER_QUEUE:
+        if runs[0].queue == CLUSTER_QUEUE:
             raise BadInput(
                 f"The command line runs the sweep {sweep.name!r} itself: `{PROGRAM} sweep "
                 f"--name {shlex.quote(sweep.name)} --arms-at-once N` resumes it."
@@ -301,7 +301,7 @@ def _follow_runs(workspace: Workspace, runs: Sequence[Run]) -> CommandResult:
         if run.kind == "interpolate":
             raise BadInput(
                 f"Run {run.id} mixes a model with its backbone; `{PROGRAM} interpolate --run "
-                f"{run.request['run']}` follows it."
+                f"{run.interpolate_request.run}` follows it."
             )
     if len(runs) == 1:
         return follow_run(workspace, runs[0])

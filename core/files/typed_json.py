@@ -29,6 +29,8 @@ def to_json(value: Any) -> Any:
 def from_json(kind: type[T], value: Any, exact: bool = True) -> T:
     """What `to_json` made of a value of type `kind`; ValueError where it cannot have been one.
 
+    A class with a method `from_stored` reads its own values.
+
     exact: whether an object has just the fields of its dataclass. If not, those that the class does
     not have are passed over, those with a default may be missing, and folders (of the type Path)
     are not stored.
@@ -81,6 +83,8 @@ class _Reader:
             return self._read_union(of, value, where)
         if dataclasses.is_dataclass(kind) and isinstance(kind, type):
             return self._read_fields(kind, value, where)
+        if parse := getattr(kind, "from_stored", None):
+            return parse(value)
         if origin in (tuple, list):
             if not isinstance(value, list | tuple):
                 raise _wrong_type(kind, value, where, "a list")

@@ -340,6 +340,8 @@ STRATEGIES: dict[str, Strategy] = {
 def complete_options(strategy: str, options: Options) -> Options:
     """`options` over the strategy's defaults; BadInput for a name it has not and for a number out
     of bounds."""
+    if strategy not in STRATEGIES:
+        raise BadInput(f"strategy is {strategy!r}; it must be one of {[*STRATEGIES]}.")
     about = STRATEGIES[strategy]
     if unknown := set(options) - set(about.options):
         raise BadInput(

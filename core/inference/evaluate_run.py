@@ -26,6 +26,7 @@ from core.inference.scoring import ScoredRows, Scorer, write_predictions
 from core.inference.unknown_summary import unknown_summary
 from core.inference.unknown_values import known_shares, unknown_columns
 from core.jobs.predictions import DAMAGE_ADVICE
+from core.jobs.run_result import PartMetrics
 from core.jobs.store import Run
 from core.models.backbone import load_backbone
 from core.models.backbone_store import find_backbone, load_complete_card
@@ -52,7 +53,7 @@ def load_model_card(workspace: Workspace, run: Run) -> BackboneCard:
             " another run."
         )
     if run.kind == "pretrain":
-        return find_backbone(workspace, run.result["backbone"])
+        return find_backbone(workspace, run.result.backbone)
     return load_complete_card(workspace.runs / run.id / "model", DAMAGE_ADVICE)
 
 
@@ -67,13 +68,13 @@ def load_scoring_card(workspace: Workspace, run: Run) -> BackboneCard:
     return card
 
 
-def evaluate_on(workspace: Workspace, run: Run, dataset: Dataset) -> dict[str, dict[str, Any]]:
+def evaluate_on(workspace: Workspace, run: Run, dataset: Dataset) -> dict[str, PartMetrics]:
     """Metrics of the run's model on the dataset's validation and test rows, at the run's own
     threshold."""
     require_labels(dataset)
     card = load_scoring_card(workspace, run)
     assert run.result is not None
-    if run.result["threshold"] is None:
+    if run.result.threshold is None:
         raise BadInput(
             f"The model of run {run.id} has not learnt clicks, so there is nothing to measure."
         )
@@ -83,7 +84,7 @@ def evaluate_on(workspace: Workspace, run: Run, dataset: Dataset) -> dict[str, d
     )
     rows = scored_rows(dataset, run_validation_rows(dataset, run))
     scores = score_parts(load_backbone(card).to(device), rows, table, device)
-    return evaluate_parts(labels_by_part(dataset, rows), scores, run.result["threshold"])
+    return evaluate_parts(labels_by_part(dataset, rows), scores, run.result.threshold)
 
 
 def score_file(
@@ -118,7 +119,7 @@ def score_file(
     check_output(output_path, [path])
     card = load_scoring_card(workspace, run)
     assert run.result is not None
-    threshold = run.result["threshold"]
+    threshold = run.result.threshold
     if threshold is None:
         raise BadInput(
             f"The model of run {run.id} has not learnt clicks, so it cannot score rows; choose"

@@ -23,6 +23,8 @@ from core.files.outputs import check_output, output_folder, write_output
 from core.inference.evaluate_run import load_model_card
 from core.inference.score_drift import load_training_reference
 from core.inference.unknown_values import known_shares
+from core.jobs.requests import request_to_json
+from core.jobs.run_result import result_to_json
 from core.jobs.store import Run
 from core.models.backbone import WEIGHTS_FILE, load_backbone
 from core.models.card import BackboneCard
@@ -98,13 +100,13 @@ def _write_model(
     for name in (WEIGHTS_FILE, "card.json"):
         shutil.copy2(card.folder / name, folder / name)
     shutil.copytree(card.folder / "preprocessing", folder / "preprocessing")
-    threshold = run.result["threshold"]
+    threshold = run.result.threshold
     about = {
         "run": run.id,
         "name": run.name,
         "threshold": threshold,
-        "request": run.request,
-        "result": run.result,
+        "request": request_to_json(run.request),
+        "result": result_to_json(run.result),
     }
     known = (
         {"known_in_training": _known_in_training(workspace, run, card)}

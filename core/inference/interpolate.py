@@ -18,6 +18,8 @@ from core.evaluation.format_metrics import is_missing
 from core.evaluation.metrics import compute_metrics
 from core.inference.evaluate_run import load_model_card
 from core.jobs.reporter import Reporter
+from core.jobs.requests import InterpolateRequest
+from core.jobs.run_result import InterpolationResult, RunResult
 from core.jobs.store import RunStore
 from core.models.backbone import load_backbone
 from core.models.backbone_store import find_backbone
@@ -30,7 +32,6 @@ from core.training.results import (
     score_parts,
     scored_rows,
 )
-from core.training.settings import InterpolateRequest
 from core.training.training_rows import load_rows
 from core.workspace import Workspace
 
@@ -48,15 +49,15 @@ def interpolate(
     """AUC and log loss of every scored part at every alpha, and the scores behind them
     (PART_ALPHA)."""
     run = RunStore(workspace).get(request.run)
-    trained = run.kind == "finetune" and run.request["strategy"] != "zero-shot"
-    if run.status != "done" or not trained or run.result is None:
+    trained = run.kind == "finetune" and run.strategy != "zero-shot"
+    if run.status != "done" or not trained or run.result is None or run.result.threshold is None:
         raise BadInput(
             f"Run {run.id} is no fine-tuning that is done, so there is nothing to mix; choose"
             " another run."
         )
     began = time.monotonic()
     reporter.phase("encoding")
-    card, own = find_backbone(workspace, run.result["backbone"]), load_model_card(workspace, run)
+    card, own = find_backbone(workspace, run.result.backbone), load_model_card(workspace, run)
     table = load_rows(
         workspace, dataset, card.folder / "preprocessing", ("target_train", *SCORED_PARTS)
     )
@@ -75,18 +76,21 @@ def interpolate(
         network.load_state_dict(interpolate_weights(start, tuned, alpha, mixes_head))
         for part, scores in score_parts(network, rows, table, device).items():
             predictions[f"{part}_{alpha}"] = scores
-            metrics = compute_metrics(labels[part], scores, run.result["threshold"]).as_dict()
+            metrics = compute_metrics(labels[part], scores, run.result.threshold).as_dict()
             for name in CURVES:
                 parts[part][name].append(metrics[name])
         reporter.progress(1, 1, place + 1, len(ALPHAS))
-    result = {
-        "alphas": list(ALPHAS),
-        "parts": parts,
-        "chosen": best_alpha(parts.get("target_validation", {}).get("log_loss", ())),
-        "mixes_head": mixes_head,
-        "seconds": {"evaluate": round(time.monotonic() - began, 3)},
-    }
-    return Outcome(result, predictions)
+    interpolation = InterpolationResult(
+        ALPHAS,
+        {
+            part: {name: tuple(values) for name, values in curves.items()}
+            for part, curves in parts.items()
+        },
+        best_alpha(parts.get("target_validation", {}).get("log_loss", ())),
+        mixes_head,
+    )
+    seconds = {"evaluate": round(time.monotonic() - began, 3)}
+    return Outcome(RunResult(interpolation=interpolation, seconds=seconds), predictions)
 
 
 def best_alpha(losses: Sequence[float | None]) -> float:

@@ -19,8 +19,8 @@ from core.data.profile import (
 from core.data.schema import FIELDS
 from core.errors import BadInput, Damaged
 from core.jobs.predictions import read_predictions
+from core.jobs.requests import FinetuneRequest, PretrainRequest
 from core.jobs.store import Run
-from core.training.settings import FinetuneRequest, PretrainRequest, request_from_json
 from core.workspace import Workspace
 
 SCORE_EDGES = np.linspace(0, 1, 51)
@@ -46,7 +46,7 @@ def load_training_reference(
     workspace: Workspace, run: Run, preprocessing: Preprocessing
 ) -> TrainingReference | None:
     """None when the run's dataset, or what it scored, is gone or damaged."""
-    request = request_from_json(run.request)
+    request = run.request
     assert isinstance(request, PretrainRequest | FinetuneRequest)
     domain, last = (
         ("source", 0) if isinstance(request, PretrainRequest) else ("target", request.target_rows)

@@ -52,14 +52,14 @@ def measure_weight_drift(
         run.status != "done"
         or run.result is None
         or run.kind != "finetune"
-        or run.request["strategy"] == "zero-shot"
+        or run.strategy == "zero-shot"
     ):
         raise BadInput(
             f"Run {run.id} is no fine-tuning that is done, so nothing moved; choose another run."
         )
     began = time.monotonic()
     report = on_progress or (lambda share: None)
-    card, own = find_backbone(workspace, run.result["backbone"]), load_model_card(workspace, run)
+    card, own = find_backbone(workspace, run.result.backbone), load_model_card(workspace, run)
     device = choose_device("auto")
     before, after = load_backbone(card).to(device), load_backbone(own).to(device)
     report(0.1)
@@ -71,7 +71,7 @@ def measure_weight_drift(
     stages = []
     states = [state, state]
     pairs = zip(
-        card.stages, run.result["stages"], before.stage_list(), after.stage_list(), strict=False
+        card.stages, run.result.stages, before.stage_list(), after.stage_list(), strict=False
     )
     for place, (about, planned, one, other) in enumerate(pairs):
         states = [
@@ -84,7 +84,7 @@ def measure_weight_drift(
             {
                 "name": about.name,
                 "title": about.title,
-                "frozen": planned["frozen"],
+                "frozen": planned.frozen,
                 "norm": norm,
                 "distance": distance,
                 "relative": distance / norm if norm else None,
@@ -102,7 +102,7 @@ def measure_weight_drift(
         "stages": stages,
         "rows": len(rows),
         "fields": [field for field in FIELDS if f"{field}_before" in arrays],
-        "from_scratch": run.request["strategy"] == "scratch",
+        "from_scratch": run.strategy == "scratch",
         "seconds": round(time.monotonic() - began, 3),
     }
     write_json(folder / NUMBERS_FILE, found)

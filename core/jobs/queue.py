@@ -18,6 +18,7 @@ from core.jobs.database import connect, migrate
 from core.jobs.process_place import current_place
 from core.jobs.reporter import Point
 from core.jobs.run import Run, run_from_row
+from core.jobs.run_result import RunResult, result_to_json
 from core.workspace import Workspace, nan_to_none
 
 PAUSED_PHASE = "waiting for the other arms"
@@ -202,12 +203,16 @@ class RunQueue:
         run_id: str,
         status: str,
         message: str = "",
-        result: dict[str, Any] | None = None,
+        result: RunResult | None = None,
         claim: str | None = None,
     ) -> None:
         """Ends a running run as done, failed, cancelled or interrupted; does nothing when it is no
         longer running."""
-        stored = None if result is None else json.dumps(nan_to_none(result), allow_nan=False)
+        stored = (
+            None
+            if result is None
+            else json.dumps(nan_to_none(result_to_json(result)), allow_nan=False)
+        )
         with self._claimed_transaction(run_id, claim) as db:
             db.execute(
                 f"UPDATE runs SET status = ?, message = ?, result = ?, finished = ?, {RELEASE_ASSIGNMENTS}"

@@ -4,26 +4,52 @@ import dataclasses
 import json
 import sqlite3
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
-from core.errors import Damaged
+from core.errors import BadInput, Damaged
+from core.files.typed_json import to_json
+from core.jobs.requests import (
+    FinetuneRequest,
+    InterpolateRequest,
+    PretrainRequest,
+    Request,
+    request_from_json,
+    request_to_json,
+)
+from core.jobs.run_result import RunResult, result_from_json, result_to_json
 from core.stored import check_timestamp
 from core.workspace import parse_json
 
+T = TypeVar("T")
+
 ACTIVE = ("queued", "running")
 STATUSES = (*ACTIVE, "done", "failed", "cancelled", "interrupted")
+_FIELDS = {"grouping": "group", "lane": "queue", "cancel_asked": "cancel_requested"}
+"""Fields by column, where the two have different names."""
+_JSON_NAMES = {"queue": "lane", "cancel_requested": "cancel_asked"}
+"""What `--json` calls fields, where the two have different names."""
 
 
 @dataclass(frozen=True)
 class Run:
-    """One training. status: queued, running, done, failed, cancelled or interrupted; message
-    explains the last three.
+    """One training.
 
-    request: the request as JSON. lane: the worker's, "cuda" or "cpu". group: shared by runs
-    launched together. created, started, finished, cancel_asked: ISO times in UTC, to be shown; a
-    clock may be set, so they decide nothing. result: see core.training.results.build_result.
-    worker_host: core.jobs.process_place.current_place() of the process that runs it. claim: made up when that
-    process took it; whoever writes for a running run names it.
+    Args:
+        status: one of STATUSES; `message` explains the last three.
+        request: what it was asked to do.
+        queue: whose worker runs it: "cuda", "cpu", or "cluster" for a sweep that the command line
+            runs itself.
+        dataset: id.
+        group: id shared by runs that were launched together.
+        created, started, finished, cancel_requested: ISO times in UTC, to be shown; a clock may be
+            set, so they decide nothing.
+        phase: what it does now, in a few words.
+        epoch, step: how many of `epochs` and `steps` (optimiser steps) are done.
+        result: what came of it; None until it is done.
+        worker_pid, worker_host: the process that runs it; see
+            core.jobs.process_place.current_place.
+        claim: token made when that process claimed the run; whoever writes for a running run names
+            it.
     """
 
     id: str
@@ -31,8 +57,8 @@ class Run:
     name: str
     status: str
     message: str
-    request: dict[str, Any]
-    lane: str
+    request: Request
+    queue: str
     dataset: str
     group: str
     created: str
@@ -45,15 +71,15 @@ class Run:
     steps: int
     tags: tuple[str, ...]
     note: str
-    result: dict[str, Any] | None
+    result: RunResult | None
     worker_pid: int | None
-    cancel_asked: str | None
+    cancel_requested: str | None
     worker_host: str | None = None
     claim: str | None = None
 
     def __hash__(self) -> int:
-        # What is derived from a run may be kept by it; two states of the same run differ all the
-        # same.
+        # Caches are keyed by runs; two states of the same run have the same hash and are still not
+        # equal.
         return hash(self.id)
 
     @property
@@ -64,13 +90,49 @@ class Run:
     @property
     def halted(self) -> int:
         """Epochs after which successive halving ended it; 0 where it did not, or has not yet."""
-        return int((self.result or {}).get("halted", 0))
+        return self.result.halted if self.result else 0
+
+    @property
+    def seed(self) -> int:
+        """Seed of the new head, the row order and dropout."""
+        return self.request.train.seed
+
+    @property
+    def strategy(self) -> str:
+        """The strategy of a fine-tuning run; "" for other kinds of runs."""
+        return self.request.strategy if isinstance(self.request, FinetuneRequest) else ""
+
+    @property
+    def objective(self) -> str:
+        """What training learns by; "supervised" for whatever is not a pretraining run."""
+        return self.request.objective if isinstance(self.request, PretrainRequest) else "supervised"
+
+    @property
+    def finetune_request(self) -> FinetuneRequest:
+        """The request of a fine-tuning run. TypeError for another kind."""
+        return self._request_of(FinetuneRequest)
+
+    @property
+    def pretrain_request(self) -> PretrainRequest:
+        """The request of a pretraining run. TypeError for another kind."""
+        return self._request_of(PretrainRequest)
+
+    @property
+    def interpolate_request(self) -> InterpolateRequest:
+        """The request of an interpolation. TypeError for another kind."""
+        return self._request_of(InterpolateRequest)
+
+    def _request_of(self, kind: type[T]) -> T:
+        if not isinstance(self.request, kind):
+            raise TypeError(
+                f"run {self.id} is of the kind {self.kind!r}; its request is not a {kind.__name__}"
+            )
+        return self.request
 
 
 @dataclass(frozen=True)
 class ValidationSummary:
-    """A run's validation metrics over its epochs: lowest and last log loss (nats), highest and last
-    AUC."""
+    """A run's validation metrics over its epochs: log loss in nats, and AUC."""
 
     best_loss: float | None = None
     last_loss: float | None = None
@@ -78,33 +140,41 @@ class ValidationSummary:
     last_auc: float | None = None
 
 
+def run_to_json(run: Run) -> dict[str, Any]:
+    """The run as JSON-ready data, as `--json` has it."""
+    names = [one.name for one in dataclasses.fields(run)]
+    values = {_JSON_NAMES.get(name, name): to_json(getattr(run, name)) for name in names}
+    result = None if run.result is None else result_to_json(run.result)
+    return values | {"request": request_to_json(run.request), "result": result}
+
+
 def run_from_row(row: sqlite3.Row) -> Run:
     """The run of a whole row of the table.
 
-    A run whose result is damaged has failed with a sentence that says so. `Damaged` where the
-    request is, without which there is nothing to show or to carry out.
+    A run whose result is damaged has failed, with a message that says so.
+
+    Raises:
+        Damaged: the request is damaged, without which there is nothing to show or to run.
     """
-    values = dict(row)
-    request, result, tags = (values.pop(name) for name in ("request", "result", "tags"))
-    run = Run(
-        **{"group" if name == "grouping" else name: value for name, value in values.items()},
-        request={},
-        result=None,
-        tags=(),
-    )
+    values = {_FIELDS.get(name, name): value for name, value in dict(row).items()}
+    stored = values.pop("result")
     try:
-        run = dataclasses.replace(run, request=_request(run, request), tags=_tags(tags))
-        check_timestamp(run.created, "created")
-    except (ValueError, TypeError, RecursionError) as error:
+        if values["status"] not in STATUSES:
+            raise ValueError(f"its status is {str(values['status'])[:40]!r}")
+        values["request"] = request_from_json(_parse_object(values["request"], "request"))
+        values["tags"] = _parse_tags(values["tags"])
+        check_timestamp(values["created"], "created")
+    except (BadInput, ValueError, TypeError, RecursionError) as error:
         raise Damaged(
-            f"The run {run.id!r} ({str(run.name)[:80]}) in the run store is damaged: {error}. Put a"
-            " copy of thaw.sqlite in its place; the run is left out until then, and all others are"
-            " as they were."
+            f"The run {values['id']!r} ({str(values['name'])[:80]}) in the run store is damaged:"
+            f" {str(error).rstrip('.')}. Put a copy of thaw.sqlite in its place; the run is left"
+            " out until then, and all others are as they were."
         ) from error
-    if not result:
+    run = Run(**values, result=None)
+    if not stored:
         return run
     try:
-        return dataclasses.replace(run, result=_object(result, "result"))
+        return dataclasses.replace(run, result=result_from_json(_parse_object(stored, "result")))
     except (ValueError, TypeError, RecursionError) as error:
         message = (
             f"The result that the run store holds of this run is damaged: {error}. Put a copy of"
@@ -113,63 +183,16 @@ def run_from_row(row: sqlite3.Row) -> Run:
         return dataclasses.replace(run, status="failed", message=message)
 
 
-_KINDS: dict[str, type | tuple[type, ...]] = {
-    # Of a request.
-    "dataset": str,
-    "backbone": str,
-    "strategy": str,
-    "architecture": str,
-    "name": str,
-    "train": dict,
-    "head": dict,
-    "options": dict,
-    "freeze_depth": int,
-    "target_rows": int,
-    # Of a result.
-    "metrics": dict,
-    "before": (dict, type(None)),
-    "stages": list,
-    "seconds": dict,
-    "device": str,
-    "threshold": (int, float, type(None)),
-    "trained_parameters": int,
-    "train_rows": int,
-    "best_epoch": int,
-    "epochs_run": int,
-    "alphas": list,
-    "parts": dict,
-}
-"""Kinds of the values that a request or a result may hold, as far as pages and commands read them
-unasked."""
-
-
-def _object(text: object, what: str) -> dict[str, Any]:
-    """The JSON object in `text`; ValueError where there is none, or one of its values is of another
-    kind than usual."""
+def _parse_object(text: object, what: str) -> dict[str, Any]:
+    """The JSON object in `text`; ValueError where there is none."""
     values = parse_json(str(text))
     if not isinstance(values, dict):
-        raise ValueError(f"its {what} is no object")
-    for name, value in values.items():
-        if name in _KINDS and not isinstance(value, _KINDS[name]):
-            raise ValueError(f"the {name} of its {what} is {str(value)[:40]!r}")
-    for name in ("metrics", "before", "parts"):
-        if not all(
-            isinstance(one, dict | int | float | None) for one in (values.get(name) or {}).values()
-        ):
-            raise ValueError(f"the {name} of its {what} are no numbers by part")
-    if not all(isinstance(one, dict) for one in values.get("stages", ())):
-        raise ValueError(f"the stages of its {what} are no objects")
+        raise ValueError(f"its {what} is not an object")
     return values
 
 
-def _request(run: Run, text: object) -> dict[str, Any]:
-    if run.status not in STATUSES:
-        raise ValueError(f"its status is {str(run.status)[:40]!r}")
-    return _object(text, "request")
-
-
-def _tags(text: object) -> tuple[str, ...]:
+def _parse_tags(text: object) -> tuple[str, ...]:
     tags = json.loads(str(text))
     if not isinstance(tags, list) or not all(isinstance(tag, str) for tag in tags):
-        raise ValueError("its tags are no list of words")
+        raise ValueError("its tags are not a list of words")
     return tuple(tags)

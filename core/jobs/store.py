@@ -18,11 +18,11 @@ from core.jobs.database import connect
 from core.jobs.queue import CANCELLED_MESSAGE as CANCELLED_MESSAGE
 from core.jobs.queue import PAUSED_PHASE as PAUSED_PHASE
 from core.jobs.queue import RunQueue, utc_now
+from core.jobs.requests import Request, request_to_json
 from core.jobs.run import Run, ValidationSummary, run_from_row
 from core.jobs.run_cache import read_runs, read_validation
 from core.program import PROGRAM
 from core.read_only import require_writable
-from core.training.settings import Request, request_to_json
 
 RESUMABLE_STATUSES = ("interrupted", "failed", "cancelled")
 NAME_LENGTH, TAG_LENGTH, NOTE_LENGTH = 120, 32, 4000
@@ -132,7 +132,7 @@ class RunStore(RunQueue):
         )
         with connect(self.workspace) as db:
             found = db.execute(
-                query, (waiting[0].lane, json.dumps([run.id for run in waiting]))
+                query, (waiting[0].queue, json.dumps([run.id for run in waiting]))
             ).fetchone()
         return int(found[0])
 

@@ -81,7 +81,7 @@ class StageCard:
     hands on.
 
     parts: titles of the parallel parts it holds, which freeze together; none for a plain stage.
-    origin: what its weights come from, a key of core.training.objectives.ORIGINS. biases_norms:
+    origin: what its weights come from, a key of core.models.objectives.ORIGINS. biases_norms:
     scalars in biases and normalisation layers. linear_widths: inputs plus outputs of its linear
     layers, so many scalars a rank of LoRA. Both are None on cards that were written before they
     were counted.
@@ -105,7 +105,7 @@ class BackboneCard:
 
     stages: from the input up, the head not among them. representation: floats a row the last stage
     hands on. trained_on: {"dataset", "content_hash", "rows", "simulated", "domain"}. objective:
-    what it learnt by, a key of core.training.objectives.OBJECTIVES. metrics: of its own head on the
+    what it learnt by, a key of core.models.objectives.OBJECTIVES. metrics: of its own head on the
     test rows of trained_on's domain {"auc", "auc_low", "auc_high", "log_loss", "rows",
     "click_rate"}, when it learnt clicks; else of its objective on source validation rows, by title;
     any may be None. members: of an ensemble, each with a representation and a head of its own.

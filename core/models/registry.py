@@ -14,7 +14,7 @@ class Architecture:
     field_sizes, head)`.
 
     defaults: a value for every field of Settings. starts, objectives: what it may be pretrained
-    from and by, names in core.training.objectives. required_package: the optional package without which it
+    from and by, names in core.models.objectives. required_package: the optional package without which it
     cannot be built.
     """
 

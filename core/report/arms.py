@@ -15,6 +15,7 @@ import numpy as np
 from core.errors import BadInput
 from core.evaluation.verdicts import ArmScores, Verdict, compare_arms, summarise_verdicts
 from core.jobs.predictions import StoredScores, read_prediction_array
+from core.jobs.requests import FinetuneRequest
 from core.jobs.store import Run
 from core.report.report_data import request_settings
 from core.runs.sweep import arm_of_run
@@ -86,7 +87,7 @@ def _group_into_arms(
         title, setting, seed = (
             _title(run),
             settings[_setting_key(run)],
-            run.request["train"]["seed"],
+            run.seed,
         )
         if seed in found.get((title, setting), {}):
             title = f"{title} again ({run.id})"
@@ -96,10 +97,7 @@ def _group_into_arms(
         for key, of_seed in found.items()
     ]
     if len(arms) == 1 and len(arms[0].runs) > 1:
-        arms = [
-            ArmRuns(f"{arms[0].title}, seed {run.request['train']['seed']}", (), (run,))
-            for run in arms[0].runs
-        ]
+        arms = [ArmRuns(f"{arms[0].title}, seed {run.seed}", (), (run,)) for run in arms[0].runs]
     return tuple(arms)
 
 
@@ -230,11 +228,15 @@ def judge_selected_arms(
 
 
 def _title(run: Run) -> str:
-    return f"pretraining {run.request['name']}" if run.kind == "pretrain" else arm_of_run(run).title
+    return (
+        f"pretraining {run.pretrain_request.name}"
+        if run.kind == "pretrain"
+        else arm_of_run(run).title
+    )
 
 
 def _is_zero_shot(run: Run) -> bool:
-    return bool(run.request.get("strategy") == "zero-shot")
+    return run.strategy == "zero-shot"
 
 
 def _varying_settings(runs: Sequence[Run]) -> set[str]:
@@ -242,7 +244,7 @@ def _varying_settings(runs: Sequence[Run]) -> set[str]:
     training."""
     several = {"dataset"} if len({run.dataset for run in runs}) > 1 else set()
     tuned = [run for run in runs if run.kind == "finetune"]
-    if len({run.request["backbone"] for run in tuned}) > 1:
+    if len({run.finetune_request.backbone for run in tuned}) > 1:
         several.add("backbone")
     settings = [request_settings(run.request) for run in tuned if not _is_zero_shot(run)]
     names = dict.fromkeys(name for one in settings for name in one)
@@ -257,7 +259,9 @@ def _setting_words(
     words = [datasets.get(run.dataset, run.dataset)] if "dataset" in varying else []
     if run.kind == "finetune":
         if "backbone" in varying:
-            words.append(backbones.get(run.request["backbone"], run.request["backbone"]))
+            words.append(
+                backbones.get(run.finetune_request.backbone, run.finetune_request.backbone)
+            )
         if not _is_zero_shot(run):
             words += [
                 _describe_setting(name, value)
@@ -274,7 +278,7 @@ def _setting_key(run: Run) -> tuple[Hashable, ...]:
     if run.kind != "finetune":
         return run.dataset, run.kind
     settings = json.dumps(request_settings(run.request))
-    return run.dataset, run.kind, run.request["backbone"], _is_zero_shot(run), settings
+    return run.dataset, run.kind, run.finetune_request.backbone, _is_zero_shot(run), settings
 
 
 def _describe_setting(name: str, value: Any) -> str:
@@ -285,8 +289,9 @@ def _describe_setting(name: str, value: Any) -> str:
 
 
 def _validation_rows_key(run: Run) -> tuple[Any, ...]:
-    return run.dataset, run.request.get("target_rows", 0), run.request["train"]["validation_share"]
+    target_rows = run.request.target_rows if isinstance(run.request, FinetuneRequest) else 0
+    return run.dataset, target_rows, run.request.train.validation_share
 
 
 def _seed(run: Run) -> int:
-    return int(run.request["train"]["seed"])
+    return run.seed

@@ -52,7 +52,7 @@ class ArmCost:
 
 def arm_cost(workspace: Workspace, arm: ArmResult, costs: DecisionCosts) -> ArmCost:
     """Return what an arm's decisions cost; the threshold is chosen for every seed separately."""
-    seeds = tuple(int(run.request["train"]["seed"]) for run in arm.runs)
+    seeds = tuple(run.seed for run in arm.runs)
     read = {
         name: load_scores(workspace, arm, name, seeds)
         for name in (
@@ -68,7 +68,9 @@ def arm_cost(workspace: Workspace, arm: ArmResult, costs: DecisionCosts) -> ArmC
     rows = np.stack(
         [costs.per_row(labels, own, at) for own, at in zip(scores, thresholds, strict=True)]
     )
-    f1 = [run.result["threshold"] for run in arm.runs if run.result]
+    f1 = [
+        run.result.threshold for run in arm.runs if run.result and run.result.threshold is not None
+    ]
     at_f1 = float(
         np.mean([costs.per_row(labels, own, at).mean() for own, at in zip(scores, f1, strict=True)])
     )

@@ -16,6 +16,7 @@ from core.evaluation.verdicts import COMPARED_METRICS, SIGNIFICANCE_LEVEL, Verdi
 from core.files.outputs import check_output, write_output
 from core.jobs.store import Run
 from core.models.card import BackboneCard
+from core.models.objectives import OBJECTIVES, ORIGINS
 from core.models.registry import ARCHITECTURES
 from core.program import PROGRAM
 from core.report.html_page import (
@@ -47,7 +48,6 @@ from core.runs.sweep_result import (
     judge_arms,
     missing_auc_sentences,
 )
-from core.training.objectives import OBJECTIVES, ORIGINS
 from core.workspace import Workspace
 
 MAX_CURVES = 12
@@ -382,17 +382,17 @@ def _runs_section(data: ReportData) -> list[Html]:
     metrics = metrics_shown_in("runs")
     rows: list[list[Cell]] = []
     for run in data.runs:
-        result = run.result or {}
-        target = (result.get("metrics") or {}).get("target_test")
+        result = run.result
+        target = result.metrics.get("target_test") if result else None
         rows.append(
             [
                 run.id,
                 run.name,
-                str(run.request["train"]["seed"]),
+                str(run.seed),
                 run.status if run.status == "done" else f"{run.status}: {run.message}",
                 *(metric_or_none(target, key) for key in metrics),
                 _epochs(run) if result else None,
-                f"{result['seconds']['total']:.1f}" if result else None,
+                f"{result.total_seconds:.1f}" if result else None,
                 ", ".join(run.tags) or None,
                 run.note or None,
             ]
@@ -417,12 +417,12 @@ def _runs_section(data: ReportData) -> list[Html]:
 def _epochs(run: Run) -> str:
     assert run.result is not None
     ended = ", ended by halving" if run.halted else ""
-    return f"{run.result['best_epoch']} of {run.result['epochs_run']}{ended}"
+    return f"{run.result.best_epoch} of {run.result.epochs_run}{ended}"
 
 
 def _environment_section(data: ReportData) -> list[Html]:
     found = Counter(
-        (("device", run.result["device"]), *sorted(run.result["environment"].items()))
+        (("device", run.result.device), *sorted(run.result.environment.items()))
         for run in data.runs
         if run.result
     )

@@ -6,6 +6,7 @@ from typing import Any
 
 from core.data.datasets import Dataset, find_dataset
 from core.errors import BadInput
+from core.jobs.requests import Request, request_to_json
 from core.jobs.store import Run, RunStore
 from core.models.backbone_store import find_backbone
 from core.models.card import BackboneCard
@@ -92,14 +93,12 @@ def runs_report_data(workspace: Workspace, runs: Sequence[Run]) -> ReportData:
             )
     dataset = find_dataset(workspace, runs[0].dataset)
     shared, varied = _split_settings(runs)
-    names = {
-        card: find_backbone(workspace, card)
-        for card in dict.fromkeys(run.request["backbone"] for run in runs)
-    }
+    backbones = dict.fromkeys(run.finetune_request.backbone for run in runs)
+    names = {backbone: find_backbone(workspace, backbone) for backbone in backbones}
     arms: dict[str, dict[int, Run]] = {}
     for run in runs:
         # The same run done twice is one run and no second seed.
-        arms.setdefault(_arm_title(run, varied, names), {})[run.request["train"]["seed"]] = run
+        arms.setdefault(_arm_title(run, varied, names), {})[run.seed] = run
     results = [summarise_arm([*found.values()], title, "") for title, found in arms.items()]
     title = runs[0].name if len(runs) == 1 else f"{len(runs)} runs on {dataset.name}"
     return ReportData(
@@ -108,15 +107,16 @@ def runs_report_data(workspace: Workspace, runs: Sequence[Run]) -> ReportData:
     )  # fmt: skip
 
 
-def request_settings(request: dict[str, Any]) -> dict[str, Any]:
+def request_settings(request: Request) -> dict[str, Any]:
     """Return the settings of a fine-tuning request by name, without those that name the arm.
 
     Those of the head and of training are included, with underscores as spaces.
     """
+    values = request_to_json(request)
     flat = {
-        **request,
-        **request["train"],
-        **{f"head_{name}": value for name, value in request["head"].items()},
+        **values,
+        **values["train"],
+        **{f"head_{name}": value for name, value in values["head"].items()},
     }
     return {
         name.replace("_", " "): value
@@ -138,6 +138,6 @@ def _split_settings(runs: Sequence[Run]) -> tuple[dict[str, Any], tuple[str, ...
 def _arm_title(run: Run, varied: Sequence[str], cards: dict[str, BackboneCard]) -> str:
     words = [arm_of_run(run).title]
     if len(cards) > 1:
-        words.append(cards[run.request["backbone"]].name)
+        words.append(cards[run.finetune_request.backbone].name)
     settings = request_settings(run.request)
     return ", ".join([*words, *(f"{name} {settings[name]}" for name in varied)])

@@ -9,12 +9,13 @@ import pandas as pd
 from core.data.datasets import list_datasets
 from core.evaluation.format_metrics import is_missing, metric_or_none, metric_value
 from core.evaluation.metric_registry import HEADLINE, metrics_shown_in
+from core.jobs.requests import PretrainRequest
 from core.jobs.store import Run, ValidationSummary
 from core.models.backbone_store import list_backbones
+from core.models.objectives import ORIGINS
 from core.models.registry import ARCHITECTURES
 from core.report.arms import group_into_arms
 from core.runs.sweep import arm_of_run
-from core.training.objectives import ORIGINS
 from core.workspace import Workspace
 
 _VALIDATION_COLUMNS = {
@@ -62,18 +63,19 @@ def matching_runs(
 def strategy_title(run: Run) -> str:
     """Return the strategy of a run in a word or two."""
     if run.kind == "pretrain":
-        return f"pretraining{pretraining_suffix(run.request)}"
+        return f"pretraining{pretraining_suffix(run.pretrain_request)}"
     return arm_of_run(run).title
 
 
-def pretraining_suffix(request: dict[str, Any]) -> str:
+def pretraining_suffix(request: PretrainRequest) -> str:
     """Return how a pretraining differs from learning clicks from random weights.
 
     Such as " (Word2Vec, no training)"; usually "".
     """
-    objective, start = request.get("objective", "supervised"), request.get("start", "random")
-    words = [ORIGINS[start]] * (start != "random")
-    words += {"supervised": [], "none": ["no training"]}.get(objective, [objective.upper()])
+    words = [ORIGINS[request.start]] * (request.start != "random")
+    words += {"supervised": [], "none": ["no training"]}.get(
+        request.objective, [request.objective.upper()]
+    )
     return f" ({', '.join(words)})" if words else ""
 
 
@@ -182,12 +184,11 @@ def _metric_columns() -> dict[str, str]:
 @lru_cache(maxsize=2**14)
 def _run_cells(run: Run) -> dict[str, Any]:
     """Return the cells by column; cached, as reading them from thousands of results takes long."""
-    result = run.result or {}
-    metrics = result.get("metrics") or {}
+    result = run.result
+    metrics = result.metrics if result else {}
     target, source = metrics.get("target_test"), metrics.get("source_test")
     half = (metric_value(target, "auc_high") - metric_value(target, "auc_low")) / 2
-    memory = result.get("peak_memory")
-    trains = run.request.get("objective") != "none"
+    memory = result.peak_memory if result else None
     return {
         "Name": run.name,
         "Status": run.status,
@@ -196,15 +197,11 @@ def _run_cells(run: Run) -> dict[str, Any]:
         "± 95 %": None if is_missing(half) else half,
         **{name: metric_or_none(target, key) for name, key in _metric_columns().items()},
         "Source AUC": metric_or_none(source, "auc"),
-        "Trained": result["trained_parameters"] if result and trains else None,
-        "Seconds": result["seconds"]["total"] if result else None,
+        "Trained": result.trained_parameters if result and run.objective != "none" else None,
+        "Seconds": result.total_seconds if result else None,
         "Memory, MB": memory / 1e6 if memory else None,
-        "Seed": run.request["train"]["seed"],
-        "Backbone": (
-            run.request["backbone"]
-            if "backbone" in run.request
-            else _architecture(run.request["architecture"])
-        ),
+        "Seed": run.seed,
+        "Backbone": _backbone_or_architecture(run),
         "Dataset": run.dataset,
         "Sweep": run.group,
         "Tags": list(run.tags),
@@ -212,6 +209,12 @@ def _run_cells(run: Run) -> dict[str, Any]:
         "Created": run.created,
         "Run": run.id,
     }
+
+
+def _backbone_or_architecture(run: Run) -> str:
+    if isinstance(run.request, PretrainRequest):
+        return _architecture(run.request.architecture)
+    return run.finetune_request.backbone
 
 
 def _architecture(name: str) -> str:

@@ -339,7 +339,7 @@ def empty_text(results: Sequence[ArmResult], metric: str = HEADLINE) -> str:
 
 
 def _train_rows(result: ArmResult) -> float:
-    return float(np.mean([run.result["train_rows"] for run in result.runs if run.result]))
+    return float(np.mean([run.result.train_rows for run in result.runs if run.result]))
 
 
 def add_intervals(

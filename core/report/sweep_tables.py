@@ -48,23 +48,23 @@ def runs_table(runs: Sequence[Run]) -> pd.DataFrame:
     names = [name for metric in metrics_shown_in("arms") for name in stored_names(metric)]
     rows = []
     for run in runs:
-        result = run.result or {}
+        result = run.result
         row: dict[str, Any] = {
             "run": run.id,
             "arm": arm_of_run(run).title,
-            "seed": run.request["train"]["seed"],
-            "learning_rate": run.request["train"]["learning_rate"],
-            "target_rows": run.request["target_rows"],
+            "seed": run.seed,
+            "learning_rate": run.request.train.learning_rate,
+            "target_rows": run.finetune_request.target_rows,
             "status": run.status,
-            "train_rows": result.get("train_rows"),
-            "best_epoch": result.get("best_epoch"),
-            "epochs_run": result.get("epochs_run"),
+            "train_rows": result.train_rows if result else None,
+            "best_epoch": result.best_epoch if result else None,
+            "epochs_run": result.epochs_run if result else None,
             "halted_epoch": run.halted or None,
-            "trained_parameters": result.get("trained_parameters"),
-            "seconds": result.get("seconds", {}).get("total"),
-            "peak_memory": result.get("peak_memory"),
+            "trained_parameters": result.trained_parameters if result else None,
+            "seconds": result.seconds.get("total") if result else None,
+            "peak_memory": result.peak_memory if result else None,
         }
-        for part, values in (result.get("metrics") or {}).items():
+        for part, values in (result.metrics if result else {}).items():
             row |= {f"{part}_{name}": metric_or_none(values, name) for name in names}
             row[f"{part}_rows"] = values.get("rows")
         rows.append(row)

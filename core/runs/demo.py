@@ -15,6 +15,7 @@ from core.data.simulate import simulate
 from core.data.split import SplitSpec
 from core.errors import BadInput
 from core.files.durable import staging
+from core.jobs.requests import TrainSettings
 from core.jobs.store import Run, RunStore
 from core.models.backbone_store import list_backbones
 from core.models.card import BackboneCard
@@ -32,7 +33,6 @@ from core.runs.sweep import (
 )
 from core.runs.sweep_result import default_reference, judge_arms, summarise_arms
 from core.training.default_settings import count_training_rows, default_settings
-from core.training.settings import TrainSettings
 from core.workspace import Workspace
 
 ROWS = 60_000
@@ -135,9 +135,7 @@ def run_demo(workspace: Workspace, progress: Callable[[float], None] | None = No
 def interpolated_run(runs: list[Run]) -> Run | None:
     """Return the run that the demo interpolates with its backbone: full fine-tuning, first seed."""
     full = [
-        run
-        for run in runs
-        if run.request["strategy"] == "depth" and run.request["freeze_depth"] == 0
+        run for run in runs if run.strategy == "depth" and run.finetune_request.freeze_depth == 0
     ]
     return full[0] if full else None
 

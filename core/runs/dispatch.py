@@ -1,5 +1,6 @@
 """One run from its request to its result: what a worker does with what it claimed."""
 
+import dataclasses
 import hashlib
 import platform
 import time
@@ -14,15 +15,16 @@ from core.data.datasets import find_dataset
 from core.files.durable import make_folder
 from core.inference.interpolate import interpolate
 from core.jobs.reporter import Reporter
+from core.jobs.requests import InterpolateRequest, PretrainRequest
+from core.jobs.run_result import RunResult, result_to_json
 from core.jobs.store import Run
 from core.training.devices import choose_device, device_name, peak_memory, reset_peak_memory
 from core.training.finetune import finetune
 from core.training.pretrain import pretrain
-from core.training.settings import InterpolateRequest, PretrainRequest, request_from_json
 from core.workspace import PROJECT, Workspace, write_atomic, write_json
 
 
-def execute(workspace: Workspace, run: Run, reporter: Reporter) -> dict[str, Any]:
+def execute(workspace: Workspace, run: Run, reporter: Reporter) -> RunResult:
     """Carries `run` through, writes predictions.npz and result.json to its folder, and returns the
     result.
 
@@ -33,7 +35,7 @@ def execute(workspace: Workspace, run: Run, reporter: Reporter) -> dict[str, Any
     reset_peak_memory()
     folder = workspace.runs / run.id
     make_folder(folder)
-    request = request_from_json(run.request)
+    request = run.request
     device = choose_device(request.train.device)
     dataset = find_dataset(workspace, request.dataset)
     if isinstance(request, PretrainRequest):
@@ -42,21 +44,22 @@ def execute(workspace: Workspace, run: Run, reporter: Reporter) -> dict[str, Any
         outcome = interpolate(workspace, request, dataset, device, reporter)
     else:
         outcome = finetune(workspace, run, request, dataset, device, reporter)
-    result = outcome.result | {
-        "device": device_name(device),
-        "environment": runtime_environment(),
-        "dataset_hash": dataset.content_hash,
-        "peak_memory": peak_memory(device),
-    }
-    # A run that was broken off, or waited for its rivals, counts what it trained before.
-    result["seconds"]["total"] = round(
-        time.monotonic() - began + result["seconds"].get("earlier", 0.0), 3
+    seconds = outcome.result.seconds
+    # A run that was interrupted, or waited for its rivals, counts what it trained before.
+    total = round(time.monotonic() - began + seconds.get("earlier", 0.0), 3)
+    result = dataclasses.replace(
+        outcome.result,
+        seconds={**seconds, "total": total},
+        device=device_name(device),
+        environment=runtime_environment(),
+        dataset_hash=dataset.content_hash,
+        peak_memory=peak_memory(device),
     )
     write_atomic(
         folder / "predictions.npz",
         lambda part: np.savez(part.open("wb"), **outcome.predictions),  # type: ignore[arg-type]
     )
-    write_json(folder / "result.json", result)
+    write_json(folder / "result.json", result_to_json(result))
     (folder / "checkpoint.pt").unlink(missing_ok=True)
     return result
 

@@ -6,21 +6,16 @@ import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import islice
-from typing import Any
 
 from core.data.schema import FIELDS
 from core.freezing.plan import Plan, PlannedStage, cacheable_depth, make_pretraining_plan
+from core.jobs.requests import FinetuneRequest, PretrainRequest, TrainSettings
+from core.jobs.run_result import StageResult
 from core.jobs.store import Run
 from core.models.card import HeadSettings
 from core.models.model_stats import ModelStats
+from core.models.objectives import OBJECTIVES
 from core.runs.launch import queue_for_device
-from core.training.objectives import OBJECTIVES
-from core.training.settings import (
-    FinetuneRequest,
-    PretrainRequest,
-    TrainSettings,
-    request_from_json,
-)
 
 MAX_CALIBRATION_RUNS = 8
 """Finished runs that calibrate: the newest ones."""
@@ -124,9 +119,9 @@ def word2vec_seconds(rows: int, history: Sequence[Run]) -> float:
     """About how long Word2Vec's passes over `rows` rows take: as fast as in the newest finished
     runs that began so."""
     paces = [
-        run.result["seconds"]["prepare"] / run.result["train_rows"]
+        run.result.seconds["prepare"] / run.result.train_rows
         for run in history
-        if run.result and run.request.get("start") == "word2vec"
+        if run.result and _starts_by_word2vec(run)
     ]
     return rows * (
         statistics.median(paces[:MAX_CALIBRATION_RUNS]) if paces else WORD2VEC_SECONDS_PER_ROW
@@ -140,7 +135,7 @@ def calibration_runs(history: Sequence[Run], settings: TrainSettings) -> list[Ru
     They are the same from these as from all; to look for them once an estimate is slow where there
     are thousands.
     """
-    words = [run for run in history if run.request.get("start") == "word2vec" and run.result][
+    words = [run for run in history if _starts_by_word2vec(run) and run.result][
         :MAX_CALIBRATION_RUNS
     ]
     ids = {run.id for run in (*_recent_similar_runs(history, settings), *words)}
@@ -213,48 +208,56 @@ def _recent_similar_runs(history: Sequence[Run], settings: TrainSettings) -> lis
     lane = queue_for_device(settings.device)
 
     def tells(run: Run) -> bool:
-        return run.status == "done" and run.lane == lane and _train_seconds(run) > 0
+        return run.status == "done" and run.queue == lane and _train_seconds(run) > 0
 
     # What changes the speed of an operation: batch size and precision.
     alike = (
         run
         for run in history
-        if _batch_and_precision(run.request["train"]) == (settings.batch_size, settings.amp)
+        if _batch_and_precision(run.request.train) == (settings.batch_size, settings.amp)
     )
     return [*islice(filter(tells, alike), MAX_CALIBRATION_RUNS)] or [
         *islice(filter(tells, history), MAX_CALIBRATION_RUNS)
     ]
 
 
-def _batch_and_precision(train: dict[str, Any]) -> tuple[int, bool]:
-    return train.get("batch_size", TrainSettings.batch_size), train.get("amp", TrainSettings.amp)
+def _batch_and_precision(train: TrainSettings) -> tuple[int, bool]:
+    return train.batch_size, train.amp
+
+
+def _starts_by_word2vec(run: Run) -> bool:
+    return isinstance(run.request, PretrainRequest) and run.request.start == "word2vec"
 
 
 def _predicted_seconds(run: Run) -> float:
     """What `training_seconds` says of a finished run, rebuilt from what its result keeps."""
     assert run.result is not None
-    settings = TrainSettings(**run.request["train"])
+    settings = run.request.train
     stages = [
         PlannedStage(
-            stage["name"],
-            stage["title"],
-            stage["parameters"],
+            stage.name,
+            stage.title,
+            stage.parameters,
             0.0,
-            stage["frozen"],
-            # Where an early result keeps none: a dense layer does two a weight, looking embeddings
-            # up does none.
-            stage.get("flops", 0 if stage["name"] == "embedding" else 2 * stage["parameters"]),
-            trained_parameters=stage.get("trained", 0 if stage["frozen"] else stage["parameters"]),
-            from_epoch=stage.get("from_epoch", 0),
+            stage.frozen,
+            _stage_flops(stage),
+            trained_parameters=stage.trained,
+            from_epoch=stage.from_epoch,
         )
-        for stage in run.result["stages"]
+        for stage in run.result.stages
     ]
     prefixes, training = training_seconds(
-        stages, run.result["train_rows"], settings, run.result["epochs_run"]
+        stages, run.result.train_rows, settings, run.result.epochs_run
     )
-    request = request_from_json(run.request) if run.request.get("rates") else None
-    may_share = isinstance(request, FinetuneRequest) and request.can_batch_heads
-    return sum(prefixes.values()) + training * _batching_factor(stages, run.lane, may_share)
+    may_share = isinstance(run.request, FinetuneRequest) and run.request.can_batch_heads
+    return sum(prefixes.values()) + training * _batching_factor(stages, run.queue, may_share)
+
+
+def _stage_flops(stage: StageResult) -> int:
+    """Operations per row; early results do not state them: a dense layer does two per weight, a lookup none."""
+    if stage.flops is not None:
+        return stage.flops
+    return 0 if stage.name == "embedding" else 2 * stage.parameters
 
 
 def _batching_factor(stages: Sequence[PlannedStage], lane: str, can_batch_heads: bool) -> float:
@@ -270,15 +273,15 @@ def _batching_factor(stages: Sequence[PlannedStage], lane: str, can_batch_heads:
 def _train_seconds(run: Run) -> float:
     """Seconds the run computed its prefix and trained, before a break too; 0 when it did
     neither."""
-    if not run.result or not run.steps or not run.result["epochs_run"]:
+    if not run.result or not run.steps or not run.result.epochs_run:
         return 0.0
-    seconds = run.result["seconds"]
+    seconds = run.result.seconds
     return sum(seconds.get(part, 0.0) for part in ("cache", "earlier", "train"))
 
 
 def _start_seconds(run: Run) -> float:
     assert run.result is not None
-    return max(0.0, run.result["seconds"]["total"] - _train_seconds(run))
+    return max(0.0, run.result.total_seconds - _train_seconds(run))
 
 
 def _explanation(lane: str, runs: int, settings: TrainSettings) -> str:

@@ -10,6 +10,7 @@ import math
 from collections.abc import Sequence
 
 from core.jobs.reporter import Decision
+from core.jobs.requests import FinetuneRequest
 from core.jobs.store import Run, RunStore
 
 FACTORS = (2, 3, 4)
@@ -44,8 +45,8 @@ def decide(store: RunStore, run: Run, epoch: int) -> Decision:
     if left is None:
         return "go"
     arms: dict[str, list[Run]] = {}
-    for rival in store.list_group(run.request["group"]):
-        if rival.request["target_rows"] == run.request["target_rows"] and _rungs(rival):
+    for rival in store.list_group(run.finetune_request.group):
+        if rival.finetune_request.target_rows == run.finetune_request.target_rows and _rungs(rival):
             arms.setdefault(_arm_key(rival), []).append(rival)
     for sibling in arms[_arm_key(run)]:
         if sibling.halted == epoch:
@@ -70,13 +71,11 @@ def decide(store: RunStore, run: Run, epoch: int) -> Decision:
 
 
 def _rungs(run: Run) -> Sequence[tuple[int, int]]:
-    return run.request.get("rungs", ())
+    return run.request.rungs if isinstance(run.request, FinetuneRequest) else ()
 
 
 def _arm_key(run: Run) -> str:
     """What the seeds of an arm have in common."""
-    request = run.request
-    return (
-        f"{request['strategy']} {request['freeze_depth']} {request['options']}"
-        f" {request['train']['learning_rate']}"
-    )
+    request = run.finetune_request
+    rate = request.train.learning_rate
+    return f"{request.strategy} {request.freeze_depth} {request.options} {rate}"

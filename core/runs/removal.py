@@ -1,11 +1,12 @@
 """Deleting runs, sweeps, samples, datasets and backbones, unless a run still needs them."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from core.data.datasets import Dataset, delete_dataset, list_datasets
 from core.data.samples import Sample, delete_sample
 from core.errors import BadInput
 from core.files.durable import remove_folder
+from core.jobs.requests import InterpolateRequest
 from core.jobs.store import Run, RunStore
 from core.models.card import BackboneCard
 from core.read_only import require_writable
@@ -71,11 +72,11 @@ def delete_backbone(workspace: Workspace, card: BackboneCard) -> None:
     if card.bundled:
         raise BadInput(f"The backbone {card.name!r} comes with Thaw and cannot be deleted.")
     store = RunStore(workspace)
-    tuning = {run.id for run in store.list(kind="finetune") if run.request["backbone"] == card.id}
+    tuning = {
+        run.id for run in store.list(kind="finetune") if run.finetune_request.backbone == card.id
+    }
     waiting = [
-        run
-        for run in _active_runs(workspace)
-        if run.id in tuning or run.request.get("run") in tuning
+        run for run in _active_runs(workspace) if run.id in tuning or _interpolates(run, tuning)
     ]
     if waiting:
         raise BadInput(
@@ -96,7 +97,12 @@ def _active_runs(workspace: Workspace) -> list[Run]:
 
 def _interpolations_of(store: RunStore, run_ids: set[str]) -> list[Run]:
     """Runs that mix one of these with its backbone; lists of runs leave them out."""
-    return [run for run in store.list(kind="interpolate") if run.request["run"] in run_ids]
+    return [run for run in store.list(kind="interpolate") if _interpolates(run, run_ids)]
+
+
+def _interpolates(run: Run, run_ids: Collection[str]) -> bool:
+    """Whether it is the interpolation of one of these runs."""
+    return isinstance(run.request, InterpolateRequest) and run.request.run in run_ids
 
 
 def _require_ended(active: Sequence[Run], where: str, name: str) -> None:

@@ -18,7 +18,6 @@ from core.models.card import BackboneCard
 from core.program import COMMAND
 from core.runs.submit import command_line
 from core.runs.sweep import Sweep, SweepSpec, expand_requests, sweep_command_line, sweep_train_flags
-from core.training.settings import request_from_json
 from core.workspace import Workspace
 
 _SPLIT_FLAGS = (
@@ -60,9 +59,9 @@ def run_commands(workspace: Workspace, runs: Sequence[Run]) -> list[str]:
         lines += _preparation_commands(
             workspace,
             find_dataset(workspace, run.dataset),
-            find_backbone(workspace, run.request["backbone"]),
+            find_backbone(workspace, run.finetune_request.backbone),
         )
-    asked = [command_line(workspace, request_from_json(run.request), pinned=True) for run in runs]
+    asked = [command_line(workspace, run.request, pinned=True) for run in runs]
     return list(dict.fromkeys([*lines, *asked]))
 
 
@@ -177,13 +176,13 @@ def _preparation_commands(workspace: Workspace, dataset: Dataset, card: Backbone
     if card.bundled:
         return [*lines, f"# {card.name} comes with Thaw (weights SHA-256 {card.weights_sha256})"]
     for run in RunStore(workspace).list(kind="pretrain", status="done"):
-        if run.result and run.result["backbone"] == card.id:
+        if run.result and run.result.backbone == card.id:
             try:
                 other = find_dataset(workspace, run.dataset)
                 if other.id != dataset.id:
                     lines += data_commands(workspace, other)
                 # Under the name that it has now, by which what follows asks for it.
-                request = request_from_json({**run.request, "name": card.name})
+                request = dataclasses.replace(run.pretrain_request, name=card.name)
                 return [*lines, command_line(workspace, request, pinned=True)]
             except BadInput:
                 break

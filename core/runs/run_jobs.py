@@ -9,7 +9,6 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Sequence
-from typing import Any
 
 from core.errors import (
     ThawError,
@@ -21,6 +20,7 @@ from core.files.write_guard import guard_writes
 from core.jobs.database import is_busy, keep_connection
 from core.jobs.queue import ClaimLost
 from core.jobs.reporter import Decision, Point, Reporter
+from core.jobs.run_result import RunResult
 from core.jobs.store import CANCELLED_MESSAGE, Run, RunStore
 from core.runs.halving import decide
 from core.runs.heartbeat import Heartbeat
@@ -42,7 +42,7 @@ GPU_FAILED_MESSAGE = (
     " checkpoint; choose the CPU if the GPU does not come back."
 )
 
-Execute = Callable[[Workspace, Run, Reporter], dict[str, Any]]
+Execute = Callable[[Workspace, Run, Reporter], RunResult]
 
 
 class StoreReporter:

@@ -13,16 +13,7 @@ from core.data.paths import check_input, format_path
 from core.errors import BadInput, NameTaken
 from core.freezing.plan import make_plan
 from core.freezing.strategies import describe_strategy
-from core.jobs.store import RESUMABLE_STATUSES, Run, RunStore
-from core.models.backbone_store import find_backbone, list_backbones
-from core.models.card import HeadSettings
-from core.models.registry import complete_settings, settings_to_flags
-from core.names import names_lock
-from core.program import COMMAND
-from core.runs.launch import CLUSTER_QUEUE, ensure_worker, queue_for_device
-from core.training.default_settings import AUTO, count_training_rows, presets_for
-from core.training.objectives import OBJECTIVES
-from core.training.settings import (
+from core.jobs.requests import (
     MASK_SHARE,
     FinetuneRequest,
     InterpolateRequest,
@@ -30,6 +21,15 @@ from core.training.settings import (
     Request,
     TrainSettings,
 )
+from core.jobs.store import RESUMABLE_STATUSES, Run, RunStore
+from core.models.backbone_store import find_backbone, list_backbones
+from core.models.card import HeadSettings
+from core.models.objectives import OBJECTIVES
+from core.models.registry import complete_settings, settings_to_flags
+from core.names import names_lock
+from core.program import COMMAND
+from core.runs.launch import CLUSTER_QUEUE, ensure_worker, queue_for_device
+from core.training.default_settings import AUTO, count_training_rows, presets_for
 from core.workspace import Workspace, check_name
 
 MIN_TRAINING_ROWS = 2
@@ -79,7 +79,9 @@ def submit_pretrain(workspace: Workspace, request: PretrainRequest, own: bool = 
 
 def backbone_names_in_training(workspace: Workspace) -> set[str]:
     """Names that backbones will have which are being pretrained, or wait for it."""
-    return {run.request["name"] for run in RunStore(workspace).list(kind="pretrain") if run.active}
+    return {
+        run.pretrain_request.name for run in RunStore(workspace).list(kind="pretrain") if run.active
+    }
 
 
 def _has_backbone(workspace: Workspace, run: Run) -> bool:
@@ -156,7 +158,7 @@ def submit_interpolation(workspace: Workspace, run: Run) -> Run:
     The run may be queued before it, as in the demo. BadInput where it is no fine-tuning, or trains
     nothing.
     """
-    if run.kind != "finetune" or run.request["strategy"] == "zero-shot":
+    if run.kind != "finetune" or run.strategy == "zero-shot":
         what = "is the backbone as it was" if run.kind == "finetune" else "is not a fine-tuning run"
         raise BadInput(
             f"Run {run.id} {what}, so there is nothing to mix; choose a fine-tuning run."
@@ -164,7 +166,7 @@ def submit_interpolation(workspace: Workspace, run: Run) -> Run:
     for other in list_interpolations(workspace, run):
         if other.active or other.status == "done":
             return other
-    device = run.request["train"]["device"]
+    device = run.request.train.device
     request = InterpolateRequest(run.dataset, run.id, TrainSettings(device=device))
     return _enqueue(workspace, request, f"{run.name} · mixed with its backbone")
 
@@ -178,7 +180,7 @@ def resume_run(workspace: Workspace, run_id: str) -> Run:
     """
     store = RunStore(workspace)
     run = store.get(run_id)
-    if run.lane == CLUSTER_QUEUE and run.status in RESUMABLE_STATUSES:
+    if run.queue == CLUSTER_QUEUE and run.status in RESUMABLE_STATUSES:
         raise BadInput(
             f"Run {run.id} belongs to a sweep that the command line carries out itself; give that"
             " command again, which goes on with the sweep."
@@ -191,16 +193,18 @@ def resume_run(workspace: Workspace, run_id: str) -> Run:
             and run.status in RESUMABLE_STATUSES
             and own not in {one.id for one in list_backbones(workspace)}
         ):
-            _check_backbone_name(workspace, run.request["name"])
+            _check_backbone_name(workspace, run.pretrain_request.name)
         store.resume(run_id)
-    ensure_worker(workspace, run.lane)
+    ensure_worker(workspace, run.queue)
     return store.get(run_id)
 
 
 def list_interpolations(workspace: Workspace, run: Run) -> list[Run]:
     """Every mixing of that run that was asked for, newest first."""
     return [
-        one for one in RunStore(workspace).list(kind="interpolate") if one.request["run"] == run.id
+        one
+        for one in RunStore(workspace).list(kind="interpolate")
+        if one.interpolate_request.run == run.id
     ]
 
 

@@ -19,6 +19,7 @@ from core.data.datasets import Dataset, find_dataset
 from core.errors import BadInput, Damaged, NameTaken
 from core.freezing.plan import make_plan
 from core.freezing.strategies import STRATEGIES, complete_options, describe_strategy
+from core.jobs.requests import FinetuneRequest, TrainSettings, head_from_json
 from core.jobs.store import RESUMABLE_STATUSES, Run, RunStore
 from core.models.backbone_store import find_backbone
 from core.models.card import BackboneCard, HeadSettings
@@ -30,7 +31,6 @@ from core.runs.launch import CLUSTER_QUEUE, ensure_worker, queue_for_device
 from core.runs.submit import check_rows_to_train, head_flags, train_flags
 from core.stored import check_timestamp
 from core.training.default_settings import AUTO, count_training_rows, presets_for
-from core.training.settings import FinetuneRequest, TrainSettings, head_from_json
 from core.workspace import Workspace, check_name
 
 MAX_RUNS = 2000
@@ -204,7 +204,7 @@ def extend_sweep(workspace: Workspace, sweep: Sweep, seeds: int) -> Sweep:
     old = expand_requests(sweep.spec)
     RunStore(workspace).save_sweep(sweep.id, sweep.name, dataclasses.asdict(spec))
     # All its runs may have been deleted one by one.
-    lane = next((run.lane for run in RunStore(workspace).list_group(sweep.id)), "")
+    lane = next((run.queue for run in RunStore(workspace).list_group(sweep.id)), "")
     _enqueue(
         workspace,
         sweep,
@@ -231,8 +231,8 @@ def resume_sweep(workspace: Workspace, sweep: Sweep) -> None:
     for run in store.list_group(sweep.id):
         if run.status in RESUMABLE_STATUSES:
             store.resume(run.id)
-            if run.lane != CLUSTER_QUEUE:
-                ensure_worker(workspace, run.lane)
+            if run.queue != CLUSTER_QUEUE:
+                ensure_worker(workspace, run.queue)
 
 
 def read_sweeps(workspace: Workspace) -> tuple[list[Sweep], list[Damaged]]:
@@ -291,11 +291,11 @@ def spec_from_json(text: str) -> SweepSpec:
 
 def arm_of_run(run: Run) -> Arm:
     """The arm that a run of a sweep belongs to."""
-    options = run.request["options"]
+    request = run.finetune_request
     return _cached_arm(
-        run.request["strategy"],
-        run.request["freeze_depth"],
-        json.dumps(options) if options else "{}",
+        request.strategy,
+        request.freeze_depth,
+        json.dumps(request.options) if request.options else "{}",
     )
 
 

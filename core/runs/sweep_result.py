@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from core.evaluation.format_metrics import (
+    MetricValues,
     is_missing,
     metric_or_none,
     metric_value,
@@ -18,6 +19,7 @@ from core.evaluation.format_metrics import (
 from core.evaluation.metric_registry import metrics_shown_in
 from core.evaluation.verdicts import ArmScores, Verdict, compare_arms, summarise_verdicts
 from core.jobs.predictions import StoredScores, read_prediction_array
+from core.jobs.requests import FinetuneRequest
 from core.jobs.store import Run
 from core.runs.sweep import Arm, Sweep, arm_of_run
 from core.workspace import Workspace, nan_to_none
@@ -86,8 +88,8 @@ def summarise_arms(sweep: Sweep, runs: Sequence[Run]) -> list[ArmResult]:
     for run in runs:
         if run.status == "done" and run.result:
             key = (
-                run.request["target_rows"],
-                run.request["train"]["learning_rate"],
+                run.finetune_request.target_rows,
+                run.request.train.learning_rate,
                 arm_of_run(run).title,
             )
             groups.setdefault(key, []).append(run)
@@ -167,7 +169,8 @@ def forgetting_sentences(results: Sequence[ArmResult]) -> list[str]:
 
 def change_from_backbone(result: ArmResult, part: str) -> float | None:
     """Mean AUC less that of the backbone before; None where either is missing."""
-    backbone: dict[str, Any] = (result.runs[0].result or {}).get("before") or {}
+    first = result.runs[0].result
+    backbone = (first.before if first else None) or {}
     spread = result.auc.get(part)
     change = spread.mean - metric_value(backbone.get(part), "auc") if spread else float("nan")
     return None if is_missing(change) else change
@@ -176,7 +179,7 @@ def change_from_backbone(result: ArmResult, part: str) -> float | None:
 def missing_auc_sentences(results: Sequence[ArmResult]) -> list[str]:
     """A sentence for every part whose test rows leave an arm without an AUC or without its
     interval, and why."""
-    measured = [run.result["metrics"] for result in results for run in result.runs if run.result]
+    measured = [run.result.metrics for result in results for run in result.runs if run.result]
     sentences = [
         missing_sentence(metrics[part], f"{part.replace('_', ' ')} rows")
         for part in COMPARED_PARTS
@@ -233,13 +236,14 @@ def summarise_arm(runs: Sequence[Run], title: str, setting: str) -> ArmResult:
 def _summarise_arm(runs: tuple[Run, ...], title: str, setting: str) -> ArmResult:
     """Kept, as a sweep's page asks for all of its arms with every run that ends."""
     results = [run.result for run in runs if run.result]
-    frozen = [stage["frozen"] for stage in results[0]["stages"]]
+    frozen = [stage.frozen for stage in results[0].stages]
+    request = runs[0].request
     return ArmResult(
         title=title,
-        strategy=runs[0].request.get("strategy", "pretraining"),
+        strategy=runs[0].strategy or "pretraining",
         setting=setting,
-        target_rows=runs[0].request.get("target_rows", 0),
-        learning_rate=runs[0].request["train"]["learning_rate"],
+        target_rows=request.target_rows if isinstance(request, FinetuneRequest) else 0,
+        learning_rate=request.train.learning_rate,
         depth=frozen.index(False) if False in frozen else len(frozen) - 1,
         runs=runs,
         metrics={
@@ -247,11 +251,11 @@ def _summarise_arm(runs: tuple[Run, ...], title: str, setting: str) -> ArmResult
             for metric in metrics_shown_in("arms") | metrics_shown_in("figures")
         },
         validation_loss=_mean(
-            [metric_or_none(one["metrics"].get("target_validation"), "log_loss") for one in results]
+            [metric_or_none(one.metrics.get("target_validation"), "log_loss") for one in results]
         ),
-        trained_parameters=results[0]["trained_parameters"],
-        seconds=_mean([one["seconds"]["total"] for one in results]),
-        peak_memory=_mean([one.get("peak_memory") for one in results]),
+        trained_parameters=results[0].trained_parameters,
+        seconds=_mean([one.total_seconds for one in results]),
+        peak_memory=_mean([one.peak_memory for one in results]),
         halted=max(run.halted for run in runs),
     )
 
@@ -267,12 +271,12 @@ def describe_setting(sweep: Sweep, target_rows: int, learning_rate: float) -> st
 
 
 def _seed_summaries(runs: Sequence[Run], metric: str) -> dict[str, SeedSummary]:
-    metrics = [run.result["metrics"] for run in runs if run.result]
+    metrics = [run.result.metrics for run in runs if run.result]
     parts = [part for part in COMPARED_PARTS if all(part in one for one in metrics)]
     return {part: _seed_summary([one[part] for one in metrics], metric) for part in parts}
 
 
-def _seed_summary(metrics: list[dict[str, Any]], metric: str) -> SeedSummary:
+def _seed_summary(metrics: Sequence[MetricValues], metric: str) -> SeedSummary:
     values = [metric_value(one, metric) for one in metrics]
     deviation = float(np.std(values, ddof=1)) if len(values) > 1 else float("nan")
     low, high = (
@@ -287,4 +291,4 @@ def _mean(values: Sequence[float | None]) -> float:
 
 
 def _seed(run: Run) -> int:
-    return int(run.request["train"]["seed"])
+    return run.seed

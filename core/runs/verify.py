@@ -18,6 +18,8 @@ from core.files.durable import staging
 from core.inference.evaluate_run import load_model_card
 from core.jobs.predictions import read_predictions
 from core.jobs.reporter import Decision, Point
+from core.jobs.requests import Request
+from core.jobs.run_result import result_to_json
 from core.jobs.store import Run
 from core.models.backbone import WEIGHTS_FILE
 from core.models.backbone_store import find_backbone
@@ -171,22 +173,25 @@ def verify(
         aside = _ScratchWorkspace(workspace.root, folder, run.kind == "pretrain")
         aside.cache.mkdir()
         try:
-            torch.set_num_threads(run.result["environment"].get("threads", threads))
+            torch.set_num_threads(int(run.result.environment.get("threads", threads)))
             result = execute(
                 aside,
                 dataclasses.replace(run, request=request),
                 _ProgressReporter(on_progress, run.halted),
             )
-            around = runtime_environment() | {"device": result["device"]}
+            around = runtime_environment() | {"device": result.device}
         finally:
             torch.set_num_threads(threads)
-        first, again = _compared_numbers(run.result), _compared_numbers(result)
+        first, again = (
+            _compared_numbers(result_to_json(run.result)),
+            _compared_numbers(result_to_json(result)),
+        )
         # A metric that was added to Thaw after the run is in none of its stored results.
         new = {name for name in again if name not in first and name.split()[-1] in all_names()}
         names = [name for name in dict.fromkeys([*first, *again]) if name not in new]
         found = [Difference(name, first.get(name), again.get(name)) for name in names]
         differences = tuple(one for one in found if not _identical(one.first, one.again))
-        before = run.result["environment"] | {"device": run.result["device"]}
+        before = {**run.result.environment, "device": run.result.device}
         return Verification(
             run.id,
             not differences,
@@ -201,12 +206,12 @@ def verify(
                 for name, value in around.items()
                 if before.get(name) != value
             ),
-            result["device"],
+            result.device,
             around["threads"],
         )
 
 
-def _check_repeatable(workspace: Workspace, run: Run) -> dict[str, Any]:
+def _check_repeatable(workspace: Workspace, run: Run) -> Request:
     """The request to carry out; BadInput, saying which, when something it needs is not what it
     was."""
     if run.kind not in ("pretrain", "finetune"):
@@ -219,15 +224,15 @@ def _check_repeatable(workspace: Workspace, run: Run) -> dict[str, Any]:
             f"Run {run.id} is {run.status}; only a run that is done has numbers to verify."
         )
     dataset = find_dataset(workspace, run.dataset)
-    if dataset.content_hash != run.result["dataset_hash"]:
+    if dataset.content_hash != run.result.dataset_hash:
         raise BadInput(
             f"The dataset {dataset.name!r} has changed since run {run.id}: its content hash is"
-            f" {dataset.content_hash[:12]}… and was {run.result['dataset_hash'][:12]}…; prepare it"
+            f" {dataset.content_hash[:12]}… and was {run.result.dataset_hash[:12]}…; prepare it"
             " again as it was."
         )
     if run.kind == "finetune":
         _check_weights(
-            find_backbone(workspace, run.result["backbone"]), run.result.get("backbone_sha256"), run
+            find_backbone(workspace, run.result.backbone), run.result.backbone_sha256, run
         )
     if (
         not _weights_path(workspace, run).exists()
@@ -241,9 +246,11 @@ def _check_repeatable(workspace: Workspace, run: Run) -> dict[str, Any]:
     load_model_card(workspace, run)
     read_predictions(workspace, run.id)
     # `auto` must find the kind of device that the run had, whatever else is here now.
-    device = "cpu" if run.result["device"] == "cpu" else "cuda"
+    device = "cpu" if run.result.device == "cpu" else "cuda"
     choose_device(device)
-    return {**run.request, "train": {**run.request["train"], "device": device}}
+    return dataclasses.replace(
+        run.request, train=dataclasses.replace(run.request.train, device=device)
+    )
 
 
 def _check_weights(card: BackboneCard, recorded: str | None, run: Run) -> None:

@@ -11,7 +11,6 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from filelock import Timeout
 
@@ -20,6 +19,7 @@ from core.files.write_guard import guard_writes
 from core.jobs.database import is_busy
 from core.jobs.filesystems import shared_filesystem
 from core.jobs.reporter import Reporter
+from core.jobs.run_result import RunResult
 from core.jobs.store import Run, RunStore
 from core.runs.cluster import local_processes, run_jobs_in_parallel
 from core.runs.cluster import run_one_job as run_one_job
@@ -201,7 +201,7 @@ def preload_torch() -> None:
     torch.set_num_threads(threads_per_run())
 
 
-def execute_run(workspace: Workspace, run: Run, reporter: Reporter) -> dict[str, Any]:
+def execute_run(workspace: Workspace, run: Run, reporter: Reporter) -> RunResult:
     """An Execute: core.runs.dispatch's, imported once it is needed."""
     from core.runs.dispatch import execute
 

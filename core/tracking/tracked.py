@@ -11,6 +11,8 @@ import numpy as np
 from core.errors import BadInput
 from core.evaluation.format_metrics import is_missing
 from core.files.outputs import check_output_folder, output_folder
+from core.jobs.requests import request_to_json
+from core.jobs.run_result import RunResult
 from core.jobs.store import Run, RunStore
 from core.workspace import Workspace
 
@@ -50,16 +52,14 @@ def track_run(store: RunStore, run: Run, experiment: str) -> TrackedRun:
     def times(steps: np.ndarray) -> np.ndarray:
         return np.interp(steps, clock, passed) if len(clock) else np.zeros(len(steps))
 
-    result = run.result or {}
+    result = run.result or RunResult()
     metrics = {
         f"{part}/{name}": float(value)
-        for part, values in (result.get("metrics") or {}).items()
+        for part, values in result.metrics.items()
         for name, value in values.items()
         if not is_missing(value)
     }
-    metrics |= {
-        f"seconds/{name}": float(value) for name, value in result.get("seconds", {}).items()
-    }
+    metrics |= {f"seconds/{name}": float(value) for name, value in result.seconds.items()}
     tags = {
         "thaw.id": run.id,
         "thaw.kind": run.kind,
@@ -78,7 +78,7 @@ def track_run(store: RunStore, run: Run, experiment: str) -> TrackedRun:
         experiment,
         _timestamp(run.started or run.created),
         _timestamp(run.finished) if run.finished else None,
-        _flatten(run.request),
+        _flatten(request_to_json(run.request)),
         {name: (steps, values, times(steps)) for name, (steps, values) in points.items()},
         metrics,
         tags | {key: value for key, value in optional.items() if value},

@@ -28,6 +28,7 @@ from core.errors import RunError
 from core.files.durable import make_folder
 from core.freezing.plan import Plan
 from core.jobs.reporter import Point, Reporter
+from core.jobs.requests import FinetuneRequest, TrainSettings
 from core.models.card import HeadSettings
 from core.models.network import Head, Network, flatten_state
 from core.program import VERSION
@@ -50,7 +51,6 @@ from core.training.loop import (
     set_lr,
 )
 from core.training.losses import CLICK_TASK
-from core.training.settings import FinetuneRequest, TrainSettings
 from core.workspace import Workspace, hash_json, write_atomic
 
 POLL_SECONDS = 0.2

@@ -13,7 +13,8 @@ from typing import Any
 
 from core.data.datasets import Dataset, select_training_rows
 from core.errors import BadInput
-from core.training.settings import PRESETS, TrainSettings
+from core.jobs.requests import TrainSettings
+from core.training.settings import PRESETS
 
 AUTO = "auto"
 """Name of the preset whose values depend on the number of training rows."""

@@ -3,15 +3,17 @@ before."""
 
 import dataclasses
 from datetime import UTC, datetime
-from typing import Any
 
 import torch
 
 from core.data.datasets import Dataset, require_labels, select_training_rows
 from core.data.preprocessing import load_preprocessing
+from core.evaluation.format_metrics import metric_or_none
 from core.evaluation.thresholds import best_f1_threshold
 from core.freezing.plan import Plan, make_plan
 from core.jobs.reporter import Reporter
+from core.jobs.requests import FinetuneRequest
+from core.jobs.run_result import PartMetrics
 from core.jobs.store import Run
 from core.models.backbone import build_network, load_backbone, save_backbone
 from core.models.backbone_store import find_backbone
@@ -33,7 +35,6 @@ from core.training.results import (
     score_parts,
     scored_rows,
 )
-from core.training.settings import FinetuneRequest
 from core.training.training_rows import apply_frozen_prefix, load_rows
 from core.workspace import Workspace
 
@@ -117,13 +118,13 @@ def finetune(
     )
     if plan.new_head:
         model = finetuned_card(
-            model, plan, request, dataset, len(train), metrics.get("target_test", {})
+            model, plan, request, dataset, len(train), metrics.get("target_test")
         )
     save_backbone(network, model, card.folder / "preprocessing", workspace.runs / run.id / "model")
     seconds["evaluate"] = clock.lap()
     result = build_result(plan, len(train), fitted, seconds, metrics, metrics_before, threshold)
-    origin = {"backbone": card.id, "backbone_sha256": card.weights_sha256}
-    return Outcome(result | origin, prediction_arrays(labels, scores, before))
+    result = dataclasses.replace(result, backbone=card.id, backbone_sha256=card.weights_sha256)
+    return Outcome(result, prediction_arrays(labels, scores, before))
 
 
 def finetuned_card(
@@ -132,7 +133,7 @@ def finetuned_card(
     request: FinetuneRequest,
     dataset: Dataset,
     rows: int,
-    metrics: dict[str, Any],
+    metrics: PartMetrics | None,
 ) -> BackboneCard:
     """The backbone's card as it stands once `plan` was carried out on `rows` target rows; metrics:
     on its test rows."""
@@ -154,7 +155,7 @@ def finetuned_card(
             "domain": "target",
         },
         earlier=() if plan.reinitialise else (*card.earlier, card.trained_on),
-        metrics={key: metrics.get(key) for key in card_metric_names()},
+        metrics={key: metric_or_none(metrics, key) for key in card_metric_names()},
         licence=own
         if plan.reinitialise
         else "; ".join(dict.fromkeys([*card.licence.split("; "), own])),

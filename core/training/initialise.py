@@ -1,13 +1,13 @@
-"""What a network holds before any training: the starts of core.training.objectives, carried out."""
+"""What a network holds before any training: the starts of core.models.objectives, carried out."""
 
 from pathlib import Path
 
 from core.data.preprocessing import Preprocessing
 from core.jobs.reporter import Reporter
+from core.jobs.requests import PretrainRequest
 from core.models.network import Network
 from core.models.zoo.keras_weights import load_imagenet_weights, load_weights_file
 from core.training.batches import RowTensors
-from core.training.settings import PretrainRequest
 from core.training.word_vectors import initialise_from_file, initialise_from_rows
 
 

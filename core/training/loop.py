@@ -13,6 +13,7 @@ from torch import Tensor
 from core.errors import BadInput, RunError
 from core.freezing.plan import Plan
 from core.jobs.reporter import Point, Reporter
+from core.jobs.requests import TrainSettings
 from core.models.network import Network
 from core.training.batches import RowTensors, iterate_batches
 from core.training.checkpoint import Progress, load_checkpoint, save_checkpoint
@@ -33,7 +34,6 @@ from core.training.param_groups import (
     set_trainable,
     update_autofreeze_depth,
 )
-from core.training.settings import TrainSettings
 
 CHECKPOINT_SECONDS = 15.0
 POINTS_PER_EPOCH = 50

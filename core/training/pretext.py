@@ -19,6 +19,7 @@ from core.data.schema import NUMERIC
 from core.evaluation.roc_auc import auc_variance
 from core.freezing.plan import Plan, make_pretraining_plan
 from core.jobs.reporter import Reporter
+from core.jobs.requests import PretrainRequest
 from core.models.backbone import build_network, describe_stages
 from core.models.card import HeadSettings
 from core.models.layers import EmbeddingTable, Linear
@@ -27,7 +28,6 @@ from core.models.registry import complete_settings
 from core.training.batches import RowTensors
 from core.training.loop import FitResult, fit
 from core.training.losses import EVAL_BATCH_SIZE, Task
-from core.training.settings import PretrainRequest
 
 PROJECTION_SIZE = 32
 """Floats a field between the last stage and a detector's logits, and of an output vector (the

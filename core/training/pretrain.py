@@ -2,6 +2,7 @@
 backbone."""
 
 import dataclasses
+from collections.abc import Mapping
 from datetime import UTC, datetime
 
 import torch
@@ -14,14 +15,15 @@ from core.evaluation.metric_registry import metrics_shown_in, stored_names
 from core.evaluation.thresholds import best_f1_threshold
 from core.freezing.plan import make_pretraining_plan
 from core.jobs.reporter import Reporter
+from core.jobs.requests import PretrainRequest
 from core.jobs.store import Run
 from core.models.backbone import build_network, describe_stages, save_backbone
 from core.models.card import BackboneCard, HeadSettings
+from core.models.objectives import OBJECTIVES, stage_origins
 from core.models.registry import complete_settings
 from core.training.initialise import initialise
 from core.training.loop import FitResult, fit
 from core.training.losses import predict
-from core.training.objectives import OBJECTIVES, stage_origins
 from core.training.pretext import train_pretext
 from core.training.results import (
     Outcome,
@@ -33,7 +35,6 @@ from core.training.results import (
     score_parts,
     scored_rows,
 )
-from core.training.settings import PretrainRequest
 from core.training.training_rows import load_rows
 from core.workspace import Workspace
 
@@ -99,7 +100,7 @@ def pretrain(
         head.flops(network.representation, network.members),
     )
     fitted = FitResult(0, 0, False)
-    learnt: dict[str, float] = {}
+    learnt: Mapping[str, float | None] = {}
     if request.objective == "supervised":
         reporter.phase("training")
         fitted = fit(network, plan, train, validation, request.train, reporter, checkpoint)
@@ -108,23 +109,23 @@ def pretrain(
         plan, fitted, learnt = train_pretext(
             network, request, preprocessing.field_sizes, train, validation, reporter, checkpoint
         )
-    learnt |= filled
-    of_card: dict[str, float] = learnt
+    learnt = {**learnt, **filled}
+    of_card = dict(learnt)
     seconds["train"] = clock.lap()
 
     reporter.phase("evaluating")
     result = build_result(plan, len(train), fitted, seconds, {}, None, None)
     if not OBJECTIVES[request.objective].trains:
-        result["trained_parameters"] = 0
+        result = dataclasses.replace(result, trained_parameters=0)
     predictions = {}
     if request.objective == "supervised":
         rows = scored_rows(dataset)
         labels, scores = labels_by_part(dataset, rows), score_parts(network, rows, table, device)
         threshold = best_f1_threshold(validation.labels.cpu().numpy(), predict(network, validation))
         metrics = evaluate_parts(labels, scores, threshold)
-        result |= {"metrics": metrics, "threshold": threshold}
+        result = dataclasses.replace(result, metrics=metrics, threshold=threshold)
         predictions = prediction_arrays(labels, scores, None)
-        own = metrics.get("source_test", {})
+        own = metrics["source_test"].as_dict() if "source_test" in metrics else {}
         of_card = {key: own[key] for key in card_metric_names() if key in own}
         # Results of older versions lack the click rate, and verifying compares every number of both.
         learnt = {key: value for key, value in of_card.items() if key != "click_rate"}
@@ -153,4 +154,4 @@ def pretrain(
     )
     save_backbone(network, card, folder, workspace.backbones / card.id)
     seconds["evaluate"] = clock.lap()
-    return Outcome(result | {"backbone": card.id, "learnt": learnt}, predictions)
+    return Outcome(dataclasses.replace(result, backbone=card.id, learnt=learnt), predictions)

@@ -2,7 +2,6 @@
 
 import time
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
@@ -10,6 +9,8 @@ import torch
 from core.data.datasets import Dataset, load_labels, select_test_rows, select_training_rows
 from core.evaluation.metrics import compute_metrics
 from core.freezing.plan import Plan
+from core.jobs.requests import FinetuneRequest
+from core.jobs.run_result import MetricsByPart, PartMetrics, RunResult, StageResult
 from core.jobs.store import Run
 from core.models.network import Network
 from core.training.loop import FitResult
@@ -26,9 +27,9 @@ ArraysByPart = dict[str, np.ndarray]
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a kind of run hands back: result.json's content, and the arrays of predictions.npz."""
+    """What a kind of run hands back: its result, and the arrays of predictions.npz."""
 
-    result: dict[str, Any]
+    result: RunResult
     predictions: dict[str, np.ndarray]
 
 
@@ -64,11 +65,11 @@ def scored_rows(dataset: Dataset, validation: np.ndarray | None = None) -> Array
 def run_validation_rows(dataset: Dataset, run: Run) -> np.ndarray | None:
     """The target rows of `dataset` that a run validated on; None where it did not cut them for
     itself."""
-    if run.kind != "finetune" or run.dataset != dataset.id:
-        return None
     request = run.request
+    if not isinstance(request, FinetuneRequest) or run.dataset != dataset.id:
+        return None
     return select_training_rows(
-        dataset, "target", request["train"]["validation_share"], request["target_rows"]
+        dataset, "target", request.train.validation_share, request.target_rows
     )[1]
 
 
@@ -81,10 +82,10 @@ def score_parts(
 
 def evaluate_parts(
     labels: ArraysByPart, scores: ArraysByPart, threshold: float
-) -> dict[str, dict[str, Any]]:
+) -> dict[str, PartMetrics]:
     """Metrics of every scored part at one threshold."""
     return {
-        part: compute_metrics(labels[part], values, threshold).as_dict()
+        part: PartMetrics.from_stored(compute_metrics(labels[part], values, threshold).as_dict())
         for part, values in scores.items()
     }
 
@@ -113,38 +114,38 @@ def build_result(
     train_rows: int,
     fitted: FitResult,
     seconds: dict[str, float],
-    metrics: dict[str, Any],
-    baseline_metrics: dict[str, Any] | None,
+    metrics: MetricsByPart,
+    baseline_metrics: MetricsByPart | None,
     threshold: float | None,
-) -> dict[str, Any]:
-    """The result as JSON-ready data (see the keys).
+) -> RunResult:
+    """What training came to; the kind of run and the worker add what only they know.
 
     before: metrics of the backbone as it was, None where its head never learnt clicks. threshold:
     None where nothing scores clicks.
     """
-    return {
-        "threshold": threshold,
-        "threshold_rule": THRESHOLD_RULE,
-        "metrics": metrics,
-        "before": baseline_metrics,
-        "stages": [
-            {
-                "name": stage.name,
-                "title": stage.title,
-                "parameters": stage.parameters,
-                "flops": stage.flops,
-                "frozen": stage.frozen,
-                "trained": stage.trained_parameters,
-                "from_epoch": stage.from_epoch,
-                "origin": stage.origin,
-            }
+    return RunResult(
+        threshold=threshold,
+        threshold_rule=THRESHOLD_RULE,
+        metrics=metrics,
+        before=baseline_metrics,
+        stages=tuple(
+            StageResult(
+                name=stage.name,
+                title=stage.title,
+                parameters=stage.parameters,
+                flops=stage.flops,
+                frozen=stage.frozen,
+                trained=stage.trained_parameters,
+                from_epoch=stage.from_epoch,
+                origin=stage.origin,
+            )
             for stage in plan.stages
-        ],
-        "trained_parameters": plan.trained_parameters,
-        "train_rows": train_rows,
-        "best_epoch": fitted.best_epoch,
-        "epochs_run": fitted.epochs_run,
-        "stopped_early": fitted.stopped_early,
-        "halted": fitted.halted,
-        "seconds": seconds | {"earlier": round(fitted.earlier_seconds, 3)},
-    }
+        ),
+        trained_parameters=plan.trained_parameters,
+        train_rows=train_rows,
+        best_epoch=fitted.best_epoch,
+        epochs_run=fitted.epochs_run,
+        stopped_early=fitted.stopped_early,
+        halted=fitted.halted,
+        seconds=seconds | {"earlier": round(fitted.earlier_seconds, 3)},
+    )

@@ -17,10 +17,10 @@ import torch
 from core.data.preprocessing import Preprocessing
 from core.data.schema import FIELDS, NUMERIC
 from core.jobs.reporter import Reporter
+from core.jobs.requests import PretrainRequest
 from core.models.network import Embedding, Network
 from core.training.batches import RowTensors
 from core.training.loop import POINTS_PER_EPOCH, CancelledError
-from core.training.settings import PretrainRequest
 from core.training.vector_file import read_vectors
 
 if TYPE_CHECKING:

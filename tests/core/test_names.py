@@ -18,12 +18,12 @@ from core.data.samples import delete_sample, list_samples, read_sample_rows
 from core.data.simulate import simulate
 from core.data.split import SplitSpec
 from core.errors import BadInput
+from core.jobs.requests import PretrainRequest
 from core.models.backbone_store import list_backbones
 from core.models.exchange import export_backbone
 from core.names import names_lock
 from core.runs.submit import submit_pretrain
 from core.runs.sweep import Arm, SweepSpec, list_sweeps, submit_sweep
-from core.training.settings import PretrainRequest
 from core.workspace import PROJECT, Workspace
 from tests.core.data.helpers import rows, text, write
 

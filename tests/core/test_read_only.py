@@ -12,6 +12,7 @@ from core.data.samples import delete_sample, find_sample
 from core.data.split import SplitSpec
 from core.errors import BadInput
 from core.inference.weight_drift import measure_weight_drift
+from core.jobs.requests import FinetuneRequest, PretrainRequest
 from core.jobs.store import RunStore
 from core.models.backbone_import import import_backbone
 from core.models.backbone_store import find_backbone
@@ -21,7 +22,6 @@ from core.runs.demo import run_demo
 from core.runs.removal import delete_backbone
 from core.runs.submit import submit_finetune, submit_interpolation, submit_pretrain
 from core.runs.sweep import Arm, SweepSpec, submit_sweep
-from core.training.settings import FinetuneRequest, PretrainRequest
 from core.workspace import BUNDLED_BACKBONES, Workspace
 from tests.core.data.helpers import fingerprint, rows, text
 

@@ -74,7 +74,7 @@ def test_move_the_freeze_line_launch_and_read_the_result(prepared: Server, page:
     # Other journeys may have left runs of their own with this server.
     store = RunStore(open_workspace(prepared.home))
     runs = store.list_group(store.get(page.url.rpartition("run=")[2]).group)
-    assert sorted(run.request["strategy"] for run in runs) == ["depth", "zero-shot"]
+    assert sorted(run.strategy for run in runs) == ["depth", "zero-shot"]
 
 
 class SlowAnswers:
@@ -140,8 +140,8 @@ def test_a_launch_before_the_answer_goes_out_with_what_was_chosen(
     run = store.get(page.url.rpartition("run=")[2])
     for one in store.list_group(run.group):
         store.request_cancel(one.id)
-    assert run.request["strategy"] == "depth" and run.request["freeze_depth"] == 3
-    assert (run.request["train"]["batch_size"], run.request["train"]["epochs"]) == (32, 10)
+    assert run.strategy == "depth" and run.finetune_request.freeze_depth == 3
+    assert (run.request.train.batch_size, run.request.train.epochs) == (32, 10)
 
 
 def test_the_choice_is_in_the_address_and_back_takes_it_back(prepared: Server, page: Page) -> None:

@@ -17,9 +17,9 @@ from core.data.datasets import Dataset, prepare
 from core.data.reading.ingest import ingest
 from core.data.simulate import simulate
 from core.data.split import SplitSpec
+from core.jobs.requests import FinetuneRequest, TrainSettings
 from core.jobs.store import Run, RunStore
 from core.runs.launch import ensure_worker
-from core.training.settings import FinetuneRequest, TrainSettings
 from core.workspace import Workspace, open_workspace
 from tests.e2e.helpers import OpenPage, Server, wait_until_idle
 

@@ -14,8 +14,8 @@ from core.data.datasets import prepare
 from core.data.reading.ingest import ingest
 from core.data.simulate import simulate
 from core.data.split import SplitSpec
+from core.jobs.requests import FinetuneRequest
 from core.jobs.store import Run
-from core.training.settings import FinetuneRequest
 from core.workspace import open_workspace
 from tests.core.training.helpers import QUICK, carry_out
 from tests.e2e.helpers import OpenPage, Server, wait_until_idle

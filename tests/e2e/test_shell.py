@@ -101,11 +101,7 @@ def test_the_demo_runs_from_one_click_to_the_comparison(page: Page, server: Serv
     for mixing in store.list(kind="interpolate"):
         store.request_cancel(mixing.id)
     runs = store.list_group(sweep.id)
-    aucs = {
-        run.request["strategy"]: run.result["metrics"]["target_test"]["auc"]
-        for run in runs
-        if run.result
-    }
+    aucs = {run.strategy: run.result.metrics["target_test"]["auc"] for run in runs if run.result}
     assert set(aucs) == {"depth", "zero-shot", "scratch"}
     assert aucs["zero-shot"] > aucs["scratch"] > 0.6, "transfer matters in the simulated rows"
 

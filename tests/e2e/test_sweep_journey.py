@@ -87,7 +87,7 @@ def test_tick_start_watch_and_read(prepared: Server, page: Page) -> None:
     page.get_by_role("button", name="Add them").click()
     expect(page.get_by_text("7 of 7 runs done")).to_be_visible(timeout=PATIENCE)
     runs = RunStore(open_workspace(prepared.home)).list_group(sweep.id)
-    assert sorted(run.request["train"]["seed"] for run in runs) == [0, 0, 0, 0, 1, 1, 1]
+    assert sorted(run.seed for run in runs) == [0, 0, 0, 0, 1, 1, 1]
 
 
 def test_cancel_and_resume(prepared: Server, open_page: OpenPage) -> None:

@@ -22,10 +22,10 @@ from typing import Any
 from core.data.datasets import list_datasets
 from core.data.samples import list_samples, read_sample_rows
 from core.data.simulate import simulate
+from core.jobs.requests import FinetuneRequest, TrainSettings
 from core.jobs.store import RunStore
 from core.models.backbone import load_backbone
 from core.models.backbone_store import list_backbones
-from core.training.settings import FinetuneRequest, TrainSettings
 from core.workspace import Workspace, open_workspace
 from tests.faults.processes import Processes
 

@@ -16,8 +16,8 @@ from core.data.reading.ingest import ingest
 from core.data.simulate import simulate
 from core.data.split import SplitSpec
 from core.jobs.database import MIGRATIONS
+from core.jobs.requests import FinetuneRequest
 from core.jobs.store import RunStore
-from core.training.settings import FinetuneRequest
 from core.workspace import Workspace, open_workspace
 from tests.core.training.helpers import QUICK, carry_out, pretrained
 

@@ -5,16 +5,16 @@ import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from core.jobs.store import Run, RunStore
-from core.models.card import HeadSettings
-from core.runs.sweep import Arm, SweepSpec, expand_requests
-from core.training.settings import (
+from core.jobs.requests import (
     FinetuneRequest,
     InterpolateRequest,
     PretrainRequest,
     Request,
     TrainSettings,
 )
+from core.jobs.store import Run, RunStore
+from core.models.card import HeadSettings
+from core.runs.sweep import Arm, SweepSpec, expand_requests
 
 Wanted = Callable[[str, str, TrainSettings], list[Request]]
 """Requests for a dataset and a backbone (ids); a mixing names no run yet: it is of the first one of

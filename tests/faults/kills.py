@@ -26,13 +26,14 @@ from typing import Any
 import psutil
 
 from core.jobs.reporter import Reporter
+from core.jobs.requests import TrainSettings
+from core.jobs.run_result import RunResult
 from core.jobs.store import RESUMABLE_STATUSES, Run, RunStore
 from core.models.backbone_store import list_backbones
 from core.runs import dispatch, launch, run_jobs
 from core.runs import worker as worker_module
 from core.runs.launch import refresh_statuses
 from core.training import batched_heads, finetune, loop, prefix_cache, pretrain
-from core.training.settings import TrainSettings
 from core.workspace import Workspace, open_workspace
 from tests.faults.kill_rounds import ROUNDS, every, submit
 from tests.faults.outcomes import outcome, require_same
@@ -70,7 +71,7 @@ def forked(action: Callable[[], object]) -> multiprocessing.process.BaseProcess:
     return process
 
 
-def watched_execute(workspace: Workspace, run: Run, reporter: Reporter) -> dict[str, Any]:
+def watched_execute(workspace: Workspace, run: Run, reporter: Reporter) -> RunResult:
     """The worker's job, behind a lock of the run's own: two at once would be seen."""
     with (workspace.logs / f"{run.id}.alone").open("a") as stream:
         try:

@@ -3,6 +3,7 @@
 import hashlib
 from typing import Any
 
+from core.jobs.run_result import result_to_json
 from core.jobs.store import Run, RunStore
 from core.workspace import Workspace
 
@@ -16,7 +17,7 @@ def outcome(workspace: Workspace, store: RunStore, run: Run) -> dict[str, Any]:
     assert run.result is not None, f"{run.name} is {run.status}: {run.message}"
     folder = workspace.runs / run.id
     weights = (
-        workspace.backbones / run.result["backbone"] if run.kind == "pretrain" else folder / "model"
+        workspace.backbones / run.result.backbone if run.kind == "pretrain" else folder / "model"
     )
     points = store.points(run.id)
     return {
@@ -24,7 +25,7 @@ def outcome(workspace: Workspace, store: RunStore, run: Run) -> dict[str, Any]:
         "predictions": _hash(folder / "predictions.npz")
         if (folder / "predictions.npz").exists()
         else "",
-        "metrics": run.result["parts" if run.kind == "interpolate" else "metrics"],
+        "metrics": result_to_json(run.result)["parts" if run.kind == "interpolate" else "metrics"],
         "points": {
             name: (steps.tolist(), values.tolist())
             for name, (steps, values) in points.items()

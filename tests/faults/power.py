@@ -27,12 +27,12 @@ from core.data.samples import delete_sample, find_sample, list_samples, read_sam
 from core.data.simulate import simulate
 from core.data.split import SplitSpec
 from core.errors import BadInput
+from core.jobs.requests import FinetuneRequest, TrainSettings
 from core.jobs.store import RESUMABLE_STATUSES, Run, RunStore
 from core.models.backbone_store import find_backbone, list_backbones
 from core.runs import artifacts, launch
 from core.runs.renaming import rename_run
 from core.runs.worker import execute_run, run_worker
-from core.training.settings import FinetuneRequest, TrainSettings
 from core.workspace import BUNDLED_BACKBONES, Workspace, open_workspace, remove_leftovers
 from tests.faults.recorded_disk import RecordedDisk, mounted, recorded_disk
 

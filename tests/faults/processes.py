@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from core.data.simulate import simulate
+from core.jobs.run_result import RunResult
 from core.workspace import PROJECT, Workspace
 
 FAKETIME = next(Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1"), None)
@@ -128,7 +129,7 @@ def worker(folder: Path, root: str, linger: str) -> None:
     from core.runs import worker as worker_module
     from core.training import loop
 
-    def execute(workspace: Workspace, run: Run, reporter: Reporter) -> dict[str, Any]:
+    def execute(workspace: Workspace, run: Run, reporter: Reporter) -> RunResult:
         place = f"{workspace.root.stat().st_ino} {run.id}\n"
         with (
             (folder / "journal").open("a") as journal,

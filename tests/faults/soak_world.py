@@ -14,9 +14,9 @@ from core.data.datasets import find_dataset, prepare
 from core.data.reading.ingest import ingest
 from core.data.simulate import simulate
 from core.data.split import SplitSpec
+from core.jobs.requests import FinetuneRequest, PretrainRequest, Request, TrainSettings
 from core.jobs.store import RunStore
 from core.models.backbone_store import list_backbones
-from core.training.settings import FinetuneRequest, PretrainRequest, Request, TrainSettings
 from core.workspace import open_workspace
 from tests.core.models.references import SMALL
 from tests.faults.outcomes import outcome

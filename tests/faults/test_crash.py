@@ -13,13 +13,14 @@ import streamlit as st
 from streamlit.testing.v1 import AppTest
 
 from core.data.datasets import Dataset
+from core.jobs.requests import FinetuneRequest, TrainSettings
+from core.jobs.run_result import RunResult
 from core.jobs.store import RunStore
 from core.models import backbone
 from core.models.backbone import load_backbone, save_backbone
 from core.runs.dispatch import execute
 from core.runs.launch import worker_lock
 from core.runs.worker import run_worker
-from core.training.settings import FinetuneRequest, TrainSettings
 from core.workspace import PROJECT, Workspace, write_json
 from tests.core.training.helpers import ListReporter, carry_out, pretrained
 from tests.faults.kills import PLACES
@@ -72,7 +73,7 @@ def test_a_damaged_checkpoint_is_no_loss(tiny: tuple[Workspace, Dataset]) -> Non
         folder.mkdir()
         (folder / "checkpoint.pt").write_bytes(damage)
         result = execute(workspace, run, ListReporter())
-        assert whole.result is not None and result["metrics"] == whole.result["metrics"]
+        assert whole.result is not None and result.metrics == whole.result.metrics
 
 
 def test_a_backbone_stored_again_is_whole_at_every_moment(
@@ -112,7 +113,7 @@ def test_a_new_worker_clears_what_dead_ones_left(workspace: Workspace) -> None:
     yesterday = time.time() - 25 * 3600
     for path in old:
         os.utime(path, (yesterday, yesterday))
-    run_worker(workspace, "cpu", lambda *_: {}, idle_timeout=0.0)
+    run_worker(workspace, "cpu", lambda *_: RunResult(), idle_timeout=0.0)
     assert not any(path.exists() for path in old) and new.exists()
 
 

@@ -20,7 +20,7 @@ from core.data.reading.read_rows import detect_file_format
 from core.data.schema import FIELDS, LABEL
 from core.errors import BadInput, ReaderFailed
 from core.inference.evaluate_run import score_file
-from core.training.settings import FinetuneRequest
+from core.jobs.requests import FinetuneRequest
 from core.workspace import PROJECT, Workspace
 from pages.components.shared import read_options_form
 from tests.core.data.helpers import fingerprint, rows, text, write

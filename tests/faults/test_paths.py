@@ -11,6 +11,7 @@ import pytest
 
 from core.cli.parser import main
 from core.data.datasets import find_dataset
+from core.jobs.run_result import result_from_json
 from core.jobs.store import RunStore
 from core.models.backbone_store import find_backbone
 from core.workspace import Workspace
@@ -96,7 +97,7 @@ def home(tiny_template: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple
     """A workspace that no command here changes, and a run in it that says it is done."""
     import shutil
 
-    from core.training.settings import FinetuneRequest
+    from core.jobs.requests import FinetuneRequest
 
     workspace = Workspace(tmp_path_factory.mktemp("paths") / "workspace")
     shutil.copytree(tiny_template, workspace.root)
@@ -106,7 +107,7 @@ def home(tiny_template: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple
     )
     run = store.submit(request, "a run", "cpu")
     store.claim("cpu", 1)
-    store.finish(run.id, "done", result=RESULT)
+    store.finish(run.id, "done", result=result_from_json(RESULT))
     shutil.copytree(
         find_backbone(workspace, "simulated-dnn").folder, workspace.runs / run.id / "model"
     )

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from core.data.datasets import Dataset
+from core.jobs.requests import FinetuneRequest, TrainSettings
 from core.jobs.store import RunStore
 from core.runs.launch import threads_per_run
-from core.training.settings import FinetuneRequest, TrainSettings
 from core.workspace import PROJECT, Workspace
 from tests.core.training.helpers import pretrained
 
@@ -69,12 +69,12 @@ def test_alone_and_beside_another_a_run_gives_the_same_bits(
         ):
             assert all(np.array_equal(a[name], b[name]) for name in a.files)
     results = [run.result for run in ends if run.result]
-    assert all(result["metrics"] == results[0]["metrics"] for result in results)
-    assert all(result["environment"] == results[0]["environment"] for result in results)
-    assert set(results[0]["environment"]) == RECORDED
+    assert all(result.metrics == results[0].metrics for result in results)
+    assert all(result.environment == results[0].environment for result in results)
+    assert set(results[0].environment) == RECORDED
     assert (
-        results[0]["dataset_hash"] == dataset.content_hash
-        and results[0]["backbone_sha256"] == card.weights_sha256
+        results[0].dataset_hash == dataset.content_hash
+        and results[0].backbone_sha256 == card.weights_sha256
     )
 
 

@@ -20,12 +20,13 @@ from core.data.samples import find_sample, list_samples
 from core.data.split import SplitSpec
 from core.errors import explain_system_error
 from core.jobs.reporter import Reporter
+from core.jobs.requests import FinetuneRequest, TrainSettings
+from core.jobs.run_result import RunResult
 from core.jobs.store import Run, RunStore
 from core.runs import worker
 from core.runs.launch import refresh_statuses
 from core.runs.worker import OUT_OF_MEMORY_MESSAGE, explain_failure, run_worker
 from core.training.checkpoint import Progress, save_checkpoint
-from core.training.settings import FinetuneRequest, TrainSettings
 from core.workspace import PROJECT, Workspace, open_workspace
 from tests.core.data.helpers import fingerprint
 from tests.core.runs.processes import start_pretender, wait_for
@@ -116,7 +117,7 @@ def test_a_disk_that_fills_up_under_a_run(
         assert after.status == "done" and after.result is not None and whole.result is not None, (
             after.message
         )
-        assert after.result["metrics"] == whole.result["metrics"]
+        assert after.result.metrics == whole.result.metrics
         store.delete(run.id)
     assert broken
 
@@ -187,16 +188,16 @@ def test_memory_runs_out_in_the_loop_and_the_queue_goes_on(tiny: tuple[Workspace
     workspace, _ = tiny
     limit = resource.getrlimit(resource.RLIMIT_AS)
 
-    def execute(workspace: Workspace, run: Run, reporter: Reporter) -> dict[str, Any]:
-        if run.request["freeze_depth"] == 0:
+    def execute(workspace: Workspace, run: Run, reporter: Reporter) -> RunResult:
+        if run.finetune_request.freeze_depth == 0:
             resource.setrlimit(resource.RLIMIT_AS, (2**36, limit[1]))
             try:
                 torch.zeros(2**37)
             finally:
                 resource.setrlimit(resource.RLIMIT_AS, limit)
-        if run.request["freeze_depth"] == 1:
+        if run.finetune_request.freeze_depth == 1:
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
-        return {"metrics": {}}
+        return RunResult()
 
     runs = [submit(workspace, freeze_depth=depth) for depth in range(3)]
     run_worker(workspace, "cpu", execute, idle_timeout=0.1)
@@ -210,7 +211,7 @@ def test_a_gpu_that_vanishes(workspace: Workspace, monkeypatch: pytest.MonkeyPat
     woken: list[str] = []
     monkeypatch.setattr(worker, "ensure_worker", lambda space, lane: woken.append(lane))
 
-    def execute(workspace: Workspace, run: Run, reporter: Reporter) -> dict[str, Any]:
+    def execute(workspace: Workspace, run: Run, reporter: Reporter) -> RunResult:
         raise RuntimeError(
             "CUDA error: unspecified launch failure\nCUDA kernel errors might be reported later"
         )

@@ -22,6 +22,7 @@ from core.data.reading.ingest import ingest
 from core.data.samples import find_sample, list_samples, save_sample
 from core.data.split import SplitSpec
 from core.errors import BadInput
+from core.jobs.requests import FinetuneRequest, PretrainRequest
 from core.jobs.store import RunStore
 from core.models.backbone_import import import_backbone
 from core.models.backbone_store import find_backbone
@@ -29,7 +30,6 @@ from core.report.data_figures import column_figure
 from core.report.table_files import to_safe_csv
 from core.runs.submit import submit_pretrain
 from core.runs.sweep import Arm, SweepSpec, submit_sweep
-from core.training.settings import FinetuneRequest, PretrainRequest
 from core.training.vector_file import read_vectors
 from core.workspace import BUNDLED_BACKBONES, PROJECT, Workspace
 from pages.components.shared.formatting import escape_inline

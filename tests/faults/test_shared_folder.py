@@ -12,12 +12,13 @@ import pytest
 from core.errors import BadInput
 from core.jobs.filesystems import shared_filesystem
 from core.jobs.process_place import current_place
+from core.jobs.requests import FinetuneRequest
+from core.jobs.run_result import RunResult
 from core.jobs.store import RunStore
 from core.runs import worker
 from core.runs.cluster import run_one_job
 from core.runs.launch import CLUSTER_QUEUE, is_worker_alive, worker_lock
 from core.runs.worker import run_worker
-from core.training.settings import FinetuneRequest
 from core.workspace import PROJECT, Workspace, open_workspace
 from tests.core.jobs.mounts import journal_mode, pretend_local
 from tests.core.runs.processes import ENVIRONMENT, start_pretender, wait_for
@@ -185,8 +186,8 @@ def test_a_cluster_whose_machines_do_not_see_each_other_s_locks_is_refused(
     run = RunStore(first).submit(REQUEST, "a run", CLUSTER_QUEUE)
     elsewhere = f"elsewhere/{current_place().partition('/')[2]}"
 
-    def done(*_: object) -> dict[str, object]:
-        return {"metrics": {}}
+    def done(*_: object) -> RunResult:
+        return RunResult()
 
     with pytest.raises(BadInput, match="does not see the file locks of elsewhere"):
         run_one_job(str(second.root), run.id, 1, done, elsewhere)

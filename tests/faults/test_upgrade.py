@@ -81,7 +81,7 @@ def test_nothing_is_lost_and_it_goes_on(old: Workspace) -> None:
     run_worker(old, "cpu", execute, idle_timeout=0.1)
     ends = [run for run in store.list(kind="finetune") if run.result]
     assert len(ends) == 3, [run.message for run in store.list()]
-    assert len({run.result["metrics"]["target_test"]["rows"] for run in ends if run.result}) == 1
+    assert len({run.result.metrics["target_test"]["rows"] for run in ends if run.result}) == 1
 
 
 @pytest.mark.parametrize(

@@ -6,16 +6,24 @@ import shutil
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from core.data.datasets import Dataset, find_dataset, load_parts
 from core.data.split import SPLIT_PARTS, summarise_parts
+from core.evaluation.format_metrics import metric_or_none
 from core.evaluation.thresholds import best_f1_threshold
 from core.freezing.plan import make_plan
 from core.inference.interpolate import ALPHAS, CURVES, best_alpha
 from core.jobs.reporter import Reporter
+from core.jobs.requests import (
+    FinetuneRequest,
+    InterpolateRequest,
+    PretrainRequest,
+    Request,
+    TrainSettings,
+)
+from core.jobs.run_result import InterpolationResult, RunResult
 from core.jobs.store import Run, RunStore
 from core.models.backbone_store import find_backbone
 from core.models.card import BackboneCard, HeadSettings, load_card, save_card
@@ -27,14 +35,6 @@ from core.runs.worker import run_job
 from core.training.finetune import finetuned_card
 from core.training.loop import FitResult
 from core.training.results import build_result, evaluate_parts, prediction_arrays
-from core.training.settings import (
-    FinetuneRequest,
-    InterpolateRequest,
-    PretrainRequest,
-    Request,
-    TrainSettings,
-    request_from_json,
-)
 from core.workspace import Workspace, open_workspace, read_json, write_json
 from tests.core.training.helpers import QUICK, pretrained
 from tests.missing.examples import Example, arrays
@@ -79,7 +79,9 @@ def make(template_root: Path, root: Path, example: Example) -> Made:
     store = RunStore(workspace)
     dataset = with_parts(workspace, find_dataset(workspace, "tiny"), example)
     trained = store.list(kind="finetune")[0]
-    card = with_metrics(workspace, find_backbone(workspace, trained.request["backbone"]), example)
+    card = with_metrics(
+        workspace, find_backbone(workspace, trained.finetune_request.backbone), example
+    )
     scores = partial(finish, example=example, model=workspace.runs / trained.id / "model")
     sweep = submit_sweep(
         workspace,
@@ -139,16 +141,18 @@ def with_metrics(workspace: Workspace, card: BackboneCard, example: Example) -> 
     it."""
     labels, after, _ = arrays(example)
     metrics = evaluate_parts({"source_test": labels}, {"source_test": after}, 0.5)["source_test"]
-    card = dataclasses.replace(card, metrics={name: metrics[name] for name in card.metrics})
+    card = dataclasses.replace(
+        card, metrics={name: metric_or_none(metrics, name) for name in card.metrics}
+    )
     save_card(card, card.folder)
     return card
 
 
 def finish(
     workspace: Workspace, run: Run, reporter: Reporter, example: Example, model: Path
-) -> dict[str, Any]:
+) -> RunResult:
     """An Execute that trains nothing: the run's network scored the example in every part."""
-    request = request_from_json(run.request)
+    request = run.request
     labels, after, before = (dict.fromkeys(SCORED, one) for one in arrays(example))
     folder = workspace.runs / run.id
     folder.mkdir(parents=True, exist_ok=True)
@@ -172,13 +176,13 @@ def finish(
             reporter.points([(step, "train_loss", 0.5), (step, "seconds", float(step))])
     np.savez(folder / "predictions.npz", **predictions)  # type: ignore[arg-type]
     dataset = find_dataset(workspace, run.dataset)
-    about = {
-        "device": "cpu",
-        "environment": runtime_environment(),
-        "dataset_hash": dataset.content_hash,
-        "peak_memory": None,
-    }
-    return result | about
+    return dataclasses.replace(
+        result,
+        device="cpu",
+        environment=runtime_environment(),
+        dataset_hash=dataset.content_hash,
+        peak_memory=None,
+    )
 
 
 def scored(
@@ -189,7 +193,7 @@ def scored(
     before: dict[str, np.ndarray],
     folder: Path,
     model: Path,
-) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+) -> tuple[RunResult, dict[str, np.ndarray]]:
     """(result, predictions) of a pretraining or a fine-tuning."""
     tuned = request if isinstance(request, FinetuneRequest) else None
     card = find_backbone(workspace, tuned.backbone if tuned else request.name)  # type: ignore[union-attr]
@@ -203,7 +207,7 @@ def scored(
     seconds = {"prepare": 0.1, "train": 0.1, "evaluate": 0.1, "total": 0.3}
     was = evaluate_parts(labels, before, thresholds[1]) if tuned else None
     result = build_result(plan, 100, FitResult(1, 2, False), seconds, metrics, was, thresholds[0])
-    result |= {"backbone": card.id, "backbone_sha256": card.weights_sha256}
+    result = dataclasses.replace(result, backbone=card.id, backbone_sha256=card.weights_sha256)
     if tuned:
         shutil.copytree(model, folder / "model")
         if plan.new_head:
@@ -217,21 +221,17 @@ def scored(
 
 def mixed(
     labels: dict[str, np.ndarray], after: dict[str, np.ndarray]
-) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+) -> tuple[RunResult, dict[str, np.ndarray]]:
     """(result, predictions) of a mixing whose mixtures all score alike."""
     metrics = evaluate_parts(labels, after, 0.5)
     parts = {
-        part: {name: [values[name]] * len(ALPHAS) for name in CURVES}
+        part: {name: (metric_or_none(values, name),) * len(ALPHAS) for name in CURVES}
         for part, values in metrics.items()
     }
     chosen = best_alpha(parts["target_validation"]["log_loss"])
-    result = {
-        "alphas": [*ALPHAS],
-        "parts": parts,
-        "chosen": chosen,
-        "mixes_head": False,
-        "seconds": {"total": 0.1},
-    }
+    result = RunResult(
+        interpolation=InterpolationResult(ALPHAS, parts, chosen, False), seconds={"total": 0.1}
+    )
     arrays_of = {f"{part}_label": values for part, values in labels.items()}
     return result, arrays_of | {
         f"{part}_{alpha}": values for part, values in after.items() for alpha in ALPHAS

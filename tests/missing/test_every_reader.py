@@ -18,13 +18,14 @@ from hypothesis import HealthCheck, Phase, example, given, settings
 from core.cli.parser import main
 from core.data.datasets import find_dataset
 from core.data.simulate import simulate
+from core.evaluation.format_metrics import is_missing
+from core.jobs.requests import FinetuneRequest, InterpolateRequest, PretrainRequest
 from core.jobs.store import Run, RunStore
 from core.runs.dispatch import execute
 from core.runs.launch import CLUSTER_QUEUE, worker_lock
 from core.runs.sweep import Arm, SweepSpec, submit_sweep
 from core.runs.verify import Difference, Verification, verify
 from core.runs.worker import run_job
-from core.training.settings import FinetuneRequest, InterpolateRequest, PretrainRequest
 from core.workspace import open_workspace
 from tests.core.models.references import SMALL
 from tests.core.training.helpers import QUICK
@@ -105,11 +106,15 @@ def test_every_reader_of_a_metric_takes_one_that_is_missing(
 
 def is_as_defined(run: Run, drawn: Example) -> None:
     """What is stored of the run exists exactly where the labels define it."""
-    assert run.result is not None
-    for part in (run.result["metrics"]["target_test"], run.result["before"]["target_test"]):
-        assert (part["auc"] is not None) == drawn.has_auc == (part["pr_auc"] is not None)
-        assert (part["auc_low"] is not None) == drawn.has_interval == (part["auc_high"] is not None)
-        assert part["log_loss"] is not None and part["rows"] == drawn.rows
+    assert run.result is not None and run.result.before is not None
+    for part in (run.result.metrics["target_test"], run.result.before["target_test"]):
+        assert (not is_missing(part["auc"])) == drawn.has_auc == (not is_missing(part["pr_auc"]))
+        assert (
+            (not is_missing(part["auc_low"]))
+            == drawn.has_interval
+            == (not is_missing(part["auc_high"]))
+        )
+        assert not is_missing(part["log_loss"]) and part["rows"] == drawn.rows
 
 
 def drive_training(template_root: Path, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -128,7 +133,7 @@ def drive_training(template_root: Path, folder: Path, capsys: pytest.CaptureFixt
             PretrainRequest(dataset.id, "dnn", f"by {one}", QUICK, small, one) for one in OBJECTIVES
         ]
         made = [train(workspace, request) for request in asked]
-        card = made[0].result["backbone"]  # type: ignore[index]
+        card = made[0].result.backbone  # type: ignore[union-attr]
         tuned = train(workspace, FinetuneRequest(dataset.id, card, "depth", 1, train=QUICK))
         train(workspace, InterpolateRequest(dataset.id, tuned.id))
         is_as_defined(tuned, drawn)

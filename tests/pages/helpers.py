@@ -10,10 +10,10 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from core.data.datasets import Dataset
+from core.jobs.requests import FinetuneRequest
 from core.jobs.store import Run, RunStore
 from core.models.backbone_store import list_backbones
 from core.models.card import BackboneCard, save_card
-from core.training.settings import FinetuneRequest
 from core.workspace import PROJECT, Workspace
 
 

@@ -8,9 +8,9 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from core.data.datasets import Dataset, find_dataset
+from core.jobs.requests import FinetuneRequest
 from core.jobs.store import RunStore
 from core.runs.sweep import Arm, SweepSpec, submit_sweep
-from core.training.settings import FinetuneRequest
 from core.workspace import PROJECT, Workspace, open_workspace
 from tests.core.training.helpers import QUICK, carry_out, pretrained
 from tests.pages.helpers import clear_workspace_cache

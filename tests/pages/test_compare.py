@@ -4,6 +4,7 @@ import dataclasses
 import io
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -12,11 +13,11 @@ from streamlit.testing.v1 import AppTest
 
 from core.data.datasets import Dataset, find_dataset
 from core.evaluation.decision_cost import DecisionCosts, cheapest_threshold
+from core.jobs.requests import FinetuneRequest, PretrainRequest
 from core.jobs.store import Run, RunStore
 from core.report.run_tables import pretraining_suffix
 from core.report.table_files import to_safe_csv
 from core.runs.launch import worker_lock
-from core.training.settings import FinetuneRequest, PretrainRequest
 from core.workspace import Workspace, open_workspace
 from tests.core.report.helpers import finished_sweep
 from tests.core.training.helpers import QUICK, carry_out, pretrained
@@ -78,7 +79,7 @@ def test_the_table_shows_what_the_results_say(
         "pretraining",
     ]
     assert done[0].result is not None
-    assert table["Target AUC"].iloc[1] == done[0].result["metrics"]["target_test"]["auc"]
+    assert table["Target AUC"].iloc[1] == done[0].result.metrics["target_test"]["auc"]
     assert table["Dataset"].iloc[0] == "tiny (simulated)"
 
 
@@ -90,7 +91,7 @@ def test_what_changes_elsewhere_is_there_on_the_next_rerun(
     store = RunStore(workspace)
     store.annotate(done[0].id, "another name", ["tag"], "a note")
     queued = store.submit(
-        FinetuneRequest(done[0].dataset, done[0].request["backbone"]), "next", "cpu"
+        FinetuneRequest(done[0].dataset, done[0].finetune_request.backbone), "next", "cpu"
     )
     store.delete(done[1].id)
     table = tables(app.run())[0].set_index("Run")
@@ -113,7 +114,7 @@ def test_what_changes_elsewhere_is_there_on_the_next_rerun(
     assert (row["Status"], row["Last val. loss"]) == ("done", 0.4)
     assert (
         done[0].result is not None
-        and row["Target AUC"] == done[0].result["metrics"]["target_test"]["auc"]
+        and row["Target AUC"] == done[0].result.metrics["target_test"]["auc"]
     )
 
 
@@ -185,8 +186,9 @@ def test_runs_of_several_backbones_are_told_apart_by_their_names(
         ({"objective": "supervised", "start": "imagenet"}, " (ImageNet)"),
     ],
 )
-def test_a_pretraining_says_how_it_learnt(request_values: dict[str, str], words: str) -> None:
-    assert pretraining_suffix(request_values) == words
+def test_a_pretraining_says_how_it_learnt(request_values: dict[str, Any], words: str) -> None:
+    architecture = "resnet50" if request_values.get("start") == "imagenet" else "dnn"
+    assert pretraining_suffix(PretrainRequest("d", architecture, "b", **request_values)) == words
 
 
 def test_runs_that_score_no_clicks_are_left_out_and_said_so(
@@ -210,7 +212,7 @@ def test_rows_can_be_arms_with_means_over_their_runs(
     app = open_page(workspace, "compare", monkeypatch, rows="One row per arm", kind="finetune")
     table = tables(app)[0].set_index("Arm")
     assert list(table["Runs"]) == ["2 of 2 done", "2 of 2 done", "2 of 2 done", "1 of 1 done"]
-    aucs = [run.result["metrics"]["target_test"]["auc"] for run in done[::4][:2] if run.result]
+    aucs = [run.result.metrics["target_test"]["auc"] for run in done[::4][:2] if run.result]
     assert table.loc["freeze depth 0", "Target AUC"] == pytest.approx(np.mean(aucs))
     assert table.loc["freeze depth 0", "± seeds"] == pytest.approx(np.std(aucs, ddof=1))
     assert any("7 selected" in one.value for one in app.caption)
@@ -257,11 +259,7 @@ def test_the_address_gives_the_same_view(
     assert app.number_input("fn").value == 9 and app.slider("one-threshold").value == 0.3
     assert app.multiselect("lines").value == ["freeze depth 1"]
     (counts,) = [table for table in tables(app) if "False negatives" in table.columns]
-    run = next(
-        run
-        for run in done
-        if run.request["freeze_depth"] == 1 and run.request["train"]["seed"] == 1
-    )
+    run = next(run for run in done if run.finetune_request.freeze_depth == 1 and run.seed == 1)
     with np.load(workspace.runs / run.id / "predictions.npz") as arrays:
         clicked = arrays["source_test_label"] == 1
         assert counts["False negatives"].tolist() == [
@@ -331,7 +329,7 @@ def test_costs_and_slices_of_arms(
     # Source against target comes first.
     slices = with_columns(app, "Slice", "Log loss")
     assert slices["Slice"].unique().tolist() == ["target", "source"]
-    metrics = [run.result["metrics"]["source_test"] for run in done[::4][:2] if run.result]
+    metrics = [run.result.metrics["source_test"] for run in done[::4][:2] if run.result]
     row = slices[(slices["Slice"] == "source") & (slices["Arm"] == "freeze depth 0")].iloc[0]
     assert row["AUC"] == pytest.approx(np.mean([one["auc"] for one in metrics]), abs=5e-5)
     assert row["Log loss"] == pytest.approx(np.mean([one["log_loss"] for one in metrics]), abs=5e-5)

@@ -13,8 +13,8 @@ from core.data.reading.ingest import ingest
 from core.data.samples import Sample, find_sample, list_samples, read_sample_rows
 from core.data.simulate import simulate
 from core.data.split import SplitSpec
+from core.jobs.requests import FinetuneRequest
 from core.jobs.store import RunStore
-from core.training.settings import FinetuneRequest
 from core.workspace import PROJECT, Workspace, open_workspace
 from pages.components.data.add_sample import name_from_file
 from pages.components.data.split_form import describe_split, ingest_command

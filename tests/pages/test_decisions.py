@@ -6,8 +6,8 @@ import pytest
 from core.data.datasets import Dataset
 from core.data.samples import find_sample
 from core.evaluation.decision_cost import DecisionCosts, cheapest_threshold
+from core.jobs.requests import FinetuneRequest, InterpolateRequest
 from core.jobs.store import RunStore
-from core.training.settings import FinetuneRequest, InterpolateRequest
 from core.workspace import Workspace
 from tests.core.data.helpers import with_segments
 from tests.core.training.helpers import QUICK, carry_out, pretrained
@@ -86,18 +86,21 @@ def test_mixing_is_asked_for_waited_for_and_shown(
     next(one for one in app.button if one.label == "Interpolate with the backbone").click().run()
     assert not app.exception
     (waiting,) = RunStore(workspace).list(kind="interpolate")
-    assert waiting.request["run"] == run.id and not has_button(app, "Interpolate with the backbone")
+    assert waiting.interpolate_request.run == run.id and not has_button(
+        app, "Interpolate with the backbone"
+    )
     RunStore(workspace).request_cancel(waiting.id)
 
     mixed = carry_out(workspace, InterpolateRequest(dataset.id, run.id, train=QUICK))
-    assert mixed.result is not None
+    assert mixed.result is not None and mixed.result.interpolation is not None
     app = open_page(workspace, "run", monkeypatch, run=run.id)
     slider = app.select_slider(f"alpha-{mixed.id}")
-    assert slider.value == mixed.result["chosen"]
+    assert slider.value == mixed.result.interpolation.chosen
     slider.set_value(0.5).run()
     metrics = {metric.label: metric.value for metric in app.metric}
     assert (
-        metrics["AUC, target test rows"] == f"{mixed.result['parts']['target_test']['auc'][5]:.4f}"
+        metrics["AUC, target test rows"]
+        == f"{mixed.result.interpolation.parts['target_test']['auc'][5]:.4f}"
     )
     assert "than the fine-tuned run" in page_text(app) or "from the fine-tuned run" in page_text(
         app

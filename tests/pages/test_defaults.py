@@ -14,10 +14,11 @@ from core.cli.parser import build_parser
 from core.data.datasets import Dataset, prepare
 from core.data.samples import find_sample
 from core.data.split import SplitSpec
+from core.jobs.requests import TrainSettings
 from core.jobs.store import RunStore
 from core.runs.sweep import SweepSpec, expand_requests, list_sweeps
 from core.training.default_settings import default_settings
-from core.training.settings import PRESETS, TrainSettings
+from core.training.settings import PRESETS
 from core.workspace import Workspace
 from tests.pages.helpers import open_page
 
@@ -56,7 +57,7 @@ def shown(app: AppTest) -> str:
 
 
 def queued(workspace: Workspace) -> list[TrainSettings]:
-    return [TrainSettings(**run.request["train"]) for run in RunStore(workspace).list()]
+    return [run.request.train for run in RunStore(workspace).list()]
 
 
 @pytest.mark.parametrize(

@@ -85,9 +85,9 @@ def test_launch_queues_the_run_and_its_controls_and_opens_it(
     page.button("ft_launch").click().run()
     assert not page.exception
     runs = RunStore(tiny[0]).list()
-    assert sorted(run.request["strategy"] for run in runs) == ["depth", "zero-shot"]
-    main = next(run for run in runs if run.request["strategy"] == "depth")
-    assert main.request["freeze_depth"] == 2
+    assert sorted(run.strategy for run in runs) == ["depth", "zero-shot"]
+    main = next(run for run in runs if run.strategy == "depth")
+    assert main.finetune_request.freeze_depth == 2
     assert page.query_params["run"] == main.id
 
 
@@ -186,7 +186,7 @@ def test_without_a_click_head_there_is_no_zero_shot(
     assert any("No zero-shot" in one.value for one in page.caption)
     page.button("ft_launch").click().run()
     assert not page.exception
-    assert sorted(run.request["strategy"] for run in RunStore(tiny[0]).list()) == [
+    assert sorted(run.strategy for run in RunStore(tiny[0]).list()) == [
         "depth",
         "scratch",
     ]
@@ -276,6 +276,5 @@ def test_a_launch_that_overtakes_the_answer_to_a_preset_launches_the_preset(
         lambda page: page.button("ft_launch").click(),
     )
     assert {
-        (run.request["train"]["batch_size"], run.request["train"]["epochs"])
-        for run in RunStore(tiny[0]).list()
+        (run.request.train.batch_size, run.request.train.epochs) for run in RunStore(tiny[0]).list()
     } == {(32, 10)}

@@ -65,14 +65,12 @@ def test_every_strategy_shows_its_card_and_is_queued_as_the_command_says(
     page.button("ft_launch").click().run()
     assert not page.exception
     runs = RunStore(tiny[0]).list()
-    main = next(run for run in runs if run.request["strategy"] == strategy)
+    main = next(run for run in runs if run.strategy == strategy)
     assert named == strategy
     assert complete_options(strategy, options) == complete_options(
-        strategy, main.request["options"]
+        strategy, main.finetune_request.options
     )
-    assert sorted(run.request["strategy"] for run in runs) == sorted(
-        {strategy, "scratch", "zero-shot"}
-    )
+    assert sorted(run.strategy for run in runs) == sorted({strategy, "scratch", "zero-shot"})
 
 
 def test_options_count_in_the_command_the_address_and_the_picture(page: AppTest) -> None:

@@ -8,12 +8,13 @@ import streamlit as st
 from streamlit.testing.v1 import AppTest
 
 from core.data.datasets import Dataset, list_datasets
+from core.jobs.requests import FinetuneRequest
+from core.jobs.run_result import PartMetrics, RunResult
 from core.jobs.store import RunStore
 from core.runs import demo
 from core.runs.demo import ensure_demo_dataset
 from core.runs.dispatch import execute
 from core.runs.launch import worker_lock
-from core.training.settings import FinetuneRequest
 from core.workspace import PROJECT, Workspace, open_workspace
 from pages.components.shared.formatting import bullet_list
 from tests.core.training.helpers import QUICK, ListReporter, pretrained
@@ -78,12 +79,14 @@ def test_every_status_has_its_line(home: AppTest, prepared: Workspace) -> None:
     store = RunStore(prepared)
     request, lane = (
         FinetuneRequest(list_datasets(prepared)[0].id, "simulated-dnn"),
-        store.list()[0].lane,
+        store.list()[0].queue,
     )
     done, cancelled, running = (store.submit(request, "of one's own", lane) for _ in range(3))
     for run in (done, cancelled, running):
         store.claim_run(run.id, 1)
-    result = {"metrics": {"target_test": {"auc": 0.78212, "auc_low": 0.772, "auc_high": 0.793}}}
+    result = RunResult(
+        metrics={"target_test": PartMetrics({"auc": 0.78212, "auc_low": 0.772, "auc_high": 0.793})}
+    )
     store.finish(done.id, "done", result=result)
     store.finish(cancelled.id, "cancelled", "Cancelled.")
     store.set_phase(running.id, "training")
@@ -120,7 +123,7 @@ def test_the_story_fills_in(
         monkeypatch.setattr(f"core.runs.{module}.ensure_worker", lambda *_: None)
     sweep = demo.run_demo(workspace)
     store = RunStore(workspace)
-    lane = store.list_group(sweep.id)[0].lane
+    lane = store.list_group(sweep.id)[0].queue
 
     def carry_on(runs: int) -> None:
         for _ in range(runs):
@@ -145,6 +148,6 @@ def test_the_story_fills_in(
     # At 1 it is the fine-tuned run, whose own evaluation knows the interval.
     mixed = demo.interpolated_run(store.list_group(sweep.id))
     assert mixed and mixed.result
-    tuned = mixed.result["metrics"]["target_test"]
+    tuned = mixed.result.metrics["target_test"]
     interval = f"95 % interval {tuned['auc_low']:.4f} to {tuned['auc_high']:.4f}"
     assert f"{interval}. The fine-tuned run itself." in [one.value for one in app.caption]

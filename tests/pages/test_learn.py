@@ -6,8 +6,8 @@ import pytest
 from core.data.datasets import Dataset
 from core.evaluation.roc_auc import delong_test
 from core.inference.weight_drift import measure_weight_drift
+from core.jobs.requests import FinetuneRequest
 from core.report.learn_figures import before_after_figure
-from core.training.settings import FinetuneRequest
 from core.workspace import Workspace
 from pages.components.learn.glossary import TERMS, number_terms
 from tests.core.training.helpers import QUICK, carry_out, load_predictions, pretrained

@@ -12,8 +12,8 @@ from core.data.reading.ingest import ingest
 from core.data.split import SplitSpec
 from core.jobs.store import RunStore
 from core.models.backbone_store import list_backbones
+from core.models.objectives import INITIALISATIONS, OBJECTIVES
 from core.models.registry import ARCHITECTURES
-from core.training.objectives import INITIALISATIONS, OBJECTIVES
 from core.workspace import Workspace, open_workspace
 from tests.pages.helpers import open_page
 
@@ -77,8 +77,8 @@ def test_pretraining_is_queued_with_what_differs_from_the_defaults(
     page.button("pt_launch").click().run()
     assert not page.exception
     (run,) = RunStore(tiny[0]).list()
-    assert run.request["settings"] == {"crosses": 1, "widths": [32, 16]}
-    assert run.request["train"]["epochs"] == 2
+    assert run.pretrain_request.settings == {"crosses": 1, "widths": [32, 16]}
+    assert run.request.train.epochs == 2
     assert page.query_params["run"] == run.id
 
 
@@ -125,8 +125,8 @@ def test_rfd_brings_its_own_preset_and_goes_out_whole(page: AppTest, tiny: Tiny)
     page.button("pt_launch").click().run()
     assert not page.exception
     (run,) = RunStore(tiny[0]).list()
-    assert (run.request["objective"], run.request["mask_share"]) == ("rfd", 0.3)
-    assert (run.request["train"]["weight_decay"], run.request["train"]["cosine"]) == (0.05, True)
+    assert (run.pretrain_request.objective, run.pretrain_request.mask_share) == ("rfd", 0.3)
+    assert (run.request.train.weight_decay, run.request.train.cosine) == (0.05, True)
 
 
 def test_the_preset_goes_back_when_clicks_are_learnt_unless_it_was_chosen(page: AppTest) -> None:
@@ -152,7 +152,7 @@ def test_without_training_there_is_nothing_to_set(page: AppTest, tiny: Tiny) -> 
     drawn = page.get("html")[0].proto.body.rpartition("</style>")[2]
     assert drawn.count("random weights") == 4
     page.button("pt_launch").click().run()
-    assert RunStore(tiny[0]).list()[0].request["objective"] == "none"
+    assert RunStore(tiny[0]).list()[0].pretrain_request.objective == "none"
 
 
 def test_rows_without_labels_leave_what_reads_no_clicks(page: AppTest) -> None:
@@ -177,7 +177,7 @@ def test_a_start_from_a_file_waits_for_it_and_keeps_it_under_a_name_of_its_own(
     assert "evil name" in words(page).replace("\\", "") and not page.file_uploader
     assert not page.button("pt_launch").disabled
     page.button("pt_launch").click().run()
-    assert RunStore(tiny[0]).list()[0].request["start_file"] == str(kept)
+    assert RunStore(tiny[0]).list()[0].pretrain_request.start_file == str(kept)
 
 
 def test_old_uploads_go_unless_a_run_may_read_them(
@@ -189,7 +189,7 @@ def test_old_uploads_go_unless_a_run_may_read_them(
 
     from streamlit.runtime.uploaded_file_manager import UploadedFile
 
-    from core.training.settings import PretrainRequest
+    from core.jobs.requests import PretrainRequest
     from pages.components.shared import uploads
 
     workspace, dataset = tiny

@@ -8,10 +8,11 @@ from sklearn.metrics import confusion_matrix
 from streamlit.testing.v1.element_tree import Element
 
 from core.data.datasets import Dataset
+from core.jobs.requests import FinetuneRequest, PretrainRequest
+from core.jobs.run_result import result_from_json, result_to_json
 from core.jobs.store import RunStore
 from core.report.run_figures import MetricSeries
 from core.runs.launch import CLUSTER_QUEUE, worker_lock
-from core.training.settings import FinetuneRequest, PretrainRequest
 from core.workspace import Workspace
 from tests.core.training.helpers import QUICK, carry_out, pretrained
 from tests.pages.helpers import has_button, open_page, page_text, submit_finetune, table_with_column
@@ -158,7 +159,11 @@ def test_a_finished_run_shows_its_result_and_the_slider_decides(
     workspace, dataset = tiny
     card = pretrained(workspace, "dnn")
     run = carry_out(workspace, FinetuneRequest(dataset.id, card.id, "depth", 1, train=QUICK))
-    assert run.result is not None
+    assert (
+        run.result is not None
+        and run.result.before is not None
+        and run.result.threshold is not None
+    )
     app = open_page(workspace, "run", monkeypatch, run=run.id)
     target = app.dataframe[0].value.set_index("Metric")
     for name, title in (
@@ -167,14 +172,14 @@ def test_a_finished_run_shows_its_result_and_the_slider_decides(
         ("f1", "F1"),
         ("accuracy", "Accuracy"),
     ):
-        assert target.loc[title, "After"] == f"{run.result['metrics']['target_test'][name]:.4f}"
-        assert target.loc[title, "Before"] == f"{run.result['before']['target_test'][name]:.4f}"
+        assert target.loc[title, "After"] == f"{run.result.metrics['target_test'][name]:.4f}"
+        assert target.loc[title, "Before"] == f"{run.result.before['target_test'][name]:.4f}"
     source = app.dataframe[1].value.set_index("Metric")
-    assert source.loc["AUC-ROC", "After"] == f"{run.result['metrics']['source_test']['auc']:.4f}"
+    assert source.loc["AUC-ROC", "After"] == f"{run.result.metrics['source_test']['auc']:.4f}"
     assert "On the target" in app.info[0].value and "n = 600" in app.info[0].value
 
     slider = app.slider(f"threshold-{run.id}")
-    assert slider.value == round(run.result["threshold"], 3)
+    assert slider.value == round(run.result.threshold, 3)
     arrays = np.load(workspace.runs / run.id / "predictions.npz")
     threshold = 0.123
     slider.set_value(threshold).run()
@@ -187,7 +192,7 @@ def test_a_finished_run_shows_its_result_and_the_slider_decides(
     assert metrics["Accuracy"] == f"{(tp + tn) / 600:.4f}"
     assert metrics["Accuracy of predicting no click"] == f"{(tn + fp) / 600:.4f}"
     next(one for one in app.button if one.label == "Reset").click().run()
-    assert app.slider(f"threshold-{run.id}").value == round(run.result["threshold"], 3)
+    assert app.slider(f"threshold-{run.id}").value == round(run.result.threshold, 3)
 
 
 @pytest.mark.parametrize("strategy", ["pretraining", "zero-shot"])
@@ -225,7 +230,7 @@ def test_a_pretraining_without_clicks_shows_what_it_learnt_and_the_way_on(
     settings = {"widths": [8], "embedding": 4}
     request = PretrainRequest(dataset.id, "dnn", "mine", QUICK, settings, objective)
     run = carry_out(workspace, request)
-    assert run.result is not None and run.result["threshold"] is None
+    assert run.result is not None and run.result.threshold is None
     for step, name in (
         (0, "train_loss"),
         (0, "validation_loss"),
@@ -244,7 +249,7 @@ def test_a_pretraining_without_clicks_shows_what_it_learnt_and_the_way_on(
     else:
         learnt = {metric.label.lower(): metric.value for metric in app.metric}
         assert learnt == {
-            title.lower(): f"{value:.4f}" for title, value in run.result["learnt"].items()
+            title.lower(): f"{value:.4f}" for title, value in (run.result.learnt or {}).items()
         }
         assert stages.loc["Block 1", "Weights"] == f"learnt by {objective.upper()}"
         assert "no click head yet" in page_text(app)
@@ -260,9 +265,9 @@ def test_a_backbone_that_never_learnt_clicks_has_no_before(
     made = carry_out(workspace, PretrainRequest(dataset.id, "dnn", "mine", QUICK, settings, "none"))
     assert made.result is not None
     run = carry_out(
-        workspace, FinetuneRequest(dataset.id, made.result["backbone"], "depth", 1, train=QUICK)
+        workspace, FinetuneRequest(dataset.id, made.result.backbone, "depth", 1, train=QUICK)
     )
-    assert run.result is not None and run.result["before"] is None
+    assert run.result is not None and run.result.before is None
     app = open_page(workspace, "run", monkeypatch, run=run.id)
     assert "no click head before" in app.info[0].value
     assert list(app.dataframe[0].value.columns) == ["Metric", "Value"]
@@ -281,16 +286,15 @@ def test_an_early_result_without_origins_still_opens(
     card = pretrained(workspace, "dnn")
     run = carry_out(workspace, FinetuneRequest(dataset.id, card.id, "depth", 1, train=QUICK))
     assert run.result is not None
-    early = [
-        {k: v for k, v in stage.items() if k not in ("origin", "flops")}
-        for stage in run.result["stages"]
-    ]
+    values = result_to_json(run.result)
+    for stage in values["stages"]:
+        del stage["origin"], stage["flops"]
     store = RunStore(workspace)
     other = store.submit(
         FinetuneRequest(dataset.id, card.id, "depth", 1, train=QUICK), "early", "cpu"
     )
     store.claim("cpu", 1)
-    store.finish(other.id, "done", result=run.result | {"stages": early})
+    store.finish(other.id, "done", result=result_from_json(values))
     shutil.copytree(workspace.runs / run.id, workspace.runs / other.id)
     app = open_page(workspace, "run", monkeypatch, run=other.id)
     assert (

@@ -17,10 +17,10 @@ from core.data.datasets import Dataset, delete_dataset
 from core.data.schema import FIELDS
 from core.data.simulate import simulate
 from core.inference.evaluate_run import score_file
+from core.jobs.requests import FinetuneRequest, PretrainRequest
 from core.jobs.store import Run, RunStore
 from core.runs import tasks
 from core.runs.artifacts import list_scorings, scoring_id
-from core.training.settings import FinetuneRequest, PretrainRequest
 from core.workspace import Workspace
 from tests.core.training.helpers import QUICK, carry_out, pretrained
 from tests.pages.helpers import open_page, page_text, submit_finetune, table_with_column
@@ -88,7 +88,7 @@ def test_labelled_rows(
     labels = np.array([int(line[0]) for line in text.splitlines()])
     assert numbers(app) == {
         "Rows": "300",
-        "At or above the threshold": str((found >= np.float32(run.result["threshold"])).sum()),
+        "At or above the threshold": str((found >= np.float32(run.result.threshold)).sum()),
         "Predicted click rate": f"{100 * found.mean():.2f} %",
         "Actual click rate": f"{100 * labels.mean():.2f} %",
     }

@@ -14,6 +14,7 @@ from core.cli.parser import build_parser
 from core.cli.sweep_command import sweep_spec
 from core.data.datasets import Dataset
 from core.freezing.strategies import STRATEGIES
+from core.jobs.requests import TrainSettings
 from core.jobs.store import RunStore
 from core.models.backbone_store import list_backbones
 from core.report.sweep_tables import arms_table, runs_table
@@ -22,7 +23,6 @@ from core.runs.launch import CLUSTER_QUEUE
 from core.runs.sweep import Arm, Sweep, SweepSpec, depth_arms, list_sweeps, submit_sweep
 from core.runs.sweep_result import judge_arms, summarise_arms
 from core.runs.worker import run_job
-from core.training.settings import TrainSettings
 from core.workspace import Workspace, open_workspace
 from pages.components.shared.strategy_fields import STRATEGY_GROUPS
 from pages.components.sweep.sweep_table import group_runs, sweep_table
@@ -279,8 +279,8 @@ def test_half_done_is_provisional_and_keeps_every_row(
     assert table["Runs"].tolist() == ["1 of 2", "1 of 2", "1 of 1"]
     runs = RunStore(workspace).list_group(sweep.id)
     assert runs[0].result is not None
-    assert table["Target AUC"].iloc[0] == runs[0].result["metrics"]["target_test"]["auc"]
-    assert table["ECE"].iloc[0] == runs[0].result["metrics"]["target_test"]["ece"]
+    assert table["Target AUC"].iloc[0] == runs[0].result.metrics["target_test"]["auc"]
+    assert table["ECE"].iloc[0] == runs[0].result.metrics["target_test"]["ece"]
     assert table["Verdict"].iloc[0] == "baseline"
     assert table["Compare"].iloc[1] == f"compare?runs={runs[1].id},{runs[4].id}"
     next(one for one in app.button if one.label == "Cancel").click().run()
@@ -361,7 +361,7 @@ def test_the_files_hold_every_number(begun: tuple[Workspace, Sweep]) -> None:
         and every["status"].tolist()[3:] == ["queued"] * 2
     )
     assert runs[0].result is not None
-    assert every["target_test_auc"].iloc[0] == runs[0].result["metrics"]["target_test"]["auc"]
+    assert every["target_test_auc"].iloc[0] == runs[0].result.metrics["target_test"]["auc"]
 
 
 def read_back(frame: pd.DataFrame) -> pd.DataFrame:
@@ -397,7 +397,7 @@ def test_a_sweep_of_the_command_line_is_gone_on_with_there(
         dataset.id, "simulated-dnn", (Arm("full"), Arm("zero-shot")), (0,), train=TRAIN
     )
     sweep = submit_sweep(workspace, spec, "own", run_here=True)
-    lanes: Sequence[str] = [run.lane for run in RunStore(workspace).list_group(sweep.id)]
+    lanes: Sequence[str] = [run.queue for run in RunStore(workspace).list_group(sweep.id)]
     assert {*lanes} == {CLUSTER_QUEUE}
     for run in RunStore(workspace).list_group(sweep.id):
         RunStore(workspace).request_cancel(run.id)

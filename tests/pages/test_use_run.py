@@ -9,11 +9,11 @@ from streamlit.testing.v1 import AppTest
 from streamlit.testing.v1.element_tree import Element
 
 from core.data.datasets import Dataset, delete_dataset
+from core.jobs.requests import FinetuneRequest, PretrainRequest
 from core.jobs.store import Run
 from core.models.backbone import WEIGHTS_FILE
 from core.runs import tasks
 from core.runs.artifacts import EXPORT, VERIFICATION, export_path, find_artifact
-from core.training.settings import FinetuneRequest, PretrainRequest
 from core.workspace import Workspace, read_json, write_json
 from pages.components.shared import report_download
 from tests.core.report.helpers import finished_sweep

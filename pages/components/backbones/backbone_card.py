@@ -1,6 +1,6 @@
 """One backbone on the shelf: its stages, training data, metrics and actions."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import streamlit as st
 
@@ -15,10 +15,10 @@ from core.evaluation.format_metrics import (
 from core.files.durable import staging
 from core.models.card import BackboneCard
 from core.models.exchange import export_backbone
+from core.models.objectives import EMBEDDING_INITIALISATIONS, OBJECTIVES
 from core.models.registry import ARCHITECTURES
 from core.program import PROGRAM
 from core.runs.removal import delete_backbone
-from core.training.objectives import EMBEDDING_INITIALISATIONS, OBJECTIVES
 from pages.components.shared.access import guarded_button
 from pages.components.shared.common import show_open_commands, simulated_badge, workspace
 from pages.components.shared.errors import catch_errors
@@ -133,7 +133,7 @@ def show_quality(card: BackboneCard) -> None:
         st.caption(f"{loss}{explain_missing_click_head(card)}")
 
 
-def show_pretraining_metrics(learnt: dict[str, float]) -> None:
+def show_pretraining_metrics(learnt: Mapping[str, float | None]) -> None:
     """Show metrics by title: integers as they are, everything else with four decimals."""
     with st.container(horizontal=True, gap="medium"):
         for title, value in learnt.items():

@@ -112,7 +112,7 @@ def runs_by_backbone() -> dict[str, list[str]]:
     runs: dict[str, list[str]] = {}
     with suppress(Damaged):
         for run in RunStore(workspace()).list("done", "finetune"):
-            runs.setdefault(run.request["backbone"], []).append(run.id)
+            runs.setdefault(run.finetune_request.backbone, []).append(run.id)
     return runs
 
 

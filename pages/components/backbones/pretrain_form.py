@@ -7,14 +7,14 @@ from collections.abc import Sequence
 import streamlit as st
 
 from core.data.datasets import Dataset
+from core.jobs.requests import MASK_SHARE, PretrainRequest, TrainSettings
 from core.jobs.store import RunStore
 from core.models.model_stats import count_in_background
+from core.models.objectives import INITIALISATIONS, OBJECTIVES
 from core.models.registry import ARCHITECTURES, Architecture, is_installed
 from core.runs.estimate import calibration_runs
 from core.runs.submit import command_line, submit_pretrain
 from core.training.default_settings import count_training_rows, default_settings
-from core.training.objectives import INITIALISATIONS, OBJECTIVES
-from core.training.settings import MASK_SHARE, PretrainRequest, TrainSettings
 from pages.components.backbones.architecture_fields import architecture_fields
 from pages.components.backbones.pretraining_costs import (
     read_costs,

@@ -12,12 +12,12 @@ import streamlit as st
 from core.data.datasets import Dataset
 from core.errors import BadInput
 from core.evaluation.format_metrics import MISSING_TEXT
+from core.jobs.requests import PretrainRequest
 from core.jobs.store import Run
 from core.models.model_stats import ModelStats, StatsRequest, count_in_background, load_stats
+from core.models.objectives import OBJECTIVES, stage_origins
 from core.models.registry import ARCHITECTURES, is_installed
 from core.runs.estimate import pretraining_estimate
-from core.training.objectives import OBJECTIVES, stage_origins
-from core.training.settings import PretrainRequest
 from pages.components.shared.common import workspace
 from pages.components.shared.errors import show_error
 from pages.components.shared.formatting import (

@@ -1,6 +1,6 @@
 """The file that initial weights are read from: uploaded, and stored under a generated name."""
 
-from core.training.objectives import INITIALISATIONS
+from core.models.objectives import INITIALISATIONS
 from pages.components.shared.uploads import upload_field
 
 SUFFIXES = {"vectors": (".txt.gz", ".gz", ".txt"), "weights": (".weights.h5", ".h5")}

@@ -47,7 +47,7 @@ def shared_threshold_view(arms: Sequence[ArmResult]) -> None:
         "Threshold for all arms",
         0.0,
         1.0,
-        round(float((next(iter(runs.values())).result or {})["threshold"]), 3),
+        _default_threshold(next(iter(runs.values()))),
         0.001,
         format="%.3f",
         key="one-threshold",
@@ -130,7 +130,7 @@ def run_per_arm(arms: Sequence[ArmResult]) -> dict[str, Run]:
 
 
 def _seed(run: Run) -> int:
-    return int(run.request["train"]["seed"])
+    return run.seed
 
 
 def _counts(at: ConfusionMatrix) -> dict[str, float]:
@@ -149,3 +149,9 @@ def _counts(at: ConfusionMatrix) -> dict[str, float]:
         "Predicting no click": (at.tn + at.fp) / max(rows, 1),
         "Lift": at.precision / rate if acted and rate else float("nan"),
     }
+
+
+def _default_threshold(run: Run) -> float:
+    """The threshold that validation rows chose for the run, with the slider's three digits."""
+    assert run.result is not None and run.result.threshold is not None
+    return round(run.result.threshold, 3)

@@ -14,6 +14,7 @@ from core.evaluation.format_metrics import format_bounds, format_metric, format_
 from core.evaluation.metric_registry import HEADLINE, METRICS, metrics_shown_in
 from core.evaluation.verdicts import COMPARED_METRICS, Verdict
 from core.freezing.strategies import STRATEGIES
+from core.jobs.requests import request_to_json
 from core.jobs.store import Run
 from core.models.backbone_store import list_backbones
 from core.report.arms import (
@@ -62,7 +63,7 @@ def side_by_side(runs: Sequence[Run]) -> None:
     done = [
         run
         for run in runs
-        if run.status == "done" and run.result and "target_test" in run.result["metrics"]
+        if run.status == "done" and run.result and "target_test" in run.result.metrics
     ]
     if len(done) < len(runs):
         st.caption(
@@ -315,7 +316,7 @@ def _show_differences(arms: Sequence[ArmRuns], titles: Sequence[str]) -> None:
     flat = [_flatten_settings(arm.runs, names_by_id) for arm in arms]
     names = dict.fromkeys(name for settings in flat for name in settings)
     # Zero-shot has no training settings, so they cannot differ from the others'.
-    trained = [arm.runs[0].request.get("strategy") != "zero-shot" for arm in arms]
+    trained = [arm.runs[0].strategy != "zero-shot" for arm in arms]
 
     def values(name: str) -> set[str]:
         return {
@@ -353,14 +354,14 @@ def _flatten_settings(runs: Sequence[Run], names: dict[str, str]) -> dict[str, s
                 words = STRATEGIES[value].title if name == "strategy" else str(value)
                 flat[f"{prefix}{name}".replace("_", " ")] = "–" if value is None else words
 
-    request = runs[0].request
+    settings = request_to_json(runs[0].request)
     # Other strategies store a depth of 0, which does not describe what they freeze.
-    hidden = () if request.get("strategy") == "depth" else ("freeze_depth",)
-    if request.get("strategy") == "zero-shot":
-        request = {name: request[name] for name in ("strategy", "dataset", "backbone")}
+    hidden = () if runs[0].strategy == "depth" else ("freeze_depth",)
+    if runs[0].strategy == "zero-shot":
+        settings = {name: settings[name] for name in ("strategy", "dataset", "backbone")}
     else:
-        flat["seeds"] = ", ".join(str(run.request["train"]["seed"]) for run in runs)
-    walk(request)
+        flat["seeds"] = ", ".join(str(run.seed) for run in runs)
+    walk(settings)
     for name in {"dataset", "backbone"} & set(flat):
         flat[name] = names.get(flat[name], flat[name])
     return flat
@@ -382,20 +383,20 @@ def _show_parallel_coordinates(results: Sequence[ArmResult]) -> None:
     titles = [STRATEGIES[strategy].title for strategy in strategies]
 
     def measured(part: str, name: str) -> list[float]:
-        return [metric_value(result["metrics"].get(part), name) for _, _, result in lines]
+        return [metric_value(result.metrics.get(part), name) for _, _, result in lines]
 
     auc = measured("target_test", "auc")
     axes = [
         ParallelAxis("strategy", [strategies.index(arm.strategy) for arm, _, _ in lines], titles)
     ]
-    numbers = {
+    numbers: dict[str, Sequence[float]] = {
         "stages frozen": [float(arm.depth) for arm, _, _ in lines],
-        "learning rate": [run.request["train"]["learning_rate"] for _, run, _ in lines],
-        "batch size": [run.request["train"]["batch_size"] for _, run, _ in lines],
-        "seed": [run.request["train"]["seed"] for _, run, _ in lines],
-        "rows trained on": [result["train_rows"] for _, _, result in lines],
-        "parameters": [result["trained_parameters"] for _, _, result in lines],
-        "seconds": [result["seconds"]["total"] for _, _, result in lines],
+        "learning rate": [run.request.train.learning_rate for _, run, _ in lines],
+        "batch size": [run.request.train.batch_size for _, run, _ in lines],
+        "seed": [run.seed for _, run, _ in lines],
+        "rows trained on": [result.train_rows for _, _, result in lines],
+        "parameters": [result.trained_parameters for _, _, result in lines],
+        "seconds": [result.total_seconds for _, _, result in lines],
     }
     axes += [
         ParallelAxis(title, values) for title, values in numbers.items() if len(set(values)) > 1

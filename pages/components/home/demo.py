@@ -138,19 +138,15 @@ def _roc_curves(done: list[Run]) -> list[tuple[str, Curve]]:
 
     Of the freeze depths only the first, middle and last are shown; more lines would overlap.
     """
-    depths = sorted(
-        run.request["freeze_depth"] for run in done if run.request["strategy"] == "depth"
-    )
+    depths = sorted(run.finetune_request.freeze_depth for run in done if run.strategy == "depth")
     shown = {depths[0], depths[len(depths) // 2], depths[-1]} if depths else set()
     overlay = []
     for run in done:
-        strategy, depth = run.request["strategy"], run.request["freeze_depth"]
-        if run.request["train"]["seed"] == SEEDS[0] and (strategy != "depth" or depth in shown):
+        strategy, depth = run.strategy, run.finetune_request.freeze_depth
+        if run.seed == SEEDS[0] and (strategy != "depth" or depth in shown):
             curve = load_curves(run, "target_test", "score")[1]
             auc = (
-                metric_or_none(run.result["metrics"].get("target_test"), "auc")
-                if run.result
-                else None
+                metric_or_none(run.result.metrics.get("target_test"), "auc") if run.result else None
             )
             overlay.append((f"{arm_of_run(run).title}, {format_metric(auc, 3)}", curve))
     return overlay

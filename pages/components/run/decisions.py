@@ -42,11 +42,9 @@ def _cost_view(run: Run) -> None:
         grid = np.linspace(0, 1, 201)
         curve = np.array([costs.total(table.confusion_at(point)) for point in grid]) / len(labels)
         here = costs.total(table.confusion_at(threshold)) / len(labels)
-        f1 = (
-            costs.total(table.confusion_at(run.result["threshold"])) / len(labels)
-            if run.result
-            else float("nan")
-        )
+        f1, f1_threshold = float("nan"), run.result.threshold if run.result else None
+        if f1_threshold is not None:
+            f1 = costs.total(table.confusion_at(f1_threshold)) / len(labels)
         at = table.confusion_at(threshold)
         with st.container(horizontal=True):
             st.metric(

@@ -64,13 +64,13 @@ def _wait(run_id: str) -> None:
 
 def interpolation_result(mixing: Run) -> None:
     """Draw the slider over a finished interpolation and the AUC of every alpha."""
-    assert mixing.result is not None
-    result = mixing.result
-    alphas, parts = result["alphas"], result["parts"]
+    assert mixing.result is not None and mixing.result.interpolation is not None
+    result = mixing.result.interpolation
+    alphas, parts = result.alphas, result.parts
     alpha = st.select_slider(
         "Share of the fine-tuned weights (alpha)",
         alphas,
-        result["chosen"],
+        result.chosen,
         key=f"alpha-{mixing.id}",
         help=(
             "0 is the backbone as it was, 1 the fine-tuned run. It changes no model, only what is"
@@ -86,13 +86,13 @@ def interpolation_result(mixing: Run) -> None:
             for part, values in auc.items()
         )
         chart(
-            interpolation_figure(alphas, auc, result["chosen"], alpha),
+            interpolation_figure(alphas, auc, result.chosen, alpha),
             f"mixing-{mixing.id}",
             320,
             f"AUC: {alt}",
         )
         st.caption(
-            f"The star marks alpha {result['chosen']:g}, chosen on validation rows; the line "
+            f"The star marks alpha {result.chosen:g}, chosen on validation rows; the line "
             "marks the slider."
         )
     with right:
@@ -104,7 +104,7 @@ def interpolation_result(mixing: Run) -> None:
             if part in parts:
                 st.metric(f"AUC, {title.lower()}", format_metric(parts[part]["auc"][index]))
                 st.caption(_compare_with_finetuned(arrays, part, alpha))
-        if not result["mixes_head"]:
+        if not result.mixes_head:
             st.caption(
                 "The run's new head differs from the backbone's own, so only the stages are "
                 "interpolated and the fine-tuned head is kept: at 0 it does not score as "

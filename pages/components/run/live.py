@@ -80,13 +80,13 @@ def _show_progress(store: RunStore, run: Run, points: MetricSeries) -> None:
     if run.status == "queued":
         ahead = store.count_ahead([run])
         waits = f"{ahead} run(s) ahead in the queue" if ahead else "next in the queue"
-        if not ahead and not is_worker_alive(workspace(), run.lane):
+        if not ahead and not is_worker_alive(workspace(), run.queue):
             waits = "the worker is starting, which takes some seconds"
         st.progress(0.0, text=f"Waiting: {waits}.")
         return
     share = run.step / run.steps if run.steps else 0.0
     phase = (run.phase or "starting").capitalize()
-    if run.cancel_asked:
+    if run.cancel_requested:
         phase = "Stopping"
     where = (
         f" · epoch {run.epoch} of {run.epochs} · step {run.step:,} of {run.steps:,}"
@@ -114,7 +114,7 @@ def show_learning_curves(run: Run, points: MetricSeries, best_step: int | None =
 
 
 def _panels(run: Run, points: MetricSeries, best_step: int | None = None) -> list[Panel]:
-    objective = run.request.get("objective", "supervised")
+    objective = run.objective
     if objective == "none":
         # Only the initial weights were trained (word vectors), without validation rows.
         alt = _alt_text("Loss", points, "train_loss")
@@ -143,9 +143,9 @@ def _draw_panels(curves: list[Panel]) -> None:
 
 def loss_title(run: Run) -> str:
     """Return the name of the run's loss."""
-    if run.request.get("objective") == "none":
+    if run.objective == "none":
         return "Skip-gram loss"
-    return "Contrastive loss" if run.request.get("objective") == "mfp" else "Log loss (nats)"
+    return "Contrastive loss" if run.objective == "mfp" else "Log loss (nats)"
 
 
 def _alt_text(title: str, points: MetricSeries, name: str) -> str:

@@ -5,7 +5,7 @@ import streamlit as st
 from core.jobs.store import Run
 from core.models.backbone_store import list_backbones
 from core.models.card import BackboneCard
-from core.training.objectives import OBJECTIVES
+from core.models.objectives import OBJECTIVES
 from pages.components.backbones.backbone_card import (
     explain_missing_click_head,
     show_pretraining_metrics,
@@ -21,11 +21,11 @@ def show_new_backbone(run: Run) -> None:
         (
             backbone
             for backbone in list_backbones(workspace())
-            if backbone.id == run.result["backbone"]
+            if backbone.id == run.result.backbone
         ),
         None,
     )
-    objective = run.request.get("objective", "supervised")
+    objective = run.objective
     texts = {
         "supervised": (
             "This run trained a new backbone, so there is no earlier one to compare with."
@@ -47,7 +47,7 @@ def show_new_backbone(run: Run) -> None:
         return
     words, picture = st.columns([5, 6], gap="medium")
     with words:
-        if learnt := run.result.get("learnt"):
+        if learnt := run.result.learnt:
             trains = OBJECTIVES[objective].trains
             st.markdown(
                 "**Pretraining metrics** :gray[· on source validation rows]"

@@ -3,7 +3,6 @@ threshold.
 """
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -25,6 +24,7 @@ from core.evaluation.format_metrics import (
     format_metric,
     format_p,
     is_missing,
+    metric_or_none,
     metric_rows,
     missing_sentence,
     reason_from_labels,
@@ -34,7 +34,9 @@ from core.evaluation.roc_auc import delong_test
 from core.evaluation.verdicts import SIGNIFICANCE_LEVEL
 from core.jobs.predictions import PREDICTIONS_FILE, read_predictions
 from core.jobs.reporter import POINT_NAMES
+from core.jobs.run_result import RunResult
 from core.jobs.store import Run, RunStore
+from core.models.objectives import OBJECTIVES, ORIGINS, stage_origins
 from core.report.run_figures import (
     calibration_figure,
     confusion_figure,
@@ -43,7 +45,6 @@ from core.report.run_figures import (
     roc_figure,
     score_histogram_figure,
 )
-from core.training.objectives import OBJECTIVES, ORIGINS, stage_origins
 from pages.components.run.live import show_learning_curves
 from pages.components.run.new_backbone import show_new_backbone
 from pages.components.shared.chart import chart
@@ -115,28 +116,24 @@ def result_view(run: Run) -> None:
             show_verdict(run, arrays)
     # Metrics are in the database, so they can be shown even if the scores are missing.
     measured = (
-        run.result["metrics"]
-        if arrays is None
-        else [name.removesuffix("_label") for name in arrays]
+        run.result.metrics if arrays is None else [name.removesuffix("_label") for name in arrays]
     )
     parts = [part for part in PART_TITLES if part in measured]
     if parts:
-        show_metrics_table(
-            run.result, parts, beside_before=run.request.get("strategy") != "zero-shot"
-        )
+        show_metrics_table(run.result, parts, beside_before=run.strategy != "zero-shot")
     if parts and arrays is not None:
         st.subheader("Results at one threshold")
         st.fragment(catch_errors_in(threshold_view))(run, parts)
     points = RunStore(workspace()).points(run.id, *POINT_NAMES)
     if points:
         st.subheader("Learning curves")
-        best = run.result["best_epoch"]
+        best = run.result.best_epoch
         steps, _ = points.get("validation_loss", (np.zeros(0), np.zeros(0)))
         kept = int(steps[best]) if best < len(steps) else None
         show_learning_curves(run, points, kept)
         stopped = (
             " Training stopped early because the validation loss no longer fell."
-            if run.result["stopped_early"]
+            if run.result.stopped_early
             else ""
         )
         if run.halted:
@@ -152,14 +149,14 @@ def result_view(run: Run) -> None:
 def show_verdict(run: Run, arrays: dict[str, np.ndarray]) -> None:
     """Say whether the run improved on the target and what it forgot on the source."""
     assert run.result is not None
-    if run.result.get("before") is None:
+    if run.result.before is None:
         st.info(
             "This backbone had no click head, so it has no scores to compare with. Compare "
             "the run with one trained from scratch instead.",
             icon=":material/info:",
         )
         return
-    if run.request.get("strategy") == "zero-shot":
+    if run.strategy == "zero-shot":
         st.info(
             "The backbone as it is: nothing was trained. Compare it with a fine-tuned run.",
             icon=":material/info:",
@@ -196,14 +193,14 @@ def describe_auc_change(labels: np.ndarray, after: np.ndarray, before: np.ndarra
     return f"AUC is {better} than the backbone's: {delta}, {interval}, {p}, n = {rows}."
 
 
-def show_metrics_table(result: dict[str, Any], parts: list[str], beside_before: bool) -> None:
+def show_metrics_table(result: RunResult, parts: list[str], beside_before: bool) -> None:
     """Show every metric on target and source test rows, next to the backbone's before
     fine-tuning.
     """
     for column, part in zip(st.columns(len(parts)), parts, strict=True):
         after, before = (
-            result["metrics"][part],
-            (result.get("before") or {}).get(part) if beside_before else None,
+            result.metrics[part],
+            (result.before or {}).get(part) if beside_before else None,
         )
         rows = []
         for now, then in zip(metric_rows(after), metric_rows(before), strict=True):
@@ -216,13 +213,15 @@ def show_metrics_table(result: dict[str, Any], parts: list[str], beside_before: 
                 )
             rows.append(row)
         with column.container(border=True):
+            known = metric_or_none(after, "rows")
+            n_rows = None if known is None else int(known)
             rate, threshold = (
                 format_percent(after.get("click_rate")),
                 format_metric(after.get("threshold")),
             )
             st.markdown(
-                f"**{PART_TITLES[part]}** :gray[· {format_int(after.get('rows'))} rows · "
-                f"click rate {rate} · threshold {threshold}, {result['threshold_rule']}]"
+                f"**{PART_TITLES[part]}** :gray[· {format_int(n_rows)} rows · "
+                f"click rate {rate} · threshold {threshold}, {result.threshold_rule}]"
             )
             st.dataframe(pd.DataFrame(rows), hide_index=True, width="stretch", height="content")
             if reason := missing_sentence(after, "these rows"):
@@ -231,9 +230,9 @@ def show_metrics_table(result: dict[str, Any], parts: list[str], beside_before: 
 
 def threshold_view(run: Run, parts: list[str]) -> None:
     """Draw the slider, the confusion matrix and the curves with their operating point."""
-    assert run.result is not None
+    assert run.result is not None and run.result.threshold is not None
     key = f"threshold-{run.id}"
-    default = round(float(run.result["threshold"]), 3)
+    default = round(run.result.threshold, 3)
     controls = st.columns([2, 4, 1], vertical_alignment="bottom")
     part = controls[0].segmented_control(
         "Rows",
@@ -266,11 +265,11 @@ def threshold_view(run: Run, parts: list[str]) -> None:
     )
     arrays = load_predictions(run)
     names = {True: "score"}
-    if f"{part}_before" in arrays and run.request.get("strategy") != "zero-shot":
+    if f"{part}_before" in arrays and run.strategy != "zero-shot":
         names[False] = "before"
     shown = {after: load_curves(run, part, name) for after, name in names.items()}
     # The slider has three digits. At its default, use the exact threshold, as the table above does.
-    exact = float(run.result["threshold"])
+    exact = run.result.threshold
     at = {
         after: item[0].confusion_at(exact if threshold == default else threshold)
         for after, item in shown.items()
@@ -333,26 +332,22 @@ def show_stages(run: Run) -> None:
     """Show which stages were trained and where their weights come from."""
     assert run.result is not None
     fresh = run.kind == "pretrain"
-    came_from = (
-        final_origins(run)
-        if fresh
-        else [stage.get("origin", "supervised") for stage in run.result["stages"]]
-    )
-    untrained = run.request.get("objective") == "none"
+    came_from = final_origins(run) if fresh else [stage.origin for stage in run.result.stages]
+    untrained = run.objective == "none"
     with st.expander("Stages, frozen and trained", icon=":material/stacks:"):
         rows = [
             {
-                "Stage": stage["title"],
+                "Stage": stage.title,
                 "State": (
-                    "initial weights" if untrained else "frozen" if stage["frozen"] else "trained"
+                    "initial weights" if untrained else "frozen" if stage.frozen else "trained"
                 ),
                 "Weights" if fresh else "Started from": ORIGINS.get(origin, origin),
-                "Parameters": format_int(stage["parameters"]),
+                "Parameters": format_int(stage.parameters),
             }
-            for stage, origin in zip(run.result["stages"], came_from, strict=True)
+            for stage, origin in zip(run.result.stages, came_from, strict=True)
         ]
         st.dataframe(pd.DataFrame(rows), hide_index=True, width="stretch", height="content")
-        trained = 0 if untrained else run.result["trained_parameters"]
+        trained = 0 if untrained else run.result.trained_parameters
         st.caption(
             f"{format_int(trained)} parameters were trained."
             if trained
@@ -363,9 +358,6 @@ def show_stages(run: Run) -> None:
 def final_origins(run: Run) -> list[str]:
     """Return the origins of the weights after a pretraining run, the head's last."""
     assert run.result is not None
-    start, objective = (
-        run.request.get("start", "random"),
-        run.request.get("objective", "supervised"),
-    )
-    head = objective if OBJECTIVES[objective].trains else "random"
-    return [*stage_origins(start, objective, len(run.result["stages"]) - 1), head]
+    request = run.pretrain_request
+    head = request.objective if OBJECTIVES[request.objective].trains else "random"
+    return [*stage_origins(request.start, request.objective, len(run.result.stages) - 1), head]

@@ -51,7 +51,7 @@ def use_run(run: Run) -> None:
 def _score_and_report(run: Run) -> None:
     assert run.result is not None
     with st.container(horizontal=True, vertical_alignment="center"):
-        if run.result["threshold"] is not None:
+        if run.result.threshold is not None:
             label = "Score a file with it"
             st.page_link(
                 "score.py",

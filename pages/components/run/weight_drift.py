@@ -170,7 +170,7 @@ def _embedding_map(run: Run, fields: list[str]) -> None:
 def show_gradient_norms(run: Run) -> None:
     """Draw gradient norms over time, if the run recorded them."""
     assert run.result is not None
-    titles = {stage["name"]: stage["title"] for stage in run.result["stages"]}
+    titles = {stage.name: stage.title for stage in run.result.stages}
     points = RunStore(workspace()).points(run.id, *(GRADIENT_PREFIX + name for name in titles))
     st.markdown("**Gradient norms over time**")
     if not points:

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 import streamlit as st
 
 from core.errors import BadInput
+from core.jobs.requests import DEVICES, TrainSettings
 from core.training.default_settings import (
     AUTO,
     PRESET_NAMES,
@@ -18,7 +19,6 @@ from core.training.default_settings import (
     presets_for,
     settings_sentence,
 )
-from core.training.settings import DEVICES, TrainSettings
 from pages.components.shared import url_state
 from pages.components.shared.widget_sync import reapply_unseen, set_value
 

@@ -97,7 +97,7 @@ def save_upload(uploaded: UploadedFile, kind: str, suffix: str) -> Path:
     """
     require_writable()
     needed_paths = {
-        run.request.get("start_file")
+        run.pretrain_request.start_file
         for run in RunStore(workspace()).list(kind="pretrain")
         if run.active or run.status in RESUMABLE_STATUSES
     }

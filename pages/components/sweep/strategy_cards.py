@@ -7,9 +7,9 @@ import streamlit as st
 from core.errors import BadInput
 from core.freezing.plan import make_plan
 from core.freezing.strategies import STRATEGIES, complete_options
+from core.jobs.requests import TrainSettings
 from core.models.card import BackboneCard, HeadSettings
 from core.runs.sweep import Arm, depth_arms
-from core.training.settings import TrainSettings
 from pages.components.shared import url_state
 from pages.components.shared.arm_text import format_arm, parse_arm
 from pages.components.shared.errors import show_error

@@ -8,6 +8,7 @@ import streamlit as st
 
 from core.data.datasets import Dataset
 from core.errors import BadInput
+from core.jobs.requests import TrainSettings
 from core.jobs.store import RunStore
 from core.models.card import BackboneCard, HeadSettings
 from core.runs.launch import ensure_worker, queue_for_device
@@ -26,7 +27,6 @@ from core.training.default_settings import (
     describe_settings,
     settings_by_size,
 )
-from core.training.settings import TrainSettings
 from core.workspace import PROJECT, check_name
 from pages.components.shared import url_state
 from pages.components.shared.access import guarded_button

@@ -26,7 +26,7 @@ def group_runs(sweep: Sweep, runs: Sequence[Run]) -> dict[ArmKey, list[Run]]:
     order = [arm.title for arm in sweep.spec.arms]
     groups: dict[tuple[bool, int, float, int], list[Run]] = {}
     for run in runs:
-        size, rate = run.request["target_rows"], run.request["train"]["learning_rate"]
+        size, rate = run.finetune_request.target_rows, run.request.train.learning_rate
         groups.setdefault((size == 0, size, -rate, order.index(arm_of_run(run).title)), []).append(
             run
         )

@@ -72,13 +72,13 @@ def _header(sweep: Sweep, runs: Sequence[Run]) -> None:
     with title:
         st.subheader(escape_markdown(sweep.name))
         st.markdown(_describe_sweep(sweep))
-    on_cluster = any(run.lane == CLUSTER_QUEUE for run in runs)
+    on_cluster = any(run.queue == CLUSTER_QUEUE for run in runs)
     with actions.container(horizontal=True, horizontal_alignment="right"):
         if any(run.active for run in runs):
             if guarded_button(
                 "Cancel",
                 icon=":material/cancel:",
-                disabled=all(run.cancel_asked for run in _active(runs)),
+                disabled=all(run.cancel_requested for run in _active(runs)),
             ):
                 cancel_sweep(workspace(), sweep)
                 st.rerun()
@@ -176,7 +176,7 @@ def _show_progress(store: RunStore, sweep: Sweep, runs: Sequence[Run]) -> None:
     rest = " ".join(
         f"{number} × {status_markdown(status)}" for status, number in ended.items() if number
     )
-    spent = sum(run.result["seconds"]["total"] for run in done if run.result)
+    spent = sum(run.result.total_seconds for run in done if run.result)
     st.markdown(
         f"{status_markdown('done') if not rest else ''} {words}, {format_duration(spent)}, "
         f"total. {rest}"
@@ -195,33 +195,33 @@ def _describe_activity(
     part: float,
 ) -> str:
     """Say what is running and how long the rest takes, by the mean time of finished runs."""
-    if all(run.cancel_asked for run in active):
+    if all(run.cancel_requested for run in active):
         return "stopping"
     if not running:
-        lane = active[0].lane
+        queue = active[0].queue
         ahead = store.count_ahead(active)
         if ahead:
             return (
                 f"{ahead} other run{'s' if ahead > 1 else ''} come{'' if ahead > 1 else 's'} first"
             )
-        if lane != CLUSTER_QUEUE and not is_worker_alive(workspace(), lane):
+        if queue != CLUSTER_QUEUE and not is_worker_alive(workspace(), queue):
             return "the worker is starting, which takes some seconds"
         return "the worker is starting the next run"
     words = escape_markdown("; ".join(_run_title(sweep, run) for run in running[:2]))
     if len(done) > 1:
-        mean = sum(run.result["seconds"]["total"] for run in done if run.result) / len(done)
+        mean = sum(run.result.total_seconds for run in done if run.result) / len(done)
         at_once = max(
             len(running),
-            1 if active[0].lane == CLUSTER_QUEUE else max_parallel_runs(active[0].lane),
+            1 if active[0].queue == CLUSTER_QUEUE else max_parallel_runs(active[0].queue),
         )
         words += f" · {format_approx_duration(mean * max(len(active) - part, 0) / at_once)} left"
     return words
 
 
 def _run_title(sweep: Sweep, run: Run) -> str:
-    train = run.request["train"]
-    setting = describe_setting(sweep, run.request["target_rows"], train["learning_rate"])
-    return ", ".join(filter(None, (arm_of_run(run).title, setting, f"seed {train['seed']}")))
+    train = run.request.train
+    setting = describe_setting(sweep, run.finetune_request.target_rows, train.learning_rate)
+    return ", ".join(filter(None, (arm_of_run(run).title, setting, f"seed {train.seed}")))
 
 
 def _show_result(sweep: Sweep, runs: Sequence[Run]) -> None:
@@ -438,15 +438,15 @@ def _show_runs(runs: Sequence[Run]) -> None:
     others = {key: one for key, one in metrics_shown_in("runs").items() if key != HEADLINE}
     rows = []
     for run in runs:
-        target = run.result["metrics"].get("target_test") if run.result else None
+        target = run.result.metrics.get("target_test") if run.result else None
         rows.append(
             {
                 "Arm": arm_of_run(run).title,
-                "Seed": run.request["train"]["seed"],
+                "Seed": run.seed,
                 "Status": run.status,
                 "Target AUC": metric_or_none(target, "auc"),
                 **{metric.heading: metric_or_none(target, key) for key, metric in others.items()},
-                "Seconds": run.result["seconds"]["total"] if run.result else None,
+                "Seconds": run.result.seconds.get("total") if run.result else None,
                 "Run": f"run?run={run.id}",
                 "Message": run.message,
             }
@@ -471,7 +471,7 @@ def _show_runs(runs: Sequence[Run]) -> None:
 
 
 def _show_commands(sweep: Sweep, runs: Sequence[Run]) -> None:
-    on_cluster, active = any(run.lane == CLUSTER_QUEUE for run in runs), bool(_active(runs))
+    on_cluster, active = any(run.queue == CLUSTER_QUEUE for run in runs), bool(_active(runs))
     names = (
         ["watch", "cancel"] * active
         + ["resume"] * (not on_cluster and bool(_resumable(runs)))

@@ -127,8 +127,8 @@ def test_evaluate_gives_the_runs_own_numbers(story: tuple[Workspace, str, str]) 
         stored = RunStore(workspace).get(run_id).result
         assert stored is not None
         got = ok(workspace, "evaluate", "--run", run_id)["metrics"]
-        for part, values in stored["metrics"].items():
-            assert got[part] == pytest.approx(values, abs=1e-6)
+        for part, values in stored.metrics.items():
+            assert got[part] == pytest.approx(values.as_dict(), abs=1e-6)
 
 
 def test_score_labelled_or_not_equals_the_network(

@@ -7,9 +7,9 @@ import pytest
 
 from core.cli.parser import main
 from core.data.datasets import Dataset
+from core.jobs.requests import FinetuneRequest
 from core.jobs.store import Run
 from core.models.card import BackboneCard
-from core.training.settings import FinetuneRequest
 from core.workspace import Workspace
 from tests.core.training.helpers import QUICK, carry_out, pretrained
 

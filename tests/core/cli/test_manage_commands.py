@@ -17,6 +17,8 @@ from core.data.reading.ingest import ingest
 from core.data.samples import list_samples, save_sample
 from core.data.simulate import simulate
 from core.data.split import SplitSpec
+from core.jobs.requests import FinetuneRequest, TrainSettings
+from core.jobs.run_result import RunResult
 from core.jobs.store import Run, RunStore
 from core.models.backbone_store import list_backbones
 from core.models.card import BackboneCard
@@ -27,7 +29,6 @@ from core.runs.reproduce import sweep_commands
 from core.runs.submit import submit_interpolation
 from core.runs.sweep import Arm, Sweep, SweepSpec, find_sweep, list_sweeps, submit_sweep
 from core.runs.worker import run_worker
-from core.training.settings import FinetuneRequest, TrainSettings
 from core.workspace import Workspace
 from tests.core.data.helpers import fingerprint
 from tests.core.training.helpers import QUICK, pretrained
@@ -209,7 +210,7 @@ def test_a_run_that_the_command_line_carries_out_itself_wakes_no_worker(
     spec = SweepSpec(tiny[1].id, "simulated-dnn", (Arm("depth", 1),), (0,), train=QUICK)
     own = submit_sweep(tiny[0], spec, "own", run_here=True)
     run = store.list_group(own.id)[0]
-    assert run.lane == CLUSTER_QUEUE
+    assert run.queue == CLUSTER_QUEUE
     store.request_cancel(run.id)
     assert "give that command again" in refuse("resume", "--run", run.id)
     assert "sweep --name own --arms-at-once N" in refuse("resume", "--sweep", "own")
@@ -244,7 +245,7 @@ def test_a_run_goes_with_what_it_was_mixed_into(
     (workspace.runs / mixing.id).mkdir()
     store.claim_run(mixing.id, 1)
     assert mixing.id in refuse("delete", "--run", run.id)
-    store.finish(mixing.id, "done", result={})
+    store.finish(mixing.id, "done", result=RunResult())
     say("delete", "--run", run.id)
     assert store.list(kind="interpolate") == [] and not (workspace.runs / mixing.id).exists()
 

@@ -19,6 +19,7 @@ from core.data.datasets import select_test_rows as rows_to_test
 from core.data.samples import list_samples
 from core.data.schema import FIELDS
 from core.data.split import SPLIT_PARTS
+from core.jobs.requests import TrainSettings
 from core.jobs.store import Run, RunStore
 from core.models.backbone_store import find_backbone
 from core.read_only import READ_ONLY
@@ -27,7 +28,6 @@ from core.runs import artifacts, submit, sweep
 from core.runs.dispatch import execute
 from core.runs.sweep import Arm, Sweep, SweepSpec, list_sweeps, submit_sweep
 from core.runs.worker import run_job
-from core.training.settings import TrainSettings
 from core.workspace import Workspace, open_workspace
 
 TRAIN = TrainSettings(epochs=1, batch_size=256, early_stopping=0, device="cpu")
@@ -122,7 +122,7 @@ def by_arm(workspace: Workspace, strategy: str, depth: int = 0) -> list[Run]:
     return [
         run
         for run in done(workspace)
-        if (run.request["strategy"], run.request["freeze_depth"]) == (strategy, depth)
+        if (run.strategy, run.finetune_request.freeze_depth) == (strategy, depth)
     ]
 
 
@@ -211,7 +211,7 @@ def test_runs_as_a_table(workspace: Workspace, say: Say, refuse: Refuse, tmp_pat
     """A name that a spreadsheet would take for a formula is told apart in CSV, and is as it is in
     Parquet."""
     expected = {
-        run.id: run.result["metrics"]["target_test"]["auc"] for run in done(workspace) if run.result
+        run.id: run.result.metrics["target_test"]["auc"] for run in done(workspace) if run.result
     }
     for ending, read in ((".csv", pd.read_csv), (".parquet", pd.read_parquet)):
         path = tmp_path / f"runs{ending}"
@@ -411,7 +411,7 @@ def test_a_dry_run_queues_nothing_and_says_what_the_run_has(workspace: Workspace
         "--dry-run",
     )
     one = say("finetune", *asked, "--freeze-depth", "1", "--controls", "scratch,zero-shot")
-    assert run.result and one["arms"][0]["trained_parameters"] == run.result["trained_parameters"]
+    assert run.result and one["arms"][0]["trained_parameters"] == run.result.trained_parameters
     assert [stage["frozen"] for stage in one["arms"][0]["stages"]] == [
         True,
         False,

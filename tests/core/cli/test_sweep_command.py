@@ -11,6 +11,7 @@ from core.cli.sweep_command import sweep_spec
 from core.data.datasets import Dataset, select_training_rows
 from core.errors import BadInput
 from core.freezing.plan import make_plan
+from core.jobs.requests import TrainSettings
 from core.models.backbone_store import list_backbones
 from core.models.card import HeadSettings
 from core.runs.estimate import SPEEDS, Estimate, estimate_seconds
@@ -25,7 +26,7 @@ from core.runs.sweep import (
     sweep_command_line,
 )
 from core.training.default_settings import default_settings
-from core.training.settings import PRESETS, TrainSettings
+from core.training.settings import PRESETS
 from core.workspace import Workspace
 
 BY_SIZE = tuple(

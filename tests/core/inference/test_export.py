@@ -17,10 +17,10 @@ from core.errors import BadInput, RunError
 from core.inference import export as exports
 from core.inference.evaluate_run import score_file
 from core.inference.export import _ScoringModule, _write_onnx, export_model
+from core.jobs.requests import FinetuneRequest, PretrainRequest
 from core.jobs.store import Run
 from core.models.card import HeadSettings
 from core.models.network import click_probabilities
-from core.training.settings import FinetuneRequest, PretrainRequest
 from core.workspace import Workspace, hash_file
 from tests.core.data.helpers import rows, text
 from tests.core.inference.exported import run_exported_script, unusual_rows
@@ -64,7 +64,8 @@ def test_the_script_alone_scores_as_thaw_does(tuned: tuple[Workspace, Run], tmp_
         assert len(ours) == len(theirs) >= 400 and ours["score"].nunique() > 300
         assert ours["row"].equals(theirs["row"])
         np.testing.assert_allclose(theirs["score"], ours["score"], atol=1e-5, rtol=0)
-        near = (ours["score"] - run.result["threshold"]).abs() < 1e-5  # type: ignore[index]
+        assert run.result is not None and run.result.threshold is not None
+        near = (ours["score"] - run.result.threshold).abs() < 1e-5
         assert (ours["predicted_click"] == theirs["predicted_click"])[~near].all()
 
     check_refusals(tmp_path / "out")

@@ -9,11 +9,11 @@ from core.data import datasets
 from core.data.datasets import Dataset
 from core.errors import BadInput
 from core.inference.interpolate import ALPHAS, best_alpha, interpolate_weights
+from core.jobs.requests import FinetuneRequest, InterpolateRequest
 from core.jobs.store import RunStore
 from core.models.backbone import load_backbone
 from core.models.card import HeadSettings, load_card
 from core.training.losses import predict
-from core.training.settings import FinetuneRequest, InterpolateRequest
 from core.training.training_rows import load_rows
 from core.workspace import Workspace
 from tests.core.training.helpers import QUICK, carry_out, load_predictions, pretrained
@@ -26,7 +26,8 @@ def test_the_path_from_the_backbone_to_the_run(tiny: tuple[Workspace, Dataset]) 
     card = pretrained(workspace, "deepfm")
     tuned = carry_out(workspace, FinetuneRequest(dataset.id, card.id, train=QUICK))
     mixed = carry_out(workspace, InterpolateRequest(dataset.id, tuned.id, train=QUICK))
-    assert mixed.result is not None and mixed.result["mixes_head"]
+    assert mixed.result is not None and mixed.result.interpolation is not None
+    assert mixed.result.interpolation.mixes_head
     found, before = load_predictions(workspace, mixed), load_predictions(workspace, tuned)
     for part in ("target_test", "source_test"):
         np.testing.assert_allclose(found[f"{part}_0.0"], before[f"{part}_before"], atol=1e-6)
@@ -42,8 +43,10 @@ def test_the_path_from_the_backbone_to_the_run(tiny: tuple[Workspace, Dataset]) 
     by_hand = predict(middle, table.take(datasets.select_test_rows(dataset, "target"), CPU))
     np.testing.assert_allclose(found["target_test_0.5"], by_hand, atol=1e-6)
 
-    losses = mixed.result["parts"]["target_validation"]["log_loss"]
-    assert mixed.result["chosen"] == ALPHAS[int(np.argmin(losses))]
+    losses = mixed.result.interpolation.parts["target_validation"]["log_loss"]
+    assert (
+        mixed.result.interpolation.chosen == ALPHAS[int(np.argmin(np.array(losses, dtype=float)))]
+    )
     assert len(losses) == len(ALPHAS) == 11
     assert [run.id for run in RunStore(workspace).list(kind="interpolate")] == [mixed.id]
     assert mixed.id not in [run.id for run in RunStore(workspace).list()]
@@ -57,7 +60,8 @@ def test_another_head_stays_the_tuned_one(tiny: tuple[Workspace, Dataset]) -> No
     )
     tuned = carry_out(workspace, request)
     mixed = carry_out(workspace, InterpolateRequest(dataset.id, tuned.id, train=QUICK))
-    assert mixed.result is not None and not mixed.result["mixes_head"]
+    assert mixed.result is not None and mixed.result.interpolation is not None
+    assert not mixed.result.interpolation.mixes_head
     found, before = load_predictions(workspace, mixed), load_predictions(workspace, tuned)
     np.testing.assert_allclose(found["target_test_1.0"], before["target_test_score"], atol=1e-6)
 

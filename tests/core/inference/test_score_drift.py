@@ -13,10 +13,10 @@ from core.data.datasets import Dataset, delete_dataset, select_training_rows
 from core.data.simulate import simulate
 from core.errors import BadInput, RunError
 from core.inference.evaluate_run import score_file
+from core.jobs.requests import FinetuneRequest
 from core.jobs.store import Run
 from core.runs import subprocess_commands
 from core.runs.subprocess_commands import run_command, score_in_subprocess
-from core.training.settings import FinetuneRequest
 from core.workspace import Workspace
 from tests.core.training.helpers import QUICK, carry_out, pretrained
 

@@ -25,8 +25,8 @@ from core.data.datasets import find_dataset
 from core.data.schema import FIELDS
 from core.inference.evaluate_run import score_file
 from core.inference.export import export_model
+from core.jobs.requests import FinetuneRequest
 from core.jobs.store import Run
-from core.training.settings import FinetuneRequest
 from core.workspace import Workspace, open_workspace
 from tests.core.data.helpers import packed_tar, packed_zip, packed_zstd, text
 from tests.core.inference.exported import run_exported_script, unusual_rows

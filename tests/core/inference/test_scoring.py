@@ -24,8 +24,8 @@ from core.inference.score_sentences import (
     sentences_before_metrics,
     skipped_sentence,
 )
+from core.jobs.requests import FinetuneRequest
 from core.jobs.store import Run
-from core.training.settings import FinetuneRequest
 from core.workspace import Workspace
 from tests.core.training.helpers import QUICK, carry_out, pretrained
 

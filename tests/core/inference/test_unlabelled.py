@@ -11,9 +11,9 @@ from core.data.reading.ingest import ingest
 from core.data.split import SplitSpec
 from core.errors import BadInput
 from core.inference.evaluate_run import evaluate_on
+from core.jobs.requests import FinetuneRequest, PretrainRequest
 from core.models.backbone import load_backbone
 from core.models.card import load_card
-from core.training.settings import FinetuneRequest, PretrainRequest
 from core.workspace import Workspace, open_workspace
 from tests.core.data.helpers import rows, text
 from tests.core.training.helpers import QUICK, carry_out
@@ -40,10 +40,8 @@ def test_what_reads_no_labels_makes_a_backbone(
     run = carry_out(
         workspace, PretrainRequest(dataset.id, "dnn", objective, QUICK, SMALL, objective)
     )
-    assert (
-        run.result is not None and run.result["metrics"] == {} and run.result["threshold"] is None
-    )
-    card = load_card(workspace.backbones / run.result["backbone"])
+    assert run.result is not None and run.result.metrics == {} and run.result.threshold is None
+    card = load_card(workspace.backbones / run.result.backbone)
     assert (card.objective, card.trained_on["rows"], card.scores_clicks) == (objective, 950, False)
     assert {stage.origin for stage in card.stages} == {
         "random" if objective == "none" else objective

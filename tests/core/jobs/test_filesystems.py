@@ -11,8 +11,8 @@ import pytest
 from core.errors import BadInput
 from core.jobs import database, filesystems
 from core.jobs.filesystems import check_file_locks, find_mount, shared_filesystem
+from core.jobs.requests import FinetuneRequest
 from core.jobs.store import RunStore
-from core.training.settings import FinetuneRequest
 from core.workspace import Workspace
 from tests.core.jobs.mounts import journal_mode, pretend_local, pretend_shared, write_mounts
 

@@ -1,6 +1,7 @@
 """The store: claims, points, cancel, resume, delete, schema."""
 
 import json
+import math
 import sqlite3
 import threading
 from collections.abc import Iterator
@@ -14,8 +15,9 @@ from core.errors import BadInput
 from core.jobs import database, queue
 from core.jobs.database import MIGRATIONS, keep_connection
 from core.jobs.process_place import current_place
+from core.jobs.requests import FinetuneRequest, request_to_json
+from core.jobs.run_result import PartMetrics, RunResult
 from core.jobs.store import PAUSED_PHASE, Run, RunStore, ValidationSummary
-from core.training.settings import FinetuneRequest, request_to_json
 from core.workspace import Workspace
 
 REQUEST = FinetuneRequest("d-1", "b-1", group="g-1")
@@ -38,7 +40,7 @@ def test_oldest_queued_run_of_the_lane_is_claimed(store: RunStore) -> None:
         "running",
         42,
     )
-    assert claimed.started is not None and claimed.request["group"] == claimed.group == "g-1"
+    assert claimed.started is not None and claimed.finetune_request.group == claimed.group == "g-1"
     again = store.claim("cpu", 42)
     assert again is not None and again.id == second.id
     assert store.claim("cpu", 42) is None
@@ -111,15 +113,15 @@ def test_cancel_resume_and_finish(store: RunStore) -> None:
     assert not store.get(running.id).active
     store.resume(running.id)
     again = store.get(running.id)
-    assert (again.status, again.cancel_asked, again.message, again.finished) == (
+    assert (again.status, again.cancel_requested, again.message, again.finished) == (
         "queued",
         None,
         "",
         None,
     )
     assert store.claim("cpu", 2) is not None
-    store.finish(running.id, "done", result={"x": 1.5})
-    assert store.get(running.id).result == {"x": 1.5}
+    store.finish(running.id, "done", result=RunResult(threshold=1.5))
+    assert store.get(running.id).result == RunResult(threshold=1.5)
     store.finish(running.id, "failed", "too late")
     assert store.get(running.id).status == "done"
 
@@ -235,7 +237,7 @@ def test_validation_metrics_of_a_run_that_goes_on_are_read_anew(store: RunStore)
     store.add_points(run.id, [(5, "validation_loss", 0.4)])
     assert store.validation_summaries(store.list())[run.id].last_loss == 0.4
     store.add_points(run.id, [(6, "validation_loss", 0.3)])
-    store.finish(run.id, "done", result={"threshold": 0.5})
+    store.finish(run.id, "done", result=RunResult(threshold=0.5))
     assert store.validation_summaries(store.list())[run.id].last_loss == 0.3
 
 
@@ -251,13 +253,13 @@ def test_lists_follow_every_change_whoever_makes_it(store: RunStore, workspace: 
     assert [run.id for run in listed()] == [second.id, first.id]
     changes = [
         lambda other: other.claim("cpu", 7),
-        lambda other: other.phase(first.id, "training"),
-        lambda other: other.progress(first.id, 1, 2, 3, 4),
+        lambda other: other.set_phase(first.id, "training"),
+        lambda other: other.set_progress(first.id, 1, 2, 3, 4),
         lambda other: other.request_cancel(first.id),
         lambda other: other.finish(first.id, "interrupted", "why"),
         lambda other: other.resume(first.id),
         lambda other: other.claim("cpu", 8),
-        lambda other: other.finish(first.id, "done", result={"threshold": 0.5}),
+        lambda other: other.finish(first.id, "done", result=RunResult(threshold=0.5)),
         lambda other: other.annotate(first.id, "another", ["tag"], "note"),
     ]
     for change in changes:
@@ -265,7 +267,7 @@ def test_lists_follow_every_change_whoever_makes_it(store: RunStore, workspace: 
         change(RunStore(workspace))
         after = listed()
         assert after[1] != before[1] and after[0] == before[0]
-    assert after[1].result == {"threshold": 0.5}
+    assert after[1].result == RunResult(threshold=0.5)
     store.delete(second.id)
     assert [run.id for run in listed()] == [first.id]
 
@@ -290,10 +292,15 @@ def test_a_number_that_does_not_exist_is_stored_as_missing(
     assert set(store.points(run.id)) == {"validation_loss"}
     assert store.validation_summaries([run])[run.id] == ValidationSummary(0.5, 0.5)
     store.finish(
-        run.id, "done", result={"metrics": {"target_test": {"auc": float("nan"), "log_loss": 0.5}}}
+        run.id,
+        "done",
+        result=RunResult(metrics={"target_test": PartMetrics({"auc": math.nan, "log_loss": 0.5})}),
     )
     result = store.get(run.id).result
-    assert result is not None and result["metrics"]["target_test"] == {"auc": None, "log_loss": 0.5}
+    assert result is not None and result.metrics["target_test"].as_dict() == {
+        "auc": None,
+        "log_loss": 0.5,
+    }
     with sqlite3.connect(workspace.database) as db:
         assert "NaN" not in db.execute("SELECT result FROM runs").fetchone()[0]
 
@@ -305,10 +312,11 @@ def test_results_of_older_versions_with_nan_are_read_as_missing(
     with sqlite3.connect(workspace.database) as db:
         db.execute(
             "UPDATE runs SET status = 'done', result = ?",
-            ('{"metrics": {"a": NaN, "b": -Infinity, "c": 1}}',),
+            ('{"metrics": {"target_test": {"a": NaN, "b": -Infinity, "c": 1}}}',),
         )
     for found in (store.get(run.id), store.list()[0]):
-        assert found.result == {"metrics": {"a": None, "b": None, "c": 1}}
+        assert found.result is not None
+        assert found.result.metrics["target_test"].as_dict() == {"a": None, "b": None, "c": 1}
 
 
 def test_a_clock_that_is_set_back_changes_no_order(
@@ -316,7 +324,7 @@ def test_a_clock_that_is_set_back_changes_no_order(
 ) -> None:
     days = iter(range(28, 0, -1))
     monkeypatch.setattr(
-        "core.jobs.store.now", lambda: f"2026-01-{next(days):02d}T00:00:00.000000+00:00"
+        "core.jobs.store.utc_now", lambda: f"2026-01-{next(days):02d}T00:00:00.000000+00:00"
     )
     ids = [submit(store).id for _ in range(4)]
     assert [run.id for run in store.list()] == ids[::-1]
@@ -383,7 +391,7 @@ def test_what_is_said_to_be_done_outlasts_a_power_cut(
         pass
     store.claim("cpu", 1)
     store.add_points(run.id, [(1, "loss", 0.5)])
-    store.finish(run.id, "done", result={})
+    store.finish(run.id, "done", result=RunResult())
     assert {*asked} == {2}
     asked.clear()
     store.set_progress(run.id, 1, 2, 1, 2)

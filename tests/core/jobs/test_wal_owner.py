@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from core.jobs.database import keep_connection
+from core.jobs.requests import FinetuneRequest
 from core.jobs.store import RunStore
-from core.training.settings import FinetuneRequest
 from core.workspace import PROJECT, Workspace, WorkspaceMissing, open_workspace
 
 KEEPS_OPEN = """

@@ -22,8 +22,8 @@ from core.models.backbone_import import import_backbone
 from core.models.backbone_store import list_backbones
 from core.models.card import BackboneCard
 from core.models.network import Network
+from core.models.objectives import ORIGINS
 from core.models.registry import ARCHITECTURES, complete_settings
-from core.training.objectives import ORIGINS
 from core.workspace import Workspace
 from tests.core.models.exchange_files import (
     CARD,

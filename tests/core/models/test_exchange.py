@@ -19,6 +19,7 @@ from core.cli.parser import main
 from core.data.datasets import Dataset
 from core.errors import BadInput, RunError
 from core.inference.export import export_model
+from core.jobs.requests import FinetuneRequest
 from core.models import exchange
 from core.models.backbone import load_backbone
 from core.models.backbone_import import import_backbone
@@ -27,7 +28,6 @@ from core.models.card import BackboneCard, HeadSettings
 from core.models.exchange import MEMBER_SIZE_LIMITS, export_backbone
 from core.runs import subprocess_commands
 from core.runs.subprocess_commands import import_in_subprocess
-from core.training.settings import FinetuneRequest
 from core.workspace import Workspace, read_json
 from tests.core.data.helpers import fingerprint
 from tests.core.models.exchange_files import (
@@ -96,16 +96,14 @@ def test_a_fine_tuned_model_becomes_a_backbone(
     assert card.scores_clicks and card.head == head and card.imported
     assert card.trained_on == first.trained_on | {
         "domain": "target",
-        "rows": run.result["train_rows"],
+        "rows": run.result.train_rows,
     }
     assert card.earlier == (first.trained_on,)
-    assert card.metrics == {
-        name: run.result["metrics"]["target_test"][name] for name in card.metrics
-    }
+    assert card.metrics == {name: run.result.metrics["target_test"][name] for name in card.metrics}
     assert card.preprocessing_hash == first.preprocessing_hash
     again = carry_out(workspace, FinetuneRequest(dataset.id, card.id, "depth", 3, head, QUICK))
-    assert again.result is not None
-    assert again.result["before"]["target_test"]["auc"] == pytest.approx(card.metrics["auc"])
+    assert again.result is not None and again.result.before is not None
+    assert again.result.before["target_test"]["auc"] == pytest.approx(card.metrics["auc"])
     scratch = carry_out(workspace, FinetuneRequest(dataset.id, first.id, "scratch", 0, head, QUICK))
     stored = read_json(workspace.runs / scratch.id / "model" / "card.json")
     assert stored["earlier"] == [] and {stage["origin"] for stage in stored["stages"]} == {

@@ -1,12 +1,12 @@
 """A small sweep that really trained, to report on."""
 
 from core.data.datasets import Dataset
+from core.jobs.requests import TrainSettings
 from core.jobs.store import RunStore
 from core.runs.dispatch import execute
 from core.runs.launch import CLUSTER_QUEUE
 from core.runs.sweep import Arm, Sweep, SweepSpec, submit_sweep
 from core.runs.worker import run_job
-from core.training.settings import TrainSettings
 from core.workspace import Workspace
 from tests.core.training.helpers import pretrained
 

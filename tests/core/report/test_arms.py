@@ -3,6 +3,7 @@
 import dataclasses
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -39,10 +40,10 @@ def runs(
     )
 
 
-def changed(run: Run, **request: object) -> Run:
+def changed(run: Run, **request: Any) -> Run:
     """The run as if it had been asked for so, under another id."""
     return dataclasses.replace(
-        run, id=f"{run.id}-{len(str(request))}", request={**run.request, **request}
+        run, id=f"{run.id}-{len(str(request))}", request=dataclasses.replace(run.request, **request)
     )
 
 
@@ -70,9 +71,7 @@ def test_what_else_differs_is_a_setting_and_zero_shot_stands_in_each(
     runs: tuple[Workspace, list[Run]],
 ) -> None:
     _, found = runs
-    fewer = [
-        changed(run, target_rows=500) for run in found if run.request["strategy"] != "zero-shot"
-    ]
+    fewer = [changed(run, target_rows=500) for run in found if run.strategy != "zero-shot"]
     arms = group_into_arms([*found, *fewer], {}, {})
     assert distinct_settings(arms) == ["all target rows", "500 target rows"]
     titles = [arm.title for arm in arms_in_setting(arms, "500 target rows")]
@@ -89,9 +88,7 @@ def test_a_repeat_is_no_other_seed_and_a_lone_arm_falls_apart(
 ) -> None:
     _, found = runs
     first = [
-        run
-        for run in found
-        if run.request["freeze_depth"] == 0 and run.request["strategy"] == "depth"
+        run for run in found if run.finetune_request.freeze_depth == 0 and run.strategy == "depth"
     ]
     again = dataclasses.replace(first[0], id="r-again", created="9")
     titles = [arm.title for arm in group_into_arms([*first, again, found[1]], {}, {})]
@@ -107,12 +104,12 @@ def test_scores_are_paired_by_seed(runs: tuple[Workspace, list[Run]]) -> None:
     results = summarise_selected_arms(group_into_arms(found, {}, {}), full_titles=False)
     assert comparable_seeds(results) == [0, 1]
     for seed, row in enumerate(load_scores(workspace, results[1], "target_test_score", [0, 1])):
-        (run,) = [one for one in results[1].runs if one.request["train"]["seed"] == seed]
+        (run,) = [one for one in results[1].runs if one.seed == seed]
         with np.load(workspace.runs / run.id / "predictions.npz") as arrays:
             np.testing.assert_array_equal(row, arrays["target_test_score"])
     shot = load_scores(workspace, results[3], "target_test_score", [0, 1])
     np.testing.assert_array_equal(shot[0], shot[1])
-    moved = changed(found[1], train={**found[1].request["train"], "seed": 7})
+    moved = changed(found[1], train=dataclasses.replace(found[1].request.train, seed=7))
     few = [results[0], dataclasses.replace(results[1], runs=(moved,))]
     with pytest.raises(BadInput, match="no seed in common"):
         comparable_seeds(few)
@@ -124,9 +121,7 @@ def test_validation_rows_of_another_size_choose_no_leader(
     runs: tuple[Workspace, list[Run]],
 ) -> None:
     workspace, found = runs
-    fewer = [
-        changed(run, target_rows=500) for run in found if run.request["strategy"] != "zero-shot"
-    ]
+    fewer = [changed(run, target_rows=500) for run in found if run.strategy != "zero-shot"]
     alike = summarise_selected_arms(group_into_arms(found, {}, {}), full_titles=True)
     assert comparable_validation_losses(alike) == [one.validation_loss for one in alike]
     mixed = summarise_selected_arms(group_into_arms([*found, *fewer], {}, {}), full_titles=True)

@@ -13,11 +13,11 @@ from core.data.reading.ingest import ingest
 from core.data.simulate import simulate
 from core.data.split import SplitSpec
 from core.errors import BadInput
+from core.jobs.requests import FinetuneRequest
 from core.jobs.store import RunStore
 from core.report.html_report import write_report
 from core.report.report_data import runs_report_data, sweep_report_data
 from core.runs.sweep import SweepSpec, submit_sweep
-from core.training.settings import FinetuneRequest
 from core.workspace import Workspace
 from tests.core.report.helpers import ARMS, TRAIN, finished_sweep
 from tests.core.report.html_reader import HtmlReader
@@ -63,7 +63,7 @@ def test_the_report_of_a_sweep(tiny: tuple[Workspace, Dataset], tmp_path: Path) 
         assert sentence in reader.words
     aucs = []
     for run in runs:
-        if run.request["strategy"] == "lora":
+        if run.strategy == "lora":
             with np.load(workspace.runs / run.id / "predictions.npz") as arrays:
                 aucs.append(roc_auc_score(arrays["target_test_label"], arrays["target_test_score"]))
     assert f"{np.mean(aucs):.4f} ± {np.std(aucs, ddof=1):.4f}" in reader.words
@@ -77,19 +77,12 @@ def test_the_report_of_a_sweep(tiny: tuple[Workspace, Dataset], tmp_path: Path) 
 
 def check_runs_picked_by_hand(workspace: Workspace, tmp_path: Path) -> None:
     store = RunStore(workspace)
-    runs = [
-        run
-        for run in store.list(kind="finetune", status="done")
-        if run.request["strategy"] != "lora"
-    ]
+    runs = [run for run in store.list(kind="finetune", status="done") if run.strategy != "lora"]
     subject = runs_report_data(workspace, runs)
     assert {one.title: len(one.runs) for one in subject.results} == {
         "freeze depth 0": 2, "freeze depth 1": 2, "zero-shot": 1,
     }  # fmt: skip
-    assert all(
-        [run.request["train"]["seed"] for run in one.runs] in ([0, 1], [0])
-        for one in subject.results
-    )
+    assert all([run.seed for run in one.runs] in ([0, 1], [0]) for one in subject.results)
     assert sum("core finetune" in line for line in subject.commands) == len(runs)
     write_report(workspace, subject, tmp_path / "runs.html")
     assert "5 runs on tiny" in (tmp_path / "runs.html").read_text(encoding="utf-8")

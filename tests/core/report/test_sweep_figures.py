@@ -9,6 +9,7 @@ import numpy as np
 import plotly.graph_objects as go
 import pytest
 
+from core.jobs.run_result import PartMetrics, RunResult
 from core.jobs.store import Run
 from core.report.sweep_figures import (
     COST_AXES,
@@ -29,12 +30,10 @@ NAN = math.nan
 def arm(title: str, strategy: str, auc: float, **changes: Any) -> ArmResult:
     """An arm of one seed on 400 training rows, whose backbone had AUC 0.6 on the target and 0.7 on
     the source."""
-    before = {"target_test": {"auc": 0.6}, "source_test": {"auc": 0.7}}
+    before = {"target_test": PartMetrics({"auc": 0.6}), "source_test": PartMetrics({"auc": 0.7})}
     values: dict[str, Any] = {field.name: None for field in dataclasses.fields(Run)}
-    run = Run(
-        **values
-        | {"id": "r-1", "result": {"before": before, "train_rows": changes.pop("rows", 400)}}
-    )
+    values["result"] = RunResult(before=before, train_rows=changes.pop("rows", 400))
+    run = Run(**{**values, "id": "r-1"})
     result = ArmResult(
         title=title,
         strategy=strategy,

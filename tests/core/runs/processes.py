@@ -6,9 +6,9 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from core.jobs.reporter import Reporter
+from core.jobs.run_result import RunResult
 from core.jobs.store import Run
 from core.runs.worker import run_worker
 from core.workspace import PROJECT, Workspace, open_workspace
@@ -49,7 +49,7 @@ def start_pretender(workspace: Workspace, job: str) -> subprocess.Popen[bytes]:
     return subprocess.Popen(command, cwd=PROJECT, env=ENVIRONMENT)
 
 
-def obedient(workspace: Workspace, run: Run, reporter: Reporter) -> dict[str, Any]:
+def obedient(workspace: Workspace, run: Run, reporter: Reporter) -> RunResult:
     """Works until it is asked to stop."""
     (workspace.root / "started").touch()
     while not reporter.should_stop():
@@ -57,19 +57,19 @@ def obedient(workspace: Workspace, run: Run, reporter: Reporter) -> dict[str, An
     raise InterruptedError
 
 
-def stubborn(workspace: Workspace, run: Run, reporter: Reporter) -> dict[str, Any]:
+def stubborn(workspace: Workspace, run: Run, reporter: Reporter) -> RunResult:
     """Never looks at the cancel flag, and goes on whatever signal asks it politely."""
     (workspace.root / "started").touch()
     while True:
         time.sleep(0.05)
 
 
-def quick(workspace: Workspace, run: Run, reporter: Reporter) -> dict[str, Any]:
+def quick(workspace: Workspace, run: Run, reporter: Reporter) -> RunResult:
     """Ends at once, noting who carried the run out."""
     with (workspace.root / "carried-out").open("a") as stream:
         stream.write(f"{run.id} {os.getpid()}\n")
     time.sleep(0.01)
-    return {"metrics": {}}
+    return RunResult()
 
 
 JOBS = {"obedient": obedient, "stubborn": stubborn, "quick": quick}

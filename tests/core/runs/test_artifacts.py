@@ -11,6 +11,7 @@ import pytest
 
 from core.data.datasets import Dataset
 from core.errors import BadInput
+from core.jobs.requests import FinetuneRequest
 from core.jobs.store import Run, RunStore
 from core.runs import artifacts as module
 from core.runs.artifacts import (
@@ -24,7 +25,6 @@ from core.runs.artifacts import (
     score_and_store,
     scoring_id,
 )
-from core.training.settings import FinetuneRequest
 from core.workspace import Workspace
 
 LINES = "row,score,predicted_click\n1,0.25,0\n2,0.75,1\n"

@@ -35,11 +35,11 @@ def test_the_sweep_has_every_depth_the_controls_and_a_mixing_at_its_end(
     sweep = demo.run_demo(workspace)
     store = RunStore(workspace)
     runs = store.list_group(sweep.id)
-    first = [(run.request["strategy"], run.request["freeze_depth"]) for run in runs[:8]]
+    first = [(run.strategy, run.finetune_request.freeze_depth) for run in runs[:8]]
     assert first == [*(("depth", depth) for depth in range(6)), ("zero-shot", 0), ("scratch", 0)]
     assert len(runs) == 15, "zero-shot has no second seed"
     (mixing,) = store.list(kind="interpolate")
-    assert mixing.request["run"] == runs[0].id and mixing.created > runs[-1].created
+    assert mixing.interpolate_request.run == runs[0].id and mixing.created > runs[-1].created
 
 
 def test_running_it_again_queues_only_what_broke_off(workspace: Workspace) -> None:

@@ -6,6 +6,8 @@ import pytest
 import torch
 
 from core.freezing.plan import Plan, make_plan
+from core.jobs.requests import FinetuneRequest, PretrainRequest, TrainSettings
+from core.jobs.run_result import RunResult, StageResult
 from core.jobs.store import Run
 from core.models.card import BackboneCard, HeadSettings, StageCard
 from core.models.measure_stats import measure_stats
@@ -25,7 +27,6 @@ from core.runs.estimate import (
 )
 from core.training import pretext
 from core.training.pretext import Detector, Predictor, unigram_sampler
-from core.training.settings import FinetuneRequest, PretrainRequest, TrainSettings, request_to_json
 
 SETTINGS = TrainSettings(device="cpu", batch_size=100, epochs=4, early_stopping=0)
 CARD = BackboneCard(
@@ -68,27 +69,42 @@ def finished(
     lane: str = "cpu",
     amp: bool = False,
 ) -> Run:
-    stages = [
-        {
-            "name": stage.name,
-            "title": stage.title,
-            "parameters": stage.parameters,
-            "frozen": stage.frozen,
-        }
-        for stage in plan_at(depth).stages
-    ]
+    stages = tuple(
+        StageResult(
+            one.name,
+            one.title,
+            one.parameters,
+            None,
+            one.frozen,
+            0 if one.frozen else one.parameters,
+            0,
+            "",
+        )
+        for one in plan_at(depth).stages
+    )
     settings = dataclasses.replace(SETTINGS, batch_size=batch_size, amp=amp)
     values: dict[str, Any] = {field.name: None for field in dataclasses.fields(Run)}
     values |= {
         "id": "r-1",
         "status": "done",
         "lane": lane,
-        "request": {"train": dataclasses.asdict(settings)},
+        "request": FinetuneRequest("d", "b", train=settings),
     }
     values["steps"] = 4 * math.ceil(9_950 / batch_size)
     seconds = {"train": train, "total": total}
-    values["result"] = {"stages": stages, "epochs_run": 4, "train_rows": 9_950, "seconds": seconds}
+    values["result"] = RunResult(stages=stages, epochs_run=4, train_rows=9_950, seconds=seconds)
     return Run(**values)
+
+
+def starting_by_word2vec(run: Run, prepare: float) -> Run:
+    """The run as a pretraining run that started by Word2Vec, which took `prepare` seconds."""
+    assert run.result is not None
+    seconds = {**run.result.seconds, "prepare": prepare}
+    return dataclasses.replace(
+        run,
+        request=PretrainRequest("d", "dnn", "b", run.request.train, start="word2vec"),
+        result=dataclasses.replace(run.result, seconds=seconds),
+    )
 
 
 def test_more_rows_more_epochs_and_smaller_batches_take_longer() -> None:
@@ -134,9 +150,7 @@ def test_the_few_runs_that_calibrate_say_what_all_say() -> None:
         if number < most
         for train in [float(3 + number)]
     ]
-    history[7] = dataclasses.replace(history[7], request=history[7].request | {"start": "word2vec"})
-    assert history[7].result is not None
-    history[7].result["seconds"]["prepare"] = 2.0
+    history[7] = starting_by_word2vec(history[7], 2.0)
     for size in (100, 200, 300):
         settings = dataclasses.replace(SETTINGS, batch_size=size)
         few = calibration_runs(history, settings)
@@ -165,13 +179,12 @@ def test_heads_that_train_together_take_a_share_and_calibrate_as_heads_alone() -
 
     run = finished(3, train=3.0, total=5.0)
     assert run.result is not None
-    for stage, planned in zip(run.result["stages"], head.stages, strict=True):
-        stage["flops"] = planned.flops
+    pairs = zip(run.result.stages, head.stages, strict=True)
+    stages = tuple(dataclasses.replace(stage, flops=planned.flops) for stage, planned in pairs)
+    run = dataclasses.replace(run, result=dataclasses.replace(run.result, stages=stages))
     asked = FinetuneRequest("d", "b", "linear-probe", train=SETTINGS, rates=rates)
-    done = dataclasses.replace(run, request=request_to_json(asked))
-    in_turn = dataclasses.replace(
-        run, request=request_to_json(dataclasses.replace(asked, head=HeadSettings((8,))))
-    )
+    done = dataclasses.replace(run, request=asked)
+    in_turn = dataclasses.replace(run, request=dataclasses.replace(asked, head=HeadSettings((8,))))
     assert estimate_seconds(head, 9_950, SETTINGS, (in_turn,)).seconds == pytest.approx(
         5.0, rel=1e-2
     )
@@ -265,10 +278,7 @@ def test_pretraining_costs_what_its_objective_computes() -> None:
 
 
 def test_word2vec_is_as_fast_as_it_was() -> None:
-    run = finished(depth=0, train=1, total=2)
-    assert run.result is not None
-    run.request["start"] = "word2vec"
-    run.result["seconds"]["prepare"] = 995.0
+    run = starting_by_word2vec(finished(depth=0, train=1, total=2), 995.0)
     assert word2vec_seconds(20, (run, finished(depth=0, train=1, total=2))) == pytest.approx(2.0)
 
 
@@ -276,6 +286,6 @@ def test_operations_kept_with_a_result_go_before_a_guess() -> None:
     run = finished(depth=0, train=900, total=901)
     assert run.result is not None
     guessed = seconds(0, history=(run,))
-    for stage in run.result["stages"]:
-        stage["flops"] = 100_000_000
+    stages = tuple(dataclasses.replace(stage, flops=100_000_000) for stage in run.result.stages)
+    run = dataclasses.replace(run, result=dataclasses.replace(run.result, stages=stages))
     assert seconds(0, history=(run,)) < guessed / 10

@@ -3,7 +3,6 @@ it."""
 
 import dataclasses
 import json
-from typing import Any
 
 import numpy as np
 import pytest
@@ -11,6 +10,8 @@ import pytest
 from core.data.datasets import Dataset
 from core.errors import BadInput
 from core.jobs.reporter import Reporter
+from core.jobs.requests import FinetuneRequest, TrainSettings, request_from_json, request_to_json
+from core.jobs.run_result import RunResult
 from core.jobs.store import PAUSED_PHASE, Run, RunStore
 from core.report.arms import judge_selected_arms
 from core.runs import sweep as sweeps
@@ -20,12 +21,6 @@ from core.runs.sweep import Arm, Sweep, SweepSpec, arm_of_run, resume_sweep, sub
 from core.runs.sweep_result import judge_arms, summarise_arms, sweep_table
 from core.runs.verify import verify
 from core.runs.worker import run_one_job, run_worker
-from core.training.settings import (
-    FinetuneRequest,
-    TrainSettings,
-    request_from_json,
-    request_to_json,
-)
 from core.workspace import Workspace
 from tests.core.training.helpers import pretrained
 
@@ -68,8 +63,7 @@ def submitted(tiny: tuple[Workspace, Dataset], name: str, halving: int) -> Sweep
 
 def by_arm(workspace: Workspace, sweep: Sweep) -> dict[tuple[str, int], Run]:
     return {
-        (arm_of_run(run).title, run.request["train"]["seed"]): run
-        for run in RunStore(workspace).list_group(sweep.id)
+        (arm_of_run(run).title, run.seed): run for run in RunStore(workspace).list_group(sweep.id)
     }
 
 
@@ -102,18 +96,18 @@ def test_the_leading_arm_trains_on_as_if_alone_and_the_others_end_at_the_rung(
         assert same.result is not None
         # The last point of the seconds was told before the run went back to the queue, or at its
         # end.
-        seconds = run.result["seconds"]
+        seconds = run.result.seconds
         trained = seconds["earlier"] + seconds.get("train", 0.0)
         curve = store.points(run.id).get("seconds", ((), (0.0,)))[1]
         assert seconds["total"] >= trained >= max(curve) - 0.01
         paused += seconds["earlier"] > 0
         if title in reached and title != leading:
-            assert (run.result["halted"], run.result["epochs_run"]) == (rung, rung)
-            assert run.result["best_epoch"] <= rung
+            assert (run.result.halted, run.result.epochs_run) == (rung, rung)
+            assert run.result.best_epoch <= rung
             assert max(store.points(run.id)["train_loss"][0]) == run.steps // EPOCHS * rung
         else:
-            assert run.result["halted"] == 0
-            assert run.result["metrics"] == same.result["metrics"]
+            assert run.result.halted == 0
+            assert run.result.metrics == same.result.metrics
             assert weights(workspace, run) == weights(workspace, same)
 
     assert paused == len(reached) * 2 - 1, "all but the last to come to the rung waited there"
@@ -141,7 +135,7 @@ def test_a_broken_sweep_decides_as_an_unbroken_one(tiny: tuple[Workspace, Datase
     carried_until_done(workspace, unbroken)
     calls: list[str] = []
 
-    def dying(workspace: Workspace, run: Run, reporter: Reporter) -> dict[str, Any]:
+    def dying(workspace: Workspace, run: Run, reporter: Reporter) -> RunResult:
         calls.append(run.id)
         result = execute(workspace, run, reporter)
         if len(calls) % 3 == 0:
@@ -156,7 +150,7 @@ def test_a_broken_sweep_decides_as_an_unbroken_one(tiny: tuple[Workspace, Datase
         except KeyboardInterrupt:
             store.interrupt_stale("cpu")
             resume_sweep(workspace, broken)
-    ends = [{key: (run.result or {}).get("halted") for key, run in by_arm(workspace, one).items()} for one in
+    ends = [{key: run.halted if run.result else None for key, run in by_arm(workspace, one).items()} for one in
             (unbroken, broken)]  # fmt: skip
     assert ends[0] == ends[1] and EPOCHS // 3 in ends[0].values()
     for key, run in by_arm(workspace, unbroken).items():

@@ -18,6 +18,8 @@ from core.errors import explain_system_error
 from core.jobs import database
 from core.jobs.process_place import current_place
 from core.jobs.reporter import Reporter
+from core.jobs.requests import FinetuneRequest, TrainSettings
+from core.jobs.run_result import RunResult
 from core.jobs.store import Run, RunStore
 from core.runs import heartbeat, launch, worker
 from core.runs.dispatch import execute
@@ -31,7 +33,6 @@ from core.runs.launch import (
 )
 from core.runs.worker import run_job, run_worker
 from core.training import loop
-from core.training.settings import FinetuneRequest, TrainSettings
 from core.workspace import Workspace
 from tests.core.runs.processes import start_pretender, wait_for
 from tests.core.training.helpers import pretrained
@@ -260,17 +261,17 @@ def test_a_run_waits_with_its_write_while_another_process_keeps_the_store(
         tries.append(0.01)
         if len(tries) > 60 and kept:
             kept.pop().close()
-        return opened(workspace, **given | {"patience": 0.01})
+        return opened(workspace, **given | {"timeout": 0.01})
 
-    def reports(workspace: Workspace, run: Run, reporter: Reporter) -> dict[str, Any]:
+    def reports(workspace: Workspace, run: Run, reporter: Reporter) -> RunResult:
         db = sqlite3.connect(workspace.database, isolation_level=None)
         db.execute("BEGIN IMMEDIATE")
         kept.append(db)
         tries.clear()
         reporter.points([(1, "train_loss", 0.5)])
-        return {"metrics": {}}
+        return RunResult()
 
-    monkeypatch.setattr("core.jobs.queue.opened", impatient)
+    monkeypatch.setattr("core.jobs.queue.connect", impatient)
     run_worker(workspace, "cpu", reports, idle_timeout=0.3)
     store = RunStore(workspace)
     assert store.get(run.id).status == "done" and not kept
@@ -322,7 +323,7 @@ def test_no_process_is_ended_by_the_id_that_another_machine_gave(
 ) -> None:
     run, store = submit(workspace), RunStore(workspace)
     with monkeypatch.context() as patch:
-        patch.setattr("core.jobs.queue.here", lambda: "elsewhere/boot/1")
+        patch.setattr("core.jobs.queue.current_place", lambda: "elsewhere/boot/1")
         store.claim("cpu", os.getpid())
     store.request_cancel(run.id)
     sent: list[int] = []

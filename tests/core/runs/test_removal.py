@@ -4,11 +4,11 @@ import pytest
 
 from core.data.datasets import Dataset
 from core.errors import BadInput
+from core.jobs.requests import FinetuneRequest
 from core.jobs.store import RunStore
 from core.models.backbone_store import find_backbone, list_backbones
 from core.models.card import load_card
 from core.runs.removal import delete_backbone
-from core.training.settings import FinetuneRequest
 from core.workspace import Workspace
 from tests.core.training.helpers import pretrained
 

@@ -7,7 +7,6 @@ import sqlite3
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 from filelock import FileLock
@@ -15,11 +14,12 @@ from filelock import FileLock
 from core.errors import BadInput
 from core.jobs.queue import ClaimLost
 from core.jobs.reporter import Reporter
+from core.jobs.requests import FinetuneRequest
+from core.jobs.run_result import RunResult
 from core.jobs.store import Run, RunStore, ValidationSummary
 from core.runs import worker
 from core.runs.launch import is_worker_alive
 from core.runs.worker import run_worker
-from core.training.settings import FinetuneRequest
 from core.workspace import Workspace, open_workspace, write_atomic
 from tests.core.runs.processes import wait_for
 
@@ -47,7 +47,7 @@ class Job:
         self.steps = 0
         self.over = threading.Event()
 
-    def __call__(self, workspace: Workspace, run: Run, reporter: Reporter) -> dict[str, Any]:
+    def __call__(self, workspace: Workspace, run: Run, reporter: Reporter) -> RunResult:
         while not self.over.wait(0.01):
             reporter.points([(self.steps, "train_loss", 0.5)])
             reporter.should_stop()
@@ -55,19 +55,19 @@ class Job:
                 workspace.runs / run.id / "checkpoint.pt", lambda part: part.write_bytes(b"x")
             )
             self.steps += 1
-        return {"metrics": {}}
+        return RunResult()
 
 
 class DeafJob(Job):
     """A job that says nothing while it computes, and then writes what it has."""
 
-    def __call__(self, workspace: Workspace, run: Run, reporter: Reporter) -> dict[str, Any]:
+    def __call__(self, workspace: Workspace, run: Run, reporter: Reporter) -> RunResult:
         self.steps = 1
         self.over.wait(60)
         write_atomic(
             workspace.runs / run.id / "predictions.npz", lambda part: part.write_bytes(b"x")
         )
-        return {"metrics": {}}
+        return RunResult()
 
 
 @pytest.fixture
@@ -119,7 +119,7 @@ def test_a_worker_leaves_a_workspace_that_took_the_place_of_its_own(
     assert not (workspace.runs / waiting.id).exists()
 
     assert not is_worker_alive(workspace, "cpu")
-    run_worker(workspace, "cpu", lambda *_: {"metrics": {}}, idle_timeout=0.3)
+    run_worker(workspace, "cpu", lambda *_: RunResult(), idle_timeout=0.3)
     assert RunStore(workspace).get(waiting.id).status == "done"
 
 
@@ -190,7 +190,7 @@ def test_a_copy_put_over_the_store_is_served_by_a_worker_of_its_own(
     fresh: list[str] = []
     monkeypatch.setattr(worker, "ensure_worker", lambda _, lane: fresh.append(lane))
 
-    def put_back(workspace: Workspace, run: Run, reporter: Reporter) -> dict[str, Any]:
+    def put_back(workspace: Workspace, run: Run, reporter: Reporter) -> RunResult:
         inode = workspace.database.stat().st_ino
         with (
             sqlite3.connect(copy / "thaw.sqlite") as source,
@@ -201,7 +201,7 @@ def test_a_copy_put_over_the_store_is_served_by_a_worker_of_its_own(
             source.backup(target)
         assert workspace.database.stat().st_ino == inode
         reporter.points([(1, "train_loss", 0.5)])
-        return {"metrics": {}}
+        return RunResult()
 
     later = submit(workspace)
     run_worker(workspace, "cpu", put_back, idle_timeout=20)
@@ -217,7 +217,7 @@ def test_runs_that_a_copy_has_as_running_are_interrupted_by_the_worker_that_hold
     monkeypatch.setattr(worker, "ensure_worker", lambda *_: None)
     run = submit(workspace)
     RunStore(workspace).claim("cpu", 1)
-    run_worker(workspace, "cpu", lambda *_: {}, idle_timeout=0.3)
+    run_worker(workspace, "cpu", lambda *_: RunResult(), idle_timeout=0.3)
     assert RunStore(workspace).get(run.id).status == "interrupted"
 
 
@@ -235,13 +235,13 @@ def test_what_is_written_under_a_claim_that_is_over_is_refused(workspace: Worksp
         lambda: store.add_points(run.id, [(1, "train_loss", 0.5)], first.claim),
         lambda: store.drop_points_after(run.id, 0, first.claim),
         lambda: store.pause(run.id, first.claim),
-        lambda: store.finish(run.id, "done", result={}, claim=first.claim),
+        lambda: store.finish(run.id, "done", result=RunResult(), claim=first.claim),
     ):
         with pytest.raises(ClaimLost):
             write()
     assert store.get(run.id) == second and store.points(run.id) == {}
     store.add_points(run.id, [(1, "train_loss", 0.5)], second.claim)
-    store.finish(run.id, "done", result={}, claim=second.claim)
+    store.finish(run.id, "done", result=RunResult(), claim=second.claim)
     assert store.get(run.id).status == "done"
 
 
@@ -277,7 +277,7 @@ def test_the_app_shows_the_workspace_that_is_there_now(workspace: Workspace) -> 
     store.add_points(run.id, [(1, "validation_loss", 0.5)])
     copy = copied(workspace)
     store.add_points(run.id, [(2, "validation_loss", 0.1)])
-    store.finish(run.id, "done", result={"threshold": 0.5})
+    store.finish(run.id, "done", result=RunResult(threshold=0.5))
     assert store.validation_summaries(store.list())[run.id] == ValidationSummary(0.1, 0.1)
     workspace.root.rename(workspace.root.with_name("away"))
     copy.rename(workspace.root)
@@ -291,7 +291,7 @@ def test_a_store_whose_inode_was_used_before_is_told_apart(workspace: Workspace)
     store = RunStore(workspace)
     store.claim("cpu", 1)
     store.add_points(run.id, [(1, "validation_loss", 0.5)])
-    store.finish(run.id, "done", result={})
+    store.finish(run.id, "done", result=RunResult())
     copy = workspace.root / "copy.sqlite"
     shutil.copyfile(workspace.database, copy)
     assert store.validation_summaries(store.list())[run.id] == ValidationSummary(0.5, 0.5)
@@ -320,7 +320,7 @@ def test_a_folder_that_is_moved_away_as_its_lock_is_taken_is_not_made_anew(
                 super()._acquire()
 
     monkeypatch.setattr(
-        "core.runs.worker.lane_lock", lambda *_: Late(workspace.root / "worker-cpu.lock")
+        "core.runs.worker.worker_lock", lambda *_: Late(workspace.root / "worker-cpu.lock")
     )
     run_worker(workspace, "cpu", Job(), idle_timeout=0.1)
     assert away.exists() and not workspace.root.exists()

@@ -15,12 +15,13 @@ from core.data.reading.ingest import ingest
 from core.data.samples import find_sample, save_sample
 from core.data.simulate import simulate
 from core.data.split import SplitSpec
+from core.jobs.requests import FinetuneRequest, TrainSettings
 from core.jobs.store import RunStore
 from core.models.backbone_store import find_backbone
 from core.models.card import HeadSettings
 from core.runs.reproduce import data_commands, fits_one_command, run_commands, sweep_commands
 from core.runs.sweep import Arm, Sweep, SweepSpec, expand_requests
-from core.training.settings import PRESETS, FinetuneRequest, TrainSettings
+from core.training.settings import PRESETS
 from core.workspace import Workspace
 
 BACKBONE = "simulated-dcnv2"

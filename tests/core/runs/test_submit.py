@@ -13,12 +13,7 @@ from core.data.reading.ingest import ingest
 from core.data.samples import find_sample
 from core.data.split import SplitSpec
 from core.errors import BadInput
-from core.jobs.store import RunStore
-from core.models.card import BackboneCard, HeadSettings
-from core.runs import submit
-from core.runs.submit import command_line, submit_finetune, submit_pretrain
-from core.training.settings import (
-    PRESETS,
+from core.jobs.requests import (
     FinetuneRequest,
     PretrainRequest,
     Request,
@@ -26,6 +21,11 @@ from core.training.settings import (
     request_from_json,
     request_to_json,
 )
+from core.jobs.store import RunStore
+from core.models.card import BackboneCard, HeadSettings
+from core.runs import submit
+from core.runs.submit import command_line, submit_finetune, submit_pretrain
+from core.training.settings import PRESETS
 from core.workspace import BUNDLED_BACKBONES, Workspace
 from tests.core.data.helpers import rows, text
 
@@ -51,11 +51,11 @@ def test_a_run_with_its_controls(
     workspace, dataset = tiny
     request = FinetuneRequest("tiny", bundled.name, "depth", 2, train=TrainSettings(device="cpu"))
     runs = submit_finetune(workspace, request, controls=("zero-shot", "scratch"))
-    assert [run.request["strategy"] for run in runs] == ["depth", "scratch", "zero-shot"]
+    assert [run.strategy for run in runs] == ["depth", "scratch", "zero-shot"]
     assert len({run.group for run in runs}) == 1 and runs[0].group
     assert runs[0].name == "Simulated DCNv2 · freeze depth 2 · tiny"
-    assert {run.request["dataset"] for run in runs} == {dataset.id}
-    assert {run.request["backbone"] for run in runs} == {bundled.id}
+    assert {run.request.dataset for run in runs} == {dataset.id}
+    assert {run.finetune_request.backbone for run in runs} == {bundled.id}
     assert started == ["cpu"] * 3
     assert {run.status for run in RunStore(workspace).list()} == {"queued"}
 

@@ -8,6 +8,8 @@ import pytest
 
 from core.data.datasets import Dataset
 from core.errors import BadInput
+from core.jobs.requests import TrainSettings
+from core.jobs.run_result import RunResult
 from core.jobs.store import RunStore
 from core.models.backbone_store import list_backbones
 from core.runs import sweep as sweeps
@@ -26,7 +28,6 @@ from core.runs.sweep import (
     spec_from_json,
     submit_sweep,
 )
-from core.training.settings import TrainSettings
 from core.workspace import Workspace
 
 TRAIN = TrainSettings(epochs=3, batch_size=256, device="cpu")
@@ -58,26 +59,19 @@ def test_every_arm_has_every_seed_rate_and_size_and_zero_shot_one_run(
     found = [
         (
             arm_of_run(run).title,
-            run.request["train"]["seed"],
-            run.request["target_rows"],
-            run.request["train"]["learning_rate"],
+            run.seed,
+            run.finetune_request.target_rows,
+            run.request.train.learning_rate,
         )
         for run in runs
-        if run.request["strategy"] != "zero-shot"
+        if run.strategy != "zero-shot"
     ]
     assert len(found) == len(set(found)) == len(trained) * 8 and set(found) == wanted
-    assert sum(run.request["strategy"] == "zero-shot" for run in runs) == 1
+    assert sum(run.strategy == "zero-shot" for run in runs) == 1
     assert len({run.name for run in runs}) == len(runs)
-    seeds = [run.request["train"]["seed"] for run in runs]
+    seeds = [run.seed for run in runs]
     assert seeds == sorted(seeds), "all arms of one seed come before the next seed's"
-    rest = [
-        {
-            key: value
-            for key, value in run.request["train"].items()
-            if key not in ("seed", "learning_rate")
-        }
-        for run in runs
-    ]
+    rest = [dataclasses.replace(run.request.train, seed=0, learning_rate=1e-3) for run in runs]
     assert all(one == rest[0] for one in rest)
 
 
@@ -94,7 +88,7 @@ def test_a_sweep_comes_back_from_the_store_and_is_extended_without_doubling(
     after = RunStore(workspace).list_group(sweep.id)
     assert [run.id for run in after[: len(before)]] == [run.id for run in before]
     assert len(after) == len(expand_requests(longer.spec)) == len(before) * 2 - 1
-    assert {run.request["train"]["seed"] for run in after[len(before) :]} == {2, 3}
+    assert {run.seed for run in after[len(before) :]} == {2, 3}
 
 
 @pytest.mark.usefixtures("still")
@@ -115,11 +109,11 @@ def test_each_target_size_trains_with_its_own_settings(tiny: tuple[Workspace, Da
     sweep = extend_sweep(workspace, submit_sweep(workspace, spec, "mine"), 1)
     assert list_sweeps(workspace) == [sweep] and sweep.spec.train_by_size == by_size
     for run in RunStore(workspace).list_group(sweep.id):
-        place = (200, 0).index(run.request["target_rows"])
-        assert TrainSettings(**{**run.request["train"], "seed": 0}) == by_size[place]
-        if run.request["strategy"] != "zero-shot":
+        place = (200, 0).index(run.finetune_request.target_rows)
+        assert dataclasses.replace(run.request.train, seed=0) == by_size[place]
+        if run.strategy != "zero-shot":
             # Rungs at a third and a ninth of the size's own epochs.
-            assert [epoch for epoch, _ in run.request["rungs"]] == [[1, 3], [2, 6]][place]
+            assert [epoch for epoch, _ in run.finetune_request.rungs] == [[1, 3], [2, 6]][place]
     with_rates = dataclasses.replace(spec, learning_rates=(1e-2, 1e-3))
     assert {one.train.learning_rate for one in expand_requests(with_rates)} == {1e-2, 1e-3}
 
@@ -138,7 +132,7 @@ def test_cancel_and_resume_reach_every_run(tiny: tuple[Workspace, Dataset]) -> N
     sweep = submit_sweep(workspace, spec_of(workspace, dataset), "mine")
     first = store.claim("cpu", 1)
     assert first is not None
-    store.finish(first.id, "done", result={})
+    store.finish(first.id, "done", result=RunResult())
     cancel_sweep(workspace, sweep)
     statuses = [run.status for run in store.list_group(sweep.id)]
     assert statuses[0] == "done" and set(statuses[1:]) == {"cancelled"}

@@ -11,6 +11,7 @@ from sklearn.metrics import log_loss, roc_auc_score
 from core.data.datasets import Dataset, select_training_rows
 from core.errors import BadInput
 from core.evaluation.paired_comparison import compare_auc
+from core.jobs.requests import TrainSettings
 from core.jobs.store import RunStore
 from core.runs import sweep as sweeps
 from core.runs.dispatch import execute
@@ -24,7 +25,6 @@ from core.runs.sweep_result import (
     sweep_table,
 )
 from core.runs.worker import run_sweep_here, run_worker
-from core.training.settings import TrainSettings
 from core.workspace import Workspace
 from tests.core.training.helpers import pretrained
 
@@ -44,9 +44,7 @@ def scores(workspace: Workspace, sweep: Sweep) -> dict[tuple[str, int], np.ndarr
     for run in RunStore(workspace).list_group(sweep.id):
         assert run.status == "done", run.message
         with np.load(workspace.runs / run.id / "predictions.npz") as arrays:
-            found[sweeps.arm_of_run(run).title, run.request["train"]["seed"]] = arrays[
-                "target_test_score"
-            ]
+            found[sweeps.arm_of_run(run).title, run.seed] = arrays["target_test_score"]
     return found
 
 
@@ -67,7 +65,7 @@ def test_one_by_one_together_and_over_a_cluster_are_the_same(
         n_workers=2, threads_per_worker=1, processes=True, dashboard_address=":0"
     ) as cluster:
         spread = submit_sweep(workspace, spec, "spread", run_here=True)
-        assert {run.lane for run in RunStore(workspace).list_group(spread.id)} == {CLUSTER_QUEUE}
+        assert {run.queue for run in RunStore(workspace).list_group(spread.id)} == {CLUSTER_QUEUE}
         run_sweep_here(workspace, spread, 2, cluster.scheduler_address)
     for sweep in (together, spread):
         found = scores(workspace, sweep)
@@ -163,11 +161,7 @@ def test_sizes_make_settings_of_their_own_and_zero_shot_stands_in_each(
     run_worker(workspace, "cpu", execute, idle_timeout=0.1)
     runs = RunStore(workspace).list_group(sweep.id)
     assert (
-        sorted(
-            run.result["train_rows"]
-            for run in runs
-            if run.result and run.request["strategy"] == "full"
-        )[0]
+        sorted(run.result.train_rows for run in runs if run.result and run.strategy == "full")[0]
         < 200
     )
     verdicts, sentences = judge_arms(workspace, summarise_arms(sweep, runs), "full fine-tuning")

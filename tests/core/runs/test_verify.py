@@ -18,9 +18,10 @@ from core.inference.evaluate_run import evaluate_on
 from core.inference.export import export_model
 from core.inference.weight_drift import measure_weight_drift
 from core.jobs.database import connect
+from core.jobs.requests import FinetuneRequest, PretrainRequest
+from core.jobs.run_result import result_from_json, result_to_json
 from core.jobs.store import Run
 from core.runs.verify import Difference, Verification, _identical, verify
-from core.training.settings import FinetuneRequest, PretrainRequest
 from core.workspace import Workspace
 from tests.core.data.helpers import fingerprint
 from tests.core.training.helpers import QUICK, carry_out, pretrained
@@ -62,7 +63,7 @@ def test_other_numbers_and_other_surroundings_are_named(
 ) -> None:
     workspace, run = tuned
     assert run.result is not None
-    result = json.loads(json.dumps(run.result))
+    result = json.loads(json.dumps(result_to_json(run.result)))
     result["metrics"]["target_test"]["auc"] = float(
         np.nextafter(result["metrics"]["target_test"]["auc"], 1)
     )
@@ -74,7 +75,7 @@ def test_other_numbers_and_other_surroundings_are_named(
         changed = dict(arrays)
     changed["target_test_score"][3] += 0.125
     np.savez(path, **changed)
-    found = verify(workspace, dataclasses.replace(run, result=result))
+    found = verify(workspace, dataclasses.replace(run, result=result_from_json(result)))
     assert {one.name for one in found.differences} == {
         "metrics target_test auc",
         "before source_test log_loss",
@@ -111,7 +112,7 @@ def test_pretraining_too(tiny: tuple[Workspace, Dataset], objective: str) -> Non
 def test_refusals_say_what_is_gone_or_has_changed(tuned: tuple[Workspace, Run]) -> None:
     workspace, run = tuned
     assert run.result is not None
-    weights = workspace.backbones / run.result["backbone"] / "model.safetensors"
+    weights = workspace.backbones / run.result.backbone / "model.safetensors"
     kept = weights.read_bytes()
 
     def refused(sentence: str, **changes: object) -> None:
@@ -120,17 +121,20 @@ def test_refusals_say_what_is_gone_or_has_changed(tuned: tuple[Workspace, Run]) 
 
     refused("is running; only a run that is done", status="running")
     refused("of the kind 'interpolate'", kind="interpolate")
-    refused("The dataset 'tiny' has changed since", result={**run.result, "dataset_hash": "f" * 64})
+    refused(
+        "The dataset 'tiny' has changed since",
+        result=dataclasses.replace(run.result, dataset_hash="f" * 64),
+    )
     refused(
         "weights of the backbone 'small dnn' have changed",
-        result={**run.result, "backbone_sha256": "0" * 64},
+        result=dataclasses.replace(run.result, backbone_sha256="0" * 64),
     )
     weights.write_bytes(kept[:-4] + b"\0\0\0\0")
     refused("weights of the backbone 'small dnn' have changed")
     weights.write_bytes(kept)
-    refused("There is no backbone", result={**run.result, "backbone": "b-gone"})
+    refused("There is no backbone", result=dataclasses.replace(run.result, backbone="b-gone"))
     if not torch.cuda.is_available():
-        refused("torch sees no GPU", result={**run.result, "device": "NVIDIA H100"})
+        refused("torch sees no GPU", result=dataclasses.replace(run.result, device="NVIDIA H100"))
     (workspace.runs / run.id / "predictions.npz").unlink()
     refused("weights or predictions of run .* are gone")
     description = next(Path(workspace.datasets).glob("d-*/dataset.json"))

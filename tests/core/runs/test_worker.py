@@ -5,7 +5,6 @@ import os
 import signal
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import psutil
@@ -14,6 +13,8 @@ import pytest
 from core.data.datasets import Dataset
 from core.errors import BadInput, RunError
 from core.jobs.reporter import Point, Reporter
+from core.jobs.requests import FinetuneRequest, TrainSettings
+from core.jobs.run_result import RunResult
 from core.jobs.store import Run, RunStore
 from core.runs import launch
 from core.runs import run_jobs as reporting
@@ -25,7 +26,6 @@ from core.runs.launch import (
     worker_lock,
 )
 from core.runs.worker import run_worker
-from core.training.settings import FinetuneRequest, TrainSettings
 from core.workspace import Workspace, write_atomic
 from tests.core.runs.processes import start_pretender, start_worker, wait_for
 from tests.core.training.helpers import carry_out, pretrained
@@ -56,10 +56,10 @@ def test_a_failing_run_gets_its_sentence_and_the_queue_goes_on(workspace: Worksp
     runs = [submit(workspace) for _ in errors]
     by_id = dict(zip([run.id for run in runs], errors, strict=True))
 
-    def execute(workspace: Workspace, run: Run, reporter: Reporter) -> dict[str, Any]:
+    def execute(workspace: Workspace, run: Run, reporter: Reporter) -> RunResult:
         if error := by_id[run.id]:
             raise error
-        return {"metrics": {}}
+        return RunResult()
 
     run_worker(workspace, "cpu", execute, idle_timeout=0.3)
     store = RunStore(workspace)
@@ -84,12 +84,12 @@ def test_a_failing_run_gets_its_sentence_and_the_queue_goes_on(workspace: Worksp
 def test_a_second_worker_of_the_lane_goes_away(
     workspace: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("core.runs.worker.LOCK_PATIENCE", 0.1)
+    monkeypatch.setattr("core.runs.worker.LOCK_TIMEOUT", 0.1)
     run = submit(workspace)
     assert not is_worker_alive(workspace, "cpu")
     with worker_lock(workspace, "cpu"):
         assert is_worker_alive(workspace, "cpu")
-        run_worker(workspace, "cpu", lambda *_: {}, idle_timeout=0.1)
+        run_worker(workspace, "cpu", lambda *_: RunResult(), idle_timeout=0.1)
     assert RunStore(workspace).get(run.id).status == "queued"
 
 
@@ -172,7 +172,7 @@ def test_the_lane_is_held_before_a_worker_warms_up(
     workspace: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Else every look at a page in the seconds of the import starts one more that imports."""
-    monkeypatch.setattr("core.runs.worker.LOCK_PATIENCE", 0.1)
+    monkeypatch.setattr("core.runs.worker.LOCK_TIMEOUT", 0.1)
     warmed: list[str] = []
 
     def first() -> None:
@@ -181,12 +181,12 @@ def test_the_lane_is_held_before_a_worker_warms_up(
         run_worker(
             workspace,
             "cpu",
-            lambda *_: {},
+            lambda *_: RunResult(),
             idle_timeout=0.1,
             warm_up=lambda: warmed.append("second"),
         )
 
-    run_worker(workspace, "cpu", lambda *_: {}, idle_timeout=0.1, warm_up=first)
+    run_worker(workspace, "cpu", lambda *_: RunResult(), idle_timeout=0.1, warm_up=first)
     assert warmed == ["first"] and not is_worker_alive(workspace, "cpu")
 
 
@@ -242,9 +242,9 @@ def test_broken_and_resumed_equals_unbroken_bit_for_bit(
     ]
     assert weights[0] == weights[1]
     assert resumed.result is not None and whole.result is not None
-    assert resumed.result["metrics"] == whole.result["metrics"]
-    assert (resumed.result["best_epoch"], resumed.result["epochs_run"]) == (
-        whole.result["best_epoch"],
+    assert resumed.result.metrics == whole.result.metrics
+    assert (resumed.result.best_epoch, resumed.result.epochs_run) == (
+        whole.result.best_epoch,
         40,
     )
     steps, losses = store.points(run.id)["train_loss"]
@@ -272,7 +272,7 @@ def test_points_are_written_together_and_before_a_file_that_counts_on_them(
     run = submit(workspace)
     seen: list[int] = []
 
-    def job(workspace: Workspace, run: Run, reporter: Reporter) -> dict[str, Any]:
+    def job(workspace: Workspace, run: Run, reporter: Reporter) -> RunResult:
         for step in range(500):
             reporter.points([(step, "train_loss", 0.5)])
             reporter.progress(1, 2, step, 1000)
@@ -280,7 +280,7 @@ def test_points_are_written_together_and_before_a_file_that_counts_on_them(
         seen.append(len(store.points(run.id)["train_loss"][0]))
         seen.append(store.get(run.id).step)
         reporter.points([(500, "train_loss", 0.5)])
-        return {}
+        return RunResult()
 
     run_worker(workspace, "cpu", job, idle_timeout=0.3)
     assert seen == [500, 499]
@@ -294,7 +294,7 @@ def test_what_a_run_had_reported_when_it_failed_is_kept(
     monkeypatch.setattr(reporting, "FLUSH_INTERVAL", 3600.0)
     run = submit(workspace)
 
-    def job(workspace: Workspace, run: Run, reporter: Reporter) -> dict[str, Any]:
+    def job(workspace: Workspace, run: Run, reporter: Reporter) -> RunResult:
         reporter.points([(step, "train_loss", 0.5) for step in range(2)])
         reporter.points([(2, "train_loss", 0.5)])
         raise BadInput("no")

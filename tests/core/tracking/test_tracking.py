@@ -13,17 +13,18 @@ from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 from core.cli.parser import main
 from core.data.datasets import Dataset
 from core.errors import BadInput
+from core.jobs.requests import FinetuneRequest, TrainSettings
+from core.jobs.run_result import PartMetrics, RunResult
 from core.jobs.store import Run, RunStore
 from core.tracking.mlflow_files import write_mlflow
 from core.tracking.tensorboard_files import crc32c, write_tensorboard
 from core.tracking.tracked import export_tracking
-from core.training.settings import FinetuneRequest, TrainSettings
 from core.workspace import Workspace
 
-RESULT = {
-    "metrics": {"target_test": {"auc": 0.75, "rows": 600, "auc_low": None}},
-    "seconds": {"total": 2.5},
-}
+RESULT = RunResult(
+    metrics={"target_test": PartMetrics.from_stored({"auc": 0.75, "rows": 600, "auc_low": None})},
+    seconds={"total": 2.5},
+)
 
 
 @pytest.fixture

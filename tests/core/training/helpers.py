@@ -8,12 +8,12 @@ import torch
 
 from core.data.datasets import Dataset, select_training_rows
 from core.jobs.reporter import Decision, Point
+from core.jobs.requests import PretrainRequest, Request, TrainSettings
 from core.jobs.store import Run, RunStore
 from core.models.card import BackboneCard, load_card
 from core.models.registry import ARCHITECTURES
 from core.runs.dispatch import execute
 from core.training.batches import RowTensors
-from core.training.settings import PretrainRequest, Request, TrainSettings
 from core.training.training_rows import load_rows
 from core.workspace import Workspace
 from tests.core.models.references import SMALL
@@ -74,7 +74,7 @@ def pretrained(
         workspace, PretrainRequest(dataset, architecture, f"small {architecture}", train, settings)
     )
     assert run.result is not None
-    return load_card(workspace.backbones / run.result["backbone"])
+    return load_card(workspace.backbones / run.result.backbone)
 
 
 CPU = torch.device("cpu")

@@ -7,11 +7,11 @@ import pytest
 import torch
 
 from core.data.datasets import Dataset
+from core.jobs.requests import FinetuneRequest
 from core.models.backbone import load_backbone
 from core.training import baseline_scores
 from core.training.losses import predict
 from core.training.results import SCORED_PARTS, ArraysByPart, run_validation_rows, scored_rows
-from core.training.settings import FinetuneRequest
 from core.training.training_rows import load_rows
 from core.workspace import Workspace
 from tests.core.training.helpers import QUICK, carry_out, pretrained

@@ -14,6 +14,7 @@ from filelock import FileLock
 from core.data.datasets import Dataset
 from core.errors import BadInput, RunError
 from core.freezing.plan import make_plan
+from core.jobs.requests import FinetuneRequest, TrainSettings, request_from_json, request_to_json
 from core.jobs.store import Run, RunStore
 from core.models.backbone import load_backbone
 from core.models.card import BackboneCard, HeadSettings
@@ -27,12 +28,6 @@ from core.training import batched_heads
 from core.training.batched_heads import fit_batched_heads, should_batch_heads
 from core.training.batches import RowTensors
 from core.training.loop import CancelledError, FitResult, fit
-from core.training.settings import (
-    FinetuneRequest,
-    TrainSettings,
-    request_from_json,
-    request_to_json,
-)
 from core.workspace import Workspace
 from tests.core.training.helpers import QUICK, ListReporter, pretrained, target_rows
 
@@ -255,8 +250,8 @@ def test_runs_of_a_sweep_score_as_runs_by_themselves(swept: tuple[Workspace, lis
     workspace, runs = swept
     assert len([*workspace.cache.glob("heads-*")]) == 2, "one a seed, of the head alone"
     for run in runs:
-        assert run.result is not None and run.result["seconds"]["total"] > 0
-        request = request_from_json(run.request)
+        assert run.result is not None and run.result.total_seconds > 0
+        request = run.request
         assert isinstance(request, FinetuneRequest)
         alone = dataclasses.replace(request, rates=(), group="")
         again = RunStore(workspace).submit(alone, "alone", "cpu")
@@ -266,9 +261,9 @@ def test_runs_of_a_sweep_score_as_runs_by_themselves(swept: tuple[Workspace, lis
             for one in (run, again)
         ]
         np.testing.assert_allclose(scores[0], scores[1], atol=1e-5)
-        assert result["best_epoch"] == run.result["best_epoch"]
+        assert result.best_epoch == run.result.best_epoch
         points = [RunStore(workspace).points(one.id) for one in (run, again)]
-        assert run.request["strategy"] == "depth" or {*points[0]} >= {
+        assert run.strategy == "depth" or {*points[0]} >= {
             "train_loss",
             "gradient/head",
             "learning_rate",
@@ -280,7 +275,7 @@ def test_a_run_of_such_a_sweep_comes_out_the_same_bit_for_bit(
 ) -> None:
     workspace, runs = swept
     for run in runs:
-        if run.request["strategy"] == "linear-probe":
+        if run.strategy == "linear-probe":
             found = verify(workspace, run)
             assert found.same and found.largest_score_difference == 0 and found.weights_same
 

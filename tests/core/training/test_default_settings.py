@@ -11,6 +11,7 @@ import pytest
 
 from core.data.datasets import Dataset, select_training_rows
 from core.errors import BadInput
+from core.jobs.requests import TrainSettings
 from core.training.default_settings import (
     AUTO,
     PRESET_NAMES,
@@ -23,7 +24,7 @@ from core.training.default_settings import (
     settings_by_size,
     settings_sentence,
 )
-from core.training.settings import PRESETS, TrainSettings
+from core.training.settings import PRESETS
 from core.workspace import PROJECT, Workspace
 
 SIZES = sorted({round(10 ** (exponent / 20)) for exponent in range(161)} | {120, 6_686, 45_840_617})
@@ -180,7 +181,6 @@ def test_no_other_place_decides_a_preset() -> None:
         # The presets themselves, and requests as they were stored.
         "core/training/settings.py",
         "core/runs/sweep.py",
-        "core/runs/estimate.py",
         # The fields of a form, each as the user left it.
         "pages/components/shared/training_fields.py",
         # A mixing trains nothing; only the device of these is read.

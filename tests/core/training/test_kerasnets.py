@@ -21,6 +21,7 @@ from core.data.reading.ingest import ingest
 from core.data.simulate import simulate
 from core.data.split import SplitSpec
 from core.freezing.plan import make_plan
+from core.jobs.requests import FinetuneRequest, PretrainRequest, TrainSettings
 from core.models.backbone import load_backbone
 from core.models.card import BackboneCard, HeadSettings, load_card
 from core.models.network import Network, Stage
@@ -30,7 +31,7 @@ from core.training.batches import RowTensors
 from core.training.loop import CancelledError, fit
 from core.training.losses import predict
 from core.training.param_groups import parameter_groups, set_trainable
-from core.training.settings import PRESETS, FinetuneRequest, PretrainRequest, TrainSettings
+from core.training.settings import PRESETS
 from core.training.training_rows import apply_frozen_prefix, load_rows
 from core.workspace import Workspace, open_workspace
 from tests.core.training.helpers import ListReporter, carry_out
@@ -63,7 +64,7 @@ def untrained(few: tuple[Workspace, Dataset], architecture: str) -> Backbone:
         workspace, PretrainRequest("few", architecture, f"my {architecture}", objective="none")
     )
     assert run.result is not None
-    return workspace, dataset, load_card(workspace.backbones / run.result["backbone"])
+    return workspace, dataset, load_card(workspace.backbones / run.result.backbone)
 
 
 @pytest.fixture(scope="module")
@@ -185,12 +186,12 @@ def test_the_articles_preset_runs_as_written(resnet: Backbone) -> None:
     request = FinetuneRequest("few", card.id, freeze_depth=5, head=SOFTMAX, train=article)
     run = carry_out(workspace, request)
     assert run.result is not None
-    assert run.result["epochs_run"] == 10 and run.result["trained_parameters"] == 2 * (2048 + 1)
+    assert run.result.epochs_run == 10 and run.result.trained_parameters == 2 * (2048 + 1)
     assert (
-        run.result["before"] is None
-        and [stage["origin"] for stage in run.result["stages"]][:5] == ["random"] * 5
+        run.result.before is None
+        and [stage.origin for stage in run.result.stages][:5] == ["random"] * 5
     )
-    assert np.isfinite(run.result["metrics"]["target_test"]["log_loss"])
+    assert np.isfinite(run.result.metrics["target_test"]["log_loss"])
 
 
 def test_from_scratch_the_first_stage_is_fitted_on_target_training_rows(
@@ -208,7 +209,7 @@ def test_from_scratch_the_first_stage_is_fitted_on_target_training_rows(
     for strategy in ("scratch", "full"):
         carry_out(
             workspace,
-            FinetuneRequest("few", made.result["backbone"], strategy=strategy, train=STEPS),
+            FinetuneRequest("few", made.result.backbone, strategy=strategy, train=STEPS),
         )
     assert [name for name, _ in fitted] == ["embedding", "embedding"]
     for (_, labels), domain in zip(fitted, ("source", "target"), strict=True):

@@ -7,12 +7,12 @@ import torch
 from torch import nn
 
 from core.data.datasets import Dataset
+from core.jobs.requests import FinetuneRequest
 from core.jobs.store import RunStore
 from core.runs.dispatch import execute
 from core.training import lazy_adam
 from core.training.lazy_adam import LazyAdamW, coalesce_rows, use_sparse_gradients
 from core.training.loop import CancelledError
-from core.training.settings import FinetuneRequest
 from core.workspace import Workspace
 from tests.core.training.helpers import QUICK, ListReporter, carry_out, pretrained
 
@@ -108,9 +108,7 @@ def test_a_run_with_sparse_tables_learns_and_resumes_to_the_same_weights(
     # did.
     result = execute(workspace, run, ListReporter())
     assert whole.result is not None and dense.result is not None
-    assert result["metrics"] == whole.result["metrics"]
-    ours, plain = (
-        one.result["metrics"]["target_test"]["auc"] for one in (whole, dense) if one.result
-    )
+    assert result.metrics == whole.result.metrics
+    ours, plain = (one.result.metrics["target_test"]["auc"] for one in (whole, dense) if one.result)
     # Another optimiser, the same task: nearly the same AUC, and not the same bits.
     assert ours == pytest.approx(plain, abs=0.03) and ours != plain

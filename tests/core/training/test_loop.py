@@ -10,6 +10,7 @@ import torch
 from core.data.datasets import Dataset
 from core.errors import BadInput, RunError
 from core.freezing.plan import make_plan
+from core.jobs.requests import TrainSettings
 from core.models.backbone import load_backbone
 from core.models.card import BackboneCard, HeadSettings
 from core.models.network import Network
@@ -17,7 +18,7 @@ from core.training import loop
 from core.training.batches import RowTensors
 from core.training.loop import CancelledError, count_steps_per_epoch, epoch_batches, fit
 from core.training.losses import CLICK_TASK
-from core.training.settings import PRESETS, TrainSettings
+from core.training.settings import PRESETS
 from core.workspace import Workspace
 from tests.core.training.helpers import QUICK, ListReporter, pretrained, target_rows
 

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from core.data.datasets import Dataset, select_training_rows
 from core.freezing.plan import Plan, make_plan
 from core.freezing.strategies import STRATEGIES
+from core.jobs.requests import TrainSettings
 from core.models.backbone import build_network, load_backbone
 from core.models.card import BackboneCard, HeadSettings
 from core.models.network import Network, biases_and_norms
@@ -28,7 +29,6 @@ from core.training.param_groups import (
     reset_embeddings,
     update_autofreeze_depth,
 )
-from core.training.settings import TrainSettings
 from core.training.training_rows import TrainingRows, apply_frozen_prefix, load_rows
 from core.workspace import Workspace
 from tests.core.models.references import SMALL

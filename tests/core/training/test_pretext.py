@@ -15,6 +15,7 @@ from core.data.schema import FIELDS, NUMERIC
 from core.errors import BadInput
 from core.freezing.plan import make_plan
 from core.inference.evaluate_run import evaluate_on
+from core.jobs.requests import FinetuneRequest, PretrainRequest, TrainSettings
 from core.models.backbone import build_network, load_backbone
 from core.models.card import HeadSettings, load_card
 from core.models.network import Network
@@ -34,7 +35,6 @@ from core.training.pretext import (
     unigram_sampler,
     value_rows,
 )
-from core.training.settings import FinetuneRequest, PretrainRequest, TrainSettings
 from core.workspace import Workspace
 from tests.core.models.references import SMALL
 from tests.core.training.helpers import QUICK, ListReporter, carry_out
@@ -341,11 +341,11 @@ def test_a_run_makes_a_backbone_that_fine_tunes(
         workspace, PretrainRequest(dataset.id, "dnn", "b", QUICK, settings_of("dnn"), objective)
     )
     assert run.result is not None
-    card = load_card(workspace.backbones / run.result["backbone"])
+    card = load_card(workspace.backbones / run.result.backbone)
     assert card.objective == objective and {stage.origin for stage in card.stages} == {objective}
-    assert set(card.metrics) == {title, "loss"} and run.result["learnt"] == card.metrics
-    assert run.result["metrics"] == {} and run.result["threshold"] is None
-    head = run.result["stages"][-1]
+    assert set(card.metrics) == {title, "loss"} and run.result.learnt == card.metrics
+    assert run.result.metrics == {} and run.result.threshold is None
+    head = run.result.stages[-1]
     fields, extra = len(FIELDS), len(FIELDS) if objective == "mfp" else 0
     sizes = sum(
         parameter.shape[0]
@@ -354,24 +354,24 @@ def test_a_run_makes_a_backbone_that_fine_tunes(
     )
     projected = fields * pretext.PROJECTION_SIZE
     if objective == "rfd":
-        assert head["parameters"] == 7 * projected + (projected + 1) * fields
+        assert head.parameters == 7 * projected + (projected + 1) * fields
     else:
-        assert head["parameters"] == 7 * projected + sizes * (pretext.PROJECTION_SIZE + 1)
-    assert run.result["trained_parameters"] == card.parameters + extra * 4 + head["parameters"]
-    assert {stage["origin"] for stage in run.result["stages"][:-1]} == {objective}
+        assert head.parameters == 7 * projected + sizes * (pretext.PROJECTION_SIZE + 1)
+    assert run.result.trained_parameters == card.parameters + extra * 4 + head.parameters
+    assert {stage.origin for stage in run.result.stages[:-1]} == {objective}
 
     with pytest.raises(BadInput, match="no head that learnt clicks"):
         make_plan(card, "zero-shot", 0, HeadSettings())
     with pytest.raises(BadInput, match="never learnt clicks"):
         evaluate_on(workspace, run, dataset)
     tuned = carry_out(workspace, FinetuneRequest(dataset.id, card.id, "depth", 1, train=QUICK))
-    assert tuned.result is not None and tuned.result["before"] is None
-    assert tuned.result["metrics"]["target_test"]["auc"] > 0.5
+    assert tuned.result is not None and tuned.result.before is None
+    assert tuned.result.metrics["target_test"]["auc"] > 0.5
     arrays = np.load(workspace.runs / tuned.id / "predictions.npz")
     assert {name.rsplit("_", 1)[1] for name in arrays} == {"label", "score"}
     model = load_card(workspace.runs / tuned.id / "model")
     assert model.scores_clicks
     again = evaluate_on(workspace, tuned, dataset)["target_test"]["auc"]
-    assert again == pytest.approx(tuned.result["metrics"]["target_test"]["auc"])
+    assert again == pytest.approx(tuned.result.metrics["target_test"]["auc"])
     frozen = [load_backbone(one).state_dict()["stages.0.table.weight"] for one in (card, model)]
     assert torch.equal(*frozen)

@@ -6,7 +6,7 @@ import numpy as np
 
 from core.data.datasets import Dataset, load_labels, select_training_rows
 from core.inference.evaluate_run import evaluate_on
-from core.training.settings import FinetuneRequest, InterpolateRequest
+from core.jobs.requests import FinetuneRequest, InterpolateRequest
 from core.workspace import Workspace
 from tests.core.training.helpers import QUICK, carry_out, pretrained
 
@@ -27,8 +27,8 @@ def test_validation_metrics_are_of_rows_that_the_run_did_not_train_on(
         assert (
             len(stored["target_validation_before"]) == len(stored["target_validation_score"]) == 30
         )
-    assert run.result is not None and run.result["metrics"]["target_validation"]["rows"] == 30
-    assert evaluate_on(workspace, run, dataset) == run.result["metrics"]
+    assert run.result is not None and run.result.metrics["target_validation"]["rows"] == 30
+    assert evaluate_on(workspace, run, dataset) == run.result.metrics
     mixed = carry_out(workspace, InterpolateRequest(dataset.id, run.id, train=QUICK))
     with np.load(workspace.runs / mixed.id / "predictions.npz") as stored:
         np.testing.assert_array_equal(stored["target_validation_label"], load_labels(dataset)[rows])

@@ -10,10 +10,10 @@ import torch
 from core.data.datasets import Dataset
 from core.data.preprocessing import load_preprocessing
 from core.errors import BadInput
+from core.jobs.requests import FinetuneRequest, PretrainRequest
 from core.models.backbone import build_network, load_backbone
 from core.models.card import HeadSettings, load_card
 from core.training import vector_file
-from core.training.settings import FinetuneRequest, PretrainRequest
 from core.training.vector_file import read_vectors
 from core.training.word_vectors import embedding_words
 from core.workspace import Workspace
@@ -149,7 +149,7 @@ def test_backbone_from_a_file(tiny: tuple[Workspace, Dataset], tmp_path: Path) -
     )
     run = carry_out(workspace, request)
     assert run.result is not None
-    card = load_card(workspace.backbones / run.result["backbone"])
+    card = load_card(workspace.backbones / run.result.backbone)
     assert [stage.origin for stage in card.stages] == ["vectors", "random"]
     torch.manual_seed(QUICK.seed)
     expected = build_network(

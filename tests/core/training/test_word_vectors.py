@@ -13,6 +13,7 @@ from core.data.datasets import Dataset, select_training_rows
 from core.data.preprocessing import Preprocessing, fit_preprocessing, load_preprocessing
 from core.data.schema import FIELDS, NUMERIC
 from core.data.split import SPLIT_PARTS
+from core.jobs.requests import FinetuneRequest, PretrainRequest
 from core.models.backbone import build_network, load_backbone
 from core.models.card import HeadSettings, load_card
 from core.models.network import Embedding, Network
@@ -20,7 +21,6 @@ from core.models.registry import ARCHITECTURES
 from core.training import word_vectors
 from core.training.batches import RowTensors
 from core.training.loop import CancelledError
-from core.training.settings import FinetuneRequest, PretrainRequest
 from core.training.training_rows import load_rows
 from core.training.word_vectors import embedding_words, initialise_from_rows, train_word2vec
 from core.workspace import Workspace
@@ -253,7 +253,7 @@ def test_backbone_from_word2vec_and_its_frozen_embedding(tiny: tuple[Workspace, 
     assert "learning word vectors" in reporter.phases
     assert {name for _, name, _ in reporter.rows} == {"train_loss"}
     assert run.result is not None
-    card = load_card(workspace.backbones / run.result["backbone"])
+    card = load_card(workspace.backbones / run.result.backbone)
     assert [stage.origin for stage in card.stages] == ["word2vec", "random"]
     network = load_backbone(card)
     filled, values = card.metrics["Values with a vector"], card.metrics["Values"]
@@ -264,7 +264,7 @@ def test_backbone_from_word2vec_and_its_frozen_embedding(tiny: tuple[Workspace, 
         tuned = carry_out(
             workspace, FinetuneRequest(dataset.id, card.id, freeze_depth=depth, train=QUICK)
         )
-        assert tuned.result is not None and tuned.result["stages"][0]["origin"] == "word2vec"
+        assert tuned.result is not None and tuned.result.stages[0].origin == "word2vec"
         model = load_backbone(load_card(workspace.runs / tuned.id / "model"))
         same = torch.equal(stage_of(model).table.weight, stage_of(network).table.weight)
         assert same == stays
@@ -280,12 +280,10 @@ def test_word2vec_is_a_start_of_clicks_too(tiny: tuple[Workspace, Dataset]) -> N
         workspace, PretrainRequest(dataset.id, "dnn", "b", QUICK, SMALL, start="word2vec"), reporter
     )
     assert run.result is not None
-    assert [s.origin for s in load_card(workspace.backbones / run.result["backbone"]).stages] == [
+    assert [s.origin for s in load_card(workspace.backbones / run.result.backbone).stages] == [
         "supervised"
     ] * 2
     losses = [value for _, name, value in reporter.rows if name == "train_loss"]
-    assert len(losses) == run.result["epochs_run"] * -(
-        -run.result["train_rows"] // QUICK.batch_size
-    )
+    assert len(losses) == run.result.epochs_run * -(-run.result.train_rows // QUICK.batch_size)
     # A pair of words starts at 6 ln 2.
     assert max(losses) < 3

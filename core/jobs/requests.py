@@ -1,0 +1,257 @@
+"""What a run is asked to do: plain, validated settings, stored as JSON with the run.
+
+A request names its dataset and backbone by id. Whether the backbone can have the strategy that a
+fine-tuning run asks for is checked where its plan is made (core.freezing.plan): the store needs
+neither strategies nor plans.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from core.errors import BadInput
+from core.files.typed_json import from_json, to_json
+from core.models.card import HeadSettings
+from core.models.objectives import INITIALISATIONS
+from core.models.registry import ARCHITECTURES
+
+DEVICES = ("auto", "cuda", "cpu")
+PLAIN_HEAD_STRATEGIES = ("depth", "linear-probe")
+"""Strategies whose head trains without a penalty, a schedule or stages that join later."""
+MASK_SHARE = 0.2
+"""Default share of fields that RFD replaces and MFP masks (the MAP paper tries 0.1 to 0.3)."""
+
+
+def _require(condition: bool, name: str, value: object, expected: str) -> None:
+    if not condition:
+        raise BadInput(f"{name} is {value!r}; it must be {expected}.")
+
+
+@dataclass(frozen=True)
+class TrainSettings:
+    """How to train: Adam (Kingma and Ba 2015) with its default betas.
+
+    Args:
+        epochs: upper bound of the number of epochs.
+        batch_size: rows per optimiser step.
+        learning_rate: Adam's step size.
+        validation_share: share of the domain's training and validation rows that validates; None
+            keeps the dataset's own split.
+        early_stopping: epochs without a lower validation loss before the run stops, 0 for never.
+            The weights of the best epoch are kept either way.
+        plateau: epochs without a lower validation loss before the learning rate is multiplied by
+            0.1, 0 for never.
+        seed: seed of the new head, the row order and dropout.
+        device: "cuda", "cpu", or "auto" for a GPU where there is one.
+        amp: whether to compute in bfloat16 (autocast).
+        weight_decay: decoupled weight decay (AdamW, Loshchilov and Hutter 2019).
+        cosine: whether the learning rate falls to 0 along half a cosine over all steps (Loshchilov
+            and Hutter 2017).
+
+    Raises:
+        BadInput: a value is out of its range; the message names it.
+
+    >>> TrainSettings(epochs=0)
+    Traceback (most recent call last):
+    core.errors.BadInput: epochs is 0; it must be 1 to 1000.
+    """
+
+    epochs: int = 20
+    batch_size: int = 4096
+    learning_rate: float = 1e-3
+    validation_share: float | None = None
+    early_stopping: int = 3
+    plateau: int = 1
+    seed: int = 0
+    device: str = "auto"
+    amp: bool = False
+    weight_decay: float = 0.0
+    cosine: bool = False
+
+    def __post_init__(self) -> None:
+        _require(1 <= self.epochs <= 1000, "epochs", self.epochs, "1 to 1000")
+        _require(1 <= self.batch_size <= 1_000_000, "batch size", self.batch_size, "1 to 1,000,000")
+        _require(
+            0 < self.learning_rate <= 1,
+            "learning rate",
+            self.learning_rate,
+            "above 0 and at most 1",
+        )
+        share = self.validation_share
+        _require(share is None or 0 < share < 1, "validation share", share, "between 0 and 1")
+        _require(
+            0 <= self.early_stopping <= 1000,
+            "early stopping",
+            self.early_stopping,
+            "0 to 1000 epochs",
+        )
+        _require(0 <= self.plateau <= 1000, "plateau", self.plateau, "0 to 1000 epochs")
+        _require(0 <= self.seed < 2**31, "seed", self.seed, "0 to 2147483647")
+        _require(self.device in DEVICES, "device", self.device, f"one of {list(DEVICES)}")
+        _require(0 <= self.weight_decay <= 1, "weight decay", self.weight_decay, "0 to 1")
+        _require(
+            not (self.cosine and self.plateau),
+            "plateau",
+            self.plateau,
+            "0 where the rate follows a cosine",
+        )
+
+
+@dataclass(frozen=True)
+class PretrainRequest:
+    """Train a new backbone called `name` on the source rows of a dataset.
+
+    Args:
+        dataset: id.
+        architecture: a name in core.models.registry.ARCHITECTURES.
+        name: what the backbone will be called.
+        train: how to train.
+        settings: fields of the architecture's own Settings that differ from its defaults.
+        objective, start: names in core.models.objectives.
+        start_file: path of the file that the start reads, "" where it reads none.
+        mask_share: share of fields that RFD replaces and MFP masks.
+
+    Raises:
+        BadInput: the architecture is unknown, or cannot have that objective or start.
+    """
+
+    dataset: str
+    architecture: str
+    name: str
+    train: TrainSettings = field(default_factory=TrainSettings)
+    settings: dict[str, Any] = field(default_factory=dict)
+    objective: str = "supervised"
+    start: str = "random"
+    start_file: str = ""
+    mask_share: float = MASK_SHARE
+
+    def __post_init__(self) -> None:
+        names = [*ARCHITECTURES]
+        _require(self.architecture in names, "architecture", self.architecture, f"one of {names}")
+        architecture = ARCHITECTURES[self.architecture]
+        objectives, starts = list(architecture.objectives), list(architecture.initialisations)
+        _require(self.objective in objectives, "objective", self.objective, f"one of {objectives}")
+        _require(self.start in starts, "start", self.start, f"one of {starts}")
+        file_type = INITIALISATIONS[self.start].file_type
+        _require(
+            bool(self.start_file) == bool(file_type),
+            "start file",
+            self.start_file,
+            file_type or "left out",
+        )
+        _require(0 < self.mask_share < 1, "mask share", self.mask_share, "between 0 and 1")
+
+
+@dataclass(frozen=True)
+class FinetuneRequest:
+    """Adapt a backbone to the target rows of a dataset.
+
+    Args:
+        dataset, backbone: ids.
+        strategy: a name in core.freezing.strategies.STRATEGIES.
+        freeze_depth: number of stages frozen from the input; only the strategy "depth" reads it.
+        head: the new head.
+        train: how to train.
+        group: id shared by runs that were launched together.
+        options: the strategy's own options, where they differ from its defaults.
+        target_rows: how many of the last training and validation rows of the target to use, 0 for
+            all.
+        rungs: (epoch, arms that train on after it) of a sweep with successive halving
+            (core.runs.halving).
+        rates: learning rates of the sweep's runs that differ from this one in nothing else, its own
+            among them; these may train in one batched product (core.training.batched_heads).
+
+    Raises:
+        BadInput: a number is out of its range, or the learning rate is none of `rates`.
+    """
+
+    dataset: str
+    backbone: str
+    strategy: str = "depth"
+    freeze_depth: int = 0
+    head: HeadSettings = field(default_factory=HeadSettings)
+    train: TrainSettings = field(default_factory=TrainSettings)
+    group: str = ""
+    options: dict[str, Any] = field(default_factory=dict)
+    target_rows: int = 0
+    rungs: tuple[tuple[int, int], ...] = ()
+    rates: tuple[float, ...] = ()
+
+    def __post_init__(self) -> None:
+        _require(self.freeze_depth >= 0, "freeze depth", self.freeze_depth, "0 or more")
+        _require(self.target_rows >= 0, "target rows", self.target_rows, "0 for all, or how many")
+        rate, rates = self.train.learning_rate, [*self.rates]
+        _require(
+            not rates or rate in rates,
+            "learning rate",
+            rate,
+            f"one of {rates}, the rates it trains with",
+        )
+
+    @property
+    def can_batch_heads(self) -> bool:
+        """Whether its head, where only that trains, may train in one batched product with those of
+        the other rates."""
+        plain = (
+            self.strategy in PLAIN_HEAD_STRATEGIES
+            and not self.head.hidden
+            and self.head.classes == 1
+        )
+        return len(self.rates) > 1 and plain and not self.train.amp
+
+
+@dataclass(frozen=True)
+class InterpolateRequest:
+    """Interpolate the weights of a fine-tuning run with those of its backbone.
+
+    Args:
+        dataset: id.
+        run: id of the fine-tuning run.
+        train: only the device is read.
+    """
+
+    dataset: str
+    run: str
+    train: TrainSettings = field(default_factory=TrainSettings)
+
+
+Request = PretrainRequest | FinetuneRequest | InterpolateRequest
+REQUEST_TYPES: dict[str, type[Request]] = {
+    "pretrain": PretrainRequest,
+    "finetune": FinetuneRequest,
+    "interpolate": InterpolateRequest,
+}
+"""Request classes by the kind of run."""
+
+
+def request_to_json(request: Request) -> dict[str, Any]:
+    """The request as JSON-ready data, with its kind, as the store and `--json` have it.
+
+    >>> request_to_json(InterpolateRequest("d-1", "r-1"))["kind"]
+    'interpolate'
+    """
+    kind = next(name for name, cls in REQUEST_TYPES.items() if isinstance(request, cls))
+    values: dict[str, Any] = to_json(request)
+    return {"kind": kind, **values}
+
+
+def request_from_json(values: Mapping[str, Any]) -> Request:
+    """The request that `request_to_json` made `values` from.
+
+    Fields that an older version did not store have their defaults, and those of a newer version are
+    ignored.
+
+    Raises:
+        ValueError: the kind is unknown, a field is missing or has another type.
+        BadInput: a value is out of its range.
+    """
+    kind = values.get("kind")
+    if not isinstance(kind, str) or kind not in REQUEST_TYPES:
+        raise ValueError(f"its kind is {str(kind)[:40]!r}")
+    request: Request = from_json(REQUEST_TYPES[kind], values, exact=False)
+    return request
+
+
+def head_from_json(values: Mapping[str, Any]) -> HeadSettings:
+    """The head that `dataclasses.asdict` and JSON made `values` from."""
+    return from_json(HeadSettings, values, exact=False)

@@ -1,0 +1,229 @@
+"""What came of a run: metrics, stages, epochs and seconds, stored as one JSON object.
+
+Whatever reads a run reads these classes. Keys that an older version did not store have defaults,
+those of a newer version are ignored, and any metric may be missing.
+"""
+
+import dataclasses
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from core.files.typed_json import from_json, to_json
+
+
+class PartMetrics(Mapping[str, float]):
+    """Metrics of the rows of one part, such as "target_test", by name; NaN where one is missing.
+
+    >>> metrics = PartMetrics.from_stored({"auc": 0.75, "ece": None})
+    >>> metrics["auc"], metrics.auc, metrics["ece"], metrics.get("lift")
+    (0.75, 0.75, nan, None)
+    """
+
+    __slots__ = ("_values",)
+
+    def __init__(self, values: Mapping[str, float]) -> None:
+        self._values = dict(values)
+
+    @classmethod
+    def from_stored(cls, values: Mapping[str, float | None] | None) -> "PartMetrics":
+        """The metrics that `as_dict` and JSON made `values` from; none for None.
+
+        Raises:
+            ValueError: `values` is not a JSON object.
+        """
+        if values is None:
+            return cls({})
+        if not isinstance(values, Mapping):
+            raise ValueError(f"{str(values)[:40]!r} are no metrics by name")
+        return cls({name: math.nan if value is None else value for name, value in values.items()})
+
+    def as_dict(self) -> dict[str, float | None]:
+        """JSON-ready, in the order of the metrics; None where one is missing."""
+        return {name: None if math.isnan(value) else value for name, value in self._values.items()}
+
+    def __getitem__(self, name: str) -> float:
+        return self._values[name]
+
+    def __getattr__(self, name: str) -> float:
+        if name.startswith("_"):
+            raise AttributeError(name)
+        return self._values.get(name, math.nan)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._values)
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+    def __repr__(self) -> str:
+        return f"PartMetrics({self._values})"
+
+
+MetricsByPart = Mapping[str, PartMetrics]
+"""Metrics of "target_validation", "target_test" and "source_test", as far as they have rows."""
+
+
+@dataclass(frozen=True)
+class StageResult:
+    """One stage of the network as it was trained.
+
+    Args:
+        name, title: of the stage, such as "block1" and "Block 1".
+        parameters: scalars of the stage.
+        flops: floating-point operations per row of the forward pass; None where an older version
+            did not store them.
+        frozen: whether it stayed as it was.
+        trained: scalars that training could change.
+        from_epoch: first epoch (from 0) in which it trained.
+        origin: what its weights came from, a key of core.models.objectives.ORIGINS.
+    """
+
+    name: str
+    title: str
+    parameters: int
+    flops: int | None
+    frozen: bool
+    trained: int
+    from_epoch: int
+    origin: str
+
+
+@dataclass(frozen=True)
+class InterpolationResult:
+    """How the network scores along the way from its backbone to the fine-tuned weights (WiSE-FT).
+
+    Args:
+        alphas: shares of the fine-tuned weights, ascending.
+        parts: by part and metric ("auc", "log_loss"), one value for each of `alphas`; None where it
+            is missing.
+        chosen: the share with the lowest log loss on validation rows.
+        mixes_head: whether the head is interpolated too.
+    """
+
+    alphas: tuple[float, ...]
+    parts: Mapping[str, Mapping[str, tuple[float | None, ...]]]
+    chosen: float
+    mixes_head: bool
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """What came of a run.
+
+    Args:
+        threshold: score from which a row counts as a predicted click; None where nothing scores
+            clicks.
+        threshold_rule: how it was chosen.
+        metrics: by part, at `threshold`.
+        before: the same of the backbone as it was; None where its head never learnt clicks, and for
+            a pretraining run.
+        stages: in the order of the network, the head last.
+        trained_parameters: scalars that training could change.
+        train_rows: number of rows that trained.
+        best_epoch: number (from 1) of the epoch with the lowest validation loss; 0 for the weights
+            before training.
+        epochs_run: number of epochs that were trained.
+        stopped_early: whether early stopping ended it.
+        halted: epochs after which successive halving ended it, 0 where it did not.
+        seconds: by what they were spent on: "prepare", "cache", "train", "earlier" (before a
+            break), "evaluate" and "total".
+        backbone: id of the backbone that was fine-tuned, or that pretraining made; "" for an
+            interpolation.
+        backbone_sha256: of the weights that were fine-tuned; None where they are not recorded.
+        learnt: metrics of a pretraining run by name; None for other kinds of runs.
+        device: name of the device.
+        environment: versions, threads and the like, which may decide the last digits.
+        dataset_hash: content hash of the dataset.
+        peak_memory: bytes; None where the device does not tell.
+        interpolation: of an interpolation alone, which has none of the above up to `halted`.
+    """
+
+    threshold: float | None = None
+    threshold_rule: str = ""
+    metrics: MetricsByPart = field(default_factory=dict)
+    before: MetricsByPart | None = None
+    stages: tuple[StageResult, ...] = ()
+    trained_parameters: int = 0
+    train_rows: int = 0
+    best_epoch: int = 0
+    epochs_run: int = 0
+    stopped_early: bool = False
+    halted: int = 0
+    seconds: Mapping[str, float] = field(default_factory=dict)
+    backbone: str = ""
+    backbone_sha256: str | None = None
+    learnt: Mapping[str, float | None] | None = None
+    device: str = ""
+    environment: Mapping[str, str | int] = field(default_factory=dict)
+    dataset_hash: str = ""
+    peak_memory: float | None = None
+    interpolation: InterpolationResult | None = None
+
+    @property
+    def total_seconds(self) -> float:
+        """Seconds the run took in all; NaN where they are not recorded."""
+        return self.seconds.get("total", math.nan)
+
+
+_TRAINING = (
+    "threshold",
+    "threshold_rule",
+    "metrics",
+    "before",
+    "stages",
+    "trained_parameters",
+    "train_rows",
+    "best_epoch",
+    "epochs_run",
+    "stopped_early",
+    "halted",
+)
+"""Fields that an interpolation does not have."""
+_OPTIONAL = ("backbone", "backbone_sha256", "learnt")
+"""Fields that only some kinds of runs store."""
+_INTERPOLATION = tuple(one.name for one in dataclasses.fields(InterpolationResult))
+
+
+def result_to_json(result: RunResult) -> dict[str, Any]:
+    """The result as JSON-ready data, as the store, result.json and `--json` have it."""
+    values = {one.name: getattr(result, one.name) for one in dataclasses.fields(result)}
+    interpolation = values.pop("interpolation")
+    if interpolation is not None:
+        values = {
+            **to_json(interpolation),
+            **{key: value for key, value in values.items() if key not in _TRAINING},
+        }
+    else:
+        values["metrics"] = {part: one.as_dict() for part, one in result.metrics.items()}
+        if result.before is not None:
+            values["before"] = {part: one.as_dict() for part, one in result.before.items()}
+    for name in _OPTIONAL:
+        if not values[name] and values[name] != {}:
+            del values[name]
+    found: dict[str, Any] = to_json(values)
+    return found
+
+
+def result_from_json(values: Mapping[str, Any]) -> RunResult:
+    """The result that `result_to_json` made `values` from.
+
+    Raises:
+        ValueError: a field has another type; the message names it.
+    """
+    values = dict(values)
+    if isinstance(stages := values.get("stages"), list):
+        values["stages"] = [_complete_stage(one) for one in stages]
+    if "alphas" in values:
+        values["interpolation"] = {name: values[name] for name in _INTERPOLATION if name in values}
+    result: RunResult = from_json(RunResult, values, exact=False)
+    return result
+
+
+def _complete_stage(values: Any) -> Any:
+    """A stored stage with what older versions did not store of it."""
+    if not isinstance(values, Mapping):
+        return values
+    trained = 0 if values.get("frozen") else values.get("parameters", 0)
+    return {"flops": None, "trained": trained, "from_epoch": 0, "origin": "supervised", **values}
