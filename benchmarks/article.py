@@ -240,8 +240,8 @@ Commands:
 
 
 RANDOM_NOTE = (
-    " Random weights are used where Keras' ImageNet weights cannot be downloaded; nothing here says "
-    "what those would reach."
+    " Random weights are used where Keras' ImageNet weights cannot be downloaded; nothing here "
+    "says what those would reach."
 )
 
 

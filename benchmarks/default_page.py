@@ -37,8 +37,8 @@ TEST = (
     "default less *fast*, AUC", "log loss",
 )  # fmt: skip
 EPOCHS = (
-    "task", "training rows", "default: steps", "after one epoch", "best epoch", "seconds", "*fast*: steps",
-    "after one epoch", "best epoch", "seconds",
+    "task", "training rows", "default: steps", "after one epoch", "best epoch", "seconds",
+    "*fast*: steps", "after one epoch", "best epoch", "seconds",
 )  # fmt: skip
 
 

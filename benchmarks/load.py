@@ -183,7 +183,8 @@ def measure(workspace: Workspace, sessions: int, minutes: float) -> tuple[list[s
             f" {POINTS} points each, {(len(every) + 1) // 2} watching a run that was training, the"
             f" others going from page to page and reading each for {READING_SECONDS[0]:.0f} to"
             f" {READING_SECONDS[1]:.0f} s. Seconds from the request until the server said that the"
-            " script had finished, every message read. Server, worker, sessions and one real browser"
+            " script had finished, every message read. Server, worker, sessions and one real"
+            " browser"
             f" shared {os.cpu_count()} cores (load {os.getloadavg()[0]:.1f} at the end); the server"
             f" took {share:.2f} of a core."
         ),

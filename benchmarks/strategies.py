@@ -173,7 +173,7 @@ rows: of {comparisons} comparisons of the other strategies with
 parameters. What costs is a new head left alone with few rows: at {few} rows the linear probe
 (freeze depth 5) varies by ± {probe} over seeds and freeze depth 4 by ± {kept}, while the backbone
 as it is, without any training, gives away no more than {adapted} AUC even at the largest size.
-"""
+"""  # noqa: E501 - a table's rows
 
 
 def page(workspace: Workspace, sweep: Sweep, runs: Sequence[Run], commands: list[str]) -> str:
