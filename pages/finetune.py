@@ -135,7 +135,7 @@ def controls(card: BackboneCard, strategy: str) -> list[str]:
         ]
     if not card.scores_clicks:
         st.caption(
-            "No zero-shot: this backbone has no head that learnt clicks, so as it is it cannot"
+            "No zero-shot: this backbone has no head trained on click labels, so as it is it cannot"
             " score rows."
         )
     return chosen

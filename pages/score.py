@@ -60,7 +60,7 @@ class Source:
 
 
 def able(run: Run) -> bool:
-    """Whether the run's model has learnt clicks."""
+    """Whether the run's model was trained on click labels."""
     return run.status == "done" and run.result is not None and run.result.threshold is not None
 
 
@@ -68,7 +68,9 @@ def why_not(named: str) -> str:
     """Why the run in the address is not offered."""
     for run in RunStore(workspace()).list():
         if run.id == named:
-            why = "never learnt clicks" if run.status == "done" else f"is {run.status}"
+            why = (
+                "was never trained on click labels" if run.status == "done" else f"is {run.status}"
+            )
             return (
                 f"Run {named} {why}, so it cannot score rows; the newest that can is shown instead."
             )

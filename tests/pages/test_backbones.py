@@ -51,7 +51,7 @@ def test_the_shelf_shows_every_backbone_with_its_facts(
             card.preprocessing_hash,
             card.trained_on["content_hash"],
         } <= set(codes)
-    assert all("learnt clicks" in html for html in stacks(page))
+    assert all("trained on click labels" in html for html in stacks(page))
     assert not any("random" in html for html in stacks(page))
 
 
@@ -96,7 +96,7 @@ def test_random_weights_are_labelled_on_the_badge_and_on_every_such_stage(
     (drawn,) = stacks(page)
     assert drawn.count("random weights") == 3 and drawn.count(">Word2Vec<") == 1
     assert any("random weights above the embedding" in one.value for one in page.markdown)
-    assert any("has not learnt clicks" in one.value for one in page.caption)
+    assert any("was not trained on click labels" in one.value for one in page.caption)
     (metric,) = page.metric
     assert (metric.label, metric.value) == ("Values with a vector", "3,800")
 

@@ -250,7 +250,7 @@ def test_only_runs_that_can_score_are_offered(
     )
     waiting = submit_finetune(workspace, dataset)
     for named, why in (
-        (blind.id, "never learnt clicks"),
+        (blind.id, "was never trained on click labels"),
         (waiting.id, "is queued"),
         ("r-none", "There is no run"),
     ):

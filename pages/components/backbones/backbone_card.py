@@ -140,7 +140,7 @@ def show_pretraining_metrics(learnt: Mapping[str, float | None]) -> None:
 
 
 def explain_missing_click_head(card: BackboneCard) -> str:
-    """What it means that the backbone has no head that learnt clicks."""
+    """What it means that the backbone has no head trained on click labels."""
     if OBJECTIVES[card.objective].trains:
         return "It has no click head yet: it scores clicks once it is fine-tuned."
     if all(has_random_weights(stage) for stage in card.stages):
@@ -148,7 +148,7 @@ def explain_missing_click_head(card: BackboneCard) -> str:
             "Nothing was learnt: every stage holds random weights. A floor to compare pretraining"
             " with."
         )
-    return "It has not learnt clicks: it scores them once it is fine-tuned."
+    return "It was not trained on click labels: it scores clicks once it is fine-tuned."
 
 
 def describe_history(card: BackboneCard) -> str:
