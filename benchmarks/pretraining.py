@@ -83,7 +83,7 @@ def finetune_once(
     """Test scores after full fine-tuning, or training from scratch, on `budget` target rows drawn
     by the seed.
 
-    A seed's smaller budgets are part of its larger ones, and every initialisation gets the same rows.
+    A seed's smaller budgets are part of its larger ones, and initialisations share rows.
     """
     train, validation = select_training_rows(dataset, "target", None)
     chosen = np.random.default_rng(seed).permutation(train)[:budget]
