@@ -30,7 +30,7 @@ FRONTS = {
     "core.runs.artifacts:export_and_store": "export",
     "core.runs.artifacts:score_and_store": "score",
     "core.runs.artifacts:verify_and_store": "verify",
-    "core.runs.weight_drift_files:weight_drift_in_subprocess": "moved",
+    "core.runs.subprocess_commands:weight_drift_in_subprocess": "moved",
 }
 """What pages call to have a command carried out by a process of its own: the command that it is."""
 

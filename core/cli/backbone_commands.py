@@ -27,10 +27,10 @@ from core.models.backbone_store import find_backbone, read_backbones
 from core.models.card import BackboneCard
 from core.models.exchange import export_backbone as write_backbone
 from core.models.model_stats import save_stats
+from core.models.objectives import INITIALISATIONS, OBJECTIVES
 from core.models.registry import ARCHITECTURES, is_installed
 from core.runs.submit import backbone_names_in_training, submit_pretrain
 from core.training.default_settings import count_training_rows
-from core.training.objectives import INITIALISATIONS, OBJECTIVES
 from core.workspace import Workspace
 
 

@@ -190,7 +190,7 @@ def in_this_process() -> None:
     def score(
         workspace: Workspace, run_id: str, source: Path, target: Path, *_: object
     ) -> dict[str, Any]:
-        from core.inference.evaluate_run import score_file
+        from core.inference.score_file import score_file
 
         return score_file(workspace, RunStore(workspace).get(run_id), source, target)
 
