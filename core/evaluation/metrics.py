@@ -39,10 +39,10 @@ class Metrics(Mapping[str, float]):
         """Metrics as results store them; any may be None or not there.
 
         Raises:
-            ValueError: `values` are no mapping.
+            ValueError: `values` is not a JSON object, which a damaged result may hold.
         """
-        if values is not None and not isinstance(values, Mapping):
-            raise ValueError(f"{str(values)[:40]!r} are no metrics by name")
+        if not isinstance(values, Mapping | None):
+            raise ValueError(f"{str(values)[:40]!r} is not an object of metrics by name")
         return cls(
             {
                 name: math.nan if is_missing(value) else value
@@ -66,6 +66,10 @@ class Metrics(Mapping[str, float]):
                 f"There is no metric {name!r}; there are {', '.join(all_names())}."
             )
         return self._values.get(name, math.nan)
+
+    def __dir__(self) -> list[str]:
+        # So that a notebook completes the names.
+        return [*super().__dir__(), *all_names()]
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._values)

@@ -148,8 +148,8 @@ def make_plan(
     trained = is_trained(strategy)
     if not trained and not card.scores_clicks:
         raise BadInput(
-            f"The backbone {card.name!r} has no head that learnt clicks, so it cannot score rows as"
-            " it is; choose another strategy than zero-shot."
+            f"The backbone {card.name!r} has no head trained on click labels, so it cannot "
+            "score rows as it is; choose another strategy than zero-shot."
         )
     spec = STRATEGIES[strategy].build(card.stages, {**values, "depth": freeze_depth})
     used_head = head if trained else card.head

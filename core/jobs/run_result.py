@@ -14,9 +14,7 @@ from core.evaluation.metrics import Metrics
 from core.files.typed_json import from_json, to_json
 
 MetricsByPart = Mapping[str, Metrics]
-"""Metrics by part: "target_validation", "target_test" and "source_test", as far as they have
-rows.
-"""
+"""Metrics of "target_validation", "target_test" and "source_test", as far as they have rows."""
 
 
 @dataclass(frozen=True)
@@ -71,7 +69,7 @@ class RunResult:
             clicks.
         threshold_rule: how it was chosen.
         metrics: by part, at `threshold`.
-        before: the same of the backbone as it was; None where its head never learnt clicks, and for
+        before: the same of the backbone as it was; None where its head was never trained on click labels, and for
             a pretraining run.
         stages: in the order of the network, the head last.
         trained_parameters: scalars that training could change.
