@@ -25,6 +25,8 @@ MISSING_TEXT = "–"
 """Stands for a number that does not exist."""
 MetricValues = Mapping[str, Any]
 """Metrics by name, as core.evaluation.metrics.Metrics.as_dict gives them; any may be missing."""
+SMALLEST_P = 1e-4
+"""Smaller p-values are not told apart."""
 NO_VARIANCE = "the difference is the same for every row"
 """Why two scorings are not comparable although there are rows enough: DeLong's variance of the
 difference is 0."""
@@ -94,7 +96,12 @@ def format_p(p: object) -> str:
     """A p-value, "< 0.0001" or "0.0123"; MISSING where nothing could be tested."""
     if is_missing(p):
         return MISSING_TEXT
-    return "< 0.0001" if p < 1e-4 else f"{p:.4f}"  # type: ignore[operator]
+    return "< 0.0001" if p < SMALLEST_P else f"{p:.4f}"  # type: ignore[operator]
+
+
+def format_p_equation(p: float) -> str:
+    """A p-value in a sentence, "p < 0.0001" or "p = 0.0123"; for one that is not missing."""
+    return f"p {format_p(p)}" if p < SMALLEST_P else f"p = {format_p(p)}"
 
 
 def format_auc(metrics: MetricValues | None, digits: int = 4) -> str:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from core.evaluation.significance import Outcome, comparison_outcome
 from core.evaluation.validation import validate_scores
 
 
@@ -17,6 +18,11 @@ class AUCDifference:
     low: float
     high: float
     p: float
+
+    @property
+    def outcome(self) -> Outcome:
+        """What it supports about a, compared with b."""
+        return comparison_outcome(self.delta, self.p)
 
 
 def placement_values(

@@ -17,7 +17,7 @@ from core.evaluation.paired_comparison import (
     mean_over_rows,
     placement_values_by_seed,
 )
-from core.evaluation.verdicts import SIGNIFICANCE_LEVEL, comparison_outcome
+from core.evaluation.significance import Outcome, comparison_outcome, is_significant
 
 OTHER_VALUES, MISSING_VALUES = "all other values", "missing"
 AUC_REQUIREMENT = "comparing AUC takes at least two clicks and two rows without one"
@@ -59,7 +59,7 @@ class SliceDifference:
     adjusted_p: float
 
     @property
-    def outcome(self) -> str:
+    def outcome(self) -> Outcome:
         """Whether the arm's AUC is "better", "worse" or "not distinguishable" there."""
         return comparison_outcome(self.difference.delta, self.adjusted_p)
 
@@ -141,5 +141,5 @@ def slice_differences(
         for (one, arm, difference), p in zip(compared, adjusted, strict=True)
     ]
     return sorted(
-        found, key=lambda one: (not one.adjusted_p < SIGNIFICANCE_LEVEL, -abs(one.difference.delta))
+        found, key=lambda one: (not is_significant(one.adjusted_p), -abs(one.difference.delta))
     )

@@ -12,7 +12,8 @@ from core.data.describe_dataset import describe_duplicates, describe_files
 from core.data.split import SPLIT_METHODS
 from core.evaluation.format_metrics import format_bounds, format_metric, is_missing, metric_or_none
 from core.evaluation.metric_registry import HEADLINE, METRICS, metrics_shown_in
-from core.evaluation.verdicts import COMPARED_METRICS, SIGNIFICANCE_LEVEL, Verdict
+from core.evaluation.significance import NOT_DISTINGUISHABLE, SIGNIFICANCE_LEVEL
+from core.evaluation.verdicts import COMPARED_METRICS, Verdict
 from core.files.outputs import check_output, write_output
 from core.jobs.store import Run
 from core.models.card import BackboneCard
@@ -153,7 +154,7 @@ def _verdicts_section(
     rule = (
         f"{many} on the target test rows. The p-values of all comparisons are adjusted together by "
         f"Holm's method (1979), separately for AUC and for log loss; at {SIGNIFICANCE_LEVEL:g} or "
-        "more two arms are “not distinguishable”. Intervals of AUC differences include the "
+        f"more two arms are “{NOT_DISTINGUISHABLE}”. Intervals of AUC differences include the "
         "variance of test rows (DeLong) and of seeds; those of log loss come from a paired "
         "bootstrap."
     )
