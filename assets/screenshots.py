@@ -23,7 +23,7 @@ from playwright.sync_api import Page, sync_playwright
 from core.errors import RunError
 from core.jobs.store import RunStore
 from core.runs.demo import demo_sweep, run_demo, wait_for_demo
-from core.runs.weight_drift_files import weight_drift_in_subprocess
+from core.runs.subprocess_commands import weight_drift_in_subprocess
 from core.workspace import PROJECT, Workspace, open_workspace, write_json
 from pages.components.home.tour import SEEN_FILE
 
@@ -45,17 +45,17 @@ def shots(workspace: Workspace) -> list[tuple[str, str, str]]:
     half = next(run.id for run in runs if run.finetune_request.freeze_depth == 2)
     return [
         ("home", "", ""),
-        ("story", "", "The story"),
+        ("story", "", "Demo results"),
         ("data", "data", ""),
         ("backbones", "backbones", ""),
         ("finetune", "finetune?depth=3", ""),
         ("sweep", f"sweep?sweep={sweep.id}", ""),
-        ("run", f"run?run={half}", "One threshold, everything it decides"),
-        ("moved", f"run?run={half}", "What moved"),
+        ("run", f"run?run={half}", "Results at one threshold"),
+        ("moved", f"run?run={half}", "Weight drift"),
         (
             "compare",
             f"compare?runs={','.join(run.id for run in runs[:8])}",
-            "Freeze depth against AUC",
+            "Freeze depth and AUC",
         ),
         ("score", f"score?run={half}", ""),
         ("learn", f"learn?run={half}", ""),

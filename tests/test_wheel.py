@@ -168,7 +168,7 @@ def test_another_package_named_core_is_named(
 ) -> None:
     (tmp_path / "core").mkdir()
     (tmp_path / "core" / "__init__.py").touch()
-    python = [installed / "python", "-c"]
+    python = [str(installed / "python"), "-c"]
     first = subprocess.run(
         [*python, "import core, thaw"],
         cwd=tmp_path,
@@ -192,7 +192,7 @@ def served(installed: Path, environment: dict[str, str], tmp_path: Path) -> Iter
         taken.bind(("127.0.0.1", 0))
         port = taken.getsockname()[1]
     with (tmp_path / "log").open("w") as log:
-        words = ["app", "--port", str(port), "--no-browser"]
+        words = ["app", "--port", str(port), "--headless"]
         server = subprocess.Popen(
             [installed / "thaw", *words], cwd=tmp_path, env=environment, stdout=log, stderr=log
         )

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from core.data.datasets import measure_coverage
+from core.data.dataset_rows import measure_coverage
 from core.data.preprocessing import load_preprocessing
 from core.evaluation.format_metrics import format_auc
 from core.files.permissions import private_files

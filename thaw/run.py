@@ -299,7 +299,7 @@ class Run:
             BadInput: the run has no model that scores clicks, or the rows cannot be read.
         """
         load_torch()
-        from core.inference.evaluate_run import score_file
+        from core.inference.score_file import score_file
 
         with private_files(), staging(self._workspace.cache) as folder:
             target = folder / "predictions.csv"

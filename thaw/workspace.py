@@ -8,8 +8,9 @@ from typing import Any, Literal, Unpack
 import pandas as pd
 
 from core.data.datasets import Dataset as StoredDataset
-from core.data.datasets import find_dataset, list_datasets, prepare_files
+from core.data.datasets import find_dataset, list_datasets
 from core.data.paths import clean_path, name_from_file
+from core.data.prepare import prepare_files
 from core.data.read_options import ColumnSource, ReadOptions
 from core.data.reading.ingest import ingest
 from core.data.samples import find_sample, list_samples

@@ -123,8 +123,8 @@ METRICS: dict[str, Metric] = {
         name="AUC",
         title="AUC-ROC",
         function=lambda rows: rows.auc_and_variance[0],
-        glossary="How often a clicked row is scored above one that was not; 0.5 is guessing, 1 is "
-        "perfect.",
+        glossary="Probability that a random clicked row is scored above a random row without click; "
+        "0.5 is guessing, 1 is perfect.",
         interval=Interval(lambda rows: rows.auc_bounds, "DeLong"),
         requires="both classes",
         shown_in=EVERYWHERE,
@@ -132,8 +132,8 @@ METRICS: dict[str, Metric] = {
     "log_loss": Metric(
         name="log loss",
         function=lambda rows: log_loss(rows.y_true, rows.y_score),
-        glossary="The price of being wrong and sure of it. Lower is better; it sees calibration, "
-        "AUC does not.",
+        glossary="Mean negative log likelihood of the labels; confident mistakes cost most. Lower is "
+        "better. Unlike AUC, it measures calibration.",
         higher_is_better=False,
         unit="nats",
         summary_rank=1,
@@ -142,16 +142,16 @@ METRICS: dict[str, Metric] = {
     "normalised_entropy": Metric(
         name="normalised entropy",
         function=lambda rows: normalised_entropy(rows.y_true, rows.y_score),
-        glossary="Log loss over that of always saying the click rate: below 1 the model knows "
-        "something.",
+        glossary="Log loss divided by the log loss of always predicting the click rate: below 1, the "
+        "model has learned something.",
         higher_is_better=False,
         requires="both classes",
     ),
     "accuracy": Metric(
         name="accuracy",
         function=_confusion("accuracy"),
-        glossary="Share of rows on the right side of the threshold. Predicting no click gets three "
-        "quarters on Criteo rows.",
+        glossary="Share of rows on the correct side of the threshold. On Criteo rows, predicting no "
+        "click already reaches three quarters.",
         summary_rank=5,
     ),
     "always_no_accuracy": Metric(
@@ -162,28 +162,28 @@ METRICS: dict[str, Metric] = {
     "precision": Metric(
         name="precision",
         function=_confusion("precision"),
-        glossary="Of the rows called clicks, the share that are.",
+        glossary="Of the rows predicted as clicks, the share that are clicks.",
         requires="nothing",
         summary_rank=3,
     ),
     "recall": Metric(
         name="recall",
         function=_confusion("recall"),
-        glossary="Of the clicks, the share that was found.",
+        glossary="Of all clicks, the share that is predicted as clicks.",
         requires="nothing",
         summary_rank=4,
     ),
     "f1": Metric(
         name="F1",
         function=_confusion("f1"),
-        glossary="One number of precision and recall: their harmonic mean.",
+        glossary="Harmonic mean of precision and recall.",
         requires="nothing",
         summary_rank=2,
     ),
     "pr_auc": Metric(
         name="PR-AUC",
         function=lambda rows: average_precision(rows.y_true, rows.y_score),
-        glossary="Precision averaged over all recalls; guessing gets the click rate.",
+        glossary="Area under the precision-recall curve; guessing gives the click rate.",
         requires="both classes",
     ),
     "ece": Metric(
@@ -191,8 +191,8 @@ METRICS: dict[str, Metric] = {
         title="ECE (15 equal-mass bins)",
         long_name="expected calibration error",
         function=lambda rows: calibration_error(rows.y_true, rows.y_score),
-        glossary="How far probabilities are from click rates on average, over 15 groups of equally "
-        "many rows.",
+        glossary="Expected calibration error: mean distance between predicted probability and click "
+        "rate, over 15 equal-mass bins.",
         higher_is_better=False,
         shown_in=("arms",),
     ),
@@ -200,14 +200,14 @@ METRICS: dict[str, Metric] = {
         name="predicted over actual",
         title="Predicted / actual clicks",
         function=lambda rows: float(rows.y_score.sum() / rows.y_true.sum()),
-        glossary="Clicks promised over clicks that came: 1 is honest, above 1 promises too much.",
+        glossary="Predicted clicks divided by actual clicks: 1 is calibrated, above 1 predicts too many.",
         higher_is_better=None,
         requires="clicks",
     ),
     "lift_at_10": Metric(
         name="lift at 10 %",
         function=lambda rows: lift_at(rows.y_true, rows.y_score, 0.1),
-        glossary="How many times more clicks the best-scored tenth has than a random tenth.",
+        glossary="Click rate of the tenth of rows with the highest scores, divided by that of all rows.",
         requires="clicks",
     ),
 }

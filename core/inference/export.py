@@ -1,5 +1,4 @@
-"""A finished run out of the workspace: weights, ONNX, preprocessing, threshold, card and a script
-that scores alone."""
+"""Export a finished run: weights, ONNX, preprocessing, threshold, card and a script that scores."""
 
 import dataclasses
 import shutil
@@ -14,13 +13,14 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from core.data.datasets import find_dataset, load_encoded, select_test_rows
+from core.data.dataset_rows import load_encoded
+from core.data.datasets import find_dataset, select_test_rows
 from core.data.preprocessing import load_preprocessing
 from core.data.schema import FIELDS, NUMERIC
 from core.errors import BadInput, RunError, caused_by_system
 from core.files.durable import staging
 from core.files.outputs import check_output, output_folder, write_output
-from core.inference.evaluate_run import load_model_card
+from core.inference.run_model import load_model_card
 from core.inference.score_drift import load_training_reference
 from core.inference.unknown_values import known_shares
 from core.jobs.requests import request_to_json
@@ -34,19 +34,29 @@ from core.workspace import PROJECT, Workspace, write_json
 ONNX = "model.onnx"
 SCRIPT = PROJECT / "assets" / "score.py"
 TOLERANCE = 1e-5
-"""Most that a click probability of the ONNX model may differ from torch's."""
+"""Largest difference allowed between a click probability of the ONNX model and torch's."""
 CHECKED_ROWS = 2048
 OPSET = 17
 
 
 def export_model(workspace: Workspace, run: Run, target: Path) -> dict[str, Any]:
-    """Writes the run's model to the folder `target`, or to the archive when its name ends with
-    .zip: all or nothing.
+    """Write a run's model to a folder, or to an archive if the name ends with .zip: all or nothing.
 
-    Holds model.safetensors, card.json, preprocessing/, run.json (request, result, threshold), and
-    where the model scores clicks model.onnx and score.py. The ONNX model is compared with torch on
-    encoded rows first: RunError when a score differs by more than TOLERANCE. BadInput, before any
-    work is done, when there is something at `target` already or it cannot be written.
+    Writes model.safetensors, card.json, preprocessing/ and run.json (request, result, threshold);
+    if the model scores clicks also model.onnx and score.py. The ONNX model is first compared with
+    torch on encoded rows.
+
+    Args:
+        workspace: of the run.
+        run: a run that is done.
+        target: folder or .zip file, which must not exist.
+
+    Returns:
+        JSON-ready: what was written, and how the ONNX model was checked.
+
+    Raises:
+        BadInput: before any work is done, if `target` exists or cannot be written.
+        RunError: a score of the ONNX model differs from torch's by more than `TOLERANCE`.
     """
     card = load_model_card(workspace, run)
     packed = target.suffix == ".zip"
@@ -64,7 +74,9 @@ def export_model(workspace: Workspace, run: Run, target: Path) -> dict[str, Any]
 
 @contextmanager
 def _open_archive(workspace: Workspace, target: Path) -> Iterator[Path]:
-    """A temporary folder that is written as the archive `target` when the block ends well."""
+    """Yield a temporary folder; write it as the archive `target` if the block ends without an
+    error.
+    """
 
     def pack(part: Path) -> None:
         with zipfile.ZipFile(part, "w", zipfile.ZIP_DEFLATED) as writer:
@@ -83,7 +95,9 @@ def _list_files(folder: Path) -> list[str]:
 
 
 class _ScoringModule(nn.Module):
-    """ids int (rows, fields) and numerics float (rows, 13) to click probabilities (rows,)."""
+    """Ids int ``(rows, fields)`` and numerics float ``(rows, 13)`` to click probabilities
+    ``(rows,)``.
+    """
 
     def __init__(self, network: Network) -> None:
         super().__init__()
@@ -142,8 +156,9 @@ def _write_model(
 
 
 def _known_in_training(workspace: Workspace, run: Run, card: BackboneCard) -> dict[str, float]:
-    """Share of the run's training rows whose value of a field the model knows, by which score.py
-    judges a file."""
+    """Return the share of the training rows that the model knows, by field; score.py judges
+    files by it.
+    """
     preprocessing = load_preprocessing(card.folder / "preprocessing")
     learnt = load_training_reference(workspace, run, preprocessing)
     shares = known_shares(preprocessing, learnt.counts if learnt else None)
@@ -172,8 +187,9 @@ def _write_onnx(scorer: nn.Module, path: Path) -> None:
 def _rows_to_check(
     workspace: Workspace, run: Run, card: BackboneCard
 ) -> tuple[np.ndarray, np.ndarray, str]:
-    """(ids, numerics, where they are from): test rows of the run's dataset, or random ones when it
-    is gone."""
+    """Return (ids, numerics, their origin): test rows of the run's dataset, or random rows if it
+    is gone.
+    """
     preprocessing = load_preprocessing(card.folder / "preprocessing")
     try:
         dataset = find_dataset(workspace, run.dataset)

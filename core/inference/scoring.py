@@ -9,8 +9,8 @@ import pyarrow as pa
 import pyarrow.csv
 import torch
 
+from core.data.drift import drift_counts
 from core.data.preprocessing import Preprocessing
-from core.data.profile import drift_counts
 from core.data.samples import Sample, file_row_numbers, read_dictionary_table
 from core.data.schema import FIELDS, LABEL
 from core.models.network import Network
@@ -18,15 +18,23 @@ from core.training.batches import RowTensors
 from core.training.losses import predict
 
 BATCH_ROWS = 65536
+"""Rows that are encoded and scored at a time."""
 ROW, SCORE, CLICK = "row", "score", "predicted_click"
-"""Columns of the predictions. The id column of the file, if it has one, comes after `row` under its
-own name."""
+"""Columns of the predictions. The file's id column, if it has one, comes after `row`, under its
+own name.
+"""
 
 
 @dataclass(frozen=True)
 class Scorer:
-    """A network with the preprocessing of its inputs. threshold: score from which a click is
-    predicted."""
+    """What is needed to score rows.
+
+    Args:
+        network: on `device`.
+        preprocessing: of its inputs.
+        threshold: score from which a click is predicted.
+        device: to compute on.
+    """
 
     network: Network
     preprocessing: Preprocessing
@@ -38,8 +46,10 @@ class Scorer:
 class ScoredRows:
     """Scores of a sample's rows.
 
-    scores: float32 (rows,). labels: int8 (rows,), -1 where a row has no label; None without a label
-    column. counts: int64 (39, bins), see core.data.profile.drift_counts.
+    Args:
+        scores: click probabilities, float32 ``(rows,)``.
+        labels: int8 ``(rows,)``, -1 for a row without a label; None without a label column.
+        counts: int64 ``(39, bins)``, see `core.data.drift.drift_counts`.
     """
 
     scores: np.ndarray
@@ -50,10 +60,15 @@ class ScoredRows:
 def write_predictions(
     path: Path, sample: Sample, scorer: Scorer, on_progress: Callable[[float], None] | None = None
 ) -> ScoredRows:
-    """Writes one line per row of `sample` to the CSV `path`, in file order, and returns the scores.
+    """Score a sample and write one line per row, in file order.
 
-    Columns: the row's own number in its file, its id where the sample has ids, score,
-    predicted_click.
+    Columns: the row's number in its file, its id if the sample has ids, score, predicted_click.
+
+    Args:
+        path: CSV file to write.
+        sample: rows to score.
+        scorer: network, preprocessing and threshold.
+        on_progress: called with the share of the rows that is done, 0 to 1.
     """
     rows, numbers = read_dictionary_table(sample), file_row_numbers(sample)
     schema = _schema(sample.id_column)
@@ -90,13 +105,13 @@ def _schema(id_column: str) -> pa.Schema:
 
 
 def _as_strings(column: pa.ChunkedArray) -> pa.Array:
-    """A column of texts, dictionary-encoded or not, in one piece."""
+    """Return a column of strings, dictionary-encoded or not, as one array."""
     texts = column.cast(pa.string()).combine_chunks()
     return pa.concat_arrays(texts.chunks) if isinstance(texts, pa.ChunkedArray) else texts
 
 
 def _score_batch(batch: pa.Table, scorer: Scorer) -> tuple[np.ndarray, np.ndarray]:
-    """(scores float32 (rows,), ids int32 (rows, 39))."""
+    """Return scores, float32 ``(rows,)``, and ids, int32 ``(rows, 39)``."""
     encoded = scorer.preprocessing.encode(batch)
     inputs = (
         torch.from_numpy(encoded.ids).to(scorer.device),

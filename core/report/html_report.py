@@ -1,5 +1,5 @@
-"""The report of a sweep, or of runs picked by hand, as one HTML file: data, settings, verdicts,
-figures, commands."""
+"""The report of a sweep, or of selected runs, as one HTML file: verdicts, figures, data,
+commands."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -51,7 +51,7 @@ from core.runs.sweep_result import (
 from core.workspace import Workspace
 
 MAX_CURVES = 12
-"""Arms drawn in the figures of curves; more could not be told apart."""
+"""Arms in the figures of curves; more could not be distinguished."""
 SIMULATED_NOTICE = (
     "Simulated data: these rows were made by Thaw's simulator. The numbers show how the method"
     " works and say nothing about real traffic."
@@ -62,9 +62,10 @@ SIMULATED_BACKBONE_NOTICE = (
 
 
 def write_report(workspace: Workspace, data: ReportData, target: Path) -> dict[str, Any]:
-    """Writes the report to `target`, whole or not at all; what it says, as JSON-ready data.
+    """Write the report to `target`, completely or not at all, and return what it says, JSON-ready.
 
-    BadInput, before any work is done, when `target` cannot be written.
+    Raises:
+        BadInput: `target` cannot be written; raised before any work is done.
     """
     check_output(target)
     verdicts, words = judge_arms(workspace, data.results, default_reference(data.results))
@@ -89,17 +90,24 @@ def render_report(
     verdicts: Sequence[Verdict],
     verdict_sentences: Sequence[str],
 ) -> str:
-    """The report's whole text."""
+    """Return the report's whole text.
+
+    Args:
+        workspace: holds the runs' curves and predictions.
+        data: contents of the report.
+        verdicts: comparisons of its arms.
+        verdict_sentences: the same in words.
+    """
     dataset = data.dataset
     lead = {
-        "Made": datetime.now(UTC).strftime("%d %B %Y, %H:%M UTC"),
+        "Created": datetime.now(UTC).strftime("%d %B %Y, %H:%M UTC"),
         "Dataset": f"{dataset.name}, {dataset.rows:,} rows",
         "Backbone": ", ".join(card.name for card in data.cards),
         "Runs": _count_statuses(data),
     }
     sections = [
         Section(
-            "What the numbers allow to say",
+            "What the results support",
             "verdicts",
             _verdicts_section(data, verdicts, verdict_sentences),
         ),
@@ -119,34 +127,35 @@ def render_report(
     return page(f"Thaw report: {data.title}", lead, _notice(data), sections)
 
 
-def _notice(subject: ReportData) -> str:
-    if subject.dataset.simulated:
+def _notice(data: ReportData) -> str:
+    if data.dataset.simulated:
         return SIMULATED_NOTICE
     return (
         SIMULATED_BACKBONE_NOTICE
-        if any(card.trained_on["simulated"] for card in subject.cards)
+        if any(card.trained_on["simulated"] for card in data.cards)
         else ""
     )
 
 
-def _count_statuses(subject: ReportData) -> str:
-    counts = Counter(run.status for run in subject.runs)
+def _count_statuses(data: ReportData) -> str:
+    counts = Counter(run.status for run in data.runs)
     return ", ".join(f"{number:,} {status}" for status, number in counts.items())
 
 
 def _verdicts_section(
-    subject: ReportData, verdicts: Sequence[Verdict], words: Sequence[str]
+    data: ReportData, verdicts: Sequence[Verdict], words: Sequence[str]
 ) -> list[Html]:
     if not verdicts:
         return [
-            paragraph("There is one arm alone, so there is nothing to compare it with.", "quiet")
+            paragraph("There is only one arm, so there is nothing to compare it with.", "quiet")
         ]
     many = f"{len(verdicts)} comparison{'s' if len(verdicts) > 1 else ''}"
     rule = (
-        f"{many} on the target test rows. The p-values of all of them are adjusted together by"
-        f" Holm's method (1979), those of AUC and those of log loss; at {SIGNIFICANCE_LEVEL:g} or more two arms"
-        " are “not distinguishable”. Intervals of AUC differences join the noise of test rows"
-        " (DeLong) and of seeds; those of log loss come from a paired bootstrap."
+        f"{many} on the target test rows. The p-values of all comparisons are adjusted together by "
+        f"Holm's method (1979), separately for AUC and for log loss; at {SIGNIFICANCE_LEVEL:g} or "
+        "more two arms are “not distinguishable”. Intervals of AUC differences include the "
+        "variance of test rows (DeLong) and of seeds; those of log loss come from a paired "
+        "bootstrap."
     )
     rows: list[list[Cell]] = [
         [
@@ -161,7 +170,7 @@ def _verdicts_section(
     columns = (
         "Setting",
         "Arm",
-        "Against",
+        "Compared with",
         "By AUC",
         *(
             column
@@ -211,7 +220,7 @@ def _arms_section(results: Sequence[ArmResult]) -> list[Html]:
             ]
         )
     note = (
-        "Mean ± standard deviation over seeds, which is the noise of training. The interval is the"
+        "Mean ± standard deviation over seeds. The interval is the"
         " mean of DeLong's interval of each seed, which is the noise of test rows. ECE is the"
         " expected calibration error over 15 bins of equally many rows."
     )
@@ -226,19 +235,19 @@ def _format_spread(spread: SeedSummary | None) -> str | None:
     return format_metric(spread.mean) + deviation
 
 
-def _figures_section(workspace: Workspace, subject: ReportData) -> list[Html]:
+def _figures_section(workspace: Workspace, data: ReportData) -> list[Html]:
     parts = []
-    settings = list(dict.fromkeys(one.setting for one in subject.results))
+    settings = list(dict.fromkeys(one.setting for one in data.results))
     for setting in settings:
         if len(settings) > 1:
             parts.append(heading(_capitalise(setting)))
-        own = [one for one in subject.results if one.setting == setting]
+        own = [one for one in data.results if one.setting == setting]
         parts += [
             plot(figure, title, _height(title, len(own))) for title, figure in setting_figures(own)
         ]
     if len(settings) > 1:
         parts.append(heading("All settings"))
-    shown = subject.results[:MAX_CURVES]
+    shown = data.results[:MAX_CURVES]
     curves = learning_curves_figure(workspace, shown)
     if len(curves.data):
         parts.append(plot(curves, "Validation loss while training, mean over seeds"))
@@ -253,9 +262,9 @@ def _figures_section(workspace: Workspace, subject: ReportData) -> list[Html]:
             420,
         )
     )
-    if len(shown) < len(subject.results):
+    if len(shown) < len(data.results):
         parts.append(
-            paragraph(f"Curves of the first {len(shown)} of {len(subject.results)} arms.", "quiet")
+            paragraph(f"Curves of the first {len(shown)} of {len(data.results)} arms.", "quiet")
         )
     note = (
         "Thin intervals are for other test rows (DeLong, 95 %), thick ones for other seeds (± one"
@@ -318,18 +327,18 @@ def _backbone_section(card: BackboneCard) -> list[Html]:
     values: dict[str, Cell] = {
         "Architecture": f"{about.title} ({about.source})" if about else card.architecture,
         "Parameters": card.parameters,
-        "Learnt": (
+        "Objective": (
             OBJECTIVES[card.objective].title if card.objective in OBJECTIVES else card.objective
         ),
-        "From": (
+        "Trained on": (
             f"{learnt['rows']:,} {learnt['domain']} rows of {learnt['dataset']}"
             + (" (simulated)" if learnt["simulated"] else "")
         ),
-        "Their content hash": learnt["content_hash"],
+        "Content hash of these rows": learnt["content_hash"],
         "Weights, SHA-256": card.weights_sha256,
         "Preprocessing hash": card.preprocessing_hash,
         "Licence": card.licence,
-        "Made": card.created,
+        "Created": card.created,
         "Settings": ", ".join(
             f"{name.replace('_', ' ')} {_format_setting(value)}"
             for name, value in card.settings.items()
@@ -339,19 +348,19 @@ def _backbone_section(card: BackboneCard) -> list[Html]:
         [stage.title, stage.parameters, stage.flops, ORIGINS.get(stage.origin, stage.origin)]
         for stage in card.stages
     ]
-    columns = ("Stage, from the input", "Parameters", "Operations a row", "Weights from")
+    columns = ("Stage, from the input", "Parameters", "Operations per row", "Weights from")
     return [heading(card.name), definition_list(values), table(columns, stages)]
 
 
-def _settings_section(subject: ReportData) -> list[Html]:
+def _settings_section(data: ReportData) -> list[Html]:
     values: dict[str, Cell] = {
-        _capitalise(name): _format_setting(value) for name, value in subject.shared_settings.items()
+        _capitalise(name): _format_setting(value) for name, value in data.shared_settings.items()
     }
-    if subject.shared_settings.get("target rows") == 0:
+    if data.shared_settings.get("target rows") == 0:
         values["Target rows"] = "all"
     parts = [paragraph("Every run has these alike."), definition_list(values)]
-    if subject.varying_settings:
-        parts.append(paragraph(f"Runs differ in: {', '.join(subject.varying_settings)}."))
+    if data.varying_settings:
+        parts.append(paragraph(f"Runs differ in: {', '.join(data.varying_settings)}."))
     return parts
 
 
@@ -369,10 +378,10 @@ def _format_setting(value: Any) -> str:
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
-def _runs_section(subject: ReportData) -> list[Html]:
+def _runs_section(data: ReportData) -> list[Html]:
     metrics = metrics_shown_in("runs")
     rows: list[list[Cell]] = []
-    for run in subject.runs:
+    for run in data.runs:
         result = run.result
         target = result.metrics.get("target_test") if result else None
         rows.append(
@@ -411,10 +420,10 @@ def _epochs(run: Run) -> str:
     return f"{run.result.best_epoch} of {run.result.epochs_run}{ended}"
 
 
-def _environment_section(subject: ReportData) -> list[Html]:
+def _environment_section(data: ReportData) -> list[Html]:
     found = Counter(
         (("device", run.result.device), *sorted(run.result.environment.items()))
-        for run in subject.runs
+        for run in data.runs
         if run.result
     )
     names = list(dict.fromkeys(name for values in found for name, _ in values))
@@ -425,11 +434,11 @@ def _environment_section(subject: ReportData) -> list[Html]:
     return [table(["Runs", *(_capitalise(name) for name in names)], rows)]
 
 
-def _commands_section(subject: ReportData) -> list[Html]:
-    ids = ", ".join(run.id for run in subject.runs[:3] if run.status == "done")
+def _commands_section(data: ReportData) -> list[Html]:
+    ids = ", ".join(run.id for run in data.runs[:3] if run.status == "done")
     after = (
         "The same device kind, number of threads and versions give the same numbers, bit for bit;"
         f" on others they differ in the last digits. `{PROGRAM} verify --run ID` (such as {ids})"
         " trains a run again and says so."
     )
-    return [code_block(subject.commands), paragraph(after, "quiet")]
+    return [code_block(data.commands), paragraph(after, "quiet")]

@@ -1,5 +1,4 @@
-"""Tables of runs: which runs pass a filter, a row for every run, a row for every arm; for pages and
-files."""
+"""Tables of runs for pages and files: filtering, one row per run, one row per arm."""
 
 from collections.abc import Collection, Mapping, Sequence
 from functools import lru_cache
@@ -36,11 +35,16 @@ def matching_runs(
     kinds: Collection[str] = (),
     tags: Collection[str] = (),
 ) -> list[Run]:
-    """The runs that hold every word of `text` in name, note, tags or id, and are one of each kind
-    that is asked for.
+    """Return the runs that pass every filter; an empty filter passes all.
 
-    sweeps: names by id. of_sweeps: names of sweeps. tags: a run has to have one of them. An empty
-    one asks for nothing.
+    Args:
+        runs: to filter.
+        sweep_names: by sweep id.
+        query: words, each of which name, note, tags or id must contain, ignoring case.
+        in_sweeps: names of sweeps.
+        statuses: of runs.
+        kinds: of runs.
+        tags: a run has to have at least one of them.
     """
     words = query.lower().split()
     return [
@@ -57,15 +61,17 @@ def matching_runs(
 
 
 def strategy_title(run: Run) -> str:
-    """The strategy in a word or two."""
+    """Return the strategy of a run in a word or two."""
     if run.kind == "pretrain":
         return f"pretraining{pretraining_suffix(run.pretrain_request)}"
     return arm_of_run(run).title
 
 
 def pretraining_suffix(request: PretrainRequest) -> str:
-    """What sets a pretraining apart from learning clicks from random weights: " (Word2Vec, no
-    training)"; often ""."""
+    """Return how a pretraining differs from learning clicks from random weights.
+
+    Such as " (Word2Vec, no training)"; usually "".
+    """
     words = [ORIGINS[request.start]] * (request.start != "random")
     words += {"supervised": [], "none": ["no training"]}.get(
         request.objective, [request.objective.upper()]
@@ -79,7 +85,14 @@ def run_frame(
     validation: Mapping[str, ValidationSummary],
     sweep_names: Mapping[str, str],
 ) -> pd.DataFrame:
-    """A row for every run with its settings and metrics. validation: by id, of each of them."""
+    """Return one row per run with its settings and metrics.
+
+    Args:
+        workspace: for the names of datasets and backbones.
+        runs: of any kind and status.
+        validation: the summary of each run's validation curves, by id.
+        sweep_names: by sweep id.
+    """
     cells = [*map(_run_cells, runs)]
     own: dict[str, list[Any]] = {name: [one.get(name) for one in cells] for name in _columns()}
     of_runs = [validation[run.id] for run in runs]
@@ -105,8 +118,13 @@ def run_frame(
 def arm_frame(
     workspace: Workspace, runs: Sequence[Run], table: pd.DataFrame
 ) -> tuple[list[tuple[str, ...]], pd.DataFrame]:
-    """(ids of each arm's runs, a row for every arm): means of the rows of `table`, which are those
-    of `runs`."""
+    """Return (the run ids of each arm, one row per arm with means over its runs).
+
+    Args:
+        workspace: for the names of datasets and backbones.
+        runs: the runs of `table`.
+        table: from `run_frame`.
+    """
     backbones = {card.id: card.name for card in list_backbones(workspace)}
     datasets = {dataset.id: dataset.name for dataset in list_datasets(workspace)}
     arms = group_into_arms(runs, backbones, datasets)
@@ -142,7 +160,7 @@ def arm_frame(
 
 
 def number_columns() -> tuple[str, ...]:
-    """Columns of numbers; those of an arm are means over its runs."""
+    """Columns of numbers; in the table of arms they are means over runs."""
     measured = ("Target AUC", "± 95 %", "± seeds", *_metric_columns(), "Source AUC")
     return (*measured, *_VALIDATION_COLUMNS, "Trained", "Seconds", "Memory, MB")
 
@@ -165,10 +183,7 @@ def _metric_columns() -> dict[str, str]:
 
 @lru_cache(maxsize=2**14)
 def _run_cells(run: Run) -> dict[str, Any]:
-    """What a run itself says, by column.
-
-    Cached, because reading thousands of results anew with every rerun takes long.
-    """
+    """Return the cells by column; cached, as reading them from thousands of results takes long."""
     result = run.result
     metrics = result.metrics if result else {}
     target, source = metrics.get("target_test"), metrics.get("source_test")

@@ -1,4 +1,4 @@
-"""The tables of a sweep as files hold them: a row for every arm, a row for every run."""
+"""The tables of a sweep for files: one row per arm, and one row per run."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -16,8 +16,14 @@ from core.runs.sweep_result import ArmResult, sweep_table
 def arms_table(
     results: Sequence[ArmResult], verdicts: Sequence[Verdict], reference: str
 ) -> pd.DataFrame:
-    """The arms that have a finished run, all numbers, with differences to the reference, for a
-    file."""
+    """Return one row per arm with a finished run: its metrics, and its differences from the
+    reference.
+
+    Args:
+        results: the arms.
+        verdicts: the comparisons; those with another arm than `reference` are ignored.
+        reference: title of the arm that the differences are taken from.
+    """
     against = {(one.setting, one.a): one for one in verdicts if one.b == reference}
     rows = []
     for row in sweep_table(results):

@@ -1,5 +1,4 @@
-"""What a backbone scores as it is, computed once for all runs that start from it on the same
-rows."""
+"""Scores of a backbone before fine-tuning, computed once for all runs on the same rows."""
 
 import contextlib
 import hashlib
@@ -25,10 +24,15 @@ def baseline_scores(
     data_key: str,
     device: torch.device,
 ) -> ArraysByPart:
-    """Click probabilities float32 of every scored part by the backbone of `card`, from the cache
-    when they are there.
+    """Return the click probabilities of every part by the backbone as it is, float32.
 
-    data_key: identifies the content of `table`, see core.training.training_rows.apply_frozen_prefix.
+    Args:
+        workspace: holds the cache.
+        card: of the backbone.
+        rows: row numbers by part.
+        table: inputs of the rows.
+        data_key: identifies the content of `table`, see `apply_frozen_prefix`.
+        device: to compute on.
     """
     # The last digits hang on the device and on the number of threads.
     key = hashlib.sha256(

@@ -1,5 +1,6 @@
-"""Fine-tuning: a backbone adapted to a dataset's target rows by a plan, beside what it scored
-before."""
+"""Fine-tune a backbone on the target rows of a dataset, and compare it with the backbone as it
+was.
+"""
 
 import dataclasses
 from datetime import UTC, datetime
@@ -47,7 +48,21 @@ def finetune(
     device: torch.device,
     reporter: Reporter,
 ) -> Outcome:
-    """Executes the request's plan on the target rows, beside what the backbone scored before."""
+    """Run a fine-tuning request from rows to stored model.
+
+    Args:
+        workspace: of the run.
+        run: receives the model and the predictions.
+        request: backbone, strategy, head and training settings.
+        dataset: prepared sample with labels.
+        device: to compute on.
+        reporter: receives phases, points and progress; says when to stop.
+
+    Raises:
+        BadInput: the request does not fit the backbone or the dataset.
+        RunError: the loss is not finite.
+        CancelledError: the reporter asked to stop.
+    """
     require_labels(dataset)
     clock = Stopwatch()
     reporter.phase("encoding")
@@ -135,8 +150,16 @@ def finetuned_card(
     rows: int,
     metrics: PartMetrics | None,
 ) -> BackboneCard:
-    """The backbone's card as it stands once `plan` was carried out on `rows` target rows; metrics:
-    on its test rows."""
+    """Return the card of the fine-tuned network.
+
+    Args:
+        card: of the backbone.
+        plan: that was executed.
+        request: of the run.
+        dataset: whose target rows it was trained on.
+        rows: number of training rows.
+        metrics: on the target test rows.
+    """
     own = LICENCES[dataset.simulated]
     return dataclasses.replace(
         card,
@@ -166,8 +189,7 @@ def finetuned_card(
 def initial_network(
     card: BackboneCard, plan: Plan, request: FinetuneRequest, pretrained: Network
 ) -> Network:
-    """The network training starts from: the backbone with a new head, or all new for the strategy
-    "scratch"."""
+    """Return the network that training starts from: with a new head, or all new for "scratch"."""
     torch.manual_seed(request.train.seed)
     if plan.reinitialise:
         sizes = load_preprocessing(card.folder / "preprocessing").field_sizes

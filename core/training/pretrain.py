@@ -1,5 +1,4 @@
-"""Pretraining: a fresh network given its start, trained on a dataset's source rows, and stored as a
-backbone."""
+"""Pretrain a new network on the source rows of a dataset and store it as a backbone."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -58,7 +57,21 @@ def pretrain(
     device: torch.device,
     reporter: Reporter,
 ) -> Outcome:
-    """Makes the backbone that the request names from the dataset's source rows."""
+    """Run a pretraining request from rows to stored backbone.
+
+    Args:
+        workspace: receives the backbone.
+        run: receives the predictions.
+        request: architecture, objective, initialisation and training settings.
+        dataset: prepared sample with source rows.
+        device: to compute on.
+        reporter: receives phases, points and progress; says when to stop.
+
+    Raises:
+        BadInput: the dataset has no source rows, or no labels for a supervised objective.
+        RunError: the loss is not finite.
+        CancelledError: the reporter asked to stop.
+    """
     if not len(select_training_rows(dataset, "source", None)[0]):
         raise BadInput(
             f"The dataset {dataset.name!r} has no source rows to pretrain on; prepare it with a"

@@ -1,4 +1,4 @@
-"""From a trained network to what is stored and shown of it: predictions, metrics and a summary."""
+"""From a trained network to what is stored of a run: predictions, metrics and a summary."""
 
 import time
 from dataclasses import dataclass
@@ -22,35 +22,42 @@ THRESHOLD_RULE = "highest F1 on validation rows"
 
 
 ArraysByPart = dict[str, np.ndarray]
-"""Row numbers, labels or scores by part, see `scored_rows`."""
+"""Row numbers, labels or scores by the name of the part, see `scored_rows`."""
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a kind of run hands back: its result, and the arrays of predictions.npz."""
+    """What a run hands back.
+
+    Args:
+        result: content of result.json.
+        predictions: arrays of predictions.npz.
+    """
 
     result: RunResult
     predictions: dict[str, np.ndarray]
 
 
 class Stopwatch:
-    """Seconds between laps."""
+    """Measures the seconds between laps."""
 
     def __init__(self) -> None:
         self._last = time.monotonic()
 
     def lap(self) -> float:
-        """Seconds since the last lap, rounded to milliseconds."""
+        """Return the seconds since the last lap, rounded to milliseconds."""
         now = time.monotonic()
         passed, self._last = now - self._last, now
         return round(passed, 3)
 
 
 def scored_rows(dataset: Dataset, validation: np.ndarray | None = None) -> ArraysByPart:
-    """Row numbers of every part that is scored and not empty.
+    """Return the row numbers of every part that is scored and not empty.
 
-    validation: the target rows that a run validated on, where it cut them for itself: with few
-    target rows it trains on most of the dataset's own validation rows.
+    Args:
+        dataset: to score.
+        validation: target rows that a run validated on, if it cut them itself. With few target rows
+            it trains on most of the dataset's own validation rows.
     """
     rows = {
         "target_validation": select_training_rows(dataset, "target", None)[1]
@@ -63,8 +70,10 @@ def scored_rows(dataset: Dataset, validation: np.ndarray | None = None) -> Array
 
 
 def run_validation_rows(dataset: Dataset, run: Run) -> np.ndarray | None:
-    """The target rows of `dataset` that a run validated on; None where it did not cut them for
-    itself."""
+    """Return the target rows of `dataset` that a run validated on.
+
+    None if the run did not cut them itself: it pretrained, or on another dataset.
+    """
     request = run.request
     if not isinstance(request, FinetuneRequest) or run.dataset != dataset.id:
         return None
@@ -76,14 +85,14 @@ def run_validation_rows(dataset: Dataset, run: Run) -> np.ndarray | None:
 def score_parts(
     network: Network, rows: ArraysByPart, table: TrainingRows, device: torch.device
 ) -> ArraysByPart:
-    """Click probabilities float32 of every scored part."""
+    """Return the click probabilities of every scored part, float32."""
     return {part: predict(network, table.take(index, device)) for part, index in rows.items()}
 
 
 def evaluate_parts(
     labels: ArraysByPart, scores: ArraysByPart, threshold: float
 ) -> dict[str, PartMetrics]:
-    """Metrics of every scored part at one threshold."""
+    """Return the metrics of every scored part at one threshold."""
     return {
         part: PartMetrics.from_stored(compute_metrics(labels[part], values, threshold).as_dict())
         for part, values in scores.items()
@@ -91,7 +100,7 @@ def evaluate_parts(
 
 
 def labels_by_part(dataset: Dataset, rows: ArraysByPart) -> ArraysByPart:
-    """Labels float32 of every scored part."""
+    """Return the labels of every scored part, float32."""
     labels = load_labels(dataset)
     return {part: np.asarray(labels[index], dtype=np.float32) for part, index in rows.items()}
 
@@ -99,7 +108,9 @@ def labels_by_part(dataset: Dataset, rows: ArraysByPart) -> ArraysByPart:
 def prediction_arrays(
     labels: ArraysByPart, scores: ArraysByPart, baseline: ArraysByPart | None
 ) -> dict[str, np.ndarray]:
-    """The arrays of predictions.npz: PART_label, PART_score and, beside a backbone, PART_before."""
+    """Return the arrays of predictions.npz: PART_label, PART_score and, for a baseline,
+    PART_before.
+    """
     arrays = {}
     for part in labels:
         arrays[f"{part}_label"] = labels[part]

@@ -32,14 +32,14 @@ def test_the_figures_are_the_runs(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -
     control = carry_out(workspace, FinetuneRequest(dataset.id, card.id, "zero-shot", train=QUICK))
     measure_weight_drift(workspace, frozen)
     app = open_page(workspace, "learn", monkeypatch, run=frozen.id)
-    assert app.selectbox[0].value == frozen.id and not has_button(app, "Measure what moved")
+    assert app.selectbox[0].value == frozen.id and not has_button(app, "Measure weight drift")
     assert "1 of 3 stages were frozen" in page_text(
         app
-    ) and "1 of 3 stages kept every weight." in page_text(app)
+    ) and "1 of 3 stages did not change." in page_text(app)
 
     # The newest comes first.
     app.selectbox[0].select_index(0).run()
-    assert not app.exception and has_button(app, "Measure what moved")
+    assert not app.exception and has_button(app, "Measure weight drift")
     assert "0 of 3 stages were frozen" in page_text(app)
     mine, other = load_predictions(workspace, full), load_predictions(workspace, control)
     difference = delong_test(

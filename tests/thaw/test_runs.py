@@ -9,7 +9,7 @@ import plotly.graph_objects as go
 import pytest
 
 import thaw
-from core.__main__ import main
+from core.cli.parser import main
 from core.data.datasets import Dataset
 from core.evaluation.metrics import compute_metrics
 from core.runs.launch import CLUSTER_QUEUE, worker_lock

@@ -15,8 +15,8 @@ import torch
 from core.data.datasets import Dataset, delete_dataset, list_datasets
 from core.errors import BadInput, RunError
 from core.inference import export as exports
-from core.inference.evaluate_run import score_file
 from core.inference.export import _ScoringModule, _write_onnx, export_model
+from core.inference.score_file import score_file
 from core.jobs.requests import FinetuneRequest, PretrainRequest
 from core.jobs.store import Run
 from core.models.card import HeadSettings

@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 
 from core.errors import Damaged
-from core.runs.subprocess_commands import ProgressFn, run_command
 from core.stored import load_stored, parse_stored, read_arrays
 from core.workspace import Workspace
 
@@ -41,8 +40,8 @@ class _WeightDrift:
 
 
 def read_weight_drift(workspace: Workspace, run_id: str) -> dict[str, Any] | None:
-    """What `measure_weight_drift` found for that run; None when it was never asked for, or cannot be read
-    any more."""
+    """What `measure_weight_drift` found for that run; None when it was never asked for, or cannot
+    be read any more."""
     folder = workspace.runs / run_id
     if not (folder / NUMBERS_FILE).exists():
         return None
@@ -65,10 +64,3 @@ def read_embedding_vectors(
     arrays = read_arrays(workspace.runs / run_id / ARRAYS_FILE, _ADVICE, names)
     before, after, values = (arrays[name] for name in names)
     return before, after, values
-
-
-def weight_drift_in_subprocess(
-    workspace: Workspace, run_id: str, on_progress: ProgressFn | None = None
-) -> dict[str, Any]:
-    """See core.inference.weight_drift.measure_weight_drift."""
-    return run_command(workspace, ["moved", "--run", run_id], on_progress)
