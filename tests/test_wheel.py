@@ -168,7 +168,7 @@ def test_another_package_named_core_is_named(
 ) -> None:
     (tmp_path / "core").mkdir()
     (tmp_path / "core" / "__init__.py").touch()
-    python = [str(installed / "python"), "-c"]
+    python: list[str | Path] = [installed / "python", "-c"]
     first = subprocess.run(
         [*python, "import core, thaw"],
         cwd=tmp_path,

@@ -9,9 +9,8 @@ from typing import Literal, Unpack
 import pandas as pd
 
 from core.cli.data_text import dataset_text, sample_text
-from core.data import datasets, samples
+from core.data import datasets, prepare, samples
 from core.data.drift import measure_drift
-from core.data.prepare import prepare
 from core.data.preprocessing import load_preprocessing
 from core.data.profile import profile_columns
 from core.data.schema import FIELDS, LABEL
@@ -78,7 +77,9 @@ class Sample:
         check_names("prepare", split, SplitOptions)
         spec = split_spec(split)
         with private_files(), Progress(f"Preparing {self.name}") as report:
-            found = prepare(self._workspace, self.info, spec, name or self.name, min_count, report)
+            found = prepare.prepare(
+                self._workspace, self.info, spec, name or self.name, min_count, report
+            )
         return Dataset(self._workspace, found)
 
     def to_pandas(self, rows: int | None = None) -> pd.DataFrame:

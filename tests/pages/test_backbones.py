@@ -51,7 +51,7 @@ def test_the_shelf_shows_every_backbone_with_its_facts(
             card.preprocessing_hash,
             card.trained_on["content_hash"],
         } <= set(codes)
-    assert all("learnt clicks" in html for html in stacks(page))
+    assert all("trained on click labels" in html for html in stacks(page))
     assert not any("random" in html for html in stacks(page))
 
 
