@@ -23,7 +23,8 @@ from core.workspace import BUNDLED_BACKBONES, PROJECT
 from hatch_build import EXTRAS, read_requirements
 
 pytest.importorskip("hatchling")
-IGNORED = ("assets/__init__.py", "assets/build_backbones.py", "assets/screenshots.py")
+PYPROJECT = tomllib.loads((PROJECT / "pyproject.toml").read_text(encoding="utf-8"))
+IGNORED = PYPROJECT["tool"]["hatch"]["build"]["targets"]["wheel"]["exclude"]
 """Files of the app's folders that only the repository needs."""
 
 
@@ -79,6 +80,7 @@ def test_the_wheel_has_what_the_app_needs_and_no_top_level_but_thaw(wheel: Path)
     ).stdout.split()  # fmt: skip
     wanted = {f"thaw/_app/{name}" for name in tracked if name not in IGNORED}
     assert {name for name in names if name.startswith("thaw/_app/")} == wanted
+    assert all((PROJECT / name).exists() for name in IGNORED)
     assert sum(name.endswith("model.safetensors") for name in names) == len(
         [*BUNDLED_BACKBONES.iterdir()]
     )
@@ -102,7 +104,7 @@ def test_dependencies_and_extras_are_those_of_the_requirements_files(wheel: Path
         } <= mine, extra
     development = (PROJECT / "requirements-dev.txt").read_text()
     assert all(f"-r requirements-{extra}.txt" in development for extra in EXTRAS if extra != "dev")
-    build = tomllib.loads((PROJECT / "pyproject.toml").read_text())["build-system"]["requires"]
+    build = PYPROJECT["build-system"]["requires"]
     assert set(build) <= set(read_requirements(PROJECT / "requirements-dev.txt")), (
         "the tests build without a network"
     )
