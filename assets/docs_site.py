@@ -1,4 +1,4 @@
-"""Add pages from elsewhere to the documentation site: the glossary, the notebook, files of the root.
+"""Add pages from elsewhere to the documentation site: glossary, notebook, files of the root.
 
 MkDocs calls `on_files` as a hook (mkdocs.yml) before it reads any page.
 """
