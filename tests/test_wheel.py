@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import socket
 import subprocess
 import sys
@@ -17,12 +18,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from playwright.sync_api import expect, sync_playwright
 
 from core.program import VERSION
 from core.workspace import BUNDLED_BACKBONES, PROJECT
-from hatch_build import EXTRAS, read_requirements
+from tests.e2e.helpers import CHROMIUM_FLAGS
 
-pytest.importorskip("hatchling")
+# It imports hatchling, which only the build and these tests need.
+hatch_build = pytest.importorskip("hatch_build")
 PYPROJECT = tomllib.loads((PROJECT / "pyproject.toml").read_text(encoding="utf-8"))
 IGNORED = PYPROJECT["tool"]["hatch"]["build"]["targets"]["wheel"]["exclude"]
 """Files of the app's folders that only the repository needs."""
@@ -91,21 +94,28 @@ def test_dependencies_and_extras_are_those_of_the_requirements_files(wheel: Path
     (metadata,) = (name for name in archive.namelist() if name.endswith("/METADATA"))
     required = re.findall(r"^Requires-Dist: (.*)$", archive.read(metadata).decode(), re.MULTILINE)
     plain = {one.lower() for one in required if ";" not in one}
-    assert plain == {one.lower() for one in read_requirements(PROJECT / "requirements.txt")}
+    assert plain == {
+        one.lower() for one in hatch_build.read_requirements(PROJECT / "requirements.txt")
+    }
     assert "torch==2.13.0" in plain
-    for extra in EXTRAS:
+    for extra in hatch_build.EXTRAS:
         mine = {
             one.partition(";")[0].strip().lower()
             for one in required
             if one.endswith(f"extra == '{extra}'")
         }
         assert {
-            one.lower() for one in read_requirements(PROJECT / f"requirements-{extra}.txt")
+            one.lower()
+            for one in hatch_build.read_requirements(PROJECT / f"requirements-{extra}.txt")
         } <= mine, extra
     development = (PROJECT / "requirements-dev.txt").read_text()
-    assert all(f"-r requirements-{extra}.txt" in development for extra in EXTRAS if extra != "dev")
+    assert all(
+        f"-r requirements-{extra}.txt" in development
+        for extra in hatch_build.EXTRAS
+        if extra != "dev"
+    )
     build = PYPROJECT["build-system"]["requires"]
-    assert set(build) <= set(read_requirements(PROJECT / "requirements-dev.txt")), (
+    assert set(build) <= set(hatch_build.read_requirements(PROJECT / "requirements-dev.txt")), (
         "the tests build without a network"
     )
 
@@ -224,3 +234,17 @@ def test_the_app_answers_with_its_own_settings(served: str, tmp_path: Path) -> N
         "the middleware of pages/server stands before Streamlit"
     )
     assert (tmp_path / "workspace").is_dir(), "below the folder in which the command was given"
+
+
+@pytest.mark.e2e
+def test_the_installed_app_shows_its_pages(served: str) -> None:
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(
+            executable_path=shutil.which("chromium"), args=CHROMIUM_FLAGS
+        )
+        page = browser.new_page()
+        # The list of backbones needs pages, core, assets and a card of each of them.
+        page.goto(f"{served}/backbones")
+        expect(page.get_by_text("Simulated DCNv2").first).to_be_visible(timeout=60_000)
+        expect(page.locator('[data-testid="stException"]')).to_have_count(0)
+        browser.close()
