@@ -31,7 +31,7 @@ from core.runs.sweep_result import (
 from core.workspace import Workspace
 from thaw.data import simulated_marks
 from thaw.display import Listing, Progress, card_html, for_notebook, note_html, table_html
-from thaw.follow import POLL_SECONDS, load_torch, watched
+from thaw.follow import POLL_SECONDS, load_torch, require_own, require_worker, watched
 from thaw.run import Run
 
 
@@ -83,6 +83,7 @@ class Sweep:
             RunError: a run failed, was cancelled or interrupted.
             TimeoutError: it has not ended by then.
         """
+        require_worker(self._workspace, self._runs())
         store, began = RunStore(self._workspace), time.monotonic()
         with Progress(self.name) as report:
             while any(run.active for run in store.list_group(self.id)):
@@ -104,6 +105,7 @@ class Sweep:
             BadInput: another process trains runs of its own in this workspace.
             RunError: a run failed.
         """
+        require_own(self._runs())
         load_torch()
         from core.runs.cluster import run_sweep_here
 
