@@ -29,7 +29,7 @@ from streamlit.testing.v1 import AppTest
 
 from benchmarks.page_section import put_section
 from benchmarks.timing import machine, time_call
-from core.data.datasets import prepare
+from core.data.prepare import prepare
 from core.data.reading.ingest import ingest
 from core.data.simulate import simulate
 from core.data.split import SplitSpec

@@ -31,6 +31,7 @@ TORCH_FREE = (
     "core.runs.submit",
     "core.runs.subprocess_commands",
     "core.runs.tasks",
+    "core.inference.weight_drift_files",
     "core.cli",
     "core.error",
     "core.read_only",

@@ -1,4 +1,4 @@
-"""`thaw app` starts the app from any folder, and passes on its port, browser and workspace."""
+"""`thaw app` starts the app from any folder, on its port and with its workspace."""
 
 import json
 import os

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from scipy.stats import binom, chi2
 
-from core.data.profile import (
+from core.data.drift import (
     DRIFT_THRESHOLDS,
     FAMILYWISE_ERROR_RATE,
     drift_level,

@@ -356,9 +356,9 @@ def test_a_run_makes_a_backbone_that_fine_tunes(
     assert run.result.trained_parameters == card.parameters + extra * 4 + head.parameters
     assert {stage.origin for stage in run.result.stages[:-1]} == {objective}
 
-    with pytest.raises(BadInput, match="no head that learnt clicks"):
+    with pytest.raises(BadInput, match="no head trained on click labels"):
         make_plan(card, "zero-shot", 0, HeadSettings())
-    with pytest.raises(BadInput, match="never learnt clicks"):
+    with pytest.raises(BadInput, match="was never trained on click labels"):
         evaluate_on(workspace, run, dataset)
     tuned = carry_out(workspace, FinetuneRequest(dataset.id, card.id, "depth", 1, train=QUICK))
     assert tuned.result is not None and tuned.result.before is None
