@@ -1,4 +1,4 @@
-"""Preprocessing against scikit-learn and counting in plain Python."""
+"""Preprocessing compared with scikit-learn and with counting in plain Python."""
 
 import json
 from collections import Counter

@@ -1,4 +1,4 @@
-"""Weights and vocabularies of strangers: checked before they are used, refused with a sentence."""
+"""Weights and vocabularies from others are checked before use, and refused with a message."""
 
 import dataclasses
 import io
@@ -304,7 +304,7 @@ def test_a_backbone_whose_vocabulary_is_such(
 def test_an_imported_vocabulary_is_written_anew(
     files: Files, workspace: Workspace, tmp_path: Path
 ) -> None:
-    """Of a stranger's Parquet nothing is kept, so that nothing of it can end whoever opens the
+    """Of a Parquet file from others nothing is kept, so that nothing of it can end whoever opens the
     backbone."""
     stream = io.BytesIO()
     pq.write_table(

@@ -1,4 +1,4 @@
-"""Which member of an archive is read, and what is said about the others."""
+"""Which member of an archive is read, and what is reported about the others."""
 
 import gzip
 import io

@@ -1,4 +1,4 @@
-"""Formats that are not read are named, with what to do; rows of text are never taken for one."""
+"""Unsupported formats are named with what to do; rows of text are never taken for one."""
 
 import bz2
 import gzip

@@ -1,4 +1,4 @@
-"""The form of a text file: delimiter, header or none, quotation marks, and what is no row."""
+"""The format of a text file: delimiter, header, quotation marks, and lines that are not rows."""
 
 from pathlib import Path
 

@@ -1,5 +1,5 @@
-"""What the Data page shows of a file before it is read: member of an archive, columns, and what it
-cannot read."""
+"""What the page Data shows of a file before it is read: members, columns, and what it cannot
+read."""
 
 from pathlib import Path
 
