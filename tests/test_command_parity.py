@@ -134,7 +134,7 @@ def test_whatever_a_page_changes_a_command_changes(graph: Graph) -> None:
         "core.runs.sweep:extend_sweep",
         "core.runs.removal:delete_unused_dataset",
         "core.data.reading.ingest:ingest",
-        "core.data.datasets:measure_coverage",
+        "core.data.dataset_rows:measure_coverage",
         "core.runs.demo:run_demo",
         "core.runs.artifacts:score_and_store",
     }

@@ -18,7 +18,8 @@ from core.cli.options import (
 )
 from core.cli.output import CommandResult, auc_text, follow_run, with_damaged
 from core.cli.targets import AddCommand
-from core.data.datasets import find_dataset, measure_coverage
+from core.data.dataset_rows import measure_coverage
+from core.data.datasets import find_dataset
 from core.data.paths import clean_path
 from core.data.preprocessing import load_preprocessing
 from core.freezing.known_values import UNSEEN_LIMIT, unseen_share
@@ -27,10 +28,10 @@ from core.models.backbone_store import find_backbone, read_backbones
 from core.models.card import BackboneCard
 from core.models.exchange import export_backbone as write_backbone
 from core.models.model_stats import save_stats
+from core.models.objectives import INITIALISATIONS, OBJECTIVES
 from core.models.registry import ARCHITECTURES, is_installed
 from core.runs.submit import backbone_names_in_training, submit_pretrain
 from core.training.default_settings import count_training_rows
-from core.training.objectives import INITIALISATIONS, OBJECTIVES
 from core.workspace import Workspace
 
 

@@ -186,7 +186,7 @@ def train_settings(
     Args:
         options: parsed options of `add_training_options`.
         training_rows: rows that will train; the preset "auto" chooses by them.
-        objective: a key of `core.training.objectives.OBJECTIVES`.
+        objective: a key of `core.models.objectives.OBJECTIVES`.
     """
     settings = preset_settings(options.preset, training_rows, objective)
     return dataclasses.replace(settings, **given_settings(options))

@@ -35,12 +35,13 @@ def evaluate_on(workspace: Workspace, run: Run, dataset: Dataset) -> dict[str, M
     assert run.result is not None
     if run.result.threshold is None:
         raise BadInput(
-            f"The model of run {run.id} has not learnt clicks, so there is nothing to measure."
+            f"The model of run {run.id} was not trained on click labels, so there is nothing "
+            "to measure."
         )
     device = choose_device("auto")
-    table = load_rows(
+    rows = load_rows(
         workspace, dataset, card.folder / "preprocessing", ("target_train", *SCORED_PARTS)
     )
-    rows = scored_rows(dataset, run_validation_rows(dataset, run))
-    scores = score_parts(load_backbone(card).to(device), rows, table, device)
-    return evaluate_parts(labels_by_part(dataset, rows), scores, run.result.threshold)
+    scored = scored_rows(dataset, run_validation_rows(dataset, run))
+    scores = score_parts(load_backbone(card).to(device), scored, rows, device)
+    return evaluate_parts(labels_by_part(dataset, scored), scores, run.result.threshold)

@@ -13,7 +13,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from core.data.datasets import find_dataset, load_encoded, select_test_rows
+from core.data.dataset_rows import load_encoded
+from core.data.datasets import find_dataset, select_test_rows
 from core.data.preprocessing import load_preprocessing
 from core.data.schema import FIELDS, NUMERIC
 from core.errors import BadInput, RunError, caused_by_system
@@ -58,17 +59,23 @@ def export_model(workspace: Workspace, run: Run, target: Path) -> dict[str, Any]
         RunError: a score of the ONNX model differs from torch's by more than `TOLERANCE`.
     """
     card = load_model_card(workspace, run)
-    packed = target.suffix == ".zip"
-    if packed:
+    as_archive = target.suffix == ".zip"
+    if as_archive:
         check_output(target)
         if target.exists():
             raise BadInput(f"There is a file {str(target)!r} already; name a new one.")
-    with _open_archive(workspace, target) if packed else output_folder(target) as folder:
+    with _open_archive(workspace, target) if as_archive else output_folder(target) as folder:
         onnx = _write_model(workspace, run, card, folder)
         files = _list_files(folder)
     stages = [dataclasses.asdict(stage) for stage in card.stages]
-    said = {"run": run.id, "out": str(target), "architecture": card.architecture, "stages": stages}
-    return said | {"files": files, "onnx": onnx}
+    return {
+        "run": run.id,
+        "out": str(target),
+        "architecture": card.architecture,
+        "stages": stages,
+        "files": files,
+        "onnx": onnx,
+    }
 
 
 @contextmanager
@@ -114,7 +121,7 @@ def _write_model(
         shutil.copy2(card.folder / name, folder / name)
     shutil.copytree(card.folder / "preprocessing", folder / "preprocessing")
     threshold = run.result.threshold
-    about = {
+    description = {
         "run": run.id,
         "name": run.name,
         "threshold": threshold,
@@ -126,11 +133,11 @@ def _write_model(
         if threshold is not None
         else {}
     )
-    write_json(folder / "run.json", about | known)
+    write_json(folder / "run.json", description | known)
     if threshold is None:
         return {
             "file": None,
-            "why": "The model's head has not learnt clicks, so there is nothing to score with.",
+            "why": "The model's head was not trained on click labels, so it cannot score rows.",
         }
     scorer = _ScoringModule(load_backbone(card)).eval()
     try:
@@ -138,8 +145,8 @@ def _write_model(
     except Exception as error:
         if caused_by_system(error):
             raise
-        # Whatever an architecture of another library does that no ONNX operator can say; the
-        # weights go out anyway.
+        # An architecture may use operations that ONNX does not have. The weights are exported
+        # anyway, and the reason is told.
         (folder / ONNX).unlink(missing_ok=True)
         reason = (
             str(error).strip().splitlines()[0][:200] if str(error).strip() else type(error).__name__
@@ -159,8 +166,8 @@ def _known_in_training(workspace: Workspace, run: Run, card: BackboneCard) -> di
     files by it.
     """
     preprocessing = load_preprocessing(card.folder / "preprocessing")
-    learnt = load_training_reference(workspace, run, preprocessing)
-    shares = known_shares(preprocessing, learnt.counts if learnt else None)
+    reference = load_training_reference(workspace, run, preprocessing)
+    shares = known_shares(preprocessing, reference.counts if reference else None)
     return {field: round(float(share), 6) for field, share in zip(FIELDS, shares, strict=True)}
 
 
@@ -168,8 +175,8 @@ def _write_onnx(scorer: nn.Module, path: Path) -> None:
     example = (torch.zeros(2, len(FIELDS), dtype=torch.int32), torch.zeros(2, len(NUMERIC)))
     rows = {0: "rows"}
     with warnings.catch_warnings(), torch.no_grad():
-        # That it is deprecated and fixes shapes that do not change; the check runs other numbers of
-        # rows than this.
+        # torch warns that this exporter is deprecated and that traced shapes are constants. Those
+        # do not change; the number of rows does, and the check runs other numbers than two.
         warnings.simplefilter("ignore")
         torch.onnx.export(
             scorer,
@@ -223,7 +230,7 @@ def _compare_with_torch(
     with torch.no_grad():
         expected = scorer(torch.from_numpy(ids), torch.from_numpy(numerics)).numpy()
     largest = 0.0
-    # All rows and one row: a number of rows that the model took for granted would show here.
+    # Many rows and a single one: a number of rows fixed by the export would show here.
     for count in (len(ids), 1):
         scores = session.run(None, {"ids": ids[:count], "numerics": numerics[:count]})[0]
         largest = max(largest, float(np.abs(scores - expected[:count]).max()))

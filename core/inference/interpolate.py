@@ -58,34 +58,38 @@ def interpolate(
     trained = run.kind == "finetune" and run.strategy != "zero-shot"
     if run.status != "done" or not trained or run.result is None or run.result.threshold is None:
         raise BadInput(
-            f"Run {run.id} is no fine-tuning that is done, so there is nothing to mix; choose"
-            " another run."
+            f"Run {run.id} is not a finished fine-tuning run, so there is nothing to interpolate;"
+            " choose another run."
         )
-    began = time.monotonic()
+    started = time.monotonic()
     reporter.phase("encoding")
-    card, own = find_backbone(workspace, run.result.backbone), load_model_card(workspace, run)
-    table = load_rows(
-        workspace, dataset, card.folder / "preprocessing", ("target_train", *SCORED_PARTS)
+    backbone_card = find_backbone(workspace, run.result.backbone)
+    run_card = load_model_card(workspace, run)
+    rows = load_rows(
+        workspace, dataset, backbone_card.folder / "preprocessing", ("target_train", *SCORED_PARTS)
     )
-    network = load_backbone(own).to(device)
-    mixes_head = card.scores_clicks and card.head == own.head
-    tuned = {name: tensor.clone() for name, tensor in network.state_dict().items()}
-    start = load_backbone(card).to(device).state_dict()
-    rows = scored_rows(dataset, run_validation_rows(dataset, run))
-    labels = labels_by_part(dataset, rows)
-    parts: dict[str, dict[str, list[Any]]] = {part: {name: [] for name in CURVES} for part in rows}
+    network = load_backbone(run_card).to(device)
+    mixes_head = backbone_card.scores_clicks and backbone_card.head == run_card.head
+    # Copies: load_state_dict below overwrites the network's own tensors.
+    finetuned = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+    start = load_backbone(backbone_card).to(device).state_dict()
+    scored = scored_rows(dataset, run_validation_rows(dataset, run))
+    labels = labels_by_part(dataset, scored)
+    parts: dict[str, dict[str, list[Any]]] = {
+        part: {name: [] for name in CURVES} for part in scored
+    }
     predictions = {f"{part}_label": values for part, values in labels.items()}
     reporter.phase("evaluating")
-    for place, alpha in enumerate(ALPHAS):
+    for index, alpha in enumerate(ALPHAS):
         if reporter.should_stop():
             raise CancelledError
-        network.load_state_dict(interpolate_weights(start, tuned, alpha, mixes_head))
-        for part, scores in score_parts(network, rows, table, device).items():
+        network.load_state_dict(interpolate_weights(start, finetuned, alpha, mixes_head))
+        for part, scores in score_parts(network, scored, rows, device).items():
             predictions[f"{part}_{alpha}"] = scores
             metrics = compute_metrics(labels[part], scores, run.result.threshold).as_dict()
             for name in CURVES:
                 parts[part][name].append(metrics[name])
-        reporter.progress(1, 1, place + 1, len(ALPHAS))
+        reporter.progress(1, 1, index + 1, len(ALPHAS))
     interpolation = InterpolationResult(
         ALPHAS,
         {
@@ -95,7 +99,7 @@ def interpolate(
         best_alpha(parts.get("target_validation", {}).get("log_loss", ())),
         mixes_head,
     )
-    seconds = {"evaluate": round(time.monotonic() - began, 3)}
+    seconds = {"evaluate": round(time.monotonic() - started, 3)}
     return Outcome(RunResult(interpolation=interpolation, seconds=seconds), predictions)
 
 

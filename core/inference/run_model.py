@@ -34,7 +34,8 @@ def load_scoring_card(workspace: Workspace, run: Run) -> BackboneCard:
     card = load_model_card(workspace, run)
     if not card.scores_clicks:
         raise BadInput(
-            f"Run {run.id} made the backbone {card.name!r}, whose head never learnt clicks, so it"
-            " cannot score rows; fine-tune the backbone and take that run."
+            f"Run {run.id} made the backbone {card.name!r}, whose head was never trained on "
+            "click labels, so it cannot score rows; fine-tune the backbone and take that "
+            "run."
         )
     return card

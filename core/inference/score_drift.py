@@ -5,9 +5,9 @@ from typing import Any
 
 import numpy as np
 
-from core.data.datasets import find_dataset, load_encoded, select_training_rows
-from core.data.preprocessing import MISSING, UNSEEN, Preprocessing
-from core.data.profile import (
+from core.data.dataset_rows import load_encoded
+from core.data.datasets import find_dataset
+from core.data.drift import (
     drift_counts,
     drift_level,
     explain_too_few_rows,
@@ -15,11 +15,13 @@ from core.data.profile import (
     population_stability_index,
     psi_noise_limit,
 )
+from core.data.preprocessing import MISSING, UNSEEN, Preprocessing
 from core.data.schema import FIELDS
 from core.errors import BadInput, Damaged
 from core.jobs.predictions import read_predictions
 from core.jobs.requests import FinetuneRequest, PretrainRequest
 from core.jobs.store import Run
+from core.training.training_rows import request_rows, training_domain
 from core.workspace import Workspace
 
 SCORE_EDGES = np.linspace(0, 1, 51)
@@ -33,7 +35,7 @@ class TrainingReference:
 
     Args:
         dataset: name of the run's dataset.
-        counts: of its training rows, int64 ``(39, bins)``, see `core.data.profile.drift_counts`.
+        counts: of its training rows, int64 ``(39, bins)``, see `core.data.drift.drift_counts`.
         test_scores: the run's scores on its test rows; target rows, or source rows for a
             pretraining run.
     """
@@ -49,22 +51,20 @@ def load_training_reference(
     """Return the reference of a run; None if its dataset or its predictions are gone or damaged."""
     request = run.request
     assert isinstance(request, PretrainRequest | FinetuneRequest)
-    domain, last = (
-        ("source", 0) if isinstance(request, PretrainRequest) else ("target", request.target_rows)
-    )
     try:
         dataset = find_dataset(workspace, run.dataset)
         ids = load_encoded(workspace, dataset, preprocessing).ids
     except BadInput:
         return None
-    rows = np.sort(select_training_rows(dataset, domain, request.train.validation_share, last)[0])
+    train, _ = request_rows(dataset, request)
+    # Sorted: reading a memory-mapped file in order is faster, and counts have no order.
+    train_ids = ids[np.sort(train)]
+    name = f"{training_domain(request)}_test_score"
     try:
-        scores = read_predictions(workspace, run.id, [f"{domain}_test_score"])[
-            f"{domain}_test_score"
-        ]
+        scores = read_predictions(workspace, run.id, [name])[name]
     except Damaged:
         return None
-    return TrainingReference(dataset.name, drift_counts(ids[rows]), scores)
+    return TrainingReference(dataset.name, drift_counts(train_ids), scores)
 
 
 def measure_drift_from_training(
@@ -78,16 +78,17 @@ def measure_drift_from_training(
         scores: of the scored rows.
         threshold: score from which a click is predicted.
 
-    Returns: JSON-ready: `fields`, largest drift first, and `scores`, each with `psi` (population
-        stability index, see `core.data.profile`), `noise` and `level`, which is None if there are
-        too few rows to judge. Then `why` says so in a sentence, and `rows_needed` how many would be
-        enough (None if no number would).
+    Returns:
+        JSON-ready: `fields`, largest drift first, and `scores`, each with `psi` (population
+        stability index, see `core.data.drift`), `noise` (what it may be by chance) and `level`,
+        which is None if there are too few rows to judge. Then `why` says so in a sentence, and
+        `rows_needed` how many would be enough (None if no number would).
     """
     training, rows = int(reference.counts[0].sum()), len(scores)
     why = explain_too_few_rows(training, rows)
     fields = []
-    for place, field in enumerate(FIELDS):
-        before, after = reference.counts[place], counts[place]
+    for index, field in enumerate(FIELDS):
+        before, after = reference.counts[index], counts[index]
         psi, noise = population_stability_index(before, after), psi_noise_limit(before, after)
         fields.append(
             {
@@ -107,7 +108,7 @@ def measure_drift_from_training(
         "judged": not why,
         "why": why,
         "rows_needed": min_rows_for_drift(training),
-        "fields": sorted(fields, key=lambda one: -one["psi"]),
+        "fields": sorted(fields, key=lambda values: -values["psi"]),
         "scores": _score_drift(reference.test_scores, scores, threshold, judged=not why),
     }
 
@@ -125,6 +126,7 @@ def score_distribution(scores: np.ndarray, threshold: float) -> dict[str, Any]:
 def _score_drift(
     test: np.ndarray, scored: np.ndarray, threshold: float, judged: bool
 ) -> dict[str, Any]:
+    # Deciles of the test scores; fewer bins if many scores are equal.
     inner = np.unique(np.quantile(test, np.linspace(0.1, 0.9, 9)))
     before, after = (
         np.bincount(np.searchsorted(inner, values, side="right"), minlength=len(inner) + 1)

@@ -56,10 +56,11 @@ def score_file(
         on_progress: called with the share of the work that is done, 0 to 1.
         options: how to read the file.
 
-    Returns: JSON-ready: `rows` scored, `bad_rows` skipped with `bad_examples`; `labelled` (whether
-        there is a label column), `unlabelled_rows` (rows whose label is missing or -1); `notes` of
-        the reader; how the `scores` are distributed; `metrics` of the rows with a label, None if
-        there are none; `unknown` values (`core.inference.unknown_values`); `drift` from the run's
+    Returns:
+        JSON-ready: `rows` scored, `bad_rows` skipped with `bad_examples`; `labelled` (whether there
+        is a label column), `unlabelled_rows` (rows whose label is missing or -1); `notes` of the
+        reader; how the `scores` are distributed; `metrics` of the rows with a label, None if there
+        are none; `unknown` values (`core.inference.unknown_values`); `drift` from the run's
         training rows (`core.inference.score_drift`), None if they are gone.
 
     Raises:
@@ -72,11 +73,12 @@ def score_file(
     threshold = run.result.threshold
     if threshold is None:
         raise BadInput(
-            f"The model of run {run.id} has not learnt clicks, so it cannot score rows; choose"
-            " another run."
+            f"The model of run {run.id} was not trained on click labels, so it cannot score "
+            "rows; choose another run."
         )
     report = on_progress or (lambda share: None)
     with staging(workspace.cache) as folder:
+        # Reading is the first half of the progress bar, scoring the second.
         read = lambda share: report(share / 2)  # noqa: E731
         sample = _sample_to_score(
             workspace, open_workspace(folder), path, on_bad_rows, options, read
@@ -84,29 +86,28 @@ def score_file(
         preprocessing = load_preprocessing(card.folder / "preprocessing")
         device = choose_device("auto")
         scorer = Scorer(load_backbone(card).to(device), preprocessing, threshold, device)
-        scored: list[ScoredRows] = []
-        write_output(
-            output_path,
-            lambda part: scored.append(
-                write_predictions(part, sample, scorer, lambda share: report(0.5 + share / 2))
-            ),
-            [path],
-        )
-        learnt = load_training_reference(workspace, run, preprocessing)
-        before, counts = learnt.counts if learnt else None, scored[0].counts
-        unknown = unknown_columns(
+        results: list[ScoredRows] = []
+
+        def write(part: Path) -> None:
+            scoring_done = lambda share: report(0.5 + share / 2)  # noqa: E731
+            results.append(write_predictions(part, sample, scorer, scoring_done))
+
+        write_output(output_path, write, [path])
+        scored = results[0]
+        reference = load_training_reference(workspace, run, preprocessing)
+        training_counts = reference.counts if reference else None
+        columns = unknown_columns(
             preprocessing,
             read_dictionary_table(sample),
-            counts,
-            known_shares(preprocessing, before),
+            scored.counts,
+            known_shares(preprocessing, training_counts),
         )
-    return _summary(run, sample, scored[0], threshold, output_path) | {
-        "unknown": unknown_summary(preprocessing, unknown, counts, before),
-        "drift": (
-            measure_drift_from_training(learnt, scored[0].counts, scored[0].scores, threshold)
-            if learnt
-            else None
-        ),
+    drift = None
+    if reference:
+        drift = measure_drift_from_training(reference, scored.counts, scored.scores, threshold)
+    return _summary(run, sample, scored, threshold, output_path) | {
+        "unknown": unknown_summary(preprocessing, columns, scored.counts, training_counts),
+        "drift": drift,
     }
 
 

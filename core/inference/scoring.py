@@ -9,8 +9,8 @@ import pyarrow as pa
 import pyarrow.csv
 import torch
 
+from core.data.drift import drift_counts
 from core.data.preprocessing import Preprocessing
-from core.data.profile import drift_counts
 from core.data.samples import Sample, file_row_numbers, read_dictionary_table
 from core.data.schema import FIELDS, LABEL
 from core.models.network import Network
@@ -49,7 +49,7 @@ class ScoredRows:
     Args:
         scores: click probabilities, float32 ``(rows,)``.
         labels: int8 ``(rows,)``, -1 for a row without a label; None without a label column.
-        counts: int64 ``(39, bins)``, see `core.data.profile.drift_counts`.
+        counts: int64 ``(39, bins)``, see `core.data.drift.drift_counts`.
     """
 
     scores: np.ndarray
@@ -72,20 +72,20 @@ def write_predictions(
     """
     rows, numbers = read_dictionary_table(sample), file_row_numbers(sample)
     schema = _schema(sample.id_column)
-    counts = np.zeros(
-        (len(FIELDS), drift_counts(np.zeros((0, len(FIELDS)), np.int32)).shape[1]), np.int64
-    )
+    # The counts of no rows have the right shape.
+    counts = drift_counts(np.zeros((0, len(FIELDS)), np.int32)).astype(np.int64)
     scores, labels = [], []
     with pyarrow.csv.CSVWriter(path, schema) as writer:
         for start in range(0, sample.rows, BATCH_ROWS):
             batch = rows.slice(start, BATCH_ROWS)
-            found, ids = _score_batch(batch, scorer)
-            columns = [pa.array(numbers[start : start + len(found)], pa.int64())]
+            batch_scores, ids = _score_batch(batch, scorer)
+            row_numbers = numbers[start : start + len(batch_scores)]
+            columns = [pa.array(row_numbers, pa.int64())]
             if sample.id_column:
                 columns.append(_as_strings(batch[sample.id_column]))
-            clicks = (found >= scorer.threshold).astype(np.int8)
-            writer.write_table(pa.table([*columns, found, clicks], schema=schema))
-            scores.append(found)
+            clicks = (batch_scores >= scorer.threshold).astype(np.int8)
+            writer.write_table(pa.table([*columns, batch_scores, clicks], schema=schema))
+            scores.append(batch_scores)
             counts += drift_counts(ids)
             if sample.labelled:
                 labels.append(batch[LABEL].to_numpy())
@@ -97,17 +97,17 @@ def write_predictions(
 def _schema(id_column: str) -> pa.Schema:
     fields = [(ROW, pa.int64()), (SCORE, pa.float32()), (CLICK, pa.int8())]
     if id_column:
-        # A file may call its ids as one of our own columns.
-        fields.insert(
-            1, (f"id_{id_column}" if id_column in (ROW, SCORE, CLICK) else id_column, pa.string())
-        )
+        # The file's id column may have the name of one of our own columns.
+        taken = id_column in (ROW, SCORE, CLICK)
+        fields.insert(1, (f"id_{id_column}" if taken else id_column, pa.string()))
     return pa.schema(fields)
 
 
 def _as_strings(column: pa.ChunkedArray) -> pa.Array:
     """Return a column of strings, dictionary-encoded or not, as one array."""
-    texts = column.cast(pa.string()).combine_chunks()
-    return pa.concat_arrays(texts.chunks) if isinstance(texts, pa.ChunkedArray) else texts
+    strings = column.cast(pa.string()).combine_chunks()
+    # A column of no chunks or of very long strings stays chunked.
+    return pa.concat_arrays(strings.chunks) if isinstance(strings, pa.ChunkedArray) else strings
 
 
 def _score_batch(batch: pa.Table, scorer: Scorer) -> tuple[np.ndarray, np.ndarray]:

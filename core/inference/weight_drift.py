@@ -46,11 +46,12 @@ def measure_weight_drift(
         run: a fine-tuning run that is done.
         on_progress: called with the share of the work that is done, 0 to 1.
 
-    Returns: JSON-ready. `stages`, from the input up without the head, which is new: `name`,
-        `title`, `frozen`, `norm` (of the backbone's weights), `distance` (of the run's weights from
-        them), `relative` (distance over norm; None if that is 0) and `cka` (linear CKA of the
-        stage's outputs before and after; None if they are the same for every row). `rows`: target
-        test rows behind `cka`. `fields`: those with a map.
+    Returns:
+        JSON-ready. `stages`, from the input up without the head, which is new: `name`, `title`,
+        `frozen`, `norm` (of the backbone's weights), `distance` (of the run's weights from them),
+        `relative` (distance over norm; None if that is 0) and `cka` (linear CKA of the stage's
+        outputs before and after; None if they are the same for every row). `rows`: target test rows
+        behind `cka`. `fields`: those with a map.
 
     Raises:
         BadInput: the run trained no backbone.
@@ -63,58 +64,60 @@ def measure_weight_drift(
         or run.strategy == "zero-shot"
     ):
         raise BadInput(
-            f"Run {run.id} is no fine-tuning that is done, so nothing moved; choose another run."
+            f"Run {run.id} is not a finished fine-tuning run, so no weights have changed; choose"
+            " another run."
         )
-    began = time.monotonic()
+    started = time.monotonic()
     report = on_progress or (lambda share: None)
-    card, own = find_backbone(workspace, run.result.backbone), load_model_card(workspace, run)
+    card, run_card = find_backbone(workspace, run.result.backbone), load_model_card(workspace, run)
     device = choose_device("auto")
-    before, after = load_backbone(card).to(device), load_backbone(own).to(device)
+    before, after = load_backbone(card).to(device), load_backbone(run_card).to(device)
     report(0.1)
     dataset = find_dataset(workspace, run.dataset)
-    table = load_rows(workspace, dataset, card.folder / "preprocessing", ("target_test",))
-    rows = subsample(select_test_rows(dataset, "target"), n_compared_rows(card))
-    state = table.take(rows, device).state
+    rows = load_rows(workspace, dataset, card.folder / "preprocessing", ("target_test",))
+    compared = subsample(select_test_rows(dataset, "target"), n_compared_rows(card))
+    state = rows.take(compared, device).state
     report(0.3)
     stages = []
     states = [state, state]
     pairs = zip(
         card.stages, run.result.stages, before.stage_list(), after.stage_list(), strict=False
     )
-    for place, (about, planned, one, other) in enumerate(pairs):
+    for index, (stage_card, stage_result, stage_before, stage_after) in enumerate(pairs):
+        # One stage at a time, each network on its own outputs so far.
         states = [
-            stage_outputs(network, place, part)
-            for network, part in zip((before, after), states, strict=True)
+            stage_outputs(network, index, inputs)
+            for network, inputs in zip((before, after), states, strict=True)
         ]
-        cka = linear_cka(*(flatten_state(part).float().cpu().numpy() for part in states))
-        norm, distance = weight_distance(one, other)
+        cka = linear_cka(*(flatten_state(outputs).float().cpu().numpy() for outputs in states))
+        norm, distance = weight_distance(stage_before, stage_after)
         stages.append(
             {
-                "name": about.name,
-                "title": about.title,
-                "frozen": planned.frozen,
+                "name": stage_card.name,
+                "title": stage_card.title,
+                "frozen": stage_result.frozen,
                 "norm": norm,
                 "distance": distance,
                 "relative": distance / norm if norm else None,
                 "cka": None if np.isnan(cka) else cka,
             }
         )
-        report(0.3 + 0.6 * (place + 1) / len(card.stages))
+        report(0.3 + 0.6 * (index + 1) / len(card.stages))
     arrays = embedding_arrays(before, after, card)
     folder = workspace.runs / run.id
     write_atomic(
         folder / ARRAYS_FILE, lambda part: np.savez_compressed(part, allow_pickle=False, **arrays)
     )
-    found = {
+    result = {
         "run": run.id,
         "stages": stages,
-        "rows": len(rows),
+        "rows": len(compared),
         "fields": [field for field in FIELDS if f"{field}_before" in arrays],
         "from_scratch": run.strategy == "scratch",
-        "seconds": round(time.monotonic() - began, 3),
+        "seconds": round(time.monotonic() - started, 3),
     }
-    write_json(folder / NUMBERS_FILE, found)
-    return found
+    write_json(folder / NUMBERS_FILE, result)
+    return result
 
 
 def n_compared_rows(card: BackboneCard) -> int:
@@ -147,21 +150,22 @@ def weight_distance(before: torch.nn.Module, after: torch.nn.Module) -> tuple[fl
     """Return (norm before, norm of the change), with all parameters of a stage as one vector."""
 
     def norm(tensors: list[Tensor]) -> float:
-        return (
-            float(torch.stack([tensor.double().square().sum() for tensor in tensors]).sum().sqrt())
-            if tensors
-            else 0
-        )
+        if not tensors:
+            return 0.0
+        # In float64: the difference of two large tables is small beside their norms.
+        squares = [tensor.double().square().sum() for tensor in tensors]
+        return float(torch.stack(squares).sum().sqrt())
 
-    own, others = ([one.detach() for one in module.parameters()] for module in (before, after))
-    return norm(own), norm([b.double() - a.double() for a, b in zip(own, others, strict=True)])
+    old, new = ([weight.detach() for weight in module.parameters()] for module in (before, after))
+    return norm(old), norm([b.double() - a.double() for a, b in zip(old, new, strict=True)])
 
 
 def embedding_arrays(before: Network, after: Network, card: BackboneCard) -> dict[str, np.ndarray]:
     """Return the embedding vectors of each field's most frequent values, before and after.
 
-    Returns: FIELD_before and FIELD_after, float32 ``(values, size)``, and FIELD_values (text).
-        Empty for a network without embedding vectors of at least two numbers.
+    Returns:
+        FIELD_before and FIELD_after, float32 ``(values, size)``, and FIELD_values (text). Empty for
+        a network without embedding vectors of at least two numbers.
     """
     tables = []
     for network in (before, after):
@@ -172,16 +176,16 @@ def embedding_arrays(before: Network, after: Network, card: BackboneCard) -> dic
     vocabularies = load_preprocessing(card.folder / "preprocessing").vocabularies
     arrays, start = {}, 0
     for field in FIELDS:
-        # By falling count (core.data.preprocessing), so the first ones are the commonest.
-        known = vocabularies[field].slice(0, MAP_VALUES).to_pylist()
+        # A vocabulary is sorted by count, so the first values are the most frequent ones.
+        values = vocabularies[field].slice(0, MAP_VALUES).to_pylist()
         size = FIRST_VALUE_ID + len(vocabularies[field])
-        rows = slice(start, start + FIRST_VALUE_ID + len(known))
+        rows = slice(start, start + FIRST_VALUE_ID + len(values))
         names = [
             "missing",
             "unseen",
-            *(f"{one:g}" if isinstance(one, float) else one for one in known),
+            *(f"{value:g}" if isinstance(value, float) else value for value in values),
         ]
-        arrays[f"{field}_before"], arrays[f"{field}_after"] = (one[rows] for one in tables)
+        arrays[f"{field}_before"], arrays[f"{field}_after"] = (table[rows] for table in tables)
         arrays[f"{field}_values"] = np.array(names, dtype=np.str_)
         start += size
     return arrays

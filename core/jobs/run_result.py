@@ -69,7 +69,7 @@ class RunResult:
             clicks.
         threshold_rule: how it was chosen.
         metrics: by part, at `threshold`.
-        before: the same of the backbone as it was; None where its head never learnt clicks, and for
+        before: the same of the backbone as it was; None where its head was never trained on click labels, and for
             a pretraining run.
         stages: in the order of the network, the head last.
         trained_parameters: scalars that training could change.

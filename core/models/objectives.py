@@ -76,9 +76,9 @@ OBJECTIVES: dict[str, Objective] = {
 }
 
 ORIGINS: dict[str, str] = {
-    "supervised": "learnt clicks",
-    "rfd": "learnt by RFD",
-    "mfp": "learnt by MFP",
+    "supervised": "trained on click labels",
+    "rfd": "trained by RFD",
+    "mfp": "trained by MFP",
     "word2vec": "Word2Vec",
     "vectors": "vectors from a file",
     "imagenet": "ImageNet",

@@ -19,8 +19,8 @@ from core.workspace import Workspace
 def baseline_scores(
     workspace: Workspace,
     card: BackboneCard,
-    rows: ArraysByPart,
-    table: TrainingRows,
+    scored: ArraysByPart,
+    rows: TrainingRows,
     data_key: str,
     device: torch.device,
 ) -> ArraysByPart:
@@ -29,28 +29,29 @@ def baseline_scores(
     Args:
         workspace: holds the cache.
         card: of the backbone.
-        rows: row numbers by part.
-        table: inputs of the rows.
-        data_key: identifies the content of `table`, see `apply_frozen_prefix`.
+        scored: row numbers by part.
+        rows: inputs of at least these rows.
+        data_key: identifies the content of `rows`, see `apply_frozen_prefix`.
         device: to compute on.
     """
-    # The last digits hang on the device and on the number of threads.
+    # The last digits of a score depend on the device and on the number of threads.
     key = hashlib.sha256(
         f"{card.weights_sha256}|{data_key}|{device}|{torch.get_num_threads()}".encode()
     )
-    for part, index in rows.items():
-        key.update(part.encode() + index.tobytes())
+    for part, numbers in scored.items():
+        key.update(part.encode() + numbers.tobytes())
     folder = workspace.cache / f"scores-{key.hexdigest()[:24]}"
 
-    def fill(empty: Path) -> None:
-        scores = score_parts(load_backbone(card).to(device), rows, table, device)
-        for place, part in enumerate(rows):
-            np.save(empty / f"{place}.npy", scores[part])
+    def fill(entry_folder: Path) -> None:
+        scores = score_parts(load_backbone(card).to(device), scored, rows, device)
+        for index, part in enumerate(scored):
+            np.save(entry_folder / f"{index}.npy", scores[part])
 
     entry = None
+    # A damaged entry is written anew.
     with contextlib.suppress(FileNotFoundError, Damaged):
         entry = read_entry(folder)
     return {
         part: scores.numpy()
-        for part, scores in zip(rows, entry or write_entry(folder, fill), strict=True)
+        for part, scores in zip(scored, entry or write_entry(folder, fill), strict=True)
     }

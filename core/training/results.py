@@ -15,7 +15,7 @@ from core.jobs.store import Run
 from core.models.network import Network
 from core.training.loop import FitResult
 from core.training.losses import predict
-from core.training.training_rows import TrainingRows
+from core.training.training_rows import TrainingRows, request_rows
 
 SCORED_PARTS = ("target_validation", "target_test", "source_test")
 THRESHOLD_RULE = "highest F1 on validation rows"
@@ -77,16 +77,21 @@ def run_validation_rows(dataset: Dataset, run: Run) -> np.ndarray | None:
     request = run.request
     if not isinstance(request, FinetuneRequest) or run.dataset != dataset.id:
         return None
-    return select_training_rows(
-        dataset, "target", request.train.validation_share, request.target_rows
-    )[1]
+    return request_rows(dataset, request)[1]
 
 
 def score_parts(
-    network: Network, rows: ArraysByPart, table: TrainingRows, device: torch.device
+    network: Network, scored: ArraysByPart, rows: TrainingRows, device: torch.device
 ) -> ArraysByPart:
-    """Return the click probabilities of every scored part, float32."""
-    return {part: predict(network, table.take(index, device)) for part, index in rows.items()}
+    """Return the click probabilities of every scored part, float32.
+
+    Args:
+        network: on `device`.
+        scored: row numbers by part.
+        rows: inputs of at least these rows.
+        device: to compute on.
+    """
+    return {part: predict(network, rows.take(numbers, device)) for part, numbers in scored.items()}
 
 
 def evaluate_parts(
@@ -128,10 +133,17 @@ def build_result(
     baseline_metrics: MetricsByPart | None,
     threshold: float | None,
 ) -> RunResult:
-    """What training came to; the kind of run and the worker add what only they know.
+    """Return the result of a training; the kind of run and the worker add what only they know.
 
-    before: metrics of the backbone as it was, None where its head never learnt clicks. threshold:
-    None where nothing scores clicks.
+    Args:
+        plan: that was executed.
+        train_rows: number of training rows.
+        fitted: how training ended.
+        seconds: by phase.
+        metrics: of every scored part.
+        baseline_metrics: of the backbone before training; None if its head was not trained on
+            click labels.
+        threshold: score from which a click is predicted; None if nothing scores clicks.
     """
     return RunResult(
         threshold=threshold,

@@ -8,9 +8,11 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from core.data.datasets import Dataset, load_encoded, load_labels, load_parts
+from core.data.dataset_rows import load_encoded
+from core.data.datasets import Dataset, load_labels, load_parts, select_training_rows
 from core.data.preprocessing import load_preprocessing
 from core.data.split import SPLIT_PARTS
+from core.jobs.requests import FinetuneRequest, PretrainRequest
 from core.models.network import Network, State
 from core.training.batches import RowTensors, fits_on_device
 from core.training.prefix_cache import frozen_prefix_outputs
@@ -68,6 +70,24 @@ def load_rows(
     numerics = torch.from_numpy(np.asarray(rows.numerics[row_numbers]))
     labels = np.asarray(load_labels(dataset)[row_numbers], dtype=np.float32)
     return TrainingRows(row_numbers, (ids, numerics), torch.from_numpy(labels))
+
+
+def training_domain(request: PretrainRequest | FinetuneRequest) -> str:
+    """Return the domain that a run trains on: "source" for pretraining, else "target"."""
+    return "source" if isinstance(request, PretrainRequest) else "target"
+
+
+def request_rows(
+    dataset: Dataset, request: PretrainRequest | FinetuneRequest
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the row numbers that a run trains on and those that it validates on.
+
+    The one place that decides it: training, scoring and drift all call it.
+    """
+    # 0 rows means all of them; pretraining takes no subset.
+    last = request.target_rows if isinstance(request, FinetuneRequest) else 0
+    domain, share = training_domain(request), request.train.validation_share
+    return select_training_rows(dataset, domain, share, last)
 
 
 def apply_frozen_prefix(

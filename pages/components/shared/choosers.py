@@ -4,10 +4,10 @@ from collections.abc import Sequence
 from typing import Protocol, TypeVar
 
 import streamlit as st
-from core.training.objectives import OBJECTIVES
 
 from core.data.datasets import Dataset
 from core.models.card import BackboneCard
+from core.models.objectives import OBJECTIVES
 from pages.components.shared import url_state
 from pages.components.shared.common import simulated_badge
 from pages.components.shared.formatting import (

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from html import escape
 
 import streamlit as st
-from core.training.objectives import ORIGINS
 
 from core.freezing.plan import Plan, PlannedStage
 from core.models.card import StageCard
+from core.models.objectives import ORIGINS
 from core.report.palette import block_css
 from core.workspace import PROJECT
 from pages.components.shared.formatting import format_compact, format_int, format_percent

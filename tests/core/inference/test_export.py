@@ -176,6 +176,6 @@ def test_what_never_learnt_clicks_exports_its_weights_alone(
     said = export_model(workspace, carry_out(workspace, request), tmp_path / "out")
     assert said["onnx"] == {
         "file": None,
-        "why": "The model's head has not learnt clicks, so there is nothing to score with.",
+        "why": "The model's head was not trained on click labels, so it cannot score rows.",
     }
     assert "model.safetensors" in said["files"] and "model.onnx" not in said["files"]

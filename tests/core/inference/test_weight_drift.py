@@ -87,9 +87,9 @@ def test_what_did_not_train_is_refused(tiny: Tiny) -> None:
     workspace, dataset = tiny
     card = pretrained(workspace, "dnn")
     run = carry_out(workspace, FinetuneRequest(dataset.id, card.id, "zero-shot", train=QUICK))
-    with pytest.raises(BadInput, match="nothing moved"):
+    with pytest.raises(BadInput, match="no weights have changed"):
         measure_weight_drift(workspace, run)
-    with pytest.raises(BadInput, match="nothing moved"):
+    with pytest.raises(BadInput, match="no weights have changed"):
         measure_weight_drift(workspace, RunStore(workspace).list(kind="pretrain")[0])
 
 

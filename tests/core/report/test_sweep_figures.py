@@ -33,8 +33,9 @@ def arm(title: str, strategy: str, auc: float, **changes: Any) -> ArmResult:
     the source."""
     before = {"target_test": Metrics({"auc": 0.6}), "source_test": Metrics({"auc": 0.7})}
     values: dict[str, Any] = {field.name: None for field in dataclasses.fields(Run)}
-    values["result"] = RunResult(before=before, train_rows=changes.pop("rows", 400))
-    run = Run(**{**values, "id": "r-1"})
+    values |= {"id": "r-1"}
+    values |= {"result": RunResult(before=before, train_rows=changes.pop("rows", 400))}
+    run = Run(**values)
     result = ArmResult(
         title=title,
         strategy=strategy,
