@@ -7,7 +7,7 @@ import streamlit as st
 
 from core.data.datasets import Dataset
 from core.models.card import BackboneCard
-from core.jobs.objectives import OBJECTIVES
+from core.models.objectives import OBJECTIVES
 from pages.components.shared import url_state
 from pages.components.shared.common import simulated_badge
 from pages.components.shared.formatting import (
