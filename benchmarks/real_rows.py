@@ -25,7 +25,8 @@ from sklearn.linear_model import LogisticRegression
 
 from benchmarks.page_section import put_section
 from core.data.columns.dictionary_file import dictionary_decode
-from core.data.datasets import find_dataset, load_labels, read_dataset_rows, select_test_rows
+from core.data.dataset_rows import read_dataset_rows
+from core.data.datasets import find_dataset, load_labels, select_test_rows
 from core.data.preprocessing import fit_preprocessing
 from core.data.split import SPLIT_PARTS
 from core.evaluation.format_metrics import format_metric, format_with_bounds
@@ -137,8 +138,8 @@ def run_protocol(workspace: Workspace) -> str:
 
 PAGE = """Made by `python -m benchmarks.real_rows` on {today} ({machine}, device {device}).
 
-100,000 real rows of the Kaggle Display Advertising Challenge in order of time: pretrained on the first 60 %, fine-tuned
-on the next 20 %, tested on the last 20 %.
+100,000 real rows of the Kaggle Display Advertising Challenge in order of time: pretrained on the
+first 60 %, fine-tuned on the next 20 %, tested on the last 20 %.
 
 Rows: {parts}.
 
@@ -148,15 +149,16 @@ Pretraining took {seconds:.1f} s. AUC with DeLong's 95 % interval; log loss in n
 |---|---|---|---|---|---|---|
 {table}
 
-The stages are embedding, cross 1, cross 2, block 1, block 2: freeze depth 0 is full fine-tuning, 5 a linear probe. The
-logistic regression has the same buckets and categories one-hot, minimum count 5, C = 0.1.
+The stages are embedding, cross 1, cross 2, block 1, block 2: freeze depth 0 is full fine-tuning, 5
+a linear probe. The logistic regression has the same buckets and categories one-hot, minimum count
+5, C = 0.1.
 
 Commands:
 
 ```
 {commands}
 ```
-"""
+"""  # noqa: E501 - a table's rows
 
 
 def main() -> None:

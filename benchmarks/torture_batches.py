@@ -1,4 +1,5 @@
-"""Files read by the batch in children of core.data.reading.reader_server, and what became of each."""
+"""Files read by the batch in children of core.data.reading.reader_server, and what became of
+each."""
 
 import time
 import traceback
@@ -7,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from core.data.reading import reader_process, textblocks
-from core.data.reading.column_mapping import ColumnsNeeded
+from core.data.reading.columns_needed import ColumnsNeeded
 from core.data.reading.dialects import detect_format
 from core.data.reading.read_rows import (
     RowsRequest,

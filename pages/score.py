@@ -8,7 +8,7 @@ from pathlib import Path
 
 import streamlit as st
 
-from core.data.read_options import DEFAULT_OPTIONS, ReadOptions, to_cli_args
+from core.data.read_options import DEFAULT_OPTIONS, ON_BAD_ROWS, ReadOptions, to_cli_args
 from core.data.samples import Sample, list_samples
 from core.errors import ThawError
 from core.evaluation.format_metrics import format_metric, metric_or_none, missing_sentence
@@ -34,7 +34,6 @@ WAYS = {
     "upload": ":material/upload_file: Upload",
     "sample": ":material/table_chart: Existing sample",
 }
-ON_BAD_ROWS = {"reject": "Reject the file", "skip": "Skip and count them"}
 NO_RUNS = (
     "No finished run can score yet. Launch one on **Fine-tune**, pretrain a backbone on clicks on"
     " **Backbones**, or run the demo from **Home**."

@@ -13,13 +13,13 @@ import pyarrow.parquet as pq
 import pytest
 
 from benchmarks.torture_binaries import encrypted_parquet
-from core.__main__ import main
+from core.cli.parser import main
 from core.data.datasets import Dataset
 from core.data.reading.ingest import ingest
 from core.data.reading.read_rows import detect_file_format
 from core.data.schema import FIELDS, LABEL
 from core.errors import BadInput, ReaderFailed
-from core.inference.evaluate_run import score_file
+from core.inference.score_file import score_file
 from core.jobs.requests import FinetuneRequest
 from core.workspace import PROJECT, Workspace
 from pages.components.shared import read_options_form

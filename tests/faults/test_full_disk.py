@@ -19,7 +19,7 @@ from streamlit.runtime.scriptrunner import exec_code
 from streamlit.testing.v1 import AppTest
 
 from app import explain
-from core.__main__ import main
+from core.cli.parser import main
 from core.errors import BadInput, RunError
 from core.jobs.database import keep_connection
 from core.models.backbone_store import list_backbones

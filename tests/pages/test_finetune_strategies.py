@@ -7,8 +7,8 @@ import shlex
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from core.__main__ import build_parser
 from core.cli.options import strategy_options
+from core.cli.parser import build_parser
 from core.data.datasets import Dataset
 from core.freezing.strategies import STRATEGIES, complete_options
 from core.jobs.store import RunStore

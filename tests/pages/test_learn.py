@@ -9,7 +9,7 @@ from core.inference.weight_drift import measure_weight_drift
 from core.jobs.requests import FinetuneRequest
 from core.report.learn_figures import before_after_figure
 from core.workspace import Workspace
-from pages.components.learn.glossary import METRICS, TERMS
+from pages.components.learn.glossary import TERMS, number_terms
 from tests.core.training.helpers import QUICK, carry_out, load_predictions, pretrained
 from tests.pages.helpers import has_button, open_page, page_text
 
@@ -19,7 +19,7 @@ Tiny = tuple[Workspace, Dataset]
 def test_without_a_run_it_says_what_to_do(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
     app = open_page(tiny[0], "learn", monkeypatch)
     assert "Run the demo on **Home**" in app.info[0].value
-    assert all(f"**{word}**" in page_text(app) for word in (*TERMS, *METRICS))
+    assert all(f"**{word}**" in page_text(app) for word in (*TERMS, *number_terms()))
 
 
 def test_the_figures_are_the_runs(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:

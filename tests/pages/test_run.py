@@ -299,7 +299,7 @@ def test_an_early_result_without_origins_still_opens(
     app = open_page(workspace, "run", monkeypatch, run=other.id)
     assert (
         table_with_column(app, "Stage").set_index("Stage").loc["Embedding", "Started from"]
-        == "learnt clicks"
+        == "trained on click labels"
     )
 
 

@@ -12,11 +12,11 @@ import pytest
 from sklearn.metrics import log_loss, roc_auc_score
 from streamlit.testing.v1 import AppTest
 
-from core.__main__ import build_parser
+from core.cli.parser import build_parser
 from core.data.datasets import Dataset, delete_dataset
 from core.data.schema import FIELDS
 from core.data.simulate import simulate
-from core.inference.evaluate_run import score_file
+from core.inference.score_file import score_file
 from core.jobs.requests import FinetuneRequest, PretrainRequest
 from core.jobs.store import Run, RunStore
 from core.runs import tasks

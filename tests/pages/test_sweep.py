@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from core.__main__ import build_parser
+from core.cli.parser import build_parser
 from core.cli.sweep_command import sweep_spec
 from core.data.datasets import Dataset
 from core.freezing.strategies import STRATEGIES

@@ -136,7 +136,7 @@ def test_a_backbone_that_never_learnt_clicks_is_exported_without_onnx(
         if isinstance(one, Element) and "Score" in one.proto.label
     ]
     press(app, "Export")
-    assert "has not learnt clicks" in page_text(app) and len(downloads(app)) == 1
+    assert "was not trained on click labels" in page_text(app) and len(downloads(app)) == 1
 
 
 def test_the_report_of_a_run_and_of_a_sweep(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,6 +6,7 @@ import streamlit as st
 
 from core.evaluation.format_metrics import (
     format_bounds,
+    format_card_metrics,
     format_metric,
     metric_or_none,
     reason_without_auc,
@@ -110,15 +111,13 @@ def show_quality(card: BackboneCard) -> None:
         bounds = f"95 % interval {format_bounds(metrics.get('auc_low'), metrics.get('auc_high'))}"
         reason = reason_without_interval(metrics)
         st.caption(
-            f"{reason[:1].upper() + reason[1:] or bounds} · log loss "
-            f"{format_metric(metrics.get('log_loss'))} · {format_int(metrics.get('rows'))} "
-            "test rows"
+            f"{reason[:1].upper() + reason[1:] or bounds} · "
+            f"{format_card_metrics(metrics)} · {format_int(metrics.get('rows'))} test rows"
         )
     elif card.scores_clicks and metrics:
         reason = reason_without_auc(metrics)
         st.caption(
-            f"{reason[:1].upper()}{reason[1:]} · log loss "
-            f"{format_metric(metrics.get('log_loss'))} on its test rows"
+            f"{reason[:1].upper()}{reason[1:]} · {format_card_metrics(metrics)} on its test rows"
         )
     elif card.scores_clicks:
         st.caption("It was trained on data without source test rows.")

@@ -5,10 +5,12 @@ from collections.abc import Callable
 import plotly.graph_objects as go
 import streamlit as st
 
-from core.data.datasets import Dataset, FieldCoverage
+from core.data.dataset_rows import FieldCoverage
+from core.data.datasets import Dataset
 from core.freezing.known_values import UNSEEN_WARNING_RULE, unseen_share
 from core.models.card import BackboneCard
 from core.program import PROGRAM
+from core.report.palette import FROZEN, NEUTRAL, TRAINED
 from pages.components.shared.chart import chart
 from pages.components.shared.choosers import choose_named
 from pages.components.shared.common import show_command
@@ -109,14 +111,14 @@ def coverage_figure(fields: list[FieldCoverage]) -> go.Figure:
         "missing": [field.missing_share for field in fields],
         "known": [1 - field.unseen_share - field.missing_share for field in fields],
     }
-    colours = {"unseen": "#d9650b", "missing": "#8a97ab", "known": "#2563c9"}
+    colors = {"unseen": TRAINED, "missing": NEUTRAL, "known": FROZEN}
     figure = go.Figure(
         [
             go.Bar(
                 name=name,
                 x=names,
                 y=values,
-                marker={"color": colours[name]},
+                marker={"color": colors[name]},
                 hovertemplate="%{x} %{y:.1%} " + name,
             )
             for name, values in shares.items()

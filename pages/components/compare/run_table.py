@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 import pandas as pd
 import streamlit as st
 
+from core.evaluation.metric_registry import HEADLINE, metrics_shown_in
 from core.jobs.store import Run
 from core.report.run_tables import matching_runs
 from pages.components.shared import url_state
@@ -22,7 +23,6 @@ NUMBER_COLUMNS = {
     "± seeds": st.column_config.NumberColumn(
         format="%.4f", help="Standard deviation of the target AUC over seeds"
     ),
-    "Log loss": st.column_config.NumberColumn(format="%.4f", help="On target test rows"),
     "Source AUC": st.column_config.NumberColumn(
         format="%.4f", help="On source test rows; a drop means forgetting"
     ),
@@ -42,7 +42,7 @@ NUMBER_COLUMNS = {
     "Seconds": st.column_config.NumberColumn(format="%.1f"),
     "Memory, MB": st.column_config.NumberColumn(format="%.0f", help="Peak memory"),
 }
-"""Numeric columns; for an arm, the mean over its runs."""
+"""Numeric columns besides those of metrics; for an arm, the mean over its runs."""
 
 
 def filter_runs(runs: list[Run], sweeps: Mapping[str, str]) -> list[Run]:
@@ -112,6 +112,13 @@ def run_table(
         alt="Runs with their settings and metrics",
         column_config={
             **NUMBER_COLUMNS,
+            **{
+                metric.heading: st.column_config.NumberColumn(
+                    format=f"%.{metric.digits}f", help="On target test rows"
+                )
+                for key, metric in metrics_shown_in("runs").items()
+                if key != HEADLINE
+            },
             "Name": st.column_config.TextColumn(width=300),
             "Arm": st.column_config.TextColumn(width="medium"),
             "Tags": st.column_config.ListColumn(),

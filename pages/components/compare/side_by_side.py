@@ -11,7 +11,8 @@ from scipy.stats import rankdata
 
 from core.data.datasets import Dataset, list_datasets
 from core.evaluation.format_metrics import format_bounds, format_metric, format_p, metric_value
-from core.evaluation.verdicts import Verdict
+from core.evaluation.metric_registry import HEADLINE, METRICS, metrics_shown_in
+from core.evaluation.verdicts import COMPARED_METRICS, Verdict
 from core.freezing.strategies import STRATEGIES
 from core.jobs.requests import request_to_json
 from core.jobs.store import Run
@@ -30,7 +31,7 @@ from core.report.compare_figures import (
     depth_by_setting_figure,
     parallel_coordinates_figure,
 )
-from core.report.sweep_figures import METRIC_TITLES, arms_figure, depth_figure, is_freeze_depth
+from core.report.sweep_figures import arms_figure, depth_figure, is_freeze_depth
 from core.runs.sweep_result import ArmResult, default_reference, missing_auc_sentences
 from pages.components.compare.arm_decisions import arm_costs, arm_slices
 from pages.components.compare.shared_threshold import shared_threshold_view
@@ -43,13 +44,13 @@ from pages.components.shared.errors import catch_errors, catch_errors_in
 from pages.components.shared.formatting import bullet_list, escape_markdown
 from pages.components.sweep.sweep_charts import (
     BASELINE_HELP,
-    DIRECTION_NOTES,
     HEIGHT,
     MAX_LINES,
-    METRIC_WORDS,
     cost_chart,
     curve_charts,
+    direction_note,
     forgetting_chart,
+    metric_columns,
 )
 
 ALL_SETTINGS = "every setting"
@@ -127,10 +128,10 @@ def _show_charts(results: Sequence[ArmResult]) -> None:
     )
     show_missing_metrics(missing_auc_sentences(results))
     height = 110 + 34 * len(titles)
-    for metric, column in zip(METRIC_TITLES, st.columns(2, gap="medium"), strict=True):
+    for metric, heading, column in metric_columns():
         with column:
-            st.markdown(f"**By arm: {METRIC_WORDS[metric]}**{DIRECTION_NOTES[metric]}")
-            alt = f"By arm: {METRIC_WORDS[metric]} on target and source test rows"
+            st.markdown(f"**{heading} by arm**{direction_note(metric)}")
+            alt = f"{heading} by arm on target and source test rows"
             chart(
                 cached_figure_json(arms_figure, tuple(titles), tuple(results), metric),
                 f"compare-{metric}",
@@ -139,11 +140,11 @@ def _show_charts(results: Sequence[ArmResult]) -> None:
             )
     several = len({arm.setting for arm in results if is_freeze_depth(arm)}) > 1
     if any(is_freeze_depth(arm) for arm in results):
-        for metric, column in zip(METRIC_TITLES, st.columns(2, gap="medium"), strict=True):
+        for metric, heading, column in metric_columns():
             with column:
-                st.markdown(f"**Freeze depth and {METRIC_WORDS[metric]}**{DIRECTION_NOTES[metric]}")
+                st.markdown(f"**{heading} by freeze depth**{direction_note(metric)}")
                 figure = depth_by_setting_figure if several else depth_figure
-                alt = f"Freeze depth and {METRIC_WORDS[metric]}"
+                alt = f"{heading} by freeze depth"
                 chart(
                     cached_figure_json(figure, tuple(results), metric),
                     f"compare-depth-{metric}",
@@ -296,14 +297,15 @@ def _verdict_row(verdict: Verdict) -> dict[str, str]:
         "Against": verdict.b,
         "Verdict": verdict.outcome_with_rows,
     }
-    for name, difference, p in (
-        ("AUC", verdict.auc, verdict.auc_p),
-        (" log loss", verdict.log_loss, verdict.log_loss_p),
-    ):
-        suffix = "" if name == "AUC" else " of Δ log loss"
-        row[f"Δ{name}"] = format_metric(difference.delta, signed=True)
-        row[f"95 % interval{suffix}"] = format_bounds(difference.low, difference.high, signed=True)
-        row[f"Adjusted p{suffix}"] = format_p(p)
+    for metric in COMPARED_METRICS:
+        difference, p = verdict.comparison(metric)
+        delta = METRICS[metric].delta_name
+        of_delta = "" if metric == HEADLINE else f" of {delta}"
+        row[delta] = format_metric(difference.delta, signed=True)
+        row[f"95 % interval{of_delta}"] = format_bounds(
+            difference.low, difference.high, signed=True
+        )
+        row[f"Adjusted p{of_delta}"] = format_p(p)
     return row
 
 
@@ -399,7 +401,10 @@ def _show_parallel_coordinates(results: Sequence[ArmResult]) -> None:
     axes += [
         ParallelAxis(title, values) for title, values in numbers.items() if len(set(values)) > 1
     ]
-    axes.append(ParallelAxis("log loss", measured("target_test", "log_loss")))
+    for key, metric in metrics_shown_in("figures").items():
+        values = measured("target_test", key)
+        if key != HEADLINE and any(value == value for value in values):
+            axes.append(ParallelAxis(metric.name, values))
     source = measured("source_test", "auc")
     if all(value == value for value in source):
         axes.append(ParallelAxis("source AUC", source))

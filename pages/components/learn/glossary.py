@@ -2,6 +2,8 @@
 
 import streamlit as st
 
+from core.evaluation.metric_registry import METRICS
+
 TERMS = {
     "sample": (
         "A Criteo file as imported: rows of 13 numeric and 26 categorical features and a click "
@@ -66,11 +68,7 @@ TERMS = {
         "rows, never on test rows."
     ),
 }
-METRICS = {
-    "AUC-ROC": (
-        "Probability that a random clicked row is scored above a random row without click; 0.5 "
-        "is guessing, 1 is perfect."
-    ),
+COMPARISON_TERMS = {
     "95 % interval": (
         "Intervals computed this way contain the true value for 19 of 20 sets of test rows "
         "(DeLong)."
@@ -87,33 +85,9 @@ METRICS = {
         "The test rows define no interval (for example with a single click among them), so no "
         "statement is possible."
     ),
-    "log loss": (
-        "Mean negative log likelihood of the labels; confident mistakes cost most. Lower is "
-        "better. Unlike AUC, it measures calibration."
-    ),
-    "normalised entropy": (
-        "Log loss divided by the log loss of always predicting the click rate: below 1, the "
-        "model has learned something."
-    ),
-    "accuracy": (
-        "Share of rows on the correct side of the threshold. On Criteo rows, predicting no "
-        "click already reaches three quarters."
-    ),
-    "precision": "Of the rows predicted as clicks, the share that are clicks.",
-    "recall": "Of all clicks, the share that is predicted as clicks.",
-    "F1": "Harmonic mean of precision and recall.",
-    "PR-AUC": "Area under the precision-recall curve; guessing gives the click rate.",
-    "ECE": (
-        "Expected calibration error: mean distance between predicted probability and click "
-        "rate, over 15 equal-mass bins."
-    ),
-    "predicted over actual": (
-        "Predicted clicks divided by actual clicks: 1 is calibrated, above 1 predicts too many."
-    ),
-    "lift at 10 %": (
-        "Click rate of the tenth of rows with the highest scores, divided by the click rate of "
-        "all rows."
-    ),
+}
+"""Numbers and words of comparisons."""
+OTHER_NUMBERS = {
     "CKA": (
         "Similarity of two networks' activations on the same rows: 1 is equal up to rotation "
         "and scale, 0 unrelated."
@@ -126,6 +100,16 @@ METRICS = {
 }
 
 
+def number_terms() -> dict[str, str]:
+    """A sentence for every number: metrics with an interval, comparisons, other metrics, the
+    rest.
+    """
+    explained = {key: metric for key, metric in METRICS.items() if metric.glossary}
+    with_interval = {one.name: one.glossary for one in explained.values() if one.interval}
+    others = {one.name: one.glossary for one in explained.values() if not one.interval}
+    return with_interval | COMPARISON_TERMS | others | OTHER_NUMBERS
+
+
 def show_glossary() -> None:
     """Draw both lists, side by side where there is room."""
     words, metrics = st.columns(2, gap="large")
@@ -134,4 +118,4 @@ def show_glossary() -> None:
         st.markdown("\n".join(f"- **{word}**: {text}" for word, text in TERMS.items()))
     with metrics:
         st.markdown("**Numbers**")
-        st.markdown("\n".join(f"- **{word}**: {text}" for word, text in METRICS.items()))
+        st.markdown("\n".join(f"- **{word}**: {text}" for word, text in number_terms().items()))

@@ -20,16 +20,16 @@ from core.evaluation.curves import (
     threshold_table,
 )
 from core.evaluation.format_metrics import (
-    MetricValues,
     format_bounds,
     format_metric,
     format_p,
     is_missing,
     metric_or_none,
-    metric_value,
+    metric_rows,
     missing_sentence,
     reason_from_labels,
 )
+from core.evaluation.metric_registry import METRICS
 from core.evaluation.roc_auc import delong_test
 from core.evaluation.verdicts import SIGNIFICANCE_LEVEL
 from core.jobs.predictions import PREDICTIONS_FILE, read_predictions
@@ -53,23 +53,6 @@ from pages.components.shared.errors import catch_errors, catch_errors_in
 from pages.components.shared.formatting import format_int, format_percent
 
 PART_TITLES = {"target_test": "Target test rows", "source_test": "Source test rows"}
-METRIC_TITLES = {
-    "auc": "AUC-ROC",
-    "auc_interval": "AUC, 95 % interval (DeLong)",
-    "log_loss": "Log loss",
-    "normalised_entropy": "Normalised entropy",
-    "accuracy": "Accuracy",
-    "always_no_accuracy": "Accuracy of predicting no click",
-    "precision": "Precision",
-    "recall": "Recall",
-    "f1": "F1",
-    "pr_auc": "PR-AUC",
-    "ece": "ECE (15 equal-mass bins)",
-    "predicted_over_actual": "Predicted / actual clicks",
-    "lift_at_10": "Lift at 10 %",
-}
-
-
 ScoreCurves = tuple[ThresholdTable, Curve, Curve, Curve, CalibrationBins]
 """See `cached_curves`."""
 
@@ -220,37 +203,29 @@ def show_metrics_table(result: RunResult, parts: list[str], beside_before: bool)
             (result.before or {}).get(part) if beside_before else None,
         )
         rows = []
-        for name, title in METRIC_TITLES.items():
-            row = {
-                "Metric": title,
-                "After" if before else "Value": format_result_metric(after, name),
-            }
+        for now, then in zip(metric_rows(after), metric_rows(before), strict=True):
+            row = {"Metric": now.title, "After" if before else "Value": now.text}
             if before:
-                row["Before"] = format_result_metric(before, name)
-                change = metric_value(after, name) - metric_value(before, name)
-                row["Change"] = "" if is_missing(change) else format_metric(change, signed=True)
+                row["Before"] = then.text
+                change = now.value - then.value
+                row["Change"] = (
+                    "" if is_missing(change) else format_metric(change, now.digits, signed=True)
+                )
             rows.append(row)
         with column.container(border=True):
-            n_rows = metric_or_none(after, "rows")
+            known = metric_or_none(after, "rows")
+            n_rows = None if known is None else int(known)
             rate, threshold = (
                 format_percent(after.get("click_rate")),
                 format_metric(after.get("threshold")),
             )
             st.markdown(
-                f"**{PART_TITLES[part]}** :gray[· "
-                f"{format_int(None if n_rows is None else int(n_rows))} rows · click rate "
-                f"{rate} · threshold {threshold}, {result.threshold_rule}]"
+                f"**{PART_TITLES[part]}** :gray[· {format_int(n_rows)} rows · "
+                f"click rate {rate} · threshold {threshold}, {result.threshold_rule}]"
             )
             st.dataframe(pd.DataFrame(rows), hide_index=True, width="stretch", height="content")
             if reason := missing_sentence(after, "these rows"):
                 st.caption(reason)
-
-
-def format_result_metric(metrics: MetricValues, name: str) -> str:
-    """Format one metric of METRIC_TITLES."""
-    if name == "auc_interval":
-        return format_bounds(metrics.get("auc_low"), metrics.get("auc_high"))
-    return format_metric(metrics.get(name))
 
 
 def threshold_view(run: Run, parts: list[str]) -> None:
@@ -336,7 +311,7 @@ def _show_threshold_metrics(at: ConfusionMatrix) -> None:
     always_no = (at.tn + at.fp) / max(at.tn + at.fp + at.tp + at.fn, 1)
     numbers = {
         "Accuracy": at.accuracy,
-        "Accuracy of predicting no click": always_no,
+        METRICS["always_no_accuracy"].row_title: always_no,
         "Precision": at.precision,
         "Recall": at.recall,
         "F1": at.f1,

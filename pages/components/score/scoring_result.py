@@ -5,14 +5,13 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
-from core.data.profile import FieldDrift, explain_too_few_rows
+from core.data.drift import FieldDrift, explain_too_few_rows
 from core.data.schema import FIELDS
-from core.evaluation.format_metrics import format_interval, format_metric
+from core.evaluation.format_metrics import format_interval, format_metric, metric_rows
 from core.inference.score_sentences import label_sentence
 from core.jobs.store import Run
 from core.report.run_figures import scored_file_figure
 from core.runs.artifacts import Scoring, check_scoring, delete_artifact
-from pages.components.run.result import METRIC_TITLES, format_result_metric
 from pages.components.shared import url_state
 from pages.components.shared.access import guarded_button
 from pages.components.shared.chart import chart
@@ -176,10 +175,7 @@ def show_score_histogram(output: dict[str, Any]) -> None:
 def show_quality(metrics: dict[str, Any]) -> None:
     """Show every metric on the file's labels."""
     st.markdown(f"**By the file's labels** :gray[· {format_interval(metrics)}]")
-    rows = [
-        {"Metric": title, "Value": format_result_metric(metrics, name)}
-        for name, title in METRIC_TITLES.items()
-    ]
+    rows = [{"Metric": row.title, "Value": row.text} for row in metric_rows(metrics)]
     st.dataframe(
         pd.DataFrame(rows), hide_index=True, height="content", alt="Metrics of the scored file"
     )

@@ -11,13 +11,14 @@ import streamlit as st
 from core.freezing.plan import Plan, PlannedStage
 from core.models.card import StageCard
 from core.models.objectives import ORIGINS
+from core.report.palette import block_css
 from core.workspace import PROJECT
 from pages.components.shared.formatting import format_compact, format_int, format_percent
 
 RANDOM = "random weights"
 SCOPE_TITLES = {"biases and norms": "biases and norms", "adapters": "additions"}
 """What trains inside a stage if not all of it, by the plan's scope."""
-_STYLE = (PROJECT / "assets" / "stack.css").read_text(encoding="utf-8")
+_STYLE = block_css() + (PROJECT / "assets" / "stack.css").read_text(encoding="utf-8")
 _INPUT = (
     '13 numeric + 26 categorical features<span class="thaw-wide"> · wider stages have more'
     " parameters</span>"

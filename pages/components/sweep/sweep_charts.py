@@ -2,16 +2,17 @@
 curves.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import plotly.graph_objects as go
 import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
 
+from core.evaluation.metric_registry import METRICS, metrics_shown_in
 from core.jobs.store import RunStore
 from core.report.sweep_figures import (
     COST_AXES,
-    METRIC_TITLES,
     arms_figure,
     auc_by_cost_figure,
     depth_figure,
@@ -32,8 +33,6 @@ HEIGHT = 380
 MAX_LINES = 7
 """Maximum number of arms in overlays and curves: one per colour."""
 BASELINE_HELP = "The baseline: every other arm's difference is from this one."
-METRIC_WORDS = {"auc": "AUC", "log_loss": "log loss"}
-DIRECTION_NOTES = {"auc": "", "log_loss": " :gray[· lower is better]"}
 CURVES = {"validation_loss": "Validation log loss (nats)", "validation_auc": "Validation AUC"}
 
 
@@ -60,10 +59,10 @@ def sweep_charts(
     )
     show_missing_metrics(missing_auc_sentences(shown))
     height = 110 + 34 * len(titles)
-    for metric, column in zip(METRIC_TITLES, st.columns(2, gap="medium"), strict=True):
+    for metric, heading, column in metric_columns():
         with column:
-            st.markdown(f"**By arm: {METRIC_WORDS[metric]}**{DIRECTION_NOTES[metric]}")
-            alt = f"By arm: {METRIC_WORDS[metric]} on target and source test rows"
+            st.markdown(f"**{heading} by arm**{direction_note(metric)}")
+            alt = f"{heading} by arm on target and source test rows"
             chart(
                 cached_figure_json(arms_figure, tuple(titles), tuple(shown), metric),
                 f"sweep-arms-{metric}",
@@ -71,10 +70,10 @@ def sweep_charts(
                 alt,
             )
     if sum(is_freeze_depth(arm) for arm in shown) > 1:
-        for metric, column in zip(METRIC_TITLES, st.columns(2, gap="medium"), strict=True):
+        for metric, heading, column in metric_columns():
             with column:
-                st.markdown(f"**Freeze depth and {METRIC_WORDS[metric]}**{DIRECTION_NOTES[metric]}")
-                alt = f"Freeze depth and {METRIC_WORDS[metric]}"
+                st.markdown(f"**{heading} by freeze depth**{direction_note(metric)}")
+                alt = f"{heading} by freeze depth"
                 chart(
                     cached_figure_json(depth_figure, tuple(shown), metric),
                     f"sweep-depth-{metric}",
@@ -87,6 +86,20 @@ def sweep_charts(
     with right:
         cost_chart(shown)
     _learning_and_size_curves(sweep, titles, results, shown, reference)
+
+
+def metric_columns() -> Iterator[tuple[str, str, DeltaGenerator]]:
+    """Yield (key, heading, column) of every metric shown in figures of arms, two per row."""
+    metrics = [*metrics_shown_in("figures").items()]
+    for start in range(0, len(metrics), 2):
+        columns = st.columns(2, gap="medium")
+        for (key, metric), column in zip(metrics[start : start + 2], columns, strict=False):
+            yield key, metric.heading, column
+
+
+def direction_note(metric: str) -> str:
+    """Return the suffix of a figure's title if a lower value is better, else ""."""
+    return " :gray[· lower is better]" if METRICS[metric].higher_is_better is False else ""
 
 
 def results_in_setting(results: Sequence[ArmResult], setting: str) -> list[ArmResult]:
@@ -178,16 +191,14 @@ def _learning_and_size_curves(
     curve_charts([arm for arm in shown if arm.title in picked])
     if len(sweep.spec.target_sizes) > 1:
         rate = shown[0].learning_rate
-        lines = [arm for arm in results if arm.learning_rate == rate]
-        for metric, column in zip(METRIC_TITLES, st.columns(2, gap="medium"), strict=True):
+        lines = [one for one in results if one.learning_rate == rate]
+        for metric, heading, column in metric_columns():
             with column:
-                st.markdown(f"**Target rows and {METRIC_WORDS[metric]}**{DIRECTION_NOTES[metric]}")
+                st.markdown(f"**{heading} by target rows**{direction_note(metric)}")
                 figure = cached_figure_json(
                     target_sizes_figure, tuple(lines), (*picked, "zero-shot"), metric
                 )
-                alt = (
-                    f"Number of target training rows and {METRIC_WORDS[metric]} on target test rows"
-                )
+                alt = f"Target rows that trained against {heading} on target test rows"
                 chart(figure, f"sweep-sizes-{metric}", HEIGHT, alt)
 
 

@@ -11,6 +11,7 @@ from core.evaluation.format_metrics import (
     format_metric,
     number_or_none,
 )
+from core.evaluation.metric_registry import HEADLINE, metrics_shown_in
 from core.evaluation.verdicts import Verdict
 from core.jobs.store import Run
 from core.runs.sweep import Sweep, arm_of_run
@@ -65,9 +66,10 @@ def sweep_table(
             if verdict
             else MISSING_TEXT
         )
-        for name, metric in (("Log loss", "log_loss"), ("ECE", "ece")):
-            spread = getattr(result, metric).get("target_test") if result else None
-            row[name] = number_or_none(spread.mean) if spread else None
+        for key, metric in metrics_shown_in("arms").items():
+            if key != HEADLINE:
+                spread = result.spread(key, "target_test") if result else None
+                row[metric.heading] = number_or_none(spread.mean) if spread else None
         row |= _auc_columns(result, "Source", "source_test")
         row["Trained"] = result.trained_parameters if result else None
         row["Seconds"] = result.seconds if result else None

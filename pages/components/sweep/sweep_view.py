@@ -2,12 +2,14 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from typing import Any
 
 import pandas as pd
 import streamlit as st
 
 from core.data.datasets import list_datasets
 from core.evaluation.format_metrics import metric_or_none
+from core.evaluation.metric_registry import HEADLINE, metrics_shown_in
 from core.evaluation.verdicts import Verdict
 from core.jobs.store import RESUMABLE_STATUSES, Run, RunStore
 from core.models.backbone_store import list_backbones
@@ -196,13 +198,13 @@ def _describe_activity(
     if all(run.cancel_requested for run in active):
         return "stopping"
     if not running:
-        lane = active[0].queue
+        queue = active[0].queue
         ahead = store.count_ahead(active)
         if ahead:
             return (
                 f"{ahead} other run{'s' if ahead > 1 else ''} come{'' if ahead > 1 else 's'} first"
             )
-        if lane != CLUSTER_QUEUE and not is_worker_alive(workspace(), lane):
+        if queue != CLUSTER_QUEUE and not is_worker_alive(workspace(), queue):
             return "the worker is starting, which takes some seconds"
         return "the worker is starting the next run"
     words = escape_markdown("; ".join(_run_title(sweep, run) for run in running[:2]))
@@ -356,9 +358,7 @@ def _show_table(table: pd.DataFrame) -> None:
             "Source ±": st.column_config.NumberColumn(
                 format="%.4f", help="Standard deviation over seeds"
             ),
-            "Log loss": st.column_config.NumberColumn(
-                format="%.4f", help="Mean over seeds, on target test rows"
-            ),
+            **_metric_columns(),
             "Verdict": st.column_config.TextColumn(
                 width=130, help="On target AUC, compared with the baseline"
             ),
@@ -370,10 +370,6 @@ def _show_table(table: pd.DataFrame) -> None:
                     "number of comparisons"
                 ),
             ),
-            "ECE": st.column_config.NumberColumn(
-                format="%.4f",
-                help="Expected calibration error, mean over seeds, on target test rows",
-            ),
             "Trained": st.column_config.NumberColumn(
                 width=80, format="localized", help="Parameters trained"
             ),
@@ -383,6 +379,19 @@ def _show_table(table: pd.DataFrame) -> None:
             ),
         },
     )
+
+
+def _metric_columns() -> dict[str, Any]:
+    """The columns of the metrics of arms besides AUC."""
+    columns = {}
+    for key, metric in metrics_shown_in("arms").items():
+        if key != HEADLINE:
+            text = "mean over seeds, on target test rows"
+            text = f"{metric.long_name}, {text}" if metric.long_name else text
+            columns[metric.heading] = st.column_config.NumberColumn(
+                format=f"%.{metric.digits}f", help=text[:1].upper() + text[1:]
+            )
+    return columns
 
 
 def _show_downloads(
@@ -426,6 +435,7 @@ def _parquet(frame: pd.DataFrame) -> bytes:
 
 
 def _show_runs(runs: Sequence[Run]) -> None:
+    others = {key: one for key, one in metrics_shown_in("runs").items() if key != HEADLINE}
     rows = []
     for run in runs:
         target = run.result.metrics.get("target_test") if run.result else None
@@ -435,7 +445,7 @@ def _show_runs(runs: Sequence[Run]) -> None:
                 "Seed": run.seed,
                 "Status": run.status,
                 "Target AUC": metric_or_none(target, "auc"),
-                "Log loss": metric_or_none(target, "log_loss"),
+                **{metric.heading: metric_or_none(target, key) for key, metric in others.items()},
                 "Seconds": run.result.seconds.get("total") if run.result else None,
                 "Run": f"run?run={run.id}",
                 "Message": run.message,
@@ -450,7 +460,10 @@ def _show_runs(runs: Sequence[Run]) -> None:
         alt="Every run of the sweep",
         column_config={
             "Target AUC": st.column_config.NumberColumn(format="%.4f"),
-            "Log loss": st.column_config.NumberColumn(format="%.4f"),
+            **{
+                metric.heading: st.column_config.NumberColumn(format=f"%.{metric.digits}f")
+                for metric in others.values()
+            },
             "Seconds": st.column_config.NumberColumn(format="%.1f"),
             "Run": st.column_config.LinkColumn(display_text="Open"),
         },

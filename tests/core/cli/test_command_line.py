@@ -16,7 +16,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from core.__main__ import main
+from core.cli.parser import main
 from core.data.preprocessing import load_preprocessing
 from core.jobs.store import RunStore
 from core.models.backbone import load_backbone
@@ -92,8 +92,8 @@ def story(tmp_path_factory: pytest.TempPathFactory) -> tuple[Workspace, str, str
         *small,
     )
     finetuned = ok(
-        workspace, "finetune", "--dataset", "story", "--backbone", "mine", "--freeze-depth", "1", "--epochs", "2",
-        "--head-output", "softmax", "--device", "cpu",
+        workspace, "finetune", "--dataset", "story", "--backbone", "mine", "--freeze-depth", "1",
+        "--epochs", "2", "--head-output", "softmax", "--device", "cpu",
     )  # fmt: skip
     assert finetuned["run"]["status"] == "done"
     assert finetuned["run"]["result"]["stages"][0] == {

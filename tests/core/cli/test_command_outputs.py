@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from core.__main__ import main
+from core.cli.parser import main
 from core.data.datasets import Dataset
 from core.jobs.requests import FinetuneRequest
 from core.jobs.store import Run
@@ -59,9 +59,13 @@ def test_a_place_that_cannot_be_written(
         raise AssertionError("work was done before the output was checked")
 
     for place in (
-        "core.inference.evaluate_run.load_backbone", "core.data.simulate._GenerativeModel", "core.report.html_report.judged",
-        "core.models.exchange.hash_file", "core.inference.export._write_model", "core.tracking.tracked.track_run",
-    ):  # fmt: skip
+        "core.inference.score_file.load_backbone",
+        "core.data.simulate._GenerativeModel",
+        "core.report.html_report.judge_arms",
+        "core.models.exchange.hash_file",
+        "core.inference.export._write_model",
+        "core.tracking.tracked.track_run",
+    ):
         monkeypatch.setattr(place, worked)
     (tmp_path / "file").write_text("mine")
     (tmp_path / "full").mkdir()
