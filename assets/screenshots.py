@@ -23,7 +23,7 @@ from playwright.sync_api import Page, sync_playwright
 from core.errors import RunError
 from core.jobs.store import RunStore
 from core.runs.demo import demo_sweep, run_demo, wait_for_demo
-from core.runs.weight_drift_files import weight_drift_in_subprocess
+from core.runs.subprocess_commands import weight_drift_in_subprocess
 from core.workspace import PROJECT, Workspace, open_workspace, write_json
 from pages.components.home.tour import SEEN_FILE
 

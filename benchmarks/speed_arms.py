@@ -39,11 +39,11 @@ from core.runs.sweep import Arm as SweepArm
 from core.runs.sweep import SweepSpec, submit_sweep
 from core.runs.worker import run_job
 from core.training.batched_heads import fit_batched_heads
-from core.training.batches import RowTensors
-from core.training.loop import epoch_batches, fit
+from core.training.batches import RowTensors, epoch_batches
+from core.training.loop import fit
 from core.workspace import Workspace, open_workspace
 
-HEADING = "Arms of one shape, together or in turn"
+HEADING = "Arms of one shape, together or one after another"
 SIZES = (4, 16)
 PARTS = {4: "head", 3: "block 3 and head"}
 """What trains at each freeze depth."""

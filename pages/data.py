@@ -10,14 +10,8 @@ import streamlit as st
 
 from core.data.datasets import Dataset, list_datasets
 from core.data.describe_dataset import describe_files, describe_min_count
-from core.data.profile import (
-    QUANTILES,
-    ColumnProfile,
-    FieldDrift,
-    explain_too_few_rows,
-    measure_drift,
-    profile_columns,
-)
+from core.data.drift import FieldDrift, explain_too_few_rows, measure_drift
+from core.data.profile import QUANTILES, ColumnProfile, profile_columns
 from core.data.samples import Sample, list_samples, read_sample_rows
 from core.data.schema import DIALECTS, FIELDS
 from core.evaluation.format_metrics import MISSING_TEXT

@@ -15,6 +15,7 @@ from core.evaluation.format_metrics import (
 from core.evaluation.roc_auc import delong_test
 from core.evaluation.verdicts import SIGNIFICANCE_LEVEL
 from core.freezing.plan import make_plan
+from core.inference.weight_drift_files import read_weight_drift
 from core.jobs.store import Run, RunStore
 from core.models.backbone_store import find_backbone
 from core.report.learn_figures import before_after_figure
@@ -22,7 +23,6 @@ from core.report.sweep_figures import depth_figure, is_freeze_depth
 from core.report.weight_drift_figures import weight_distance_figure
 from core.runs.sweep import arm_of_run
 from core.runs.sweep_result import summarise_arm
-from core.runs.weight_drift_files import read_weight_drift
 from pages.components.home.tour import tour_button
 from pages.components.learn.glossary import show_glossary
 from pages.components.run.result import describe_auc_change, load_predictions

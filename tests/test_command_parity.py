@@ -30,7 +30,7 @@ FRONTS = {
     "core.runs.artifacts:export_and_store": "export",
     "core.runs.artifacts:score_and_store": "score",
     "core.runs.artifacts:verify_and_store": "verify",
-    "core.runs.weight_drift_files:weight_drift_in_subprocess": "moved",
+    "core.runs.subprocess_commands:weight_drift_in_subprocess": "moved",
 }
 """What pages call to have a command carried out by a process of its own: the command that it is."""
 
@@ -134,7 +134,7 @@ def test_whatever_a_page_changes_a_command_changes(graph: Graph) -> None:
         "core.runs.sweep:extend_sweep",
         "core.runs.removal:delete_unused_dataset",
         "core.data.reading.ingest:ingest",
-        "core.data.datasets:measure_coverage",
+        "core.data.dataset_rows:measure_coverage",
         "core.runs.demo:run_demo",
         "core.runs.artifacts:score_and_store",
     }

@@ -18,7 +18,8 @@ from core.cli.options import (
 )
 from core.cli.output import CommandResult, auc_text, follow_run, with_damaged
 from core.cli.targets import AddCommand
-from core.data.datasets import find_dataset, measure_coverage
+from core.data.dataset_rows import measure_coverage
+from core.data.datasets import find_dataset
 from core.data.paths import clean_path
 from core.data.preprocessing import load_preprocessing
 from core.freezing.known_values import UNSEEN_LIMIT, unseen_share

@@ -16,16 +16,12 @@ from core.cli.data_text import (
 from core.cli.options import add_read_options, local_path, read_options
 from core.cli.output import CommandResult, ProgressBar, with_damaged
 from core.cli.targets import AddCommand
-from core.data.datasets import (
-    Dataset,
-    check_dataset_name,
-    find_dataset,
-    prepare_files,
-    read_datasets,
-)
-from core.data.datasets import prepare as prepare_sample
+from core.data.datasets import Dataset, find_dataset, read_datasets
+from core.data.drift import measure_drift
 from core.data.paths import clean_path
-from core.data.profile import measure_drift, profile_columns
+from core.data.prepare import check_dataset_name, prepare_files
+from core.data.prepare import prepare as prepare_sample
+from core.data.profile import profile_columns
 from core.data.reading.ingest import ingest as ingest_file
 from core.data.samples import (
     delete_sample,

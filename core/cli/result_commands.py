@@ -11,11 +11,11 @@ from core.cli.targets import AddCommand
 from core.data.datasets import find_dataset
 from core.evaluation.format_metrics import format_metric, format_metrics
 from core.files.outputs import check_output
+from core.inference.weight_drift_files import read_weight_drift
 from core.jobs.run_result import result_to_json
 from core.jobs.store import RunStore
 from core.runs.submit import submit_interpolation
 from core.runs.sweep import find_sweep
-from core.runs.weight_drift_files import read_weight_drift
 from core.tracking.mlflow_files import write_mlflow
 from core.tracking.tensorboard_files import write_tensorboard
 from core.tracking.tracked import WriteFn

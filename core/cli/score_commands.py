@@ -49,7 +49,7 @@ def add_score_commands(add: AddCommand) -> None:
 
 def score(workspace: Workspace, options: argparse.Namespace) -> CommandResult:
     """Score a file; with labels in it, measure the metrics as well."""
-    from core.inference.evaluate_run import score_file
+    from core.inference.score_file import score_file
     from core.inference.score_sentences import sentences_before_metrics
 
     run = RunStore(workspace).get(options.run_id)

@@ -16,8 +16,9 @@ class PlannedStage:
     """A stage in a plan; `share` is its part of all parameters, head included; origin as in
     StageCard.
 
-    trained_parameters: scalars of it that training may change, LoRA's additions among them. from_epoch: the
-    first epoch (from 0) in which it trains. lr_scale: its part of the learning rate.
+    trained_parameters: scalars of it that training may change, LoRA's additions among them.
+        from_epoch: the first epoch (from 0) in which it trains. lr_scale: its part of the learning
+        rate.
     """
 
     name: str
@@ -116,8 +117,8 @@ def make_plan(
     zero_shot = strategy == "zero-shot"
     if zero_shot and not card.scores_clicks:
         raise BadInput(
-            f"The backbone {card.name!r} has no head that learnt clicks, so it cannot score rows as"
-            " it is; choose another strategy than zero-shot."
+            f"The backbone {card.name!r} has no head trained on click labels, so it cannot "
+            "score rows as it is; choose another strategy than zero-shot."
         )
     values = complete_options(strategy, options or {})
     sketch = STRATEGIES[strategy].build(card.stages, {**values, "depth": freeze_depth})

@@ -100,13 +100,13 @@ def _gradual(stages: Stages, options: Options) -> FreezeSpec:
     return _train_all(
         stages,
         from_epoch=tuple(below_head),
-        rates=tuple(options["factor"] ** -steps for steps in below_head),
+        lr_scales=tuple(options["factor"] ** -steps for steps in below_head),
     )
 
 
 def _decay(stages: Stages, options: Options) -> FreezeSpec:
     return _train_all(
-        stages, rates=tuple(options["decay"] ** steps for steps in range(len(stages), 0, -1))
+        stages, lr_scales=tuple(options["decay"] ** steps for steps in range(len(stages), 0, -1))
     )
 
 

@@ -1,36 +1,11 @@
-"""A finished run put to use: evaluated on another dataset, scoring a file."""
-
-import dataclasses
-import os
-from collections.abc import Callable
-from pathlib import Path
-from typing import Any
-
-import numpy as np
+"""Evaluate a finished run on another dataset."""
 
 from core.data.datasets import Dataset, require_labels
-from core.data.preprocessing import load_preprocessing
-from core.data.read_options import DEFAULT_OPTIONS, ReadOptions
-from core.data.reading.ingest import ingest
-from core.data.samples import Sample, list_samples, read_dictionary_table
 from core.errors import BadInput
-from core.evaluation.metrics import compute_metrics
-from core.files.durable import staging
-from core.files.outputs import check_output, write_output
-from core.inference.score_drift import (
-    load_training_reference,
-    measure_drift_from_training,
-    score_distribution,
-)
-from core.inference.scoring import ScoredRows, Scorer, write_predictions
-from core.inference.unknown_summary import unknown_summary
-from core.inference.unknown_values import known_shares, unknown_columns
-from core.jobs.predictions import DAMAGE_ADVICE
-from core.jobs.run_result import PartMetrics
+from core.evaluation.metrics import Metrics
+from core.inference.run_model import load_scoring_card
 from core.jobs.store import Run
 from core.models.backbone import load_backbone
-from core.models.backbone_store import find_backbone, load_complete_card
-from core.models.card import BackboneCard
 from core.training.devices import choose_device
 from core.training.results import (
     SCORED_PARTS,
@@ -41,173 +16,32 @@ from core.training.results import (
     scored_rows,
 )
 from core.training.training_rows import load_rows
-from core.workspace import Workspace, open_workspace
+from core.workspace import Workspace
 
 
-def load_model_card(workspace: Workspace, run: Run) -> BackboneCard:
-    """The card of the network that `run` ended with; BadInput when it did not end well, `Damaged`
-    if it broke since."""
-    if run.status != "done" or run.result is None:
-        raise BadInput(
-            f"Run {run.id} is {run.status}, so it has no model; wait until it is done or pick"
-            " another run."
-        )
-    if run.kind == "pretrain":
-        return find_backbone(workspace, run.result.backbone)
-    return load_complete_card(workspace.runs / run.id / "model", DAMAGE_ADVICE)
+def evaluate_on(workspace: Workspace, run: Run, dataset: Dataset) -> dict[str, Metrics]:
+    """Return the metrics of a run's model on a dataset, by part, at the run's own threshold.
 
+    Args:
+        workspace: of both.
+        run: a run that is done and scores clicks.
+        dataset: its validation and test rows are scored; they must have labels.
 
-def load_scoring_card(workspace: Workspace, run: Run) -> BackboneCard:
-    """`load_model_card` of a run whose head has learnt clicks; BadInput for any other."""
-    card = load_model_card(workspace, run)
-    if not card.scores_clicks:
-        raise BadInput(
-            f"Run {run.id} made the backbone {card.name!r}, whose head never learnt clicks, so it"
-            " cannot score rows; fine-tune the backbone and take that run."
-        )
-    return card
-
-
-def evaluate_on(workspace: Workspace, run: Run, dataset: Dataset) -> dict[str, PartMetrics]:
-    """Metrics of the run's model on the dataset's validation and test rows, at the run's own
-    threshold."""
+    Raises:
+        BadInput: the run's model does not score clicks, or the dataset has no labels.
+    """
     require_labels(dataset)
     card = load_scoring_card(workspace, run)
     assert run.result is not None
     if run.result.threshold is None:
         raise BadInput(
-            f"The model of run {run.id} has not learnt clicks, so there is nothing to measure."
+            f"The model of run {run.id} was not trained on click labels, so there is nothing "
+            "to measure."
         )
     device = choose_device("auto")
-    table = load_rows(
+    rows = load_rows(
         workspace, dataset, card.folder / "preprocessing", ("target_train", *SCORED_PARTS)
     )
-    rows = scored_rows(dataset, run_validation_rows(dataset, run))
-    scores = score_parts(load_backbone(card).to(device), rows, table, device)
-    return evaluate_parts(labels_by_part(dataset, rows), scores, run.result.threshold)
-
-
-def score_file(
-    workspace: Workspace,
-    run: Run,
-    path: Path,
-    output_path: Path,
-    on_bad_rows: str = "reject",
-    on_progress: Callable[[float], None] | None = None,
-    *,
-    options: ReadOptions = DEFAULT_OPTIONS,
-) -> dict[str, Any]:
-    """Scores a Criteo file, labels optional, into a CSV: see
-    core.inference.scoring.write_predictions.
-
-    The file is read into a temporary workspace, so nothing of it stays behind; it may also be the
-    rows of a sample of this workspace, which are read as they are. `target` is written whole or not
-    at all.
-
-    Returns:
-        JSON-ready: `rows` scored, `bad_rows` skipped with `bad_examples`; `labelled` (whether there
-        is a label column), `unlabelled_rows` (rows whose label is missing or -1); `notes` of the
-        reader; how the `scores` spread; `metrics` of the rows with a label, None where there is
-        none; `unknown` values (core.inference.unknown_values); `drift` against the run's training
-        rows (core.inference.score_drift), None when they are gone.
-
-    Raises:
-        BadInput: the run's model has not learnt clicks, the file cannot be read, or `target` cannot
-        be written or is
-            the file itself.
-    """
-    check_output(output_path, [path])
-    card = load_scoring_card(workspace, run)
-    assert run.result is not None
-    threshold = run.result.threshold
-    if threshold is None:
-        raise BadInput(
-            f"The model of run {run.id} has not learnt clicks, so it cannot score rows; choose"
-            " another run."
-        )
-    report = on_progress or (lambda share: None)
-    with staging(workspace.cache) as folder:
-        read = lambda share: report(share / 2)  # noqa: E731
-        sample = _sample_to_score(
-            workspace, open_workspace(folder), path, on_bad_rows, options, read
-        )
-        preprocessing = load_preprocessing(card.folder / "preprocessing")
-        device = choose_device("auto")
-        scorer = Scorer(load_backbone(card).to(device), preprocessing, threshold, device)
-        scored: list[ScoredRows] = []
-        write_output(
-            output_path,
-            lambda part: scored.append(
-                write_predictions(part, sample, scorer, lambda share: report(0.5 + share / 2))
-            ),
-            [path],
-        )
-        learnt = load_training_reference(workspace, run, preprocessing)
-        before, counts = learnt.counts if learnt else None, scored[0].counts
-        unknown = unknown_columns(
-            preprocessing,
-            read_dictionary_table(sample),
-            counts,
-            known_shares(preprocessing, before),
-        )
-    return _summary(run, sample, scored[0], threshold, output_path) | {
-        "unknown": unknown_summary(preprocessing, unknown, counts, before),
-        "drift": (
-            measure_drift_from_training(learnt, scored[0].counts, scored[0].scores, threshold)
-            if learnt
-            else None
-        ),
-    }
-
-
-def _sample_to_score(
-    workspace: Workspace,
-    scratch: Workspace,
-    path: Path,
-    on_bad_rows: str,
-    options: ReadOptions,
-    report: Callable[[float], None],
-) -> Sample:
-    """The sample of `workspace` whose rows `source` is, else the file read into the workspace
-    `aside`."""
-    for sample in list_samples(workspace):
-        # Not Path.resolve, which raises for a link that leads to itself.
-        if os.path.realpath(sample.rows_path) == os.path.realpath(path):
-            return sample
-    # Columns beyond label, features and id are of no use here.
-    options = dataclasses.replace(options, keep=options.keep or ())
-    return ingest(
-        scratch,
-        path,
-        "scored",
-        on_bad_rows,
-        report,
-        allow_single_class=True,
-        options=options,
-        labels="optional",
-    )
-
-
-def _summary(
-    run: Run, sample: Sample, scored: ScoredRows, threshold: float, output_path: Path
-) -> dict[str, Any]:
-    with_label = np.zeros(sample.rows, bool) if scored.labels is None else scored.labels >= 0
-    metrics = None
-    if scored.labels is not None and with_label.any():
-        metrics = compute_metrics(
-            scored.labels[with_label], scored.scores[with_label], threshold
-        ).as_dict()
-    return {
-        "run": run.id,
-        "rows": sample.rows,
-        "bad_rows": sample.bad_rows,
-        "bad_examples": list(sample.bad_examples),
-        "labelled": sample.labelled,
-        "unlabelled_rows": int((~with_label).sum()),
-        "id_column": sample.id_column,
-        "notes": list(sample.notes),
-        "threshold": threshold,
-        "out": str(output_path),
-        "scores": score_distribution(scored.scores, threshold),
-        "metrics": metrics,
-    }
+    scored = scored_rows(dataset, run_validation_rows(dataset, run))
+    scores = score_parts(load_backbone(card).to(device), scored, rows, device)
+    return evaluate_parts(labels_by_part(dataset, scored), scores, run.result.threshold)

@@ -1,5 +1,4 @@
-"""A finished run out of the workspace: weights, ONNX, preprocessing, threshold, card and a script
-that scores alone."""
+"""Export a finished run: weights, ONNX, preprocessing, threshold, card and a script that scores."""
 
 import dataclasses
 import shutil
@@ -14,13 +13,14 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from core.data.datasets import find_dataset, load_encoded, select_test_rows
+from core.data.dataset_rows import load_encoded
+from core.data.datasets import find_dataset, select_test_rows
 from core.data.preprocessing import load_preprocessing
 from core.data.schema import FIELDS, NUMERIC
 from core.errors import BadInput, RunError, caused_by_system
 from core.files.durable import staging
 from core.files.outputs import check_output, output_folder, write_output
-from core.inference.evaluate_run import load_model_card
+from core.inference.run_model import load_model_card
 from core.inference.score_drift import load_training_reference
 from core.inference.unknown_values import known_shares
 from core.jobs.requests import request_to_json
@@ -34,37 +34,55 @@ from core.workspace import PROJECT, Workspace, write_json
 ONNX = "model.onnx"
 SCRIPT = PROJECT / "assets" / "score.py"
 TOLERANCE = 1e-5
-"""Most that a click probability of the ONNX model may differ from torch's."""
+"""Largest difference allowed between a click probability of the ONNX model and torch's."""
 CHECKED_ROWS = 2048
 OPSET = 17
 
 
 def export_model(workspace: Workspace, run: Run, target: Path) -> dict[str, Any]:
-    """Writes the run's model to the folder `target`, or to the archive when its name ends with
-    .zip: all or nothing.
+    """Write a run's model to a folder, or to an archive if the name ends with .zip: all or nothing.
 
-    Holds model.safetensors, card.json, preprocessing/, run.json (request, result, threshold), and
-    where the model scores clicks model.onnx and score.py. The ONNX model is compared with torch on
-    encoded rows first: RunError when a score differs by more than TOLERANCE. BadInput, before any
-    work is done, when there is something at `target` already or it cannot be written.
+    Writes model.safetensors, card.json, preprocessing/ and run.json (request, result, threshold);
+    if the model scores clicks also model.onnx and score.py. The ONNX model is first compared with
+    torch on encoded rows.
+
+    Args:
+        workspace: of the run.
+        run: a run that is done.
+        target: folder or .zip file, which must not exist.
+
+    Returns:
+        JSON-ready: what was written, and how the ONNX model was checked.
+
+    Raises:
+        BadInput: before any work is done, if `target` exists or cannot be written.
+        RunError: a score of the ONNX model differs from torch's by more than `TOLERANCE`.
     """
     card = load_model_card(workspace, run)
-    packed = target.suffix == ".zip"
-    if packed:
+    as_archive = target.suffix == ".zip"
+    if as_archive:
         check_output(target)
         if target.exists():
             raise BadInput(f"There is a file {str(target)!r} already; name a new one.")
-    with _open_archive(workspace, target) if packed else output_folder(target) as folder:
+    with _open_archive(workspace, target) if as_archive else output_folder(target) as folder:
         onnx = _write_model(workspace, run, card, folder)
         files = _list_files(folder)
     stages = [dataclasses.asdict(stage) for stage in card.stages]
-    said = {"run": run.id, "out": str(target), "architecture": card.architecture, "stages": stages}
-    return said | {"files": files, "onnx": onnx}
+    return {
+        "run": run.id,
+        "out": str(target),
+        "architecture": card.architecture,
+        "stages": stages,
+        "files": files,
+        "onnx": onnx,
+    }
 
 
 @contextmanager
 def _open_archive(workspace: Workspace, target: Path) -> Iterator[Path]:
-    """A temporary folder that is written as the archive `target` when the block ends well."""
+    """Yield a temporary folder; write it as the archive `target` if the block ends without an
+    error.
+    """
 
     def pack(part: Path) -> None:
         with zipfile.ZipFile(part, "w", zipfile.ZIP_DEFLATED) as writer:
@@ -83,7 +101,9 @@ def _list_files(folder: Path) -> list[str]:
 
 
 class _ScoringModule(nn.Module):
-    """ids int (rows, fields) and numerics float (rows, 13) to click probabilities (rows,)."""
+    """Ids int ``(rows, fields)`` and numerics float ``(rows, 13)`` to click probabilities
+    ``(rows,)``.
+    """
 
     def __init__(self, network: Network) -> None:
         super().__init__()
@@ -101,7 +121,7 @@ def _write_model(
         shutil.copy2(card.folder / name, folder / name)
     shutil.copytree(card.folder / "preprocessing", folder / "preprocessing")
     threshold = run.result.threshold
-    about = {
+    description = {
         "run": run.id,
         "name": run.name,
         "threshold": threshold,
@@ -113,11 +133,11 @@ def _write_model(
         if threshold is not None
         else {}
     )
-    write_json(folder / "run.json", about | known)
+    write_json(folder / "run.json", description | known)
     if threshold is None:
         return {
             "file": None,
-            "why": "The model's head has not learnt clicks, so there is nothing to score with.",
+            "why": "The model's head was not trained on click labels, so it cannot score rows.",
         }
     scorer = _ScoringModule(load_backbone(card)).eval()
     try:
@@ -125,8 +145,8 @@ def _write_model(
     except Exception as error:
         if caused_by_system(error):
             raise
-        # Whatever an architecture of another library does that no ONNX operator can say; the
-        # weights go out anyway.
+        # An architecture may use operations that ONNX does not have. The weights are exported
+        # anyway, and the reason is told.
         (folder / ONNX).unlink(missing_ok=True)
         reason = (
             str(error).strip().splitlines()[0][:200] if str(error).strip() else type(error).__name__
@@ -142,11 +162,12 @@ def _write_model(
 
 
 def _known_in_training(workspace: Workspace, run: Run, card: BackboneCard) -> dict[str, float]:
-    """Share of the run's training rows whose value of a field the model knows, by which score.py
-    judges a file."""
+    """Return the share of the training rows that the model knows, by field; score.py judges
+    files by it.
+    """
     preprocessing = load_preprocessing(card.folder / "preprocessing")
-    learnt = load_training_reference(workspace, run, preprocessing)
-    shares = known_shares(preprocessing, learnt.counts if learnt else None)
+    reference = load_training_reference(workspace, run, preprocessing)
+    shares = known_shares(preprocessing, reference.counts if reference else None)
     return {field: round(float(share), 6) for field, share in zip(FIELDS, shares, strict=True)}
 
 
@@ -154,8 +175,8 @@ def _write_onnx(scorer: nn.Module, path: Path) -> None:
     example = (torch.zeros(2, len(FIELDS), dtype=torch.int32), torch.zeros(2, len(NUMERIC)))
     rows = {0: "rows"}
     with warnings.catch_warnings(), torch.no_grad():
-        # That it is deprecated and fixes shapes that do not change; the check runs other numbers of
-        # rows than this.
+        # torch warns that this exporter is deprecated and that traced shapes are constants. Those
+        # do not change; the number of rows does, and the check runs other numbers than two.
         warnings.simplefilter("ignore")
         torch.onnx.export(
             scorer,
@@ -172,8 +193,9 @@ def _write_onnx(scorer: nn.Module, path: Path) -> None:
 def _rows_to_check(
     workspace: Workspace, run: Run, card: BackboneCard
 ) -> tuple[np.ndarray, np.ndarray, str]:
-    """(ids, numerics, where they are from): test rows of the run's dataset, or random ones when it
-    is gone."""
+    """Return (ids, numerics, their origin): test rows of the run's dataset, or random rows if it
+    is gone.
+    """
     preprocessing = load_preprocessing(card.folder / "preprocessing")
     try:
         dataset = find_dataset(workspace, run.dataset)
@@ -208,7 +230,7 @@ def _compare_with_torch(
     with torch.no_grad():
         expected = scorer(torch.from_numpy(ids), torch.from_numpy(numerics)).numpy()
     largest = 0.0
-    # All rows and one row: a number of rows that the model took for granted would show here.
+    # Many rows and a single one: a number of rows fixed by the export would show here.
     for count in (len(ids), 1):
         scores = session.run(None, {"ids": ids[:count], "numerics": numerics[:count]})[0]
         largest = max(largest, float(np.abs(scores - expected[:count]).max()))

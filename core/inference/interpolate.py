@@ -1,8 +1,10 @@
-"""WiSE-FT: a fine-tuned network mixed with the backbone it came from (Wortsman et al., CVPR 2022).
+"""WiSE-FT: interpolate between the weights of a backbone and of a network fine-tuned from it.
 
-Weights are (1 - alpha) times the backbone's plus alpha times the fine-tuned ones; alpha is chosen
-on validation rows. The head is mixed too where the backbone's own one has the same layers and has
-learnt clicks; else the fine-tuned head stays.
+The weights are ``(1 - alpha) * backbone + alpha * fine-tuned``; alpha is chosen on validation rows.
+The head is interpolated too if the backbone's own head has the same layers and was trained on click
+labels; else the fine-tuned head stays.
+
+Source: Wortsman et al.: Robust fine-tuning of zero-shot models, CVPR 2022.
 """
 
 import time
@@ -16,7 +18,7 @@ from core.data.datasets import Dataset
 from core.errors import BadInput
 from core.evaluation.format_metrics import is_missing
 from core.evaluation.metrics import compute_metrics
-from core.inference.evaluate_run import load_model_card
+from core.inference.run_model import load_model_card
 from core.jobs.reporter import Reporter
 from core.jobs.requests import InterpolateRequest
 from core.jobs.run_result import InterpolationResult, RunResult
@@ -46,40 +48,48 @@ def interpolate(
     device: torch.device,
     reporter: Reporter,
 ) -> Outcome:
-    """AUC and log loss of every scored part at every alpha, and the scores behind them
-    (PART_ALPHA)."""
+    """Score every part at every alpha.
+
+    Raises:
+        BadInput: the run that the request names is not a fine-tuning run that is done.
+        CancelledError: the reporter asked to stop.
+    """
     run = RunStore(workspace).get(request.run)
     trained = run.kind == "finetune" and run.strategy != "zero-shot"
     if run.status != "done" or not trained or run.result is None or run.result.threshold is None:
         raise BadInput(
-            f"Run {run.id} is no fine-tuning that is done, so there is nothing to mix; choose"
-            " another run."
+            f"Run {run.id} is not a finished fine-tuning run, so there is nothing to interpolate;"
+            " choose another run."
         )
-    began = time.monotonic()
+    started = time.monotonic()
     reporter.phase("encoding")
-    card, own = find_backbone(workspace, run.result.backbone), load_model_card(workspace, run)
-    table = load_rows(
-        workspace, dataset, card.folder / "preprocessing", ("target_train", *SCORED_PARTS)
+    backbone_card = find_backbone(workspace, run.result.backbone)
+    run_card = load_model_card(workspace, run)
+    rows = load_rows(
+        workspace, dataset, backbone_card.folder / "preprocessing", ("target_train", *SCORED_PARTS)
     )
-    network = load_backbone(own).to(device)
-    mixes_head = card.scores_clicks and card.head == own.head
-    tuned = {name: tensor.clone() for name, tensor in network.state_dict().items()}
-    start = load_backbone(card).to(device).state_dict()
-    rows = scored_rows(dataset, run_validation_rows(dataset, run))
-    labels = labels_by_part(dataset, rows)
-    parts: dict[str, dict[str, list[Any]]] = {part: {name: [] for name in CURVES} for part in rows}
+    network = load_backbone(run_card).to(device)
+    mixes_head = backbone_card.scores_clicks and backbone_card.head == run_card.head
+    # Copies: load_state_dict below overwrites the network's own tensors.
+    finetuned = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+    start = load_backbone(backbone_card).to(device).state_dict()
+    scored = scored_rows(dataset, run_validation_rows(dataset, run))
+    labels = labels_by_part(dataset, scored)
+    parts: dict[str, dict[str, list[Any]]] = {
+        part: {name: [] for name in CURVES} for part in scored
+    }
     predictions = {f"{part}_label": values for part, values in labels.items()}
     reporter.phase("evaluating")
-    for place, alpha in enumerate(ALPHAS):
+    for index, alpha in enumerate(ALPHAS):
         if reporter.should_stop():
             raise CancelledError
-        network.load_state_dict(interpolate_weights(start, tuned, alpha, mixes_head))
-        for part, scores in score_parts(network, rows, table, device).items():
+        network.load_state_dict(interpolate_weights(start, finetuned, alpha, mixes_head))
+        for part, scores in score_parts(network, scored, rows, device).items():
             predictions[f"{part}_{alpha}"] = scores
             metrics = compute_metrics(labels[part], scores, run.result.threshold).as_dict()
             for name in CURVES:
                 parts[part][name].append(metrics[name])
-        reporter.progress(1, 1, place + 1, len(ALPHAS))
+        reporter.progress(1, 1, index + 1, len(ALPHAS))
     interpolation = InterpolationResult(
         ALPHAS,
         {
@@ -89,13 +99,16 @@ def interpolate(
         best_alpha(parts.get("target_validation", {}).get("log_loss", ())),
         mixes_head,
     )
-    seconds = {"evaluate": round(time.monotonic() - began, 3)}
+    seconds = {"evaluate": round(time.monotonic() - started, 3)}
     return Outcome(RunResult(interpolation=interpolation, seconds=seconds), predictions)
 
 
 def best_alpha(losses: Sequence[float | None]) -> float:
-    """The alpha of ALPHAS with the lowest log loss on validation rows; 1, the fine-tuned run, where
-    none is known."""
+    """Return the alpha with the lowest log loss on validation rows; 1 if none is known.
+
+    Args:
+        losses: of each of `ALPHAS`; None or NaN if unknown.
+    """
     known = {alpha: loss for alpha, loss in zip(ALPHAS, losses, strict=False) if loss is not None}
     known = {alpha: loss for alpha, loss in known.items() if not is_missing(loss)}
     return min(known, key=known.__getitem__, default=ALPHAS[-1])
@@ -104,8 +117,11 @@ def best_alpha(losses: Sequence[float | None]) -> float:
 def interpolate_weights(
     start: dict[str, Tensor], finetuned: dict[str, Tensor], alpha: float, mixes_head: bool
 ) -> dict[str, Tensor]:
-    """The mixed state; whole numbers (BatchNorm's counts), and the head unless it is mixed, are the
-    tuned ones."""
+    """Return the interpolated state dict.
+
+    Integer tensors (BatchNorm's counts) are the fine-tuned ones, and so is the head unless
+    `mixes_head`.
+    """
     mixed = {}
     for name, value in finetuned.items():
         kept = not value.is_floating_point() or (name.startswith("head.") and not mixes_head)

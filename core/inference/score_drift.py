@@ -1,14 +1,13 @@
-"""How far the rows of a scored file have moved from those a run learnt from, and its scores from
-those on test rows."""
+"""How far the rows and scores of a file are from those of a run's training and test rows."""
 
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from core.data.datasets import find_dataset, load_encoded, select_training_rows
-from core.data.preprocessing import MISSING, UNSEEN, Preprocessing
-from core.data.profile import (
+from core.data.dataset_rows import load_encoded
+from core.data.datasets import find_dataset
+from core.data.drift import (
     drift_counts,
     drift_level,
     explain_too_few_rows,
@@ -16,25 +15,29 @@ from core.data.profile import (
     population_stability_index,
     psi_noise_limit,
 )
+from core.data.preprocessing import MISSING, UNSEEN, Preprocessing
 from core.data.schema import FIELDS
 from core.errors import BadInput, Damaged
 from core.jobs.predictions import read_predictions
 from core.jobs.requests import FinetuneRequest, PretrainRequest
 from core.jobs.store import Run
+from core.training.training_rows import request_rows, training_domain
 from core.workspace import Workspace
 
 SCORE_EDGES = np.linspace(0, 1, 51)
-"""Equal bins of [0, 1] for drawing both distributions; the index is taken over ten bins of equally
+"""Equal bins of [0, 1], for drawing both distributions. The index is taken over ten bins of equally
 many test rows."""
 
 
 @dataclass(frozen=True)
 class TrainingReference:
-    """What a run learnt from: counts (39, bins) of its training rows, see
-    core.data.profile.drift_counts.
+    """What a scored file is compared with.
 
-    test_scores: the run's scores on its test rows (target, or source for a pretraining). dataset:
-    its name.
+    Args:
+        dataset: name of the run's dataset.
+        counts: of its training rows, int64 ``(39, bins)``, see `core.data.drift.drift_counts`.
+        test_scores: the run's scores on its test rows; target rows, or source rows for a
+            pretraining run.
     """
 
     dataset: str
@@ -45,42 +48,47 @@ class TrainingReference:
 def load_training_reference(
     workspace: Workspace, run: Run, preprocessing: Preprocessing
 ) -> TrainingReference | None:
-    """None when the run's dataset, or what it scored, is gone or damaged."""
+    """Return the reference of a run; None if its dataset or its predictions are gone or damaged."""
     request = run.request
     assert isinstance(request, PretrainRequest | FinetuneRequest)
-    domain, last = (
-        ("source", 0) if isinstance(request, PretrainRequest) else ("target", request.target_rows)
-    )
     try:
         dataset = find_dataset(workspace, run.dataset)
         ids = load_encoded(workspace, dataset, preprocessing).ids
     except BadInput:
         return None
-    rows = np.sort(select_training_rows(dataset, domain, request.train.validation_share, last)[0])
+    train, _ = request_rows(dataset, request)
+    # Sorted: reading a memory-mapped file in order is faster, and counts have no order.
+    train_ids = ids[np.sort(train)]
+    name = f"{training_domain(request)}_test_score"
     try:
-        scores = read_predictions(workspace, run.id, [f"{domain}_test_score"])[
-            f"{domain}_test_score"
-        ]
+        scores = read_predictions(workspace, run.id, [name])[name]
     except Damaged:
         return None
-    return TrainingReference(dataset.name, drift_counts(ids[rows]), scores)
+    return TrainingReference(dataset.name, drift_counts(train_ids), scores)
 
 
 def measure_drift_from_training(
     reference: TrainingReference, counts: np.ndarray, scores: np.ndarray, threshold: float
 ) -> dict[str, Any]:
-    """JSON-ready: fields, most moved first, and scores. counts: of the scored rows, as Learnt's;
-    scores: theirs.
+    """Compare scored rows with training rows, field by field, and their scores with test scores.
 
-    psi: population stability index, see core.data.profile.population_stability_index; level: see level_of
-    there, None where there are too few rows to judge, which `why` says in a sentence; rows_needed:
-    how many would be enough, None if no number.
+    Args:
+        reference: of the run.
+        counts: of the scored rows, as `TrainingReference.counts`.
+        scores: of the scored rows.
+        threshold: score from which a click is predicted.
+
+    Returns:
+        JSON-ready: `fields`, largest drift first, and `scores`, each with `psi` (population
+        stability index, see `core.data.drift`), `noise` (what it may be by chance) and `level`,
+        which is None if there are too few rows to judge. Then `why` says so in a sentence, and
+        `rows_needed` how many would be enough (None if no number would).
     """
     training, rows = int(reference.counts[0].sum()), len(scores)
     why = explain_too_few_rows(training, rows)
     fields = []
-    for place, field in enumerate(FIELDS):
-        before, after = reference.counts[place], counts[place]
+    for index, field in enumerate(FIELDS):
+        before, after = reference.counts[index], counts[index]
         psi, noise = population_stability_index(before, after), psi_noise_limit(before, after)
         fields.append(
             {
@@ -100,14 +108,13 @@ def measure_drift_from_training(
         "judged": not why,
         "why": why,
         "rows_needed": min_rows_for_drift(training),
-        "fields": sorted(fields, key=lambda one: -one["psi"]),
+        "fields": sorted(fields, key=lambda values: -values["psi"]),
         "scores": _score_drift(reference.test_scores, scores, threshold, judged=not why),
     }
 
 
 def score_distribution(scores: np.ndarray, threshold: float) -> dict[str, Any]:
-    """JSON-ready: how many rows, their mean score and share of predicted clicks, and counts between
-    SCORE_EDGES."""
+    """Return mean, predicted clicks and histogram of scores, JSON-ready."""
     return {
         "rows": len(scores),
         "mean": float(scores.mean(dtype=np.float64)),
@@ -119,6 +126,7 @@ def score_distribution(scores: np.ndarray, threshold: float) -> dict[str, Any]:
 def _score_drift(
     test: np.ndarray, scored: np.ndarray, threshold: float, judged: bool
 ) -> dict[str, Any]:
+    # Deciles of the test scores; fewer bins if many scores are equal.
     inner = np.unique(np.quantile(test, np.linspace(0.1, 0.9, 9)))
     before, after = (
         np.bincount(np.searchsorted(inner, values, side="right"), minlength=len(inner) + 1)

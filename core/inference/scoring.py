@@ -9,8 +9,8 @@ import pyarrow as pa
 import pyarrow.csv
 import torch
 
+from core.data.drift import drift_counts
 from core.data.preprocessing import Preprocessing
-from core.data.profile import drift_counts
 from core.data.samples import Sample, file_row_numbers, read_dictionary_table
 from core.data.schema import FIELDS, LABEL
 from core.models.network import Network
@@ -18,15 +18,23 @@ from core.training.batches import RowTensors
 from core.training.losses import predict
 
 BATCH_ROWS = 65536
+"""Rows that are encoded and scored at a time."""
 ROW, SCORE, CLICK = "row", "score", "predicted_click"
-"""Columns of the predictions. The id column of the file, if it has one, comes after `row` under its
-own name."""
+"""Columns of the predictions. The file's id column, if it has one, comes after `row`, under its
+own name.
+"""
 
 
 @dataclass(frozen=True)
 class Scorer:
-    """A network with the preprocessing of its inputs. threshold: score from which a click is
-    predicted."""
+    """What is needed to score rows.
+
+    Args:
+        network: on `device`.
+        preprocessing: of its inputs.
+        threshold: score from which a click is predicted.
+        device: to compute on.
+    """
 
     network: Network
     preprocessing: Preprocessing
@@ -38,8 +46,10 @@ class Scorer:
 class ScoredRows:
     """Scores of a sample's rows.
 
-    scores: float32 (rows,). labels: int8 (rows,), -1 where a row has no label; None without a label
-    column. counts: int64 (39, bins), see core.data.profile.drift_counts.
+    Args:
+        scores: click probabilities, float32 ``(rows,)``.
+        labels: int8 ``(rows,)``, -1 for a row without a label; None without a label column.
+        counts: int64 ``(39, bins)``, see `core.data.drift.drift_counts`.
     """
 
     scores: np.ndarray
@@ -50,27 +60,32 @@ class ScoredRows:
 def write_predictions(
     path: Path, sample: Sample, scorer: Scorer, on_progress: Callable[[float], None] | None = None
 ) -> ScoredRows:
-    """Writes one line per row of `sample` to the CSV `path`, in file order, and returns the scores.
+    """Score a sample and write one line per row, in file order.
 
-    Columns: the row's own number in its file, its id where the sample has ids, score,
-    predicted_click.
+    Columns: the row's number in its file, its id if the sample has ids, score, predicted_click.
+
+    Args:
+        path: CSV file to write.
+        sample: rows to score.
+        scorer: network, preprocessing and threshold.
+        on_progress: called with the share of the rows that is done, 0 to 1.
     """
     rows, numbers = read_dictionary_table(sample), file_row_numbers(sample)
     schema = _schema(sample.id_column)
-    counts = np.zeros(
-        (len(FIELDS), drift_counts(np.zeros((0, len(FIELDS)), np.int32)).shape[1]), np.int64
-    )
+    # The counts of no rows have the right shape.
+    counts = drift_counts(np.zeros((0, len(FIELDS)), np.int32)).astype(np.int64)
     scores, labels = [], []
     with pyarrow.csv.CSVWriter(path, schema) as writer:
         for start in range(0, sample.rows, BATCH_ROWS):
             batch = rows.slice(start, BATCH_ROWS)
-            found, ids = _score_batch(batch, scorer)
-            columns = [pa.array(numbers[start : start + len(found)], pa.int64())]
+            batch_scores, ids = _score_batch(batch, scorer)
+            row_numbers = numbers[start : start + len(batch_scores)]
+            columns = [pa.array(row_numbers, pa.int64())]
             if sample.id_column:
                 columns.append(_as_strings(batch[sample.id_column]))
-            clicks = (found >= scorer.threshold).astype(np.int8)
-            writer.write_table(pa.table([*columns, found, clicks], schema=schema))
-            scores.append(found)
+            clicks = (batch_scores >= scorer.threshold).astype(np.int8)
+            writer.write_table(pa.table([*columns, batch_scores, clicks], schema=schema))
+            scores.append(batch_scores)
             counts += drift_counts(ids)
             if sample.labelled:
                 labels.append(batch[LABEL].to_numpy())
@@ -82,21 +97,21 @@ def write_predictions(
 def _schema(id_column: str) -> pa.Schema:
     fields = [(ROW, pa.int64()), (SCORE, pa.float32()), (CLICK, pa.int8())]
     if id_column:
-        # A file may call its ids as one of our own columns.
-        fields.insert(
-            1, (f"id_{id_column}" if id_column in (ROW, SCORE, CLICK) else id_column, pa.string())
-        )
+        # The file's id column may have the name of one of our own columns.
+        taken = id_column in (ROW, SCORE, CLICK)
+        fields.insert(1, (f"id_{id_column}" if taken else id_column, pa.string()))
     return pa.schema(fields)
 
 
 def _as_strings(column: pa.ChunkedArray) -> pa.Array:
-    """A column of texts, dictionary-encoded or not, in one piece."""
-    texts = column.cast(pa.string()).combine_chunks()
-    return pa.concat_arrays(texts.chunks) if isinstance(texts, pa.ChunkedArray) else texts
+    """Return a column of strings, dictionary-encoded or not, as one array."""
+    strings = column.cast(pa.string()).combine_chunks()
+    # A column of no chunks or of very long strings stays chunked.
+    return pa.concat_arrays(strings.chunks) if isinstance(strings, pa.ChunkedArray) else strings
 
 
 def _score_batch(batch: pa.Table, scorer: Scorer) -> tuple[np.ndarray, np.ndarray]:
-    """(scores float32 (rows,), ids int32 (rows, 39))."""
+    """Return scores, float32 ``(rows,)``, and ids, int32 ``(rows, 39)``."""
     encoded = scorer.preprocessing.encode(batch)
     inputs = (
         torch.from_numpy(encoded.ids).to(scorer.device),

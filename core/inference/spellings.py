@@ -1,10 +1,9 @@
-"""Ways in which the values of a column may be spelled differently from those a model was trained
-on.
+"""Ways in which a file may spell the values of a column differently from the training rows.
 
-Criteo's categories are 32-bit hashes written as 8 lower-case hexadecimal digits. Tools that export,
-join or load them change that: a database prints them in upper case, pandas reads some as numbers, a
-feature pipeline adds the column's name. Each spelling here is undone on values that a model does
-not know; if they are known then, that is the reason.
+Criteo's categories are 32-bit hashes, written as 8 lower-case hexadecimal digits. Tools that
+export, join or load them change that: a database prints them in upper case, pandas reads some as
+numbers, a feature pipeline adds the column's name. Each spelling here is undone on values that a
+model does not know; if the model knows the result, that spelling is the reason.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -13,17 +12,20 @@ from dataclasses import dataclass
 _COMMON_SHARE = 0.8
 """Share of the values that must begin (or end) with a text for it to be tried as an addition."""
 _MIN_REST = 4
-"""Characters that must remain when a text that ends in a letter or digit is taken for an
-addition."""
+"""Characters that must remain when an addition ends in a letter or digit."""
 
 
 @dataclass(frozen=True)
 class Spelling:
-    """A way of writing values. file: how the file has them, after "the file has them …". model: how
-    the model does.
+    """A way of writing values.
 
-    undo: a value as the model would have it, or None where the value is not spelled this way.
-    partial: whether it is looked for where other values are known as they are..
+    Args:
+        name: identifies it.
+        file: how the file has the values, after "the file has them …".
+        model: how the model has them, after "the model …".
+        undo: returns a value as the model would have it; None if it is not spelled this way.
+        partial: whether it may concern only some of the values, so that it is also tried if others
+            are known as they are. Upper case, for example, does not change a value of digits.
     """
 
     name: str
@@ -34,8 +36,11 @@ class Spelling:
 
 
 def all_spellings(width: int) -> tuple[Spelling, ...]:
-    """Every spelling that is tried. width: the usual length of the model's values, 8 for
-    Criteo's."""
+    """Return every spelling that is tried.
+
+    Args:
+        width: the usual length of the model's values; 8 for Criteo's.
+    """
     return (
         Spelling("upper_case", "in upper case", "in lower case", str.lower, partial=True),
         Spelling("lower_case", "in lower case", "in upper case", str.upper, partial=True),
@@ -74,8 +79,12 @@ def all_spellings(width: int) -> tuple[Spelling, ...]:
 
 
 def candidate_spellings(values: Sequence[str], width: int) -> Iterator[Spelling]:
-    """What to try on unknown values, the most frequent one first: one spelling, an added text, two
-    of these."""
+    """Yield what to try on unknown values, simplest first: single spellings, then pairs of them.
+
+    Args:
+        values: unknown values, the most frequent one first.
+        width: the usual length of the model's values.
+    """
     single = (*all_spellings(width), *_affixes(values))
     yield from single
     for outer in single:
@@ -85,6 +94,8 @@ def candidate_spellings(values: Sequence[str], width: int) -> Iterator[Spelling]
 
 
 def _combine(outer: Spelling, inner: Spelling) -> Spelling:
+    """Return the spelling that is undone by undoing `outer`, then `inner`."""
+
     def undo(value: str) -> str | None:
         bare = outer.undo(value)
         return None if bare is None or bare == value else inner.undo(bare)
@@ -98,8 +109,10 @@ def _combine(outer: Spelling, inner: Spelling) -> Spelling:
 
 
 def _affixes(values: Sequence[str]) -> Iterator[Spelling]:
-    """What nearly all values begin or end with, at each of its lengths, since hashes may share a
-    digit by chance."""
+    """Yield the texts that nearly all values begin or end with, as spellings.
+
+    Every length is tried, since hashes may share their first digit by chance.
+    """
     for length in range(1, len(values[0])):
         text, rest = values[0][:length], len(values[0]) - length
         if sum(value.startswith(text) for value in values) < _COMMON_SHARE * len(values):
@@ -144,7 +157,7 @@ def _without_zeros(value: str, width: int) -> str | None:
 
 
 def _whole_number(value: str) -> int | None:
-    """Of a decimal number such as 1761418852, -2533548444 or 1761418852.0."""
+    """Return the integer that a text such as 1761418852, -2533548444 or 1761418852.0 stands for."""
     try:
         number = int(value) if value.lstrip("+-").isdigit() else float(value)
         whole = int(number)

@@ -1,4 +1,4 @@
-"""What is to be said of a scored file's values: unknown to the model, or missing in every row."""
+"""What to say about values of a scored file that the model does not know, or that are missing."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -17,8 +17,9 @@ from core.inference.unknown_values import (
 )
 
 CHANCE_LEVEL = 1e-3
-"""A column that is missing in every row is named where that would happen by chance more rarely than
-this."""
+"""A column that is missing in every row is named if that would happen by chance more rarely than
+this.
+"""
 KNOWS_NONE_SENTENCE = (
     "The model knows (nearly) no value of the categorical columns C1 to C26, neither of this file"
     " nor of its own training rows: the scores come from the numeric columns alone. Pretrain a"
@@ -33,15 +34,18 @@ def unknown_summary(
     counts: np.ndarray,
     training_counts: np.ndarray | None,
 ) -> dict[str, Any]:
-    """JSON-ready: what is to be said of values that the model does not know or that are missing.
-
-    `shares` of all rows with an unknown value by field; the `columns` to explain; `knows_no_category`, see
-    `knows_no_category`; `missing_columns`, see `missing_columns`; and `sentences` on all of these.
+    """Return what is to be said of values that the model does not know or that are missing.
 
     Args:
+        preprocessing: of the model.
         columns: see `unknown_columns`.
-        counts: of the scored rows, int64 (39, bins), see core.data.profile.drift_counts.
-        learnt: the same of the training rows; None where they are gone.
+        counts: of the scored rows, int64 ``(39, bins)``, see `core.data.drift.drift_counts`.
+        training_counts: the same of the training rows; None if they are gone.
+
+    Returns:
+        JSON-ready: `shares` of all rows with an unknown value, by field; the `columns` to explain;
+        `knows_none`, see `knows_no_category`; `missing_columns`, see `missing_columns`; and
+        `sentences` on all of these.
     """
     shares = counts[:, UNSEEN] / np.maximum(counts.sum(axis=1), 1)
     nothing = knows_no_category(counts, known_shares(preprocessing, training_counts))
@@ -60,15 +64,14 @@ def unknown_summary(
 
 
 def knows_no_category(counts: np.ndarray, training: np.ndarray) -> bool:
-    """Whether the model knew (nearly) no categorical value, neither of these rows nor of its own
-    training rows.
+    """Return whether the model knew (nearly) no category of these rows and of its training rows.
 
-    So it is where a backbone's vocabulary holds none of the values of the rows that it was
-    fine-tuned on, as those of a backbone that was pretrained on simulated rows.
+    That happens if a backbone's vocabulary holds none of the values of the rows that it was
+    fine-tuned on, for example because it was pretrained on simulated rows.
 
     Args:
-        counts: of the scored rows, int64 (39, bins), see core.data.profile.drift_counts.
-        training: see `known_shares`, shape (39,).
+        counts: of the scored rows, int64 ``(39, bins)``, see `core.data.drift.drift_counts`.
+        training: see `core.inference.unknown_values.known_shares`.
     """
     places = [FIELDS.index(field) for field in CATEGORICAL]
     present = (counts.sum(axis=1) - counts[:, MISSING])[places]
@@ -80,11 +83,11 @@ def knows_no_category(counts: np.ndarray, training: np.ndarray) -> bool:
 
 
 def missing_columns(counts: np.ndarray, missing: np.ndarray) -> list[str]:
-    """Fields that are missing in every row and were not in training, in file order.
+    """Return the fields that are missing in every row and were not in training, in file order.
 
     Args:
-        counts: of the scored rows, int64 (39, bins), see core.data.profile.drift_counts.
-        missing: share of the training rows in which each field is missing, float64 (39,).
+        counts: of the scored rows, int64 ``(39, bins)``, see `core.data.drift.drift_counts`.
+        missing: share of the training rows in which each field is missing, float64 ``(39,)``.
     """
     rows = counts.sum(axis=1)
     chance = missing ** rows.astype(np.float64)
@@ -96,7 +99,7 @@ def missing_columns(counts: np.ndarray, missing: np.ndarray) -> list[str]:
 
 
 def missing_sentence(fields: Sequence[str]) -> str:
-    """That these fields, at least one, are missing in every row."""
+    """Return the sentence that these fields, at least one, are missing in every row."""
     names = [
         format_fields([field for field in fields if field in kind])
         for kind in (NUMERIC, CATEGORICAL)
@@ -114,8 +117,10 @@ def missing_sentence(fields: Sequence[str]) -> str:
 
 
 def _missing_shares(preprocessing: Preprocessing, training_counts: np.ndarray | None) -> np.ndarray:
-    """Share of the training rows in which each field is missing, float64 (39,); where they are
-    gone, the most it is."""
+    """Return the share of the training rows in which each field is missing, float64 ``(39,)``.
+
+    If the training rows are gone, the largest share that the vocabulary allows.
+    """
     if training_counts is None:
         return 1 - known_shares(preprocessing, None)
     # As if two more rows had been seen, one of them missing: of few rows, none missing does not

@@ -1,7 +1,7 @@
-"""Columns of a scored file whose values the model does not know, and the likely reason.
+"""Find columns of a scored file whose values the model does not know, and the likely reason.
 
 A model looks every category up in the vocabulary of its training rows. If a file spells the same
-values differently, or holds those of another hash, all of them share one "unseen" embedding:
+values differently, or holds values of another hash, all of them share one "unseen" embedding:
 nothing fails, but the scores are worth little.
 """
 
@@ -19,18 +19,18 @@ from core.data.schema import CATEGORICAL, FIELDS
 from core.inference.spellings import Spelling, all_spellings, candidate_spellings
 
 MIN_ROWS = 20
-"""Rows that must be known, by the training rows, for a column to be called unknown; and rows that a
-spelling must explain where others are known."""
+"""Rows that would have to be known, by the training rows, for a column to be called unknown; and
+rows that a spelling must explain if other rows are known."""
 NEARLY_NONE_SHARE = 0.05
-"""Share of the rows that are known by the training rows up to which a column is called unknown."""
+"""A column is called unknown if at most this share of the rows that should be known are."""
 EXPLAINED_SHARE = 0.5
-"""Share of those rows that a spelling must explain to be named as the reason."""
+"""Share of the rows that should be known that a spelling must explain to be the reason."""
 PARTLY_EXPLAINED_SHARE = 0.01
-"""The same where other rows are known: of all rows."""
+"""The same if other rows of the column are known; of all rows."""
 _BATCHES = 8
-"""Batches of a long file, evenly spread over it, in which unknown values are looked for."""
+"""Batches of a long file, evenly spread over it, that are searched for unknown values."""
 _MOST_FREQUENT = 5000
-"""Most frequent values of a column among which unknown ones are looked for."""
+"""Most frequent values of a column that are searched for unknown ones."""
 _MAX_TRIED = 100
 """Unknown values on which spellings are tried."""
 _HASH_LENGTH = 8
@@ -44,11 +44,16 @@ _LETTERS = {
 class UnknownColumn:
     """A categorical column with unknown values that need an explanation.
 
-    rows: rows with a value. known: of these, rows whose value the model knows. expected: rows that
-    would be known if the file were like the training rows. reason: the name of a `Spelling`,
-    "column:C7" (the values are those of C7), "another_hash" (the values look like the model's) or
-    "another_spelling" (they do not). file, model: how either has them, in words. example: a
-    frequent unknown value.
+    Args:
+        field: name of the column, such as "C3".
+        rows: rows with a value.
+        known: of these, rows whose value the model knows.
+        expected: rows that would be known if the file were like the training rows.
+        reason: the name of a `Spelling`; "column:C7" if the values are those of C7; "another_hash"
+            if they look like the model's; "another_spelling" if they do not.
+        file: how the file has the values, in words.
+        model: how the model has them, in words.
+        example: a frequent unknown value.
     """
 
     field: str
@@ -62,16 +67,24 @@ class UnknownColumn:
 
     @property
     def nearly_all(self) -> bool:
-        """Whether (nearly) no value is known where enough would be, were the file like the training
-        rows."""
+        """Whether (nearly) no value is known, though enough would be if the file were like
+        training.
+        """
         return self.expected >= MIN_ROWS and self.known <= NEARLY_NONE_SHARE * self.expected
 
 
 def known_shares(preprocessing: Preprocessing, counts: np.ndarray | None) -> np.ndarray:
-    """Share of rows with a value whose value is known, float64 (39,), among the training rows.
+    """Return the share of the training rows with a value whose value is in the vocabulary.
 
-    counts: see core.data.profile.drift_counts; None where the training rows are gone: then the
-    least that the vocabulary's own minimum count allows.
+    Values that were too rare for the vocabulary are unknown in training too.
+
+    Args:
+        preprocessing: has the vocabularies.
+        counts: of the training rows, see `core.data.drift.drift_counts`. None if they are gone;
+            then the least share that the vocabulary's own minimum count allows is returned.
+
+    Returns:
+        float64 ``(39,)``, by field.
     """
     if counts is None:
         values = np.array([len(preprocessing.vocabularies[field]) for field in FIELDS])
@@ -83,16 +96,17 @@ def known_shares(preprocessing: Preprocessing, counts: np.ndarray | None) -> np.
 def unknown_columns(
     preprocessing: Preprocessing, rows: pa.Table, counts: np.ndarray, training: np.ndarray
 ) -> tuple[UnknownColumn, ...]:
-    """The columns that need an explanation, in file order.
+    """Return the columns that need an explanation, in file order.
 
     Those of which (nearly) no value is known although training knew enough of them, and those in
-    which another spelling explains a part of the unknown values. New values alone, as they come
-    with time, are drift and not named.
+    which another spelling explains some of the unknown values. New values alone, as they come with
+    time, are drift and are not returned.
 
     Args:
-        rows: the scored rows, with columns C1..C26.
-        counts: of these rows, int64 (39, bins), see core.data.profile.drift_counts.
-        training: see `known_shares`, shape (39,).
+        preprocessing: of the model.
+        rows: the scored rows, with columns C1 to C26.
+        counts: of these rows, int64 ``(39, bins)``, see `core.data.drift.drift_counts`.
+        training: see `known_shares`.
     """
     rows = _subsample_batches(rows)
     found: list[UnknownColumn] = []
@@ -112,8 +126,10 @@ def unknown_columns(
 
 
 def unknown_sentences(columns: Sequence[UnknownColumn]) -> list[str]:
-    """One sentence for all columns that are unknown for the same kind of reason, those with most
-    columns first."""
+    """Return one sentence for all columns that are unknown for the same kind of reason.
+
+    Reasons that concern most columns come first.
+    """
     groups: dict[str, list[UnknownColumn]] = {}
     for column in columns:
         # "column:C7" and "column:C8" are of one kind, as are two texts added before the values.
@@ -127,16 +143,23 @@ def _explain(
     column: UnknownColumn,
     explained: list[Spelling],
 ) -> UnknownColumn:
-    """`column`, of which nearly nothing is known, with the likely reason. explained: spellings that
-    did so before."""
+    """Return `column`, of which nearly nothing is known, with the likely reason.
+
+    Args:
+        preprocessing: of the model.
+        rows: the column's values.
+        column: to explain.
+        explained: spellings that explained other columns; this one's is appended.
+    """
     field = column.field
     values, totals = _unknown_values(preprocessing, rows, field)
     # Once undone, as many are known as in training, and of the most frequent values rather more.
     wanted = EXPLAINED_SHARE * column.expected / column.rows * totals.sum()
 
     def best_of(candidates: Iterable[Spelling]) -> Spelling | None:
-        """The simplest one that explains enough, unless another explains clearly more; the simplest
-        come first."""
+        """Return the simplest spelling that explains enough, unless a later one explains clearly
+        more.
+        """
         best, most = None, 0.0
         for spelling in candidates:
             reached = _explained_rows(preprocessing, field, spelling, values, totals)
@@ -170,11 +193,10 @@ def _explain(
 def _explain_partly(
     preprocessing: Preprocessing, rows: pa.ChunkedArray, column: UnknownColumn
 ) -> tuple[UnknownColumn, ...]:
-    """`column`, of which some values are known, where another spelling explains why others are not;
-    else nothing.
+    """Return `column`, of which some values are known, if a spelling explains why others are not.
 
-    Upper case leaves values without letters as they are, and only some values can lose a leading
-    zero.
+    Upper case, for example, leaves values without letters as they are, and only some values can
+    lose a leading zero.
     """
     values, totals = _unknown_values(preprocessing, rows, column.field)
     wanted = max(MIN_ROWS, PARTLY_EXPLAINED_SHARE * len(rows))
@@ -193,7 +215,7 @@ def _explain_partly(
 
 
 def _subsample_batches(rows: pa.Table) -> pa.Table:
-    """The categorical columns of all rows, or of some batches where there are many."""
+    """Return the categorical columns of all rows, or of some batches if there are many."""
     batches = rows.select(CATEGORICAL).to_batches()
     if len(batches) <= _BATCHES:
         return rows
@@ -215,7 +237,7 @@ def _usual_length(preprocessing: Preprocessing, field: str) -> int:
 def _unknown_values(
     preprocessing: Preprocessing, column: pa.ChunkedArray, field: str
 ) -> tuple[list[str], np.ndarray]:
-    """(the most frequent unknown values, rows of each)."""
+    """Return the most frequent unknown values and the rows of each."""
     values, totals = count_column(column).most_common(_MOST_FREQUENT)
     unknown = ~preprocessing.in_vocabulary(field, values)
     return values.filter(pa.array(unknown)).to_pylist()[:_MAX_TRIED], totals[unknown][:_MAX_TRIED]
@@ -234,14 +256,14 @@ def _explained_rows(
     values: list[str],
     totals: np.ndarray,
 ) -> int:
-    """Rows whose unknown value is known once the spelling is undone."""
+    """Return how many rows have an unknown value that is known once the spelling is undone."""
     undone = [spelling.undo(value) for value in values]
     known = preprocessing.in_vocabulary(field, pa.array(undone, pa.string()))
     return int(totals[known].sum())
 
 
 def _describe_values(values: Sequence[str]) -> str:
-    """What most of the values look like, in words."""
+    """Return what most of the values look like, in words."""
     return Counter(map(_describe_value, values)).most_common(1)[0][0]
 
 
@@ -297,7 +319,7 @@ def _sentence(columns: list[UnknownColumn]) -> str:
 
 
 def _describe_swaps(columns: list[UnknownColumn]) -> str:
-    """Which columns' values stand where, of at most three columns."""
+    """Return which columns hold whose values; names at most three of them."""
     pairs = [(column.field, column.reason.removeprefix("column:")) for column in columns]
     if len(pairs) == 1:
         return f"they are values of {pairs[0][1]}."
@@ -308,7 +330,11 @@ def _describe_swaps(columns: list[UnknownColumn]) -> str:
 
 
 def format_fields(fields: Sequence[str]) -> str:
-    """C1, C3 to C7 and C9; "" for no field."""
+    """Return the fields as a list in words, three or more neighbours as a range; "" for none.
+
+    >>> format_fields(["C1", "C3", "C4", "C5", "C9"])
+    'C1, C3 to C5 and C9'
+    """
     if not fields:
         return ""
     runs: list[list[str]] = []

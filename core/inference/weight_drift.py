@@ -1,5 +1,4 @@
-"""What fine-tuning moved: weights of every stage, what the stages hand on, and the embedding
-vectors."""
+"""Measure what fine-tuning changed: weights and outputs of every stage, and embedding vectors."""
 
 import time
 from collections.abc import Callable
@@ -14,38 +13,48 @@ from core.data.preprocessing import FIRST_VALUE_ID, load_preprocessing
 from core.data.schema import FIELDS
 from core.errors import BadInput
 from core.evaluation.geometry import linear_cka
-from core.inference.evaluate_run import load_model_card
+from core.inference.run_model import load_model_card
+from core.inference.weight_drift_files import ARRAYS_FILE, NUMBERS_FILE
 from core.jobs.store import Run
 from core.models.backbone import load_backbone
 from core.models.backbone_store import find_backbone
 from core.models.card import BackboneCard
 from core.models.network import Embedding, Network, State, flatten_state
 from core.read_only import require_writable
-from core.runs.weight_drift_files import ARRAYS_FILE, NUMBERS_FILE
 from core.training.devices import choose_device
 from core.training.training_rows import load_rows
 from core.workspace import Workspace, write_atomic, write_json
 
 MAX_ROWS = 2000
-"""Target test rows whose activations are compared, evenly spaced; fewer where that would be over
-MOST_FLOATS."""
+"""Target test rows whose stage outputs are compared, evenly spaced; fewer if wider than
+MAX_FLOATS.
+"""
 MAX_FLOATS = 2**25
+"""Numbers of a stage's output for all compared rows, 128 MiB."""
 CHUNK_ROWS = 256
 MAP_VALUES = 200
-"""Commonest values a field whose vectors are kept for its map."""
+"""Most frequent values per field whose vectors are kept for its map."""
 
 
 def measure_weight_drift(
     workspace: Workspace, run: Run, on_progress: Callable[[float], None] | None = None
 ) -> dict[str, Any]:
-    """Measures a fine-tuning run that is done against its backbone, keeps it in the run's folder
-    and gives it back.
+    """Compare a fine-tuned network with its backbone and store the result in the run's folder.
 
-    "stages", from the input up without the head, which is new: name, title, frozen, norm (of the
-    backbone's weights), distance (of the run's weights from them), relative (distance over norm,
-    None where that is 0), cka (linear CKA of what the stage hands on before and after, None where
-    it is the same for every row). "rows": target test rows behind cka. "fields": those with a map.
-    BadInput for a run that trained no backbone.
+    Args:
+        workspace: of the run.
+        run: a fine-tuning run that is done.
+        on_progress: called with the share of the work that is done, 0 to 1.
+
+    Returns:
+        JSON-ready. `stages`, from the input up without the head, which is new: `name`, `title`,
+        `frozen`, `norm` (of the backbone's weights), `distance` (of the run's weights from them),
+        `relative` (distance over norm; None if that is 0) and `cka` (linear CKA of the stage's
+        outputs before and after; None if they are the same for every row). `rows`: target test rows
+        behind `cka`. `fields`: those with a map.
+
+    Raises:
+        BadInput: the run trained no backbone.
     """
     require_writable()
     if (
@@ -55,73 +64,79 @@ def measure_weight_drift(
         or run.strategy == "zero-shot"
     ):
         raise BadInput(
-            f"Run {run.id} is no fine-tuning that is done, so nothing moved; choose another run."
+            f"Run {run.id} is not a finished fine-tuning run, so no weights have changed; choose"
+            " another run."
         )
-    began = time.monotonic()
+    started = time.monotonic()
     report = on_progress or (lambda share: None)
-    card, own = find_backbone(workspace, run.result.backbone), load_model_card(workspace, run)
+    card, run_card = find_backbone(workspace, run.result.backbone), load_model_card(workspace, run)
     device = choose_device("auto")
-    before, after = load_backbone(card).to(device), load_backbone(own).to(device)
+    before, after = load_backbone(card).to(device), load_backbone(run_card).to(device)
     report(0.1)
     dataset = find_dataset(workspace, run.dataset)
-    table = load_rows(workspace, dataset, card.folder / "preprocessing", ("target_test",))
-    rows = subsample(select_test_rows(dataset, "target"), n_compared_rows(card))
-    state = table.take(rows, device).state
+    rows = load_rows(workspace, dataset, card.folder / "preprocessing", ("target_test",))
+    compared = subsample(select_test_rows(dataset, "target"), n_compared_rows(card))
+    state = rows.take(compared, device).state
     report(0.3)
     stages = []
     states = [state, state]
     pairs = zip(
         card.stages, run.result.stages, before.stage_list(), after.stage_list(), strict=False
     )
-    for place, (about, planned, one, other) in enumerate(pairs):
+    for index, (stage_card, stage_result, stage_before, stage_after) in enumerate(pairs):
+        # One stage at a time, each network on its own outputs so far.
         states = [
-            stage_outputs(network, place, part)
-            for network, part in zip((before, after), states, strict=True)
+            stage_outputs(network, index, inputs)
+            for network, inputs in zip((before, after), states, strict=True)
         ]
-        cka = linear_cka(*(flatten_state(part).float().cpu().numpy() for part in states))
-        norm, distance = weight_distance(one, other)
+        cka = linear_cka(*(flatten_state(outputs).float().cpu().numpy() for outputs in states))
+        norm, distance = weight_distance(stage_before, stage_after)
         stages.append(
             {
-                "name": about.name,
-                "title": about.title,
-                "frozen": planned.frozen,
+                "name": stage_card.name,
+                "title": stage_card.title,
+                "frozen": stage_result.frozen,
                 "norm": norm,
                 "distance": distance,
                 "relative": distance / norm if norm else None,
                 "cka": None if np.isnan(cka) else cka,
             }
         )
-        report(0.3 + 0.6 * (place + 1) / len(card.stages))
+        report(0.3 + 0.6 * (index + 1) / len(card.stages))
     arrays = embedding_arrays(before, after, card)
     folder = workspace.runs / run.id
     write_atomic(
         folder / ARRAYS_FILE, lambda part: np.savez_compressed(part, allow_pickle=False, **arrays)
     )
-    found = {
+    result = {
         "run": run.id,
         "stages": stages,
-        "rows": len(rows),
+        "rows": len(compared),
         "fields": [field for field in FIELDS if f"{field}_before" in arrays],
         "from_scratch": run.strategy == "scratch",
-        "seconds": round(time.monotonic() - began, 3),
+        "seconds": round(time.monotonic() - started, 3),
     }
-    write_json(folder / NUMBERS_FILE, found)
-    return found
+    write_json(folder / NUMBERS_FILE, result)
+    return result
 
 
 def n_compared_rows(card: BackboneCard) -> int:
-    """How many rows' activations are compared."""
+    """Return how many rows' outputs are compared: at most `MAX_ROWS`, fewer for wide stages."""
     return min(MAX_ROWS, max(2, MAX_FLOATS // max(stage.outputs for stage in card.stages)))
 
 
 def subsample(rows: np.ndarray, max_rows: int) -> np.ndarray:
-    """At most so many of `rows`, evenly spaced, in order."""
+    """Return at most `max_rows` of `rows`, evenly spaced and in order.
+
+    >>> subsample(np.arange(10), 4)
+    array([0, 3, 6, 9])
+    """
     return rows[np.unique(np.linspace(0, len(rows) - 1, min(max_rows, len(rows))).astype(np.int64))]
 
 
 @torch.no_grad()
 def stage_outputs(network: Network, stage: int, state: State) -> State:
-    """What that stage hands on for all rows of `state`, some rows at a time."""
+    """Return one stage's outputs for all rows of `state`, computed `CHUNK_ROWS` at a time."""
     parts = [
         network.run_stages(
             tuple(tensor[start : start + CHUNK_ROWS] for tensor in state), stage, stage + 1
@@ -132,25 +147,25 @@ def stage_outputs(network: Network, stage: int, state: State) -> State:
 
 
 def weight_distance(before: torch.nn.Module, after: torch.nn.Module) -> tuple[float, float]:
-    """(norm of the parameters before, norm of their change), all parameters of a stage as one
-    vector."""
+    """Return (norm before, norm of the change), with all parameters of a stage as one vector."""
 
     def norm(tensors: list[Tensor]) -> float:
-        return (
-            float(torch.stack([tensor.double().square().sum() for tensor in tensors]).sum().sqrt())
-            if tensors
-            else 0
-        )
+        if not tensors:
+            return 0.0
+        # In float64: the difference of two large tables is small beside their norms.
+        squares = [tensor.double().square().sum() for tensor in tensors]
+        return float(torch.stack(squares).sum().sqrt())
 
-    own, others = ([one.detach() for one in module.parameters()] for module in (before, after))
-    return norm(own), norm([b.double() - a.double() for a, b in zip(own, others, strict=True)])
+    old, new = ([weight.detach() for weight in module.parameters()] for module in (before, after))
+    return norm(old), norm([b.double() - a.double() for a, b in zip(old, new, strict=True)])
 
 
 def embedding_arrays(before: Network, after: Network, card: BackboneCard) -> dict[str, np.ndarray]:
-    """FIELD_before, FIELD_after (values, floats) float32 and FIELD_values (text) of the commonest
-    values.
+    """Return the embedding vectors of each field's most frequent values, before and after.
 
-    None for a network whose first stage has no vectors of two floats or more.
+    Returns:
+        FIELD_before and FIELD_after, float32 ``(values, size)``, and FIELD_values (text). Empty for
+        a network without embedding vectors of at least two numbers.
     """
     tables = []
     for network in (before, after):
@@ -161,16 +176,16 @@ def embedding_arrays(before: Network, after: Network, card: BackboneCard) -> dic
     vocabularies = load_preprocessing(card.folder / "preprocessing").vocabularies
     arrays, start = {}, 0
     for field in FIELDS:
-        # By falling count (core.data.preprocessing), so the first ones are the commonest.
-        known = vocabularies[field].slice(0, MAP_VALUES).to_pylist()
+        # A vocabulary is sorted by count, so the first values are the most frequent ones.
+        values = vocabularies[field].slice(0, MAP_VALUES).to_pylist()
         size = FIRST_VALUE_ID + len(vocabularies[field])
-        rows = slice(start, start + FIRST_VALUE_ID + len(known))
+        rows = slice(start, start + FIRST_VALUE_ID + len(values))
         names = [
             "missing",
             "unseen",
-            *(f"{one:g}" if isinstance(one, float) else one for one in known),
+            *(f"{value:g}" if isinstance(value, float) else value for value in values),
         ]
-        arrays[f"{field}_before"], arrays[f"{field}_after"] = (one[rows] for one in tables)
+        arrays[f"{field}_before"], arrays[f"{field}_after"] = (table[rows] for table in tables)
         arrays[f"{field}_values"] = np.array(names, dtype=np.str_)
         start += size
     return arrays

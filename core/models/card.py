@@ -104,11 +104,12 @@ class BackboneCard:
     preprocessing/.
 
     stages: from the input up, the head not among them. representation: floats a row the last stage
-    hands on. trained_on: {"dataset", "content_hash", "rows", "simulated", "domain"}. objective:
-    what it learnt by, a key of core.models.objectives.OBJECTIVES. metrics: of its own head on the
-    test rows of trained_on's domain {"auc", "auc_low", "auc_high", "log_loss", "rows",
-    "click_rate"}, when it learnt clicks; else of its objective on source validation rows, by title;
-    any may be None. members: of an ensemble, each with a representation and a head of its own.
+        hands on. trained_on: {"dataset", "content_hash", "rows", "simulated", "domain"}. objective:
+        what it learnt by, a key of core.models.objectives.OBJECTIVES. metrics: of its own head on
+        the test rows of trained_on's domain {"auc", "auc_low", "auc_high", "log_loss", "rows",
+        "click_rate"}, if it was trained on click labels; else of its objective on source validation
+        rows, by title; any may be None. members: of an ensemble, each with a representation and a
+        head of its own.
     earlier: what its weights were trained on before that, each like trained_on, oldest first: a
     fine-tuned model's backbone. imported: it came from a file, so whatever its weights do not show
     (trained_on, earlier, objective, origins, metrics, licence) is as its maker stated it. folder is
@@ -137,7 +138,7 @@ class BackboneCard:
 
     @property
     def scores_clicks(self) -> bool:
-        """Whether its own head has learnt clicks, so that it can score rows as it is."""
+        """Whether its own head was trained on click labels, so that it can score rows as it is."""
         return self.objective == "supervised"
 
     @property

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Initialisation:
-    """What the stages hold before any training. file_type: what file it is read from, none when it needs
-    none."""
+    """What the stages hold before any training. file_type: what file it is read from, none when it
+    needs none."""
 
     title: str
     summary: str
@@ -20,8 +20,8 @@ class Initialisation:
 
 @dataclass(frozen=True)
 class Objective:
-    """What pretraining learns by. reads_labels: whether it reads clicks. trains: whether there is any
-    training."""
+    """What pretraining learns by. reads_labels: whether it reads clicks. trains: whether there is
+    any training."""
 
     title: str
     summary: str
@@ -62,8 +62,8 @@ OBJECTIVES: dict[str, Objective] = {
     ),
     "rfd": Objective(
         "Replaced features (RFD)",
-        "Fields are replaced by the same field of another row; the network learns which were. Reads"
-        " no labels.",
+        "Fields are replaced by the same field of another row; the network learns which "
+        "were. Reads no labels.",
         "Lin et al.: MAP, KDD 2023",
     ),
     "mfp": Objective(
@@ -76,9 +76,9 @@ OBJECTIVES: dict[str, Objective] = {
 }
 
 ORIGINS: dict[str, str] = {
-    "supervised": "learnt clicks",
-    "rfd": "learnt by RFD",
-    "mfp": "learnt by MFP",
+    "supervised": "trained on click labels",
+    "rfd": "trained by RFD",
+    "mfp": "trained by MFP",
     "word2vec": "Word2Vec",
     "vectors": "vectors from a file",
     "imagenet": "ImageNet",
@@ -89,6 +89,14 @@ ORIGINS: dict[str, str] = {
 
 EMBEDDING_INITIALISATIONS = ("word2vec", "vectors")
 """Starts that fill the embedding stage alone; the other stages stay random."""
+
+PROJECTION_SIZE = 32
+"""RFD and MFP: numbers per field between the last stage and the detector's logits, and size of the
+output vector of a value (the paper's code)."""
+NEGATIVES = 25
+"""MFP: values drawn for each hidden value (the paper's code). Here all hidden values of a field in
+a batch share one draw: the expected loss is the same, and scoring is one matrix product instead of
+a look-up for each."""
 
 
 def stage_origins(start: str, objective: str, stages: int) -> tuple[str, ...]:

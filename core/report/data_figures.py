@@ -6,8 +6,9 @@ import numpy as np
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
+from core.data.drift import DRIFT_THRESHOLDS, FieldDrift
 from core.data.preprocessing import log_transform
-from core.data.profile import DRIFT_THRESHOLDS, ColumnProfile, FieldDrift
+from core.data.profile import ColumnProfile
 from core.data.split import PartSummary
 from core.report.palette import FROZEN, NEUTRAL, SOURCE, TARGET, with_alpha
 

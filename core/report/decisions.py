@@ -5,7 +5,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from core.data.datasets import find_dataset, read_column, select_test_rows, shared_extra_columns
+from core.data.dataset_rows import read_column, shared_extra_columns
+from core.data.datasets import find_dataset, select_test_rows
 from core.data.schema import CATEGORICAL, NUMERIC
 from core.errors import BadInput
 from core.evaluation.curves import threshold_table

@@ -93,7 +93,7 @@ class _Drift:
 @dataclass(frozen=True)
 class _ScoredFile:
     """What is said of a scored file, as far as pages read it; see
-    core.inference.evaluate_run.score_file."""
+    core.inference.score_file.score_file."""
 
     rows: int
     bad_rows: int

@@ -9,7 +9,8 @@ from collections.abc import Callable
 
 from filelock import FileLock
 
-from core.data.datasets import Dataset, list_datasets, prepare
+from core.data.datasets import Dataset, list_datasets
+from core.data.prepare import prepare
 from core.data.reading.ingest import ingest
 from core.data.simulate import simulate
 from core.data.split import SplitSpec

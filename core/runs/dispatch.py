@@ -1,4 +1,4 @@
-"""One run from its request to its result: what a worker does with what it claimed."""
+"""Execute one run, from its request to its stored result. This is what a worker does."""
 
 import dataclasses
 import hashlib
@@ -25,11 +25,12 @@ from core.workspace import PROJECT, Workspace, write_atomic, write_json
 
 
 def execute(workspace: Workspace, run: Run, reporter: Reporter) -> RunResult:
-    """Carries `run` through, writes predictions.npz and result.json to its folder, and returns the
-    result.
+    """Execute `run`; write predictions.npz and result.json to its folder and return the result.
 
-    Raises BadInput or RunError with a sentence for the user, CancelledError when the reporter says
-    stop.
+    Raises:
+        BadInput: the request cannot be executed; the message is for the user.
+        RunError: training failed; the message is for the user.
+        CancelledError: the reporter asked to stop.
     """
     began = time.monotonic()
     reset_peak_memory()
@@ -66,7 +67,7 @@ def execute(workspace: Workspace, run: Run, reporter: Reporter) -> RunResult:
 
 @cache
 def code_hash() -> str:
-    """SHA-256 (hex) of Thaw's own code below core/."""
+    """Return the SHA-256 (hex) of Thaw's own code below core/."""
     digest = hashlib.sha256()
     for path in sorted((PROJECT / "core").rglob("*.py")):
         digest.update(f"{path.relative_to(PROJECT).as_posix()}\0".encode() + path.read_bytes())
@@ -74,8 +75,9 @@ def code_hash() -> str:
 
 
 def runtime_environment() -> dict[str, Any]:
-    """What may decide the digits of a result beside the device: versions, code, instruction set and
-    threads."""
+    """Return what may change the digits of a result beside the device: versions, code, CPU and
+    threads.
+    """
     return {
         "code": code_hash()[:16],
         "system": platform.platform(),

@@ -1,5 +1,7 @@
-"""How long a run will take, from what it must compute and from how long earlier runs took.
-Torch-free and pure."""
+"""Estimate how long a run will take, from its operations and from how long earlier runs took.
+
+Pure functions that do not need torch.
+"""
 
 import math
 import statistics
@@ -14,25 +16,29 @@ from core.jobs.run_result import StageResult
 from core.jobs.store import Run
 from core.models.card import HeadSettings
 from core.models.model_stats import ModelStats
-from core.models.objectives import OBJECTIVES
+from core.models.objectives import NEGATIVES, OBJECTIVES, PROJECTION_SIZE
 from core.runs.launch import queue_for_device
 
 MAX_CALIBRATION_RUNS = 8
-"""Finished runs that calibrate: the newest ones."""
+"""Finished runs that an estimate is calibrated on: the newest ones."""
 BATCHED_HEADS_SHARE = 0.4
-"""What a head takes to train of what it takes alone, where it trains with those of its sweep's
-other learning rates."""
+"""Training time of a head among those of its sweep's other rates, as a share of what it takes
+alone.
+"""
 WORD2VEC_SECONDS_PER_ROW = 3e-3
-"""Seconds a row of Word2Vec takes on one core, all passes, until a run has shown it."""
-PROJECTION_SIZE, NEGATIVES = 32, 25
-"""Sizes of the heads of core.training.pretext, which cannot be asked without torch; a test holds
-the two together."""
+"""Seconds per row for all of Word2Vec's passes on one core, until a run has been measured."""
 
 
 @dataclass(frozen=True)
 class Speed:
-    """What a kind of device does: operations a second, seconds a step and an Adam-updated scalar,
-    and to begin."""
+    """What a type of device does.
+
+    Args:
+        flops_per_second: of forward and backward passes.
+        seconds_per_step: overhead of an optimiser step.
+        seconds_per_scalar: of Adam's update, per trained scalar and step.
+        startup_seconds: before training, and for evaluation.
+    """
 
     flops_per_second: float
     seconds_per_step: float
@@ -54,11 +60,13 @@ SPEEDS = {
 
 @dataclass(frozen=True)
 class Estimate:
-    """seconds: all epochs, start and evaluation included. explanation: sentences saying what the number
-    rests on.
+    """How long a run takes.
 
-    prefix_seconds: the part of the seconds that frozen prefixes take, by their depth; runs on the same
-    rows share them.
+    Args:
+        seconds: all epochs, start and evaluation included.
+        explanation: what the number is based on, in sentences.
+        prefix_seconds: seconds for each frozen prefix, by depth. They are part of `seconds`; runs
+            on the same rows share them.
     """
 
     seconds: float
@@ -67,11 +75,10 @@ class Estimate:
 
 
 def pretraining_plan(cost: ModelStats, request: PretrainRequest) -> Plan:
-    """The plan that pretraining `request` carries out on a network of that cost, its objective's
-    own head on top.
+    """Return the plan that a pretraining request executes, with its objective's own head.
 
-    RFD and MFP have the heads of core.training.pretext; MFP's embedding has one more vector a field
-    besides.
+    RFD and MFP have the heads of `core.training.pretext`; MFP's embedding also has one more vector
+    per field.
     """
     inputs, fields = cost.representation * cost.members, len(FIELDS)
     if request.objective == "rfd":
@@ -98,7 +105,7 @@ def pretraining_plan(cost: ModelStats, request: PretrainRequest) -> Plan:
 def pretraining_estimate(
     cost: ModelStats, request: PretrainRequest, rows: int, history: Sequence[Run]
 ) -> Estimate | None:
-    """About how long pretraining takes on `rows` training rows; None where nothing is learnt."""
+    """Estimate how long pretraining takes on `rows` training rows; None if nothing is learnt."""
     words = word2vec_seconds(rows, history) if request.start == "word2vec" else 0.0
     if not OBJECTIVES[request.objective].trains:
         return (
@@ -116,8 +123,7 @@ def pretraining_estimate(
 
 
 def word2vec_seconds(rows: int, history: Sequence[Run]) -> float:
-    """About how long Word2Vec's passes over `rows` rows take: as fast as in the newest finished
-    runs that began so."""
+    """Estimate Word2Vec's passes over `rows` rows, from the newest finished runs that used it."""
     paces = [
         run.result.seconds["prepare"] / run.result.train_rows
         for run in history
@@ -129,11 +135,14 @@ def word2vec_seconds(rows: int, history: Sequence[Run]) -> float:
 
 
 def calibration_runs(history: Sequence[Run], settings: TrainSettings) -> list[Run]:
-    """The few finished runs of `history` (newest first) that estimates with these settings rest on,
-    whatever the plan.
+    """Return the few finished runs that estimates with these settings are calibrated on.
 
-    They are the same from these as from all; to look for them once an estimate is slow where there
-    are thousands.
+    Estimates from these runs and from the whole history are the same. Selecting them once for many
+    plans saves time if there are thousands of runs.
+
+    Args:
+        history: runs, newest first.
+        settings: of the run to estimate.
     """
     words = [run for run in history if _starts_by_word2vec(run) and run.result][
         :MAX_CALIBRATION_RUNS
@@ -149,12 +158,17 @@ def estimate_seconds(
     history: Sequence[Run],
     can_batch_heads: bool = False,
 ) -> Estimate:
-    """About how long a run of `plan` on `rows` training rows takes; head_may_share: as in
-    FinetuneRequest.
+    """Estimate how long a run takes; an upper bound with early stopping.
 
-    Calibrated on the newest finished runs of the same device in `history` (newest first), those of
-    the same batch size and precision before any others; without one the constants in SPEEDS stand.
-    An upper bound with early stopping.
+    Calibrated on the newest finished runs of the same device, those of the same batch size and
+    precision before any others; without any, the constants in `SPEEDS` are used.
+
+    Args:
+        plan: to execute.
+        rows: number of training rows.
+        settings: epochs, batch size and device.
+        history: runs, newest first.
+        can_batch_heads: as in FinetuneRequest.
     """
     lane = queue_for_device(settings.device)
     chosen = _recent_similar_runs(history, settings)
@@ -175,12 +189,14 @@ def estimate_seconds(
 def training_seconds(
     stages: Sequence[PlannedStage], rows: int, settings: TrainSettings, epochs: int
 ) -> tuple[dict[int, float], float]:
-    """Seconds by the constants of the device's kind, before any calibration: (of prefixes by depth,
-    of the epochs).
+    """Return seconds by the constants of the device, before calibration.
 
-    What the plan computes once counts once. Every epoch runs the rest forwards and what trains
-    backwards, which costs twice the forward pass; every step moves each trained scalar, its
-    gradient and Adam's two moments through memory. Where nothing trains there is one forward pass.
+    What the plan computes once is counted once. Every epoch runs the rest forwards, and what trains
+    also backwards, which costs twice as much; every step moves each trained scalar, its gradient
+    and Adam's two moments through memory. If nothing trains, there is one forward pass.
+
+    Returns:
+        Seconds of each frozen prefix, by depth; seconds of all epochs.
     """
     speed = SPEEDS[queue_for_device(settings.device)]
     if not any(stage.trained_parameters for stage in stages):
@@ -230,7 +246,7 @@ def _starts_by_word2vec(run: Run) -> bool:
 
 
 def _predicted_seconds(run: Run) -> float:
-    """What `training_seconds` says of a finished run, rebuilt from what its result keeps."""
+    """Return what `training_seconds` gives for a finished run, rebuilt from its stored result."""
     assert run.result is not None
     settings = run.request.train
     stages = [
@@ -261,7 +277,7 @@ def _stage_flops(stage: StageResult) -> int:
 
 
 def _batching_factor(stages: Sequence[PlannedStage], lane: str, can_batch_heads: bool) -> float:
-    """What a run's training takes of what it takes alone."""
+    """Return a run's training time as a share of what it takes alone."""
     head = stages[-1]
     deeper = any(stage.trained_parameters for stage in stages[:-1])
     # The members of an ensemble train in turn, and each has a bias of its own: scalars that
@@ -271,8 +287,9 @@ def _batching_factor(stages: Sequence[PlannedStage], lane: str, can_batch_heads:
 
 
 def _train_seconds(run: Run) -> float:
-    """Seconds the run computed its prefix and trained, before a break too; 0 when it did
-    neither."""
+    """Return the seconds a run computed its prefix and trained, interruptions included; 0 if
+    neither.
+    """
     if not run.result or not run.steps or not run.result.epochs_run:
         return 0.0
     seconds = run.result.seconds

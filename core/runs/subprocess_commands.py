@@ -31,7 +31,7 @@ def score_in_subprocess(
     on_progress: ProgressFn | None = None,
     options: ReadOptions = DEFAULT_OPTIONS,
 ) -> dict[str, Any]:
-    """See core.inference.evaluate_run.score_file; on_progress is called with 0 to 1."""
+    """See core.inference.score_file.score_file; on_progress is called with 0 to 1."""
     words = ["--run", run_id, "--input", str(source.resolve()), "--output", str(target.resolve())]
     words += ["--on-bad-rows", on_bad_rows, *to_cli_args(options)]
     return run_command(workspace, ["score", *words], on_progress)
@@ -56,9 +56,16 @@ def verify_in_subprocess(
     return run_command(workspace, ["verify", "--run", run_id], on_progress)
 
 
+def weight_drift_in_subprocess(
+    workspace: Workspace, run_id: str, on_progress: ProgressFn | None = None
+) -> dict[str, Any]:
+    """See core.inference.weight_drift.measure_weight_drift."""
+    return run_command(workspace, ["moved", "--run", run_id], on_progress)
+
+
 def import_in_subprocess(workspace: Workspace, path: Path, name: str = "") -> BackboneCard:
-    """See core.models.backbone_import.import_backbone; it takes some seconds, and calls `path` by its
-    file name."""
+    """See core.models.backbone_import.import_backbone; it takes some seconds, and calls `path` by
+    its file name."""
     data = run_command(workspace, ["import-backbone", str(path.resolve()), f"--name={name}"])
     return load_card(Path(data["backbone"]["folder"]))
 

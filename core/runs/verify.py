@@ -1,5 +1,4 @@
-"""A run done again, to see whether its numbers come out the same: nothing of the second time is
-kept."""
+"""Run a finished run again and compare the numbers; nothing of the second run is kept."""
 
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
@@ -15,7 +14,7 @@ from core.errors import BadInput
 from core.evaluation.format_metrics import is_missing
 from core.evaluation.metrics import all_names
 from core.files.durable import staging
-from core.inference.evaluate_run import load_model_card
+from core.inference.run_model import load_model_card
 from core.jobs.predictions import read_predictions
 from core.jobs.reporter import Decision, Point
 from core.jobs.requests import Request
@@ -43,7 +42,7 @@ _COMPARED = (
 
 @dataclass(frozen=True)
 class Difference:
-    """A number that came out otherwise; None where one of the two runs has none."""
+    """A number that differs between the two runs; None if one of them does not have it."""
 
     name: str
     first: float | None
@@ -52,12 +51,19 @@ class Difference:
 
 @dataclass(frozen=True)
 class Verification:
-    """What came of it. same: whether every one of `compared` numbers is identical, to the last bit.
+    """The result of a verification.
 
-    differences: the numbers that are not. largest_score_difference: over all scored rows, 0 when
-    the scores are identical, None where the run scores nothing. weights_same: whether the weights'
-    bytes are. environment: (name, then, now) of what differs around the run, device and threads
-    among it. threads: of the second time.
+    Args:
+        run: id of the run.
+        same: whether all compared numbers are identical, to the last bit.
+        compared: how many numbers were compared.
+        differences: the numbers that differ.
+        largest_score_difference: over all scored rows; None if the run scores nothing.
+        weights_same: whether the bytes of the weights are identical.
+        environment: (name, then, now) of what differs in the environment, device and threads
+            included.
+        device: of the second run.
+        threads: of the second run.
     """
 
     run: str
@@ -72,7 +78,7 @@ class Verification:
 
     @property
     def sentence(self) -> str:
-        """The finding in words."""
+        """The result in words."""
         where = f"on {self.device} with {self.threads} thread{'s' if self.threads > 1 else ''}"
         around = "; ".join(
             f"{name} was {then} and is {now}" for name, then, now in self.environment
@@ -91,8 +97,9 @@ class Verification:
             return f"{text} (Around the run, {around}.)" if around else text
         worst = max(self.differences, key=_magnitude)
         text = (
-            f"Not the same {where}: {len(self.differences)} of {self.compared} numbers differ, most"
-            f" of all {worst.name} ({_format(worst.first)} then, {_format(worst.again)} now)."
+            f"Not the same {where}: {len(self.differences)} of {self.compared} numbers "
+            f"differ, most of all {worst.name} ({_format(worst.first)} then, "
+            f"{_format(worst.again)} now)."
         )
         if self.largest_score_difference is not None:
             text += f" Scores differ by at most {self.largest_score_difference:.2g}."
@@ -105,7 +112,7 @@ class Verification:
 
 @dataclass(frozen=True)
 class _ScratchWorkspace(Workspace):
-    """The workspace to read from; what a run writes goes to `scratch` instead."""
+    """A workspace to read from; what a run writes goes to the folder `scratch` instead."""
 
     scratch: Path = Path()
     pretrains: bool = False
@@ -124,9 +131,11 @@ class _ScratchWorkspace(Workspace):
 
 
 class _ProgressReporter:
-    """A reporter that passes on how far the run has come, and no more.
+    """A reporter that passes on how far the run is, and nothing else.
 
-    halted: epochs after which successive halving had ended the run, 0 where it had not.
+    Args:
+        report: called with the share of the steps that is done.
+        halted: epochs after which successive halving ended the first run; 0 if it did not.
     """
 
     def __init__(self, report: Callable[[float], None] | None, halted: int) -> None:
@@ -159,12 +168,18 @@ class _ProgressReporter:
 def verify(
     workspace: Workspace, run: Run, on_progress: Callable[[float], None] | None = None
 ) -> Verification:
-    """Carries the run out again, on the same device kind and number of threads, and compares what
-    came of it.
+    """Run `run` again, on the same type of device and number of threads, and compare the results.
 
-    Its own predictions, metrics and weights are compared with the stored ones. BadInput, before
-    anything is computed, when the run is not done, its dataset or backbone is gone or has changed,
-    or it ran on a device that is not here.
+    Its predictions, metrics and weights are compared with the stored ones.
+
+    Args:
+        workspace: of the run; it is not changed.
+        run: a pretraining or fine-tuning run that is done.
+        on_progress: called with the share of the steps that is done, 0 to 1.
+
+    Raises:
+        BadInput: before anything is computed, if the run is not done, its dataset or backbone is
+            gone or has changed, or its type of device is not here.
     """
     request = _check_repeatable(workspace, run)
     assert run.result is not None
@@ -182,10 +197,8 @@ def verify(
             around = runtime_environment() | {"device": result.device}
         finally:
             torch.set_num_threads(threads)
-        first, again = (
-            _compared_numbers(result_to_json(run.result)),
-            _compared_numbers(result_to_json(result)),
-        )
+        first = _compared_numbers(result_to_json(run.result))
+        again = _compared_numbers(result_to_json(result))
         # A metric that was added to Thaw after the run is in none of its stored results.
         new = {name for name in again if name not in first and name.split()[-1] in all_names()}
         names = [name for name in dict.fromkeys([*first, *again]) if name not in new]
@@ -212,8 +225,11 @@ def verify(
 
 
 def _check_repeatable(workspace: Workspace, run: Run) -> Request:
-    """The request to carry out; BadInput, saying which, when something it needs is not what it
-    was."""
+    """Return the request to run.
+
+    Raises:
+        BadInput: something that the run needs is not what it was; the message names it.
+    """
     if run.kind not in ("pretrain", "finetune"):
         raise BadInput(
             f"Run {run.id} is of the kind {run.kind!r}; pretraining and fine-tuning runs can be"
@@ -270,7 +286,7 @@ def _weights_path(workspace: Workspace, run: Run) -> Path:
 
 
 def _compared_numbers(result: dict[str, Any]) -> dict[str, float | None]:
-    """Every compared number of a result by its path, such as "metrics target_test auc"."""
+    """Return every compared number of a result by its path, such as "metrics target_test auc"."""
     found: dict[str, float | None] = {}
 
     def walk(name: str, value: Any) -> None:
@@ -287,14 +303,12 @@ def _compared_numbers(result: dict[str, Any]) -> dict[str, float | None]:
 
 
 def _identical(a: float | None, b: float | None) -> bool:
-    """Whether two numbers are equal to the last bit; one that is missing equals one that is
-    missing."""
+    """Return whether two numbers are equal to the last bit; two missing numbers are equal."""
     return a == b or (is_missing(a) and is_missing(b))
 
 
 def _magnitude(one: Difference) -> float:
-    """How large a difference is; where one number alone is missing, larger than any that can be
-    computed."""
+    """Return the size of a difference; infinite if one of the numbers is missing."""
     if is_missing(one.first) or is_missing(one.again):
         return float("inf")
     assert one.first is not None and one.again is not None

@@ -1,5 +1,4 @@
-"""What a backbone scores as it is, computed once for all runs that start from it on the same
-rows."""
+"""Scores of a backbone before fine-tuning, computed once for all runs on the same rows."""
 
 import contextlib
 import hashlib
@@ -20,33 +19,39 @@ from core.workspace import Workspace
 def baseline_scores(
     workspace: Workspace,
     card: BackboneCard,
-    rows: ArraysByPart,
-    table: TrainingRows,
+    scored: ArraysByPart,
+    rows: TrainingRows,
     data_key: str,
     device: torch.device,
 ) -> ArraysByPart:
-    """Click probabilities float32 of every scored part by the backbone of `card`, from the cache
-    when they are there.
+    """Return the click probabilities of every part by the backbone as it is, float32.
 
-    data_key: identifies the content of `table`, see core.training.training_rows.apply_frozen_prefix.
+    Args:
+        workspace: holds the cache.
+        card: of the backbone.
+        scored: row numbers by part.
+        rows: inputs of at least these rows.
+        data_key: identifies the content of `rows`, see `apply_frozen_prefix`.
+        device: to compute on.
     """
-    # The last digits hang on the device and on the number of threads.
+    # The last digits of a score depend on the device and on the number of threads.
     key = hashlib.sha256(
         f"{card.weights_sha256}|{data_key}|{device}|{torch.get_num_threads()}".encode()
     )
-    for part, index in rows.items():
-        key.update(part.encode() + index.tobytes())
+    for part, numbers in scored.items():
+        key.update(part.encode() + numbers.tobytes())
     folder = workspace.cache / f"scores-{key.hexdigest()[:24]}"
 
-    def fill(empty: Path) -> None:
-        scores = score_parts(load_backbone(card).to(device), rows, table, device)
-        for place, part in enumerate(rows):
-            np.save(empty / f"{place}.npy", scores[part])
+    def fill(entry_folder: Path) -> None:
+        scores = score_parts(load_backbone(card).to(device), scored, rows, device)
+        for index, part in enumerate(scored):
+            np.save(entry_folder / f"{index}.npy", scores[part])
 
     entry = None
+    # A damaged entry is written anew.
     with contextlib.suppress(FileNotFoundError, Damaged):
         entry = read_entry(folder)
     return {
         part: scores.numpy()
-        for part, scores in zip(rows, entry or write_entry(folder, fill), strict=True)
+        for part, scores in zip(scored, entry or write_entry(folder, fill), strict=True)
     }

@@ -1,12 +1,13 @@
-"""Arms that train a linear head alone and differ in the learning rate: one look-up of rows and one
-product for all.
+"""Train the linear heads of a sweep's learning rates in one pass over the rows.
 
-Behind a cached prefix a step of such a head is the look-up of its rows and what Python does around
-a small product; arms of one seed take the same rows at every step, so four of them cost little more
-than one (docs/performance.md). What an arm does hangs on its request alone, which names all the
-rates: whichever run comes first, and wherever one is broken off, the numbers are the same. They lie
-in the cache after the run that computed them, so that the runs of the other rates find theirs. All
-other arms train in turn: together they are no faster.
+Behind a cached frozen prefix, a step of a linear head is a look-up of its rows and what Python does
+around a small matrix product. Runs that differ only in the learning rate use the same rows at every
+step, so their heads become the rows of one weight matrix: four of them cost little more than one
+(docs/performance.md). Only linear heads on a CPU are batched; for others it is no faster.
+
+The numbers of a run must not depend on which of them comes first or is interrupted. So every run
+trains all rates of its request, and leaves the results in a cache folder where the others find
+theirs.
 """
 
 import contextlib
@@ -32,37 +33,31 @@ from core.jobs.requests import FinetuneRequest, TrainSettings
 from core.models.card import HeadSettings
 from core.models.network import Head, Network, flatten_state
 from core.program import VERSION
-from core.training.batches import RowTensors
+from core.training.batches import RowTensors, count_steps_per_epoch, epoch_batches
 from core.training.checkpoint import Progress, read_checkpoint
 from core.training.deferred_scalars import DeferredScalars
+from core.training.epochs import finish_epoch, initial_progress
 from core.training.lazy_adam import LazyAdamW
-from core.training.loop import (
-    CHECKPOINT_SECONDS,
-    CancelledError,
-    FitResult,
+from core.training.log_points import (
     LogFn,
-    count_steps_per_epoch,
-    epoch_batches,
-    finish_epoch,
-    initial_progress,
     log_gradient_norms,
     log_train_loss,
     logging_intervals,
-    set_lr,
 )
+from core.training.loop import CHECKPOINT_SECONDS, CancelledError, FitResult
 from core.training.losses import CLICK_TASK
+from core.training.param_groups import set_lr
 from core.workspace import Workspace, hash_json, write_atomic
 
 POLL_SECONDS = 0.2
-"""Seconds between two looks whether the run that trains this arm's heads has ended, or this one
-shall stop."""
+"""Seconds between two checks whether the run that trains these heads has ended, or this one shall
+stop."""
 
 
 def should_batch_heads(
     request: FinetuneRequest, plan: Plan, rows: RowTensors, network: Network, device: torch.device
 ) -> bool:
-    """Whether the request's arm trains with those of its sweep's other rates: where that was
-    measured to be faster."""
+    """Return whether a run trains with those of the sweep's other rates, where that is faster."""
     return (
         request.can_batch_heads
         and rows.first_stage == plan.frozen_depth == len(network.stages)
@@ -74,24 +69,36 @@ def should_batch_heads(
 def batched_heads_folder(
     workspace: Workspace, request: FinetuneRequest, weights: str, data_key: str
 ) -> Path:
-    """Where the arms that train with the request's keep what they computed; another sweep, or
-    version, has its own.
+    """Return where runs that train with the request's keep their results.
 
-    weights: hash of the backbone's. data_key: see core.training.training_rows.apply_frozen_prefix.
+    Another sweep, version of Thaw or number of threads has a folder of its own: any of them may
+    change the last digits.
+
+    Args:
+        workspace: holds the folder.
+        request: of one of the runs.
+        weights: SHA-256 of the backbone's weights.
+        data_key: see `core.training.training_rows.apply_frozen_prefix`.
     """
-    alike = dataclasses.replace(request.train, learning_rate=request.rates[0])
-    said = dataclasses.asdict(dataclasses.replace(request, train=alike))
-    key = hash_json([VERSION, said, weights, data_key, torch.get_num_threads()])
+    # The rate is what the runs differ in, so every one of them takes the first one's.
+    train = dataclasses.replace(request.train, learning_rate=request.rates[0])
+    shared = dataclasses.asdict(dataclasses.replace(request, train=train))
+    key = hash_json([VERSION, shared, weights, data_key, torch.get_num_threads()])
     return workspace.cache / f"heads-{key[:24]}"
 
 
 @dataclass
 class HeadRun:
-    """One learning rate. network: its head, on no stages; the head's weights are a part of those of
-    all arms.
+    """The run of one learning rate.
 
-    points: all it has reported. failure: the sentence where its loss became no number. on_points: is
-    told the points too.
+    Args:
+        settings: with its learning rate.
+        network: its head on no stages. The head's weights are views of the rows of
+            `BatchedHeads.weight`, so training one trains the other.
+        progress: where it stands.
+        points: everything it has logged.
+        failure: the sentence for the user if its loss became NaN or infinite, else "".
+        on_points: called with its points too.
     """
 
     settings: TrainSettings
@@ -113,84 +120,94 @@ class HeadRun:
     @property
     def layer(self) -> nn.Linear:
         """The linear layer that is its head."""
-        assert isinstance(self.network.head, Head) and isinstance(
-            self.network.head.layers[0], nn.Linear
-        )
+        assert isinstance(self.network.head, Head)
+        assert isinstance(self.network.head.layers[0], nn.Linear)
         return self.network.head.layers[0]
 
     def log(self, points: Sequence[Point]) -> None:
-        """Takes points down, and passes them on."""
+        """Keep points, and pass them on."""
         self.points += points
         if self.on_points:
             self.on_points(points)
 
 
 class BatchedHeads:
-    """The heads of all arms as one linear layer, weight (arms, inputs) and bias (arms,), and their
-    optimiser."""
+    """The heads of all runs as one linear layer, and their optimiser.
+
+    `weight` is ``(runs, inputs)`` and `bias` ``(runs,)``.
+
+    Args:
+        head: the linear head that all runs start from.
+        settings: of each run.
+    """
 
     def __init__(self, head: nn.Module, settings: Sequence[TrainSettings]) -> None:
         assert isinstance(head, Head) and isinstance(head.layers[0], nn.Linear)
         layer = head.layers[0]
         self.weight = layer.weight.detach().repeat(len(settings), 1).requires_grad_()
         self.bias = layer.bias.detach().repeat(len(settings)).requires_grad_()
-        self.runs = [self._head_run(place, one) for place, one in enumerate(settings)]
+        self.runs = [self._head_run(index, train) for index, train in enumerate(settings)]
+        # A group per run: each has its own learning rate.
         groups = [
-            {"params": [*arm.layer.parameters()], "part": 1.0, "stage": 0} for arm in self.runs
+            {"params": [*run.layer.parameters()], "lr_scale": 1.0, "stage": 0} for run in self.runs
         ]
         self.optimiser = LazyAdamW(groups, weight_decay=settings[0].weight_decay, fused=True)
 
-    def _head_run(self, place: int, settings: TrainSettings) -> HeadRun:
+    def _head_run(self, index: int, settings: TrainSettings) -> HeadRun:
         network = Network([], self.weight.shape[1], HeadSettings())
-        arm = HeadRun(settings, network, Progress(0.0, {}, 0.0))
-        arm.layer.weight = nn.Parameter(
-            self.weight.detach()[place : place + 1], requires_grad=False
-        )
-        arm.layer.bias = nn.Parameter(self.bias.detach()[place : place + 1], requires_grad=False)
-        return arm
+        run = HeadRun(settings, network, Progress(0.0, {}, 0.0))
+        weight, bias = (tensor.detach()[index : index + 1] for tensor in (self.weight, self.bias))
+        run.layer.weight = nn.Parameter(weight, requires_grad=False)
+        run.layer.bias = nn.Parameter(bias, requires_grad=False)
+        return run
 
     def start(self, plan: Plan, validation: RowTensors) -> None:
-        """Where all arms stand before their first step: at one and the same head, which is
-        validated once."""
+        """Set the progress of every run before its first step.
+
+        All start from the same head, so it is validated once.
+        """
         first = self.runs[0]
         progress = initial_progress(
             first.network, plan, CLICK_TASK, validation, first.settings, first.log
         )
-        for arm in self.runs:
-            arm.progress = dataclasses.replace(
-                copy.deepcopy(progress), learning_rate=arm.settings.learning_rate
+        for run in self.runs:
+            run.progress = dataclasses.replace(
+                copy.deepcopy(progress), learning_rate=run.settings.learning_rate
             )
-            arm.points = [*first.points]
+            run.points = [*first.points]
 
     def forward_backward(self, rows: RowTensors) -> Tensor:
-        """Gives each arm the gradient of its mean loss on `rows`; the losses (arms,)."""
+        """Give each run the gradient of its mean loss on `rows`; return the losses, ``(runs,)``."""
+        # [batch_size, runs]
         outputs = nn.functional.linear(flatten_state(rows.state), self.weight, self.bias)
         labels = rows.labels[:, None].expand_as(outputs)
         losses = nn.functional.binary_cross_entropy_with_logits(
             outputs, labels, reduction="none"
         ).mean(0)
-        for_weight, for_bias = torch.autograd.grad(losses.sum(), (self.weight, self.bias))
-        for place, arm in enumerate(self.runs):
-            arm.layer.weight.grad = for_weight[place : place + 1]
-            arm.layer.bias.grad = for_bias[place : place + 1]
+        # The runs share no parameter, so the gradient of the sum holds each run's own.
+        weight_grad, bias_grad = torch.autograd.grad(losses.sum(), (self.weight, self.bias))
+        for index, run in enumerate(self.runs):
+            run.layer.weight.grad = weight_grad[index : index + 1]
+            run.layer.bias.grad = bias_grad[index : index + 1]
         return losses.detach()
 
     def save(self, file: Path) -> None:
-        """Keeps where all arms stand."""
-        # As text, since torch.load takes ten times as long over lists of numbers.
-        arms = [(vars(arm.progress), json.dumps(arm.points), arm.failure) for arm in self.runs]
+        """Write where all runs stand."""
+        # Points as text: torch.load takes ten times as long for lists of numbers.
+        runs = [(vars(run.progress), json.dumps(run.points), run.failure) for run in self.runs]
         weights = [self.weight.detach(), self.bias.detach()]
-        values = {"arms": arms, "weights": weights, "optimiser": self.optimiser.state_dict()}
+        values = {"arms": runs, "weights": weights, "optimiser": self.optimiser.state_dict()}
         write_atomic(file, lambda part: torch.save(values, part))
 
     def load(self, values: dict[str, Any]) -> None:
-        """Goes on from what `save` kept."""
-        for mine, kept in zip((self.weight, self.bias), values["weights"], strict=True):
-            mine.detach().copy_(kept)
+        """Restore what `save` wrote."""
+        for tensor, saved in zip((self.weight, self.bias), values["weights"], strict=True):
+            # Copied in place: the runs' own layers are views of these tensors.
+            tensor.detach().copy_(saved)
         self.optimiser.load_state_dict(values["optimiser"])
-        for arm, (progress, points, failed) in zip(self.runs, values["arms"], strict=True):
-            arm.progress, arm.failure = Progress(**progress), failed
-            arm.points = [(step, name, value) for step, name, value in json.loads(points)]
+        for run, (progress, points, failure) in zip(self.runs, values["arms"], strict=True):
+            run.progress, run.failure = Progress(**progress), failure
+            run.points = [(step, name, value) for step, name, value in json.loads(points)]
 
 
 def fit_batched_heads(
@@ -203,45 +220,47 @@ def fit_batched_heads(
     rates: Sequence[float],
     folder: Path,
 ) -> FitResult:
-    """As core.training.loop.fit where `should_batch_heads`, and the arms of all `rates` beside it as
-    far as it goes itself.
+    """Do what `core.training.loop.fit` does, for a run for which `should_batch_heads` holds.
 
-    Continues from what `folder` holds, which may be this arm's end. Of the seconds that arms train
-    together each counts its share: `earlier` of the result is by how much this arm's exceeds what
-    this call trained and waited.
+    The runs of all `rates` train beside it, until this one ends. Resumes from what `folder` holds,
+    which may already be the end of this run.
+
+    Returns:
+        As `fit`. Each run counts its share of the seconds that runs train together;
+        `earlier_seconds` is this run's share less the seconds that this call trained and waited.
     """
-    began = time.monotonic()
+    start = time.monotonic()
     heads = BatchedHeads(
         network.head, [dataclasses.replace(settings, learning_rate=rate) for rate in rates]
     )
     own, file = heads.runs[[*rates].index(settings.learning_rate)], folder / "heads.pt"
     with exclusive(folder, reporter):
-        elsewhere = time.monotonic() - began
+        seconds_here = time.monotonic() - start
         values = read_checkpoint(file, torch.device("cpu"))
         if values is None:
             heads.start(plan, validation)
         else:
             heads.load(values)
+        # Another run may have computed some or all of the points.
         reporter.rewind(0)
         reporter.points(own.points)
-        own.on_points, saved = reporter.points, time.monotonic()
+        own.on_points, last_save = reporter.points, time.monotonic()
         while not own.finished:
-            elsewhere += train_epoch(heads, own, plan, train, validation, reporter)
-            if own.finished or time.monotonic() - saved > CHECKPOINT_SECONDS:
+            seconds_here += train_epoch(heads, own, plan, train, validation, reporter)
+            if own.finished or time.monotonic() - last_save > CHECKPOINT_SECONDS:
                 heads.save(file)
-                saved = time.monotonic()
+                last_save = time.monotonic()
     if own.failure:
         raise RunError(own.failure)
-    ended = own.progress
-    reporter.progress(
-        ended.epoch,
-        settings.epochs,
-        ended.step,
-        settings.epochs * count_steps_per_epoch(train, settings),
-    )
-    network.load_state_dict(ended.best_weights, strict=False)
+    progress = own.progress
+    total_steps = settings.epochs * count_steps_per_epoch(train, settings)
+    reporter.progress(progress.epoch, settings.epochs, progress.step, total_steps)
+    network.load_state_dict(progress.best_weights, strict=False)
     return FitResult(
-        ended.best_epoch, ended.epoch, ended.stopped, earlier_seconds=ended.seconds - elsewhere
+        progress.best_epoch,
+        progress.epoch,
+        progress.stopped,
+        earlier_seconds=progress.seconds - seconds_here,
     )
 
 
@@ -253,67 +272,73 @@ def train_epoch(
     validation: RowTensors,
     reporter: Reporter,
 ) -> float:
-    """One epoch, and what comes after it, of every arm that has not ended; the seconds it took all
-    of them.
+    """Train and validate every run that has not ended for one epoch.
 
-    own: the arm whose run this is.
+    Args:
+        heads: of all runs.
+        own: the run that this process was started for.
+        plan: of all runs.
+        train: rows to train on.
+        validation: rows that choose the best epoch.
+        reporter: of the run `own`.
+
+    Returns:
+        Seconds that all runs took together.
     """
-    each, every, gradients_every = logging_intervals(train, own.settings)
-    steps = each * own.settings.epochs
-    training = [(place, arm) for place, arm in enumerate(heads.runs) if not arm.finished]
-    began, before, late = time.monotonic(), own.progress.seconds, DeferredScalars()
-    summed, rows = torch.zeros(len(heads.runs)), 0
+    steps_per_epoch, log_interval, gradient_interval = logging_intervals(train, own.settings)
+    total_steps = steps_per_epoch * own.settings.epochs
+    # Finished runs stay in the product, where they cost next to nothing; nothing reads them.
+    training = [(index, run) for index, run in enumerate(heads.runs) if not run.finished]
+    start, earlier_seconds = time.monotonic(), own.progress.seconds
+    deferred = DeferredScalars()
+    loss_sums, n_rows = torch.zeros(len(heads.runs)), 0
 
-    def share() -> float:
-        return before + (time.monotonic() - began) / len(training)
+    def seconds_per_run() -> float:
+        return earlier_seconds + (time.monotonic() - start) / len(training)
 
     for batch in epoch_batches(train, own.settings, own.progress.epoch):
         if reporter.should_stop():
             raise CancelledError
-        for arm, group in zip(heads.runs, heads.optimiser.param_groups, strict=True):
-            set_lr([group], arm.settings, arm.progress, steps)
+        for run, group in zip(heads.runs, heads.optimiser.param_groups, strict=True):
+            set_lr([group], run.settings, run.progress, total_steps)
         losses = heads.forward_backward(train.take(batch))
-        summed, rows = summed + losses * len(batch), rows + len(batch)
+        loss_sums, n_rows = loss_sums + losses * len(batch), n_rows + len(batch)
         step = own.progress.step + 1
-        for place, arm in training:
-            arm.progress.step = step
-            if step % gradients_every == 0 and not arm.failure:
-                log_gradient_norms(
-                    heads.optimiser.param_groups[place : place + 1],
-                    arm.network,
-                    step,
-                    arm.log,
-                    late,
-                )
+        for index, run in training:
+            run.progress.step = step
+            if step % gradient_interval == 0 and not run.failure:
+                own_group = heads.optimiser.param_groups[index : index + 1]
+                log_gradient_norms(own_group, run.network, step, run.log, deferred)
         heads.optimiser.step()
-        if step % every == 0 or step % each == 0:
-            for place, arm in training:
-                now = arm.progress
-                now.running_loss, now.running_rows, now.seconds = summed[place], rows, share()
-                run_guarded(arm, partial(log_train_loss, now, arm.settings, arm.log, late))
-            summed, rows = torch.zeros(len(heads.runs)), 0
-            reporter.progress(own.progress.epoch + 1, own.settings.epochs, step, steps)
-    for _, arm in training:
+        if step % log_interval == 0 or step % steps_per_epoch == 0:
+            for index, run in training:
+                progress = run.progress
+                progress.running_loss, progress.running_rows = loss_sums[index], n_rows
+                progress.seconds = seconds_per_run()
+                run_guarded(run, partial(log_train_loss, progress, run.settings, run.log, deferred))
+            loss_sums, n_rows = torch.zeros(len(heads.runs)), 0
+            reporter.progress(own.progress.epoch + 1, own.settings.epochs, step, total_steps)
+    for _, run in training:
         run_guarded(
-            arm,
+            run,
             partial(
                 finish_epoch,
-                arm.network,
+                run.network,
                 plan,
                 CLICK_TASK,
                 validation,
-                arm.settings,
-                arm.log,
-                arm.progress,
+                run.settings,
+                run.log,
+                run.progress,
             ),
         )
-    for _, arm in training:
-        arm.progress.seconds = share()
-    return time.monotonic() - began
+    for _, run in training:
+        run.progress.seconds = seconds_per_run()
+    return time.monotonic() - start
 
 
 def run_guarded(head_run: HeadRun, action: Callable[[], None]) -> None:
-    """Does what may end the arm by a RunError; that is its own end, and the others train on."""
+    """Call `action`; if it raises RunError, that run has failed and the others train on."""
     if not head_run.failure:
         try:
             action()
@@ -323,21 +348,24 @@ def run_guarded(head_run: HeadRun, action: Callable[[], None]) -> None:
 
 @contextlib.contextmanager
 def exclusive(folder: Path, reporter: Reporter) -> Iterator[None]:
-    """Waits until no other process trains these arms, and keeps it so; CancelledError when asked to
-    stop meanwhile."""
+    """Wait until no other process trains these runs, then keep others out.
+
+    Raises:
+        CancelledError: the reporter asked to stop while waiting.
+    """
     make_folder(folder)
-    lock, waits = FileLock(folder / "lock"), False
+    lock, waited = FileLock(folder / "lock"), False
     while not lock.is_locked:
         try:
             lock.acquire(timeout=POLL_SECONDS)
         except Timeout:
-            if not waits:
+            if not waited:
                 reporter.phase("waiting for an arm that trains with this one")
             if reporter.should_stop():
                 raise CancelledError from None
-            waits = True
+            waited = True
     try:
-        if waits:
+        if waited:
             reporter.phase("training")
         yield
     finally:

@@ -1,4 +1,4 @@
-"""Checkpoints: all that a run needs to go on as if it had never stopped."""
+"""Checkpoints: everything a run needs to continue as if it had not been interrupted."""
 
 import dataclasses
 import pickle
@@ -13,15 +13,36 @@ from core.errors import caused_by_gpu_failure, caused_by_out_of_memory
 from core.models.network import Network
 from core.workspace import write_atomic
 
+RENAMED_FIELDS = {
+    "rate": "learning_rate",
+    "closed": "autofreeze_depth",
+    "norms": "gradient_norms",
+    "norms_before": "previous_gradient_norms",
+}
+"""Names of `Progress` fields up to version 0.11, whose interrupted runs resume too."""
+RENAMED_PARAMETERS = {".down": ".lora_A", ".up": ".lora_B"}
+"""Names of LoRA's parameters up to version 0.11."""
+
 
 @dataclass
 class Progress:
-    """Where training stands. step counts optimiser steps; epoch counts finished epochs.
+    """Where training stands.
 
-    learning_rate: learning rate before each stage's part of it. running_loss: summed loss of running_rows
-    rows since the last reported point. seconds: spent so far. autofreeze_depth: leading stages frozen by
-    AutoFreeze. norms, previous_gradient_norms: gradient norms of each group summed over the epoch so far, and
-    over the one before.
+    Args:
+        best_loss: lowest validation loss so far.
+        best_weights: weights of the epoch with the lowest validation loss, by name.
+        learning_rate: before the share (`lr_scale`) of each parameter group.
+        best_epoch: epoch of `best_weights`; 0 is the network before training.
+        epochs_since_best: finished epochs since then.
+        epoch: finished epochs.
+        step: finished optimiser steps.
+        stopped: whether early stopping ended the training.
+        seconds: spent so far.
+        running_loss: sum of the losses of `running_rows` rows since the last logged point.
+        running_rows: see `running_loss`.
+        autofreeze_depth: leading stages that AutoFreeze has frozen.
+        gradient_norms: of each parameter group, summed over the current epoch.
+        previous_gradient_norms: the same of the last epoch, without the head; empty in the first.
     """
 
     best_loss: float
@@ -43,19 +64,25 @@ class Progress:
 def save_checkpoint(
     path: Path, progress: Progress, weights: dict[str, Tensor], optimiser: torch.optim.Optimizer
 ) -> None:
-    """Writes what training may change of the weights, optimiser, random-number state and progress,
-    atomically.
+    """Write weights, optimiser state, random-number state and progress, atomically.
 
-    weights: of the network, by name. Those that are no numbers are not kept: the loss that tells of
-    them may be reported later than this.
+    Nothing is written if a weight is not finite: the loss that reveals it may arrive later than
+    this call, and the last good checkpoint must survive.
+
+    Args:
+        path: file to write.
+        progress: where training stands.
+        weights: what training may change of the network, by name.
+        optimiser: of the network.
     """
-    # The least and the greatest are no numbers where any is none; a mask of a large table would
-    # take longer to make.
+    # Minimum and maximum of a tensor are NaN if any value is. isfinite on the tensor itself would
+    # first write a mask as large as the table.
     if not all(
         bool(torch.isfinite(torch.stack(tensor.aminmax())).all()) for tensor in weights.values()
     ):
         return
     values = {
+        # Not dataclasses.asdict, which would copy all best weights.
         "progress": {
             item.name: getattr(progress, item.name) for item in dataclasses.fields(progress)
         },
@@ -70,32 +97,52 @@ def save_checkpoint(
 def load_checkpoint(
     path: Path, network: Network, optimiser: torch.optim.Optimizer, device: torch.device
 ) -> Progress | None:
-    """Restores what `save_checkpoint` wrote, or does nothing and returns None where `read_checkpoint`
-    does."""
+    """Restore what `save_checkpoint` wrote; return None if there is nothing to restore."""
     values = read_checkpoint(path, device)
     if values is None:
         return None
-    network.load_state_dict(values["network"], strict=False)
+    progress = {RENAMED_FIELDS.get(name, name): value for name, value in values["progress"].items()}
+    progress["best_weights"] = _rename_parameters(progress["best_weights"])
+    # strict=False: frozen stages are not in a checkpoint.
+    network.load_state_dict(_rename_parameters(values["network"]), strict=False)
     optimiser.load_state_dict(values["optimiser"])
+    for group in optimiser.param_groups:
+        if "part" in group:
+            # The name of "lr_scale" up to version 0.11.
+            group["lr_scale"] = group.pop("part")
     torch.set_rng_state(values["random"].cpu())
     if values["random_cuda"] is not None and device.type == "cuda":
         torch.cuda.set_rng_state(values["random_cuda"].cpu())
-    return Progress(**values["progress"])
+    return Progress(**progress)
 
 
 def read_checkpoint(path: Path, device: torch.device) -> dict[str, Any] | None:
-    """What torch.save wrote; None when there is no file, or half of one.
+    """Return what `torch.save` wrote; None if there is no file, or only a part of one.
 
-    Only a machine that lost its power leaves half a file; training then begins anew, to the same
-    result.
+    A partial file is left only by a machine that lost its power. It is removed; training then
+    starts from the beginning, with the same result.
     """
     if not path.exists():
         return None
     try:
+        # weights_only: no pickled code is executed.
         values: dict[str, Any] = torch.load(path, map_location=device, weights_only=True)
     except (EOFError, RuntimeError, pickle.UnpicklingError) as error:
+        # A full or failing device says nothing about the file.
         if caused_by_out_of_memory(error) or caused_by_gpu_failure(error):
             raise
         path.unlink()
         return None
     return values
+
+
+def _rename_parameters(weights: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Return the weights with LoRA's parameters under their present names."""
+    renamed = {}
+    for name, tensor in weights.items():
+        for old, new in RENAMED_PARAMETERS.items():
+            layer = name.removesuffix(old)
+            if layer != name and f"{layer}.linear.weight" in weights:
+                name = f"{layer}{new}"
+        renamed[name] = tensor
+    return renamed

@@ -1,8 +1,10 @@
-"""The forward and backward pass of a batch as a CUDA graph: launched as one piece, not kernel by
-kernel.
+"""Run the forward and backward pass of a batch as a CUDA graph.
 
-With small batches the launches take longer than the work. What a graph does not hold: the
-optimiser's step, whose rates change, and a last batch of another size.
+A small batch takes the GPU less time than Python and the driver take to launch its kernels. A
+captured graph is launched as one piece. The optimiser's step is not part of it, because learning
+rates change, and neither is a last batch of another size.
+
+Source: https://docs.pytorch.org/docs/stable/notes/cuda.html#cuda-graphs
 """
 
 import warnings
@@ -15,44 +17,52 @@ from core.models.network import Network
 from core.training.batches import RowTensors
 
 StepFn = Callable[[RowTensors, Tensor], Tensor]
-"""Gives the mean loss of the rows of these numbers, detached, and leaves gradients in the
-parameters."""
+"""Takes rows and the index of the batch in them; leaves gradients in the parameters and returns the
+mean loss, detached."""
 WARMUP_STEPS = 3
-"""Passes before the recording, as torch's notes on CUDA graphs ask for."""
+"""Passes before the capture, as PyTorch's notes on CUDA graphs ask for."""
 
 
 class CudaGraphStep:
-    """A Learn that copies its batch to a fixed place and replays what was recorded there.
+    """A `StepFn` that copies its batch to a fixed address and replays the graph captured there.
 
-    Valid while the same parameters train, modes stay, and batches have the size of `example`.
-    Outside a GPU nothing is recorded: the pass is run anew on the same fixed place.
+    Valid while the same parameters train in the same modes and batches have the size of `example`.
+    On other devices nothing is captured, and the pass runs anew on the same tensors.
+
+    Args:
+        step_fn: the pass to capture.
+        network: whose gradients it computes.
+        example: the first batch, on the device. Its tensors become the graph's inputs.
     """
 
     def __init__(self, step_fn: StepFn, network: Network, example: RowTensors) -> None:
         self._static_rows = example
-        self._static_index = torch.arange(len(example), device=example.labels.device)
+        device = example.labels.device
+        self._static_index = torch.arange(len(example), device=device)
         self._replay = _capture(
-            lambda: step_fn(self._static_rows, self._static_index), network, example.labels.device
+            lambda: step_fn(self._static_rows, self._static_index), network, device
         )
 
     def __call__(self, rows: RowTensors, batch: Tensor) -> Tensor:
-        here = (*self._static_rows.state, self._static_rows.labels)
-        for mine, theirs in zip(here, (*rows.state, rows.labels), strict=True):
-            torch.index_select(theirs, 0, batch, out=mine)
+        """Replay the pass on the rows numbered `batch`; return their mean loss, a scalar."""
+        inputs = (*self._static_rows.state, self._static_rows.labels)
+        for static, source in zip(inputs, (*rows.state, rows.labels), strict=True):
+            torch.index_select(source, 0, batch, out=static)
         return self._replay()
 
 
 def _capture(
     step: Callable[[], Tensor], network: Network, device: torch.device
 ) -> Callable[[], Tensor]:
-    """What replays `work`, or `work` itself where the device has no graphs or cannot record this
-    one."""
+    """Return a function that replays `step`, or `step` itself if it cannot be captured."""
     if device.type != "cuda":
         return step
-    # Warming up must leave no trace: neither in BatchNorm's statistics nor in what dropout draws
-    # next.
-    kept = [(buffer, buffer.clone()) for buffer in network.buffers()]
-    chance = torch.cuda.get_rng_state(device)
+    # Warming up must leave no trace: a run with graphs gives the same numbers as one without. So
+    # BatchNorm's statistics and the state of the random numbers (dropout) are put back.
+    buffers = [(buffer, buffer.clone()) for buffer in network.buffers()]
+    rng_state = torch.cuda.get_rng_state(device)
+    # cuBLAS and autograd set up their work spaces in the first passes; a capture forbids that. It
+    # must happen on a side stream, as the capture itself does.
     side = torch.cuda.Stream(device)
     side.wait_stream(torch.cuda.current_stream(device))
     with torch.cuda.stream(side):
@@ -60,9 +70,10 @@ def _capture(
             network.zero_grad(set_to_none=True)
             step()
     torch.cuda.current_stream(device).wait_stream(side)
-    for buffer, before in kept:
-        buffer.copy_(before)
-    torch.cuda.set_rng_state(chance, device)
+    for buffer, saved in buffers:
+        buffer.copy_(saved)
+    torch.cuda.set_rng_state(rng_state, device)
+    # With no gradients there, the captured backward pass allocates them in the graph's own memory.
     network.zero_grad(set_to_none=True)
     graph = torch.cuda.CUDAGraph()
     try:
@@ -70,7 +81,7 @@ def _capture(
             loss = step()
     except RuntimeError as error:
         warnings.warn(
-            f"This pass could not be recorded as a CUDA graph and runs step by step: {error}",
+            f"This pass could not be captured as a CUDA graph and runs kernel by kernel: {error}",
             stacklevel=2,
         )
         network.zero_grad(set_to_none=True)
@@ -83,6 +94,7 @@ def _capture(
 
     def replay() -> Tensor:
         graph.replay()
+        # The loop sets gradients to None before each step; the graph writes to these tensors.
         for parameter, gradient in gradients:
             parameter.grad = gradient
         return loss

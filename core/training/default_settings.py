@@ -1,9 +1,7 @@
-"""Default training settings: one function of the number of training rows, for commands, pages,
-sweeps and the demo.
+"""Default training settings, as one function of the number of training rows.
 
-Nothing else decides which settings a training gets that nobody named: `default_settings` does, and
-whatever the user names replaces single values of it. docs/defaults.md measures it against a grid of
-batch sizes and learning rates.
+Commands, pages, sweeps and the demo all call `default_settings`; what the user names replaces
+single values of it. docs/defaults.md compares it with a grid of batch sizes and learning rates.
 """
 
 import dataclasses
@@ -25,40 +23,47 @@ PRESET_PURPOSES = {
     "small": "small samples: batches of 256 and a lower rate, ends early",
     "article": "to repeat the source article: batches of 32, 10 epochs, to the end",
     "map": (
-        "pretraining by RFD or MFP as in the MAP paper: AdamW with weight decay, a cosine schedule,"
-        " to the end"
+        "pretraining by RFD or MFP as in the MAP paper: AdamW with weight decay, a cosine "
+        "schedule, to the end"
     ),
 }
-"""What each preset is for."""
+"""What each preset is for, in one line."""
 PRETEXT_OBJECTIVES = ("rfd", "mfp")
-"""Objectives that learn features without labels; "map" is their default."""
+"""Objectives that learn features without labels; "map" is their default preset."""
 
 MIN_BATCH_SIZE, BASE_BATCH_SIZE, MAX_BATCH_SIZE = 16, 64, 4096
 SMALL_EPOCH_STEPS, LARGE_EPOCH_STEPS = 200, 4_000
-"""Optimiser steps of an epoch at which the batch grows with the rows: up to USUAL_BATCH, and from
-there on."""
+"""Optimiser steps of an epoch from which the batch size grows with the rows: up to BASE_BATCH_SIZE,
+and beyond it."""
 MIN_LEARNING_RATE, MIN_LEARNING_RATE_ROWS, MAX_LEARNING_RATE = 3e-4, 9_000, 1e-3
-"""The learning rate up to so many rows; above them it grows with the root of their number, up to
-the highest."""
+"""The learning rate up to MIN_LEARNING_RATE_ROWS rows; above, it grows with the square root of
+their number up to MAX_LEARNING_RATE."""
 _EXACT_COUNT_ROWS = 200_000
 MIN_TOTAL_STEPS, MAX_EPOCHS = 600, 100
-"""Optimiser steps that all epochs together should allow: few rows get more epochs, at most so
-many."""
+"""Optimiser steps that all epochs together should have: few rows get more epochs, up to
+MAX_EPOCHS.
+"""
 
 
 def default_settings(
     training_rows: int, objective: str = "supervised"
 ) -> tuple[str, TrainSettings]:
-    """The default preset's name and its settings for so many training rows.
+    """Return the name of the default preset and its settings.
 
-    The name is "auto" for what learns clicks and "map" for the objectives "rfd" and "mfp". With
+    The name is "auto" for supervised training, and "map" for the objectives "rfd" and "mfp". For
     "auto":
 
-    - The batch size is a power of two. Up to 64 it gives an epoch about 200 steps; it stays 64 until an epoch has about
-      4,000, and then keeps it there, up to 4,096. A batch of 16 is the smallest.
-    - The learning rate is 3e-4 up to 9,000 rows and grows with the root of their number to 1e-3 at 100,000.
-    - Where batches of 16 make few steps there are more epochs than 20. Early stopping and the plateau are those of
-      "fast", so the number of epochs is an upper bound.
+    - The batch size is a power of two. Up to 64 it gives an epoch about 200 steps; it stays 64
+      until an epoch has about 4,000 steps, and then keeps it there, up to 4,096. The smallest is
+      16.
+    - The learning rate is 3e-4 up to 9,000 rows and grows with the square root of their number to
+      1e-3 at 100,000.
+    - If batches of 16 make few steps, there are more epochs than 20. Early stopping and plateau are
+      those of "fast", so the number of epochs is an upper bound.
+
+    >>> name, settings = default_settings(100_000)
+    >>> name, settings.batch_size, settings.learning_rate, settings.epochs
+    ('auto', 64, 0.001, 20)
     """
     if objective in PRETEXT_OBJECTIVES:
         return "map", PRESETS["map"]
@@ -79,7 +84,12 @@ def default_settings(
 def preset_settings(
     preset: str, training_rows: int, objective: str = "supervised"
 ) -> TrainSettings:
-    """The settings of a preset by name; "auto" is the default for so many training rows.
+    """Return the settings of a preset.
+
+    Args:
+        preset: one of `PRESET_NAMES`; "auto" depends on the number of training rows.
+        training_rows: number of training rows.
+        objective: of a pretraining run.
 
     Raises:
         BadInput: there is no preset of that name.
@@ -90,7 +100,7 @@ def preset_settings(
 
 
 def presets_for(training_rows: int, objective: str = "supervised") -> dict[str, TrainSettings]:
-    """Every preset's settings for so many training rows, by name; the default comes first."""
+    """Return the settings of every preset by name, the default first."""
     name, settings = default_settings(training_rows, objective)
     return {name: settings, **{other: PRESETS[other] for other in PRESETS if other != name}}
 
@@ -98,13 +108,16 @@ def presets_for(training_rows: int, objective: str = "supervised") -> dict[str, 
 def count_training_rows(
     dataset: Dataset, domain: str, validation_share: float | None = None, last: int = 0
 ) -> int:
-    """How many rows of "source" or "target" train; of very many rows without reading where they
-    lie.
+    """Return how many rows train, without reading their labels if there are many.
 
-    They are cut as core.data.datasets.select_training_rows cuts them, which looks at the labels of rows
-    cut anew: of more rows than _COUNTED_EXACTLY both classes validate anyhow. validation_share: of
-    training and validation rows; None for the dataset's own cut. last: how many of the last
-    training and validation rows are used, 0 for all.
+    Counts what `core.data.datasets.select_training_rows` selects. That function looks at labels to
+    leave both classes for validation; with more than _EXACT_COUNT_ROWS rows, both are there anyhow.
+
+    Args:
+        dataset: prepared sample.
+        domain: "source" or "target".
+        validation_share: of training and validation rows; None for the dataset's own cut.
+        last: how many of the last training and validation rows are used; 0 for all.
     """
     rows = {part.part: part.rows for part in dataset.parts}
     train, validation = rows[f"{domain}_train"], rows[f"{domain}_validation"]
@@ -125,10 +138,13 @@ def count_training_rows(
 def settings_by_size(
     dataset: Dataset, sizes: Sequence[int], preset: str, overrides: dict[str, Any]
 ) -> list[TrainSettings]:
-    """The settings of every target size of a sweep: the preset for that many target rows, with the
-    given values.
+    """Return the settings of every target size of a sweep.
 
-    sizes: numbers of target rows, 0 for all. given: fields of TrainSettings that the user named.
+    Args:
+        dataset: of the sweep.
+        sizes: numbers of target rows, 0 for all.
+        preset: chosen by its name, for the training rows of each size.
+        overrides: fields of TrainSettings that the user named.
     """
     return [
         dataclasses.replace(
@@ -141,7 +157,7 @@ def settings_by_size(
 def settings_sentence(
     preset: str, settings: TrainSettings, training_rows: int, objective: str = "supervised"
 ) -> str:
-    """What a training starts with and why, in one sentence.
+    """Return what a training starts with and why, in one sentence.
 
     >>> settings_sentence("small", PRESETS["small"], 20_000)
     'Preset small: batch 256, learning rate 0.0003, at most 10 epochs.'
@@ -157,7 +173,7 @@ def settings_sentence(
 
 
 def default_reason(training_rows: int) -> str:
-    """Why "auto" chose its batch size, in a sentence."""
+    """Return why "auto" chose its batch size, in a sentence."""
     batch_size = default_settings(training_rows)[1].batch_size
     steps = math.ceil(max(1, training_rows) / batch_size)
     bound = {MIN_BATCH_SIZE: "the smallest batch", MAX_BATCH_SIZE: "the largest batch"}.get(
@@ -168,7 +184,11 @@ def default_reason(training_rows: int) -> str:
 
 
 def describe_settings(settings: TrainSettings) -> str:
-    """What a preset mainly sets: "batch 256, learning rate 0.001, at most 20 epochs"."""
+    """Return what a preset mainly sets.
+
+    >>> describe_settings(PRESETS["fast"])
+    'batch 4,096, learning rate 0.001, at most 20 epochs'
+    """
     epochs = (
         f"at most {settings.epochs} epochs"
         if settings.early_stopping

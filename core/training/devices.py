@@ -1,4 +1,4 @@
-"""Which device a run computes on."""
+"""The device that a run computes on, and the memory that it takes there."""
 
 import contextlib
 from pathlib import Path
@@ -9,7 +9,17 @@ from core.errors import BadInput
 
 
 def choose_device(requested: str) -> torch.device:
-    """`auto` is the first GPU when there is one, else the CPU; `cuda` without a GPU is refused."""
+    """Return the device to compute on.
+
+    Args:
+        requested: "auto" for the first GPU if there is one, else the CPU; "cuda" or "cpu".
+
+    Raises:
+        BadInput: "cuda" was requested and there is no GPU.
+
+    >>> choose_device("cpu")
+    device(type='cpu')
+    """
     if requested == "cuda" and not torch.cuda.is_available():
         raise BadInput(
             "Device 'cuda' was asked for, but torch sees no GPU here; choose device auto or cpu."
@@ -20,12 +30,12 @@ def choose_device(requested: str) -> torch.device:
 
 
 def device_name(device: torch.device) -> str:
-    """A name to record with results, such as "NVIDIA H100" or "cpu"."""
+    """Return a name to record with results, such as "NVIDIA H100" or "cpu"."""
     return torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
 
 
 def reset_peak_memory() -> None:
-    """Starts the measurement of `peak_memory` anew."""
+    """Set the measurement of `peak_memory` back to the memory held now."""
     if torch.cuda.is_available():
         torch.cuda.reset_peak_memory_stats()
     # Linux alone keeps a peak that can be forgotten; elsewhere `peak_memory` is None.
@@ -34,8 +44,10 @@ def reset_peak_memory() -> None:
 
 
 def peak_memory(device: torch.device) -> int | None:
-    """Most bytes held since `reset_peak_memory`: of the GPU's memory, or of this process's; None
-    where unknown."""
+    """Return the largest memory held since `reset_peak_memory`, in bytes.
+
+    Of the GPU if `device` is one, else of this process; None if the system does not record it.
+    """
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
     try:

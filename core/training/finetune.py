@@ -1,19 +1,20 @@
-"""Fine-tuning: a backbone adapted to a dataset's target rows by a plan, beside what it scored
-before."""
+"""Fine-tune a backbone on the target rows of a dataset, and compare it with the backbone as it
+was.
+"""
 
 import dataclasses
 from datetime import UTC, datetime
 
 import torch
 
-from core.data.datasets import Dataset, require_labels, select_training_rows
+from core.data.datasets import Dataset, require_labels
 from core.data.preprocessing import load_preprocessing
 from core.evaluation.format_metrics import metric_or_none
+from core.evaluation.metrics import Metrics
 from core.evaluation.thresholds import best_f1_threshold
 from core.freezing.plan import Plan, make_plan
 from core.jobs.reporter import Reporter
 from core.jobs.requests import FinetuneRequest
-from core.jobs.run_result import PartMetrics
 from core.jobs.store import Run
 from core.models.backbone import build_network, load_backbone, save_backbone
 from core.models.backbone_store import find_backbone
@@ -35,7 +36,7 @@ from core.training.results import (
     score_parts,
     scored_rows,
 )
-from core.training.training_rows import apply_frozen_prefix, load_rows
+from core.training.training_rows import apply_frozen_prefix, load_rows, request_rows
 from core.workspace import Workspace
 
 
@@ -47,84 +48,104 @@ def finetune(
     device: torch.device,
     reporter: Reporter,
 ) -> Outcome:
-    """Executes the request's plan on the target rows, beside what the backbone scored before."""
+    """Run a fine-tuning request from rows to stored model.
+
+    Args:
+        workspace: of the run.
+        run: receives the model and the predictions.
+        request: backbone, strategy, head and training settings.
+        dataset: prepared sample with labels.
+        device: to compute on.
+        reporter: receives phases, points and progress; says when to stop.
+
+    Raises:
+        BadInput: the request does not fit the backbone or the dataset.
+        RunError: the loss is not finite.
+        CancelledError: the reporter asked to stop.
+    """
     require_labels(dataset)
-    clock = Stopwatch()
+    stopwatch = Stopwatch()
     reporter.phase("encoding")
     card = find_backbone(workspace, request.backbone)
     plan = make_plan(card, request.strategy, request.freeze_depth, request.head, request.options)
-    table = load_rows(
-        workspace, dataset, card.folder / "preprocessing", parts=("target_train", *SCORED_PARTS)
-    )
+    # The backbone's own preprocessing: its embedding rows belong to its own vocabulary.
+    preprocessing_folder = card.folder / "preprocessing"
+    rows = load_rows(workspace, dataset, preprocessing_folder, ("target_train", *SCORED_PARTS))
     network = load_backbone(card).to(device)
-    train, validation = select_training_rows(
-        dataset, "target", request.train.validation_share, request.target_rows
-    )
-    data_key, rows = (
-        f"{dataset.content_hash}|{card.preprocessing_hash}",
-        scored_rows(dataset, validation),
-    )
-    labels = labels_by_part(dataset, rows)
-    seconds = {"prepare": clock.lap()}
+    train_numbers, validation_numbers = request_rows(dataset, request)
+    data_key = f"{dataset.content_hash}|{card.preprocessing_hash}"
+    scored = scored_rows(dataset, validation_numbers)
+    labels = labels_by_part(dataset, scored)
+    seconds = {"prepare": stopwatch.lap()}
 
-    fitted, whole, scores = FitResult(0, 0, False), table, None
+    # "zero-shot" keeps the backbone's head and trains nothing.
+    fitted, scores = FitResult(0, 0, False), None
     if plan.new_head:
         network = initial_network(card, plan, request, network).to(device)
         if plan.reinitialise:
-            first = table.take(train, device)
+            # Some architectures fit statistics of their inputs, which "scratch" must not inherit.
+            first = rows.take(train_numbers, device)
             network.stage_list()[0].fit_preprocessing(first.state, first.labels)
         reporter.phase("caching frozen stages")
-        table = apply_frozen_prefix(workspace, network, plan.frozen_depth, whole, data_key)
-        seconds["cache"] = clock.lap()
+        prefix_rows = apply_frozen_prefix(workspace, network, plan.frozen_depth, rows, data_key)
+        seconds["cache"] = stopwatch.lap()
 
-        def behind(depth: int) -> tuple[RowTensors, RowTensors]:
-            near = apply_frozen_prefix(workspace, network, depth, whole, data_key)
-            return near.take(train, device), near.take(validation, device)
+        def rows_after_prefix(depth: int) -> tuple[RowTensors, RowTensors]:
+            after = apply_frozen_prefix(workspace, network, depth, rows, data_key)
+            return after.take(train_numbers, device), after.take(validation_numbers, device)
 
         reporter.phase("training")
-        taken = table.take(train, device), table.take(validation, device)
-        if should_batch_heads(request, plan, taken[0], network, device):
+        train = prefix_rows.take(train_numbers, device)
+        validation = prefix_rows.take(validation_numbers, device)
+        if should_batch_heads(request, plan, train, network, device):
             folder = batched_heads_folder(workspace, request, card.weights_sha256, data_key)
             fitted = fit_batched_heads(
-                network, plan, *taken, request.train, reporter, request.rates, folder
+                network, plan, train, validation, request.train, reporter, request.rates, folder
             )
         else:
             checkpoint = workspace.runs / run.id / "checkpoint.pt"
             fitted = fit(
-                network, plan, *taken, request.train, reporter, checkpoint, rows_after_prefix=behind
+                network,
+                plan,
+                train,
+                validation,
+                request.train,
+                reporter,
+                checkpoint,
+                rows_after_prefix=rows_after_prefix,
             )
-        seconds["train"] = clock.lap()
+        seconds["train"] = stopwatch.lap()
         reporter.phase("evaluating")
-        scores = score_parts(network, rows, table, device)
+        scores = score_parts(network, scored, prefix_rows, device)
 
-    # Asked of the backbone last, so that whoever watches sees a loss a second earlier. A head that
-    # never learnt clicks has nothing to say about them.
-    before = (
-        baseline_scores(workspace, card, rows, whole, data_key, device)
+    # The backbone is scored last, so that whoever watches sees the first loss a second earlier. A
+    # head that was not trained on click labels has no scores.
+    baseline = (
+        baseline_scores(workspace, card, scored, rows, data_key, device)
         if card.scores_clicks
         else None
     )
-    scores = scores or before or {}
-    # The threshold is chosen on the rows that validated this very run, never on test rows.
-    threshold = best_f1_threshold(labels["target_validation"], scores["target_validation"])
-    metrics, metrics_before = evaluate_parts(labels, scores, threshold), None
-    if before is not None:
-        threshold_before = best_f1_threshold(
-            labels["target_validation"], before["target_validation"]
-        )
-        metrics_before = evaluate_parts(labels, before, threshold_before)
+    scores = scores or baseline or {}
+    # Thresholds are chosen on the rows that this run validated on, never on test rows.
+    validation_labels = labels["target_validation"]
+    threshold = best_f1_threshold(validation_labels, scores["target_validation"])
+    metrics, baseline_metrics = evaluate_parts(labels, scores, threshold), None
+    if baseline is not None:
+        # The backbone's scores may lie elsewhere, so it has a threshold of its own.
+        baseline_threshold = best_f1_threshold(validation_labels, baseline["target_validation"])
+        baseline_metrics = evaluate_parts(labels, baseline, baseline_threshold)
     model = dataclasses.replace(
         card, id=run.id, name=run.name.replace(" · ", ", ")[:64], bundled=False
     )
+    n_train = len(train_numbers)
     if plan.new_head:
-        model = finetuned_card(
-            model, plan, request, dataset, len(train), metrics.get("target_test")
-        )
-    save_backbone(network, model, card.folder / "preprocessing", workspace.runs / run.id / "model")
-    seconds["evaluate"] = clock.lap()
-    result = build_result(plan, len(train), fitted, seconds, metrics, metrics_before, threshold)
+        target_metrics = metrics.get("target_test")
+        model = finetuned_card(model, plan, request, dataset, n_train, target_metrics)
+    save_backbone(network, model, preprocessing_folder, workspace.runs / run.id / "model")
+    seconds["evaluate"] = stopwatch.lap()
+    result = build_result(plan, n_train, fitted, seconds, metrics, baseline_metrics, threshold)
     result = dataclasses.replace(result, backbone=card.id, backbone_sha256=card.weights_sha256)
-    return Outcome(result, prediction_arrays(labels, scores, before))
+    return Outcome(result, prediction_arrays(labels, scores, baseline))
 
 
 def finetuned_card(
@@ -133,11 +154,22 @@ def finetuned_card(
     request: FinetuneRequest,
     dataset: Dataset,
     rows: int,
-    metrics: PartMetrics | None,
+    metrics: Metrics | None,
 ) -> BackboneCard:
-    """The backbone's card as it stands once `plan` was carried out on `rows` target rows; metrics:
-    on its test rows."""
-    own = LICENCES[dataset.simulated]
+    """Return the card of the fine-tuned network.
+
+    Args:
+        card: of the backbone.
+        plan: that was executed.
+        request: of the run.
+        dataset: whose target rows it was trained on.
+        rows: number of training rows.
+        metrics: on the target test rows.
+    """
+    licence = LICENCES[dataset.simulated]
+    if not plan.reinitialise:
+        # Each licence once, in the order in which the weights were trained.
+        licence = "; ".join(dict.fromkeys([*card.licence.split("; "), licence]))
     return dataclasses.replace(
         card,
         head=request.head,
@@ -150,15 +182,13 @@ def finetuned_card(
             "dataset": dataset.name,
             "content_hash": dataset.content_hash,
             "rows": rows,
-            # A simulated backbone's vocabulary stays, so what is built on it keeps the word.
+            # The vocabulary of a backbone that was pretrained on simulated rows stays.
             "simulated": dataset.simulated or card.trained_on["simulated"],
             "domain": "target",
         },
         earlier=() if plan.reinitialise else (*card.earlier, card.trained_on),
         metrics={key: metric_or_none(metrics, key) for key in card_metric_names()},
-        licence=own
-        if plan.reinitialise
-        else "; ".join(dict.fromkeys([*card.licence.split("; "), own])),
+        licence=licence,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
     )
 
@@ -166,8 +196,7 @@ def finetuned_card(
 def initial_network(
     card: BackboneCard, plan: Plan, request: FinetuneRequest, pretrained: Network
 ) -> Network:
-    """The network training starts from: the backbone with a new head, or all new for the strategy
-    "scratch"."""
+    """Return the network that training starts from: with a new head, or all new for "scratch"."""
     torch.manual_seed(request.train.seed)
     if plan.reinitialise:
         sizes = load_preprocessing(card.folder / "preprocessing").field_sizes

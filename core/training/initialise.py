@@ -1,4 +1,6 @@
-"""What a network holds before any training: the starts of core.models.objectives, carried out."""
+"""Initialise a network before any training, as `core.models.objectives.INITIALISATIONS`
+describes.
+"""
 
 from pathlib import Path
 
@@ -18,10 +20,17 @@ def initialise(
     rows: RowTensors,
     reporter: Reporter,
 ) -> dict[str, float]:
-    """Fills the stages of a fresh `network` as the request's start says; `rows` are the source
-    training rows.
+    """Set the weights of a new network as the request says.
 
-    Gives, by title, how much of the network the start has filled, where that may be less than all.
+    Args:
+        network: with random weights; changed in place.
+        request: names the initialisation.
+        preprocessing: has the vocabularies, for word vectors.
+        rows: source training rows, for Word2Vec.
+        reporter: receives progress.
+
+    Returns:
+        By title, how much of the network was initialised, if that may be less than all.
     """
     if request.start == "imagenet":
         load_imagenet_weights(network, request.architecture)

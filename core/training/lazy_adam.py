@@ -1,8 +1,7 @@
-"""AdamW that spares big embedding tables: of a table looked up sparsely, only rows that a batch
-touched are updated.
+"""AdamW that updates only the rows of an embedding table that a batch looked up.
 
-A dense step reads and writes every row of a table and of its two moments, though a batch meets a
-few of them; at a million ids that is a third of the time.
+A dense step reads and writes every row of a table and of its two moments, though a batch looks up
+a few of them; with a million rows that is a third of the training time.
 """
 
 from typing import Any
@@ -11,28 +10,28 @@ import torch
 from torch import Tensor, nn
 
 SPARSE_MIN_ROWS = 2**18
-"""Rows from which on a table is looked up sparsely; below, the dense step costs little and is plain
+"""Rows from which a table gets sparse gradients. Below, the dense step costs little, and is plain
 Adam."""
 
 
 def use_sparse_gradients(network: nn.Module) -> None:
-    """Makes every embedding table of at least LAZY_ROWS rows give sparse gradients."""
+    """Make every embedding table of at least `SPARSE_MIN_ROWS` rows return sparse gradients."""
     for module in network.modules():
         if isinstance(module, nn.Embedding):
             module.sparse = module.num_embeddings >= SPARSE_MIN_ROWS
 
 
 class LazyAdamW(torch.optim.AdamW):
-    """torch's AdamW, and for sparse gradients torch's SparseAdam: moments and weights of untouched
-    rows stay.
+    """`torch.optim.AdamW`, which for sparse gradients steps as `torch.optim.SparseAdam` does.
 
-    SparseAdam itself sums double rows by torch's coalesce, which took longer than the dense step it
-    saves (docs/decisions.md). Weight decay does not reach rows with sparse gradients.
+    Moments and weights of rows without a gradient stay as they are, and weight decay does not
+    reach tables with sparse gradients. `torch.optim.SparseAdam` itself sums the gradients of a row
+    by `coalesce`, which takes longer than the dense step that it saves (docs/decisions.md).
     """
 
     @torch.no_grad()
     def step(self, closure: None = None) -> None:  # type: ignore[override]
-        """One step; gradients of sparse tables are used up."""
+        """Take one step. Sparse gradients are removed: the dense step must not see them."""
         for group in self.param_groups:
             for parameter in group["params"]:
                 if parameter.grad is not None and parameter.grad.is_sparse:
@@ -44,39 +43,48 @@ class LazyAdamW(torch.optim.AdamW):
     def _step_rows(
         self, weight: Tensor, rows: Tensor, gradient: Tensor, group: dict[str, Any]
     ) -> None:
+        """Update the given rows of one table.
+
+        Args:
+            weight: the table, ``(table_rows, size)``.
+            rows: distinct row numbers, ``(n,)``.
+            gradient: their gradients, ``(n, size)``.
+            group: the table's parameter group.
+        """
         state = self.state[weight]
         if not state:
             state["step"] = torch.zeros(())
-            state["exp_avg"], state["exp_avg_sq"] = (
-                torch.zeros_like(weight),
-                torch.zeros_like(weight),
-            )
+            state["exp_avg"] = torch.zeros_like(weight)
+            state["exp_avg_sq"] = torch.zeros_like(weight)
         state["step"] += 1
-        steps = float(state["step"])
-        (beta1, beta2), rate, eps = group["betas"], group["lr"], group["eps"]
-        mean = state["exp_avg"].index_select(0, rows).lerp_(gradient, 1 - beta1)
-        square = (
-            state["exp_avg_sq"]
-            .index_select(0, rows)
-            .mul_(beta2)
-            .addcmul_(gradient, gradient, value=1 - beta2)
-        )
-        state["exp_avg"].index_copy_(0, rows, mean)
-        state["exp_avg_sq"].index_copy_(0, rows, square)
-        change = mean.div_(square.sqrt_().add_(eps))
-        # Each row is there once; index_add_ would sort them to find out.
-        changed = weight.index_select(0, rows)
-        changed.add_(change, alpha=-rate * (1 - beta2**steps) ** 0.5 / (1 - beta1**steps))
-        weight.index_copy_(0, rows, changed)
+        step = float(state["step"])
+        (beta1, beta2), lr, eps = group["betas"], group["lr"], group["eps"]
+
+        # m = beta1 m + (1 - beta1) g;  v = beta2 v + (1 - beta2) g²
+        exp_avg = state["exp_avg"].index_select(0, rows).lerp_(gradient, 1 - beta1)
+        exp_avg_sq = state["exp_avg_sq"].index_select(0, rows).mul_(beta2)
+        exp_avg_sq.addcmul_(gradient, gradient, value=1 - beta2)
+        state["exp_avg"].index_copy_(0, rows, exp_avg)
+        state["exp_avg_sq"].index_copy_(0, rows, exp_avg_sq)
+        # w -= lr m / (sqrt(v) + eps), both bias corrections in the step size, as in SparseAdam.
+        change = exp_avg.div_(exp_avg_sq.sqrt_().add_(eps))
+        step_size = lr * (1 - beta2**step) ** 0.5 / (1 - beta1**step)
+        # Not index_add_, which would sort the rows to find duplicates; there are none.
+        updated = weight.index_select(0, rows)
+        updated.add_(change, alpha=-step_size)
+        weight.index_copy_(0, rows, updated)
 
 
 def coalesce_rows(gradient: Tensor) -> tuple[Tensor, Tensor]:
-    """(row numbers, ascending and once each; sum of their gradients) of an uncoalesced sparse
-    gradient."""
-    # Half as wide numbers are sorted in less time; no table has 2**31 rows.
+    """Sum the gradients of each row of an uncoalesced sparse gradient.
+
+    Returns:
+        Row numbers, int64 ``(n,)``, ascending and distinct; the sums, ``(n, size)``.
+    """
+    # int32 sorts faster than int64; no table has 2**31 rows.
     ordered, order = torch.sort(gradient._indices()[0].int())
     rows, counts = torch.unique_consecutive(ordered, return_counts=True)
-    sums = nn.functional.embedding_bag(
-        order, gradient._values(), counts.cumsum(0) - counts, mode="sum"
-    )
+    # embedding_bag sums consecutive entries, from each offset to the next.
+    offsets = counts.cumsum(0) - counts
+    sums = nn.functional.embedding_bag(order, gradient._values(), offsets, mode="sum")
     return rows.long(), sums

@@ -1,47 +1,41 @@
-"""The training loop, read from top to bottom. It executes a plan; it decides nothing about
-freezing."""
+"""The training loop: execute a plan, epoch by epoch.
 
-import math
+Read `fit` from top to bottom. Which stages train, from which epoch and at which share of the
+learning rate is decided before, in `core.freezing`; nothing here decides it again.
+"""
+
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from core.errors import BadInput, RunError
 from core.freezing.plan import Plan
-from core.jobs.reporter import Point, Reporter
+from core.jobs.reporter import Reporter
 from core.jobs.requests import TrainSettings
 from core.models.network import Network
-from core.training.batches import RowTensors, iterate_batches
-from core.training.checkpoint import Progress, load_checkpoint, save_checkpoint
+from core.training.batches import RowTensors, epoch_batches, iterate_batches
+from core.training.checkpoint import load_checkpoint, save_checkpoint
 from core.training.cuda_graph import CudaGraphStep
 from core.training.deferred_scalars import DeferredScalars
-from core.training.lazy_adam import LazyAdamW, use_sparse_gradients
-from core.training.losses import CLICK_TASK, Task
-from core.training.param_groups import (
-    L2SPPenalty,
-    ParamGroup,
-    add_lora,
-    gradient_norms,
-    gradient_points,
-    merge_lora,
-    parameter_groups,
-    relative_gradient_norms,
-    reset_embeddings,
-    set_trainable,
-    update_autofreeze_depth,
+from core.training.epochs import (
+    begin_epoch,
+    finish_epoch,
+    initial_progress,
+    trainable_state_dict,
 )
+from core.training.gradient_norms import gradient_norms
+from core.training.lazy_adam import LazyAdamW, use_sparse_gradients
+from core.training.log_points import log_gradient_norms, log_train_loss, logging_intervals
+from core.training.lora import add_lora, merge_lora
+from core.training.losses import CLICK_TASK, Task
+from core.training.param_groups import L2SPPenalty, parameter_groups, set_lr, set_trainable
 
 CHECKPOINT_SECONDS = 15.0
-POINTS_PER_EPOCH = 50
-GRADIENTS_PER_EPOCH = 5
 GRAPH_DEVICES: tuple[str, ...] = ("cuda",)
-"""Kinds of devices whose passes are recorded and replayed."""
-AUTO_RGN_BATCHES = 8
-"""Batches at the start of an epoch whose gradients decide Auto-RGN's rates."""
+"""Device types on which a step is captured as a CUDA graph and replayed."""
 
 
 class CancelledError(Exception):
@@ -50,12 +44,16 @@ class CancelledError(Exception):
 
 @dataclass(frozen=True)
 class FitResult:
-    """How training ended; `network` now holds the weights of `best_epoch` (0: as it began).
+    """How training ended. `network` then holds the weights of `best_epoch`.
 
-    halted: epochs after which successive halving ended it, 0 where it did not. earlier_seconds: seconds
-    trained before the checkpoint that this call went on from; a broken run that ends alike is
-    equal, so it is not compared. Below 0 where this call trained other arms too
-    (core.training.batched_heads).
+    Args:
+        best_epoch: epoch with the lowest validation loss; 0 is the network before training.
+        epochs_run: epochs that were finished.
+        stopped_early: whether early stopping ended the training.
+        halted: epochs after which successive halving ended the run; 0 if it did not.
+        earlier_seconds: seconds trained before the checkpoint that this call resumed from. Left out
+            of comparisons, so that a resumed run equals an uninterrupted one. Negative if this call
+            also trained other runs (`core.training.batched_heads`): then their share is subtracted.
     """
 
     best_epoch: int
@@ -65,31 +63,8 @@ class FitResult:
     earlier_seconds: float = field(default=0.0, compare=False)
 
 
-LogFn = Callable[[Sequence[Point]], None]
-"""Takes points, as Reporter.points does."""
 PrefixRowsFn = Callable[[int], tuple[RowTensors, RowTensors]]
-"""The training and the validation rows as the first so many stages hand them on."""
-
-
-def epoch_batches(rows: RowTensors, settings: TrainSettings, epoch: int) -> list[Tensor]:
-    """Row numbers of every batch of `epoch`, where the rows lie, shuffled by seed and epoch alone:
-    resumed runs see the same.
-
-    A last batch of a single row joins the one before it: BatchNorm has no variance to take of one
-    row.
-    """
-    generator = torch.Generator().manual_seed(settings.seed * 1_000_003 + epoch)
-    order = torch.randperm(len(rows), generator=generator).to(rows.labels.device)
-    batches = list(order.split(settings.batch_size))
-    if len(batches) > count_steps_per_epoch(rows, settings):
-        batches[-2:] = [torch.cat(batches[-2:])]
-    return batches
-
-
-def count_steps_per_epoch(rows: RowTensors, settings: TrainSettings) -> int:
-    """How many batches an epoch has, see `epoch_batches`."""
-    whole, rest = divmod(len(rows), settings.batch_size)
-    return max(1, whole + (rest > 1))
+"""Takes a depth; returns the training and the validation rows as they leave that many stages."""
 
 
 def fit(
@@ -103,275 +78,147 @@ def fit(
     task: Task = CLICK_TASK,
     rows_after_prefix: PrefixRowsFn | None = None,
 ) -> FitResult:
-    """Trains what the plan leaves unfrozen and leaves the best epoch's weights in `network`.
+    """Train what the plan leaves unfrozen; leave the weights of the best epoch in `network`.
 
-    The best epoch has the lowest validation loss. Continues from `checkpoint` when that file
-    exists, to the same result as an unbroken run. behind: where it is given, stages that are still
-    to join are computed once, as frozen ones are. Raises CancelledError when the reporter says
-    stop, RunError on a loss that is no number.
+    The best epoch is the one with the lowest validation loss. If the file `checkpoint` exists,
+    training resumes from it and ends with the same weights as an uninterrupted run.
+
+    Args:
+        network: on the device to train on.
+        plan: which stages train, from which epoch, and at which share of the learning rate.
+        train: rows to train on, as they enter the stage `train.first_stage`.
+        validation: rows that choose the best epoch, at the same stage.
+        settings: epochs, batch size, learning rate, early stopping and seed.
+        reporter: receives points and progress; says when to stop.
+        checkpoint: file that is written every `CHECKPOINT_SECONDS` and after every epoch but the
+            last.
+        task: the loss to train by.
+        rows_after_prefix: for plans that unfreeze stages later. Stages that do not train yet are
+            then computed once and not in every epoch, as those are that never train.
+
+    Raises:
+        CancelledError: the reporter asked to stop, or to wait for the other arms of a sweep.
+        RunError: the training or the validation loss is not a finite number.
+        BadInput: there are fewer than two training rows.
     """
     torch.manual_seed(settings.seed)
     device = next(network.parameters()).device
+
+    # LoRA adds the parameters that train, so it comes before the optimiser's groups are made.
     if plan.scope == "adapters":
         add_lora(network, plan)
+    # One group per stage that ever trains, and one for the head. A frozen parameter is in none of
+    # them: requires_grad=False alone would leave it to weight decay and Adam's momentum.
     groups = parameter_groups(network, plan)
-    pull = L2SPPenalty(groups, len(network.stages), plan.l2_sp) if plan.l2_sp else None
+    l2_sp = L2SPPenalty(groups, len(network.stages), plan.l2_sp) if plan.l2_sp else None
+    # A batch touches a few rows of a large embedding table, and Adam would read and write all of
+    # them. On a GPU the dense step is fast enough. Weight decay changes every row in every step.
     if device.type == "cpu" and not settings.weight_decay and plan.allows_sparse_updates:
         use_sparse_gradients(network)
-    # Without decay this is Adam (Kingma and Ba 2015) to the last bit.
+    # Without weight decay this is Adam (Kingma and Ba 2015), bit for bit.
+    # fused: one kernel updates all parameters of a group, where there would be a dozen for each.
     optimiser = LazyAdamW(
         groups, lr=settings.learning_rate, weight_decay=settings.weight_decay, fused=True
     )
-    each, every, gradients_every = logging_intervals(train, settings)
-    steps = each * settings.epochs
+    steps_per_epoch, log_interval, gradient_interval = logging_intervals(train, settings)
+    total_steps = steps_per_epoch * settings.epochs
 
     progress = load_checkpoint(checkpoint, network, optimiser, device)
     if progress is None:
         progress = initial_progress(network, plan, task, validation, settings, reporter.points)
+    # The interrupted process may have logged points after its last checkpoint. Those steps run
+    # again, so their points are dropped.
     reporter.rewind(progress.step)
 
-    def learn(rows: RowTensors, batch: Tensor) -> Tensor:
+    def forward_backward(rows: RowTensors, index: Tensor) -> Tensor:
+        """Add the gradients of a batch to the parameters; return its mean loss, a scalar."""
         with torch.autocast(device.type, dtype=torch.bfloat16, enabled=settings.amp):
-            loss = task.loss(network, rows, batch, progress.step)
-        (loss if pull is None else loss + pull.penalty()).backward()
+            loss = task.loss(network, rows, index, progress.step)
+        # The penalty trains but is not reported: validation has none, and the curves would differ.
+        (loss if l2_sp is None else loss + l2_sp.penalty()).backward()
         return loss.detach()
 
-    late, halted = DeferredScalars(), 0
-    saved = began = time.monotonic()
-    earlier, depth = progress.seconds, plan.frozen_depth
+    deferred, halted = DeferredScalars(), 0
+    last_save = start = time.monotonic()
+    earlier_seconds, depth = progress.seconds, plan.frozen_depth
+
     while progress.epoch < settings.epochs and not progress.stopped:
-        done = progress.step - progress.epoch * each
-        decision = "go" if done else reporter.rung(progress.epoch)
+        # Above 0 only in the epoch that a checkpoint was taken in.
+        steps_done = progress.step - progress.epoch * steps_per_epoch
+        # Successive halving compares arms between epochs, so a rung is never asked for within one.
+        decision = "go" if steps_done else reporter.rung(progress.epoch)
         if decision == "wait":
             raise CancelledError
         if decision == "stop":
             halted = progress.epoch
             break
+
+        # All batches of the epoch are made again, though some may be done: the order is one draw.
         batches = epoch_batches(train, settings, progress.epoch)
         if rows_after_prefix and depth != plan.cacheable_depth(progress.epoch):
+            # A stage has joined: rows now enter the network further down. Their numbers stay.
             depth = plan.cacheable_depth(progress.epoch)
             train, validation = rows_after_prefix(depth)
         set_trainable(
             network, plan, optimiser.param_groups, progress.epoch, progress.autofreeze_depth
         )
-        if not done:
+        if not steps_done:
             begin_epoch(network, plan, task, train, batches, optimiser, progress, settings.seed)
-        # What trains, and the modes, may differ from the epoch before.
-        recorded: CudaGraphStep | None = None
-        for rows, batch in iterate_batches(train, batches[done:], device):
+        # A graph holds the parameters and modes it was captured with, and both may have changed.
+        graph_step: CudaGraphStep | None = None
+
+        for rows, index in iterate_batches(train, batches[steps_done:], device):
             if reporter.should_stop():
                 raise CancelledError
-            set_lr(optimiser.param_groups, settings, progress, steps)
+            set_lr(optimiser.param_groups, settings, progress, total_steps)
+            # set_to_none, so that Adam skips what has no gradient and does not move it on momentum.
             optimiser.zero_grad(set_to_none=True)
-            if (
-                device.type in GRAPH_DEVICES
-                and task.depends_on_batch_only
-                and len(batch) == settings.batch_size
-            ):
-                recorded = recorded or CudaGraphStep(learn, network, rows.take(batch))
-                loss = recorded(rows, batch)
+            # Graphs need fixed shapes, and no random numbers or rows from outside the batch.
+            full_batch = len(index) == settings.batch_size
+            if device.type in GRAPH_DEVICES and task.depends_on_batch_only and full_batch:
+                graph_step = graph_step or CudaGraphStep(
+                    forward_backward, network, rows.take(index)
+                )
+                loss = graph_step(rows, index)
             else:
-                loss = learn(rows, batch)
-            if (progress.step + 1) % gradients_every == 0:
+                loss = forward_backward(rows, index)
+            if (progress.step + 1) % gradient_interval == 0:
+                # Before the step, since LazyAdamW uses sparse gradients up.
                 log_gradient_norms(
-                    optimiser.param_groups, network, progress.step + 1, reporter.points, late
+                    optimiser.param_groups, network, progress.step + 1, reporter.points, deferred
                 )
             optimiser.step()
             if plan.schedule == "autofreeze":
                 progress.gradient_norms = progress.gradient_norms + gradient_norms(
                     optimiser.param_groups
                 )
-            # Summed on the device, so that nothing waits for it.
-            progress.running_loss = progress.running_loss + loss * len(batch)
-            progress.running_rows += len(batch)
+            # Summed on the device: .item() would make the CPU wait for the GPU in every step.
+            progress.running_loss = progress.running_loss + loss * len(index)
+            progress.running_rows += len(index)
             progress.step += 1
-            if progress.step % every == 0 or progress.step % each == 0:
-                progress.seconds = earlier + time.monotonic() - began
-                log_train_loss(progress, settings, reporter.points, late)
-                reporter.progress(progress.epoch + 1, settings.epochs, progress.step, steps)
-            if time.monotonic() - saved > CHECKPOINT_SECONDS:
-                late.flush()
+
+            if progress.step % log_interval == 0 or progress.step % steps_per_epoch == 0:
+                progress.seconds = earlier_seconds + time.monotonic() - start
+                log_train_loss(progress, settings, reporter.points, deferred)
+                reporter.progress(progress.epoch + 1, settings.epochs, progress.step, total_steps)
+            if time.monotonic() - last_save > CHECKPOINT_SECONDS:
+                # All points up to the checkpoint are logged first: a resumed run does not log them.
+                deferred.flush()
                 save_checkpoint(
                     checkpoint, progress, trainable_state_dict(network, plan), optimiser
                 )
-                saved = time.monotonic()
-        late.flush()
+                last_save = time.monotonic()
+
+        deferred.flush()
         finish_epoch(network, plan, task, validation, settings, reporter.points, progress)
+        # After the last epoch a checkpoint would cost time and save little: a run that breaks off
+        # there repeats one epoch at most.
         if progress.epoch < settings.epochs and not progress.stopped:
-            # After the last epoch the run is as good as done; one that breaks off there repeats
-            # that epoch at most.
             save_checkpoint(checkpoint, progress, trainable_state_dict(network, plan), optimiser)
-            saved = time.monotonic()
+            last_save = time.monotonic()
 
+    # strict=False: the frozen stages are not among the best weights, they never changed.
     network.load_state_dict(progress.best_weights, strict=False)
+    # After loading, since the best weights have LoRA's own names.
     merge_lora(network)
-    return FitResult(progress.best_epoch, progress.epoch, progress.stopped, halted, earlier)
-
-
-def logging_intervals(train: RowTensors, settings: TrainSettings) -> tuple[int, int, int]:
-    """(steps an epoch, steps between two points of the training loss, steps between two looks at
-    the gradients).
-
-    BadInput where there are too few rows to train on.
-    """
-    if len(train) < 2:
-        raise BadInput(f"Training needs at least 2 rows; the training part has {len(train)}.")
-    each = count_steps_per_epoch(train, settings)
-    return (
-        each,
-        max(1, math.ceil(each / POINTS_PER_EPOCH)),
-        max(1, math.ceil(each / GRADIENTS_PER_EPOCH)),
-    )
-
-
-def initial_progress(
-    network: Network,
-    plan: Plan,
-    task: Task,
-    validation: RowTensors,
-    settings: TrainSettings,
-    log: LogFn,
-) -> Progress:
-    """Where training stands before its first step, which is validated too."""
-    loss, score = task.validate(network, validation)
-    log([(0, "validation_loss", loss), (0, task.score_name, score)])
-    weights = {name: tensor.clone() for name, tensor in trainable_state_dict(network, plan).items()}
-    # No loss is lower than NaN: without a number here the first epoch is the best so far, whatever
-    # it reaches.
-    return Progress(loss if math.isfinite(loss) else math.inf, weights, settings.learning_rate)
-
-
-def set_lr(
-    groups: Sequence[ParamGroup], settings: TrainSettings, progress: Progress, total_steps: int
-) -> None:
-    """Sets the optimiser's learning rates for the next of all `steps`."""
-    if settings.cosine:
-        progress.learning_rate = (
-            settings.learning_rate * (1 + math.cos(math.pi * progress.step / total_steps)) / 2
-        )
-    for group in groups:
-        group["lr"] = progress.learning_rate * group["part"]
-
-
-def begin_epoch(
-    network: Network,
-    plan: Plan,
-    task: Task,
-    train: RowTensors,
-    batches: list[Tensor],
-    optimiser: torch.optim.Optimizer,
-    progress: Progress,
-    seed: int,
-) -> None:
-    """What a plan does before an epoch: fresh embeddings, or rates from the gradients of the first
-    RATE_BATCHES."""
-    if plan.reset_embeddings:
-        reset_embeddings(network, seed * 1_000_003 + progress.epoch)
-        for parameter in network.stages[0].parameters():
-            optimiser.state.pop(parameter, None)
-    if plan.schedule == "auto-rgn":
-        optimiser.zero_grad(set_to_none=True)
-        for rows, batch in iterate_batches(
-            train, batches[:AUTO_RGN_BATCHES], next(network.parameters()).device
-        ):
-            task.loss(network, rows, batch, progress.step).backward()
-        for group, part in zip(
-            optimiser.param_groups, relative_gradient_norms(optimiser.param_groups), strict=True
-        ):
-            group["part"] = part
-
-
-def log_gradient_norms(
-    groups: Sequence[ParamGroup], network: Network, step: int, log: LogFn, deferred: DeferredScalars
-) -> None:
-    """Tells the norm of each training stage's gradient, once it has been computed."""
-    deferred.enqueue(
-        gradient_norms(groups), lambda norms: log(gradient_points(groups, norms, network, step))
-    )
-
-
-def log_train_loss(
-    progress: Progress, settings: TrainSettings, log: LogFn, deferred: DeferredScalars
-) -> None:
-    """Tells the mean loss since the last report, once it has been computed; RunError when it is not
-    a number."""
-    step, seconds, rows = progress.step, progress.seconds, progress.running_rows
-    total = progress.running_loss
-    progress.running_loss, progress.running_rows = torch.zeros(()), 0
-
-    def arrived(losses: list[float]) -> None:
-        loss = losses[0] / rows
-        if not math.isfinite(loss):
-            raise RunError(
-                f"The training loss became {loss} at step {step} with learning rate"
-                f" {settings.learning_rate:g}; lower the learning rate and run again. The last good"
-                " checkpoint is kept."
-            )
-        log([(step, "train_loss", loss), (step, "seconds", seconds)])
-
-    deferred.enqueue(total[None], arrived)
-
-
-def finish_epoch(
-    network: Network,
-    plan: Plan,
-    task: Task,
-    validation: RowTensors,
-    settings: TrainSettings,
-    log: LogFn,
-    progress: Progress,
-) -> None:
-    """Validates, keeps the weights if they are the best so far, lowers the learning rate on a
-    plateau, or stops."""
-    progress.epoch += 1
-    loss, score = task.validate(network, validation)
-    if not math.isfinite(loss):
-        raise RunError(
-            f"The validation loss became {loss} after epoch {progress.epoch}; lower the learning"
-            " rate."
-        )
-    points = [
-        (progress.step, "validation_loss", loss),
-        (progress.step, task.score_name, score),
-        (progress.step, "learning_rate", progress.learning_rate),
-    ]
-    if plan.schedule == "autofreeze":
-        norms = progress.gradient_norms[:-1].tolist()
-        if progress.previous_gradient_norms:
-            progress.autofreeze_depth = update_autofreeze_depth(
-                progress.previous_gradient_norms, norms, progress.autofreeze_depth
-            )
-        progress.previous_gradient_norms, progress.gradient_norms = norms, torch.zeros(())
-        points.append((progress.step, "frozen_stages", float(progress.autofreeze_depth)))
-    log(points)
-    if loss < progress.best_loss:
-        progress.best_loss, progress.best_epoch, progress.epochs_since_best = (
-            loss,
-            progress.epoch,
-            0,
-        )
-        # Into the old copy: making room for a large table anew takes ten times as long.
-        for name, tensor in trainable_state_dict(network, plan).items():
-            progress.best_weights[name].copy_(tensor)
-        return
-    if progress.epoch <= plan.last_unfreeze_epoch:
-        # A stage is still to join: what does not improve now says nothing yet.
-        return
-    progress.epochs_since_best += 1
-    if settings.early_stopping and progress.epochs_since_best >= settings.early_stopping:
-        progress.stopped = True
-    elif settings.plateau and progress.epochs_since_best % settings.plateau == 0:
-        progress.learning_rate *= 0.1
-
-
-def trainable_state_dict(network: Network, plan: Plan) -> dict[str, Tensor]:
-    """Everything training may change: parameters and BatchNorm statistics of the stages not frozen,
-    by name."""
-    prefixes = [
-        f"stages.{index}." for index, stage in enumerate(plan.stages[:-1]) if not stage.frozen
-    ]
-    return {
-        name: tensor
-        for name, tensor in network.state_dict().items()
-        if name.startswith(("head.", *prefixes))
-    }
+    return FitResult(progress.best_epoch, progress.epoch, progress.stopped, halted, earlier_seconds)

@@ -1,5 +1,4 @@
-"""Pretraining: a fresh network given its start, trained on a dataset's source rows, and stored as a
-backbone."""
+"""Pretrain a new network on the source rows of a dataset and store it as a backbone."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -35,7 +34,7 @@ from core.training.results import (
     score_parts,
     scored_rows,
 )
-from core.training.training_rows import load_rows
+from core.training.training_rows import load_rows, request_rows
 from core.workspace import Workspace
 
 LICENCES = {True: "Apache-2.0 (simulated data)", False: "as the training data's own licence allows"}
@@ -58,7 +57,21 @@ def pretrain(
     device: torch.device,
     reporter: Reporter,
 ) -> Outcome:
-    """Makes the backbone that the request names from the dataset's source rows."""
+    """Run a pretraining request from rows to stored backbone.
+
+    Args:
+        workspace: receives the backbone.
+        run: receives the predictions.
+        request: architecture, objective, initialisation and training settings.
+        dataset: prepared sample with source rows.
+        device: to compute on.
+        reporter: receives phases, points and progress; says when to stop.
+
+    Raises:
+        BadInput: the dataset has no source rows, or no labels for a supervised objective.
+        RunError: the loss is not finite.
+        CancelledError: the reporter asked to stop.
+    """
     if not len(select_training_rows(dataset, "source", None)[0]):
         raise BadInput(
             f"The dataset {dataset.name!r} has no source rows to pretrain on; prepare it with a"
@@ -66,18 +79,16 @@ def pretrain(
         )
     if OBJECTIVES[request.objective].reads_labels:
         require_labels(dataset)
-    clock = Stopwatch()
+    stopwatch = Stopwatch()
     reporter.phase("encoding")
     folder = dataset.folder / "preprocessing"
     preprocessing = load_preprocessing(folder)
-    table = load_rows(workspace, dataset, folder, parts=SPLIT_PARTS)
-    train_rows, validation_rows = select_training_rows(
-        dataset, "source", request.train.validation_share
-    )
-    # The other objectives spoil rows with values from any other.
-    together = request.objective != "supervised"
+    rows = load_rows(workspace, dataset, folder, parts=SPLIT_PARTS)
+    # RFD and MFP corrupt a row by values of any other row, so all rows must be on the device.
+    resident = request.objective != "supervised"
     train, validation = (
-        table.take(rows, device, together) for rows in (train_rows, validation_rows)
+        rows.take(numbers, device, always_resident=resident)
+        for numbers in request_rows(dataset, request)
     )
     head = HeadSettings()
     torch.manual_seed(request.train.seed)
@@ -85,13 +96,14 @@ def pretrain(
         request.architecture, request.settings, preprocessing.field_sizes, head
     ).to(device)
     network.stage_list()[0].fit_preprocessing(train.state, train.labels)
-    filled = initialise(network, request, preprocessing, train, reporter)
+    coverage = initialise(network, request, preprocessing, train, reporter)
     described = describe_stages(network, len(preprocessing.field_sizes))
-    origin = stage_origins(request.start, request.objective, len(described))
+    origins = stage_origins(request.start, request.objective, len(described))
     stages = tuple(
-        dataclasses.replace(stage, origin=one) for stage, one in zip(described, origin, strict=True)
+        dataclasses.replace(stage, origin=origin)
+        for stage, origin in zip(described, origins, strict=True)
     )
-    seconds = {"prepare": clock.lap()}
+    seconds = {"prepare": stopwatch.lap()}
 
     checkpoint = workspace.runs / run.id / "checkpoint.pt"
     plan = make_pretraining_plan(
@@ -109,9 +121,9 @@ def pretrain(
         plan, fitted, learnt = train_pretext(
             network, request, preprocessing.field_sizes, train, validation, reporter, checkpoint
         )
-    learnt = {**learnt, **filled}
-    of_card = dict(learnt)
-    seconds["train"] = clock.lap()
+    learnt = {**learnt, **coverage}
+    card_metrics = dict(learnt)
+    seconds["train"] = stopwatch.lap()
 
     reporter.phase("evaluating")
     result = build_result(plan, len(train), fitted, seconds, {}, None, None)
@@ -119,16 +131,18 @@ def pretrain(
         result = dataclasses.replace(result, trained_parameters=0)
     predictions = {}
     if request.objective == "supervised":
-        rows = scored_rows(dataset)
-        labels, scores = labels_by_part(dataset, rows), score_parts(network, rows, table, device)
+        scored = scored_rows(dataset)
+        labels = labels_by_part(dataset, scored)
+        scores = score_parts(network, scored, rows, device)
         threshold = best_f1_threshold(validation.labels.cpu().numpy(), predict(network, validation))
         metrics = evaluate_parts(labels, scores, threshold)
         result = dataclasses.replace(result, metrics=metrics, threshold=threshold)
         predictions = prediction_arrays(labels, scores, None)
         own = metrics["source_test"].as_dict() if "source_test" in metrics else {}
-        of_card = {key: own[key] for key in card_metric_names() if key in own}
-        # Results of older versions lack the click rate, and verifying compares every number of both.
-        learnt = {key: value for key, value in of_card.items() if key != "click_rate"}
+        card_metrics = {key: own[key] for key in card_metric_names() if key in own}
+        # Without the click rate: results of older versions lack it, and `verify` compares every
+        # number of two results.
+        learnt = {key: value for key, value in card_metrics.items() if key != "click_rate"}
     card = BackboneCard(
         id=f"b-{run.id.removeprefix('r-')}",
         name=request.name,
@@ -146,12 +160,12 @@ def pretrain(
             "simulated": dataset.simulated,
             "domain": "source",
         },
-        metrics=of_card,
+        metrics=card_metrics,
         preprocessing_hash=preprocessing.hash,
         weights_sha256="",
         licence=LICENCES[dataset.simulated],
         created=datetime.now(UTC).isoformat(timespec="seconds"),
     )
     save_backbone(network, card, folder, workspace.backbones / card.id)
-    seconds["evaluate"] = clock.lap()
+    seconds["evaluate"] = stopwatch.lap()
     return Outcome(dataclasses.replace(result, backbone=card.id, learnt=learnt), predictions)

@@ -1,4 +1,4 @@
-"""From a trained network to what is stored and shown of it: predictions, metrics and a summary."""
+"""From a trained network to what is stored of a run: predictions, metrics and a summary."""
 
 import time
 from dataclasses import dataclass
@@ -7,50 +7,57 @@ import numpy as np
 import torch
 
 from core.data.datasets import Dataset, load_labels, select_test_rows, select_training_rows
-from core.evaluation.metrics import compute_metrics
+from core.evaluation.metrics import Metrics, compute_metrics
 from core.freezing.plan import Plan
 from core.jobs.requests import FinetuneRequest
-from core.jobs.run_result import MetricsByPart, PartMetrics, RunResult, StageResult
+from core.jobs.run_result import MetricsByPart, RunResult, StageResult
 from core.jobs.store import Run
 from core.models.network import Network
 from core.training.loop import FitResult
 from core.training.losses import predict
-from core.training.training_rows import TrainingRows
+from core.training.training_rows import TrainingRows, request_rows
 
 SCORED_PARTS = ("target_validation", "target_test", "source_test")
 THRESHOLD_RULE = "highest F1 on validation rows"
 
 
 ArraysByPart = dict[str, np.ndarray]
-"""Row numbers, labels or scores by part, see `scored_rows`."""
+"""Row numbers, labels or scores by the name of the part, see `scored_rows`."""
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a kind of run hands back: its result, and the arrays of predictions.npz."""
+    """What a run hands back.
+
+    Args:
+        result: content of result.json.
+        predictions: arrays of predictions.npz.
+    """
 
     result: RunResult
     predictions: dict[str, np.ndarray]
 
 
 class Stopwatch:
-    """Seconds between laps."""
+    """Measures the seconds between laps."""
 
     def __init__(self) -> None:
         self._last = time.monotonic()
 
     def lap(self) -> float:
-        """Seconds since the last lap, rounded to milliseconds."""
+        """Return the seconds since the last lap, rounded to milliseconds."""
         now = time.monotonic()
         passed, self._last = now - self._last, now
         return round(passed, 3)
 
 
 def scored_rows(dataset: Dataset, validation: np.ndarray | None = None) -> ArraysByPart:
-    """Row numbers of every part that is scored and not empty.
+    """Return the row numbers of every part that is scored and not empty.
 
-    validation: the target rows that a run validated on, where it cut them for itself: with few
-    target rows it trains on most of the dataset's own validation rows.
+    Args:
+        dataset: to score.
+        validation: target rows that a run validated on, if it cut them itself. With few target rows
+            it trains on most of the dataset's own validation rows.
     """
     rows = {
         "target_validation": select_training_rows(dataset, "target", None)[1]
@@ -63,35 +70,41 @@ def scored_rows(dataset: Dataset, validation: np.ndarray | None = None) -> Array
 
 
 def run_validation_rows(dataset: Dataset, run: Run) -> np.ndarray | None:
-    """The target rows of `dataset` that a run validated on; None where it did not cut them for
-    itself."""
+    """Return the target rows of `dataset` that a run validated on.
+
+    None if the run did not cut them itself: it pretrained, or on another dataset.
+    """
     request = run.request
     if not isinstance(request, FinetuneRequest) or run.dataset != dataset.id:
         return None
-    return select_training_rows(
-        dataset, "target", request.train.validation_share, request.target_rows
-    )[1]
+    return request_rows(dataset, request)[1]
 
 
 def score_parts(
-    network: Network, rows: ArraysByPart, table: TrainingRows, device: torch.device
+    network: Network, scored: ArraysByPart, rows: TrainingRows, device: torch.device
 ) -> ArraysByPart:
-    """Click probabilities float32 of every scored part."""
-    return {part: predict(network, table.take(index, device)) for part, index in rows.items()}
+    """Return the click probabilities of every scored part, float32.
+
+    Args:
+        network: on `device`.
+        scored: row numbers by part.
+        rows: inputs of at least these rows.
+        device: to compute on.
+    """
+    return {part: predict(network, rows.take(numbers, device)) for part, numbers in scored.items()}
 
 
 def evaluate_parts(
     labels: ArraysByPart, scores: ArraysByPart, threshold: float
-) -> dict[str, PartMetrics]:
-    """Metrics of every scored part at one threshold."""
+) -> dict[str, Metrics]:
+    """Return the metrics of every scored part at one threshold."""
     return {
-        part: PartMetrics.from_stored(compute_metrics(labels[part], values, threshold).as_dict())
-        for part, values in scores.items()
+        part: compute_metrics(labels[part], values, threshold) for part, values in scores.items()
     }
 
 
 def labels_by_part(dataset: Dataset, rows: ArraysByPart) -> ArraysByPart:
-    """Labels float32 of every scored part."""
+    """Return the labels of every scored part, float32."""
     labels = load_labels(dataset)
     return {part: np.asarray(labels[index], dtype=np.float32) for part, index in rows.items()}
 
@@ -99,7 +112,9 @@ def labels_by_part(dataset: Dataset, rows: ArraysByPart) -> ArraysByPart:
 def prediction_arrays(
     labels: ArraysByPart, scores: ArraysByPart, baseline: ArraysByPart | None
 ) -> dict[str, np.ndarray]:
-    """The arrays of predictions.npz: PART_label, PART_score and, beside a backbone, PART_before."""
+    """Return the arrays of predictions.npz: PART_label, PART_score and, for a baseline,
+    PART_before.
+    """
     arrays = {}
     for part in labels:
         arrays[f"{part}_label"] = labels[part]
@@ -118,10 +133,17 @@ def build_result(
     baseline_metrics: MetricsByPart | None,
     threshold: float | None,
 ) -> RunResult:
-    """What training came to; the kind of run and the worker add what only they know.
+    """Return the result of a training; the kind of run and the worker add what only they know.
 
-    before: metrics of the backbone as it was, None where its head never learnt clicks. threshold:
-    None where nothing scores clicks.
+    Args:
+        plan: that was executed.
+        train_rows: number of training rows.
+        fitted: how training ended.
+        seconds: by phase.
+        metrics: of every scored part.
+        baseline_metrics: of the backbone before training; None if its head was not trained on
+            click labels.
+        threshold: score from which a click is predicted; None if nothing scores clicks.
     """
     return RunResult(
         threshold=threshold,

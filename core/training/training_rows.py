@@ -1,4 +1,4 @@
-"""The rows of one run as tensors, addressed by their row numbers in the dataset."""
+"""The rows a run touches, as tensors that are addressed by row numbers of the dataset."""
 
 import dataclasses
 import hashlib
@@ -8,9 +8,11 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from core.data.datasets import Dataset, load_encoded, load_labels, load_parts
+from core.data.dataset_rows import load_encoded
+from core.data.datasets import Dataset, load_labels, load_parts, select_training_rows
 from core.data.preprocessing import load_preprocessing
 from core.data.split import SPLIT_PARTS
+from core.jobs.requests import FinetuneRequest, PretrainRequest
 from core.models.network import Network, State
 from core.training.batches import RowTensors, fits_on_device
 from core.training.prefix_cache import frozen_prefix_outputs
@@ -19,11 +21,14 @@ from core.workspace import Workspace
 
 @dataclass(frozen=True)
 class TrainingRows:
-    """The rows a run touches: `file_row_numbers` holds their dataset row numbers, ascending; `state` and
-    `labels` lie beside it.
+    """Rows of some parts of a dataset.
 
-    first_stage: the stage that `state` goes into, 0 for (ids int32 (rows, fields), numerics float32
-    (rows, 13)).
+    Args:
+        row_numbers: of the rows in the dataset, ascending, int64 ``(rows,)``.
+        state: inputs of the stage `first_stage`; for stage 0 ids int32 ``(rows, fields)`` and
+            numerics float32 ``(rows, 13)``.
+        labels: float32 ``(rows,)``; NaN if the dataset has no labels.
+        first_stage: index of the stage that `state` enters.
     """
 
     row_numbers: np.ndarray
@@ -32,50 +37,73 @@ class TrainingRows:
     first_stage: int = 0
 
     def take(
-        self, rows: np.ndarray, device: torch.device, always_resident: bool = False
+        self, row_numbers: np.ndarray, device: torch.device, always_resident: bool = False
     ) -> RowTensors:
-        """The given dataset rows, in that order, on `device` where it has room for them, else in
-        main memory.
+        """Return the given rows in the given order, on the device if they fit there.
 
-        together: puts them on the device in any case, for what computes on all of them at once.
+        Args:
+            row_numbers: of the dataset; all of them must be in `self.row_numbers`.
+            device: the training device.
+            always_resident: put the rows on the device even if they take more than their share of
+                its memory, for what computes with all rows at once.
         """
-        resident = always_resident or fits_on_device((*self.state, self.labels), len(rows), device)
+        resident = always_resident or fits_on_device(
+            (*self.state, self.labels), len(row_numbers), device
+        )
+        # Rows that do not fit stay in main memory; batches of them are copied one at a time.
         where = device if resident else torch.device("cpu")
-        near = RowTensors(self.state, self.labels).take(
-            torch.from_numpy(np.searchsorted(self.row_numbers, rows))
-        )
-        return RowTensors(
-            tuple(tensor.to(where) for tensor in near.state),
-            near.labels.to(where),
-            self.first_stage,
-            resident,
-        )
+        index = torch.from_numpy(np.searchsorted(self.row_numbers, row_numbers))
+        rows = RowTensors(self.state, self.labels).take(index)
+        state = tuple(tensor.to(where) for tensor in rows.state)
+        return RowTensors(state, rows.labels.to(where), self.first_stage, resident)
 
 
 def load_rows(
     workspace: Workspace, dataset: Dataset, preprocessing_folder: Path, parts: tuple[str, ...]
 ) -> TrainingRows:
-    """The dataset's rows of the named parts, encoded by the given preprocessing."""
+    """Load the rows of the named parts, encoded by a backbone's preprocessing."""
     rows = load_encoded(workspace, dataset, load_preprocessing(preprocessing_folder))
-    index = np.flatnonzero(
-        np.isin(load_parts(dataset), [SPLIT_PARTS.index(part) for part in parts])
-    )
-    state = (
-        torch.from_numpy(np.asarray(rows.ids[index])),
-        torch.from_numpy(np.asarray(rows.numerics[index])),
-    )
-    return TrainingRows(
-        index, state, torch.from_numpy(np.asarray(load_labels(dataset)[index], dtype=np.float32))
-    )
+    codes = [SPLIT_PARTS.index(part) for part in parts]
+    row_numbers = np.flatnonzero(np.isin(load_parts(dataset), codes))
+    # The dataset is memory-mapped; np.asarray reads the rows of these parts alone.
+    ids = torch.from_numpy(np.asarray(rows.ids[row_numbers]))
+    numerics = torch.from_numpy(np.asarray(rows.numerics[row_numbers]))
+    labels = np.asarray(load_labels(dataset)[row_numbers], dtype=np.float32)
+    return TrainingRows(row_numbers, (ids, numerics), torch.from_numpy(labels))
+
+
+def training_domain(request: PretrainRequest | FinetuneRequest) -> str:
+    """Return the domain that a run trains on: "source" for pretraining, else "target"."""
+    return "source" if isinstance(request, PretrainRequest) else "target"
+
+
+def request_rows(
+    dataset: Dataset, request: PretrainRequest | FinetuneRequest
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the row numbers that a run trains on and those that it validates on.
+
+    The one place that decides it: training, scoring and drift all call it.
+    """
+    # 0 rows means all of them; pretraining takes no subset.
+    last = request.target_rows if isinstance(request, FinetuneRequest) else 0
+    domain, share = training_domain(request), request.train.validation_share
+    return select_training_rows(dataset, domain, share, last)
 
 
 def apply_frozen_prefix(
     workspace: Workspace, network: Network, depth: int, rows: TrainingRows, data_key: str
 ) -> TrainingRows:
-    """The table moved up behind the first `depth` stages; as it is when there are none or they hand
-    on too much.
+    """Return the rows as they leave the first `depth` stages, computed once and cached on disk.
 
-    data_key: identifies the dataset's content and the preprocessing that encoded it.
+    Returns `rows` itself for depth 0, or if the outputs would take more disk space than a cache
+    entry may.
+
+    Args:
+        workspace: holds the cache.
+        network: its first `depth` stages are frozen.
+        depth: number of stages.
+        rows: inputs of stage 0.
+        data_key: identifies the dataset's content and the preprocessing that encoded it.
     """
     if depth == 0:
         return rows

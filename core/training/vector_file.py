@@ -1,10 +1,9 @@
-"""Text files of word vectors in GloVe's format, as an untrusted file: read in pieces, checked line
-by line.
+"""Read word vectors in GloVe's text format: an untrusted file, read in blocks and checked by line.
 
-A line holds a word and its floats, between spaces or tabs: `C3=68fd1e64 0.12 -0.5 …`. The words are
-those of core.training.word_vectors.embedding_words; one with whitespace inside cannot be written here.
-word2vec's text format is the same below a first line `count floats`, which is held to its word.
-Plain, or packed as a sample may be (gzip and so on).
+A line holds a word and its numbers, separated by spaces or tabs: `C3=68fd1e64 0.12 -0.5 …`. The
+words are those of `core.training.word_vectors.embedding_words`; a word that contains whitespace
+cannot be written in this format. word2vec's text format has a line `count size` before that, and
+the file must keep what it promises. Plain or compressed, as a sample may be (gzip and so on).
 """
 
 import json
@@ -24,9 +23,9 @@ from core.errors import BadInput
 from core.models.registry import SETTING_FIELDS
 
 MAX_LINE = 65_536
-"""Bytes: 256 floats of 17 digits take 7,000."""
+"""Bytes of a line; 256 numbers of 17 digits take 7,000."""
 MAX_BYTES = 20 * 2**30
-"""Unpacked; the largest file that GloVe's authors publish has under 6 GB."""
+"""Bytes of the unpacked text; the largest file that GloVe's authors publish has under 6 GB."""
 BLOCK_BYTES = 2**20
 _WORDS, _PLACES, _VECTORS = "words.json", "places.npy", "vectors.npy"
 _FLOAT32_MAX = float(np.finfo(np.float32).max)
@@ -34,93 +33,98 @@ _EXAMPLE = "it needs lines such as 'C3=68fd1e64 0.12 -0.5 …'"
 
 
 def read_vectors(path: Path, words: list[str], size: int) -> tuple[np.ndarray, np.ndarray]:
-    """`parse_vectors`, in a process of its own."""
+    """Run `parse_vectors` in a process of its own, because the file comes from a stranger."""
     with tempfile.TemporaryDirectory(prefix="thaw-") as folder:
         (Path(folder) / _WORDS).write_text(json.dumps(words), encoding="ascii")
-        reader_process.call(
-            read_vectors_job, path, {"path": str(path), "folder": folder, "size": size}
-        )
-        places, vectors = (
+        request = {"path": str(path), "folder": folder, "size": size}
+        reader_process.call(read_vectors_job, path, request)
+        indices, vectors = (
             np.load(Path(folder) / name, allow_pickle=False) for name in (_PLACES, _VECTORS)
         )
-    if (
-        places.dtype != np.int64
-        or vectors.dtype != np.float32
-        or vectors.shape != (len(places), size)
-    ):
+    types_fit = indices.dtype == np.int64 and vectors.dtype == np.float32
+    if not types_fit or vectors.shape != (len(indices), size):
         raise BadInput(
-            f"{path.name!r} gave vectors of another shape than was asked for; write it again."
+            f"{path.name!r} gave vectors of another shape than expected; write it again."
         )
-    return places, vectors
+    return indices, vectors
 
 
 def read_vectors_job(request: dict[str, Any], report_progress: SendEvent) -> None:
-    """The work of `read_embedding_vectors`: the words come as a file of its folder, and so do the places and
-    vectors go."""
+    """Do the work of `read_vectors` in the other process; words and results travel as files."""
     folder = Path(request["folder"])
     words = json.loads((folder / _WORDS).read_text(encoding="ascii"))
-    places, vectors = parse_vectors(Path(request["path"]), words, request["size"], report_progress)
-    np.save(folder / _PLACES, places)
+    indices, vectors = parse_vectors(Path(request["path"]), words, request["size"], report_progress)
+    np.save(folder / _PLACES, indices)
     np.save(folder / _VECTORS, vectors)
 
 
 def parse_vectors(
     path: Path, words: list[str], size: int, report_progress: SendEvent
 ) -> tuple[np.ndarray, np.ndarray]:
-    """(places int64 (n,) in `words`, vectors float32 (n, size)) of the words that the file and
-    `words` share.
+    """Return the vectors of the words that the file and `words` have in common.
 
-    Other words' lines are checked and passed over, so that memory is bounded by `words`. BadInput,
-    with the line's number: not `size` floats, no finite number, one of `words` a second time.
-    BadInput as well for a file that holds none of `words` or not as many vectors as its first line
-    promises.
+    Lines of other words are checked and skipped, so memory is bounded by `words`.
+
+    Args:
+        path: the file.
+        words: of the embedding table.
+        size: numbers per vector.
+        report_progress: called with the share of the file that has been read.
+
+    Returns:
+        Indices into `words`, int64 ``(n,)``; vectors, float32 ``(n, size)``.
+
+    Raises:
+        BadInput: a line, named by its number, does not have `size` finite numbers or repeats one of
+            `words`; the file has none of `words`, or fewer vectors than its first line promises.
     """
-    place_of = {word: place for place, word in enumerate(words)}
+    index_of = {word: index for index, word in enumerate(words)}
     found = np.zeros(len(words), dtype=bool)
     vectors = np.zeros((len(words), size), dtype=np.float32)
     promised: int | None = None
-    first, count = "", 0
+    first_word, n_vectors = "", 0
     for number, line in _lines(path, report_progress):
         try:
             word, *values = _decode(line).split()
-            if number == 1 and len(values) == 1 and word.isdecimal() and values[0].isdecimal():
+            has_header_shape = len(values) == 1 and word.isdecimal() and values[0].isdecimal()
+            if number == 1 and has_header_shape:
                 promised = int(word)
                 _check_size(int(values[0]), size, first=True)
                 continue
             vector = _parse_floats(values)
-            _check_size(len(vector), size, first=count == 0)
-            first = first or word
-            count += 1
-            place = place_of.get(word)
-            if place is None:
+            _check_size(len(vector), size, first=n_vectors == 0)
+            first_word = first_word or word
+            n_vectors += 1
+            index = index_of.get(word)
+            if index is None:
                 continue
-            if found[place]:
+            if found[index]:
                 raise ValueError(
                     f"gives the word {_shorten(word)} a second time; keep one of the two"
                 )
         except ValueError as fault:
             raise BadInput(f"Line {number:,} of {path.name!r} {fault}.") from fault
-        found[place] = True
-        vectors[place] = vector
-    if not count:
+        found[index] = True
+        vectors[index] = vector
+    if not n_vectors:
         raise BadInput(f"{path.name!r} holds no vectors; {_EXAMPLE}.")
-    if promised is not None and promised != count:
+    if promised is not None and promised != n_vectors:
         raise BadInput(
-            f"The first line of {path.name!r} promises {promised:,} vectors, but {count:,} follow:"
-            " the file is incomplete; fetch it again."
+            f"The first line of {path.name!r} promises {promised:,} vectors, but {n_vectors:,} "
+            "follow: the file is incomplete; fetch it again."
         )
     if not found.any():
         raise BadInput(
-            f"None of the {count:,} words in {path.name!r} is in the dataset's vocabulary. Words"
-            f" look like {_example_words(words)}; the first one received is {_shorten(first)}."
+            f"None of the {n_vectors:,} words in {path.name!r} is in the dataset's vocabulary. "
+            f"Words look like {_example_words(words)}; the first one received is "
+            f"{_shorten(first_word)}."
         )
-    places = np.flatnonzero(found)
-    return places, vectors[places]
+    indices = np.flatnonzero(found)
+    return indices, vectors[indices]
 
 
 def _lines(path: Path, report_progress: SendEvent) -> Iterator[tuple[int, bytes]]:
-    """(number from 1, line) of every line that is not blank; no more than a block and a line in
-    memory."""
+    """Yield (number from 1, line) of every line that is not blank, with one block in memory."""
     check_input(path, "file of vectors")
     if not path.stat().st_size:
         raise BadInput(f"{path.name!r} is empty; {_EXAMPLE}.")
@@ -128,22 +132,23 @@ def _lines(path: Path, report_progress: SendEvent) -> Iterator[tuple[int, bytes]
         raise BadInput(
             f"{path.name!r} is a Parquet file, where vectors are read from text; {_EXAMPLE}."
         )
-    number = read = 0
+    number = n_bytes = 0
     rest = b""
     with open_rows(path) as stream:
         while block := stream.read(BLOCK_BYTES):
             report_progress(stream.progress)
-            read += len(block)
-            if read > MAX_BYTES:
+            n_bytes += len(block)
+            # A small archive may unpack to any size.
+            if n_bytes > MAX_BYTES:
                 raise BadInput(
-                    f"{path.name!r} holds more than {MAX_BYTES:,} bytes of text; leave other words"
-                    " out."
+                    f"{path.name!r} holds more than {MAX_BYTES:,} bytes of text; leave other "
+                    "words out."
                 )
             *whole, rest = (rest + block).split(b"\n")
             if max(map(len, [*whole, rest])) > MAX_LINE:
                 raise BadInput(
-                    f"{path.name!r} has a line of more than {MAX_LINE:,} bytes after {number:,};"
-                    f" {_EXAMPLE}."
+                    f"{path.name!r} has a line of more than {MAX_LINE:,} bytes after {number:,}; "
+                    f"{_EXAMPLE}."
                 )
             for line in whole:
                 number += 1
@@ -161,14 +166,14 @@ def _decode(line: bytes) -> str:
 
 
 def _parse_floats(values: list[str]) -> np.ndarray:
-    """The values as float32; ValueError with the first that is no finite number."""
+    """Return the values as float32; ValueError names the first that is no finite number."""
     floats = []
     for value in values:
         try:
             number = float(value)
         except ValueError:
             number = math.nan
-        # False for NaN as well.
+        # Written so that it is also true for NaN.
         if not abs(number) <= _FLOAT32_MAX:
             raise ValueError(f"has {_shorten(value)} among its floats, which is no finite number")
         floats.append(number)
@@ -176,20 +181,25 @@ def _parse_floats(values: list[str]) -> np.ndarray:
 
 
 def _check_size(received: int, size: int, first: bool) -> None:
-    """ValueError unless a vector has `size` floats; the first one tells what size the whole file
-    has."""
+    """Raise ValueError unless a vector has `size` numbers.
+
+    Args:
+        received: numbers of the vector.
+        size: numbers of the network's embeddings.
+        first: whether it is the file's first vector, which shows the size of all of them.
+    """
     if received == size:
         return
-    other = first and 1 <= received <= SETTING_FIELDS["embedding"].high
-    hint = f"take --embedding {received}" if other else f"give every word {size}"
+    other_size = first and 1 <= received <= SETTING_FIELDS["embedding"].high
+    hint = f"take --embedding {received}" if other_size else f"give every word {size}"
     raise ValueError(
         f"gives vectors of {received} floats, but the network's embeddings have {size}; {hint}"
     )
 
 
 def _example_words(words: list[str]) -> str:
-    named = [word for word in words if word[-1] not in "=?"] or words
-    return f"{_shorten(named[0])} or {_shorten(named[-1])}"
+    values = [word for word in words if word[-1] not in "=?"] or words
+    return f"{_shorten(values[0])} or {_shorten(values[-1])}"
 
 
 def _shorten(text: str) -> str:

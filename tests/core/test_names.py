@@ -11,7 +11,9 @@ from threading import Barrier
 import pytest
 
 from core.cli.parser import main
-from core.data.datasets import Dataset, list_datasets, load_encoded, prepare
+from core.data.dataset_rows import load_encoded
+from core.data.datasets import Dataset, list_datasets
+from core.data.prepare import prepare
 from core.data.preprocessing import fit_preprocessing
 from core.data.reading.ingest import ingest
 from core.data.samples import delete_sample, list_samples, read_sample_rows
@@ -47,7 +49,7 @@ def test_what_is_marked_as_simulated_is_done_or_refused(
     made_up = ingest(workspace, path, "made up", simulated=True)
     with pytest.raises(
         BadInput,
-        match="'made up' of the same rows, and it is marked as simulated; ask with that mark",
+        match="'made up' of the same rows, and it is marked as simulated; ingest the file with",
     ):
         ingest(workspace, path, "made up")
     assert {one.name: one.simulated for one in list_samples(workspace)} == {

@@ -13,7 +13,8 @@ import psutil
 import pytest
 from playwright.sync_api import Page, expect
 
-from core.data.datasets import Dataset, prepare
+from core.data.datasets import Dataset
+from core.data.prepare import prepare
 from core.data.reading.ingest import ingest
 from core.data.simulate import simulate
 from core.data.split import SplitSpec

@@ -10,7 +10,7 @@ import pytest
 from playwright.sync_api import expect
 
 import core.cli.parser
-from core.data.datasets import prepare
+from core.data.prepare import prepare
 from core.data.reading.ingest import ingest
 from core.data.simulate import simulate
 from core.data.split import SplitSpec

@@ -41,7 +41,7 @@ from tests.faults.outcomes import outcome, require_same
 Place = tuple[Any, str, int]
 PLACES: dict[str, Place] = {
     "while claiming a run": (RunStore, "claim", 1),
-    "while caching the frozen prefix": (prefix_cache, "_fill", 1),
+    "while caching the frozen prefix": (prefix_cache, "_write_arrays", 1),
     "between rows of metrics": (run_jobs.StoreReporter, "points", 40),
     "during a checkpoint": (loop, "save_checkpoint", 20),
     "while storing the model": (finetune, "save_backbone", 1),

@@ -21,7 +21,8 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
-from core.data.datasets import find_dataset, list_datasets, prepare
+from core.data.datasets import find_dataset, list_datasets
+from core.data.prepare import prepare
 from core.data.reading.ingest import ingest
 from core.data.samples import delete_sample, find_sample, list_samples, read_sample_rows
 from core.data.simulate import simulate
@@ -190,7 +191,7 @@ def in_this_process() -> None:
     def score(
         workspace: Workspace, run_id: str, source: Path, target: Path, *_: object
     ) -> dict[str, Any]:
-        from core.inference.evaluate_run import score_file
+        from core.inference.score_file import score_file
 
         return score_file(workspace, RunStore(workspace).get(run_id), source, target)
 

@@ -19,7 +19,7 @@ from core.data.reading.ingest import ingest
 from core.data.reading.read_rows import detect_file_format
 from core.data.schema import FIELDS, LABEL
 from core.errors import BadInput, ReaderFailed
-from core.inference.evaluate_run import score_file
+from core.inference.score_file import score_file
 from core.jobs.requests import FinetuneRequest
 from core.workspace import PROJECT, Workspace
 from pages.components.shared import read_options_form

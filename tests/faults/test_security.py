@@ -16,7 +16,8 @@ import pytest
 import streamlit as st
 from streamlit.testing.v1 import AppTest
 
-from core.data.datasets import Dataset, find_dataset, prepare
+from core.data.datasets import Dataset, find_dataset
+from core.data.prepare import prepare
 from core.data.profile import profile_columns
 from core.data.reading.ingest import ingest
 from core.data.samples import find_sample, list_samples, save_sample

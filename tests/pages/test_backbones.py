@@ -51,7 +51,7 @@ def test_the_shelf_shows_every_backbone_with_its_facts(
             card.preprocessing_hash,
             card.trained_on["content_hash"],
         } <= set(codes)
-    assert all("learnt clicks" in html for html in stacks(page))
+    assert all("trained on click labels" in html for html in stacks(page))
     assert not any("random" in html for html in stacks(page))
 
 
@@ -238,7 +238,7 @@ def test_without_a_backbone_the_shelf_says_what_to_do(
 
 
 def test_noise_is_a_share_of_the_values_that_are_there() -> None:
-    from core.data.datasets import FieldCoverage
+    from core.data.dataset_rows import FieldCoverage
     from core.freezing.known_values import unseen_share
 
     fields = [

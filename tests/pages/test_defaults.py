@@ -11,7 +11,8 @@ from streamlit.testing.v1 import AppTest
 from core.cli import backbone_commands, finetune_commands, sweep_command
 from core.cli.output import CommandResult
 from core.cli.parser import build_parser
-from core.data.datasets import Dataset, prepare
+from core.data.datasets import Dataset
+from core.data.prepare import prepare
 from core.data.samples import find_sample
 from core.data.split import SplitSpec
 from core.jobs.requests import TrainSettings

@@ -3,9 +3,9 @@
 import pytest
 
 from core.data.datasets import Dataset
+from core.inference.weight_drift_files import read_weight_drift
 from core.jobs.requests import FinetuneRequest
 from core.runs import tasks
-from core.runs.weight_drift_files import read_weight_drift
 from core.workspace import Workspace
 from pages.components.run.weight_drift import describe_weight_drift
 from tests.core.training.helpers import QUICK, carry_out, pretrained

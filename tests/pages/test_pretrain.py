@@ -7,7 +7,8 @@ import pytest
 import streamlit as st
 from streamlit.testing.v1 import AppTest
 
-from core.data.datasets import Dataset, find_dataset, prepare
+from core.data.datasets import Dataset, find_dataset
+from core.data.prepare import prepare
 from core.data.reading.ingest import ingest
 from core.data.split import SplitSpec
 from core.jobs.store import RunStore

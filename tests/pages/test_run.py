@@ -46,7 +46,7 @@ def test_of_many_runs_the_box_offers_the_newest_and_the_one_asked_for(
         "run 3",
         "run 0",
     ]
-    assert "The newest 2 of 5 runs are offered here" in page_text(app)
+    assert "The newest 2 of 5 runs are listed here" in page_text(app)
 
 
 def test_queued_then_cancelled_then_resumed(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -205,7 +205,7 @@ def test_runs_without_a_before(strategy: str, tiny: Tiny, monkeypatch: pytest.Mo
         run = RunStore(workspace).list(kind="pretrain")[0]
     app = open_page(workspace, "run", monkeypatch, run=run.id)
     assert list(app.dataframe[0].value.columns) == ["Metric", "Value"]
-    words = "nothing was trained" if strategy == "zero-shot" else "made a new backbone"
+    words = "nothing was trained" if strategy == "zero-shot" else "trained a new backbone"
     assert words in app.info[0].value
 
 
@@ -269,7 +269,7 @@ def test_a_backbone_that_never_learnt_clicks_has_no_before(
     )
     assert run.result is not None and run.result.before is None
     app = open_page(workspace, "run", monkeypatch, run=run.id)
-    assert "no click head before" in app.info[0].value
+    assert "no click head" in app.info[0].value
     assert list(app.dataframe[0].value.columns) == ["Metric", "Value"]
     stages = table_with_column(app, "Stage").set_index("Stage")
     assert stages["Started from"].to_dict() == {
@@ -299,7 +299,7 @@ def test_an_early_result_without_origins_still_opens(
     app = open_page(workspace, "run", monkeypatch, run=other.id)
     assert (
         table_with_column(app, "Stage").set_index("Stage").loc["Embedding", "Started from"]
-        == "learnt clicks"
+        == "trained on click labels"
     )
 
 
@@ -308,7 +308,7 @@ def test_live_curves_follow_the_objective(tiny: Tiny, monkeypatch: pytest.Monkey
     store = RunStore(workspace)
     titles = {
         "rfd": "Validation AUC of the detector",
-        "mfp": "Hidden values told from drawn ones",
+        "mfp": "Accuracy on masked values",
         "none": "the start",
     }
     for objective, title in titles.items():

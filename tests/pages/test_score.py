@@ -16,7 +16,7 @@ from core.cli.parser import build_parser
 from core.data.datasets import Dataset, delete_dataset
 from core.data.schema import FIELDS
 from core.data.simulate import simulate
-from core.inference.evaluate_run import score_file
+from core.inference.score_file import score_file
 from core.jobs.requests import FinetuneRequest, PretrainRequest
 from core.jobs.store import Run, RunStore
 from core.runs import tasks
@@ -120,7 +120,7 @@ def test_labelled_rows(
     other.button("scored_delete").click().run()
     assert list_scorings(workspace, run.id) == [] and not numbers(other)
     gone = open_page(workspace, "score", monkeypatch, run=run.id, scored=kept.id)
-    assert "not here" in gone.warning[0].value
+    assert "do not exist" in gone.warning[0].value
 
 
 def test_drift_on_enough_rows(
@@ -137,7 +137,7 @@ def test_drift_on_enough_rows(
         f" ({', '.join(strong)})"
     )
     assert words in text_of(app)
-    assert "With so few rows chance alone gives an index of up to" in text_of(app)
+    assert "With this few rows, chance alone gives an index of up to" in text_of(app)
 
 
 def test_ids_labels_that_are_none_and_another_spelling(
@@ -193,7 +193,7 @@ def test_rows_without_labels_and_a_run_whose_dataset_is_gone(
         "Share at or above the threshold",
     }
     assert not [one for one in app.dataframe if "Metric" in one.value.columns]
-    assert "dataset is gone" in page_text(app)
+    assert "dataset was deleted" in page_text(app)
 
 
 def test_bad_rows_are_refused_in_a_sentence_or_skipped(

@@ -5,7 +5,8 @@ from collections.abc import Callable
 import plotly.graph_objects as go
 import streamlit as st
 
-from core.data.datasets import Dataset, FieldCoverage
+from core.data.dataset_rows import FieldCoverage
+from core.data.datasets import Dataset
 from core.freezing.known_values import UNSEEN_WARNING_RULE, unseen_share
 from core.models.card import BackboneCard
 from core.program import PROGRAM

@@ -10,9 +10,9 @@ from functools import partial
 import streamlit as st
 
 from core.data.dataset_files import SampleRole, check_files, concat_rows
-from core.data.datasets import prepare_files
 from core.data.describe_dataset import describe_duplicates
 from core.data.duplicates import Duplicates, count_duplicates
+from core.data.prepare import prepare_files
 from core.data.samples import Sample
 from core.data.split import DOMAINS, FILE_ROLES, SplitSpec
 from core.data.split_adjust import Split

@@ -11,7 +11,8 @@ import pandas as pd
 import streamlit as st
 
 from core.data.columns.value_counts import count_column as count_values
-from core.data.datasets import Dataset, count_fitted_rows, prepare
+from core.data.datasets import Dataset, count_fitted_rows
+from core.data.prepare import prepare
 from core.data.preprocessing import default_min_count
 from core.data.profile import N_TOP_VALUES, ColumnProfile
 from core.data.samples import Sample, read_dictionary_table

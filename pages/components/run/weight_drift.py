@@ -8,6 +8,7 @@ import numpy as np
 import streamlit as st
 
 from core.evaluation.geometry import pca_2d
+from core.inference.weight_drift_files import read_embedding_vectors, read_weight_drift
 from core.jobs.store import Run, RunStore
 from core.program import PROGRAM
 from core.report.weight_drift_figures import (
@@ -18,11 +19,7 @@ from core.report.weight_drift_figures import (
     weight_distance_figure,
 )
 from core.runs import tasks
-from core.runs.weight_drift_files import (
-    read_embedding_vectors,
-    read_weight_drift,
-    weight_drift_in_subprocess,
-)
+from core.runs.subprocess_commands import weight_drift_in_subprocess
 from pages.components.shared.access import guarded_button
 from pages.components.shared.chart import chart
 from pages.components.shared.common import show_command, workspace

@@ -5,7 +5,7 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
-from core.data.profile import FieldDrift, explain_too_few_rows
+from core.data.drift import FieldDrift, explain_too_few_rows
 from core.data.schema import FIELDS
 from core.evaluation.format_metrics import format_interval, format_metric, metric_rows
 from core.inference.score_sentences import label_sentence

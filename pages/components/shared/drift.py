@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import pandas as pd
 import streamlit as st
 
-from core.data.profile import DRIFT_THRESHOLDS, FieldDrift
+from core.data.drift import DRIFT_THRESHOLDS, FieldDrift
 from core.data.schema import FIELDS
 from core.report.data_figures import drift_figure
 from pages.components.shared.chart import chart

@@ -8,9 +8,10 @@ from pathlib import Path
 import pandas as pd
 import streamlit as st
 
-from core.data.archives.containers import Member, MemberNeeded
+from core.data.archives.member_choice import Member, MemberNeeded
 from core.data.read_options import ColumnSource, ReadOptions
-from core.data.reading.column_mapping import ColumnsNeeded, unique_names
+from core.data.reading.column_mapping import unique_names
+from core.data.reading.columns_needed import ColumnsNeeded
 from core.data.reading.dialects import FileFormat
 from core.data.reading.read_rows import detect_file_format
 from core.data.schema import DIALECTS, FIELDS, ID, LABEL
@@ -295,4 +296,6 @@ def _options(member: str, names: tuple[str, ...], roles: list[str]) -> ReadOptio
 
 def _without_cli_advice(note: str) -> str:
     """Return a note of the reader without its advice for the command line."""
-    return re.sub(r" (Take another with|Name the ones to keep with) --\w+( NAME)?\.", "", note)
+    return re.sub(
+        r" ((?:Take|Choose) another with|Name the ones to keep with) --\w+( NAME)?\.", "", note
+    )

@@ -2,7 +2,8 @@
 
 import streamlit as st
 
-from core.data.datasets import Dataset, FieldCoverage, measure_coverage
+from core.data.dataset_rows import FieldCoverage, measure_coverage
+from core.data.datasets import Dataset
 from core.data.preprocessing import load_preprocessing
 from core.freezing.known_values import UNSEEN_LIMIT, unseen_share
 from core.models.card import BackboneCard

@@ -59,7 +59,7 @@ def test_a_place_that_cannot_be_written(
         raise AssertionError("work was done before the output was checked")
 
     for place in (
-        "core.inference.evaluate_run.load_backbone",
+        "core.inference.score_file.load_backbone",
         "core.data.simulate._GenerativeModel",
         "core.report.html_report.judge_arms",
         "core.models.exchange.hash_file",

@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 
 from core.cli.parser import main
-from core.data.datasets import Dataset, find_dataset, list_datasets, prepare_files
+from core.data.datasets import Dataset, find_dataset, list_datasets
+from core.data.prepare import prepare_files
 from core.data.reading.ingest import ingest
 from core.data.samples import list_samples, save_sample
 from core.data.simulate import simulate

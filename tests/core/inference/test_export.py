@@ -15,8 +15,8 @@ import torch
 from core.data.datasets import Dataset, delete_dataset, list_datasets
 from core.errors import BadInput, RunError
 from core.inference import export as exports
-from core.inference.evaluate_run import score_file
 from core.inference.export import _ScoringModule, _write_onnx, export_model
+from core.inference.score_file import score_file
 from core.jobs.requests import FinetuneRequest, PretrainRequest
 from core.jobs.store import Run
 from core.models.card import HeadSettings
@@ -176,6 +176,6 @@ def test_what_never_learnt_clicks_exports_its_weights_alone(
     said = export_model(workspace, carry_out(workspace, request), tmp_path / "out")
     assert said["onnx"] == {
         "file": None,
-        "why": "The model's head has not learnt clicks, so there is nothing to score with.",
+        "why": "The model's head was not trained on click labels, so it cannot score rows.",
     }
     assert "model.safetensors" in said["files"] and "model.onnx" not in said["files"]

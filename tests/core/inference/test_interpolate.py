@@ -82,7 +82,7 @@ def test_what_did_not_train_cannot_be_mixed(tiny: tuple[Workspace, Dataset]) -> 
     workspace, dataset = tiny
     card = pretrained(workspace, "dnn")
     zero_shot = carry_out(workspace, FinetuneRequest(dataset.id, card.id, "zero-shot", train=QUICK))
-    with pytest.raises(BadInput, match="is no fine-tuning that is done"):
+    with pytest.raises(BadInput, match="is not a finished fine-tuning run"):
         carry_out(workspace, InterpolateRequest(dataset.id, zero_shot.id, train=QUICK))
 
 

@@ -12,7 +12,7 @@ from sklearn.metrics import roc_auc_score
 from core.data.datasets import Dataset, delete_dataset, select_training_rows
 from core.data.simulate import simulate
 from core.errors import BadInput, RunError
-from core.inference.evaluate_run import score_file
+from core.inference.score_file import score_file
 from core.jobs.requests import FinetuneRequest
 from core.jobs.store import Run
 from core.runs import subprocess_commands

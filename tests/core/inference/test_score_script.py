@@ -23,8 +23,8 @@ import pytest
 
 from core.data.datasets import find_dataset
 from core.data.schema import FIELDS
-from core.inference.evaluate_run import score_file
 from core.inference.export import export_model
+from core.inference.score_file import score_file
 from core.jobs.requests import FinetuneRequest
 from core.jobs.store import Run
 from core.workspace import Workspace, open_workspace

@@ -17,8 +17,7 @@ from core.data.reading.ingest import ingest
 from core.data.schema import FIELDS
 from core.data.simulate import simulate
 from core.errors import BadInput
-from core.inference import evaluate_run
-from core.inference.evaluate_run import score_file
+from core.inference.score_file import score_file
 from core.inference.score_sentences import (
     label_sentence,
     sentences_before_metrics,
@@ -215,7 +214,7 @@ def test_nothing_is_left_of_scores_that_fail(
         score_file(*tuned, path, out)
     assert not out.parent.exists() and not list(tuned[0].cache.glob(".part-*"))
     for output in (path, tmp_path / "." / "rows.tsv"):
-        monkeypatch.setattr(evaluate_run, "ingest", fail)
+        monkeypatch.setattr("core.inference.score_file.ingest", fail)
         with pytest.raises(BadInput, match="would be overwritten"):
             score_file(*tuned, path, output)
     assert path.read_text().count("\n") == 40

@@ -9,11 +9,11 @@ from core.data.datasets import Dataset
 from core.errors import BadInput
 from core.evaluation.geometry import linear_cka
 from core.inference.weight_drift import embedding_arrays, measure_weight_drift
+from core.inference.weight_drift_files import read_embedding_vectors, read_weight_drift
 from core.jobs.requests import FinetuneRequest
 from core.jobs.store import RunStore
 from core.models.backbone import load_backbone
 from core.models.card import load_card
-from core.runs.weight_drift_files import read_embedding_vectors, read_weight_drift
 from core.training.training_rows import load_rows
 from core.workspace import Workspace
 from tests.core.training.helpers import QUICK, ListReporter, carry_out, pretrained
@@ -87,9 +87,9 @@ def test_what_did_not_train_is_refused(tiny: Tiny) -> None:
     workspace, dataset = tiny
     card = pretrained(workspace, "dnn")
     run = carry_out(workspace, FinetuneRequest(dataset.id, card.id, "zero-shot", train=QUICK))
-    with pytest.raises(BadInput, match="nothing moved"):
+    with pytest.raises(BadInput, match="no weights have changed"):
         measure_weight_drift(workspace, run)
-    with pytest.raises(BadInput, match="nothing moved"):
+    with pytest.raises(BadInput, match="no weights have changed"):
         measure_weight_drift(workspace, RunStore(workspace).list(kind="pretrain")[0])
 
 

@@ -14,8 +14,6 @@ from core.models.measure_stats import measure_stats
 from core.models.model_stats import ModelStats
 from core.runs.estimate import (
     BATCHED_HEADS_SHARE,
-    NEGATIVES,
-    PROJECTION_SIZE,
     SPEEDS,
     WORD2VEC_SECONDS_PER_ROW,
     calibration_runs,
@@ -25,8 +23,8 @@ from core.runs.estimate import (
     training_seconds,
     word2vec_seconds,
 )
-from core.training import pretext
-from core.training.pretext import Detector, Predictor, unigram_sampler
+from core.training.masked_features import Predictor, unigram_sampler
+from core.training.replaced_features import Detector
 
 SETTINGS = TrainSettings(device="cpu", batch_size=100, epochs=4, early_stopping=0)
 CARD = BackboneCard(
@@ -259,7 +257,6 @@ def test_the_heads_of_rfd_and_mfp_are_as_large_as_those_that_train(
         assert plan.stages[-1].parameters == sum(
             parameter.numel() for parameter in head.parameters()
         )
-    assert (PROJECTION_SIZE, NEGATIVES) == (pretext.PROJECTION_SIZE, pretext.NEGATIVES)
 
 
 def test_pretraining_costs_what_its_objective_computes() -> None:

@@ -234,7 +234,7 @@ def test_the_store_is_free_while_a_run_computes(
     store = RunStore(workspace)
     store.submit(FinetuneRequest(dataset.id, card.id, "depth", 1, train=train), "a run", "cpu")
     free: list[bool] = []
-    for name in ("set_rate", "report_train_loss", "save_checkpoint", "begin_epoch"):
+    for name in ("set_lr", "log_train_loss", "save_checkpoint", "begin_epoch"):
         inner: Callable[..., Any] = getattr(loop, name)
 
         def watched(*args: Any, inner: Callable[..., Any] = inner) -> Any:

@@ -10,7 +10,8 @@ import pytest
 from core.cli import sweep_command
 from core.cli.data_commands import ingest as ingest_command
 from core.cli.parser import build_parser
-from core.data.datasets import Dataset, prepare, prepare_files
+from core.data.datasets import Dataset
+from core.data.prepare import prepare, prepare_files
 from core.data.reading.ingest import ingest
 from core.data.samples import find_sample, save_sample
 from core.data.simulate import simulate

@@ -8,7 +8,8 @@ import pytest
 
 from core.cli import backbone_commands, finetune_commands
 from core.cli.parser import build_parser
-from core.data.datasets import Dataset, prepare
+from core.data.datasets import Dataset
+from core.data.prepare import prepare
 from core.data.reading.ingest import ingest
 from core.data.samples import find_sample
 from core.data.split import SplitSpec

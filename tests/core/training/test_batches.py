@@ -32,9 +32,9 @@ def test_the_batch_after_is_gathered_while_one_is_computed() -> None:
     gathered: list[int] = []
 
     class Watched(RowTensors):
-        def at(self, numbers: torch.Tensor) -> RowTensors:
-            gathered.append(len(numbers))
-            return super().take(numbers)
+        def take(self, index: torch.Tensor) -> RowTensors:
+            gathered.append(len(index))
+            return super().take(index)
 
     batches = iterate_batches(Watched(ROWS.state, ROWS.labels, resident=False), BATCHES, CPU)
     next(batches)

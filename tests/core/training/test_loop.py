@@ -15,8 +15,8 @@ from core.models.backbone import load_backbone
 from core.models.card import BackboneCard, HeadSettings
 from core.models.network import Network
 from core.training import loop
-from core.training.batches import RowTensors
-from core.training.loop import CancelledError, count_steps_per_epoch, epoch_batches, fit
+from core.training.batches import RowTensors, count_steps_per_epoch, epoch_batches
+from core.training.loop import CancelledError, fit
 from core.training.losses import CLICK_TASK
 from core.training.settings import PRESETS
 from core.workspace import Workspace

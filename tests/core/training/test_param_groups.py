@@ -16,19 +16,13 @@ from core.jobs.requests import TrainSettings
 from core.models.backbone import build_network, load_backbone
 from core.models.card import BackboneCard, HeadSettings
 from core.models.network import Network, biases_and_norms
-from core.training.batches import RowTensors
-from core.training.loop import CancelledError, FitResult, epoch_batches, fit
+from core.training.batches import RowTensors, epoch_batches
+from core.training.checkpoint import RENAMED_FIELDS, RENAMED_PARAMETERS
+from core.training.gradient_norms import relative_gradient_norms, update_autofreeze_depth
+from core.training.loop import CancelledError, FitResult, fit
+from core.training.lora import LoRALinear, add_lora, merge_lora
 from core.training.losses import ClickTask
-from core.training.param_groups import (
-    L2SPPenalty,
-    LoRALinear,
-    add_lora,
-    merge_lora,
-    parameter_groups,
-    relative_gradient_norms,
-    reset_embeddings,
-    update_autofreeze_depth,
-)
+from core.training.param_groups import L2SPPenalty, parameter_groups, reset_embeddings
 from core.training.training_rows import TrainingRows, apply_frozen_prefix, load_rows
 from core.workspace import Workspace
 from tests.core.models.references import SMALL
@@ -386,6 +380,40 @@ def test_a_run_that_was_stopped_ends_like_one_that_was_not(
     again, _ = setup.run(strategy, path, settings, ListReporter())
     for a, b in zip(whole.state_dict().values(), again.state_dict().values(), strict=True):
         assert torch.equal(a, b)
+
+
+@pytest.mark.parametrize("strategy", ["auto-rgn", "lora", "autofreeze"])
+def test_a_run_that_version_0_11_left_unfinished_ends_like_an_unbroken_one(
+    strategy: str, setup: Setup, tmp_path: Path
+) -> None:
+    settings = dataclasses.replace(QUICK, epochs=6, batch_size=512)
+    whole, _ = setup.run(strategy, tmp_path / "whole.pt", settings, ListReporter())
+    path = tmp_path / "broken.pt"
+    with pytest.raises(CancelledError):
+        setup.run(strategy, path, settings, ListReporter(stop_at=9))
+    write_as_version_0_11(path)
+    again, _ = setup.run(strategy, path, settings, ListReporter())
+    for a, b in zip(whole.state_dict().values(), again.state_dict().values(), strict=True):
+        assert torch.equal(a, b)
+
+
+def write_as_version_0_11(path: Path) -> None:
+    """Rewrite a checkpoint with the names that version 0.11 gave to its entries."""
+    values = torch.load(path, weights_only=True)
+    old_fields = {new: old for old, new in RENAMED_FIELDS.items()}
+    progress = {old_fields.get(name, name): one for name, one in values["progress"].items()}
+    assert {"rate", "closed", "norms", "norms_before"} <= progress.keys()
+
+    def old_parameters(weights: dict[str, Tensor]) -> dict[str, Tensor]:
+        for old, new in RENAMED_PARAMETERS.items():
+            weights = {name.replace(new, old): tensor for name, tensor in weights.items()}
+        return weights
+
+    progress["best_weights"] = old_parameters(progress["best_weights"])
+    for group in values["optimiser"]["param_groups"]:
+        group["part"] = group.pop("lr_scale")
+    network = old_parameters(values["network"])
+    torch.save(values | {"progress": progress, "network": network}, path)
 
 
 def test_every_click_model_can_renew_its_embeddings() -> None:

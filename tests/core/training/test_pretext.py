@@ -19,22 +19,15 @@ from core.jobs.requests import FinetuneRequest, PretrainRequest, TrainSettings
 from core.models.backbone import build_network, load_backbone
 from core.models.card import HeadSettings, load_card
 from core.models.network import Network
+from core.models.objectives import PROJECTION_SIZE
 from core.models.registry import ARCHITECTURES
-from core.training import loop, pretext
+from core.training import loop, masked_features
 from core.training.batches import RowTensors
+from core.training.corruption import step_generator
 from core.training.loop import CancelledError, FitResult
-from core.training.pretext import (
-    MaskedFeatures,
-    Predictor,
-    ReplacedFeatures,
-    copy_weights,
-    nce_loss,
-    replace_fields,
-    step_generator,
-    train_pretext,
-    unigram_sampler,
-    value_rows,
-)
+from core.training.masked_features import MaskedFeatures, Predictor, nce_loss, unigram_sampler
+from core.training.pretext import copy_weights, train_pretext, value_rows
+from core.training.replaced_features import Detector, ReplacedFeatures, replace_fields
 from core.workspace import Workspace
 from tests.core.models.references import SMALL
 from tests.core.training.helpers import QUICK, ListReporter, carry_out
@@ -110,7 +103,9 @@ def test_replaced_fields_are_as_many_as_asked_and_drawn_from_their_own_column() 
         # A drawn value that differs from a row's own v has the column's distribution without v.
         drawn = np.bincount(new_ids[replaced[:, column], column], minlength=size)
         wanted = len(rows) * share * own * (1 - own)
-        assert ((drawn - wanted) ** 2 / wanted).sum() < chi2.ppf(1 - 1e-4, size)
+        # From both sides: counts too close to the expected ones would not be drawn at random.
+        statistic = ((drawn - wanted) ** 2 / wanted).sum()
+        assert chi2.ppf(1e-4, size) < statistic < chi2.ppf(1 - 1e-4, size)
     kept = ~replaced
     assert torch.equal(new_ids[kept], ids[kept])
     assert torch.equal(new_numerics[kept[:, : len(NUMERIC)]], numerics[kept[:, : len(NUMERIC)]])
@@ -139,7 +134,7 @@ def test_chance_hangs_on_seed_and_step_alone() -> None:
 def test_detector_loss_is_the_mean_binary_cross_entropy() -> None:
     request, rows, batch = request_of("rfd"), rows_of(300), torch.arange(40, 90)
     network, task = fresh(request), ReplacedFeatures(request)
-    network.head = pretext.Detector(6, len(FIELDS))
+    network.head = Detector(6, len(FIELDS))
     network.eval()
     state, replaced = replace_fields(
         rows, batch, request.mask_share, step_generator(request.train.seed, 7, CPU)
@@ -155,7 +150,7 @@ def test_detector_loss_is_the_mean_binary_cross_entropy() -> None:
 def test_noise_is_the_smoothed_unigram_of_its_own_field(monkeypatch: pytest.MonkeyPatch) -> None:
     rows = rows_of(2000)
     noise = unigram_sampler(rows.state[0], SIZES)
-    monkeypatch.setattr(pretext, "NEGATIVES", 20_000)
+    monkeypatch.setattr(masked_features, "NEGATIVES", 20_000)
     places = noise.sample(step_generator(0, 0, CPU)).numpy()
     start = 0
     for column, size in enumerate(SIZES):
@@ -166,7 +161,8 @@ def test_noise_is_the_smoothed_unigram_of_its_own_field(monkeypatch: pytest.Monk
         )
         drawn = np.bincount(places[column] - start, minlength=size)
         assert drawn.sum() == 20_000 and len(drawn) == size
-        assert ((drawn - 20_000 * own) ** 2 / (20_000 * own)).sum() < chi2.ppf(1 - 1e-4, size - 1)
+        statistic = ((drawn - 20_000 * own) ** 2 / (20_000 * own)).sum()
+        assert chi2.ppf(1e-4, size - 1) < statistic < chi2.ppf(1 - 1e-4, size - 1)
         start += size
 
 
@@ -352,17 +348,17 @@ def test_a_run_makes_a_backbone_that_fine_tunes(
         for name, parameter in load_backbone(card).named_parameters()
         if "table" in name
     )
-    projected = fields * pretext.PROJECTION_SIZE
+    projected = fields * PROJECTION_SIZE
     if objective == "rfd":
         assert head.parameters == 7 * projected + (projected + 1) * fields
     else:
-        assert head.parameters == 7 * projected + sizes * (pretext.PROJECTION_SIZE + 1)
+        assert head.parameters == 7 * projected + sizes * (PROJECTION_SIZE + 1)
     assert run.result.trained_parameters == card.parameters + extra * 4 + head.parameters
     assert {stage.origin for stage in run.result.stages[:-1]} == {objective}
 
-    with pytest.raises(BadInput, match="no head that learnt clicks"):
+    with pytest.raises(BadInput, match="no head trained on click labels"):
         make_plan(card, "zero-shot", 0, HeadSettings())
-    with pytest.raises(BadInput, match="never learnt clicks"):
+    with pytest.raises(BadInput, match="was never trained on click labels"):
         evaluate_on(workspace, run, dataset)
     tuned = carry_out(workspace, FinetuneRequest(dataset.id, card.id, "depth", 1, train=QUICK))
     assert tuned.result is not None and tuned.result.before is None

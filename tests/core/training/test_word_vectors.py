@@ -37,7 +37,7 @@ def quick_learning(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(word_vectors, "EPOCHS", 1)
     monkeypatch.setattr(
         word_vectors,
-        "learn",
+        "train_word2vec",
         lambda names, places, *rest: train_word2vec(names, places[:200], *rest),
     )
 

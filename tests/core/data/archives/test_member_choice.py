@@ -10,7 +10,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from core.data.archives.containers import MemberNeeded, choose_member, list_members, open_rows
+from core.data.archives.containers import choose_member, list_members, open_rows
+from core.data.archives.member_choice import MemberNeeded
 from core.errors import BadInput
 from tests.core.data.archives.archive_files import (
     README,
@@ -44,7 +45,7 @@ def test_the_train_file_is_taken_and_the_others_are_named(packing: str, tmp_path
     assert [(one.name, one.rows) for one in choice.other_members] == [("test.txt", 20)]
     assert (
         choice.reason
-        == "The archive holds 2 files of rows; train.txt is read, not test.txt (20 rows). Take"
+        == "The archive holds 2 files of rows; train.txt is read, not test.txt (20 rows). Choose"
         " another with --member NAME."
     )
     assert read(path) == TRAIN and read(path, "test.txt") == TEST
@@ -330,21 +331,21 @@ def test_a_break_leaves_the_members_before_it(tmp_path: Path) -> None:
     whole = tar_of({"readme.txt": README, "test.txt": TEST, "train.txt": TRAIN}, "gz")
     path = write(tmp_path, whole[:-900])
     with pytest.raises(
-        BadInput, match="breaks off in or behind its member 'train.txt': the file is truncated"
+        BadInput, match="ends in or after its member 'train.txt': the file is truncated"
     ):
         choose_member(path, "")
     choice = choose_member(path, "", keep_truncated=True)
-    assert choice.member == "train.txt" and choice.truncated and "breaks off" in choice.reason
+    assert choice.member == "train.txt" and choice.truncated and "is truncated" in choice.reason
     with open_rows(path, choice.member, keep_truncated=True) as stream:
         kept = stream.read()
         assert stream.truncated and 0 < len(kept) < len(TRAIN) and TRAIN.startswith(kept)
     with open_rows(path, "test.txt", keep_truncated=True) as stream:
         assert stream.read() == TEST and not stream.truncated
-    with pytest.raises(BadInput, match="breaks off"), open_rows(path, "test.txt") as stream:
+    with pytest.raises(BadInput, match="truncated"), open_rows(path, "test.txt") as stream:
         stream.read()
     early = write(tmp_path, whole[: len(whole) // 4])
     with (
-        pytest.raises(BadInput, match="breaks off before its member 'train.txt'"),
+        pytest.raises(BadInput, match="ends before its member 'train.txt'"),
         open_rows(early, "train.txt", True),
     ):
         pass

@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 
 from core.errors import Damaged
-from core.runs.subprocess_commands import ProgressFn, run_command
 from core.stored import load_stored, parse_stored, read_arrays
 from core.workspace import Workspace
 
@@ -30,7 +29,7 @@ class _StageDrift:
 
 @dataclass(frozen=True)
 class _WeightDrift:
-    """What NUMBERS holds; see core.inference.weight_drift.measure_weight_drift."""
+    """The content of `NUMBERS_FILE`; see `core.inference.weight_drift.measure_weight_drift`."""
 
     run: str
     stages: tuple[_StageDrift, ...]
@@ -41,8 +40,9 @@ class _WeightDrift:
 
 
 def read_weight_drift(workspace: Workspace, run_id: str) -> dict[str, Any] | None:
-    """What `measure_weight_drift` found for that run; None when it was never asked for, or cannot be read
-    any more."""
+    """Return what `measure_weight_drift` stored for a run; None if it was never measured or is
+    damaged.
+    """
     folder = workspace.runs / run_id
     if not (folder / NUMBERS_FILE).exists():
         return None
@@ -60,15 +60,12 @@ def read_weight_drift(workspace: Workspace, run_id: str) -> dict[str, Any] | Non
 def read_embedding_vectors(
     workspace: Workspace, run_id: str, field: str
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """(vectors before, vectors after, values) of a field's commonest values."""
+    """Return the embedding vectors of a field's most frequent values.
+
+    Returns:
+        Vectors before fine-tuning, float32 ``(values, size)``; vectors after; the values.
+    """
     names = [f"{field}_{name}" for name in ("before", "after", "values")]
     arrays = read_arrays(workspace.runs / run_id / ARRAYS_FILE, _ADVICE, names)
     before, after, values = (arrays[name] for name in names)
     return before, after, values
-
-
-def weight_drift_in_subprocess(
-    workspace: Workspace, run_id: str, on_progress: ProgressFn | None = None
-) -> dict[str, Any]:
-    """See core.inference.weight_drift.measure_weight_drift."""
-    return run_command(workspace, ["moved", "--run", run_id], on_progress)

@@ -1,0 +1,41 @@
+"""The network that a finished run ended with."""
+
+from core.errors import BadInput
+from core.jobs.predictions import DAMAGE_ADVICE
+from core.jobs.store import Run
+from core.models.backbone_store import find_backbone, load_complete_card
+from core.models.card import BackboneCard
+from core.workspace import Workspace
+
+
+def load_model_card(workspace: Workspace, run: Run) -> BackboneCard:
+    """Return the card of the network that `run` ended with.
+
+    Raises:
+        BadInput: the run is not done.
+        Damaged: the network's files are incomplete.
+    """
+    if run.status != "done" or run.result is None:
+        raise BadInput(
+            f"Run {run.id} is {run.status}, so it has no model; wait until it is done or pick"
+            " another run."
+        )
+    if run.kind == "pretrain":
+        return find_backbone(workspace, run.result.backbone)
+    return load_complete_card(workspace.runs / run.id / "model", DAMAGE_ADVICE)
+
+
+def load_scoring_card(workspace: Workspace, run: Run) -> BackboneCard:
+    """Return the card of the network that `run` ended with, if it scores clicks.
+
+    Raises:
+        BadInput: the run is not done, or the head was not trained on click labels.
+    """
+    card = load_model_card(workspace, run)
+    if not card.scores_clicks:
+        raise BadInput(
+            f"Run {run.id} made the backbone {card.name!r}, whose head was never trained on "
+            "click labels, so it cannot score rows; fine-tune the backbone and take that "
+            "run."
+        )
+    return card
