@@ -147,11 +147,9 @@ def auc(peer: Peer, rows: Arrays) -> float:
 
 
 def sweep_epochs(job: dict[str, Any], rows: Arrays) -> tuple[Peer, float]:
-    """DeepCTR-Torch's DNN fine-tuned at every depth with every seed: what is frozen gets no
-    gradients.
+    """Fine-tune DeepCTR-Torch's DNN at every depth with every seed; frozen layers get no gradients.
 
-    The backbone is that of the job's seed, untrained: what it knows does not change how long an
-    epoch takes.
+    The backbone is untrained, as its quality does not change how long an epoch takes.
     """
     peer = PEERS["deepctr-torch"]("dnn", job["settings"], job["field_sizes"], job["seed"])
     backbone = {name: tensor.clone() for name, tensor in peer.network.state_dict().items()}
