@@ -150,7 +150,7 @@ def main() -> int:
                 "After each of these the listed runs were those that had been submitted. At the"
                 " end of each stretch every run that was not deleted was done, with the weights,"
                 " predictions, metrics and points of the run that nothing befell; none was begun"
-                " again after it was done, and none was carried out twice at once; no half-written"
+                " again after it was done, and none ran twice at once; no half-written"
                 " file, no checkpoint and no folder of a run that is not listed was left after the"
                 " next worker had started; every sample and dataset that a command said it had"
                 " made was listed, and all that were listed could be read in full. Findings:"

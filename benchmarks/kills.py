@@ -141,7 +141,7 @@ def main() -> int:
             (
                 f"{compared} runs came to their end. Each had the weights of the unbroken run byte"
                 " for byte, the same metrics, predictions and points of every curve: none missing,"
-                " none doubled. No run was lost, and none carried out twice at once (each held a"
+                " none doubled. No run was lost, and none ran twice at once (each held a"
                 " lock of its own while it ran). A command that was killed, given again, made what"
                 " the unbroken one makes, and lost nothing that was there. Nothing half-written"
                 " was left once the next worker had started."

@@ -1,4 +1,4 @@
-"""The peers' own networks behind one call each; runs in the peers' environment and never imports
+"""The peers' own networks, one function each; runs in the peers' environment and never imports
 core.
 
 The packages' model classes are used as published: their forward code is theirs. What their packages

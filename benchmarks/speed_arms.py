@@ -2,7 +2,7 @@
 performance.md's section.
 
 Arms that differ in learning rate (one batch order) or in seed (an order each), of the head alone
-and of the top block with the head, behind the cached prefix: by the product's `fit` one after
+and of the top block with the head, after the cached prefix: by the product's `fit` one after
 another, and all in one: by the product's `fit_batched_heads` where it has them so, by a bare loop
 over one batched network elsewhere. Both must end with the same weights. Whole runs of a sweep say
 what that is worth.
@@ -332,7 +332,7 @@ def line(trial: Trial, kind: str, rounds: int) -> str:
 
 BODY = """Made by `python -m benchmarks.speed_arms` on {today} ({machine}).
 
-A DNN (embedding 16, three blocks of 400) on {rows:,} simulated rows behind the cached prefix, batch
+A DNN (embedding 16, three blocks of 400) on {rows:,} simulated rows after the cached prefix, batch
 {batch:,}, {epochs} epochs, validated on {validation:,} rows after each, {threads} threads; {rounds}
 rounds in turn, medians; ratios are median (lowest to highest). In turn: the product's `fit`, arm
 after arm. Together: learning rates of the head alone by the product's `fit_batched_heads`, with its

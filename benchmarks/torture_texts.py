@@ -246,7 +246,7 @@ def _insert_quoted_texts(dice: random.Random, rows: list[list[str]], delimiter: 
 
 def _write_row(row: Sequence[str], delimiter: str, style: int) -> str:
     out = io.StringIO(newline="")
-    # Its own line end is one that the module quotes cells for, whatever stands behind the row in
+    # Its own line end is one that the module quotes cells for, whatever follows the row in
     # the end.
     csv.writer(out, delimiter=delimiter, lineterminator="\r\n", quoting=style).writerow(row)  # type: ignore[arg-type]
     return out.getvalue().removesuffix("\r\n")
