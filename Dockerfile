@@ -27,7 +27,7 @@ RUN if [ "$DEVICE" = cpu ]; then \
     fi && pip install --user -r requirements.txt
 
 COPY --chown=thaw . .
-RUN python -m core.runs.demo && if [ "$DEMO" = 1 ]; then python -m core.runs.demo --run --wait; fi
+RUN python -m core demo --dataset-only && if [ "$DEMO" = 1 ]; then python -m core demo --wait; fi
 
 EXPOSE 8501
 HEALTHCHECK --start-period=30s CMD ["python", "-c", "import urllib.request; urllib.request.urlopen('http://127.0.0.1:8501/_stcore/health', timeout=3)"]

@@ -1,6 +1,7 @@
 # make app: opens the app (PORT=8501; THAW_HEADLESS=1 opens no browser). make demo: opens it with the demo under way.
 # make test: lint, types, every test.
 # make screenshots: the pictures of the guide, taken anew from the real app.
+# make docs: the documentation site at http://127.0.0.1:8010, rebuilt as its files change. make site: builds it into site/.
 # make bench: the speed scripts, each writing its section of docs/performance.md.
 # make torture: what tries to make Thaw lose something, one after another, each writing its section of docs/reliability.md;
 #   hours. TORTURE="kills fault_soak" takes those alone. One that finds something makes it fail, after the others.
@@ -9,24 +10,33 @@ PYTHON ?= python3
 BIN := .venv/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: app demo test bench torture screenshots chromium faketime
+.PHONY: app demo test docs site bench torture screenshots chromium faketime
 
 TORTURE ?= torture_files fuzz long_line power_cuts kills fault_soak load
 
 # Without the demo's dataset, as on a full disk, the app still opens and says so.
 app: .venv/app.stamp
-	-$(BIN)/python -m core.runs.demo
-	$(BIN)/streamlit run app.py --server.port $(PORT) $(if $(THAW_HEADLESS)$(CI),--server.headless true)
+	-$(BIN)/python -m core demo --dataset-only
+	$(BIN)/python -m core app --port $(PORT) $(if $(THAW_HEADLESS)$(CI),--headless)
 
 demo: .venv/app.stamp
-	$(BIN)/python -m core.runs.demo --run
-	$(BIN)/streamlit run app.py --server.port $(PORT) $(if $(THAW_HEADLESS)$(CI),--server.headless true)
+	$(BIN)/python -m core demo
+	$(BIN)/python -m core app --port $(PORT) $(if $(THAW_HEADLESS)$(CI),--headless)
 
 test: .venv/test.stamp chromium
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
+
+# Material for MkDocs announces its successor at every start.
+docs site: export NO_MKDOCS_2_WARNING = 1
+
+docs: .venv/test.stamp
+	$(BIN)/python -m mkdocs serve --dev-addr 127.0.0.1:8010
+
+site: .venv/test.stamp
+	$(BIN)/python -m mkdocs build --strict
 
 bench: .venv/test.stamp chromium
 	set -e; for script in $(sort $(basename $(notdir $(wildcard benchmarks/speed_*.py)))); do \

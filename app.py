@@ -12,7 +12,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from core.errors import ThawError
-from pages.components.shared.common import error_sentence, show_error
+from pages.components.shared.errors import error_sentence, show_error
 from pages.server.middleware import build_middleware, lifespan
 
 PLOTLY = Path(plotly.__file__).parent / "package_data" / "plotly.min.js"

@@ -1,4 +1,4 @@
-// The one plot widget: Plotly.react on a node that stays, so that live points neither blink nor lose the zoom.
+// The plot widget: Plotly.react on a persistent node, so that live charts neither flicker nor lose the zoom.
 const SOURCE = "/assets/plotly.min.js";
 const charts = new WeakMap();
 let library = null;
@@ -18,7 +18,7 @@ function loadPlotly(version) {
   return library;
 }
 
-// Plotly reads no CSS variables: the theme becomes a plotly template, built anew for every drawing.
+// Plotly cannot read CSS variables: the theme is converted to a plotly template for every drawing.
 function themeTemplate(node) {
   const style = getComputedStyle(node);
   const of = (name) => style.getPropertyValue(`--st-${name}`).trim();
@@ -56,14 +56,14 @@ function themeTemplate(node) {
 async function draw(chart) {
   const { node, data } = chart;
   const Plotly = await loadPlotly(data.version);
-  // Without a figure the library is loaded for the chart of the next page.
+  // Without a figure, only the library is loaded, for the charts of the next page.
   if (chart.gone || !data.figure) return;
   const figure = JSON.parse(data.figure);
   const layout = { uirevision: "keep", ...figure.layout, template: themeTemplate(node), autosize: true };
   delete layout.width;
   layout.height = data.height;
-  // A finger dragged over a chart scrolls the page; zooming by drag is for pointers that hover, and so are the buttons
-  // for it, which would lie over the legend for good where nothing hovers.
+  // On touch screens, dragging over a chart scrolls the page; zooming by dragging needs a pointer that hovers, and so do
+  // the buttons, which would always cover the legend otherwise.
   const hovers = matchMedia("(hover: hover)").matches;
   if (!hovers) layout.dragmode = false;
   await Plotly.react(node, figure.data, layout, {
@@ -74,7 +74,7 @@ async function draw(chart) {
   });
 }
 
-// Figures that arrive while one is being drawn are drawn once, the newest only.
+// If several figures arrive during a drawing, only the newest is drawn.
 async function pump(chart) {
   if (chart.drawing) return;
   chart.drawing = true;
@@ -85,7 +85,7 @@ async function pump(chart) {
     }
     chart.message.textContent = "";
   } catch (error) {
-    // A chart taken off the page while it was drawn has no layout left to finish.
+    // A chart that was removed while drawing has no layout any more.
     if (chart.gone) return;
     console.error(error);
     chart.message.textContent = `The chart cannot be drawn: ${error.message}`;
@@ -98,7 +98,7 @@ function mount(parent) {
   const node = parent.querySelector(".thaw-chart");
   const chart = { node, message: parent.querySelector(".thaw-chart-message"), dirty: false, drawing: false, gone: false };
   chart.observer = new ResizeObserver(() => {
-    // A chart in a closed tab has no width; it is sized when the tab opens.
+    // A chart in a closed tab has no width; resize it when the tab opens.
     if (node.offsetWidth && node.classList.contains("js-plotly-plot")) window.Plotly.Plots.resize(node);
   });
   chart.observer.observe(node);

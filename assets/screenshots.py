@@ -45,17 +45,17 @@ def shots(workspace: Workspace) -> list[tuple[str, str, str]]:
     half = next(run.id for run in runs if run.finetune_request.freeze_depth == 2)
     return [
         ("home", "", ""),
-        ("story", "", "The story"),
+        ("story", "", "Demo results"),
         ("data", "data", ""),
         ("backbones", "backbones", ""),
         ("finetune", "finetune?depth=3", ""),
         ("sweep", f"sweep?sweep={sweep.id}", ""),
-        ("run", f"run?run={half}", "One threshold, everything it decides"),
-        ("moved", f"run?run={half}", "What moved"),
+        ("run", f"run?run={half}", "Results at one threshold"),
+        ("moved", f"run?run={half}", "Weight drift"),
         (
             "compare",
             f"compare?runs={','.join(run.id for run in runs[:8])}",
-            "Freeze depth against AUC",
+            "Freeze depth and AUC",
         ),
         ("score", f"score?run={half}", ""),
         ("learn", f"learn?run={half}", ""),

@@ -225,8 +225,8 @@ the frozen prefix included.
 |---|---|---|---|---|---|
 {few}
 
-The logistic regression reads the 117 numbers that the picture shows, on the same target rows, and no network at all:
-what a network of convolutions adds is its distance from that line. Shallower depths and more rows were left out for
+The logistic regression uses the 117 numbers that the picture encodes, on the same
+target rows, without any network: the difference to it is what a convolutional network adds. Shallower depths and more rows were left out for
 time.
 
 Commands:
@@ -237,8 +237,8 @@ Commands:
 """
 
 
-RANDOM_NOTE = """ Random weights are what is left where Keras' ImageNet weights cannot be had; nothing here says what
-those would reach."""
+RANDOM_NOTE = """ Random weights were used because Keras' ImageNet weights were
+not available; these numbers do not show what those would reach."""
 
 
 def main() -> None:

@@ -11,7 +11,7 @@ from textwrap import wrap
 
 import numpy as np
 
-from core.evaluation.metrics import log_loss
+from core.evaluation.metric_functions import log_loss
 from core.evaluation.paired_comparison import PairedDifference, compare_auc, compare_log_loss
 from core.evaluation.roc_auc import auc_variance
 from core.jobs.requests import TrainSettings
@@ -293,8 +293,8 @@ PAGE = """# Default settings
 Made by `python -m benchmarks.default_settings` on {today} ({machine};
 the trainings took {minutes:.0f} minutes of one core).
 
-One function of the number of training rows, `default_settings` in `core/training/default_settings.py`, chooses batch size,
-learning rate and epochs wherever nobody names them: on the pages and in the commands (preset *auto*), for every target
+One function of the number of training rows, `default_settings` in `core/training/default_settings.py`, chooses batch size, learning rate and
+epochs wherever they are not given: on the pages and in the commands (preset *auto*), for every target
 size of a sweep, in the demo. The batch size is a power of two: from 16 to 64 it gives an epoch about {few} optimiser
 steps; it stays 64 until an epoch has about {many:,}, and then grows with the rows to 4,096. The learning rate is 3e-4
 up to 9,000 rows and grows with the root of their number to 1e-3 at 100,000. Where batches of 16 make few steps, there
@@ -305,11 +305,11 @@ falls to a tenth after one such epoch, and the best epoch is kept. For some size
 |---|---|---|---|---|
 {sizes}
 
-## Beside the best of a grid
+## Compared with the best of a grid
 
 A DCNv2 (embedding 16, two cross layers, two blocks of 256) is trained from scratch; and one pretrained on the first
-40,000 real rows is fine-tuned, all of it or its new head alone. Rows lie in order of time: training rows, a ninth as
-many validation rows that end a training, then the rows that choose a setting of the grid (real 10,000, simulated
+40,000 real rows is fine-tuned, all of it or its new head alone. Rows are in order of time: training rows, a ninth as many validation rows that
+decide when training ends, then the rows that choose a setting of the grid (real 10,000, simulated
 20,000), then the test rows (real 20,000, simulated 50,000). Every window has a seed and, where there are enough,
 training rows of its own. A setting is written as batch size · learning rate; AUC and log loss are means over windows
 on the test rows.
@@ -324,16 +324,16 @@ Intervals in bold leave 0 out. The default is better where the difference of AUC
 
 {verdict}
 
-The values in the function were set by looking at the rows that choose, in these windows; the test rows set nothing.
-At 120 rows only 13 validate, and when a training ends is up to them: the intervals there are wide, and a difference
-that they cannot tell from 0 may still be large. Training from scratch would take a higher rate, and fine-tuning a lower
-one, from 20,000 rows on; one function of the number of rows lies between them.
+The values in the function were chosen on the rows that choose, in these windows; the test rows were not used for it.
+At 120 rows only 13 validate, and they decide when training ends: the intervals
+there are wide, and a difference that is not significant may still be large. From 20,000 rows on, training from scratch would prefer a higher rate and
+fine-tuning a lower one; one function of the number of rows is a compromise.
 At 1,000,000 rows the grid has four settings, trained for three epochs at most (batches of 64 for one), and there is one
 window.
 
-## Beside the best on the test rows, and beside the default of before
+## Compared with the best on the test rows, and with the previous default
 
-Which setting is best on the test rows is known only after the test, so no choice can be sure to reach it. Until now
+Which setting is best on the test rows is known only after the test, so no rule can be sure to reach it. Until now
 commands trained with *fast* (batch 4,096, rate 0.001, at most 20 epochs) at every size.
 
 {test_head}
@@ -347,7 +347,7 @@ the epochs run, and seconds of one core, of a whole training. Means over windows
 {epoch_head}
 {epochs}
 
-The example that started this: the last 37,139 rows of the real file, one epoch of pretraining and one of fine-tuning.
+The example that motivated this: the last 37,139 rows of the real file, one epoch of pretraining and one of fine-tuning.
 AUC on the target test rows:
 
 | preset | after pretraining | after fine-tuning |
@@ -361,7 +361,7 @@ AUC on the target test rows:
 ## The grid
 
 Mean log loss on the rows that choose; the lowest is bold. Batch sizes above the number of rows are one step per epoch.
-A rate of 0.003 is left out at 60,000 rows and above, but for two settings, for it was never the best at 20,000.
+A rate of 0.003 is left out at 60,000 rows and above, except for two settings, because it was never the best at 20,000.
 
 {grids}
 """

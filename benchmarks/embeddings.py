@@ -22,7 +22,8 @@ from scipy import stats
 
 from benchmarks.parity import Silent
 from benchmarks.real_rows import ROWS
-from core.data.datasets import Dataset, prepare
+from core.data.datasets import Dataset
+from core.data.prepare import prepare
 from core.data.preprocessing import load_preprocessing
 from core.data.reading.ingest import ingest
 from core.data.split import SplitSpec
@@ -237,16 +238,16 @@ PAGE = """# Embeddings: random, Word2Vec, supervised
 Made by `python -m benchmarks.embeddings` on {today} ({machine}, {minutes:.0f} minutes).
 
 100,000 real rows of the Kaggle Display Advertising Challenge in order of time: the first 60 % are the source domain,
-the last 20 % the target test rows, and the target rows just before those (10 % of them validate) are tuned on. Only
-the embedding stage differs: fresh random weights; Word2Vec of the source training rows, labels unused (`--start
-word2vec --objective none`, {vectors:.0f} s); or the embedding of the same network once it has learnt the clicks of
-those rows, by way of a text file (`--start vectors`). All other stages start from the same random weights, and the
+the last 20 % the target test rows, and the target rows just before those (10 % of them validate) are used for fine-tuning. Only the embedding stage differs: new
+random weights; Word2Vec of the source training rows, labels unused (`--start
+word2vec --objective none`, {vectors:.0f} s); or the embedding of the same network after training on the clicks of those
+rows, passed through a text file (`--start vectors`). All other stages start from the same random weights, and the
 head is new. *Frozen* is freeze depth 1, *tuned* is 0. Batch 256, Adam 5e-4, at most 30 epochs, the best by validation
 loss is kept.
 
 AUC on the target test rows: mean ± standard deviation of five seeds of the fine-tuning (head, row order, dropout), and
-the 95 % interval of that mean; then the difference to random embeddings, seed by seed, with its own interval. These
-intervals hold for these test rows and this one backbone a start; DeLong's interval of a single AUC, for other test rows
+the 95 % interval of that mean; then the difference to random embeddings, seed by seed, with its own interval. These intervals hold for these test rows
+and one backbone per initialisation; DeLong's interval of a single AUC, for other test rows
 like these, is ± {width:.4f}.
 
 | model | target rows | embedding from | | AUC | 95 % interval over seeds | against random | best epoch |

@@ -87,7 +87,7 @@ def thaw(file: Path, folder: Path) -> Callable[[], None]:
     from core.data.columns import (
         vocabulary_index,  # noqa: F401, imported before the clock starts
     )
-    from core.data.datasets import prepare
+    from core.data.prepare import prepare
     from core.data.reading import tokenizer  # noqa: F401, imported before the clock starts
     from core.data.reading.ingest import ingest
     from core.data.split import SplitSpec
@@ -153,7 +153,8 @@ def load_dataset(file: Path, folder: Path) -> Callable[[], None]:
     memory."""
     import numpy as np
 
-    from core.data.datasets import find_dataset, load_encoded, load_labels
+    from core.data.dataset_rows import load_encoded
+    from core.data.datasets import find_dataset, load_labels
     from core.data.preprocessing import load_preprocessing
     from core.workspace import open_workspace
 

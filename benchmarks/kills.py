@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.reliability import write_section
-from core.data.datasets import prepare
+from core.data.prepare import prepare
 from core.data.reading.ingest import ingest
 from core.data.simulate import simulate
 from core.data.split import SplitSpec
@@ -126,7 +126,7 @@ def main() -> int:
         [
             (
                 f"Workers and commands were killed by SIGKILL {places.total()} times and started"
-                " again, workers with a second one trying its luck in one of ten rounds and two"
+                " again, in one of ten rounds with a second worker trying to take over and two"
                 f" apps watching, one of which was killed {apps} times; a checkpoint is written"
                 " every 20 ms."
             ),

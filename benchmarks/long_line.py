@@ -17,13 +17,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.reliability import write_section
+from core.data.read_options import ON_BAD_ROWS
 from core.data.reading.textblocks import BLOCK_BYTES
 from core.workspace import PROJECT, open_workspace
 from tests.core.data.helpers import fingerprint, rows, text
 
 BLOCK, BLOCKS = 2**20, 1024
 GOOD = text(rows(200))
-ON_BAD_ROWS = ("reject", "skip")
 
 
 @dataclass(frozen=True)
@@ -141,7 +141,7 @@ def main() -> None:
         [
             (
                 f"Files with a line of {BLOCK * BLOCKS:,} bytes that never ends, by `python -m core"
-                " ingest`: refused in a sentence with exit status 2, and nothing is left in the"
+                " ingest`: refused with a message and exit status 2, and nothing is left in the"
                 " workspace. Processor seconds, importing Python's packages among them, and the"
                 " most memory that the process held; the 200 good rows alone took"
                 f" {alone.seconds:.1f} s and {alone.peak / 2**20:.0f} MiB. A row may have"
@@ -155,7 +155,7 @@ def main() -> None:
                 for kind, ended in found
             ),
             "",
-            "The sentences:",
+            "The messages:",
             "",
             *(f"- {sentence}" for sentence in sentences),
         ],

@@ -23,15 +23,10 @@ import torch
 
 from benchmarks.peer_page import TITLES, Comparison, Training, Trial, write_page
 from benchmarks.real_rows import INGEST, thaw
-from core.data.datasets import (
-    find_dataset,
-    load_encoded,
-    load_labels,
-    select_test_rows,
-    select_training_rows,
-)
+from core.data.dataset_rows import load_encoded
+from core.data.datasets import find_dataset, load_labels, select_test_rows, select_training_rows
 from core.data.preprocessing import load_preprocessing
-from core.evaluation.metrics import log_loss
+from core.evaluation.metric_functions import log_loss
 from core.evaluation.roc_auc import auc_variance
 from core.freezing.plan import Plan, PlannedStage
 from core.jobs.reporter import Decision, Point

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from scipy.stats import t as student
 
-from core.evaluation.metrics import log_loss
+from core.evaluation.metric_functions import log_loss
 from core.evaluation.roc_auc import auc_interval, auc_variance, delong_test
 
 VERDICTS = ("ours higher", "no difference", "ours lower", "one seed only")
@@ -133,7 +133,7 @@ def check_line(comparison: Comparison, labels: np.ndarray) -> str:
     same = (
         f"{first:.4f} / {auc_variance(labels, start.scores)[0]:.4f}"
         if start
-        else "theirs cannot hold it"
+        else "not representable in theirs"
     )
     sides = (comparison.ours, comparison.theirs)
     cells = [
@@ -191,8 +191,8 @@ PAGE = """# Parity with the peers' networks
 
 Made by `python -m benchmarks.parity` on {today} ({machine}).
 
-Five architectures as two open-source libraries publish them, trained beside ours on the same {train:,} real Criteo rows
-with the same settings, {seeds} seeds each, ours and theirs in turn. {validation:,} later rows choose the best epoch;
+Five architectures as two open-source libraries publish them, trained alongside ours on the same {train:,} real Criteo rows
+with the same settings, {seeds} seeds each, alternating between ours and theirs. {validation:,} later rows choose the best epoch;
 the last {test:,} test. Outcome of the {count} comparisons: {counted}.
 
 ## Test AUC
@@ -222,13 +222,13 @@ from the weights that ours starts from. Best epoch: the mean over seeds.
 - **The start.** Ours: embeddings normal with deviation 0.01, blocks as torch starts a linear layer (uniform within
   1/√inputs), cross layers and head Xavier-uniform. DeepCTR-Torch has one deviation for embeddings and dense layers
   alike, set to 0.01 here (0.0001 unless set), and 0.05 for attention. FuxiCTR: Xavier-normal layers, biases zero; its
-  embeddings are set to 0.01 (0.0001 unless set). The start is what moves the AUC: on 2026-11-25, in five seeds each on
+  embeddings are set to 0.01 (0.0001 unless set). The initialisation is what changes the AUC: on 2026-11-25, in five seeds each on
   these rows, our blocks started Xavier-uniform with zero biases took DNN from 0.7646 to 0.7660 (validation: 0.7494 to
   0.7514) and FinalMLP from 0.7653 to 0.7656 (validation: 0.7496 to 0.7503).
-- **DeepFM.** Our head weighs the machine's parts, theirs adds them up; theirs is ours with weights of one.
+- **DeepFM.** Our head weights the parts of the factorisation machine, theirs adds them; theirs is ours with all weights equal to one.
 - **FuxiCTR's forms.** Its package holds no DNN, and DCNv2 and FinalMLP in the form for sequences of items. They run
-  with one item (the last numeric) and none before it, which leaves one input that is always zero; each numeric passes
-  through a learnt factor, started at one. Its FinalMLP builds feature gates that its forward code skips in this
+  with one item (the last numeric) and none before it, which leaves one input that is always zero; each numeric is multiplied by a learned
+factor that starts at one. Its FinalMLP builds feature gates that its forward code skips in this
   release: a hook puts them back before the two streams. DNN is its DCNv2 without cross layers.
 - **DeepCTR-Torch's forms.** Its attention is as wide as its embeddings, so ours is too (our default is 32). DNN is its
   Wide & Deep without wide columns. It has no FinalMLP, and its DCN is the parallel form: neither is compared.

@@ -50,7 +50,7 @@ def main() -> int:
                 f"{len(told['steps'])} pieces of work on a disk that records every write,"
                 f" {told['writes']:,} writes and flushes of {told['megabytes']} MB:"
                 f" {', '.join(told['steps'])}. Then the power was cut {told['cuts']} times, at"
-                " random writes and right behind each thing that was said to be done; of every"
+                " random writes and right after each step that was reported as done; of every"
                 " other disk, writes since its last flush are lost at random as well. ext4 with"
                 " `noauto_da_alloc,data=writeback,commit=1`, which commits names every second,"
                 " whether or not what they name has reached the disk."

@@ -25,7 +25,8 @@ from sklearn.linear_model import LogisticRegression
 
 from benchmarks.page_section import put_section
 from core.data.columns.dictionary_file import dictionary_decode
-from core.data.datasets import find_dataset, load_labels, read_dataset_rows, select_test_rows
+from core.data.dataset_rows import read_dataset_rows
+from core.data.datasets import find_dataset, load_labels, select_test_rows
 from core.data.preprocessing import fit_preprocessing
 from core.data.split import SPLIT_PARTS
 from core.evaluation.format_metrics import format_metric, format_with_bounds

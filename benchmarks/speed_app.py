@@ -29,7 +29,7 @@ from streamlit.testing.v1 import AppTest
 
 from benchmarks.page_section import put_section
 from benchmarks.timing import machine, time_call
-from core.data.datasets import prepare
+from core.data.prepare import prepare
 from core.data.reading.ingest import ingest
 from core.data.simulate import simulate
 from core.data.split import SplitSpec
@@ -337,7 +337,7 @@ def measure(home: Path, rows: int, rounds: int) -> str:
         ),
         f"| {EVALUATED:,} rows evaluated | under 1 s | {all_at_once:.2f} s |",
         (
-            f"| threshold moved over {EVALUATED:,} rows, six figures written anew | under 50 ms |"
+            f"| threshold moved over {EVALUATED:,} rows, six figures drawn again | under 50 ms |"
             f" {1000 * moved:.0f} ms |"
         ),
         (

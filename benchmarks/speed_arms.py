@@ -43,7 +43,7 @@ from core.training.batches import RowTensors, epoch_batches
 from core.training.loop import fit
 from core.workspace import Workspace, open_workspace
 
-HEADING = "Arms of one shape, together or in turn"
+HEADING = "Arms of one shape, together or one after another"
 SIZES = (4, 16)
 PARTS = {4: "head", 3: "block 3 and head"}
 """What trains at each freeze depth."""

@@ -98,7 +98,7 @@ def measure(folder: Path, rows: int, rounds: int, large: int) -> str:
         (
             f"Made by `python -m benchmarks.speed_ingest` on {datetime.now(UTC):%Y-%m-%d}"
             f" ({stand}). Simulated rows: {rows:,} ({text_bytes / 1e6:.0f} MB of text), {rounds}"
-            " rounds, all ways in turn, each in a process of its own; seconds of the work without"
+            " rounds, all variants in turn, each in its own process; seconds of the work without"
             " imports (ours load compiled loops, 0.4 s), medians; ratios are the peer's seconds"
             " over Thaw's in the same round, median (lowest to highest). Ceilings in the same run:"
             f" {limits}."

@@ -1,8 +1,7 @@
 """core.models.layers beside torch's own layers: `python -m benchmarks.speed_layers` writes its part
 of performance.md.
 
-A step's worth of each: forward and backward of one layer at the shapes of a click model, both in
-turn in one process.
+A step's worth of each: forward and backward of one layer at the shapes of a click model, alternating in one process.
 """
 
 import argparse
@@ -19,15 +18,14 @@ from benchmarks.speed_training import BATCH, PAGE
 from benchmarks.timing import alternate, machine, ratio_text, time_call
 from core.models.layers import EmbeddingTable, Linear
 
-HEADING = "Layers beside torch's own"
+HEADING = "Our layers compared with torch's"
 FIELDS, SIZE, NUMBERS, WIDTH, IDS = 39, 16, 13, 400, 95_000
 DEEP = FIELDS * SIZE + NUMBERS
 CALLS = 10
 
 BODY = """Made by `python -m benchmarks.speed_layers` on {today} ({machine}; {threads} threads).
 
-Forward and backward of one layer for a batch of {batch:,} rows in float32, {calls} calls a round, {rounds} rounds, both
-in turn in one process. Expected: no difference where the sides of a product are multiples of 16, a clear one at {deep}.
+Forward and backward of one layer for a batch of {batch:,} rows in float32, {calls} calls a round, {rounds} rounds, alternating in one process. Expected: no difference where the sides of a product are multiples of 16, a clear one at {deep}.
 
 | layer | ours, ms | torch's, ms | theirs / ours (lowest to highest) |
 |---|---|---|---|

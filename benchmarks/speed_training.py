@@ -33,7 +33,8 @@ from benchmarks.timing import (
     ratio_text,
     time_call,
 )
-from core.data.datasets import find_dataset, load_encoded, load_labels
+from core.data.dataset_rows import load_encoded
+from core.data.datasets import find_dataset, load_labels
 from core.data.preprocessing import load_preprocessing
 from core.evaluation.roc_auc import auc_variance
 from core.jobs.requests import TrainSettings

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from core.data.reading import reader_process, textblocks
-from core.data.reading.column_mapping import ColumnsNeeded
+from core.data.reading.columns_needed import ColumnsNeeded
 from core.data.reading.dialects import detect_format
 from core.data.reading.read_rows import (
     RowsRequest,

@@ -196,7 +196,7 @@ def binaries_section(count: int, first: int) -> list[str]:
         ),
         *_findings(strange),
         "",
-        "The commonest sentences:",
+        "The most frequent messages:",
         "",
         *(
             f"- {n:,} × {kind}"

@@ -9,26 +9,28 @@ from core.models.backbone_store import list_backbones
 from pages.components.backbones.backbone_shelf import backbone_shelf
 from pages.components.backbones.pretrain_form import pretrain_form
 from pages.components.backbones.vocabulary_check import vocabulary_check
-from pages.components.shared.choosers import restore_widget, save_widget
-from pages.components.shared.common import catch_errors, workspace
+from pages.components.shared import url_state
+from pages.components.shared.common import workspace
+from pages.components.shared.errors import catch_errors
 
 SHELF, CHECK, PRETRAIN = SECTIONS = ("Shelf", "Vocabulary check", "Pretrain")
 
 
-def go_to(**query: str) -> None:
-    """Goes to the state of this page that the address with these parameters stands for."""
-    st.query_params.update(query)
+def set_url(**parameters: str) -> None:
+    """Set URL parameters of this page; the next rerun shows what they stand for."""
+    for name, value in parameters.items():
+        url_state.put(name, value)
 
 
-def check(backbone: str) -> None:
-    """Opens the vocabulary check of a backbone."""
-    go_to(section=CHECK, backbone=backbone)
+def open_check(backbone: str) -> None:
+    """Open the vocabulary check of a backbone."""
+    set_url(section=CHECK, backbone=backbone)
 
 
 def prefill(dataset: str, architecture: str) -> None:
-    """Opens the pretraining form for a dataset's source rows."""
+    """Open the pretraining form for a dataset's source rows."""
     st.session_state["pt_architecture"] = architecture
-    go_to(section=PRETRAIN, dataset=dataset)
+    set_url(section=PRETRAIN, dataset=dataset)
 
 
 st.title("Backbones")
@@ -36,18 +38,18 @@ st.markdown("Pretrained networks, stage by stage: a stage is the smallest unit t
 with catch_errors():
     all_cards = list_backbones(workspace())
     all_datasets = list_datasets(workspace())
-    restore_widget("section", SECTIONS)
+    url_state.restore_choice("section", SECTIONS)
     section = st.segmented_control(
         "Section",
         SECTIONS,
         required=True,
         key="section",
-        on_change=save_widget,
+        on_change=url_state.save_choice,
         args=("section",),
         label_visibility="collapsed",
         help=(
-            "What the page shows: the backbones there are, or the form for a new one. It changes no"
-            " result."
+            "What the page shows: the backbones there are, or the form for a new one. It "
+            "changes no result."
         ),
     )
     if section == CHECK:
@@ -59,4 +61,4 @@ with catch_errors():
             {card.name for card in all_cards} | {run.pretrain_request.name for run in waiting},
         )
     else:
-        backbone_shelf(all_cards, go_to, check)
+        backbone_shelf(all_cards, set_url, open_check)

@@ -1,5 +1,6 @@
-"""Compare: every run in a table, the chosen ones side by side as arms, with intervals instead of
-rankings of noise."""
+"""Compare: all_runs run in a table, the selected ones compared as arms, with intervals instead of a
+ranking of noise.
+"""
 
 import pandas as pd
 import streamlit as st
@@ -12,7 +13,10 @@ from core.runs.sweep import list_sweeps
 from pages.components.compare.run_actions import selection_round, show_run_actions
 from pages.components.compare.run_table import ROW_MODES, filter_runs, run_table
 from pages.components.compare.side_by_side import side_by_side
-from pages.components.shared.common import escape_inline, show_error, workspace
+from pages.components.shared import url_state
+from pages.components.shared.common import workspace
+from pages.components.shared.errors import show_error
+from pages.components.shared.formatting import escape_inline
 from pages.components.shared.no_runs import show_no_runs
 
 NO_RUNS = (
@@ -21,59 +25,66 @@ NO_RUNS = (
 )
 
 
-def chosen_in_address(runs: list[Run]) -> list[str]:
-    """Runs that the address names; without any word of them there, the finished runs launched
-    together last."""
-    if "runs" not in st.query_params:
+def runs_in_url(runs: list[Run]) -> list[str]:
+    """Return the run ids in the URL; without that parameter, the finished runs of the newest
+    launch.
+    """
+    if (in_url := url_state.get("runs")) is None:
         newest = next((run.group for run in runs if run.group and run.status == "done"), None)
         return [run.id for run in runs if newest and run.group == newest and run.status == "done"]
     known = {run.id for run in runs}
-    named = [*dict.fromkeys(filter(None, st.query_params["runs"].split(",")))]
-    if unknown := [run_id for run_id in named if run_id not in known]:
+    run_ids = [*dict.fromkeys(filter(None, in_url.split(",")))]
+    if unknown := [run_id for run_id in run_ids if run_id not in known]:
         more = f" and {len(unknown) - 1} more" if len(unknown) > 1 else ""
         st.warning(
-            f"The address names {escape_inline(repr(unknown[0][:40]))}{more}, which is no run here; it is"
-            " left out."
+            f"The URL names {escape_inline(repr(unknown[0][:40]))}{more}, which is not a run "
+            "in this workspace; it is ignored."
         )
-    return [run_id for run_id in named if run_id in known]
+    return [run_id for run_id in run_ids if run_id in known]
 
 
 st.title("Compare")
-st.markdown(
-    "Tick runs; runs alike but for their seeds are one arm, and arms are held against one of them."
-)
+st.markdown("Select runs to compare. Runs that differ only by seed are grouped into one arm.")
 try:
     store = RunStore(workspace())
     refresh_statuses(workspace(), store)
-    every = store.list()
-    if not every:
+    all_runs = store.list()
+    if not all_runs:
         show_no_runs(NO_RUNS)
         st.stop()
     sweeps = {sweep.id: sweep.name for sweep in list_sweeps(workspace())}
-    filtered = filter_runs(every, sweeps)
-    before = chosen_in_address(every)
+    filtered = filter_runs(all_runs, sweeps)
+    selected_before = runs_in_url(all_runs)
     by_arm = (
         st.segmented_control(
-            "Rows", [*ROW_MODES], format_func=ROW_MODES.__getitem__, default="run", required=True, key="rows",
-            bind="query-params", label_visibility="collapsed",
-        help="A row for every run, or one for an arm: runs alike but for their seeds. It changes no result.",)
+            "Rows",
+            [*ROW_MODES],
+            format_func=ROW_MODES.__getitem__,
+            default="run",
+            required=True,
+            key="rows",
+            bind=url_state.BOUND,
+            label_visibility="collapsed",
+            help="One row per run, or one per arm: the runs that differ only by seed. It changes "
+            "no result.",
+        )
         == "arm"
-    )  # fmt: skip
-    table, ticked = pd.DataFrame(), []
+    )
+    table, selected = pd.DataFrame(), []
     if filtered:
         table = run_frame(workspace(), filtered, store.validation_summaries(filtered), sweeps)
-        of_rows: list[tuple[str, ...]] = [(run.id,) for run in filtered]
+        row_ids: list[tuple[str, ...]] = [(run.id,) for run in filtered]
         if by_arm:
-            of_rows, table = arm_frame(workspace(), filtered, table)
-        ticked = run_table(of_rows, table, before, selection_round())
+            row_ids, table = arm_frame(workspace(), filtered, table)
+        selected = run_table(row_ids, table, selected_before, selection_round())
     else:
-        st.info("No run passes the filters; take some off.", icon=":material/filter_alt:")
-    # What is chosen stays chosen behind a filter: one looks for the next run to choose.
+        st.info("No run matches the filters; remove some.", icon=":material/filter_alt:")
+    # Runs stay selected when a filter hides them: users filter to find the next run to select.
     shown = {run.id for run in filtered}
-    hidden = [run_id for run_id in before if run_id not in shown]
-    kept = {*ticked, *hidden}
-    chosen = [run for run in every if run.id in kept]
-    st.query_params["runs"] = ",".join(run.id for run in chosen)
+    hidden = [run_id for run_id in selected_before if run_id not in shown]
+    selected_ids = {*selected, *hidden}
+    chosen = [run for run in all_runs if run.id in selected_ids]
+    url_state.put("runs", ",".join(run.id for run in chosen))
     show_run_actions(chosen, filtered, len(hidden), table)
     side_by_side(chosen)
 except ThawError as error:

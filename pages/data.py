@@ -1,5 +1,6 @@
-"""Data: bring in a sample, look at it, split it into domains, prepare a dataset, see how its target
-drifts."""
+"""Data: add a sample, inspect it, split it into domains, prepare a dataset, see the drift of its
+target.
+"""
 
 from collections.abc import Callable, Sequence
 from typing import TypeVar
@@ -9,16 +10,11 @@ import streamlit as st
 
 from core.data.datasets import Dataset, list_datasets
 from core.data.describe_dataset import describe_files, describe_min_count
-from core.data.profile import (
-    QUANTILES,
-    ColumnProfile,
-    FieldDrift,
-    explain_too_few_rows,
-    measure_drift,
-    profile_columns,
-)
+from core.data.drift import FieldDrift, explain_too_few_rows, measure_drift
+from core.data.profile import QUANTILES, ColumnProfile, profile_columns
 from core.data.samples import Sample, list_samples, read_sample_rows
 from core.data.schema import DIALECTS, FIELDS
+from core.evaluation.format_metrics import MISSING_TEXT
 from core.program import PROGRAM
 from core.report.data_figures import column_figure
 from core.runs.removal import delete_unused_dataset, delete_unused_sample
@@ -31,15 +27,10 @@ from pages.components.data.split_form import (
     split_form,
     unlabelled_form,
 )
+from pages.components.shared import url_state
 from pages.components.shared.access import guarded_button
 from pages.components.shared.chart import chart
 from pages.components.shared.common import (
-    MISSING_TEXT,
-    catch_errors,
-    escape_markdown,
-    format_datetime,
-    format_int,
-    format_percent,
     show_command,
     show_open_commands,
     simulated_badge,
@@ -47,6 +38,13 @@ from pages.components.shared.common import (
 )
 from pages.components.shared.compute_slots import compute_slot
 from pages.components.shared.drift import drift_view
+from pages.components.shared.errors import catch_errors
+from pages.components.shared.formatting import (
+    escape_markdown,
+    format_datetime,
+    format_int,
+    format_percent,
+)
 
 PREVIEW_ROWS = 50
 VIEWS = ("Sample", "Split", "Datasets")
@@ -56,13 +54,15 @@ SIMULATED = " · simulated"
 Item = TypeVar("Item", bound=Sample | Dataset)
 
 
-def choose(
+def choose_item(
     items: Sequence[Item], kind: str, view: str, remove: Callable[[Item], None] | None = None
 ) -> Item:
-    """The sample or dataset that the URL names, else the one last chosen, else the newest; choosing
-    changes the URL.
+    """Return the sample or dataset in the URL, else the last chosen one, else the newest.
 
-    remove: draws the button that deletes the chosen one, beside it.
+    Args:
+        kind: "sample" or "dataset", which is also the URL parameter.
+        view: distinguishes the select boxes of different tabs.
+        remove: draws the delete button next to the box.
     """
     ids = [item.id for item in items]
     names = {
@@ -70,17 +70,17 @@ def choose(
         for item in items
     }
     key = f"{kind}-{view}"
-    asked = st.session_state.pop(f"choose_{kind}", None) or st.query_params.get(kind)
-    if asked and asked not in ids:
+    requested = st.session_state.pop(f"choose_{kind}", None) or url_state.get(kind)
+    if requested and requested not in ids:
         st.warning(
-            f"There is no {kind} {escape_markdown(asked[:40])} here (any more); another one is"
-            " shown."
+            f"There is no {kind} {escape_markdown(requested[:40])} in this workspace (any more); "
+            "another one is shown."
         )
-    wanted = asked or st.session_state.get(f"last_{kind}")
-    st.session_state[key] = wanted if wanted in ids else ids[0]
+    preferred = requested or st.session_state.get(f"last_{kind}")
+    st.session_state[key] = preferred if preferred in ids else ids[0]
 
     def follow() -> None:
-        st.query_params[kind] = st.session_state[key]
+        url_state.put(kind, st.session_state[key])
 
     with st.container(horizontal=True, vertical_alignment="bottom"):
         chosen = st.selectbox(
@@ -93,16 +93,14 @@ def choose(
         )
         if remove:
             remove(items[ids.index(chosen)])
-    if st.query_params.get(kind) != chosen:
-        st.query_params[kind] = chosen
-    for other in ({"sample": "dataset", "dataset": "sample"}[kind], *ROLES):
-        st.query_params.pop(other, None)
+    url_state.put(kind, chosen)
+    url_state.remove({"sample": "dataset", "dataset": "sample"}[kind], *ROLES)
     st.session_state[f"last_{kind}"] = chosen
     return items[ids.index(chosen)]
 
 
-def report(sample: Sample) -> None:
-    """What the file is and what was found wrong with it."""
+def show_summary(sample: Sample) -> None:
+    """Show what the file is and what was wrong with it."""
     dialect = DIALECTS[sample.dialect]
     with st.grid(4, min_column_width=150):
         st.metric("Rows", format_int(sample.rows), border=True)
@@ -127,7 +125,7 @@ def report(sample: Sample) -> None:
         )
     for note in sample.notes:
         st.info(escape_markdown(note), icon=":material/info:")
-    if facts := reading_facts(sample):
+    if facts := describe_reading(sample):
         st.caption(" · ".join(facts))
     if sample.bad_rows:
         title = (
@@ -141,8 +139,8 @@ def report(sample: Sample) -> None:
             )
 
 
-def reading_facts(sample: Sample) -> list[str]:
-    """How the file was read, where that is not plain, in Markdown."""
+def describe_reading(sample: Sample) -> list[str]:
+    """Describe how the file was read if that is not obvious, as Markdown."""
     facts = []
     if sample.missing_markers:
         markers = ", ".join(
@@ -163,36 +161,38 @@ def reading_facts(sample: Sample) -> list[str]:
 
 
 @st.cache_data(max_entries=8, show_spinner=False)
-def profiles_of(sample_id: str, created: str, _sample: Sample) -> tuple[ColumnProfile, ...]:
-    """The sample's column profiles; kept on disk, and here as long as the sample is the same."""
+def cached_profiles(sample_id: str, created: str, _sample: Sample) -> tuple[ColumnProfile, ...]:
+    """Return the sample's column profiles; stored on disk, and cached here while the sample is the
+    same.
+    """
     with compute_slot():
         return profile_columns(_sample)
 
 
 @st.cache_data(max_entries=8, show_spinner=False)
-def first_rows(sample_id: str, created: str, _sample: Sample) -> pd.DataFrame:
-    """The first rows as a table."""
+def cached_first_rows(sample_id: str, created: str, _sample: Sample) -> pd.DataFrame:
+    """Return the first rows as a table."""
     return read_sample_rows(_sample, limit=PREVIEW_ROWS).to_pandas()
 
 
 @st.cache_data(max_entries=8, show_spinner=False)
-def drift_of(content_hash: str, _dataset: Dataset) -> tuple[FieldDrift, ...]:
-    """How the dataset's target has moved, per field."""
+def cached_drift(content_hash: str, _dataset: Dataset) -> tuple[FieldDrift, ...]:
+    """Return the drift of the dataset's target, by field."""
     with compute_slot():
         return measure_drift(workspace(), _dataset)
 
 
-def columns_table(profiles: Sequence[ColumnProfile], rows: int) -> None:
-    """All 39 columns at a glance."""
+def show_columns_table(profiles: Sequence[ColumnProfile], rows: int) -> None:
+    """Show all 39 columns in one table."""
     table = pd.DataFrame(
         {
             "Column": [profile.name for profile in profiles],
             "Missing": [profile.missing_share for profile in profiles],
             "Distinct values": [profile.cardinality for profile in profiles],
-            "Commonest": [
+            "Most frequent value": [
                 profile.top_values[0][0] if profile.top_values else None for profile in profiles
             ],
-            "Its share": [
+            "Share": [
                 profile.top_values[0][1] / rows if profile.top_values else None
                 for profile in profiles
             ],
@@ -212,22 +212,22 @@ def columns_table(profiles: Sequence[ColumnProfile], rows: int) -> None:
                 format="percent", min_value=0, max_value=1, color="blue"
             ),
             "Distinct values": st.column_config.NumberColumn(format="localized"),
-            "Its share": st.column_config.NumberColumn(format="percent"),
+            "Share": st.column_config.NumberColumn(format="percent"),
             "Median": st.column_config.NumberColumn(format="localized"),
             "99th percentile": st.column_config.NumberColumn(format="localized"),
         },
-        alt="Missing share, distinct values and commonest value of each column",
+        alt="Missing share, distinct values and most frequent value of each column",
     )
 
 
 @st.fragment
-def one_column(profiles: Sequence[ColumnProfile], rows: int) -> None:
-    """One column's numbers and distribution."""
+def show_column(profiles: Sequence[ColumnProfile], rows: int) -> None:
+    """Show one column's numbers and distribution."""
     name = st.selectbox(
-        "Column to look at",
+        "Column",
         FIELDS,
         key="look_at",
-        help="Whose values the figures show. It changes no result.",
+        help="The column whose values are shown. It changes no result.",
     )
     profile = profiles[FIELDS.index(name)]
     missing = (
@@ -248,47 +248,48 @@ def one_column(profiles: Sequence[ColumnProfile], rows: int) -> None:
             column_figure(profile, rows),
             key="column",
             height=345,
-            alt=f"How the values of {name} spread",
+            alt=f"Distribution of the values of {name} spread",
         )
 
 
-def look(sample: Sample) -> None:
-    """Columns and first rows."""
-    with st.spinner("Looking at the columns"):
-        profiles = profiles_of(sample.id, sample.created, sample)
+def show_columns_and_rows(sample: Sample) -> None:
+    """Show the columns and the first rows."""
+    with st.spinner("Profiling the columns"):
+        profiles = cached_profiles(sample.id, sample.created, sample)
     columns, rows = st.tabs(["Columns", "First rows"], key="look")
     with columns, st.grid(2, min_column_width=330):
         with st.container():
-            columns_table(profiles, sample.rows)
+            show_columns_table(profiles, sample.rows)
         with st.container():
-            one_column(profiles, sample.rows)
+            show_column(profiles, sample.rows)
     with rows:
-        first = first_rows(sample.id, sample.created, sample)
+        first = cached_first_rows(sample.id, sample.created, sample)
         st.dataframe(first, placeholder=MISSING_TEXT, alt="The first rows of the sample")
         st.caption(
-            f"The first {min(PREVIEW_ROWS, sample.rows)} of {format_int(sample.rows)} rows, in file"
-            " order."
+            f"The first {min(PREVIEW_ROWS, sample.rows)} of {format_int(sample.rows)} rows, "
+            "in file order."
         )
     show_command(f"{PROGRAM} profile --sample {sample.id} --first-rows {PREVIEW_ROWS}")
 
 
 def remove_sample(sample: Sample) -> None:
-    """Deletes a sample when told twice; not under a run that needs it."""
+    """Delete a sample after confirmation, unless a run needs it."""
     with st.popover("Delete", icon=":material/delete:", key="delete_sample"):
         st.markdown(
-            f"Delete the sample **{escape_markdown(sample.name)}**? Datasets prepared from it stay,"
-            " but can no longer be read by a backbone they have not met yet."
+            f"Delete the sample **{escape_markdown(sample.name)}**? Datasets prepared from "
+            "it are kept, but can no longer be encoded for a backbone that has not been "
+            "used with them yet."
         )
         if guarded_button("Delete the sample", type="primary", key="delete_sample_really"):
             with catch_errors():
                 delete_unused_sample(workspace(), sample)
-                st.query_params.pop("sample", None)
+                url_state.remove("sample")
                 st.rerun()
         show_open_commands(f"{PROGRAM} delete --sample {sample.id}")
 
 
 def remove_dataset(dataset: Dataset) -> None:
-    """Deletes a dataset when told twice; not under a run that needs it."""
+    """Delete a dataset after confirmation, unless a run needs it."""
     with st.popover("Delete", icon=":material/delete:", key="delete_dataset"):
         st.markdown(
             f"Delete the dataset **{escape_markdown(dataset.name)}**? Its runs keep their results."
@@ -296,13 +297,13 @@ def remove_dataset(dataset: Dataset) -> None:
         if guarded_button("Delete the dataset", type="primary", key="delete_dataset_really"):
             with catch_errors():
                 delete_unused_dataset(workspace(), dataset)
-                st.query_params.pop("dataset", None)
+                url_state.remove("dataset")
                 st.rerun()
         show_open_commands(f"{PROGRAM} delete --dataset {dataset.id}")
 
 
 def show_dataset(dataset: Dataset) -> None:
-    """Its split, its parts, what to do with it, and its drift."""
+    """Show the dataset's split, its parts, links to the next steps, and its drift."""
     with st.container(horizontal=True, vertical_alignment="center"):
         st.markdown(describe_split(dataset.spec, dataset.labelled), width="stretch")
         if dataset.simulated:
@@ -322,36 +323,38 @@ def show_dataset(dataset: Dataset) -> None:
         f" {dataset.content_hash[:16]}"
     )
     with st.container(horizontal=True, vertical_alignment="center"):
-        asked = {"dataset": dataset.id}
+        parameters = {"dataset": dataset.id}
         if dataset.labelled:
             st.page_link(
                 "finetune.py",
                 label="Fine-tune on it",
                 icon=":material/ac_unit:",
-                query_params=asked,
+                query_params=parameters,
             )
         if dataset.has_source:
             label = "Pretrain a backbone on it"
-            st.page_link("backbones.py", label=label, icon=":material/stacks:", query_params=asked)
+            st.page_link(
+                "backbones.py", label=label, icon=":material/stacks:", query_params=parameters
+            )
     if not dataset.labelled:
         return
-    st.subheader("Source against target", anchor="drift")
+    st.subheader("Source and target", anchor="drift")
     if dataset.has_source:
         show_drift(dataset)
     else:
         st.info(
-            "This dataset has no source domain, so there is nothing to compare its target with."
+            "This dataset has no source domain, so there is nothing to compare the target with."
         )
 
 
 def show_drift(dataset: Dataset) -> None:
-    """The fields by falling drift, as bars and as a table."""
+    """Show the fields, those that drifted most first."""
     rows = {part.part: part.rows for part in dataset.parts}
     drift_view(
-        drift_of(dataset.content_hash, dataset),
+        cached_drift(dataset.content_hash, dataset),
         "between the source and the target training rows",
         ("source", "target"),
-        "in the source those too rare to be in it",
+        "in the source, values too rare to be in it",
         explain_too_few_rows(
             rows["source_train"], rows["target_train"], ("source training", "target training")
         ),
@@ -359,112 +362,115 @@ def show_drift(dataset: Dataset) -> None:
     show_command(f"{PROGRAM} drift --dataset {dataset.id}")
 
 
-def sample_view(samples: Sequence[Sample]) -> None:
-    """Choose or add a sample, and look at it."""
+def show_sample_tab(samples: Sequence[Sample]) -> None:
+    """Choose or add a sample, and show it."""
     if not samples:
         st.markdown(
-            "There is no sample yet. Upload Criteo rows, name a file on this machine, or simulate"
-            " some."
+            "There is no sample yet. Upload Criteo rows, give the path of a file on this "
+            "machine, or simulate rows."
         )
         add_sample()
         return
-    sample = choose(samples, "sample", "look", remove_sample)
+    sample = choose_item(samples, "sample", "look", remove_sample)
     with st.expander(
         "Add another sample", icon=":material/add:", key="adding", on_change="rerun"
     ) as adding:
         if adding.open:
             add_sample()
-    report(sample)
+    show_summary(sample)
     label = "Split it into domains" if sample.labelled else "Prepare it for pretraining"
     st.button(
         label,
         type="primary",
         icon=":material/call_split:",
-        on_click=go_to,
+        on_click=open_tab,
         args=("Split",),
         key="go_split",
     )
-    look(sample)
+    show_columns_and_rows(sample)
 
 
-def split_view(samples: Sequence[Sample]) -> None:
-    """Choose a sample, or several, split, and prepare a dataset."""
+def show_split_tab(samples: Sequence[Sample]) -> None:
+    """Choose one or several samples, split them, and prepare a dataset."""
     if not samples:
         st.markdown("There is no sample to split yet. Add one first.")
         st.button(
-            "Add a sample", icon=":material/add:", on_click=go_to, args=("Sample",), key="go_sample"
+            "Add a sample",
+            icon=":material/add:",
+            on_click=open_tab,
+            args=("Sample",),
+            key="go_sample",
         )
         return
     way = st.segmented_control(
         "Make the dataset",
         [*WAYS],
         format_func=WAYS.__getitem__,
-        default="several" if "target" in st.query_params else "one",
+        default="several" if url_state.get("target") else "one",
         required=True,
         key="split_way",
         help=(
-            "One sample is split into source and target. Several files each have their part: last"
-            " month's file can be the source and this week's the target, and a test file can stay a"
-            " test file."
+            "One sample is split into source and target. With several files, each has its "
+            "own role: last month's file can be the source and this week's the target, and "
+            "a test file can stay a test file."
         ),
     )
     if way == "several":
-        st.query_params.pop("sample", None)
-        st.query_params.pop("dataset", None)
+        url_state.remove("sample", "dataset")
         files_form(samples)
         return
-    sample = choose(samples, "sample", "split")
+    sample = choose_item(samples, "sample", "split")
     if sample.simulated:
         simulated_badge()
     if sample.labelled:
-        split_form(sample, profiles_of(sample.id, sample.created, sample))
+        split_form(sample, cached_profiles(sample.id, sample.created, sample))
     else:
         unlabelled_form(sample)
 
 
-def datasets_view(datasets: Sequence[Dataset]) -> None:
-    """Choose a dataset, and look at it."""
+def show_datasets_tab(datasets: Sequence[Dataset]) -> None:
+    """Choose a dataset and show it."""
     if not datasets:
         st.markdown("There is no dataset yet. Split a sample and prepare it.")
         st.button(
             "Split a sample",
             icon=":material/call_split:",
-            on_click=go_to,
+            on_click=open_tab,
             args=("Split",),
             key="go_split",
         )
         return
-    show_dataset(choose(datasets, "dataset", "look", remove_dataset))
+    show_dataset(choose_item(datasets, "dataset", "look", remove_dataset))
 
 
-def go_to(view: str) -> None:
-    """Opens a tab; for a button's on_click."""
+def open_tab(view: str) -> None:
+    """Open a tab; for a button's on_click."""
     st.session_state.view = view
 
 
 st.title("Data")
 st.markdown(
-    "A sample is a file as it was given. Split into source and target, alone or with others, it"
-    " becomes a dataset."
+    "A sample is a file as imported. Split into source and target, alone or together with "
+    "other samples, it becomes a dataset."
 )
 if added := st.session_state.pop("added", None):
-    go_to("Sample")
+    open_tab("Sample")
     st.session_state.adding = False
     st.toast(f"{escape_markdown(added)} is added.", icon=":material/check_circle:")
 if "choose_dataset" in st.session_state or (
-    "view" not in st.session_state and "dataset" in st.query_params
+    "view" not in st.session_state and url_state.get("dataset")
 ):
-    go_to("Datasets")
-if "view" not in st.session_state and "target" in st.query_params:
-    go_to("Split")
+    open_tab("Datasets")
+if "view" not in st.session_state and url_state.get("target"):
+    open_tab("Split")
 tabs = st.tabs(VIEWS, key="view", on_change="rerun")
 samples = list_samples(workspace())
 if tabs[0].open:
     with tabs[0]:
-        sample_view(samples)
+        show_sample_tab(samples)
 if tabs[1].open:
     with tabs[1]:
-        split_view(samples)
+        show_split_tab(samples)
 if tabs[2].open:
     with tabs[2]:
-        datasets_view(list_datasets(workspace()))
+        show_datasets_tab(list_datasets(workspace()))

@@ -1,4 +1,4 @@
-"""Fine-tune: move the freeze line, choose head and training, see what it costs, launch."""
+"""Fine-tune: choose the frozen stages, head and training settings, see the cost, launch."""
 
 import dataclasses
 
@@ -11,7 +11,6 @@ from core.jobs.requests import FinetuneRequest
 from core.jobs.store import RunStore
 from core.models.backbone_store import list_backbones
 from core.models.card import BackboneCard, HeadSettings
-from core.models.objectives import OBJECTIVES
 from core.models.registry import ARCHITECTURES
 from core.runs.estimate import calibration_runs, estimate_seconds
 from core.runs.launch import ensure_worker, queue_for_device
@@ -27,58 +26,19 @@ from pages.components.finetune.plan_view import (
 from pages.components.finetune.strategy_choice import choose_strategy
 from pages.components.shared.access import guarded_button
 from pages.components.shared.chart import preload_charts
-from pages.components.shared.choosers import choose_named
-from pages.components.shared.common import (
-    catch_errors,
-    escape_markdown,
-    format_approx_duration,
-    format_compact,
-    format_int,
-    show_command,
-    simulated_badge,
-    workspace,
-)
+from pages.components.shared.choosers import choose_dataset_and_backbone
+from pages.components.shared.common import show_command, workspace
+from pages.components.shared.errors import catch_errors
+from pages.components.shared.formatting import format_approx_duration
 from pages.components.shared.head_fields import head_fields
-from pages.components.shared.stack import describe_parallel_parts, draw_plan, has_random_weights
+from pages.components.shared.stack import describe_parallel_parts, draw_plan
 from pages.components.shared.training_fields import training_fields
 from pages.components.shared.vocabulary_coverage import cached_coverage, coverage_warning
 from pages.components.shared.widget_sync import reapply_unseen, render_ack_field
 
 
-def choose(datasets: list[Dataset], cards: list[BackboneCard]) -> tuple[Dataset, BackboneCard]:
-    """The dataset and the backbone, which the address carries."""
-    left, right = st.columns(2, gap="medium")
-    with left:
-        dataset = choose_named("Dataset", datasets, "dataset")
-        rows = {part.part: part.rows for part in dataset.parts}
-        with st.container(horizontal=True, vertical_alignment="center", gap="xsmall"):
-            st.caption(
-                f"{format_int(rows['target_train'])} target rows to train on,"
-                f" {format_int(rows['target_test'])} to test on",
-                width="content",
-            )
-            if dataset.simulated:
-                simulated_badge()
-    with right:
-        card = choose_named("Backbone", cards, "backbone")
-        with st.container(horizontal=True, vertical_alignment="center", gap="xsmall"):
-            learnt = (
-                "trained on" if OBJECTIVES[card.objective].trains else "made for the vocabulary of"
-            )
-            st.caption(
-                f"{len(card.stages)} stages, {format_compact(card.parameters)} parameters, {learnt} "
-                f"{escape_markdown(card.trained_on['dataset'])}",
-                width="content",
-            )
-            if card.trained_on["simulated"]:
-                simulated_badge()
-            if any(has_random_weights(stage) for stage in card.stages):
-                st.badge("random weights", icon=":material/casino:", color="red")
-    return dataset, card
-
-
-def vocabulary_warning(dataset: Dataset, card: BackboneCard, plan: Plan) -> None:
-    """Warns when the backbone does not know the dataset's values."""
+def warn_about_coverage(dataset: Dataset, card: BackboneCard, plan: Plan) -> None:
+    """Warn if the backbone's vocabulary does not cover the dataset's values."""
     with catch_errors():
         warning = coverage_warning(cached_coverage(dataset, card), int(plan.stages[0].frozen))
         if warning is None:
@@ -101,8 +61,10 @@ def vocabulary_warning(dataset: Dataset, card: BackboneCard, plan: Plan) -> None
                 )
 
 
-def head(card: BackboneCard) -> HeadSettings:
-    """The new head; under the article's preset its own backbones get its two classes first."""
+def choose_head(card: BackboneCard) -> HeadSettings:
+    """Draw the fields of the new head; with the preset "article", its backbones get two classes by
+    default.
+    """
     st.markdown("##### New head")
     article = (
         bool(ARCHITECTURES[card.architecture].required_package)
@@ -111,16 +73,17 @@ def head(card: BackboneCard) -> HeadSettings:
     return head_fields("ft", "softmax" if article else "logit")
 
 
-def controls(card: BackboneCard, strategy: str) -> list[str]:
-    """The controls that are ticked, of those that this backbone allows and that are not the
-    strategy itself."""
+def choose_controls(card: BackboneCard, strategy: str) -> list[str]:
+    """Return the selected controls; only those that the backbone allows and that differ from the
+    strategy are offered.
+    """
     allowed = [
         name
         for name in CONTROLS
         if name != strategy and (name != "zero-shot" or card.scores_clicks)
     ]
     with st.container(horizontal=True):
-        st.markdown("Controls beside it:", width="content")
+        st.markdown("Controls to run with it:", width="content")
         chosen = [
             name
             for name in allowed
@@ -135,23 +98,26 @@ def controls(card: BackboneCard, strategy: str) -> list[str]:
         ]
     if not card.scores_clicks:
         st.caption(
-            "No zero-shot: this backbone has no head trained on click labels, so as it is it cannot"
-            " score rows."
+            "No zero-shot: this backbone has no head trained on click labels, so it cannot "
+            "score rows as it is."
         )
     return chosen
 
 
-def launch(dataset: Dataset, card: BackboneCard, plan: Plan, request: FinetuneRequest) -> None:
-    """Cost, controls and the button, for settings that hold."""
+def launch_section(
+    dataset: Dataset, card: BackboneCard, plan: Plan, request: FinetuneRequest
+) -> None:
+    """Draw controls, cost and the button, for valid settings."""
     train = request.train
-    chosen = controls(card, request.strategy)
+    chosen = choose_controls(card, request.strategy)
     history = calibration_runs(RunStore(workspace()).list("done"), train)
     rows = count_training_rows(dataset, "target", train.validation_share)
     plans = [plan, *(make_plan(card, control, 0, request.head) for control in chosen)]
     estimates = [estimate_seconds(plan, rows, train, history) for plan in plans]
     show_totals(plan, estimates[0].seconds)
     everything = (
-        f" With the controls {format_approx_duration(sum(one.seconds for one in estimates))}."
+        " With the controls "
+        f"{format_approx_duration(sum(estimate.seconds for estimate in estimates))}."
         if chosen
         else ""
     )
@@ -165,8 +131,8 @@ def launch(dataset: Dataset, card: BackboneCard, plan: Plan, request: FinetuneRe
     show_command(command_line(workspace(), request) + beside)
 
 
-def draw(card: BackboneCard, plan: Plan) -> None:
-    """The plan as a picture, where its switches are not one already, and in words."""
+def draw_stack(card: BackboneCard, plan: Plan) -> None:
+    """Draw the plan as a picture (surgical: its switches are the picture) and describe it."""
     if plan.strategy == "depth":
         draggable_stack(plan)
     elif plan.strategy != "surgical":
@@ -177,10 +143,10 @@ def draw(card: BackboneCard, plan: Plan) -> None:
     warn_random_weights(plan)
 
 
-def form(datasets: list[Dataset], cards: list[BackboneCard]) -> None:
-    """The page once there is something to fine-tune, and something to fine-tune on."""
+def finetune_form(datasets: list[Dataset], cards: list[BackboneCard]) -> None:
+    """Draw the form, given at least one dataset and one backbone."""
     reapply_unseen()
-    dataset, card = choose(datasets, cards)
+    dataset, card = choose_dataset_and_backbone(datasets, cards)
     left, right = st.columns([5, 6], gap="medium")
     with left, st.container(border=True):
         picture = st.container()
@@ -190,25 +156,25 @@ def form(datasets: list[Dataset], cards: list[BackboneCard]) -> None:
         settings = st.container()
     new_head, train = HeadSettings(), None
     with summary, catch_errors(), settings:
-        new_head = head(card)
+        new_head = choose_head(card)
         st.markdown("##### Training")
         train = training_fields("ft", count_training_rows(dataset, "target"), in_url=True)
     with summary, catch_errors():
         with picture:
             arm = choose_strategy(card)
             plan = make_plan(card, arm.strategy, arm.freeze_depth, new_head, arm.options)
-            draw(card, plan)
-        vocabulary_warning(dataset, card, plan)
+            draw_stack(card, plan)
+        warn_about_coverage(dataset, card, plan)
         if train:
             plan.check_epochs(train.epochs)
             request = FinetuneRequest(
                 dataset.id, card.id, arm.strategy, arm.freeze_depth, new_head, train
             )
-            launch(dataset, card, plan, dataclasses.replace(request, options=arm.options))
+            launch_section(dataset, card, plan, dataclasses.replace(request, options=arm.options))
             show_plan_table(plan, train.learning_rate)
     render_ack_field()
-    # Worker and browser warm up while the user still reads: the first loss then comes within a
-    # second of the launch.
+    # Start the worker and load plotly now: the first loss then appears within a second of the
+    # launch.
     preload_charts()
     if train:
         ensure_worker(workspace(), queue_for_device(train.device))
@@ -216,14 +182,15 @@ def form(datasets: list[Dataset], cards: list[BackboneCard]) -> None:
 
 st.title("Fine-tune")
 st.markdown(
-    "Below the freeze line a stage keeps what it learnt; above it, it adapts to your target rows."
+    "Stages below the freeze line keep what they learned; stages above it adapt to your "
+    "target rows."
 )
 with catch_errors():
     all_datasets = [dataset for dataset in list_datasets(workspace()) if dataset.labelled]
     all_cards = list_backbones(workspace())
     if not all_datasets:
         st.info(
-            "There is no dataset with labels yet. Bring in a Criteo sample, or simulate one.",
+            "There is no dataset with labels yet. Add a Criteo sample, or simulate one.",
             icon=":material/table_chart:",
         )
         st.page_link("data.py", label="Prepare a dataset", icon=":material/table_chart:")
@@ -239,4 +206,4 @@ with catch_errors():
             query_params={"section": "Pretrain"},
         )
     else:
-        form(all_datasets, all_cards)
+        finetune_form(all_datasets, all_cards)

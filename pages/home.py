@@ -1,4 +1,4 @@
-"""Home: what Thaw is, what runs now, and one button for the whole story."""
+"""Home: what Thaw is, what is running, and the demo."""
 
 import streamlit as st
 
@@ -17,53 +17,51 @@ from core.runs.launch import (
     worker_heartbeat,
 )
 from pages.components.home.demo import demo_box, demo_story
-from pages.components.shared.common import (
-    catch_errors,
-    catch_errors_in,
+from pages.components.shared.common import status_markdown, workspace
+from pages.components.shared.errors import catch_errors, catch_errors_in
+from pages.components.shared.formatting import (
     escape_markdown,
     format_datetime,
     format_int,
     format_percent,
-    status_markdown,
-    workspace,
 )
 from pages.components.shared.stack import draw_plan
 from pages.components.shared.stall_warnings import show_stall_warnings
 
-LATEST = 6
-TICK = 2.0
+MAX_LATEST_RUNS = 6
+TICK_SECONDS = 2.0
 DEVICES = {"cuda": "GPU (CUDA)", "cpu": "CPU"}
 
 
-def introduction() -> None:
-    """The question, and how Thaw answers it."""
+def show_introduction() -> None:
+    """Show the question that Thaw answers."""
     st.title("Thaw")
     st.markdown(
         "##### How much of a pretrained click model should stay frozen when you fine-tune it on"
         " your traffic?"
     )
     st.markdown(
-        "A backbone that has learnt from a plentiful **source** domain already knows much of what"
-        " your scarce **target** domain needs. Freeze too little and it forgets; freeze too much"
-        " and it cannot adapt. Thaw trains each choice in the background and compares them on the"
-        " same test rows, with intervals."
+        "A backbone trained on a plentiful **source** domain already knows much of what "
+        "your scarce **target** domain needs. Freeze too little and it forgets; freeze too "
+        "much and it cannot adapt. Thaw trains each choice in the background and compares "
+        "them on the same test rows, with intervals."
     )
 
 
-def method() -> None:
-    """The method in one picture: a backbone with the freeze line in the middle."""
+def show_method() -> None:
+    """Show the method in one picture: a backbone with the freeze line in the middle."""
     with st.container(border=True), catch_errors():
         card = demo_backbone(workspace())
         st.markdown(
-            "**Above the line** a stage is trained on the target domain. **Below it** a stage keeps"
-            " what it learnt from the source domain. Every depth gives another model: which is best"
-            " on *your* rows?"
+            "Stages **above the line** are trained on the target domain. Stages **below "
+            "it** keep what they learned from the source domain. Every depth gives another "
+            "model: which one is best on *your* rows?"
         )
         draw_plan(make_plan(card, "depth", len(card.stages) // 2, HeadSettings()))
 
 
-def queue_state(store: RunStore) -> None:
-    """Device, worker and queue in five numbers."""
+def show_queue(store: RunStore) -> None:
+    """Show device, worker and queue as five numbers."""
     counts = store.count_by_status()
     alive = [lane for lane in QUEUES if is_worker_alive(workspace(), lane)]
     state = "awake" if alive else "asleep"
@@ -71,19 +69,21 @@ def queue_state(store: RunStore) -> None:
         state = "stalled"
     with st.grid(5, min_column_width=150):
         st.metric("Trains on", DEVICES[queue_for_device("auto")], border=True)
-        about = "The process that trains, beside this app. It wakes when a run is queued."
-        st.metric("Worker", state, border=True, help=about)
+        help_text = (
+            "The process that trains, separate from this app. It starts when a run is queued."
+        )
+        st.metric("Worker", state, border=True, help=help_text)
         for status in ("queued", "running", "done"):
             st.metric(f"Runs {status}", format_int(counts.get(status, 0)), border=True)
 
 
-def latest_runs(runs: list[Run]) -> None:
-    """The newest runs, each a link to its page."""
+def show_latest_runs(runs: list[Run]) -> None:
+    """Show the newest runs, each a link to its page."""
     st.subheader("Latest runs")
     if not runs:
         st.markdown(
-            "There are no runs yet. Run the demo above, or bring your own Criteo sample on the page"
-            " *Data* and move the freeze line on *Fine-tune*."
+            "There are no runs yet. Run the demo above, or bring your own Criteo sample on "
+            "the page *Data* and move the freeze line on *Fine-tune*."
         )
         st.page_link("data.py", label="Bring your own sample", icon=":material/table_chart:")
     for run in runs:
@@ -95,12 +95,11 @@ def latest_runs(runs: list[Run]) -> None:
                 query_params={"run": run.id},
                 width="stretch",
             )
-            st.markdown(f":small[{outcome(run)}]", width="content")
+            st.markdown(f":small[{describe_outcome(run)}]", width="content")
 
 
-def outcome(run: Run) -> str:
-    """What there is to say of a run in a few words: its AUC, how far it is, or when it was
-    queued."""
+def describe_outcome(run: Run) -> str:
+    """Describe a run in a few words: its AUC, its progress, or when it was created."""
     if run.result and "target_test" in run.result.metrics:
         return format_interval(run.result.metrics["target_test"], 3)
     if run.status == "running":
@@ -110,34 +109,37 @@ def outcome(run: Run) -> str:
     return format_datetime(run.finished or run.created)
 
 
-def busy(store: RunStore) -> bool:
-    """Whether anything waits or runs, mixings among it."""
+def any_active(store: RunStore) -> bool:
+    """Return whether any run or interpolation is queued or running."""
     counts = store.count_by_status()
     return counts.get("queued", 0) + counts.get("running", 0) > 0
 
 
-def overview(ticking: bool) -> None:
-    """Queue and latest runs. ticking: whether it is drawn anew every TICK seconds; ends when
-    nothing is active."""
+def show_overview(ticking: bool) -> None:
+    """Show the queue and the latest runs.
+
+    Args:
+        ticking: whether this is redrawn every TICK_SECONDS; the page reruns once nothing is active.
+    """
     store = RunStore(workspace())
     refresh_statuses(workspace(), store)
-    runs = store.list(limit=LATEST)
-    if ticking and not busy(store):
+    runs = store.list(limit=MAX_LATEST_RUNS)
+    if ticking and not any_active(store):
         st.rerun()
-    queue_state(store)
+    show_queue(store)
     show_stall_warnings([run for run in runs if run.active])
-    latest_runs(runs)
+    show_latest_runs(runs)
 
 
 text, picture = st.columns([6, 5], gap="medium")
 with text:
-    introduction()
+    show_introduction()
 with picture:
-    method()
+    show_method()
 with catch_errors():
-    active = busy(RunStore(workspace()))
-    every = TICK if active else None
+    active = any_active(RunStore(workspace()))
+    interval = TICK_SECONDS if active else None
     with text:
-        st.fragment(catch_errors_in(demo_box), run_every=every)()
-    st.fragment(catch_errors_in(demo_story), run_every=every)()
-    st.fragment(catch_errors_in(overview), run_every=every)(active)
+        st.fragment(catch_errors_in(demo_box), run_every=interval)()
+    st.fragment(catch_errors_in(demo_story), run_every=interval)()
+    st.fragment(catch_errors_in(show_overview), run_every=interval)(active)

@@ -1,5 +1,6 @@
-"""Learn: the method in four figures, each computed from a run of the user's own, and the words of
-the app."""
+"""Learn: the method in four figures, each computed from one of the user's runs, and the
+glossary.
+"""
 
 import streamlit as st
 
@@ -29,22 +30,18 @@ from pages.components.run.weight_drift import describe_weight_drift, measure_wei
 from pages.components.shared.access import PRESENTER_KEY
 from pages.components.shared.chart import cached_figure_json, chart
 from pages.components.shared.choose_run import choose_run, simulated_suffix
-from pages.components.shared.common import (
-    catch_errors,
-    format_int,
-    format_percent,
-    show_error,
-    workspace,
-)
+from pages.components.shared.common import workspace
+from pages.components.shared.errors import catch_errors, show_error
+from pages.components.shared.formatting import format_int, format_percent
 from pages.components.shared.no_runs import show_no_runs
 from pages.components.shared.stack import draw_plan
 
 CONTROLS = {"zero-shot": "the backbone as it is", "scratch": "a network trained from scratch"}
 METHOD = (
-    "A network that has learnt from plentiful **source** rows is put to work on scarce, different"
-    " **target** rows: its lower stages are **frozen**, a new **head** is put on, and what is not"
-    " frozen trains. How much to freeze is the question; the four figures below answer it for one"
-    " of your own runs."
+    "A network trained on plentiful **source** rows is fine-tuned on scarce, different "
+    "**target** rows: its lower stages are **frozen**, a new **head** is added, and "
+    "everything that is not frozen is trained. How much to freeze is the question; the four "
+    "figures below answer it for one of your own runs."
 )
 NO_RUNS = (
     "There is no finished fine-tuning run yet, and these figures are computed from one of yours."
@@ -54,23 +51,23 @@ NO_RUNS = (
 
 
 def trained_runs() -> list[Run]:
-    """Fine-tuning runs that are done and trained something on a backbone, newest first."""
+    """Return finished fine-tuning runs that trained something, newest first."""
     runs = RunStore(workspace()).list("done", "finetune")
     return [run for run in runs if run.result and run.strategy not in CONTROLS]
 
 
-def freezing(run: Run) -> None:
-    """What freezing is: the run's own stack."""
+def show_freezing(run: Run) -> None:
+    """Show what freezing means, with the run's own stack."""
     assert run.result is not None
     st.subheader("1. What freezing is")
     stages = run.result.stages
     frozen = [stage for stage in stages if stage.frozen]
     parameters = sum(stage.parameters for stage in stages)
     st.markdown(
-        "A frozen stage keeps its weights exactly: it gets no gradient, and no optimiser sees it."
-        f" In this run {len(frozen)} of {len(stages) - 1} stages were frozen; of"
-        f" {format_int(parameters)} parameters, the new head's among them,"
-        f" {format_int(run.result.trained_parameters)} could move."
+        "A frozen stage keeps its weights exactly: it gets no gradient, and no optimiser "
+        f"sees it. In this run {len(frozen)} of {len(stages) - 1} stages were frozen; of "
+        f"{format_int(parameters)} parameters, including the new head's, "
+        f"{format_int(run.result.trained_parameters)} could move."
     )
     request = run.finetune_request
     with catch_errors():
@@ -80,43 +77,40 @@ def freezing(run: Run) -> None:
         )
 
 
-def moved(run: Run) -> None:
-    """What moved in each stage."""
-    st.subheader("2. What moved in each stage")
+def show_weight_drift(run: Run) -> None:
+    """Show how far each stage moved."""
+    st.subheader("2. Weight drift in each stage")
     st.markdown(
-        "Training moves weights away from where the backbone left them. A frozen stage does not"
-        " move at all; of the others, those near the head usually move most."
+        "Training moves the weights away from the backbone's. A frozen stage does not move "
+        "at all; of the others, those near the head usually move most."
     )
     with catch_errors():
-        found = read_weight_drift(workspace(), run.id)
-        if found is None:
-            st.markdown("Nobody has measured this run yet; it takes some seconds.")
+        drift = read_weight_drift(workspace(), run.id)
+        if drift is None:
+            st.markdown("Not measured yet; it takes some seconds.")
             measure_weight_drift_button(run)
             return
-        st.markdown(describe_weight_drift(found))
-        height = 130 + 34 * len(found["stages"])
+        st.markdown(describe_weight_drift(drift))
+        height = 130 + 34 * len(drift["stages"])
         chart(
-            weight_distance_figure(found["stages"]),
+            weight_distance_figure(drift["stages"]),
             "learn-moved",
             height,
             "Distance of weights, stage by stage",
         )
 
 
-def forgotten(run: Run) -> None:
-    """What the target gained and the source lost."""
+def show_forgetting(run: Run) -> None:
+    """Show what the target gained and what the source lost."""
     assert run.result is not None
     st.subheader("3. What was forgotten")
     st.markdown(
-        "What is learnt from the target overwrites what the source taught. So the same network is"
-        " tested on rows of both, before and after: to the right is better."
+        "Training on the target can overwrite what was learned from the source. So the "
+        "network is tested on rows of both, before and after: further right is better."
     )
     before, after = run.result.before, run.result.metrics
     if before is None:
-        st.info(
-            "This backbone had no click head before, so there is no score of its own to hold this"
-            " against."
-        )
+        st.info("This backbone had no click head, so it has no scores to compare with.")
         return
     arrays = load_predictions(run)
     for part, where in (("target_test", "target"), ("source_test", "source")):
@@ -131,47 +125,50 @@ def forgotten(run: Run) -> None:
     )
 
 
-def siblings(run: Run) -> list[Run]:
-    """Runs that are done and differ from `run` in strategy alone, itself among them; the newest of
-    each."""
+def comparable_runs(run: Run) -> list[Run]:
+    """Return finished runs that differ from `run` only by strategy, itself included; the newest of
+    each.
+    """
 
     def settings(other: Run) -> tuple[object, ...]:
         request = other.finetune_request
         return request.dataset, request.backbone, request.train, request.head, request.target_rows
 
-    found: dict[tuple[str, int], Run] = {(run.strategy, run.finetune_request.freeze_depth): run}
+    newest: dict[tuple[str, int], Run] = {(run.strategy, run.finetune_request.freeze_depth): run}
     for other in RunStore(workspace()).list("done", "finetune"):
         strategy = other.strategy
-        # Zero-shot trains nothing, so only its rows must be the same.
-        alike = (
+        # Zero-shot trains nothing, so only its dataset and backbone must be the same.
+        comparable = (
             settings(other)[:2] == settings(run)[:2]
             if strategy == "zero-shot"
             else settings(other) == settings(run)
         )
-        if alike and other.result and strategy in ("depth", *CONTROLS):
-            found.setdefault(
+        if comparable and other.result and strategy in ("depth", *CONTROLS):
+            newest.setdefault(
                 (strategy, other.finetune_request.freeze_depth if strategy == "depth" else 0), other
             )
-    return list(found.values())
+    return list(newest.values())
 
 
-def pays(run: Run) -> None:
-    """When fine-tuning pays: against the controls, and depth by depth."""
+def show_when_it_pays(run: Run) -> None:
+    """Show whether fine-tuning pays: compared with the controls, and by freeze depth."""
     st.subheader("4. When it pays")
     st.markdown(
-        "It pays when it beats both controls: the backbone as it is, and a network that never saw"
-        " the source. Where target rows are scarce, freezing more usually pays; with many, freezing"
-        " less."
+        "It pays when it beats both controls: the backbone as it is, and a network that "
+        "never saw the source. Where target rows are scarce, freezing more usually pays; "
+        "with many, freezing less."
     )
-    runs = siblings(run)
-    controls = {one.strategy: one for one in runs if one.strategy in CONTROLS}
+    runs = comparable_runs(run)
+    controls = {other.strategy: other for other in runs if other.strategy in CONTROLS}
     for strategy, what in CONTROLS.items():
         words = (
-            versus(run, controls[strategy]) if strategy in controls else "there is no such run yet."
+            compare_with_control(run, controls[strategy])
+            if strategy in controls
+            else ("there is no such run yet.")
         )
         st.markdown(f"- Against {what}: {words}")
-    results = [summarise_arm([one], arm_of_run(one).title, "") for one in runs]
-    deep = sum(is_freeze_depth(one) for one in results)
+    results = [summarise_arm([other], arm_of_run(other).title, "") for other in runs]
+    deep = sum(is_freeze_depth(other) for other in results)
     if deep:
         chart(
             cached_figure_json(depth_figure, tuple(results)),
@@ -180,19 +177,21 @@ def pays(run: Run) -> None:
             "AUC by freeze depth, with controls",
         )
     if deep < 2 or len(controls) < 2:
-        st.markdown("More depths and both controls with the same settings would fill this figure.")
+        st.markdown(
+            "Run more depths and both controls with the same settings to complete this figure."
+        )
         st.page_link("sweep.py", label="Sweep over freeze depths", icon=":material/experiment:")
 
 
-def versus(run: Run, control: Run) -> str:
-    """Whether the run's AUC differs from the control's on the same target test rows."""
-    own, other = load_predictions(run), load_predictions(control)
+def compare_with_control(run: Run, control: Run) -> str:
+    """Say whether the run's AUC differs from the control's on the same target test rows."""
+    scores, other = load_predictions(run), load_predictions(control)
     difference = delong_test(
-        own["target_test_label"], own["target_test_score"], other["target_test_score"]
+        scores["target_test_label"], scores["target_test_score"], other["target_test_score"]
     )
-    rows = f"n = {len(own['target_test_label']):,}"
+    rows = f"n = {len(scores['target_test_label']):,}"
     if is_missing(difference.p):
-        return f"not comparable: {reason_from_labels(own['target_test_label'])}."
+        return f"not comparable: {reason_from_labels(scores['target_test_label'])}."
     span = f"95 % interval {format_bounds(difference.low, difference.high, signed=True)}, {rows}"
     if difference.p >= SIGNIFICANCE_LEVEL:
         return f"not distinguishable ({span})."
@@ -200,8 +199,8 @@ def versus(run: Run, control: Run) -> str:
     return f"AUC {better} by {format_metric(abs(difference.delta))} ({span})."
 
 
-def figures(runs: list[Run]) -> None:
-    """The four figures of the chosen run."""
+def show_figures(runs: list[Run]) -> None:
+    """Show the four figures of the chosen run."""
     run = choose_run(
         runs,
         lambda named: (
@@ -213,23 +212,24 @@ def figures(runs: list[Run]) -> None:
         rows = sum(part.rows for part in dataset.parts if part.part.startswith("target"))
         share = format_percent(rows / dataset.rows)
         st.markdown(
-            f"{simulated_suffix(run)} :gray[{format_int(dataset.rows)} rows, {share} of them target.]"
+            f"{simulated_suffix(run)} :gray[{format_int(dataset.rows)} rows, {share} of them "
+            "target.]"
         )
     with st.container(border=True):
-        freezing(run)
+        show_freezing(run)
     with st.container(border=True):
-        moved(run)
+        show_weight_drift(run)
     with st.container(border=True):
-        forgotten(run)
+        show_forgetting(run)
     with st.container(border=True):
-        pays(run)
+        show_when_it_pays(run)
 
 
 st.title("Learn")
 st.markdown(METHOD)
 try:
     if mine := trained_runs():
-        figures(mine)
+        show_figures(mine)
     else:
         show_no_runs(NO_RUNS)
 except ThawError as error:

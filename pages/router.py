@@ -1,4 +1,4 @@
-"""The main script: the frame around every page and the list of pages."""
+"""The main script: the list of pages and the frame around every page."""
 
 import streamlit as st
 
@@ -6,12 +6,12 @@ from core.errors import ThawError
 from core.workspace import PROJECT, require_workspace_folder
 from pages.components.home.tour import show_tour
 from pages.components.shared.access import show_access_notice, sync_presenter_mode
-from pages.components.shared.common import (
+from pages.components.shared.common import workspace
+from pages.components.shared.errors import (
     error_sentence,
     show_damage_notice,
     show_disk_notice,
     show_error,
-    workspace,
 )
 from pages.components.shared.sign_in import require_sign_in
 from pages.server.upload_limit import UPLOADERS, session_id
@@ -22,7 +22,7 @@ PAGES = (
         "data.py",
         "Data",
         ":material/table_chart:",
-        "Bring in a Criteo sample, look at it, split it into domains.",
+        "Add a Criteo sample, inspect it, split it into domains.",
     ),
     (
         "backbones.py",
@@ -40,7 +40,7 @@ PAGES = (
         "sweep.py",
         "Sweep",
         ":material/experiment:",
-        "Strategies side by side over seeds, and what the numbers allow.",
+        "Several strategies and seeds, and what the results support.",
     ),
     (
         "run.py",
@@ -52,7 +52,7 @@ PAGES = (
         "score.py",
         "Score",
         ":material/playlist_add_check:",
-        "A finished run put to use: a new file through its model.",
+        "Score a new file with a finished run.",
     ),
     ("compare.py", "Compare", ":material/compare_arrows:", "Runs side by side, with intervals."),
     (
@@ -64,11 +64,11 @@ PAGES = (
 )
 
 UPLOADERS.on_run_start(session_id())
-# The icon comes before the navigation, which would otherwise fetch the page's own from the network.
+# Set the icon before st.navigation, which would otherwise load the page's icon from the network.
 st.set_page_config(page_icon=str(PROJECT / "assets" / "icon.svg"), layout="wide")
 st.logo(str(PROJECT / "assets" / "logo.svg"), size="large")
 require_sign_in()
-st.html(PROJECT / "assets" / "ink.css")
+st.html(PROJECT / "assets" / "overrides.css")
 page = st.navigation(
     [
         st.Page(file, title=title, icon=icon, help=about, default=file == "home.py")
@@ -86,7 +86,7 @@ try:
     require_workspace_folder(workspace())
     page.run()
 except Exception as error:
-    # What one page cannot show in parts: the frame, and what is said above the page, stay.
+    # An error that no section of the page caught: navigation and notices stay usable.
     sentence = error_sentence(error)
     if sentence is None:
         raise

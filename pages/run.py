@@ -1,5 +1,4 @@
-"""Run: one run watched live, then read: metrics before and after, confusion matrix, ROC,
-calibration."""
+"""Run: one run, live while it trains; afterwards metrics, confusion matrix, ROC and calibration."""
 
 import shlex
 
@@ -19,16 +18,17 @@ from pages.components.run.weight_drift import weight_drift_section
 from pages.components.shared.access import guarded_button, guarded_form_button
 from pages.components.shared.choose_run import choose_run, simulated_suffix
 from pages.components.shared.common import (
-    catch_errors,
+    show_command,
+    show_open_commands,
+    status_markdown,
+    workspace,
+)
+from pages.components.shared.errors import catch_errors, show_error
+from pages.components.shared.formatting import (
     escape_inline,
     escape_markdown,
     format_datetime,
     format_duration,
-    show_command,
-    show_error,
-    show_open_commands,
-    status_markdown,
-    workspace,
 )
 from pages.components.shared.no_runs import show_no_runs
 
@@ -38,20 +38,21 @@ NO_RUNS = (
 )
 
 
-def header(run: Run) -> None:
-    """Name, status and what can be done now."""
+def show_header(run: Run) -> None:
+    """Show name and status, and the actions that are possible now."""
     store = RunStore(workspace())
     title, actions = st.columns([5, 2], vertical_alignment="center")
     title.subheader(escape_markdown(run.name))
     spent = format_duration(run.result.total_seconds) if run.result else ""
     title.markdown(
-        f"{status_markdown(run.status)}{simulated_suffix(run)} :gray[created {format_datetime(run.created)}"
+        f"{status_markdown(run.status)}{simulated_suffix(run)} :gray[created "
+        f"{format_datetime(run.created)}"
         + (f" · took {spent} on {run.result.device}" if run.result else "")
         + "]"
     )
     with actions.container(horizontal=True, horizontal_alignment="right"):
         if run.active and guarded_button(
-            "Cancel", icon=":material/cancel:", disabled=run.cancel_asked is not None
+            "Cancel", icon=":material/cancel:", disabled=run.cancel_requested is not None
         ):
             store.request_cancel(run.id)
             st.rerun()
@@ -72,12 +73,12 @@ def header(run: Run) -> None:
         notice(escape_inline(run.message))
 
 
-def annotations(run: Run) -> None:
-    """Name, tags and note, to be changed at any time."""
+def annotations_form(run: Run) -> None:
+    """Draw name, tags and note, which can be changed at any time."""
     box = st.expander("Name, tags and note", icon=":material/edit_note:")
     with box, st.form(f"annotate-{run.id}", border=False):
         name = st.text_input(
-            "Name", run.name, max_chars=120, help="What lists call this run; it changes no result."
+            "Name", run.name, max_chars=120, help="The name in lists. It changes no result."
         )
         tags = st.text_input(
             "Tags, separated by commas",
@@ -102,9 +103,10 @@ def annotations(run: Run) -> None:
         )
 
 
-def repeat(run: Run) -> None:
-    """The commands that ask for the same run, as long as its dataset and backbone are there, and
-    that go on with it."""
+def show_commands(run: Run) -> None:
+    """Show the commands that repeat the run (if its dataset and backbone still exist), watch or
+    resume it.
+    """
     with st.container():
         commands = [
             f"{PROGRAM} {name} --run {run.id}" for name in ("watch", "cancel") if run.active
@@ -120,17 +122,17 @@ st.title("Run")
 try:
     store = RunStore(workspace())
     refresh_statuses(workspace(), store)
-    every = store.list()
-    if not every:
+    all_runs = store.list()
+    if not all_runs:
         show_no_runs(NO_RUNS)
         st.stop()
     run = choose_run(
-        every,
+        all_runs,
         lambda named: (
             f"There is no run {named[:40]!r} in this workspace; the newest is shown instead."
         ),
     )
-    header(run)
+    show_header(run)
     if run.status == "done" and run.result:
         result_view(run)
         if run.kind == "finetune":
@@ -141,7 +143,7 @@ try:
         use_run(run)
     else:
         live_view(run)
-    annotations(run)
-    repeat(run)
+    annotations_form(run)
+    show_commands(run)
 except ThawError as error:
     show_error(error)

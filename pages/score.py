@@ -1,5 +1,6 @@
-"""Score: a new file through a finished run's model; predictions to take away, drift against what it
-learnt."""
+"""Score: a new file scored by a finished run; predictions to download, and drift from its training
+rows.
+"""
 
 import shlex
 from dataclasses import dataclass
@@ -7,7 +8,7 @@ from pathlib import Path
 
 import streamlit as st
 
-from core.data.read_options import DEFAULT_OPTIONS, ReadOptions, to_cli_args
+from core.data.read_options import DEFAULT_OPTIONS, ON_BAD_ROWS, ReadOptions, to_cli_args
 from core.data.samples import Sample, list_samples
 from core.errors import ThawError
 from core.evaluation.format_metrics import format_metric, metric_or_none, missing_sentence
@@ -18,17 +19,12 @@ from core.runs.artifacts import Scoring, list_scorings, score_and_store
 from core.runs.artifacts import scoring_id as id_of
 from core.runs.launch import refresh_statuses
 from pages.components.score.scoring_result import scoring_view
+from pages.components.shared import url_state
 from pages.components.shared.access import guarded_button
 from pages.components.shared.choose_run import choose_run, simulated_suffix
-from pages.components.shared.common import (
-    escape_markdown,
-    format_datetime,
-    format_decimals,
-    format_int,
-    show_command,
-    show_error,
-    workspace,
-)
+from pages.components.shared.common import show_command, workspace
+from pages.components.shared.errors import show_error
+from pages.components.shared.formatting import escape_markdown, format_datetime, format_int
 from pages.components.shared.no_runs import show_no_runs
 from pages.components.shared.read_options_form import SourceFile, read_options_form
 from pages.components.shared.task_progress import show_task_progress
@@ -36,9 +32,8 @@ from pages.components.shared.uploads import upload_field
 
 WAYS = {
     "upload": ":material/upload_file: Upload",
-    "sample": ":material/table_chart: A sample that is here",
+    "sample": ":material/table_chart: Existing sample",
 }
-ON_BAD_ROWS = {"reject": "Reject the file", "skip": "Skip and count them"}
 NO_RUNS = (
     "No finished run can score yet. Launch one on **Fine-tune**, pretrain a backbone on clicks on"
     " **Backbones**, or run the demo from **Home**."
@@ -47,10 +42,12 @@ NO_RUNS = (
 
 @dataclass(frozen=True)
 class Source:
-    """A file to score. name: as the user calls it. command: the path that a command line would
-    name.
+    """A file to score.
 
-    checked: whether it holds no bad rows.
+    Attributes:
+        name: the user's name for it.
+        command: the path as a command line would give it.
+        checked: whether it is known to have no bad rows.
     """
 
     path: Path
@@ -59,29 +56,30 @@ class Source:
     checked: bool
 
 
-def able(run: Run) -> bool:
-    """Whether the run's model was trained on click labels."""
+def can_score(run: Run) -> bool:
+    """Return whether the run's model was trained on click labels."""
     return run.status == "done" and run.result is not None and run.result.threshold is not None
 
 
-def why_not(named: str) -> str:
-    """Why the run in the address is not offered."""
+def explain_unavailable(run_id: str) -> str:
+    """Say why the run in the URL is not offered."""
     for run in RunStore(workspace()).list():
-        if run.id == named:
+        if run.id == run_id:
             why = (
                 "was never trained on click labels" if run.status == "done" else f"is {run.status}"
             )
             return (
-                f"Run {named} {why}, so it cannot score rows; the newest that can is shown instead."
+                f"Run {run_id} {why}, so it cannot score rows; the newest that can is shown "
+                "instead."
             )
     return (
-        f"There is no run {named[:40]!r} in this workspace; the newest that can score is shown"
+        f"There is no run {run_id[:40]!r} in this workspace; the newest that can score is shown"
         " instead."
     )
 
 
-def about(run: Run) -> None:
-    """What scores."""
+def show_run(run: Run) -> None:
+    """Show the run that scores: threshold, AUC, link."""
     assert run.result is not None
     metrics = run.result.metrics
     target = metrics.get("target_test") or metrics.get("source_test")
@@ -91,9 +89,7 @@ def about(run: Run) -> None:
         auc = missing_sentence(target, "its test rows").removesuffix(".")
     auc = f" · {auc}" if target else ""
     with st.container(horizontal=True, vertical_alignment="center"):
-        threshold = (
-            f"threshold {format_decimals(run.result.threshold)}, {run.result.threshold_rule}"
-        )
+        threshold = f"threshold {format_metric(run.result.threshold)}, {run.result.threshold_rule}"
         st.markdown(f":gray[{threshold}{auc}]{simulated_suffix(run)}", width="stretch")
         st.page_link(
             "run.py",
@@ -103,8 +99,8 @@ def about(run: Run) -> None:
         )
 
 
-def source() -> Source | None:
-    """The file to score, or None as long as there is none."""
+def choose_source() -> Source | None:
+    """Return the file to score, or None as long as there is none."""
     samples = list_samples(workspace())
     ways = [*WAYS] if samples else ["upload"]
     way = st.segmented_control(
@@ -114,7 +110,7 @@ def source() -> Source | None:
         default="upload",
         required=True,
         key="score_way",
-        help="Where the rows to score come from; nothing of them enters the model.",
+        help="Where the rows to score come from; they do not change the model.",
     )
     if way == "sample":
         by_id = {sample.id: sample for sample in samples}
@@ -123,7 +119,7 @@ def source() -> Source | None:
             [*by_id],
             format_func=lambda key: sample_title(by_id[key]),
             key="score_sample",
-            help="The rows to score; nothing of them enters the model.",
+            help="The rows to score; they do not change the model.",
         )
         chosen = by_id[picked]
         return Source(chosen.rows_path, chosen.name, str(chosen.rows_path), True)
@@ -132,30 +128,32 @@ def source() -> Source | None:
         "score_file",
         "score",
         help=(
-            "Labels may be missing, empty, ?, -1 or NaN. An id column is handed through to the"
-            " predictions."
+            "Labels may be missing, empty, ?, -1 or NaN. An id column is copied to the predictions."
         ),
     )
     if copied is None:
         st.caption(
-            "Text with 39 columns (40 with the label), CSV with a header, or Parquet; packed or"
-            " plain."
+            "Text with 39 columns (40 with the label), CSV with a header, or Parquet; "
+            "compressed or not."
         )
         return None
     return Source(copied[0], copied[1], copied[1], False)
 
 
 def sample_title(sample: Sample) -> str:
-    """Name and size of a sample."""
-    return f"{sample.name}{' · simulated' if sample.simulated else ''} · {format_int(sample.rows)} rows"
+    """Return name and size of a sample."""
+    return (
+        f"{sample.name}{' · simulated' if sample.simulated else ''} · {format_int(sample.rows)} "
+        "rows"
+    )
 
 
-def form(run: Run) -> None:
-    """Chooses the file and starts scoring it."""
-    chosen = source()
+def scoring_form(run: Run) -> None:
+    """Choose the file and start scoring it."""
+    chosen = choose_source()
     if chosen is None:
         return
-    # The rows of a sample are read as they were taken in.
+    # A sample is stored in Thaw's own format and needs no options.
     options = (
         DEFAULT_OPTIONS
         if chosen.checked
@@ -166,11 +164,11 @@ def form(run: Run) -> None:
     if options is None:
         return
     with st.container(horizontal=True, vertical_alignment="bottom"):
-        on_bad_rows = "reject" if chosen.checked else bad_rows_choice()
+        on_bad_rows = "reject" if chosen.checked else choose_bad_rows()
         if guarded_button(
             "Score", type="primary", icon=":material/playlist_add_check:", key="score"
         ):
-            begin(run, chosen, on_bad_rows, options)
+            start_scoring(run, chosen, on_bad_rows, options)
     words = [
         "--run",
         run.id,
@@ -184,8 +182,8 @@ def form(run: Run) -> None:
     show_command(shlex.join([*COMMAND, "score", *words, *skip]))
 
 
-def bad_rows_choice() -> str:
-    """What to do with bad rows."""
+def choose_bad_rows() -> str:
+    """Return what to do with bad rows."""
     return st.segmented_control(
         "Bad rows",
         [*ON_BAD_ROWS],
@@ -200,37 +198,39 @@ def bad_rows_choice() -> str:
     )
 
 
-def begin(run: Run, chosen: Source, on_bad_rows: str, options: ReadOptions) -> None:
-    """Starts the errand and puts the file's id into the address, where its result will be found."""
-    space, asked = workspace(), id_of(chosen.path, on_bad_rows, options)
-    tasks.forget(errand_key(run, asked))
+def start_scoring(run: Run, chosen: Source, on_bad_rows: str, options: ReadOptions) -> None:
+    """Start the background task and write the id of its result to the URL."""
+    space, scoring = workspace(), id_of(chosen.path, on_bad_rows, options)
+    tasks.forget(task_key(run, scoring))
     tasks.start(
-        errand_key(run, asked),
+        task_key(run, scoring),
         lambda report: score_and_store(
             space, run.id, chosen.path, chosen.name, on_bad_rows, report, options
         ),
     )
-    st.query_params["scored"] = asked
+    url_state.put("scored", scoring)
     st.rerun()
 
 
-def errand_key(run: Run, asked: str) -> str:
-    """The key of scoring that file with that run."""
-    return f"score {workspace().root} {run.id} {asked}"
+def task_key(run: Run, scoring: str) -> str:
+    """Return the key of the task that scores this file with this run."""
+    return f"score {workspace().root} {run.id} {scoring}"
 
 
-def pick_scoring(run: Run, found: list[Scoring]) -> Scoring | None:
-    """The scored file in the address, else the newest; a box for more than one."""
-    by_id = {one.id: one for one in found}
-    asked = st.query_params.get("scored", "")
-    if asked and asked not in by_id and tasks.find(errand_key(run, asked)) is None:
+def choose_scoring(run: Run, scorings: list[Scoring]) -> Scoring | None:
+    """Return the scored file in the URL, else the newest; draws a box if there are several."""
+    by_id = {scoring.id: scoring for scoring in scorings}
+    requested = url_state.get("scored") or ""
+    if requested and requested not in by_id and tasks.find(task_key(run, requested)) is None:
         instead = "; the newest are shown instead" if by_id else ""
-        st.warning(f"Those predictions are not here (any more){instead}. Score the file again.")
+        st.warning(f"Those predictions do not exist (any more){instead}. Score the file again.")
     if not by_id:
         return None
-    names = {one.id: f"{one.file} · {format_datetime(one.created)}" for one in found}
-    st.session_state["scored_pick"] = asked if asked in by_id else found[0].id
-    if len(found) > 1:
+    names = {
+        scoring.id: f"{scoring.file} · {format_datetime(scoring.created)}" for scoring in scorings
+    }
+    st.session_state["scored_pick"] = requested if requested in by_id else scorings[0].id
+    if len(scorings) > 1:
         st.selectbox(
             "Scored files",
             [*by_id],
@@ -238,36 +238,37 @@ def pick_scoring(run: Run, found: list[Scoring]) -> Scoring | None:
                 f"{names[key]}{' · bad rows skipped' if key.endswith('-skip') else ''}"
             ),
             key="scored_pick",
-            on_change=follow,
+            on_change=save_choice,
             help="Whose scores are shown. It changes none of them.",
         )
     return by_id[st.session_state["scored_pick"]]
 
 
-def follow() -> None:
-    """Puts the chosen scored file into the address."""
-    st.query_params["scored"] = st.session_state["scored_pick"]
+def save_choice() -> None:
+    """Write the chosen scored file to the URL."""
+    url_state.put("scored", st.session_state["scored_pick"])
 
 
 st.title("Score")
 st.markdown(
-    "A new file through a finished run: predictions to take away, and how far its rows have moved."
+    "Score a new file with a finished run: download its predictions and see how far its "
+    "rows have drifted."
 )
 try:
     store = RunStore(workspace())
     refresh_statuses(workspace(), store)
-    runs = [run for run in store.list(status="done") if able(run)]
+    runs = [run for run in store.list(status="done") if can_score(run)]
     if not runs:
         show_no_runs(NO_RUNS)
         st.stop()
-    run = choose_run(runs, why_not)
-    about(run)
+    run = choose_run(runs, explain_unavailable)
+    show_run(run)
     with st.container(border=True):
-        form(run)
+        scoring_form(run)
         under_way = show_task_progress(
-            errand_key(run, st.query_params.get("scored", "")), "Scoring the rows"
+            task_key(run, url_state.get("scored") or ""), "Scoring the rows"
         )
-    if not under_way and (scoring := pick_scoring(run, list_scorings(workspace(), run.id))):
+    if not under_way and (scoring := choose_scoring(run, list_scorings(workspace(), run.id))):
         st.subheader(escape_markdown(scoring.file))
         scoring_view(run, scoring)
 except ThawError as error:

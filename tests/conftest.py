@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from core.data.datasets import Dataset, find_dataset, prepare
+from core.data.datasets import Dataset, find_dataset
+from core.data.prepare import prepare
 from core.data.preprocessing import load_preprocessing
 from core.data.reading import reader_process
 from core.data.reading.ingest import ingest

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
-from core.__main__ import build_parser
+from core.cli.parser import build_parser
 from core.workspace import PROJECT
 from tests.code_graph import Graph, build_graph, reachable, reaching, read_sources
 
@@ -57,10 +57,10 @@ BUTTONS: dict[str, tuple[str, ...]] = {
     "pages.components.run.use_run:_verify": ("verify",),
     "pages.data:remove_dataset": ("delete",),
     "pages.data:remove_sample": ("delete",),
-    "pages.finetune:launch": ("finetune",),
-    "pages.run:annotations": ("rename",),
-    "pages.run:header": ("cancel", "resume"),
-    "pages.score:form": ("score",),
+    "pages.finetune:launch_section": ("finetune",),
+    "pages.run:annotations_form": ("rename",),
+    "pages.run:show_header": ("cancel", "resume"),
+    "pages.score:scoring_form": ("score",),
 }
 """For every function of a page that draws buttons which change something: the commands of those
 buttons, in order."""
@@ -134,7 +134,7 @@ def test_whatever_a_page_changes_a_command_changes(graph: Graph) -> None:
         "core.runs.sweep:extend_sweep",
         "core.runs.removal:delete_unused_dataset",
         "core.data.reading.ingest:ingest",
-        "core.data.datasets:measure_coverage",
+        "core.data.dataset_rows:measure_coverage",
         "core.runs.demo:run_demo",
         "core.runs.artifacts:score_and_store",
     }
@@ -203,7 +203,7 @@ def test_every_button_that_changes_something_and_every_file_has_a_command(
             called = [
                 ast.unparse(node.func) for node in ast.walk(function) if isinstance(node, ast.Call)
             ]
-            if number := sum(name in ("write_button", "write_form_button") for name in called):
+            if number := sum(name in ("guarded_button", "guarded_form_button") for name in called):
                 buttons[f"{module}:{function.name}"] = number
             if any(name.endswith("download_button") for name in called):
                 files.add(f"{module}:{function.name}")

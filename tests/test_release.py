@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from core.__main__ import main
+from core.cli.parser import main
 from core.program import VERSION
 from core.workspace import PROJECT
 from pages.server.headers import parse_ancestors

@@ -6,7 +6,7 @@ from thaw._paths import add_root
 
 add_root()
 
-from core.__main__ import main  # noqa: E402 - needs the path
+from core.cli.parser import main  # noqa: E402 - needs the path
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -1,5 +1,4 @@
-"""Commands that lay finished runs side by side: what the results support, the threshold that costs
-least, slices."""
+"""Commands that compare finished runs: verdicts, the threshold with the lowest cost, slices."""
 
 import argparse
 import dataclasses
@@ -13,10 +12,15 @@ from core.data.datasets import list_datasets
 from core.errors import BadInput
 from core.evaluation.curves import confusion_matrix
 from core.evaluation.decision_cost import DecisionCosts, impression_costs
-from core.evaluation.format_metrics import format_auc, format_metric, format_with_bounds
+from core.evaluation.format_metrics import (
+    format_arm_metrics,
+    format_auc,
+    format_metric,
+    format_with_bounds,
+)
 from core.evaluation.paired_comparison import MeanEstimate, mean_over_rows
 from core.evaluation.slices import AUC_REQUIREMENT, SliceDifference, SliceMetrics
-from core.evaluation.verdicts import Verdict
+from core.evaluation.verdicts import COMPARED_METRICS, Verdict
 from core.jobs.predictions import read_prediction_array
 from core.jobs.store import Run, RunStore
 from core.models.backbone_store import list_backbones
@@ -47,11 +51,11 @@ from core.runs.sweep_result import (
 from core.workspace import Workspace
 
 SPECIAL_COLUMNS = {"domain": BY_DOMAIN, "all": BY_EVERY_COLUMN}
-"""What --column names besides columns of the rows."""
+"""Values of --column that are not the name of a column."""
 
 
 def add_compare_commands(add: AddCommand) -> None:
-    """Adds these commands to the parser."""
+    """Add these commands to the parser."""
     command = add(
         "compare",
         "Compare finished runs, or a sweep: every arm's metrics and what they support.",
@@ -68,7 +72,9 @@ def add_compare_commands(add: AddCommand) -> None:
     command.add_argument("--out-runs", type=Path, help="the runs as a table")
 
     command = add(
-        "threshold", "Choose the threshold that costs least, or count what one decides.", threshold
+        "threshold",
+        "Choose the threshold with the lowest cost, or count what a threshold decides.",
+        threshold,
     )
     add_run_options(command, sweep=True)
     command.add_argument("--against", help="title of the arm that the others are compared with")
@@ -98,7 +104,7 @@ def add_compare_commands(add: AddCommand) -> None:
 
 
 def compare(workspace: Workspace, options: argparse.Namespace) -> CommandResult:
-    """Says what the results of arms support; a sweep's arms setting by setting."""
+    """Print what the results of arms support; for a sweep, separately for each setting."""
     if options.sweep:
         sweep = find_only_sweep(workspace, options.sweep)
         runs = RunStore(workspace).list_group(sweep.id)
@@ -115,107 +121,109 @@ def compare(workspace: Workspace, options: argparse.Namespace) -> CommandResult:
         reference = _choose_reference(results, options)
         verdicts, sentences = judge_selected_arms(workspace, results, reference)
     rows = sweep_table(results)
-    data: dict[str, Any] = {"reference": reference, "arms": rows}
-    data |= {"verdicts": [_verdict_data(one) for one in verdicts], "sentences": sentences}
-    lines = [_arm_text(row) for row in rows] + sentences
+    data: dict[str, Any] = {
+        "reference": reference,
+        "arms": rows,
+        "verdicts": [_verdict_data(verdict) for verdict in verdicts],
+        "sentences": sentences,
+    }
+    lines = [*map(_arm_text, rows), *sentences]
     lines += _write_tables(results, verdicts, reference, runs, options)
     return CommandResult(data, "\n".join(lines))
 
 
 def threshold(workspace: Workspace, options: argparse.Namespace) -> CommandResult:
-    """Chooses the threshold that costs least for every arm, or counts what a given one decides."""
+    """Choose the threshold with the lowest cost for every arm; with --at, count its decisions."""
     _, results = _select_arms(workspace, options)
     if options.at is not None:
         return _count_at(workspace, results, options.at)
     costs, reference = _costs_from_options(options), _choose_reference(results, options)
-    found = {one.title: arm_cost(workspace, one, costs) for one in results}
+    by_title = {result.title: arm_cost(workspace, result, costs) for result in results}
     rows, lines = [], []
-    for title, one in found.items():
-        mean = mean_over_rows(one.row_costs)
-        difference = None if title == reference else cost_difference(one, found[reference])
-        row = {
-            "arm": title,
-            "seeds": list(one.seeds),
-            "thresholds": list(one.thresholds),
-            "cost": mean.value,
-        }
-        row |= {
-            "low": mean.low,
-            "high": mean.high,
-            "at_f1": one.cost_at_f1,
-            "acted": one.acted_share,
-        }
+    for title, cost in by_title.items():
+        mean = mean_over_rows(cost.row_costs)
+        difference = None if title == reference else cost_difference(cost, by_title[reference])
         rows.append(
             {
-                **row,
+                "arm": title,
+                "seeds": list(cost.seeds),
+                "thresholds": list(cost.thresholds),
+                "cost": mean.value,
+                "low": mean.low,
+                "high": mean.high,
+                "at_f1": cost.cost_at_f1,
+                "acted": cost.acted_share,
                 "difference": (
                     dataclasses.asdict(difference) if isinstance(difference, MeanEstimate) else None
                 ),
             }
         )
-        at = ", ".join(format_metric(value) for value in dict.fromkeys(one.thresholds))
+        thresholds = ", ".join(format_metric(value) for value in dict.fromkeys(cost.thresholds))
         lines.append(
-            f"{title}: threshold {at}, cost {format_metric(mean.value)} a test row"
-            f" ({format_metric(one.cost_at_f1)} at the highest F1), {100 * one.acted_share:.1f} % of rows"
-            f" acted on{_difference_text(difference, reference)}"
+            f"{title}: threshold {thresholds}, cost {format_metric(mean.value)} per test row "
+            f"({format_metric(cost.cost_at_f1)} at the highest F1), {100 * cost.acted_share:.1f} % "
+            f"of rows acted on{_difference_text(difference, reference)}"
         )
+    lines.append("Chosen on validation rows, reported on target test rows.")
     data = {"costs": dataclasses.asdict(costs), "reference": reference, "arms": rows}
-    return CommandResult(
-        data, "\n".join([*lines, "Chosen on validation rows, reported on target test rows."])
-    )
+    return CommandResult(data, "\n".join(lines))
 
 
 def slices(workspace: Workspace, options: argparse.Namespace) -> CommandResult:
-    """Metrics by the values of a column; of a single run also before fine-tuning, where its
-    backbone scored."""
+    """Measure arms by the values of a column; a single run is compared with its backbone."""
     runs, results = _select_arms(workspace, options)
-    column = _resolve_column(workspace, runs[0].dataset, options.column)
+    dataset_id = runs[0].dataset
+    column = _resolve_column(workspace, dataset_id, options.column)
     if len(results) == 1 and column not in (BY_DOMAIN, BY_EVERY_COLUMN):
         reference = "before"
-        names = ("target_test_label", "target_test_score", "target_test_before")
-        arrays = {}
-        for name in names[: 3 if runs[0].result and runs[0].result.before else 2]:
-            arrays[name] = read_prediction_array(workspace, runs[0], name)
-        metrics, differences = run_slices(arrays, column_slices(workspace, runs[0].dataset, column))
+        names = ["target_test_label", "target_test_score"]
+        # A backbone without a click head has no scores before fine-tuning.
+        if runs[0].result and runs[0].result.before:
+            names.append("target_test_before")
+        arrays = {name: read_prediction_array(workspace, runs[0], name) for name in names}
+        metrics, differences = run_slices(arrays, column_slices(workspace, dataset_id, column))
     else:
         reference = _choose_reference(results, options)
-        if column == BY_DOMAIN and any("source_test" not in one.auc for one in results):
+        if column == BY_DOMAIN and any("source_test" not in result.auc for result in results):
             raise BadInput(
-                "A run has no source test rows, so there is no source to hold against the target."
+                "A run has no source test rows, so there is no source to compare the target with."
             )
         if column == BY_EVERY_COLUMN and len(results) < 2:
             raise BadInput(
                 "Slices of every column are compared between arms; name runs of two arms at least."
             )
         metrics, differences = arm_slices(workspace, results, column, reference)
-    data = {"column": options.column, "reference": reference}
     rows = [{"arm": title, **_slice_data(one)} for title, found in metrics.items() for one in found]
-    moved = [_slice_difference_data(one) for one in differences]
     lines = [
-        f"{row['slice']}, {row['arm']}: {row['rows']:,} row{'' if row['rows'] == 1 else 's'},"
-        f" {format_auc(row)}, log loss {format_metric(row['log_loss'])}"
+        f"{row['slice']}, {row['arm']}: {row['rows']:,} row{'' if row['rows'] == 1 else 's'}, "
+        f"{format_auc(row)}, log loss {format_metric(row['log_loss'])}"
         for row in rows
     ]
-    # Nothing is compared where there is a single one: before and after of a run are two.
-    compared = column == BY_EVERY_COLUMN or len(metrics) > 1
-    lines += _difference_lines(differences, reference) if compared else []
-    return CommandResult({**data, "slices": rows, "differences": moved}, "\n".join(lines))
+    # A single arm without a "before" has nothing to be compared with.
+    if column == BY_EVERY_COLUMN or len(metrics) > 1:
+        lines += _difference_lines(differences, reference)
+    data = {
+        "column": options.column,
+        "reference": reference,
+        "slices": rows,
+        "differences": [_slice_difference_data(one) for one in differences],
+    }
+    return CommandResult(data, "\n".join(lines))
 
 
-def _resolve_column(workspace: Workspace, dataset: str, named: str) -> str:
-    """The column of that name, or what COLUMNS calls so; BadInput where the rows have no such
-    column."""
-    known = slice_columns(workspace, dataset)
-    if named not in SPECIAL_COLUMNS and named not in known:
+def _resolve_column(workspace: Workspace, dataset_id: str, name: str) -> str:
+    """Return the column, or the special one of that name; BadInput if the rows have no such one."""
+    known = slice_columns(workspace, dataset_id)
+    if name not in SPECIAL_COLUMNS and name not in known:
         raise BadInput(
-            f"The rows have no column {named[:80]!r} to slice by; they have {', '.join(known)}."
-            " domain holds source against target, and all takes every column."
+            f"The rows have no column {name[:80]!r} to slice by; they have {', '.join(known)}. "
+            "domain compares source with target, and all takes every column."
         )
-    return SPECIAL_COLUMNS.get(named, named)
+    return SPECIAL_COLUMNS.get(name, name)
 
 
 def _difference_lines(differences: list[SliceDifference], reference: str) -> list[str]:
-    """Where arms differ from the reference, or why nowhere."""
+    """Return in which slices arms differ from the reference, or why in none."""
     if not differences:
         return [f"No slice can be compared with {reference}: {AUC_REQUIREMENT}."]
     real = [one for one in differences if one.outcome in ("better", "worse")]
@@ -235,14 +243,17 @@ def _difference_lines(differences: list[SliceDifference], reference: str) -> lis
 def _select_arms(
     workspace: Workspace, options: argparse.Namespace
 ) -> tuple[list[Run], list[ArmResult]]:
-    """(the runs that are done and score clicks, their arms under full titles); BadInput where none
-    can be compared."""
+    """Return (the named runs that are done and score clicks, their arms).
+
+    Raises:
+        BadInput: there is no such run, or the runs are on several datasets.
+    """
     store = RunStore(workspace)
     sweep = find_only_sweep(workspace, options.sweep) if options.sweep else None
-    named = store.list_group(sweep.id) if sweep else find_runs(store, options)
+    candidates = store.list_group(sweep.id) if sweep else find_runs(store, options)
     runs = [
         run
-        for run in named
+        for run in candidates
         if run.status == "done" and run.result and "target_test" in run.result.metrics
     ]
     if not runs:
@@ -254,14 +265,17 @@ def _select_arms(
             "These runs were tested on the rows of different datasets; name runs on one dataset."
         )
     backbones = {card.id: card.name for card in list_backbones(workspace)}
-    arms = group_into_arms(runs, backbones, {one.id: one.name for one in list_datasets(workspace)})
+    datasets = {dataset.id: dataset.name for dataset in list_datasets(workspace)}
+    arms = group_into_arms(runs, backbones, datasets)
     settings = distinct_settings(arms)
-    results = summarise_selected_arms(arms, len(settings) > 1 or bool(settings[0]))
-    return runs, [dataclasses.replace(one, setting="") for one in results]
+    results = summarise_selected_arms(arms, full_titles=len(settings) > 1 or bool(settings[0]))
+    # The titles name the setting, so that all arms can be compared with one another.
+    return runs, [dataclasses.replace(result, setting="") for result in results]
 
 
 def _choose_reference(results: list[ArmResult], options: argparse.Namespace) -> str:
-    titles = [*dict.fromkeys(one.title for one in results)]
+    """Return the title in --against, else the default; BadInput if no arm has it."""
+    titles = [*dict.fromkeys(result.title for result in results)]
     if options.against and options.against not in titles:
         raise BadInput(
             f"There is no arm {options.against!r} to compare with; the arms here are {titles}."
@@ -270,11 +284,12 @@ def _choose_reference(results: list[ArmResult], options: argparse.Namespace) -> 
 
 
 def _costs_from_options(options: argparse.Namespace) -> DecisionCosts:
+    """Return the costs of both errors, by default 1 and 4; BadInput for options that conflict."""
     by_errors = (options.false_positive, options.false_negative)
     by_clicks = (options.click_value, options.price)
-    if any(one is not None for one in by_clicks):
-        if any(one is None for one in by_clicks) or any(one is not None for one in by_errors):
-            raise BadInput("--click-value and --price go together, and stand for both other costs.")
+    if any(cost is not None for cost in by_clicks):
+        if any(cost is None for cost in by_clicks) or any(cost is not None for cost in by_errors):
+            raise BadInput("--click-value and --price go together, and replace both other costs.")
         return impression_costs(options.click_value, options.price)
     false_positive, false_negative = by_errors
     return DecisionCosts(
@@ -283,31 +298,32 @@ def _costs_from_options(options: argparse.Namespace) -> DecisionCosts:
     )
 
 
-def _count_at(workspace: Workspace, results: list[ArmResult], at: float) -> CommandResult:
+def _count_at(workspace: Workspace, results: list[ArmResult], threshold: float) -> CommandResult:
+    """Return the confusion matrix of every run at a threshold, on its target test rows."""
     rows, lines = [], []
-    for one in results:
-        for run in one.runs:
-            label, score = (
-                read_prediction_array(workspace, run, f"target_test_{name}")
-                for name in ("label", "score")
-            )
-            counts = confusion_matrix(label, score, at)
-            row = {
-                "arm": one.title,
-                "run": run.id,
-                **dataclasses.asdict(counts),
-                "precision": counts.precision,
-            }
+    for result in results:
+        for run in result.runs:
+            y_true = read_prediction_array(workspace, run, "target_test_label")
+            y_score = read_prediction_array(workspace, run, "target_test_score")
+            counts = confusion_matrix(y_true, y_score, threshold)
             rows.append(
-                {**row, "recall": counts.recall, "f1": counts.f1, "accuracy": counts.accuracy}
+                {
+                    "arm": result.title,
+                    "run": run.id,
+                    **dataclasses.asdict(counts),
+                    "precision": counts.precision,
+                    "recall": counts.recall,
+                    "f1": counts.f1,
+                    "accuracy": counts.accuracy,
+                }
             )
             lines.append(
-                f"{one.title} ({run.id}): {counts.tp:,} true and {counts.fp:,} false clicks,"
-                f" {counts.fn:,} missed, {counts.tn:,} true negatives, precision"
-                f" {format_metric(counts.precision)}, recall {format_metric(counts.recall)}, F1"
-                f" {format_metric(counts.f1)}"
+                f"{result.title} ({run.id}): {counts.tp:,} true and {counts.fp:,} false clicks, "
+                f"{counts.fn:,} missed, {counts.tn:,} true negatives, precision "
+                f"{format_metric(counts.precision)}, recall {format_metric(counts.recall)}, F1 "
+                f"{format_metric(counts.f1)}"
             )
-    return CommandResult({"threshold": at, "runs": rows}, "\n".join(lines))
+    return CommandResult({"threshold": threshold, "runs": rows}, "\n".join(lines))
 
 
 def _write_tables(
@@ -317,7 +333,7 @@ def _write_tables(
     runs: list[Run],
     options: argparse.Namespace,
 ) -> list[str]:
-    """Writes the tables that were asked for; a line for each."""
+    """Write the tables of --out and --out-runs, and return a line for each."""
     from core.report.sweep_tables import arms_table, runs_table
     from core.report.table_files import write_table
 
@@ -331,64 +347,62 @@ def _write_tables(
     return lines
 
 
-def _verdict_data(one: Verdict) -> dict[str, Any]:
+def _verdict_data(verdict: Verdict) -> dict[str, Any]:
     data: dict[str, Any] = {
-        "arm": one.a,
-        "against": one.b,
-        "setting": one.setting,
-        "verdict": one.outcome,
+        "arm": verdict.a,
+        "against": verdict.b,
+        "setting": verdict.setting,
+        "verdict": verdict.outcome,
     }
-    for metric, p in (("auc", one.auc_p), ("log_loss", one.log_loss_p)):
-        difference = getattr(one, metric)
+    for metric in COMPARED_METRICS:
+        difference, adjusted_p = verdict.comparison(metric)
         data[metric] = {
             "delta": difference.delta,
             "low": difference.low,
             "high": difference.high,
-            "adjusted_p": p,
+            "adjusted_p": adjusted_p,
         }
     return data
 
 
-def _slice_data(one: SliceMetrics) -> dict[str, Any]:
+def _slice_data(metrics: SliceMetrics) -> dict[str, Any]:
     return {
-        "slice": one.name,
-        "rows": one.rows,
-        "click_rate": one.click_rate,
-        **{f"auc{end}": getattr(one.auc, name) for end, name in _INTERVAL_FIELDS},
-        **{f"log_loss{end}": getattr(one.log_loss, name) for end, name in _INTERVAL_FIELDS},
-        "predicted_over_actual": one.predicted_over_actual,
+        "slice": metrics.name,
+        "rows": metrics.rows,
+        "click_rate": metrics.click_rate,
+        "auc": metrics.auc.value,
+        "auc_low": metrics.auc.low,
+        "auc_high": metrics.auc.high,
+        "log_loss": metrics.log_loss.value,
+        "log_loss_low": metrics.log_loss.low,
+        "log_loss_high": metrics.log_loss.high,
+        "predicted_over_actual": metrics.predicted_over_actual,
     }
 
 
-_INTERVAL_FIELDS = (("", "value"), ("_low", "low"), ("_high", "high"))
-
-
-def _slice_difference_data(one: SliceDifference) -> dict[str, Any]:
-    data = {
-        "slice": one.name,
-        "arm": one.arm,
-        "rows": one.rows,
-        "verdict": one.outcome,
-        "delta": one.difference.delta,
-    }
+def _slice_difference_data(found: SliceDifference) -> dict[str, Any]:
     return {
-        **data,
-        "low": one.difference.low,
-        "high": one.difference.high,
-        "adjusted_p": one.adjusted_p,
+        "slice": found.name,
+        "arm": found.arm,
+        "rows": found.rows,
+        "verdict": found.outcome,
+        "delta": found.difference.delta,
+        "low": found.difference.low,
+        "high": found.difference.high,
+        "adjusted_p": found.adjusted_p,
     }
 
 
 def _arm_text(row: dict[str, Any]) -> str:
     setting = f"{row['setting']}, " if row["setting"] else ""
     return (
-        f"{setting}{row['arm']}: target test AUC {format_metric(row['auc'])}, log loss "
-        f"{format_metric(row['log_loss'])}, ECE {format_metric(row['ece'])} over {row['seeds']} "
-        f"seed{'s' if row['seeds'] > 1 else ''}"
+        f"{setting}{row['arm']}: target test {format_arm_metrics(row)} over {row['seeds']}"
+        f" seed{'s' if row['seeds'] > 1 else ''}"
     )
 
 
 def _difference_text(difference: MeanEstimate | str | None, reference: str) -> str:
+    """Return the difference in cost from the reference, or why there is none."""
     if difference is None:
         return ""
     if isinstance(difference, str):

@@ -1,5 +1,5 @@
-"""What a run or a sweep would be, without queueing it: stages frozen and trained, and about how
-long it takes."""
+"""``--dry-run``: what a run or a sweep would train and about how long it would take; queues
+nothing."""
 
 import dataclasses
 from typing import Any
@@ -22,26 +22,25 @@ from core.workspace import Workspace
 def dry_run_finetune(
     workspace: Workspace, request: FinetuneRequest, controls: tuple[str, ...] = ()
 ) -> CommandResult:
-    """What a fine-tuning run would be, its controls beside it."""
-    first = Arm(request.strategy, request.freeze_depth, request.options)
+    """Describe a fine-tuning run and its controls, as a sweep of one seed."""
+    arm = Arm(request.strategy, request.freeze_depth, request.options)
     others = tuple(Arm(control) for control in controls if control != request.strategy)
-    return dry_run_sweep(
-        workspace,
-        SweepSpec(
-            request.dataset,
-            request.backbone,
-            (first, *others),
-            (request.train.seed,),
-            target_sizes=(request.target_rows,),
-            head=request.head,
-            train=request.train,
-        ),
+    spec = SweepSpec(
+        request.dataset,
+        request.backbone,
+        (arm, *others),
+        (request.train.seed,),
+        target_sizes=(request.target_rows,),
+        head=request.head,
+        train=request.train,
     )
+    return dry_run_sweep(workspace, spec)
 
 
 def dry_run_sweep(workspace: Workspace, spec: SweepSpec) -> CommandResult:
-    """What the runs of a sweep would be, arm by arm."""
-    dataset, card = find_dataset(workspace, spec.dataset), find_backbone(workspace, spec.backbone)
+    """Describe the runs of a sweep, arm by arm."""
+    dataset = find_dataset(workspace, spec.dataset)
+    card = find_backbone(workspace, spec.backbone)
     require_labels(dataset)
     estimate = estimate_sweep(dataset, card, spec, RunStore(workspace).list(status="done"))
     arms, lines = [], []
@@ -50,73 +49,83 @@ def dry_run_sweep(workspace: Workspace, spec: SweepSpec) -> CommandResult:
         plan.check_epochs(spec.train.epochs)
         arms.append({"arm": arm.title, **_plan_data(plan)})
         lines += [f"{arm.title}: {plan.trained_parameters:,} parameters train", *_stage_lines(plan)]
-    number = len(expand_requests(spec))
+    for size, train in zip(spec.target_sizes, spec.size_settings, strict=True):
+        rows = f"{size:,}" if size else "All"
+        lines.append(f"{rows} target rows: {describe_settings(train)}.")
+    n_runs = len(expand_requests(spec))
+    lines.append(
+        f"{n_runs} run{'s' if n_runs > 1 else ''}, {_estimate_text(estimate, n_runs)}. Nothing was "
+        "queued."
+    )
     data = {
         "dataset": dataset.id,
         "backbone": card.id,
-        "runs": number,
+        "runs": n_runs,
         "arms": arms,
         "estimate": _estimate_data(estimate),
+        "train": [dataclasses.asdict(train) for train in spec.size_settings],
     }
-    data["train"] = [dataclasses.asdict(train) for train in spec.size_settings]
-    for size, train in zip(spec.target_sizes, spec.size_settings, strict=True):
-        lines.append(f"{f'{size:,}' if size else 'All'} target rows: {describe_settings(train)}.")
-    end = f"{number} run{'s' if number > 1 else ''}, {_estimate_text(estimate, number)}. Nothing was queued."
-    return CommandResult(data, "\n".join([*lines, end]))
+    return CommandResult(data, "\n".join(lines))
 
 
 def dry_run_pretrain(workspace: Workspace, request: PretrainRequest) -> CommandResult:
-    """What a pretraining run would be; the network is built to count it."""
+    """Describe a pretraining run; the network is built to count its parameters and operations."""
     from core.models.measure_stats import measure_stats
 
     dataset = find_dataset(workspace, request.dataset)
     if OBJECTIVES[request.objective].reads_labels:
         require_labels(dataset)
     complete_settings(request.architecture, request.settings)
-    sizes = load_preprocessing(dataset.folder / "preprocessing").field_sizes
-    cost = measure_stats(request.architecture, request.settings, sizes)
+    field_sizes = load_preprocessing(dataset.folder / "preprocessing").field_sizes
+    stats = measure_stats(request.architecture, request.settings, field_sizes)
     rows = next(part.rows for part in dataset.parts if part.part == "source_train")
-    estimate = pretraining_estimate(cost, request, rows, RunStore(workspace).list(status="done"))
-    plan = pretraining_plan(cost, request)
+    done = RunStore(workspace).list(status="done")
+    estimate = pretraining_estimate(stats, request, rows, done)
+    plan = pretraining_plan(stats, request)
+    time = f", {_estimate_text(estimate)}" if estimate else ""
+    lines = [
+        f"{request.architecture} on {rows:,} source rows of {dataset.name!r}: "
+        f"{stats.parameters:,} parameters{time}. Nothing was queued.",
+        f"Settings: {describe_settings(request.train)}.",
+        *_stage_lines(plan),
+    ]
     data = {
         "dataset": dataset.id,
         "architecture": request.architecture,
-        "parameters": cost.parameters,
+        "parameters": stats.parameters,
+        **_plan_data(plan),
+        "estimate": _estimate_data(estimate) if estimate else None,
+        "train": dataclasses.asdict(request.train),
     }
-    data |= {**_plan_data(plan), "estimate": _estimate_data(estimate) if estimate else None}
-    time = f", {_estimate_text(estimate)}" if estimate else ""
-    data["train"] = dataclasses.asdict(request.train)
-    head = (
-        f"{request.architecture} on {rows:,} source rows of {dataset.name!r}: {cost.parameters:,}"
-        f" parameters{time}"
-    )
-    settings = f"Settings: {describe_settings(request.train)}."
-    return CommandResult(
-        data, "\n".join([f"{head}. Nothing was queued.", settings, *_stage_lines(plan)])
-    )
+    return CommandResult(data, "\n".join(lines))
 
 
 def _plan_data(plan: Plan) -> dict[str, Any]:
     stages = [
         {
-            "name": one.name,
-            "parameters": one.parameters,
-            "trained": one.trained_parameters,
-            "frozen": one.frozen,
+            "name": stage.name,
+            "parameters": stage.parameters,
+            "trained": stage.trained_parameters,
+            "frozen": stage.frozen,
+            "from_epoch": stage.from_epoch,
+            "rate": stage.lr_scale,
         }
-        | {"from_epoch": one.from_epoch, "rate": one.lr_scale}
-        for one in plan.stages
+        for stage in plan.stages
     ]
     return {"trained_parameters": plan.trained_parameters, "stages": stages}
 
 
 def _stage_lines(plan: Plan) -> list[str]:
-    return [
-        f"  {one.title}: {'frozen' if one.frozen else 'trained'}, {one.parameters:,} parameters"
-        + (f", from epoch {one.from_epoch + 1}" if one.from_epoch else "")
-        + (f", at {one.lr_scale:g} of the learning rate" if one.lr_scale != 1 else "")
-        for one in plan.stages
-    ]
+    lines = []
+    for stage in plan.stages:
+        state = "frozen" if stage.frozen else "trained"
+        line = f"  {stage.title}: {state}, {stage.parameters:,} parameters"
+        if stage.from_epoch:
+            line += f", from epoch {stage.from_epoch + 1}"
+        if stage.lr_scale != 1:
+            line += f", at {stage.lr_scale:g} of the learning rate"
+        lines.append(line)
+    return lines
 
 
 def _estimate_data(estimate: Estimate) -> dict[str, Any]:

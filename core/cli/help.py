@@ -1,4 +1,4 @@
-"""What `python -m core --help` shows: every command with what it does, by what one wants to do."""
+"""The end of ``--help``: every command with its summary, grouped by what it is for."""
 
 import shutil
 import textwrap
@@ -6,48 +6,21 @@ from collections.abc import Mapping
 
 from core.program import PROGRAM
 
-COMMAND_GROUPS: dict[str, tuple[str, ...]] = {
-    "data": ("ingest", "prepare", "samples", "datasets", "profile", "drift", "simulate"),
-    "backbones": (
-        "pretrain",
-        "costs",
-        "backbones",
-        "vocabulary",
-        "import-backbone",
-        "export-backbone",
-    ),
-    "fine-tuning": ("finetune", "sweep", "demo"),
-    "runs": ("runs", "sweeps", "watch", "cancel", "resume", "tag", "note"),
-    "results": (
-        "evaluate",
-        "compare",
-        "threshold",
-        "slices",
-        "interpolate",
-        "moved",
-        "verify",
-        "report",
-        "export-tracking",
-    ),
-    "using a model": ("score", "scored", "delete-scored", "export"),
-    "samples, datasets, backbones, runs and sweeps alike": ("rename", "delete"),
-}
-"""Commands by what they are for, in the order in which the help lists them; each is in one
-group."""
 _COLUMN = 19
 
 
-def format_command_list(summaries: Mapping[str, str]) -> str:
-    """The list for the end of the help. about: what each command does, in a sentence, by its
-    name."""
+def format_command_list(summaries: Mapping[str, Mapping[str, str]]) -> str:
+    """Return the list of commands, wrapped to the terminal's width.
+
+    Args:
+        summaries: by group title, one sentence for each command by its name.
+    """
     width = max(shutil.get_terminal_size().columns - 2, 40)
     lines = []
-    for title, names in COMMAND_GROUPS.items():
+    for title, commands in summaries.items():
         lines += ["", f"{title}:"]
-        for name in names:
+        for name, summary in commands.items():
             first, rest = f"  {name}".ljust(_COLUMN), " " * _COLUMN
-            lines += textwrap.wrap(
-                summaries[name], width, initial_indent=first, subsequent_indent=rest
-            )
-    end = f"`{PROGRAM} COMMAND --help` says what a command takes; all take --json."
+            lines += textwrap.wrap(summary, width, initial_indent=first, subsequent_indent=rest)
+    end = f"`{PROGRAM} COMMAND --help` lists a command's options; every command takes --json."
     return "\n".join(["commands:", *lines, "", *textwrap.wrap(end, width)])

@@ -1,5 +1,8 @@
-"""Imported first by `python -m core`: a command that reads a file has the reader's process import
-its libraries while this one imports its own, half a second that would follow one another else."""
+"""Start the file reader's process early: import this module before anything slow.
+
+Files of strangers are read in a process of their own (`core.data.reading.reader_process`), which
+needs half a second to import its libraries. A command that reads a file starts that process here,
+so that it imports while this process imports pandas and the rest, instead of afterwards."""
 
 import sys
 

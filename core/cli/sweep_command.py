@@ -1,5 +1,4 @@
-"""The command `sweep`: queues strategies side by side, follows them, and says what the numbers
-allow."""
+"""The command `sweep`: queue strategies × seeds on one dataset, follow them, print the verdicts."""
 
 import argparse
 import sys
@@ -7,13 +6,27 @@ import time
 from typing import Any
 
 from core.cli.dry_run import dry_run_sweep
-from core.cli.options import given_settings, head_settings, strategy_options
+from core.cli.options import (
+    add_dry_run_option,
+    add_head_options,
+    add_strategy_options,
+    add_training_options,
+    comma_separated,
+    floats,
+    given_settings,
+    head_settings,
+    integers,
+    strategy_options,
+)
 from core.cli.output import POLL_SECONDS, CommandResult, ProgressBar, StallNotices
+from core.cli.targets import AddCommand
 from core.data.datasets import Dataset, find_dataset
 from core.errors import BadInput, RunError
-from core.evaluation.format_metrics import format_metric, is_missing
+from core.evaluation.format_metrics import format_arm_metrics
+from core.freezing.strategies import STRATEGIES
 from core.jobs.store import RunStore
 from core.models.backbone_store import find_backbone
+from core.runs.halving import FACTORS
 from core.runs.launch import refresh_statuses
 from core.runs.sweep import (
     Arm,
@@ -41,43 +54,104 @@ from core.training.default_settings import (
 from core.workspace import Workspace
 
 
+def add_sweep_command(add: AddCommand) -> None:
+    """Add `sweep` to the parser."""
+    summary = "Run strategies side by side over seeds, and say what the results support."
+    command = add("sweep", summary, sweep)
+    group = command.add_argument_group("a new sweep, or an existing one")
+    group.add_argument(
+        "--name", required=True, help="of the sweep; an existing sweep of that name is resumed"
+    )
+    group.add_argument("--dataset")
+    group.add_argument("--backbone")
+    group.add_argument(
+        "--more-seeds", type=int, default=0, help="with an existing sweep: add this many seeds"
+    )
+    add_dry_run_option(command)
+    arms = command.add_argument_group("arms")
+    arms.add_argument("--depths", help="freeze depths such as 0,1,2, or all")
+    arms.add_argument(
+        "--strategies", type=comma_separated, default=(), help=f"of {', '.join(STRATEGIES)}"
+    )
+    arms.add_argument(
+        "--surgical",
+        type=comma_separated,
+        action="append",
+        default=[],
+        metavar="STAGES",
+        help="an arm that trains these stages: embedding,cross1; may be given more than once",
+    )
+    arms.add_argument("--seeds", type=int, default=3, help="for every arm (default 3)")
+    arms.add_argument(
+        "--rates", type=floats, default=(), help="learning rates for every arm: 1e-3,3e-4"
+    )
+    arms.add_argument(
+        "--target-sizes", type=integers, default=(0,), help="target rows: 1000,5000,0 (0: all)"
+    )
+    arms.add_argument(
+        "--halving",
+        type=int,
+        default=0,
+        choices=FACTORS,
+        help="successive halving: at every rung only the best 1 of this many arms trains on "
+        "(default: all do)",
+    )
+    add_strategy_options(command)
+    add_head_options(command)
+    add_training_options(command, seed=False)
+    where = command.add_argument_group("where")
+    where.add_argument(
+        "--arms-at-once",
+        type=int,
+        default=0,
+        help="run this many runs in parallel, in this command",
+    )
+    where.add_argument(
+        "--cluster",
+        default="",
+        help="address of a Dask scheduler (tcp://…) or Ray cluster (ray://…)",
+    )
+
+
 def sweep(workspace: Workspace, options: argparse.Namespace) -> CommandResult:
-    """Queues a sweep, or goes on with one, follows it to its end, and says what came of it."""
-    known = [one for one in list_sweeps(workspace) if options.name in (one.id, one.name)]
-    if known:
+    """Queue a sweep, or resume the one of that name, follow it to its end, and print its
+    verdicts."""
+    existing = [one for one in list_sweeps(workspace) if options.name in (one.id, one.name)]
+    if existing:
         if options.dry_run:
             raise BadInput(
-                f"There is a sweep {options.name!r} already; a dry run says what a new one"
-                " would be."
+                f"There is a sweep {options.name!r} already; a dry run says what a new one would "
+                "be."
             )
-        asked = known[0]
-        resume_sweep(workspace, asked)
+        found = existing[0]
+        resume_sweep(workspace, found)
         if options.more_seeds:
-            asked = extend_sweep(workspace, asked, options.more_seeds)
-    elif options.dry_run:
-        return dry_run_sweep(workspace, sweep_spec(workspace, options))
+            found = extend_sweep(workspace, found, options.more_seeds)
     else:
-        asked = submit_sweep(
-            workspace, sweep_spec(workspace, options), options.name, run_here=_trains_here(options)
-        )
-        print_sweep_settings(
-            find_dataset(workspace, asked.spec.dataset), asked.spec, options.preset
-        )
+        spec = sweep_spec(workspace, options)
+        if options.dry_run:
+            return dry_run_sweep(workspace, spec)
+        found = submit_sweep(workspace, spec, options.name, run_here=_trains_here(options))
+        dataset = find_dataset(workspace, found.spec.dataset)
+        print_sweep_settings(dataset, found.spec, options.preset)
     if _trains_here(options):
         from core.runs.worker import run_sweep_here
 
-        run_sweep_here(workspace, asked, options.arms_at_once, options.cluster)
-    return follow_sweep(workspace, asked)
+        run_sweep_here(workspace, found, options.arms_at_once, options.cluster)
+    return follow_sweep(workspace, found)
 
 
 def follow_sweep(workspace: Workspace, sweep: Sweep) -> CommandResult:
-    """Waits until every run of a sweep has ended, and says what came of it; RunError where not all
-    ended well."""
+    """Wait until every run of a sweep has ended, and return its arms and verdicts.
+
+    Raises:
+        RunError: a run did not end well; the message holds the results of the others.
+    """
     store, notices = RunStore(workspace), StallNotices(workspace)
-    with ProgressBar(sweep.name) as report:
+    with ProgressBar(sweep.name) as progress:
         runs = store.list_group(sweep.id)
         while any(run.active for run in runs):
-            report(sum(not run.active for run in runs) / len(runs))
+            progress(sum(not run.active for run in runs) / len(runs))
             time.sleep(POLL_SECONDS)
             refresh_statuses(workspace, store)
             notices.print_new(run for run in runs if run.status == "running")
@@ -85,40 +159,35 @@ def follow_sweep(workspace: Workspace, sweep: Sweep) -> CommandResult:
     results = summarise_arms(sweep, runs)
     sentences: list[str] = []
     if results:
-        sentences = judge_arms(workspace, results, default_reference(results))[
-            1
-        ] + forgetting_sentences(results)
-    ended = {
-        status: sum(run.status == status for run in runs)
-        for status in dict.fromkeys(run.status for run in runs)
-    }
+        sentences = judge_arms(workspace, results, default_reference(results))[1]
+        sentences = sentences + forgetting_sentences(results)
+    statuses = [run.status for run in runs]
+    counts = {status: statuses.count(status) for status in dict.fromkeys(statuses)}
     rows = sweep_table(results)
+    counts_text = ", ".join(f"{count} {status}" for status, count in counts.items())
+    lines = [f"{sweep.id}  {sweep.name}: {counts_text}", *map(_arm_text, rows), *sentences]
+    if counts.get("done", 0) < len(runs):
+        raise RunError("\n".join(lines))
     data = {
         "sweep": sweep.id,
         "name": sweep.name,
-        "runs": ended,
+        "runs": counts,
         "arms": rows,
         "verdicts": sentences,
     }
-    lines = [
-        f"{sweep.id}  {sweep.name}: "
-        + ", ".join(f"{number} {status}" for status, number in ended.items())
-    ]
-    lines += [_arm_text(row) for row in rows] + sentences
-    if ended.get("done", 0) < len(runs):
-        raise RunError("\n".join(lines))
     return CommandResult(data, "\n".join(lines))
 
 
-def _trains_here(options: argparse.Namespace) -> bool:
-    return bool(options.cluster or options.arms_at_once)
-
-
 def sweep_spec(workspace: Workspace, options: argparse.Namespace) -> SweepSpec:
+    """Return the sweep that the options describe.
+
+    Raises:
+        BadInput: dataset or backbone is missing or unknown, or --depths is no list of numbers.
+    """
     if not options.dataset or not options.backbone:
         raise BadInput(
-            f"There is no sweep {options.name!r} to go on with; a new one needs --dataset and"
-            " --backbone."
+            f"There is no sweep {options.name!r} to go on with; a new one needs --dataset and "
+            "--backbone."
         )
     card = find_backbone(workspace, options.backbone)
     arms: tuple[Arm, ...] = ()
@@ -154,22 +223,24 @@ def sweep_spec(workspace: Workspace, options: argparse.Namespace) -> SweepSpec:
 
 
 def print_sweep_settings(dataset: Dataset, spec: SweepSpec, preset: str) -> None:
-    """Says on standard error which settings each target size trains with."""
+    """Print to standard error which settings each target size trains with."""
     for size, train in zip(spec.target_sizes, spec.size_settings, strict=True):
-        sentence = settings_sentence(
-            preset, train, count_training_rows(dataset, "target", last=size)
-        )
-        print(sentence, file=sys.stderr)
+        rows = count_training_rows(dataset, "target", last=size)
+        print(settings_sentence(preset, train, rows), file=sys.stderr)
+        # Under a named preset every size trains alike, so one line says it all.
         if not spec.train_by_size and preset != AUTO:
             break
 
 
+def _trains_here(options: argparse.Namespace) -> bool:
+    """Whether this process, and not the worker, runs the sweep."""
+    return bool(options.cluster or options.arms_at_once)
+
+
 def _arm_text(row: dict[str, Any]) -> str:
     setting = f"{row['setting']}, " if row["setting"] else ""
-    spread = "" if is_missing(row["auc_deviation"]) else f" ± {format_metric(row['auc_deviation'])}"
     halted = f", ended by halving after epoch {row['halted_epoch']}" if row["halted_epoch"] else ""
     return (
-        f"{setting}{row['arm']}: target test AUC {format_metric(row['auc'])}{spread}, log loss"
-        f" {format_metric(row['log_loss'])}, ECE {format_metric(row['ece'])} over {row['seeds']}"
-        f" seeds{halted}"
+        f"{setting}{row['arm']}: target test {format_arm_metrics(row, deviation=True)} over"
+        f" {row['seeds']} seeds{halted}"
     )

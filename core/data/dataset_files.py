@@ -1,5 +1,4 @@
-"""The files of a dataset that is made of several: what each of them is, and their rows as one
-table."""
+"""Datasets of several files: the role of each file, and their rows as one table."""
 
 import hashlib
 from collections.abc import Mapping, Sequence
@@ -18,7 +17,7 @@ from core.workspace import hash_json
 
 @dataclass(frozen=True)
 class SampleRole:
-    """A sample that a dataset is made of. role: one of FILE_ROLES."""
+    """A sample of a dataset, and its role, one of FILE_ROLES."""
 
     role: str
     id: str
@@ -27,7 +26,11 @@ class SampleRole:
 
 
 def check_files(files: Mapping[str, Sample]) -> dict[str, Sample]:
-    """The files by role in the order of FILE_ROLES; BadInput where they make no dataset."""
+    """Return the samples by role, in the order of FILE_ROLES.
+
+    Raises:
+        BadInput: they do not make a dataset.
+    """
     if unknown := [role for role in files if role not in FILE_ROLES]:
         raise BadInput(
             f"A file cannot be {unknown[0]!r} of a dataset; choose from {', '.join(FILE_ROLES)}."
@@ -46,23 +49,27 @@ def check_files(files: Mapping[str, Sample]) -> dict[str, Sample]:
             )
         if not sample.labelled:
             raise BadInput(
-                f"The sample {sample.name!r} (the {_role_name(role)} file) has no labels; a dataset of"
-                " several files needs labels in each. Without labels it can be prepared alone, for"
-                " pretraining."
+                f"The sample {sample.name!r} (the {_role_name(role)} file) has no labels; a dataset"
+                " of several files needs labels in each. Without labels it can be prepared alone,"
+                " for pretraining."
             )
-        twin = next(one for one, other in ordered.items() if other.rows_id == sample.rows_id)
-        if twin != role:
+        first_role = next(
+            other_role for other_role, other in ordered.items() if other.rows_id == sample.rows_id
+        )
+        if first_role != role:
             raise BadInput(
-                f"The sample {sample.name!r} is named as the {_role_name(twin)} file and as the"
-                f" {_role_name(role)} file; its rows can be only one of them. To cut several parts from"
-                " one file, prepare it alone."
+                f"The sample {sample.name!r} is named as the {_role_name(first_role)} file and as"
+                f" the {_role_name(role)} file; its rows can be only one of them. To cut several"
+                " parts from one file, prepare it alone."
             )
     return ordered
 
 
 def concat_rows(samples: Sequence[Sample]) -> pa.Table:
-    """Rows of all samples one after another, memory-mapped and coded: label, fields and the columns
-    that all kept."""
+    """Return the rows of all samples as one memory-mapped, dictionary-encoded table.
+
+    Its columns are label, features and the extra columns that all samples have.
+    """
     columns = [LABEL] * all(sample.labelled for sample in samples) + [
         *FIELDS,
         *columns_in_all(samples),
@@ -71,12 +78,12 @@ def concat_rows(samples: Sequence[Sample]) -> pa.Table:
 
 
 def columns_in_all(samples: Sequence[Sample]) -> tuple[str, ...]:
-    """Names of the columns beyond label and fields that every sample has."""
+    """Return the names of the extra columns that every sample has."""
     return tuple(name for name in samples[0].kept if all(name in sample.kept for sample in samples))
 
 
 def decode_column(column: pa.ChunkedArray) -> pa.ChunkedArray:
-    """A coded column's values: float64 or string, null where missing."""
+    """Return the values of a dictionary-encoded column: float64 or string, null where missing."""
     return column.cast(column.type.value_type) if pa.types.is_dictionary(column.type) else column
 
 
@@ -87,16 +94,21 @@ def _role_name(role: str) -> str:
 def hash_dataset_content(
     files: Mapping[str, Sample], spec: SplitSpec, min_count: int, split: Split
 ) -> str:
-    """SHA-256 (hex) of what decides a dataset's rows, parts and vocabulary. files: by role, "" for
-    one sample alone.
+    """Return the SHA-256 (hex) of all that decides a dataset's rows, parts and vocabulary.
 
-    For one sample whose split needs no adjusting it is what it always was: runs know datasets by
-    it.
+    Existing runs refer to datasets by this hash, so for one sample whose split needs no adjusting
+    it must stay as it is.
+
+    Args:
+        files: the samples by role; a single sample has the role "".
+        spec: the split.
+        min_count: minimum count of a vocabulary entry.
+        split: the parts that the split gives.
     """
     content: list[Any] = (
         [_single_sample_key(files[""])]
         if "" in files
-        else [[[role, *_rows_key(one)] for role, one in files.items()]]
+        else [[[role, *_rows_key(sample)] for role, sample in files.items()]]
     )
     content += [spec.as_json(), min_count, sum(sample.rows for sample in files.values())]
     if split.adjusted:
@@ -109,7 +121,6 @@ def _rows_key(sample: Sample) -> list[str | int]:
 
 
 def _single_sample_key(sample: Sample) -> str | list[str | int]:
-    """The hash of the sample's file; with its id where that says more (such as which file of an
-    archive)."""
+    """Return the hash of the sample's file, with its id if the file was read in a special way."""
     plain = f"s-{sample.content_hash[:12]}"
     return sample.content_hash if sample.rows_id in (plain, f"{plain}-skip") else _rows_key(sample)

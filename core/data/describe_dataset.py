@@ -1,5 +1,4 @@
-"""What a dataset is made of and what should be known of it, in sentences for pages, command line
-and report."""
+"""Sentences about a dataset for pages, command line and report."""
 
 from collections.abc import Sequence
 
@@ -10,7 +9,7 @@ from core.data.preprocessing import default_min_count
 
 
 def describe_dataset(dataset: Dataset) -> list[str]:
-    """Files, minimum count, what the split changed, and duplicate rows."""
+    """Return sentences about files, minimum count, changes by the split, and duplicate rows."""
     files = [describe_files(dataset.samples)] if dataset.samples else []
     count = describe_min_count(dataset.min_count, dataset.fitted_rows)
     return [
@@ -22,15 +21,16 @@ def describe_dataset(dataset: Dataset) -> list[str]:
 
 
 def describe_files(samples: Sequence[SampleRole]) -> str:
-    """Which file is what: "Source from 'May' (1,000 rows), target from 'June' (500 rows)."."""
-    named = ", ".join(
-        f"{one.role.replace('_', ' ')} from {one.name!r} ({one.rows:,} rows)" for one in samples
+    """Return the role of each file, such as "Source from 'May' (1,000 rows), target from …"."""
+    roles = ", ".join(
+        f"{sample.role.replace('_', ' ')} from {sample.name!r} ({sample.rows:,} rows)"
+        for sample in samples
     )
-    return f"{named[:1].upper()}{named[1:]}."
+    return f"{roles[:1].upper()}{roles[1:]}."
 
 
 def describe_min_count(min_count: int, training_rows: int) -> str:
-    """The minimum count, and whether it is the default for so many training rows."""
+    """Return the minimum count, and whether it is the default for this number of training rows."""
     default = f", the default for {training_rows:,} training rows" * (
         min_count == default_min_count(training_rows)
     )
@@ -40,24 +40,25 @@ def describe_min_count(min_count: int, training_rows: int) -> str:
 def describe_duplicates(
     samples: Sequence[SampleRole], duplicates: Sequence[Duplicates]
 ) -> list[str]:
-    """A sentence for each kind of duplicate rows, or one that there are none; nothing of a dataset
-    of one sample."""
+    """Return a sentence per pair of parts or files that share rows; [] for a single sample."""
     if not samples:
         return []
-    names = {one.role: one.name for one in samples}
-    found = [_describe_pair(one, names) for one in duplicates]
-    return found or ["No row occurs both in training and in validation or test, nor in two files."]
+    names = {pair.role: pair.name for pair in samples}
+    sentences = [_describe_pair(pair, names) for pair in duplicates]
+    return sentences or [
+        "No row occurs both in training and in validation or test, nor in two files."
+    ]
 
 
-def _describe_pair(one: Duplicates, names: dict[str, str]) -> str:
-    if one.files:
+def _describe_pair(pair: Duplicates, names: dict[str, str]) -> str:
+    if pair.files:
         return (
-            f"{one.rows:,} of the {one.total:,} rows of {names[one.part]!r} also occur in"
-            f" {names[one.other]!r}."
+            f"{pair.rows:,} of the {pair.total:,} rows of {names[pair.part]!r} also occur in"
+            f" {names[pair.other]!r}."
         )
     return (
-        f"{one.rows:,} of the {one.total:,} {_name_rows(one.part)} also occur among the"
-        f" {_name_rows(one.other)}."
+        f"{pair.rows:,} of the {pair.total:,} {_name_rows(pair.part)} also occur among the"
+        f" {_name_rows(pair.other)}."
     )
 
 

@@ -1,4 +1,4 @@
-"""Work on one thing after another in threads: Arrow and NumPy let them run side by side."""
+"""Runs a function over items in threads: Arrow, NumPy and the kernels release the GIL."""
 
 import os
 from collections import deque
@@ -13,8 +13,13 @@ R = TypeVar("R")
 
 
 def map_ordered(function: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:
-    """work(item) for every item, in their order; few more than THREADS items or results are in
-    memory at once."""
+    """Yield ``function(item)`` for every item, in order.
+
+    Few more than THREADS items or results are in memory at once.
+
+    >>> list(map_ordered(abs, [-1, 2]))
+    [1, 2]
+    """
     with ThreadPoolExecutor(THREADS) as pool:
         waiting: deque[Future[R]] = deque()
         try:

@@ -1,4 +1,4 @@
-"""The path of a file as people type or paste it."""
+"""Paths of files as people type or paste them."""
 
 import contextlib
 import os
@@ -10,7 +10,7 @@ from urllib.parse import unquote, urlsplit
 from core.errors import BadInput
 
 MAX_SHOWN_LENGTH = 200
-"""Letters of a path that a message shows."""
+"""Characters of a path that a message shows."""
 _QUOTE_PAIRS = ('""', "''", "“”", "‘’", "«»", "``", "<>")
 _REMOTE = re.compile(
     r"(https?|ftp|s3|s3a|gs|hdfs|abfss?|wasbs?|az|ssh|sftp|dbfs)://", re.IGNORECASE
@@ -19,10 +19,12 @@ _DRIVE = re.compile(r"[A-Za-z]:[\\/]")
 
 
 def clean_path(text: str) -> Path:
-    """The path that `text` names: surrounding spaces and quotation marks go, ``~`` is the home,
-    file:// is local.
+    """Return the path that `text` names.
 
-    BadInput for nothing at all, and for addresses of other machines, which Thaw does not fetch.
+    Surrounding spaces and quotation marks are removed, ``~`` is the home folder, file:// URLs work.
+
+    Raises:
+        BadInput: there is no text, or a URL of another machine, which Thaw does not fetch.
 
     >>> clean_path(' "/data/train.txt" ')
     PosixPath('/data/train.txt')
@@ -47,21 +49,25 @@ def clean_path(text: str) -> Path:
         )
     path = Path(cleaned)
     with contextlib.suppress(RuntimeError):
-        # Raised for the home of a user there is not; the path is then looked for as it stands.
+        # Raised for the home of an unknown user; the path is then used as it is.
         path = path.expanduser()
-    # os.path says no where Path raises: of a name too long, or a link that leads to itself.
+    # os.path.exists returns False where Path.exists raises: for a name that is too long, or a link
+    # to itself.
     if not os.path.exists(path) and "\\ " in cleaned:  # noqa: PTH110
-        # Dragged into a terminal, spaces come with a backslash before them.
+        # A file dragged into a terminal has backslashes before its spaces.
         path = Path(str(path).replace("\\ ", " "))
     return path
 
 
 def check_input(path: Path, what: str, or_folder: bool = False) -> None:
-    """BadInput, at once, unless a regular file that may be read lies at `path`; or_folder: a folder
-    will do as well.
+    """Raise BadInput unless `path` is a regular file that may be read.
 
-    Nothing is opened but a regular file: a pipe would be waited for, and a device may never end.
-    what: what is looked for, such as "backbone".
+    Only a regular file is opened: a pipe would block, and a device may never end.
+
+    Args:
+        path: the path.
+        what: what is expected, such as "backbone", for messages.
+        or_folder: whether a folder is accepted as well.
     """
     name = format_path(path)
     try:
@@ -75,15 +81,15 @@ def check_input(path: Path, what: str, or_folder: bool = False) -> None:
             f"There is no {kind} {name} on this machine{link}; check the path of the {what}."
         ) from None
     except (OSError, ValueError) as error:
-        why = error.strerror if isinstance(error, OSError) else error
-        raise BadInput(f"The {what} {name} cannot be read ({why}); check the path.") from error
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise BadInput(f"The {what} {name} cannot be read ({reason}); check the path.") from error
     if not stat.S_ISREG(mode) and not (or_folder and stat.S_ISDIR(mode)):
         found = "a folder" if stat.S_ISDIR(mode) else "a pipe, socket or device"
         raise BadInput(f"The {what} {name} is {found}, not a file; name a file.")
 
 
 def format_path(path: Path) -> str:
-    """A path as a message shows it: one of thousands of letters by its beginning."""
+    """Return a path for a message; a very long one is cut."""
     text = str(path)
     return repr(text if len(text) <= MAX_SHOWN_LENGTH else f"{text[:MAX_SHOWN_LENGTH]}…")
 

@@ -1,11 +1,10 @@
-"""From raw columns to ids and numbers: vocabularies and numeric statistics, fitted on training rows
-only.
+"""Vocabularies and numeric statistics, fitted on training rows only; they encode rows as ids.
 
-Each of the 39 fields becomes an id for an embedding: a categorical field by its value, a numeric
-field by its bucket (missing; values up to 2 as they are; above, the whole part of ln(x)^2, the
-buckets of the Criteo competition's winners, Juan et al. 2014). The 13 numeric fields are
-standardised as well: sign(x) ln(1 + |x|), less its mean, over its standard deviation, a missing one
-at the mean.
+Each of the 39 fields becomes the id of an embedding. A categorical field is looked up by its value,
+a numeric field by its bucket: missing, values up to 2 as they are, above that the integer part of
+ln(x)^2 (the buckets of the winners of the Criteo competition, Juan et al. 2014). The 13 numeric
+fields are standardised as well: sign(x) ln(1 + |x|) minus its mean, divided by its standard
+deviation; a missing value becomes the mean.
 """
 
 import hashlib
@@ -31,19 +30,23 @@ if TYPE_CHECKING:
     from core.data.columns.vocabulary_index import VocabularyIndex
 
 MISSING, UNSEEN, FIRST_VALUE_ID = 0, 1, 2
-"""Ids of a missing value, of a value not in the vocabulary, and of the first value that is."""
+"""Ids of a missing value, of a value not in the vocabulary, and of the first value in it."""
 DEFAULT_MIN_COUNT = 10
-"""Of a vocabulary fitted on 5,000 rows or more; see `default_min_count`."""
+"""Default minimum count for 5,000 or more training rows; see `default_min_count`."""
 _SMALL_MIN_COUNTS = ((2_000, 2), (5_000, 5))
-"""(rows, minimum count for fewer rows than that): of few rows, a minimum of 10 would leave nearly
-no value known."""
+"""(rows, minimum count below that many rows): with few rows a minimum of 10 would leave the
+vocabulary nearly empty."""
 _MAX_OWN_BUCKET = 2.0
 
 
 @dataclass(frozen=True)
 class Encoded:
-    """ids int32 (rows, 39) into each field's own vocabulary; numerics float32 (rows, 13),
-    standardised."""
+    """Encoded rows.
+
+    Attributes:
+        ids: int32, shape ``(n_rows, 39)``, into each field's own vocabulary.
+        numerics: float32, shape ``(n_rows, 13)``, standardised.
+    """
 
     ids: np.ndarray
     numerics: np.ndarray
@@ -51,11 +54,14 @@ class Encoded:
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """Fitted preprocessing. vocabularies: per field the known values, the value of id FIRST + k at
-    place k.
+    """Fitted preprocessing.
 
-    Numeric fields' values are buckets as float64, categorical ones' strings. mean, std: float64
-    (13,).
+    Attributes:
+        mean, std: float64, shape ``(13,)``, of the log-transformed numeric fields.
+        vocabularies: by field the known values; the value at index k has the id FIRST_VALUE_ID + k.
+            Buckets as float64 for numeric fields, strings for categorical ones.
+        min_count: minimum count of a vocabulary entry.
+        fitted_rows: number of training rows it was fitted on.
     """
 
     mean: np.ndarray
@@ -66,7 +72,7 @@ class Preprocessing:
 
     @property
     def field_sizes(self) -> tuple[int, ...]:
-        """Ids per field, MISSING and UNSEEN among them."""
+        """Number of ids per field, including MISSING and UNSEEN."""
         return tuple(len(self.vocabularies[field]) + FIRST_VALUE_ID for field in FIELDS)
 
     @cached_property
@@ -78,51 +84,52 @@ class Preprocessing:
         return digest.hexdigest()
 
     def encode(self, table: pa.Table) -> Encoded:
-        """Encodes rows of columns I1..I13 (float64) and C1..C26 (string), coded or plain; other
-        columns are ignored."""
+        """Encode rows with the columns I1..I13 (float64) and C1..C26 (string).
+
+        The columns may be dictionary-encoded or not; other columns are ignored.
+        """
         from core.data.columns.kernels import gather_values
 
         ids = np.empty((table.num_rows, len(FIELDS)), dtype=np.int32)
         numerics = np.empty((table.num_rows, len(NUMERIC)), dtype=np.float32)
         done = 0
         for batch in table.select(FIELDS).to_batches():
-            coded = [indices_and_dictionary(column) for column in batch.columns]
-            places = np.stack([places for places, _ in coded])
-            begins = np.cumsum([0, *(len(values) for _, values in coded)])
-            found = [
+            columns = [indices_and_dictionary(column) for column in batch.columns]
+            indices = np.stack([indices for indices, _ in columns])
+            offsets = np.cumsum([0, *(len(values) for _, values in columns)])
+            ids_of_values = [
                 self._look_up_ids(field, values)
-                for field, (_, values) in zip(FIELDS, coded, strict=True)
+                for field, (_, values) in zip(FIELDS, columns, strict=True)
             ]
             scaled = [
-                self._standardise(place, values)
-                for place, (_, values) in enumerate(coded[: len(NUMERIC)])
+                self._standardise(i, values)
+                for i, (_, values) in enumerate(columns[: len(NUMERIC)])
             ]
             rows = slice(done, done + batch.num_rows)
-            gather_values(places, begins, np.concatenate(found), ids[rows])
-            gather_values(places, begins, np.concatenate(scaled), numerics[rows])
+            gather_values(indices, offsets, np.concatenate(ids_of_values), ids[rows])
+            gather_values(indices, offsets, np.concatenate(scaled), numerics[rows])
             done += batch.num_rows
         return Encoded(ids, numerics)
 
     def in_vocabulary(self, field: str, values: pa.Array) -> np.ndarray:
-        """bool (values,): which values, strings or float64 as the field has, are in its
-        vocabulary."""
+        """Return which values of a field are in its vocabulary, bool, shape ``(n_values,)``."""
         return self._look_up_ids(field, values) >= FIRST_VALUE_ID
 
     def _look_up_ids(self, field: str, values: pa.Array) -> np.ndarray:
         if field in NUMERIC:
             values = pa.array(bucketize(_to_numpy(values)))
-        found = self._indexes[field].indices(values)
-        if found is None:
-            found = pc.fill_null(
+        indices = self._indexes[field].indices(values)
+        if indices is None:
+            indices = pc.fill_null(
                 pc.index_in(values, value_set=self.vocabularies[field]), -1
             ).to_numpy()
-        # Nowhere, -1, becomes UNSEEN.
-        ids = found + np.int32(FIRST_VALUE_ID)
+        # -1 (not in the vocabulary) becomes UNSEEN.
+        ids = indices + np.int32(FIRST_VALUE_ID)
         ids[missing_mask(values)] = MISSING
         return ids
 
-    def _standardise(self, place: int, values: pa.Array) -> np.ndarray:
-        scaled = (log_transform(_to_numpy(values)) - self.mean[place]) / self.std[place]
+    def _standardise(self, i: int, values: pa.Array) -> np.ndarray:
+        scaled = (log_transform(_to_numpy(values)) - self.mean[i]) / self.std[i]
         return np.nan_to_num(scaled).astype(np.float32)
 
     @cached_property
@@ -132,7 +139,7 @@ class Preprocessing:
         return {field: VocabularyIndex(self.vocabularies[field]) for field in FIELDS}
 
     def save(self, folder: Path) -> None:
-        """Writes preprocessing.json and vocabulary.parquet into `folder`."""
+        """Write preprocessing.json and vocabulary.parquet into `folder`."""
         names = np.concatenate([np.full(len(self.vocabularies[field]), field) for field in FIELDS])
         values = pa.concat_arrays([self.vocabularies[field].cast(pa.string()) for field in FIELDS])
         vocabulary = pa.table({"field": pa.array(names.tolist(), pa.string()), "value": values})
@@ -153,14 +160,14 @@ class Preprocessing:
 
 
 def load_preprocessing(folder: Path) -> Preprocessing:
-    """Reads what `save` wrote; BadInput when it is damaged or its hash no longer fits."""
+    """Load what `Preprocessing.save` wrote; raise BadInput if it is damaged or its hash differs."""
     try:
         values = read_json(folder / "preprocessing.json")
         table = pq.read_table(folder / "vocabulary.parquet")
         vocabularies = {}
         for field in FIELDS:
-            known = table.filter(pc.equal(table["field"], field))["value"].combine_chunks()
-            vocabularies[field] = known.cast(pa.float64()) if field in NUMERIC else known
+            vocabulary = table.filter(pc.equal(table["field"], field))["value"].combine_chunks()
+            vocabularies[field] = vocabulary.cast(pa.float64()) if field in NUMERIC else vocabulary
         result = Preprocessing(
             np.array(values["mean"]),
             np.array(values["std"]),
@@ -180,7 +187,7 @@ def load_preprocessing(folder: Path) -> Preprocessing:
 
 
 def default_min_count(rows: int) -> int:
-    """The minimum count of a vocabulary fitted on so many training rows, if the user names none.
+    """Return the default minimum count of a vocabulary fitted on this number of training rows.
 
     >>> [default_min_count(rows) for rows in (120, 3_000, 1_000_000)]
     [2, 5, 10]
@@ -194,11 +201,13 @@ def fit_preprocessing(
     mask: np.ndarray | None = None,
     progress: Callable[[float], None] | None = None,
 ) -> Preprocessing:
-    """Fits on the `chosen` rows of `table` (bool (rows,); all by default), which may be coded or
-    plain.
+    """Fit vocabularies and statistics.
 
-    Values seen fewer than `min_count` times share the id UNSEEN. progress: called with 0..1, field
-    by field.
+    Args:
+        table: the columns I1..I13 and C1..C26, dictionary-encoded or not.
+        min_count: values that occur less often share the id UNSEEN.
+        mask: bool, shape ``(n_rows,)``: the rows to fit on, all by default.
+        progress: called with 0 to 1, field by field.
     """
     if min_count < 1:
         raise BadInput(f"The minimum count is {min_count!r}; it must be at least 1.")
@@ -213,8 +222,8 @@ def fit_preprocessing(
         )
 
     fitted = []
-    for one in map_ordered(fit_field, FIELDS):
-        fitted.append(one)
+    for field_fit in map_ordered(fit_field, FIELDS):
+        fitted.append(field_fit)
         report(len(fitted) / len(FIELDS))
     vocabularies, means, stds = zip(*fitted, strict=True)
     numeric = slice(len(NUMERIC))
@@ -228,15 +237,22 @@ def fit_preprocessing(
 
 
 def log_transform(values: np.ndarray) -> np.ndarray:
-    """sign(x) ln(1 + |x|); NaN stays NaN."""
+    """Return sign(x) ln(1 + |x|); NaN stays NaN.
+
+    >>> log_transform(np.array([0.0, np.e - 1]))
+    array([0., 1.])
+    """
     return np.sign(values) * np.log1p(np.abs(values))
 
 
 def bucketize(values: np.ndarray) -> np.ndarray:
-    """The bucket of each value as float64: itself up to 2, above that the whole part of ln(x)^2;
-    NaN stays NaN.
+    """Return the bucket of each value as float64; NaN stays NaN.
 
-    Buckets of values above 2 are moved up by 2, so that they never meet a value of its own.
+    A value up to 2 is its own bucket. Above 2 the bucket is the integer part of ln(x)^2, plus 2 so
+    that it never equals a value of its own.
+
+    >>> bucketize(np.array([1.0, 2.0, 3.0, 100.0]))
+    array([ 1.,  2.,  3., 23.])
     """
     high = values > _MAX_OWN_BUCKET
     logs = np.floor(np.log(np.where(high, values, 3.0)) ** 2) + _MAX_OWN_BUCKET
@@ -244,20 +260,20 @@ def bucketize(values: np.ndarray) -> np.ndarray:
 
 
 def _fit_numeric(counts: ValueCounts, min_count: int) -> tuple[pa.Array, float, float]:
-    """(vocabulary of buckets, mean, deviation)."""
-    values, totals = sort_by_value(counts)
+    """Return (vocabulary of buckets, mean, standard deviation)."""
+    values, counts_of_values = sort_by_value(counts)
     if not len(values):
         return pa.array([], pa.float64()), 0.0, 1.0
-    buckets, places = np.unique(bucketize(values), return_inverse=True)
-    rows = np.bincount(places, totals)
-    # Falling count, then value: the same rows give the same ids in whatever order they come.
-    order = np.lexsort((buckets, -rows))
+    buckets, bucket_of_value = np.unique(bucketize(values), return_inverse=True)
+    n_rows = np.bincount(bucket_of_value, counts_of_values)
+    # By falling count, then value: the ids do not depend on the order of the rows.
+    order = np.lexsort((buckets, -n_rows))
     logs = log_transform(values)
-    mean = np.average(logs, weights=totals)
-    std = float(np.sqrt(np.average((logs - mean) ** 2, weights=totals)))
-    # A constant column has a deviation of rounding errors, by which nothing must be divided.
+    mean = np.average(logs, weights=counts_of_values)
+    std = float(np.sqrt(np.average((logs - mean) ** 2, weights=counts_of_values)))
+    # The deviation of a constant column consists of rounding errors; do not divide by it.
     return (
-        pa.array(buckets[order][rows[order] >= min_count]),
+        pa.array(buckets[order][n_rows[order] >= min_count]),
         float(mean),
         1.0 if std < 1e-9 else std,
     )

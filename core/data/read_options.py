@@ -1,4 +1,4 @@
-"""What a user says about how a file is to be read, beyond what the file itself shows."""
+"""What the user says about how to read a file."""
 
 import json
 from collections.abc import Mapping
@@ -10,20 +10,24 @@ from core.data.schema import FIELDS, ID, LABEL
 from core.errors import BadInput
 
 MAX_MAPPING_BYTES = 2**20
-"""Bytes of a file with a column mapping that are read."""
+"""Largest size of a file with a column mapping, in bytes."""
+ON_BAD_ROWS = {"reject": "Reject the file", "skip": "Skip and count them"}
+"""What can be done about rows that cannot be parsed: its name in requests and commands, and its
+label on pages."""
 ColumnSource = str | int | None
-"""A column of a file: its name in the header, its position from 1, or None for a column that the
-file lacks."""
+"""A column of a file: its name in the header, its position from 1, or None if the file lacks it."""
 
 
 @dataclass(frozen=True)
 class ReadOptions:
     """How to read a file.
 
-    member: of an archive, the file that holds the rows; "" lets Thaw choose. columns: which of the
-    file's columns holds the label, I1 to I13, C1 to C26 and ``id``; what it does not name is
-    recognised by the header. keep: names of the columns beyond those that are stored beside them,
-    None for all (at most core.data.reading.column_mapping.MAX_EXTRA_COLUMNS).
+    Attributes:
+        member: for an archive, the file that holds the rows; "" lets Thaw choose.
+        columns: the file's column for label, I1 to I13, C1 to C26 and ``id``. Those that it does
+            not name are recognised by the header.
+        keep: names of the extra columns to store; None for all, at most
+            `column_mapping.MAX_EXTRA_COLUMNS`.
 
     >>> ReadOptions(columns={"label": "clicked", "I5": None}).columns["label"]
     'clicked'
@@ -38,14 +42,13 @@ class ReadOptions:
 
 
 def check_mapping(columns: Mapping[str, ColumnSource]) -> None:
-    """BadInput where a key is none of our columns, a value is no column, or two keys name the same
-    one."""
+    """Raise BadInput if a key or a value is not a column, or if two keys share a value."""
     known = (LABEL, *FIELDS, ID)
-    named: dict[str | int, str] = {}
-    for ours, source in columns.items():
-        if ours not in known:
+    field_of: dict[str | int, str] = {}
+    for field, source in columns.items():
+        if field not in known:
             raise BadInput(
-                f"The column mapping names {ours!r}; on the left it must have label, I1 to I13, C1"
+                f"The column mapping names {field!r}; on the left it must have label, I1 to I13, C1"
                 ' to C26 or id, on the right the column of the file, such as {"label":'
                 ' "clicked"}.'
             )
@@ -53,39 +56,39 @@ def check_mapping(columns: Mapping[str, ColumnSource]) -> None:
             continue
         if isinstance(source, bool) or not isinstance(source, str | int):
             raise BadInput(
-                f"The column mapping gives {source!r} for {ours}; give a column's name, its"
+                f"The column mapping gives {source!r} for {field}; give a column's name, its"
                 " position from 1, or null where the file has no such column."
             )
-        if source in named:
+        if source in field_of:
             raise BadInput(
-                f"The column mapping gives {source!r} for both {named[source]} and {ours}."
+                f"The column mapping gives {source!r} for both {field_of[source]} and {field}."
             )
-        named[source] = ours
+        field_of[source] = field
 
 
 def load_mapping(text: str) -> dict[str, ColumnSource]:
-    """The column mapping in a JSON file, or in `text` itself: one object such as ``{"label":
-    "clicked"}``."""
-    where = "The column mapping"
+    """Read a column mapping from a JSON file, or from `text` itself if it is an object."""
+    subject = "The column mapping"
     if not text.lstrip().startswith("{"):
         path = clean_path(text)
-        where = f"The column mapping {format_path(path)}"
+        subject = f"The column mapping {format_path(path)}"
         check_input(path, "column mapping")
         if path.stat().st_size > MAX_MAPPING_BYTES:
             raise BadInput(
-                f"{where} has more than {MAX_MAPPING_BYTES:,} bytes; it must be one small JSON object."
+                f"{subject} has more than {MAX_MAPPING_BYTES:,} bytes; it must be one small JSON"
+                " object."
             )
         try:
             text = path.read_text(encoding="utf-8-sig")
         except (OSError, UnicodeDecodeError) as error:
-            raise BadInput(f"{where} cannot be read ({error}); check the path.") from error
+            raise BadInput(f"{subject} cannot be read ({error}); check the path.") from error
     try:
         values = json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise BadInput(f"{where} is not JSON ({error}).") from error
+        raise BadInput(f"{subject} is not JSON ({error}).") from error
     if not isinstance(values, dict):
         raise BadInput(
-            f'{where} holds a {type(values).__name__}; it must be one object such as {{"label":'
+            f'{subject} holds a {type(values).__name__}; it must be one object such as {{"label":'
             ' "clicked"}.'
         )
     check_mapping(values)
@@ -93,9 +96,9 @@ def load_mapping(text: str) -> dict[str, ColumnSource]:
 
 
 def parse_names(text: str) -> tuple[str, ...]:
-    """Names of columns, parted by commas, or as a JSON list where they hold commas themselves.
+    """Parse names of columns, separated by commas, or a JSON list if they contain commas.
 
-    >>> read_names("day,domain")
+    >>> parse_names("day,domain")
     ('day', 'domain')
     """
     if not text.lstrip().startswith("["):
@@ -104,29 +107,29 @@ def parse_names(text: str) -> tuple[str, ...]:
         return tuple(str(name) for name in json.loads(text))
     except ValueError as error:
         raise BadInput(
-            f"The columns to keep, {text[:60]!r}, are no JSON list ({error})."
+            f"The columns to keep, {text[:60]!r}, are not a JSON list ({error})."
         ) from error
 
 
 def to_cli_args(options: ReadOptions) -> list[str]:
-    """The options as words of the command line, such as ``["--member", "train.csv"]``."""
-    words = ["--member", options.member] if options.member else []
+    """Return the options as command-line arguments, such as ``["--member", "train.csv"]``."""
+    args = ["--member", options.member] if options.member else []
     if options.columns:
-        words += ["--columns", json.dumps(dict(options.columns), ensure_ascii=False)]
+        args += ["--columns", json.dumps(dict(options.columns), ensure_ascii=False)]
     if options.keep is None:
-        return words
+        return args
     plain = all(
         name == name.strip() and name and not set(name) & {",", "["} for name in options.keep
     )
     return [
-        *words,
+        *args,
         "--keep",
         ",".join(options.keep) if plain else json.dumps(options.keep, ensure_ascii=False),
     ]
 
 
 def options_from_json(values: Mapping[str, Any]) -> ReadOptions:
-    """The options that `dataclasses.asdict` and JSON made `values` from."""
+    """Build options from what `dataclasses.asdict` and JSON made of them."""
     keep = values.get("keep")
     return ReadOptions(
         values.get("member", ""), values.get("columns"), None if keep is None else tuple(keep)
@@ -134,4 +137,4 @@ def options_from_json(values: Mapping[str, Any]) -> ReadOptions:
 
 
 DEFAULT_OPTIONS = ReadOptions()
-"""The file is read as it shows itself."""
+"""Read the file as it is."""

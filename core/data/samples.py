@@ -1,4 +1,4 @@
-"""Samples in the workspace: a Criteo file as given, read once."""
+"""Samples in the workspace: Criteo files, each read once and stored."""
 
 import dataclasses
 import os
@@ -32,11 +32,9 @@ SAMPLE_FILE = "sample.json"
 ROWS_FILE = "rows.arrow"
 _LEGACY_ROWS_FILE = "rows.parquet"
 SKIPPED_FILE = "skipped.npy"
-"""Numbers of the file's lines that are no rows of the sample, int64, rising; absent where there are
-none."""
+"""Numbers of the file's lines that are not rows of the sample, int64, rising; absent if none."""
 READER_VERSION = 2
-"""Of what is read from the same bytes; 2, since 2026-11-27: missing-value markers are missing
-values."""
+"""Version of the reader. Since 2 (2026-11-27), missing-value markers are missing values."""
 
 _OTHER_ADVICE = "put a copy of the folder back, or delete the folder"
 _ADVICE = f"ingest its file again, {_OTHER_ADVICE}"
@@ -44,17 +42,24 @@ _ADVICE = f"ingest its file again, {_OTHER_ADVICE}"
 
 @dataclass(frozen=True)
 class Sample:
-    """A sample. source: the file's own name. content_hash: SHA-256 of the file's bytes. bad_rows:
-    rows skipped.
+    """A sample.
 
-    rows_path holds label int8 (absent when unlabelled), I1..I13 and C1..C26 in file order, then the
-    columns kept beside them, as `rowsfile` has them. kept: names of segment columns. id_column:
-    name of the column that identifies a row, "" for none. member: of an archive, the file that was
-    read. columns: (our name, the file's) where they differ, "" where the file has none.
-    missing_markers: (text that means a missing value, cells), empty cells not counted. notes: what
-    else reading had to say, in sentences. options: how it was asked to be read. reader: version of
-    the reader, see READER. rows_of: where another name was given to rows that were here already,
-    the id that these have.
+    `rows_path` holds label int8 (if labelled), I1..I13 and C1..C26 in file order, then the extra
+    columns, as `core.data.columns.dictionary_file` stores them.
+
+    Attributes:
+        source: name of the file it was read from.
+        bad_rows: number of skipped rows.
+        content_hash: SHA-256 of the file's bytes.
+        kept: names of segment columns.
+        id_column: name of the column that identifies a row, "" for none.
+        member: the archive member that was read.
+        columns: (our name, the file's) where they differ; the file's is "" if it lacks the column.
+        missing_markers: (text that means a missing value, number of cells), without empty cells.
+        notes: further sentences about the reading.
+        options: how it was asked to be read.
+        reader: READER_VERSION at that time.
+        rows_of: id of the sample that these rows were first stored as, if under another name.
     """
 
     id: str
@@ -84,27 +89,29 @@ class Sample:
 
     @property
     def rows_id(self) -> str:
-        """What tells rows apart: one for all samples of the same bytes read the same way, whatever
-        their names."""
+        """Identifies the rows: the same for all samples of the same bytes read the same way."""
         return self.rows_of or self.id
 
     @property
     def rows_path(self) -> Path:
-        """The file of the rows; samples made before 2026-11-26 have them in Parquet."""
+        """The file of the rows; samples from before 2026-11-26 have Parquet."""
         path = self.folder / ROWS_FILE
         return path if path.exists() else self.folder / _LEGACY_ROWS_FILE
 
 
 def save_sample(sample: Sample) -> None:
-    """Writes sample.json into the sample's folder."""
+    """Write sample.json into the sample's folder."""
     values = dataclasses.asdict(sample)
     del values["folder"]
     write_json(sample.folder / "sample.json", values)
 
 
 def load_sample_metadata(folder: Path) -> Sample:
-    """The sample stored in `folder` by what it says of itself, whether its rows are whole or not;
-    else `Damaged`."""
+    """Load the description of the sample in `folder`, even if its rows are damaged.
+
+    Raises:
+        Damaged: the description is damaged.
+    """
 
     def make(values: dict[str, Any]) -> Sample:
         sample = dataclasses.replace(parse_stored(Sample, values), folder=folder)
@@ -125,7 +132,7 @@ def load_sample_metadata(folder: Path) -> Sample:
 
 
 def load_sample(folder: Path) -> Sample:
-    """The sample stored in `folder`; `Damaged` where its description or its rows are not whole."""
+    """Load the sample in `folder`; raise Damaged if its description or its rows are damaged."""
     sample = load_sample_metadata(folder)
     files = [sample.rows_path.name, *[SKIPPED_FILE] * os.path.lexists(folder / SKIPPED_FILE)]
     advice = (
@@ -137,30 +144,29 @@ def load_sample(folder: Path) -> Sample:
 
 
 def read_samples(workspace: Workspace) -> tuple[list[Sample], list[Damaged]]:
-    """(every sample that is whole, newest first; what is damaged)."""
-    whole, broken = read_entries(workspace.samples, SAMPLE_FILE, load_sample, "s-")
-    return sorted(whole, key=lambda sample: sample.created, reverse=True), broken
+    """Return (every intact sample, newest first; errors for the damaged ones)."""
+    intact, damaged_samples = read_entries(workspace.samples, SAMPLE_FILE, load_sample, "s-")
+    return sorted(intact, key=lambda sample: sample.created, reverse=True), damaged_samples
 
 
 def list_samples(workspace: Workspace) -> list[Sample]:
-    """Every sample that is whole, newest first."""
+    """Return every intact sample, newest first."""
     return read_samples(workspace)[0]
 
 
 def find_sample(workspace: Workspace, name_or_id: str) -> Sample:
-    """The sample of that id, else the newest of that name; BadInput lists the names there are."""
+    """Return the sample of this id, or the newest of this name; raise BadInput otherwise."""
     return find_by_name_or_id(*read_samples(workspace), name_or_id, "sample")
 
 
 def delete_sample(sample: Sample) -> None:
-    """Removes the sample's folder; datasets prepared from it can no longer be encoded anew."""
+    """Remove the sample; datasets prepared from it can no longer be encoded again."""
     require_writable()
     remove_folder(sample.folder)
 
 
 def read_dictionary_table(sample: Sample) -> pa.Table:
-    """All rows as `rowsfile.map_rows` has them: memory-mapped, the fields coded; `Damaged` where
-    they are not whole."""
+    """Return all rows, memory-mapped and dictionary-encoded; raise Damaged if some are missing."""
     path = sample.rows_path
     try:
         check_regular_file(path)
@@ -177,8 +183,10 @@ def read_dictionary_table(sample: Sample) -> pa.Table:
 
 
 def file_row_numbers(sample: Sample) -> np.ndarray:
-    """Each row's number in its file, int64 (rows,), as messages count them: a header is line 1;
-    Parquet from 1."""
+    """Return the number of each row in its file, int64, as messages count them.
+
+    A header is line 1; rows of Parquet and Arrow files are counted from 1.
+    """
     path = sample.folder / SKIPPED_FILE
     if not path.exists():
         return np.arange(1, sample.rows + 1)
@@ -194,7 +202,12 @@ def file_row_numbers(sample: Sample) -> np.ndarray:
 def read_sample_rows(
     sample: Sample, columns: list[str] | None = None, limit: int | None = None
 ) -> pa.Table:
-    """The first `limit` rows (all by default) of the given columns (all by default), numbers as
-    float64."""
+    """Return rows with plain columns, numbers as float64.
+
+    Args:
+        sample: the sample.
+        columns: names of the columns, all by default.
+        limit: number of first rows, all by default.
+    """
     table = read_dictionary_table(sample)
     return dictionary_decode(table.select(columns or table.column_names).slice(0, limit))

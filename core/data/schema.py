@@ -1,10 +1,10 @@
-"""The columns of a Criteo sample and the dialects it comes in."""
+"""The columns of a Criteo sample, and the dialects it comes in."""
 
 from dataclasses import dataclass
 
 LABEL = "label"
 ID = "id"
-"""In a column mapping: the column that identifies a row, which scoring hands through."""
+"""Key of a column mapping for the column that identifies a row; scoring copies it to its output."""
 NUMERIC = tuple(f"I{number}" for number in range(1, 14))
 CATEGORICAL = tuple(f"C{number}" for number in range(1, 27))
 FIELDS = NUMERIC + CATEGORICAL
@@ -13,8 +13,7 @@ FIELDS = NUMERIC + CATEGORICAL
 
 @dataclass(frozen=True)
 class Dialect:
-    """A form Criteo rows come in. labelled: None when files of this dialect may or may not have
-    labels."""
+    """A form in which Criteo rows come. `labelled` is None if files may or may not have labels."""
 
     title: str
     description: str

@@ -1,22 +1,22 @@
-"""Simulated Criteo files, from a stated generative model; wherever they appear Thaw labels them
-*simulated*.
+"""Simulates Criteo files from a stated generative model; Thaw labels them *simulated* everywhere.
 
 The model. A row has an activity g ~ N(0, 1) and belongs to a normal or an abnormal user, which
-column C9 shows: its first value is normal, its second and third abnormal.
+column C9 shows: its first value means normal, its second and third abnormal.
 
-- Numeric field j: round(exp(m + s (0.6 g + 0.8 e)) - 1), e ~ N(0, 1), with m and s set by the field's median and 99th
-  percentile; fields go missing together as in the real file.
-- Categorical field f: a power law over its values (at most 100,000), its exponent set by the share of the commonest.
-- The log-odds of a click are linear in one effect per categorical value (weaker in fields of many values), in tanh of
-  the standardised log of each numeric and in its absence, and in the inner products of latent
-  vectors (4 dimensions) of eight pairs of fields of few values. They are scaled to deviation 1.9
-  and shifted to a click rate of 0.256 in the source domain, so the log-odds themselves score an AUC
-  of about 0.86 there and a good model about 0.79.
+- Numeric field j: round(exp(m + s (0.6 g + 0.8 e)) - 1), e ~ N(0, 1), with m and s set by the
+  field's median and 99th percentile; fields are missing together as in the real file.
+- Categorical field f: a power law over its values (at most 100,000), whose exponent is set by the
+  share of the most frequent value.
+- The log-odds of a click are linear in one effect per categorical value (weaker in fields of many
+  values), in tanh of the standardised log of each numeric field and in its absence, and in the
+  inner products of latent vectors (4 dimensions) of eight pairs of fields of few values. They are
+  scaled to a standard deviation of 1.9 and shifted to a click rate of 0.256 in the source domain.
+  The log-odds themselves then have an AUC of about 0.86 there, and a good model about 0.79.
 
-The target domain differs in four ways. Covariate: activity moves by 0.5, and in five fields two
-values in five are ones the source has never shown. Concept: six fields' effects are drawn anew for
-half their variance. Segment: 40 % of rows are of abnormal users instead of 10 %. For abnormal users
-the numeric effects are reversed in both domains, so what the source taught little about matters
+The target domain differs in three ways. Covariate shift: the mean activity is 0.5, and in five
+fields 40 % of the values never occur in the source. Concept shift: the effects of six fields are
+redrawn for half their variance. Segment: 40 % of the rows belong to abnormal users instead of 10 %;
+their numeric effects are reversed in both domains, so what the source teaches little about matters
 much in the target.
 """
 
@@ -36,9 +36,10 @@ from core.files.outputs import check_output, write_output
 
 SIMULATED_DOMAINS = ("source", "target", "both")
 SOURCE_SHARE = 0.6
-"""Of the rows of a file with both domains: the source rows come first."""
+"""Share of source rows, which come first, in a file with both domains."""
 CLICK_RATE = 0.256
 CHUNK_ROWS = 50_000
+"""Number of rows drawn at once. It is part of the model: another number gives other rows."""
 _CALIBRATION_ROWS = 20_000
 _LOGIT_STD = 1.9
 _MAX_VALUES = 100_000
@@ -46,36 +47,40 @@ _LATENT_DIMENSIONS = 4
 _ABNORMAL_SHARE = {"source": 0.1, "target": 0.4}
 _MEAN_ACTIVITY = {"source": 0.0, "target": 0.5}
 
+# Facts about Kaggle's train.txt, in the order of the fields.
 _MEDIAN_P99 = (
-    (1, 39), (3, 2234), (6, 216), (4, 41), (2796, 345908), (32, 1323), (3, 219), (7, 48), (39, 1003), (1, 3), (1, 26),
-    (0, 19), (4, 49),
+    (1, 39), (3, 2234), (6, 216), (4, 41), (2796, 345908), (32, 1323), (3, 219), (7, 48),
+    (39, 1003), (1, 3), (1, 26), (0, 19), (4, 49),
 )  # fmt: skip
 _CARDINALITIES = (
-    1460, 583, 10131227, 2202608, 305, 24, 12517, 633, 3, 93145, 5683, 8351593, 3194, 27, 14992, 5461306, 10, 5652,
-    2173, 4, 7046547, 18, 15, 286181, 105, 142572,
+    1460, 583, 10131227, 2202608, 305, 24, 12517, 633, 3, 93145, 5683, 8351593, 3194, 27, 14992,
+    5461306, 10, 5652, 2173, 4, 7046547, 18, 15, 286181, 105, 142572,
 )  # fmt: skip
 _TOP_VALUE_SHARES = {
-    "C1": 0.50,
-    "C3": 0.025,
-    "C5": 0.67,
-    "C8": 0.59,
-    "C10": 0.22,
-    "C12": 0.025,
-    "C14": 0.35,
-    "C16": 0.025,
-}
-_TOP_VALUE_SHARES |= {"C17": 0.46, "C21": 0.025, "C23": 0.44}
+    "C1": 0.50, "C3": 0.025, "C5": 0.67, "C8": 0.59, "C10": 0.22, "C12": 0.025, "C14": 0.35,
+    "C16": 0.025, "C17": 0.46, "C21": 0.025, "C23": 0.44,
+}  # fmt: skip
 _DEFAULT_TOP_VALUE_SHARE = 0.12
 _MISSING_GROUPS = (
-    (("I1", "I10"), 0.45), (("I3",), 0.21), (("I4", "I13"), 0.22), (("I5",), 0.026), (("I6",), 0.22),
-    (("I7", "I9", "I11"), 0.043), (("I12",), 0.765), (("C3", "C4", "C12", "C16", "C21", "C24"), 0.034),
-    (("C6",), 0.12), (("C19", "C20", "C25", "C26"), 0.44), (("C22",), 0.76),
-)  # fmt: skip
+    (("I1", "I10"), 0.45),
+    (("I3",), 0.21),
+    (("I4", "I13"), 0.22),
+    (("I5",), 0.026),
+    (("I6",), 0.22),
+    (("I7", "I9", "I11"), 0.043),
+    (("I12",), 0.765),
+    (("C3", "C4", "C12", "C16", "C21", "C24"), 0.034),
+    (("C6",), 0.12),
+    (("C19", "C20", "C25", "C26"), 0.44),
+    (("C22",), 0.76),
+)
+"""Fields that are missing together, and how often."""
 _INTERACTIONS = (
-    ("C1", "C17"), ("C5", "C14"), ("C5", "C23"), ("C6", "C8"), ("C9", "C17"), ("C14", "C22"), ("C17", "C23"),
-    ("C20", "C25"),
+    ("C1", "C17"), ("C5", "C14"), ("C5", "C23"), ("C6", "C8"), ("C9", "C17"), ("C14", "C22"),
+    ("C17", "C23"), ("C20", "C25"),
 )  # fmt: skip
 _FEW_VALUES = 1000
+"""Fields of fewer values have stronger effects."""
 _FIELDS_WITH_NEW_VALUES = ("C3", "C4", "C10", "C15", "C24")
 _NEW_VALUE_SHARE = 0.4
 _FIELDS_WITH_NEW_EFFECTS = ("C1", "C2", "C6", "C8", "C14", "C17")
@@ -88,10 +93,16 @@ def simulate(
     seed: int = 0,
     progress: Callable[[float], None] | None = None,
 ) -> None:
-    """Writes `rows` rows in the form of Kaggle's train.txt, gzipped when the name ends in .gz.
+    """Write simulated rows in the form of Kaggle's train.txt, gzipped if the name ends in .gz.
 
-    domain: "source", "target", or "both" (60 % source rows, then 40 % target rows). seed: of the
-    rows; the model behind them is always the same. The same arguments write the same bytes.
+    The same arguments write the same bytes.
+
+    Args:
+        path: the file to write.
+        rows: number of rows.
+        domain: "source", "target", or "both" (60 % source rows, then 40 % target rows).
+        seed: of the rows; the model that generates them is always the same.
+        progress: called with 0 to 1.
     """
     check_output(path)
     if rows < 1:
@@ -103,8 +114,8 @@ def simulate(
     model = _GenerativeModel()
     report = progress or (lambda share: None)
 
-    def write(part: Path) -> None:
-        with _open(part, packed=path.name.endswith(".gz")) as stream:
+    def write(new_path: Path) -> None:
+        with _open(new_path, packed=path.name.endswith(".gz")) as stream:
             done = 0
             while done < rows:
                 in_source = done < source_rows
@@ -123,19 +134,19 @@ def simulate(
 def _open(path: Path, packed: bool):  # type: ignore[no-untyped-def]
     if not packed:
         return path.open("wb")
-    # No time stamp and no name in the header: the same rows are the same bytes.
+    # Without time stamp and name in the header the same rows give the same bytes.
     return gzip.GzipFile(filename="", fileobj=path.open("wb"), mode="wb", mtime=0, compresslevel=4)
 
 
 class _GenerativeModel:
-    """The generative model; every constant of it is drawn from fixed seeds."""
+    """The generative model; all its constants are drawn from fixed seeds."""
 
     def __init__(self) -> None:
         self._cumulative = {
             name: _power_law_cdf(name, values)
             for name, values in zip(CATEGORICAL, _CARDINALITIES, strict=True)
         }
-        # Set first to draw the calibration rows, then to what those rows ask for.
+        # Neutral while the calibration rows are drawn, which then determine both.
         self._scale, self._shift = 1.0, 0.0
         raw = self._log_odds(
             *self._features(np.random.default_rng(7), _CALIBRATION_ROWS, "source"), "source"
@@ -145,8 +156,7 @@ class _GenerativeModel:
         self._shift = brentq(lambda shift: expit(scaled + shift).mean() - CLICK_RATE, -20, 20)
 
     def sample_rows(self, generator: np.random.Generator, rows: int, domain: str) -> pa.Table:
-        """Rows of `domain` as a table of 40 columns: label int, numerics int, categories 8 hex
-        digits."""
+        """Draw rows: a label int8, numerics int64, categories of 8 hex digits."""
         numbers, values = self._features(generator, rows, domain)
         odds = self._log_odds(numbers, values, domain)
         labels = (generator.random(rows) < expit(odds)).astype(np.int8)
@@ -163,7 +173,7 @@ class _GenerativeModel:
     def _features(
         self, generator: np.random.Generator, rows: int, domain: str
     ) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
-        """(numerics float64 with NaN, categorical ranks int64 with -1 for missing)."""
+        """Return (numerics, float64 with NaN; categorical ranks, int64 with -1 for missing)."""
         activity = generator.normal(_MEAN_ACTIVITY[domain], 1, rows)
         numbers = {}
         for name, (median, p99) in zip(NUMERIC, _MEDIAN_P99, strict=True):
@@ -200,12 +210,12 @@ class _GenerativeModel:
         self, numbers: dict[str, np.ndarray], values: dict[str, np.ndarray], domain: str
     ) -> np.ndarray:
         odds = np.zeros(len(values["C9"]))
-        for place, (name, (median, p99)) in enumerate(zip(NUMERIC, _MEDIAN_P99, strict=True)):
+        for i, (name, (median, p99)) in enumerate(zip(NUMERIC, _MEDIAN_P99, strict=True)):
             mean, spread = _log_normal_parameters(median, p99)
             standard = (np.log1p(np.maximum(numbers[name], 0)) - mean) / spread
-            weight = (0.5 + 0.5 * (place % 3)) * (-1) ** place
+            weight = (0.5 + 0.5 * (i % 3)) * (-1) ** i
             odds += np.where(
-                np.isnan(standard), 0.3 * (-1) ** place, weight * np.tanh(np.nan_to_num(standard))
+                np.isnan(standard), 0.3 * (-1) ** i, weight * np.tanh(np.nan_to_num(standard))
             )
         odds *= np.where(values["C9"] == 0, 0.7, -0.7)
         for name in CATEGORICAL:
@@ -224,14 +234,16 @@ class _GenerativeModel:
 
 
 def _log_normal_parameters(median: float, p99: float) -> tuple[float, float]:
-    """Mean and deviation of ln(1 + x)."""
+    """Return mean and standard deviation of ln(1 + x)."""
     mean = float(np.log1p(median))
     return mean, float((np.log1p(p99) - mean) / ndtri(0.99))
 
 
 def _power_law_cdf(name: str, values: int) -> np.ndarray:
-    """Cumulative probabilities of ranks whose first has the field's commonest share (1.3 over the
-    count at least)."""
+    """Return the cumulative distribution of ranks.
+
+    The first rank has the share of the field's most frequent value, but at least 1.3 / n_values.
+    """
     count = min(values, _MAX_VALUES)
     share = max(_TOP_VALUE_SHARES.get(name, _DEFAULT_TOP_VALUE_SHARE), 1.3 / count)
     logs = np.log(np.arange(1, count + 1))
@@ -241,7 +253,7 @@ def _power_law_cdf(name: str, values: int) -> np.ndarray:
 
 
 def _splitmix64(name: str, values: np.ndarray, stream: int) -> np.ndarray:
-    """64 well-mixed bits per value (splitmix64, Steele et al. 2014), the same in every process."""
+    """Return 64 mixed bits per value (SplitMix64, Steele et al. 2014), the same anywhere."""
     start = (CATEGORICAL.index(name) * 64 + stream + 1) * 0x9E3779B97F4A7C15 % 2**64
     bits = values.astype(np.uint64) * np.uint64(0xBF58476D1CE4E5B9) + np.uint64(start)
     for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
@@ -250,13 +262,13 @@ def _splitmix64(name: str, values: np.ndarray, stream: int) -> np.ndarray:
 
 
 def _hashed_normal(name: str, values: np.ndarray, stream: int) -> np.ndarray:
-    """A standard normal number per value, fixed for ever; 0 for a missing one."""
+    """Return a standard normal number per value, always the same; 0 for a missing value."""
     uniform = (_splitmix64(name, values, stream) >> np.uint64(11)).astype(np.float64) / 2**53
     return np.where(values < 0, 0.0, ndtri(np.clip(uniform, 1e-12, 1 - 1e-12)))
 
 
 def _to_hex(name: str, values: np.ndarray) -> pa.Array:
-    """8 hex digits per rank; null for a missing value."""
-    distinct, places = np.unique(values, return_inverse=True)
+    """Return 8 hex digits per rank, null for a missing value."""
+    distinct, indices = np.unique(values, return_inverse=True)
     texts = [format(int(bits) & 0xFFFFFFFF, "08x") for bits in _splitmix64(name, distinct, 40)]
-    return pa.array(np.array(texts, dtype=object)[places], pa.string(), mask=values < 0)
+    return pa.array(np.array(texts, dtype=object)[indices], pa.string(), mask=values < 0)

@@ -1,4 +1,4 @@
-"""Which rows are source and which target, and which of each train, validate and test."""
+"""Which rows are source and target, and which of them train, validate and test."""
 
 import dataclasses
 from collections.abc import Mapping, Sequence
@@ -17,7 +17,7 @@ SPLIT_PARTS = (
     "target_validation",
     "target_test",
 )
-"""Names of the parts; a part's code in the stored int8 array is its place here."""
+"""Names of the parts. The stored int8 array holds indices into this tuple."""
 
 SPLIT_METHODS = {
     "order": (
@@ -39,20 +39,29 @@ FILE_ROLES = (
     "target_validation",
     "target_test",
 )
-"""What a file can be for the method "files". "source" and "target" hold a domain's training rows,
-and those of its validation and test rows that have no file of their own."""
+"""Roles of a file for the method "files". "source" and "target" hold the training rows of a domain,
+and its validation and test rows unless these have a file of their own."""
 
 
 @dataclass(frozen=True)
 class SplitSpec:
     """How a sample is split.
 
-    method: see METHODS. source_share: rows of the source domain ("order" and "random"); 0 means no
-    source domain. column, target_values: for "column"; the empty string in target_values is the
-    missing value. *_test_share: of a domain's rows. *_validation_share: of the domain's other rows.
-    Inside a domain the rows are cut into training, validation and test in row order, so the test
-    rows are the latest; "random" shuffles them first. shuffle: of "column" and "files", shuffle the
-    rows of each domain before they are cut. seed: of "random" and of shuffle.
+    Within a domain the rows are cut into training, validation and test rows in row order, so the
+    test rows are the latest.
+
+    Attributes:
+        method: a key of SPLIT_METHODS.
+        source_share: share of source rows ("order" and "random"); 0 means no source domain.
+        column, target_values: for "column"; "" in target_values is the missing value.
+        target_test_share, source_test_share: share of the domain's rows.
+        target_validation_share, source_validation_share: share of the domain's other rows.
+        seed: for "random" and `shuffle`.
+        shuffle: for "column" and "files": shuffle the rows of each domain before they are cut.
+            "random" always does.
+
+    Raises:
+        BadInput: a field has no valid value.
     """
 
     method: str = "order"
@@ -93,8 +102,10 @@ class SplitSpec:
         return self.method == "random" or (self.shuffle and self.method in ("column", "files"))
 
     def as_json(self) -> dict[str, Any]:
-        """The fields as they are stored and hashed: without `shuffle` where it is off, as before
-        there was one."""
+        """Return the fields as they are stored and hashed.
+
+        `shuffle` is left out if false, as in versions before it existed.
+        """
         values = dataclasses.asdict(self)
         if not self.shuffle:
             del values["shuffle"]
@@ -103,8 +114,7 @@ class SplitSpec:
 
 @dataclass(frozen=True)
 class PartSummary:
-    """Rows and clicks of one part; clicks is None without labels. click_rate is NaN then, and when
-    it is empty."""
+    """Rows and clicks of a part; clicks is None without labels."""
 
     part: str
     rows: int
@@ -112,21 +122,23 @@ class PartSummary:
 
     @property
     def click_rate(self) -> float:
-        """Clicks over rows."""
+        """Clicks per row; NaN without labels or rows."""
         return float("nan") if self.clicks is None or not self.rows else self.clicks / self.rows
 
     @property
     def minority_rows(self) -> int:
-        """Rows of the class that has fewer of them; 0 without labels."""
+        """Number of rows of the rarer class; 0 without labels."""
         return 0 if self.clicks is None else min(self.clicks, self.rows - self.clicks)
 
 
 @dataclass(frozen=True)
 class RowBlock:
-    """Rows that are cut into parts one after another.
+    """Rows that are cut into consecutive parts.
 
-    rows: row numbers, int64, in the order they are cut in. parts: names in PARTS. sizes: rows of
-    each of these parts, which add up to len(rows).
+    Attributes:
+        rows: row numbers, int64, in the order in which they are cut.
+        parts: names in SPLIT_PARTS.
+        sizes: number of rows of each of these parts; they add up to ``len(rows)``.
     """
 
     rows: np.ndarray
@@ -140,12 +152,18 @@ def cut_into_blocks(
     in_target: np.ndarray | None = None,
     files: Mapping[str, int] | None = None,
 ) -> tuple[list[RowBlock], np.ndarray]:
-    """(blocks, order): how `spec` cuts labelled rows into parts, whatever their labels are.
+    """Cut labelled rows into parts by the shares of `spec`, whatever their labels are.
 
-    A block is a domain, or a file that is one part as a whole; a source domain without rows is left
-    out. order: int64 (rows,), all row numbers in the order domains are cut by. in_target: bool
-    (rows,), for the method "column": whether the row's value is one of spec.target_values. files:
-    for the method "files", rows of each role, in the order the files follow each other.
+    Args:
+        rows: number of rows.
+        spec: the split.
+        in_target: for the method "column", whether each row's value is one of `spec.target_values`,
+            bool, shape ``(n_rows,)``.
+        files: for the method "files", number of rows by role, in the order of the rows.
+
+    Returns:
+        Blocks, each a domain or a file that is a part as a whole (a source domain without rows is
+        left out), and all row numbers in the order in which domains are cut, int64.
     """
     order = _row_order(rows, spec)
     if spec.method == "files":
@@ -158,12 +176,12 @@ def cut_into_blocks(
             raise ValueError("a split by column needs in_target")
         source, target = order[~in_target[order]], order[in_target[order]]
     else:
-        cut = round(rows * spec.source_share)
-        source, target = order[:cut], order[cut:]
-    pairs = zip(DOMAINS, (source, target), strict=True)
+        n_source = round(rows * spec.source_share)
+        source, target = order[:n_source], order[n_source:]
+    domains = zip(DOMAINS, (source, target), strict=True)
     return [
         _domain_block(domain, rows, spec)
-        for domain, rows in pairs
+        for domain, rows in domains
         if len(rows) or domain == "target"
     ], order
 
@@ -171,36 +189,39 @@ def cut_into_blocks(
 def assign_parts(
     rows: int, spec: SplitSpec, in_target: np.ndarray | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """(parts int8 (rows,) of codes into PARTS, order int64 (rows,)) of `cut_into_blocks`."""
+    """Return (part of every row as int8 indices into SPLIT_PARTS, order of `cut_into_blocks`).
+
+    >>> assign_parts(4, SplitSpec(source_share=0))[0].tolist()
+    [3, 3, 5, 5]
+    """
     blocks, order = cut_into_blocks(rows, spec, in_target)
     return encode_parts(blocks, rows), order
 
 
 def encode_parts(blocks: Sequence[RowBlock], rows: int) -> np.ndarray:
-    """Code into PARTS of every row, int8 (rows,)."""
-    codes = np.empty(rows, dtype=np.int8)
+    """Return the part of every row as an index into SPLIT_PARTS, int8, shape ``(n_rows,)``."""
+    indices = np.empty(rows, dtype=np.int8)
     for block in blocks:
         ends = np.cumsum(block.sizes)
-        for part, chosen in zip(block.parts, np.split(block.rows, ends[:-1]), strict=True):
-            codes[chosen] = SPLIT_PARTS.index(part)
-    return codes
+        for part, part_rows in zip(block.parts, np.split(block.rows, ends[:-1]), strict=True):
+            indices[part_rows] = SPLIT_PARTS.index(part)
+    return indices
 
 
 def _domain_block(
-    domain: str, members: np.ndarray, spec: SplitSpec, own: Sequence[str] = ()
+    domain: str, rows: np.ndarray, spec: SplitSpec, own_files: Sequence[str] = ()
 ) -> RowBlock:
-    """A domain's rows; own: those of its parts that have a file of their own and get no row of
-    these."""
-    cut = {name: f"{domain}_{name}" not in own for name in ("validation", "test")}
-    test = round(len(members) * getattr(spec, f"{domain}_test_share")) if cut["test"] else 0
-    rest = len(members) - test
-    validation = (
-        round(rest * getattr(spec, f"{domain}_validation_share")) if cut["validation"] else 0
+    """Cut the rows of a domain. Parts in `own_files` have their own file and get none of them."""
+    has_rows = {name: f"{domain}_{name}" not in own_files for name in ("validation", "test")}
+    n_test = round(len(rows) * getattr(spec, f"{domain}_test_share")) if has_rows["test"] else 0
+    n_rest = len(rows) - n_test
+    n_validation = (
+        round(n_rest * getattr(spec, f"{domain}_validation_share")) if has_rows["validation"] else 0
     )
-    sizes = {"train": rest - validation, "validation": validation, "test": test}
-    names = [name for name in sizes if cut.get(name, True)]
+    sizes = {"train": n_rest - n_validation, "validation": n_validation, "test": n_test}
+    names = [name for name in sizes if has_rows.get(name, True)]
     return RowBlock(
-        members, tuple(f"{domain}_{name}" for name in names), tuple(sizes[name] for name in names)
+        rows, tuple(f"{domain}_{name}" for name in names), tuple(sizes[name] for name in names)
     )
 
 
@@ -208,18 +229,22 @@ def _file_blocks(spec: SplitSpec, files: Mapping[str, int]) -> list[RowBlock]:
     blocks, start = [], 0
     generator = np.random.default_rng(spec.seed)
     for role, rows in files.items():
-        members = np.arange(start, start + rows)
+        row_numbers = np.arange(start, start + rows)
         if spec.shuffled:
-            members = generator.permutation(members)
-        whole = RowBlock(members, (role,), (rows,))
-        blocks.append(_domain_block(role, members, spec, [*files]) if role in DOMAINS else whole)
+            row_numbers = generator.permutation(row_numbers)
+        file_block = RowBlock(row_numbers, (role,), (rows,))
+        blocks.append(
+            _domain_block(role, row_numbers, spec, [*files]) if role in DOMAINS else file_block
+        )
         start += rows
     return blocks
 
 
 def unlabelled_spec(spec: SplitSpec) -> SplitSpec:
-    """What is left of `spec` for rows without labels, which are all source rows: order, seed and
-    validation share."""
+    """Return the parts of `spec` that apply to rows without labels, which are all source rows.
+
+    These are the order, the seed and the validation share.
+    """
     if spec.method == "column":
         raise BadInput(
             "Rows without labels all become source rows, so no column can tell a target domain from"
@@ -232,15 +257,14 @@ def unlabelled_spec(spec: SplitSpec) -> SplitSpec:
 
 
 def assign_unlabelled_parts(rows: int, spec: SplitSpec) -> tuple[np.ndarray, np.ndarray]:
-    """As `assign` for rows without labels: all are source rows that train or, the last ones,
-    validate; none tests.
+    """Like `assign_parts` for rows without labels: all are source rows that train or validate.
 
-    At least one row validates where there are two.
+    The last rows validate, at least one if there are two.
     """
     order = _row_order(rows, spec)
     parts = np.full(rows, SPLIT_PARTS.index("source_train"), dtype=np.int8)
-    validation = max(round(rows * spec.source_validation_share), int(rows > 1))
-    parts[order[rows - validation :]] = SPLIT_PARTS.index("source_validation")
+    n_validation = max(round(rows * spec.source_validation_share), int(rows > 1))
+    parts[order[rows - n_validation :]] = SPLIT_PARTS.index("source_validation")
     return parts, order
 
 
@@ -251,7 +275,12 @@ def _row_order(rows: int, spec: SplitSpec) -> np.ndarray:
 
 
 def summarise_parts(labels: np.ndarray | None, parts: np.ndarray) -> tuple[PartSummary, ...]:
-    """Rows and clicks of every part, in the order of PARTS; labels None: there are none."""
+    """Return the rows and clicks of every part, in the order of SPLIT_PARTS.
+
+    Args:
+        labels: of all rows, None without labels.
+        parts: indices into SPLIT_PARTS.
+    """
     rows = np.bincount(parts, minlength=len(SPLIT_PARTS))
     if labels is None:
         return tuple(PartSummary(part, int(rows[i]), None) for i, part in enumerate(SPLIT_PARTS))
@@ -262,15 +291,15 @@ def summarise_parts(labels: np.ndarray | None, parts: np.ndarray) -> tuple[PartS
 
 
 def summarise_blocks(labels: np.ndarray, blocks: Sequence[RowBlock]) -> tuple[PartSummary, ...]:
-    """As `summarise`, of the rows that blocks cut; labels: of all rows."""
+    """Like `summarise_parts`, for blocks of rows; `labels` are those of all rows."""
     return summarise_parts(labels, encode_parts(blocks, len(labels)))
 
 
 def check_parts(summaries: tuple[PartSummary, ...]) -> None:
-    """BadInput when a part is empty or holds one class only; source parts may all be empty
-    together.
+    """Raise BadInput if a part has no rows or a single class.
 
-    Without labels only source rows that train and that validate are needed.
+    Source parts may all be empty. Without labels only source training and validation rows are
+    needed.
     """
     no_source = all(summary.rows == 0 for summary in summaries if summary.part.startswith("source"))
     for summary in summaries:
@@ -285,8 +314,8 @@ def check_parts(summaries: tuple[PartSummary, ...]) -> None:
                 " values."
             )
         if summary.clicks in (0, summary.rows):
-            kind = "clicks" if summary.clicks else "rows without a click"
+            rows_of_class = "clicks" if summary.clicks else "rows without a click"
             raise BadInput(
-                f"The part {name!r} holds only {kind} ({summary.rows:,} rows), so nothing can be"
-                " learnt or measured on it; change the shares or take more rows."
+                f"The part {name!r} holds only {rows_of_class} ({summary.rows:,} rows), so nothing"
+                " can be learnt or measured on it; change the shares or take more rows."
             )

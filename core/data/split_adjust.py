@@ -1,10 +1,9 @@
-"""Splits of small or uneven samples, changed as little as possible so that every part has rows of
-both classes.
+"""Adjusts splits of few or unevenly distributed rows so that every part has both classes.
 
-A split is changed only if some part would have no click or no row without one; each part then gets
-two of either if it can, since a class with a single row gives no confidence interval. Parts cut in
-row order stay in row order: only the cuts between them move. Shuffled rows are distributed class by
-class (stratified).
+A split is changed only if a part would have no click or no row without one, and as little as
+possible. Each part then gets two rows of either class if it can, since a class with a single row
+has no confidence interval. In row order only the cuts between parts move; shuffled rows are
+distributed class by class (stratified).
 """
 
 import dataclasses
@@ -31,11 +30,9 @@ from core.data.split_advice import (
 from core.data.split_cuts import apportion, place_cuts
 
 MIN_ROWS_PER_CLASS = (2, 1)
-"""Rows of each class that every part of an adjusted split should have: the first number that is
-possible."""
+"""Rows of each class in every part of an adjusted split: the first of these that is possible."""
 _MIN_KEPT_SHARES = ((0.75, 1.0), (0.5, 1.0), (0.5, 0.5))
-"""Share of their rows that training parts, and validation and test parts, keep at least: the first
-that is possible."""
+"""Least share of their rows that (training parts, other parts) keep: the first that is possible."""
 _STRATIFIED_NOTE = (
     "Rows were distributed class by class (stratified), so that every part has both clicks and no"
     " clicks."
@@ -44,13 +41,17 @@ _STRATIFIED_NOTE = (
 
 @dataclass(frozen=True)
 class Split:
-    """What a split makes of the rows of a dataset.
+    """The result of splitting the rows of a dataset.
 
-    parts: code into PARTS of every row, int8 (rows,). order: int64 (rows,), all row numbers in the
-    order domains are cut by. notes: a sentence for each thing that was changed or should be known.
-    adjusted: whether the parts differ from what the shares alone give. refusal: why no dataset can
-    be made of it, empty if one can; the parts are then what the shares alone give. remedy: the
-    split that the refusal recommends, if it is one with shuffled rows.
+    Attributes:
+        parts: index into SPLIT_PARTS of every row, int8, shape ``(n_rows,)``.
+        order: all row numbers in the order in which domains are cut, int64, shape ``(n_rows,)``.
+        summaries: rows and clicks of every part.
+        notes: sentences about what was changed or should be known.
+        adjusted: whether the parts differ from what the shares alone give.
+        refusal: why no dataset can be made of it, "" if one can. The parts are then what the shares
+            alone give.
+        remedy: the split with shuffled rows that the refusal recommends, if any.
     """
 
     parts: np.ndarray
@@ -68,24 +69,29 @@ def split_rows(
     in_target: np.ndarray | None = None,
     files: Mapping[str, int] | None = None,
 ) -> Split:
-    """The split of labelled rows that `spec` asks for, adjusted where a part lacks a class.
+    """Split labelled rows as `spec` asks, adjusted if a part lacks a class.
 
-    labels: 0 or 1 for every row, in file order. in_target, files: see `core.data.split.cut_into_blocks`.
+    Args:
+        labels: 0 or 1 for every row, in file order.
+        spec: the split.
+        in_target, files: see `core.data.split.cut_into_blocks`.
     """
     blocks, order = cut_into_blocks(len(labels), spec, in_target, files)
-    plain = _make_split(labels, blocks, order)
-    if all(part.minority_rows for part in required_parts(plain.summaries)):
-        return dataclasses.replace(plain, notes=tuple(_describe_single_rows(plain.summaries)))
+    unadjusted = _make_split(labels, blocks, order)
+    if all(part.minority_rows for part in required_parts(unadjusted.summaries)):
+        return dataclasses.replace(
+            unadjusted, notes=tuple(_describe_single_rows(unadjusted.summaries))
+        )
     adjusted = (
         _stratify(labels, spec, blocks) if spec.shuffled else _move_cuts(labels, spec, blocks)
     )
-    split = _make_split(labels, adjusted, order) if adjusted else plain
+    split = _make_split(labels, adjusted, order) if adjusted else unadjusted
     if not all(part.minority_rows for part in required_parts(split.summaries)):
-        cut = lambda other: cut_into_blocks(len(labels), other, in_target, files)[0]  # noqa: E731
-        refusal, remedy = explain_refusal(labels, spec, cut, plain.summaries)
-        return dataclasses.replace(plain, refusal=refusal, remedy=remedy)
-    changed = not np.array_equal(split.parts, plain.parts)
-    changes = _describe_changes(spec, plain.summaries, split.summaries) if changed else []
+        cut_by = lambda other: cut_into_blocks(len(labels), other, in_target, files)[0]  # noqa: E731
+        refusal, remedy = explain_refusal(labels, spec, cut_by, unadjusted.summaries)
+        return dataclasses.replace(unadjusted, refusal=refusal, remedy=remedy)
+    changed = not np.array_equal(split.parts, unadjusted.parts)
+    changes = _describe_changes(spec, unadjusted.summaries, split.summaries) if changed else []
     if changed and spec.method == "order" and (sorting := describe_label_order(labels)):
         changes.append(f"{sorting} The random split suits such a file better: --split random.")
     notes = (*changes, *_describe_single_rows(split.summaries))
@@ -100,15 +106,14 @@ def _make_split(labels: np.ndarray, blocks: Sequence[RowBlock], order: np.ndarra
 def _move_cuts(
     labels: np.ndarray, spec: SplitSpec, blocks: Sequence[RowBlock]
 ) -> list[RowBlock] | None:
-    """Blocks with cuts moved as little as possible; None if that would take most of a part's rows.
+    """Move the cuts as little as possible; None if that would take most rows of a part.
 
-    The domains stay as they are if they can; in a split by row order, the cut between them may move
-    too.
+    The domains stay as they are if possible; in a split by row order the cut between them may move.
     """
-    trains = [
+    training_sizes = [
         rows for block in blocks for part, rows in _part_sizes(block) if part.endswith("_train")
     ]
-    if not all(trains):
+    if not all(training_sizes):
         return None
     for keep in _MIN_KEPT_SHARES:
         separate = [_move_block_cuts(labels, block, keep) for block in blocks]
@@ -126,11 +131,13 @@ def _move_cuts(
 def _move_block_cuts(
     labels: np.ndarray, block: RowBlock, keep: tuple[float, float]
 ) -> RowBlock | None:
-    """keep: one of _KEPT."""
+    """Move the cuts of a block; `keep` is one of _MIN_KEPT_SHARES."""
     shares = [keep[0] if part.endswith("_train") else keep[1] for part in block.parts]
-    least = [int(np.ceil(share * rows)) for share, rows in zip(shares, block.sizes, strict=True)]
-    for need in MIN_ROWS_PER_CLASS:
-        if (sizes := place_cuts(labels[block.rows], block.sizes, least, need)) is not None:
+    min_rows = [int(np.ceil(share * rows)) for share, rows in zip(shares, block.sizes, strict=True)]
+    for min_per_class in MIN_ROWS_PER_CLASS:
+        if (
+            sizes := place_cuts(labels[block.rows], block.sizes, min_rows, min_per_class)
+        ) is not None:
             return dataclasses.replace(block, sizes=tuple(sizes))
     return None
 
@@ -138,30 +145,34 @@ def _move_block_cuts(
 def _stratify(
     labels: np.ndarray, spec: SplitSpec, blocks: Sequence[RowBlock]
 ) -> list[RowBlock] | None:
-    """Blocks whose shuffled rows are distributed class by class; in the random split over both
-    domains together."""
-    whole = [merge_blocks(blocks)] if spec.method == "random" else blocks
+    """Distribute shuffled rows class by class; in a random split, over both domains together."""
+    joined = [merge_blocks(blocks)] if spec.method == "random" else blocks
     if not all(
-        rows for block in whole for part, rows in _part_sizes(block) if part.endswith("_train")
+        rows for block in joined for part, rows in _part_sizes(block) if part.endswith("_train")
     ):
         return None
-    made = [_stratify_block(labels, block) for block in whole]
-    return [block for block in made if block] if all(made) else None
+    stratified = [_stratify_block(labels, block) for block in joined]
+    return [block for block in stratified if block] if all(stratified) else None
 
 
 def _stratify_block(labels: np.ndarray, block: RowBlock) -> RowBlock | None:
-    members: list[list[np.ndarray]] = [[] for _ in block.parts]
+    rows_of_part: list[list[np.ndarray]] = [[] for _ in block.parts]
     for label in (0, 1):
         rows = block.rows[labels[block.rows] == label]
-        need = next(
-            (need for need in MIN_ROWS_PER_CLASS if len(rows) >= need * len(block.parts)), None
+        min_per_class = next(
+            (
+                min_per_class
+                for min_per_class in MIN_ROWS_PER_CLASS
+                if len(rows) >= min_per_class * len(block.parts)
+            ),
+            None,
         )
-        if need is None:
+        if min_per_class is None:
             return None
-        counts = apportion(len(rows), block.sizes, need)
-        for place, chosen in enumerate(np.split(rows, np.cumsum(counts)[:-1])):
-            members[place].append(chosen)
-    parts = [np.concatenate(chosen) for chosen in members]
+        counts = apportion(len(rows), block.sizes, min_per_class)
+        for i, part_rows in enumerate(np.split(rows, np.cumsum(counts)[:-1])):
+            rows_of_part[i].append(part_rows)
+    parts = [np.concatenate(part_rows) for part_rows in rows_of_part]
     return RowBlock(np.concatenate(parts), block.parts, tuple(len(rows) for rows in parts))
 
 
@@ -172,53 +183,61 @@ def _part_sizes(block: RowBlock) -> list[tuple[str, int]]:
 def _describe_changes(
     spec: SplitSpec, before: Sequence[PartSummary], after: Sequence[PartSummary]
 ) -> list[str]:
-    """A sentence for every share that is no longer the one asked for."""
-    old, new = ({summary.part: summary.rows for summary in one} for one in (before, after))
-    rarer = {summary.part: summary.minority_rows for summary in before}
-    # Distributing each class for itself rounds twice, which changes no share that was asked for.
+    """Return a sentence for every share that is no longer the one asked for."""
+    rows_before, rows_after = (
+        {summary.part: summary.rows for summary in rows_of} for rows_of in (before, after)
+    )
+    minority = {summary.part: summary.minority_rows for summary in before}
+    # Each class is rounded for itself, which may differ by a row without changing the share.
     tolerance = 1 if spec.shuffled else 0
     notes = [_STRATIFIED_NOTE] if spec.shuffled else []
     sources = [
-        sum(one[f"source_{name}"] for name in ("train", "validation", "test")) for one in (old, new)
+        sum(rows_of[f"source_{name}"] for name in ("train", "validation", "test"))
+        for rows_of in (rows_before, rows_after)
     ]
     if abs(sources[1] - sources[0]) > tolerance:
-        total = sum(new.values())
+        total = sum(rows_after.values())
         notes.append(
             _describe_change("source", sources, (spec.source_share, sources[1] / total), None)
         )
     for domain in DOMAINS:
-        rows = new[f"{domain}_train"] + new[f"{domain}_validation"]
-        for name, whole in (("test", rows + new[f"{domain}_test"]), ("validation", rows)):
+        rows = rows_after[f"{domain}_train"] + rows_after[f"{domain}_validation"]
+        for name, whole in (("test", rows + rows_after[f"{domain}_test"]), ("validation", rows)):
             part = f"{domain}_{name}"
             asked = getattr(spec, f"{part}_share")
-            if new[part] != old[part] and abs(new[part] - round(whole * asked)) > tolerance:
+            if (
+                rows_after[part] != rows_before[part]
+                and abs(rows_after[part] - round(whole * asked)) > tolerance
+            ):
                 notes.append(
                     _describe_change(
-                        part, (old[part], new[part]), (asked, new[part] / whole), rarer[part]
+                        part,
+                        (rows_before[part], rows_after[part]),
+                        (asked, rows_after[part] / whole),
+                        minority[part],
                     )
                 )
     return notes
 
 
 def _describe_change(
-    part: str, rows: Sequence[int], shares: tuple[float, float], rarer: int | None
+    part: str, rows: Sequence[int], shares: tuple[float, float], minority: int | None
 ) -> str:
-    """rarer: rows of the part's rarer class before; None for a domain."""
+    """Describe a changed share; `minority` is the part's rarer class before, None for a domain."""
     verb = "widened" if shares[1] > shares[0] else "narrowed"
-    why: dict[int | None, str] = {
+    reasons: dict[int | None, str] = {
         0: "it has both clicks and no clicks",
         1: "it has at least two clicks and two rows without a click",
     }
     return (
         f"The {part.replace('_', ' ')} share was {verb} from {100 * shares[0]:.3g} % to"
         f" {100 * shares[1]:.3g} % ({rows[0]:,} to {rows[1]:,} rows) so that"
-        f" {why.get(rarer, 'every part has both clicks and no clicks')}."
+        f" {reasons.get(minority, 'every part has both clicks and no clicks')}."
     )
 
 
 def _describe_single_rows(summaries: Sequence[PartSummary]) -> list[str]:
-    """A sentence if metrics of validation or test rows have no interval, as a class has a single
-    row there."""
+    """Say which validation or test parts have a single row of a class, so no interval."""
     single = [
         part.part.replace("_", " ")
         for part in summaries

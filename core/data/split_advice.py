@@ -1,5 +1,4 @@
-"""Why a split is impossible, and what would work instead: other shares, the random split, or more
-rows."""
+"""Explains why a split is impossible and what would work: other shares, shuffling, more rows."""
 
 import dataclasses
 from collections.abc import Callable, Sequence
@@ -10,22 +9,27 @@ from core.data.split import DOMAINS, PartSummary, RowBlock, SplitSpec, summarise
 from core.data.split_cuts import place_cuts
 
 CutFunction = Callable[[SplitSpec], list[RowBlock]]
-"""The blocks that a split gives of the rows at hand, see `core.data.split.cut_into_blocks`."""
+"""Cuts the rows at hand by a split, see `core.data.split.cut_into_blocks`."""
 
 _SHARE_DIGITS = (2, 3, 4, 6)
 _NO_CLICK_WORDS = ("row without a click", "rows without a click")
 _BLOCK_FACTOR = 4
-"""Labels whose runs are this many times fewer than in rows without order come in blocks."""
+"""Labels with this many times fewer runs than in random order count as sorted in blocks."""
 
 
 def explain_refusal(
     labels: np.ndarray, spec: SplitSpec, cut: CutFunction, summaries: Sequence[PartSummary]
 ) -> tuple[str, SplitSpec | None]:
-    """(why no dataset can be made of this split and what would work, the split that is recommended,
-    if one is).
+    """Explain why no dataset can be made of a split.
 
-    labels: 0 or 1 of all rows, in file order. summaries: of the split's parts, at least one of
-    which lacks a class.
+    Args:
+        labels: 0 or 1 of all rows, in file order.
+        spec: the split.
+        cut: cuts these rows by a split.
+        summaries: of its parts, at least one of which lacks a class.
+
+    Returns:
+        What is wrong and what would work; the split that is recommended, if one is.
     """
     needed, blocks = required_parts(summaries), cut(spec)
     if untrained := next(
@@ -50,33 +54,31 @@ def explain_refusal(
             ),
             None,
         )
-    own = labels[block.rows]
-    if few := _describe_too_few(own, block):
-        return f"{defect} {few} {_suggest_fewer_parts(labels, spec, cut)}", None
+    block_labels = labels[block.rows]
+    if too_few := _describe_too_few(block_labels, block):
+        return f"{defect} {too_few} {_suggest_fewer_parts(labels, spec, cut)}", None
     flags = _find_working_shares(labels, spec, cut, block)
     shares = f"Shares that would work: {flags}." if flags else "No other shares would help."
     if spec.shuffled:
         return f"{defect} {shares}", None
-    by_chance, how = _suggest_shuffle(spec)
-    what = f"The {worst.part.split('_')[0]} file" if spec.method == "files" else "This file"
-    if sorting := describe_label_order(labels if spec.method == "order" else own, what):
-        return f"{defect} {sorting} {how[0].upper()}{how[1:]}", by_chance
-    return (
-        f"{defect} {shares} {'Or ' if flags else ''}{how if flags else how[0].upper() + how[1:]}",
-        by_chance,
-    )
+    shuffled, advice = _suggest_shuffle(spec)
+    subject = f"The {worst.part.split('_')[0]} file" if spec.method == "files" else "This file"
+    if sorting := describe_label_order(labels if spec.method == "order" else block_labels, subject):
+        return f"{defect} {sorting} {advice[0].upper()}{advice[1:]}", shuffled
+    if flags:
+        return f"{defect} {shares} Or {advice}", shuffled
+    return f"{defect} {shares} {advice[0].upper()}{advice[1:]}", shuffled
 
 
-def describe_label_order(labels: np.ndarray, what: str = "This file") -> str:
-    """A sentence if the rows are sorted by label, or come in blocks of one label; empty if they do
-    not.
+def describe_label_order(labels: np.ndarray, subject: str = "This file") -> str:
+    """Return a sentence if rows are sorted by label or come in blocks of one label, else "".
 
-    Rows come in blocks where the label changes far less often than it would in rows without order,
-    whose expected number of runs is 1 + 2 clicks * others / rows (Wald and Wolfowitz 1940).
+    Rows come in blocks if the label changes far less often than in random order, where the expected
+    number of runs is 1 + 2 clicks * others / rows (Wald and Wolfowitz 1940).
 
-    >>> label_order(np.array([0, 0, 0, 1, 1]))
+    >>> describe_label_order(np.array([0, 0, 0, 1, 1]))
     'This file is sorted by label: all 3 rows without a click come before the 2 clicks.'
-    >>> label_order(np.array([0, 1, 0, 0, 1]))
+    >>> describe_label_order(np.array([0, 1, 0, 0, 1]))
     ''
     """
     clicks = int(np.count_nonzero(labels))
@@ -85,17 +87,17 @@ def describe_label_order(labels: np.ndarray, what: str = "This file") -> str:
     if runs == 2:
         pair = [f"{clicks:,} clicks", f"{others:,} rows without a click"]
         first, last = pair if labels[0] else pair[::-1]
-        return f"{what} is sorted by label: all {first} come before the {last}."
+        return f"{subject} is sorted by label: all {first} come before the {last}."
     if runs * _BLOCK_FACTOR < 1 + 2 * clicks * others / max(1, len(labels)):
         return (
-            f"{what} is sorted by label in {runs} blocks: each holds either only clicks or only"
+            f"{subject} is sorted by label in {runs} blocks: each holds either only clicks or only"
             " rows without."
         )
     return ""
 
 
 def required_parts(summaries: Sequence[PartSummary]) -> list[PartSummary]:
-    """The parts that a dataset needs: a source domain may be missing as a whole."""
+    """Return the parts that a dataset needs; the source domain may be missing as a whole."""
     source = any(summary.rows for summary in summaries if summary.part.startswith("source"))
     return [summary for summary in summaries if source or summary.part.startswith("target")]
 
@@ -109,7 +111,7 @@ def _describe_defect(part: PartSummary) -> str:
 
 
 def merge_blocks(blocks: Sequence[RowBlock]) -> RowBlock:
-    """Blocks as one, whose parts are cut one after another."""
+    """Return several blocks as one, whose parts are cut one after another."""
     return RowBlock(
         np.concatenate([block.rows for block in blocks]),
         tuple(part for block in blocks for part in block.parts),
@@ -118,7 +120,7 @@ def merge_blocks(blocks: Sequence[RowBlock]) -> RowBlock:
 
 
 def _describe_too_few(labels: np.ndarray, block: RowBlock) -> str:
-    """A sentence if there are fewer rows of a class than parts."""
+    """Return a sentence if there are fewer rows of a class than parts, else ""."""
     clicks, parts = int(np.count_nonzero(labels)), len(block.parts)
     domains = " and ".join(
         domain for domain in DOMAINS if any(part.startswith(domain) for part in block.parts)
@@ -140,25 +142,25 @@ def _suggest_fewer_parts(labels: np.ndarray, spec: SplitSpec, cut: CutFunction) 
     if spec.method == "files":
         return "Choose a file with more of them, or name validation and test files of their own."
     if spec.method in ("order", "random") and spec.source_share:
-        alone = dataclasses.replace(spec, source_share=0.0)
-        block = merge_blocks(cut(alone))
-        own = labels[block.rows]
-        if not _describe_too_few(own, block):
-            cuts = spec.shuffled or place_cuts(own, block.sizes, [0] * len(block.sizes), 1)
+        target_only = dataclasses.replace(spec, source_share=0.0)
+        block = merge_blocks(cut(target_only))
+        block_labels = labels[block.rows]
+        if not _describe_too_few(block_labels, block):
+            cuts = spec.shuffled or place_cuts(block_labels, block.sizes, [0] * len(block.sizes), 1)
             flags = "--source-share 0" if cuts else "--split random --source-share 0"
             return f"Add rows, or leave out the source domain, which needs fewer: {flags}."
     return "Add rows."
 
 
 def _suggest_shuffle(spec: SplitSpec) -> tuple[SplitSpec, str]:
-    """(the split with shuffled rows, how to ask for it)."""
+    """Return (the split with shuffled rows, how to ask for it)."""
     if spec.method in ("column", "files"):
         return (
             dataclasses.replace(spec, shuffle=True),
             "shuffle the rows inside each domain first: --shuffle.",
         )
-    random = dataclasses.replace(spec, method="random", column="", target_values=())
-    return random, "use the random split: --split random."
+    random_split = dataclasses.replace(spec, method="random", column="", target_values=())
+    return random_split, "use the random split: --split random."
 
 
 def _share_fields(block: RowBlock) -> list[str]:
@@ -170,13 +172,13 @@ def _share_fields(block: RowBlock) -> list[str]:
 def _find_working_shares(
     labels: np.ndarray, spec: SplitSpec, cut: CutFunction, block: RowBlock
 ) -> str:
-    """Flags with shares by which every part of `block` has both classes; empty if there are none.
+    """Return flags with shares by which every part of `block` has both classes; "" if none.
 
     Training parts get at least a tenth of the rows each.
     """
-    least = [len(block.rows) // 10 if part.endswith("_train") else 0 for part in block.parts]
-    for need in (2, 1):
-        if (sizes := place_cuts(labels[block.rows], block.sizes, least, need)) is None:
+    min_rows = [len(block.rows) // 10 if part.endswith("_train") else 0 for part in block.parts]
+    for min_per_class in (2, 1):
+        if (sizes := place_cuts(labels[block.rows], block.sizes, min_rows, min_per_class)) is None:
             continue
         shares = _shares_of(dict(zip(block.parts, sizes, strict=True)), _share_fields(block))
         for digits in _SHARE_DIGITS:

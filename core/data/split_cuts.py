@@ -1,91 +1,92 @@
-"""How many rows each part of a split gets so that every part has rows of both classes."""
+"""How many rows each part of a split needs so that it has both classes."""
 
 from collections.abc import Sequence
 
 import numpy as np
 
 _MAX_CUT_POSITIONS = 200_000
-"""Places that a cut may move to; in more rows than this it moves by several rows at a time."""
+"""Number of positions a cut can have; with more rows it moves by several rows at a time."""
 
 
 def place_cuts(
     labels: np.ndarray, sizes: Sequence[int], min_rows: Sequence[int], min_per_class: int
 ) -> list[int] | None:
-    """Sizes of consecutive parts of `labels` whose cuts lie as near as possible to those of
-    `sizes`.
+    """Return sizes of consecutive parts that all have both classes, as near as possible to `sizes`.
 
-    The sum of the distances (rows) by which the cuts move is the smallest possible, found by
-    dynamic programming over the cuts.
+    The sum of the distances (rows) by which the cuts move is minimal; it is found by dynamic
+    programming over the cuts.
 
     Args:
-        labels: 0 or 1, in the order the rows are cut in, shape ``(rows,)``.
-        sizes: rows of each part before, which add up to the number of rows.
-        least: rows that each part must have.
-        need: rows of each class that each part must have, at least 1.
+        labels: 0 or 1, in the order in which the rows are cut, shape ``(n_rows,)``.
+        sizes: number of rows of each part before; they add up to the number of rows.
+        min_rows: least number of rows of each part.
+        min_per_class: least number of rows of each class in each part, at least 1.
 
     Returns:
-        Rows of each part, or None if there are no such cuts.
+        Number of rows of each part, or None if there are no such cuts.
 
     >>> place_cuts(np.array([0, 1, 0, 0, 0, 1]), [4, 2], [0, 0], 1)
     [4, 2]
     >>> place_cuts(np.array([0, 1, 0, 0, 0, 1]), [5, 1], [0, 0], 1)
     [4, 2]
     """
-    rows, wanted = len(labels), np.cumsum(sizes)
+    rows, ends_before = len(labels), np.cumsum(sizes)
     classes = [np.flatnonzero(labels == label) for label in (0, 1)]
     if not _is_feasible(classes, rows, min_rows, min_per_class):
         return None
     step = max(1, -(-rows // _MAX_CUT_POSITIONS))
     # Row numbers where a part may begin or end, rising.
-    cuts = np.unique(np.concatenate([np.arange(0, rows, step), wanted, [0, rows]]))
+    cuts = np.unique(np.concatenate([np.arange(0, rows, step), ends_before, [0, rows]]))
     begins = cuts
-    for places in classes:
+    for class_rows in classes:
         # A part that ends at a cut has `need` rows of the class if it begins at or before this row
         # (-1: nowhere).
-        first = np.searchsorted(places, cuts) - min_per_class
-        begins = np.minimum(begins, np.where(first >= 0, places[np.maximum(first, 0)], -1))
-    chosen: list[np.ndarray] = []
+        first = np.searchsorted(class_rows, cuts) - min_per_class
+        begins = np.minimum(begins, np.where(first >= 0, class_rows[np.maximum(first, 0)], -1))
+    predecessors: list[np.ndarray] = []
     # cost[i]: least movement of the cuts so far if the last part ends at cuts[i].
     cost = np.where(cuts == 0, 0.0, np.inf)
-    for part, end in enumerate(wanted):
+    for part, end in enumerate(ends_before):
         latest = (
             np.searchsorted(cuts, np.minimum(begins, cuts - max(1, min_rows[part])), side="right")
             - 1
         )
-        best, at = _running_minimum(cost)
+        best, best_index = _running_minimum(cost)
         cost = np.where(latest >= 0, best[latest], np.inf) + np.abs(cuts - end)
-        chosen.append(at[latest])
+        predecessors.append(best_index[latest])
     if not np.isfinite(cost[-1]):
         return None
-    ends, place = [rows], len(cuts) - 1
-    for starts in reversed(chosen):
-        place = int(starts[place])
-        ends.append(int(cuts[place]))
+    ends, i = [rows], len(cuts) - 1
+    for starts in reversed(predecessors):
+        i = int(starts[i])
+        ends.append(int(cuts[i]))
     return [int(size) for size in -np.diff(ends)][::-1]
 
 
-def _is_feasible(classes: Sequence[np.ndarray], rows: int, least: Sequence[int], need: int) -> bool:
-    """Whether there are such cuts: each part, from the first on, takes as few rows as it may.
+def _is_feasible(
+    classes: Sequence[np.ndarray], rows: int, min_rows: Sequence[int], min_per_class: int
+) -> bool:
+    """Return whether there are such cuts, by giving each part in turn as few rows as possible.
 
-    classes: row numbers of each class, rising.
+    `classes` holds the row numbers of each class, rising.
     """
     end = 0
-    for most in least:
-        begin, end = end, end + max(1, most)
-        for places in classes:
-            last = np.searchsorted(places, begin) + need - 1
-            if last >= len(places):
+    for min_size in min_rows:
+        begin, end = end, end + max(1, min_size)
+        for class_rows in classes:
+            last = np.searchsorted(class_rows, begin) + min_per_class - 1
+            if last >= len(class_rows):
                 return False
-            end = max(end, int(places[last]) + 1)
+            end = max(end, int(class_rows[last]) + 1)
     return end <= rows
 
 
 def apportion(rows: int, sizes: Sequence[int], minimum: int) -> list[int]:
-    """`rows` distributed in proportion to `sizes` (largest remainders), at least `least` to each.
+    """Distribute `rows` in proportion to `sizes` (largest remainders), at least `minimum` to each.
 
-    rows must be at least ``least * len(sizes)``.
+    `rows` must be at least ``minimum * len(sizes)``.
 
-    >>> distribute(10, [70, 20, 10], 2)
+    >>> apportion(10, [70, 20, 10], 2)
     [6, 2, 2]
     """
     shares = np.asarray(sizes, dtype=np.float64) * rows / max(1, sum(sizes))
@@ -98,6 +99,6 @@ def apportion(rows: int, sizes: Sequence[int], minimum: int) -> list[int]:
 
 
 def _running_minimum(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """(the smallest value so far, where it last stood), each of shape ``(values,)``."""
+    """Return (running minimum of the values, index at which it last occurred)."""
     best = np.minimum.accumulate(values)
     return best, np.maximum.accumulate(np.where(values == best, np.arange(len(values)), 0))

@@ -1,4 +1,4 @@
-"""What a split makes of samples: the parts, before anything is prepared."""
+"""Computes the split of samples before anything is prepared."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -22,8 +22,7 @@ from core.errors import BadInput
 
 
 def plan_split(sample: Sample, spec: SplitSpec) -> Split:
-    """What `spec` makes of a sample's rows. BadInput for a column or values that the sample does
-    not have."""
+    """Return the split of a sample's rows; raise BadInput for a column or values it lacks."""
     if not sample.labelled:
         return _plan_unlabelled(sample, unlabelled_spec(spec))
     table = read_dictionary_table(sample)
@@ -31,8 +30,7 @@ def plan_split(sample: Sample, spec: SplitSpec) -> Split:
 
 
 def plan_files(files: Mapping[str, Sample], spec: SplitSpec) -> Split:
-    """What `spec` (its shares, seed and shuffle) makes of several samples. files: by role, see
-    FILE_ROLES."""
+    """Return the split of several samples by role (see FILE_ROLES), with the shares of `spec`."""
     files = check_files(files)
     labels = concat_rows([*files.values()])[LABEL].to_numpy()
     return split_rows(
@@ -41,8 +39,7 @@ def plan_files(files: Mapping[str, Sample], spec: SplitSpec) -> Split:
 
 
 def file_split_spec(spec: SplitSpec) -> SplitSpec:
-    """The split of several files with the shares, seed and shuffle of `spec`; what else it says
-    does not apply."""
+    """Return the split of several files with the shares, seed and shuffle of `spec`."""
     default = SplitSpec()
     return dataclasses.replace(
         spec,
@@ -57,11 +54,14 @@ def file_split_spec(spec: SplitSpec) -> SplitSpec:
 def _plan_unlabelled(sample: Sample, spec: SplitSpec) -> Split:
     parts, order = assign_unlabelled_parts(sample.rows, spec)
     split = Split(parts, order, summarise_parts(None, parts))
-    validation, asked = split.summaries[1].rows, round(sample.rows * spec.source_validation_share)
-    if validation > asked:
+    n_validation, n_requested = (
+        split.summaries[1].rows,
+        round(sample.rows * spec.source_validation_share),
+    )
+    if n_validation > n_requested:
         note = (
-            f"The source validation rows were widened from {asked} to {validation}, so that there"
-            " are some."
+            f"The source validation rows were widened from {n_requested} to {n_validation}, so"
+            " that there are some."
         )
         return dataclasses.replace(split, notes=(note,))
     try:
@@ -72,15 +72,14 @@ def _plan_unlabelled(sample: Sample, spec: SplitSpec) -> Split:
 
 
 def _target_mask(sample: Sample, table: pa.Table, spec: SplitSpec) -> np.ndarray | None:
-    """Whether each row is a target row by the split's column, bool (rows,); None where it splits by
-    none."""
+    """Return which rows are target rows, bool, shape ``(n_rows,)``; None for other methods."""
     if spec.method != "column":
         return None
     if spec.column not in (*FIELDS, *sample.kept):
-        kept = f", and {', '.join(sample.kept)} beside them" if sample.kept else ""
+        extra = f", and {', '.join(sample.kept)} beside them" if sample.kept else ""
         raise BadInput(
             f"The sample {sample.name!r} has no column {spec.column!r} to split by; its columns are"
-            f" I1 to I13 and C1 to C26{kept}."
+            f" I1 to I13 and C1 to C26{extra}."
         )
     column = decode_column(table[spec.column])
     if spec.column in NUMERIC:
@@ -88,16 +87,16 @@ def _target_mask(sample: Sample, table: pa.Table, spec: SplitSpec) -> np.ndarray
     texts = pc.fill_null(column.cast(pa.string()), "")
     in_target = pc.is_in(texts, value_set=pa.array(spec.target_values, pa.string())).to_numpy()
     if not in_target.any():
-        found = pc.value_counts(texts).to_pylist()
-        held = [
-            f"{repr(one['values']) if one['values'] else 'nothing'} ({one['counts']:,})"
-            for one in sorted(found, key=lambda one: -one["counts"])[:8]
+        value_counts = pc.value_counts(texts).to_pylist()
+        examples = [
+            f"{repr(entry['values']) if entry['values'] else 'nothing'} ({entry['counts']:,})"
+            for entry in sorted(value_counts, key=lambda entry: -entry["counts"])[:8]
         ]
-        more = " …" if len(found) > 8 else ""
-        asked = " or ".join(map(repr, spec.target_values))
+        more = " …" if len(value_counts) > 8 else ""
+        requested = " or ".join(map(repr, spec.target_values))
         raise BadInput(
-            f"No row has {asked} in column {spec.column}, which holds {', '.join(held)}{more};"
-            " choose the values that mean target among these."
-            + (" With one value alone no split by it is possible." * (len(found) == 1))
+            f"No row has {requested} in column {spec.column}, which holds"
+            f" {', '.join(examples)}{more}; choose the values that mean target among these."
+            + (" With one value alone no split by it is possible." * (len(value_counts) == 1))
         )
     return in_target

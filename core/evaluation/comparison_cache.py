@@ -8,12 +8,12 @@ from typing import Protocol
 
 import numpy as np
 
+from core.evaluation.metric_functions import log_loss_per_row
 from core.evaluation.paired_comparison import (
     PairedDifference,
     PlacementValues,
     compare_log_losses,
     compare_placement_values,
-    log_loss_per_row,
     placement_values_by_seed,
 )
 

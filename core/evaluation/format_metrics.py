@@ -8,15 +8,23 @@ there; all three are treated alike.
 
 import math
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+
+from core.evaluation.metric_registry import (
+    HEADLINE,
+    METRICS,
+    metrics_shown_in,
+    stored_names,
+    summary_metrics,
+)
 
 MISSING_TEXT = "–"
 """Stands for a number that does not exist."""
 MetricValues = Mapping[str, Any]
 """Metrics by name, as core.evaluation.metrics.Metrics.as_dict gives them; any may be missing."""
-AUC_METRICS = ("auc", "auc_low", "auc_high")
 NO_VARIANCE = "the difference is the same for every row"
 """Why two scorings are not comparable although there are rows enough: DeLong's variance of the
 difference is 0."""
@@ -38,8 +46,8 @@ def is_missing(value: object) -> bool:
 def metric_value(metrics: MetricValues | None, name: str) -> float:
     """The metric as a float for arithmetic and figures; NaN where it is missing.
 
-    >>> metric_value({"auc": 0.75}, "auc"), metric_value({"auc": None}, "auc"), metric_value(None, "auc")
-    (0.75, nan, nan)
+    >>> metric_value({"auc": 0.75}, "auc"), metric_value({"auc": None}, "auc")
+    (0.75, nan)
     """
     value = (metrics or {}).get(name)
     return float("nan") if is_missing(value) else float(value)  # type: ignore[arg-type]
@@ -101,7 +109,9 @@ def format_auc(metrics: MetricValues | None, digits: int = 4) -> str:
     """
     if reason := reason_without_auc(metrics):
         return reason
-    auc, low, high = (format_metric(metric_value(metrics, name), digits) for name in AUC_METRICS)
+    auc, low, high = (
+        format_metric(metric_value(metrics, name), digits) for name in stored_names("auc")
+    )
     reason = reason_without_interval(metrics)
     return f"AUC {auc} ({reason})" if reason else f"AUC {auc} [{low}, {high}]"
 
@@ -111,7 +121,7 @@ def format_interval(metrics: MetricValues | None, digits: int = 4) -> str:
     why not."""
     if reason := reason_without_auc(metrics):
         return reason
-    auc, low, high = (metric_value(metrics, name) for name in AUC_METRICS)
+    auc, low, high = (metric_value(metrics, name) for name in stored_names("auc"))
     if reason := reason_without_interval(metrics):
         return f"AUC {format_metric(auc, digits)} ({reason})"
     return f"AUC {format_with_bounds(auc, low, high, digits)}"
@@ -121,22 +131,76 @@ def format_metrics(metrics: MetricValues) -> str:
     """All that the command line says of one part, in a line."""
     if metrics.get("rows") == 0:
         return "no rows"
-    names = {
-        "log_loss": "log loss",
-        "f1": "F1",
-        "precision": "precision",
-        "recall": "recall",
-        "accuracy": "accuracy",
-    }
-    parts = [
-        format_auc(metrics),
-        *(f"{title} {format_metric(metrics.get(name))}" for name, title in names.items()),
-    ]
+    parts = [format_auc(metrics)]
+    for key, metric in summary_metrics().items():
+        parts.append(f"{metric.name} {format_metric(metrics.get(key), metric.digits)}")
+        if key == "accuracy":
+            # Most rows have no click, so accuracy says nothing without that of predicting none.
+            parts[-1] += f" (always no: {format_metric(metrics.get('always_no_accuracy'))})"
     rows = metrics.get("rows")
     counted = "" if is_missing(rows) else f", {rows:,} row{'' if rows == 1 else 's'}"
-    return (
-        f"{', '.join(parts)} (always no:"
-        f" {format_metric(metrics.get('always_no_accuracy'))}){counted}"
+    return ", ".join(parts) + counted
+
+
+@dataclass(frozen=True)
+class MetricRow:
+    """A row of the table of all metrics. value: NaN where it is missing, and for an interval."""
+
+    title: str
+    text: str
+    value: float
+    digits: int
+
+
+def metric_rows(metrics: MetricValues | None) -> list[MetricRow]:
+    """The table of all metrics: a row for each of METRICS, and one for its interval.
+
+    >>> [(row.title, row.text) for row in metric_rows({"auc": 0.7651, "auc_low": 0.7583})][:2]
+    [('AUC-ROC', '0.7651'), ('AUC, 95 % interval (DeLong)', '–')]
+    """
+    rows = []
+    for key, metric in METRICS.items():
+        value = metric_value(metrics, key)
+        rows.append(
+            MetricRow(metric.row_title, format_metric(value, metric.digits), value, metric.digits)
+        )
+        if metric.interval:
+            low, high = (metric_value(metrics, f"{key}_{end}") for end in ("low", "high"))
+            rows.append(
+                MetricRow(
+                    f"{metric.name}, 95 % interval ({metric.interval.method})",
+                    format_bounds(low, high, metric.digits),
+                    math.nan,
+                    metric.digits,
+                )
+            )
+    return rows
+
+
+def format_arm_metrics(row: Mapping[str, Any], deviation: bool = False) -> str:
+    """The metrics of an arm in a row of core.runs.sweep_result.sweep_table, for the command line.
+
+    deviation: whether that of the AUC over seeds stands behind it.
+
+    >>> format_arm_metrics({"auc": 0.76512, "log_loss": 0.5})
+    'AUC 0.7651, log loss 0.5000, ECE –'
+    """
+    texts = []
+    for key, metric in metrics_shown_in("arms").items():
+        text = f"{metric.name} {format_metric(row.get(key), metric.digits)}"
+        spread = row.get(f"{key}_deviation")
+        if deviation and key == HEADLINE and not is_missing(spread):
+            text += f" ± {format_metric(spread, metric.digits)}"
+        texts.append(text)
+    return ", ".join(texts)
+
+
+def format_card_metrics(metrics: MetricValues) -> str:
+    """The metrics of a backbone's card besides AUC, which stands above them."""
+    return " · ".join(
+        f"{metric.name} {format_metric(metrics.get(key), metric.digits)}"
+        for key, metric in metrics_shown_in("card").items()
+        if key != HEADLINE
     )
 
 
@@ -179,7 +243,7 @@ def reason_from_counts(rows: int | None, clicks: int | None) -> str:
     """What keeps `rows` rows with `clicks` clicks from having an AUC with an interval; "" where
     nothing does.
 
-    >>> reason_of_counts(30, 1), reason_of_counts(30, 29), reason_of_counts(1, 1)
+    >>> reason_from_counts(30, 1), reason_from_counts(30, 29), reason_from_counts(1, 1)
     ('one click in 30 rows', 'one row without a click in 30 rows', 'the only row has the label 1')
     """
     if rows == 0:

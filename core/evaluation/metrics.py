@@ -1,110 +1,130 @@
-"""One set of metrics for labels, click probabilities and a threshold."""
+"""All metrics of one set of rows: computed from labels and scores, or read from a stored result."""
 
-import dataclasses
-from dataclasses import dataclass
+import math
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 import numpy as np
 
-from core.evaluation.curves import calibration_curve, confusion_matrix
 from core.evaluation.format_metrics import is_missing
-from core.evaluation.roc_auc import auc_interval, auc_variance
-from core.evaluation.validation import validate_scores
+from core.evaluation.metric_functions import ScoredRows
+from core.evaluation.metric_registry import METRICS, Requirement, stored_names
 
-_EPSILON = np.finfo(np.float64).eps
+COUNTS = ("rows", "click_rate", "threshold")
+"""What is stored beside the metrics: what they stand on."""
 
 
-@dataclass(frozen=True)
-class Metrics:
-    """Metrics at one threshold; NaN where a metric is undefined (no rows, or one class only).
+class Metrics(Mapping[str, float]):
+    """Metrics of one set of rows by name, as attributes or items; NaN where a metric is missing.
 
-    always_no_accuracy: of predicting "no click" for every row. auc_low, auc_high: DeLong's 95 %
-    interval. pr_auc: average precision. normalised_entropy: log loss over the entropy of the click
-    rate (He et al. 2014). ece: 15 equal-mass bins. predicted_over_actual: predicted over actual
-    clicks. lift_at_10: click rate in the tenth of the rows scored highest, over the click rate.
+    A metric is missing where the rows do not define it (no rows, a single class), and in results
+    that were stored before the metric existed. Besides the metrics of
+    core.evaluation.metric_registry there are `rows`, `click_rate` and `threshold`, and AUC_low and
+    AUC_high for a metric AUC with an interval.
+
+    >>> metrics = compute_metrics(np.array([0, 1, 1, 0]), np.array([0.1, 0.8, 0.6, 0.7]), 0.5)
+    >>> metrics.auc, metrics["recall"]
+    (0.75, 1.0)
+    >>> Metrics.from_stored({"auc": 0.75}).log_loss
+    nan
     """
 
-    rows: int
-    click_rate: float
-    threshold: float
-    accuracy: float
-    always_no_accuracy: float
-    precision: float
-    recall: float
-    f1: float
-    auc: float
-    auc_low: float
-    auc_high: float
-    pr_auc: float
-    log_loss: float
-    normalised_entropy: float
-    ece: float
-    predicted_over_actual: float
-    lift_at_10: float
+    __slots__ = ("_values",)
+
+    def __init__(self, values: Mapping[str, float]) -> None:
+        self._values = dict(values)
+
+    @classmethod
+    def from_stored(cls, values: Mapping[str, Any] | None) -> "Metrics":
+        """Metrics as results store them; any may be None or not there."""
+        return cls(
+            {
+                name: math.nan if is_missing(value) else value
+                for name, value in (values or {}).items()
+            }
+        )
 
     def as_dict(self) -> dict[str, float | None]:
-        """JSON-ready, in the order of the fields; NaN becomes None."""
-        values = dataclasses.asdict(self)
-        return {name: None if is_missing(value) else value for name, value in values.items()}
+        """JSON-ready: None in place of NaN."""
+        return {name: None if is_missing(value) else value for name, value in self._values.items()}
+
+    def __getitem__(self, name: str) -> float:
+        if name in self._values:
+            return self._values[name]
+        if name in all_names():
+            return math.nan
+        raise KeyError(name)
+
+    def __getattr__(self, name: str) -> float:
+        # Copying and pickling ask for attributes before there are any values.
+        if name.startswith("_"):
+            raise AttributeError(name)
+        try:
+            return self[name]
+        except KeyError:
+            raise AttributeError(
+                f"There is no metric {name!r}; there are {', '.join(all_names())}."
+            ) from None
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._values)
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+    def __eq__(self, other: object) -> bool:
+        # By what is stored: NaN, which equals nothing, is None there.
+        return isinstance(other, Metrics) and self.as_dict() == other.as_dict()
+
+    def __hash__(self) -> int:
+        return hash(tuple(self.as_dict().items()))
+
+    def __repr__(self) -> str:
+        return f"Metrics({self.as_dict()})"
 
 
-def log_loss(y_true: np.ndarray, y_score: np.ndarray) -> float:
-    """Mean cross entropy in nats; probabilities are kept off 0 and 1 by the machine epsilon."""
-    clipped = np.clip(y_score, _EPSILON, 1 - _EPSILON)
-    return float(-np.mean(y_true * np.log(clipped) + (1 - y_true) * np.log1p(-clipped)))
-
-
-def average_precision(y_true: np.ndarray, y_score: np.ndarray) -> float:
-    """Sum over thresholds of precision times the gain in recall; tied scores enter together."""
-    order = np.argsort(-y_score)
-    ordered = y_score[order]
-    ends = np.flatnonzero(np.append(ordered[1:] != ordered[:-1], True))
-    true_positives = np.cumsum(y_true[order])[ends]
-    precision = true_positives / (ends + 1)
-    return float(np.sum(np.diff(true_positives, prepend=0) * precision) / y_true.sum())
-
-
-def lift_at(y_true: np.ndarray, y_score: np.ndarray, share: float) -> float:
-    """Click rate in the best-scored `share` of rows over the click rate; ties at the edge share
-    their clicks."""
-    count = max(1, round(len(y_true) * share))
-    edge = np.partition(y_score, len(y_score) - count)[len(y_score) - count]
-    above, tied = y_score > edge, y_score == edge
-    clicks = y_true[above].sum() + y_true[tied].mean() * (count - above.sum())
-    return float(clicks / count / y_true.mean())
+def all_names() -> tuple[str, ...]:
+    """Every name that results store for a set of rows: COUNTS, then the metrics, each with its
+    interval.
+    """
+    return (*COUNTS, *(name for key in METRICS for name in stored_names(key)))
 
 
 def compute_metrics(y_true: np.ndarray, y_score: np.ndarray, threshold: float) -> Metrics:
-    """All metrics; a row counts as predicted click when its score is at least `threshold`.
+    """Every metric of METRICS.
 
-    labels: 0 or 1 (rows,); scores: click probabilities (rows,). BadInput on anything else.
+    Args:
+        y_true: labels 0 or 1, shape ``(n_rows,)``.
+        y_score: click probabilities, shape ``(n_rows,)``.
+        threshold: a row counts as a predicted click when its score is at least this.
+
+    Returns:
+        The metrics; NaN where the rows do not define one.
+
+    Raises:
+        BadInput: shapes differ, a label is not 0 or 1, or a score is not finite; the message names
+            the row.
     """
-    y_true, y_score = validate_scores(y_true, y_score)
-    nan = float("nan")
-    rows = len(y_true)
-    rate = float(y_true.mean()) if rows else nan
-    both = rows > 0 and 0 < rate < 1
-    table = confusion_matrix(y_true, y_score, threshold)
-    auc, variance = auc_variance(y_true, y_score)
-    low, high = auc_interval(auc, variance)
-    loss = log_loss(y_true, y_score) if rows else nan
-    entropy = -(rate * np.log(rate) + (1 - rate) * np.log(1 - rate)) if both else nan
-    bins = calibration_curve(y_true, y_score)
-    return Metrics(
-        rows=rows,
-        click_rate=rate,
-        threshold=float(threshold),
-        accuracy=table.accuracy,
-        always_no_accuracy=1 - rate,
-        precision=table.precision,
-        recall=table.recall,
-        f1=table.f1,
-        auc=auc,
-        auc_low=low,
-        auc_high=high,
-        pr_auc=average_precision(y_true, y_score) if both else nan,
-        log_loss=loss,
-        normalised_entropy=float(loss / entropy) if both else nan,
-        ece=float(np.sum(bins.rows * np.abs(bins.predicted - bins.actual)) / rows) if rows else nan,
-        predicted_over_actual=float(y_score.sum() / y_true.sum()) if rows and rate > 0 else nan,
-        lift_at_10=lift_at(y_true, y_score, 0.1) if rows and rate > 0 else nan,
-    )
+    rows = ScoredRows(y_true, y_score, threshold)
+    values: dict[str, float] = {
+        "rows": rows.n_rows,
+        "click_rate": rows.click_rate,
+        "threshold": rows.threshold,
+    }
+    for key, metric in METRICS.items():
+        defined = _meets(rows, metric.requires)
+        values[key] = metric.function(rows) if defined else math.nan
+        if metric.interval:
+            low, high = metric.interval.bounds(rows) if defined else (math.nan, math.nan)
+            values |= {f"{key}_low": low, f"{key}_high": high}
+    return Metrics(values)
+
+
+def _meets(rows: ScoredRows, requirement: Requirement) -> bool:
+    """Whether the rows have what a metric needs to be defined."""
+    if requirement == "nothing":
+        return True
+    if requirement == "rows":
+        return rows.n_rows > 0
+    # NaN, the click rate of no rows, is above nothing.
+    return rows.click_rate > 0 and (requirement == "clicks" or rows.click_rate < 1)

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.stats import t as student
 
+from core.evaluation.metric_functions import log_loss_per_row
 from core.evaluation.roc_auc import placement_values
 
 RESAMPLES = 2000
@@ -29,8 +30,8 @@ class PairedDifference:
     """Mean of a metric of a less that of b over seeds, its 95 % interval and two-sided p-value; NaN
     where undefined.
 
-    test_standard_error: standard error from test rows; NaN with fewer than two rows (of a class, for the
-    AUC). seed_standard_error: from seeds; NaN with a single one.
+    test_standard_error: standard error from test rows; NaN with fewer than two rows (of a class,
+        for the AUC). seed_standard_error: from seeds; NaN with a single one.
     """
 
     delta: float
@@ -230,13 +231,6 @@ def _variance(*sides: Sequence[np.ndarray]) -> float:
     seeds."""
     means = [np.mean(one, axis=0) for one in sides]
     return sum(float(one.var(ddof=1) / len(one)) if len(one) > 1 else float("nan") for one in means)
-
-
-def log_loss_per_row(y_true: np.ndarray, y_score: np.ndarray) -> np.ndarray:
-    """Cross entropy of every row in nats, in the shape of `scores`: (rows,) or (seeds, rows)."""
-    epsilon = np.finfo(np.float64).eps
-    clipped = np.clip(y_score.astype(np.float64), epsilon, 1 - epsilon)
-    return -(y_true * np.log(clipped) + (1 - y_true) * np.log1p(-clipped))
 
 
 def _check_shapes(labels: np.ndarray, a: np.ndarray, b: np.ndarray) -> None:

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from core.evaluation.format_metrics import is_missing
+from core.evaluation.metric_functions import log_loss_per_row
 from core.evaluation.multiplicity import holm_adjust
 from core.evaluation.paired_comparison import (
     MeanEstimate,
     PairedDifference,
     compare_placement_values,
-    log_loss_per_row,
     mean_auc,
     mean_over_rows,
     placement_values_by_seed,

@@ -26,6 +26,8 @@ from core.evaluation.multiplicity import holm_adjust
 from core.evaluation.paired_comparison import PairedDifference
 
 SIGNIFICANCE_LEVEL = 0.05
+COMPARED_METRICS = ("auc", "log_loss")
+"""The metrics that arms are compared by: AUC by DeLong, log loss by a paired bootstrap."""
 NOT_DISTINGUISHABLE, NOT_COMPARABLE = "not distinguishable", "not comparable"
 
 
@@ -75,6 +77,10 @@ class Verdict:
     auc_p: float = float("nan")
     log_loss_p: float = float("nan")
     clicks: int | None = None
+
+    def comparison(self, metric: str) -> tuple[PairedDifference, float]:
+        """The difference in a metric of COMPARED_METRICS, and its adjusted p."""
+        return {"auc": (self.auc, self.auc_p), "log_loss": (self.log_loss, self.log_loss_p)}[metric]
 
     @property
     def outcome(self) -> str:
@@ -236,8 +242,8 @@ def _comparison_sentence(verdict: Verdict, how: str) -> str:
     )
     if verdict.outcome == NOT_COMPARABLE:
         return (
-            f"{_capitalise(verdict.a)}{how} is not comparable with {verdict.b} ({format_difference(verdict)};"
-            f" {rows})."
+            f"{_capitalise(verdict.a)}{how} is not comparable with {verdict.b} "
+            f"({format_difference(verdict)}; {rows})."
         )
     if verdict.outcome == NOT_DISTINGUISHABLE:
         return (
@@ -245,8 +251,8 @@ def _comparison_sentence(verdict: Verdict, how: str) -> str:
             f" ({format_difference(verdict)}; {rows})."
         )
     return (
-        f"{_capitalise(verdict.a)}{how} is {verdict.outcome} than {verdict.b} ({format_difference(verdict)};"
-        f" {rows})."
+        f"{_capitalise(verdict.a)}{how} is {verdict.outcome} than {verdict.b} "
+        f"({format_difference(verdict)}; {rows})."
     )
 
 

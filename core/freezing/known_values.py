@@ -3,7 +3,7 @@ freezes noise."""
 
 from collections.abc import Sequence
 
-from core.data.datasets import FieldCoverage
+from core.data.dataset_rows import FieldCoverage
 from core.data.schema import CATEGORICAL
 
 UNSEEN_LIMIT = 0.5

@@ -13,7 +13,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from core.data.datasets import find_dataset, load_encoded, select_test_rows
+from core.data.dataset_rows import load_encoded
+from core.data.datasets import find_dataset, select_test_rows
 from core.data.preprocessing import load_preprocessing
 from core.data.schema import FIELDS, NUMERIC
 from core.errors import BadInput, RunError, caused_by_system

@@ -5,9 +5,9 @@ from typing import Any
 
 import numpy as np
 
-from core.data.datasets import find_dataset, load_encoded
-from core.data.preprocessing import MISSING, UNSEEN, Preprocessing
-from core.data.profile import (
+from core.data.dataset_rows import load_encoded
+from core.data.datasets import find_dataset
+from core.data.drift import (
     drift_counts,
     drift_level,
     explain_too_few_rows,
@@ -15,6 +15,7 @@ from core.data.profile import (
     population_stability_index,
     psi_noise_limit,
 )
+from core.data.preprocessing import MISSING, UNSEEN, Preprocessing
 from core.data.schema import FIELDS
 from core.errors import BadInput, Damaged
 from core.jobs.predictions import read_predictions
@@ -34,7 +35,7 @@ class TrainingReference:
 
     Args:
         dataset: name of the run's dataset.
-        counts: of its training rows, int64 ``(39, bins)``, see `core.data.profile.drift_counts`.
+        counts: of its training rows, int64 ``(39, bins)``, see `core.data.drift.drift_counts`.
         test_scores: the run's scores on its test rows; target rows, or source rows for a
             pretraining run.
     """
@@ -79,7 +80,7 @@ def measure_drift_from_training(
 
     Returns:
         JSON-ready: `fields`, largest drift first, and `scores`, each with `psi` (population
-        stability index, see `core.data.profile`), `noise` (what it may be by chance) and `level`,
+        stability index, see `core.data.drift`), `noise` (what it may be by chance) and `level`,
         which is None if there are too few rows to judge. Then `why` says so in a sentence, and
         `rows_needed` how many would be enough (None if no number would).
     """

@@ -9,8 +9,8 @@ import pyarrow as pa
 import pyarrow.csv
 import torch
 
+from core.data.drift import drift_counts
 from core.data.preprocessing import Preprocessing
-from core.data.profile import drift_counts
 from core.data.samples import Sample, file_row_numbers, read_dictionary_table
 from core.data.schema import FIELDS, LABEL
 from core.models.network import Network
@@ -49,7 +49,7 @@ class ScoredRows:
     Args:
         scores: click probabilities, float32 ``(rows,)``.
         labels: int8 ``(rows,)``, -1 for a row without a label; None without a label column.
-        counts: int64 ``(39, bins)``, see `core.data.profile.drift_counts`.
+        counts: int64 ``(39, bins)``, see `core.data.drift.drift_counts`.
     """
 
     scores: np.ndarray

@@ -39,7 +39,7 @@ def unknown_summary(
     Args:
         preprocessing: of the model.
         columns: see `unknown_columns`.
-        counts: of the scored rows, int64 ``(39, bins)``, see `core.data.profile.drift_counts`.
+        counts: of the scored rows, int64 ``(39, bins)``, see `core.data.drift.drift_counts`.
         training_counts: the same of the training rows; None if they are gone.
 
     Returns:
@@ -70,7 +70,7 @@ def knows_no_category(counts: np.ndarray, training: np.ndarray) -> bool:
     fine-tuned on, for example because it was pretrained on simulated rows.
 
     Args:
-        counts: of the scored rows, int64 ``(39, bins)``, see `core.data.profile.drift_counts`.
+        counts: of the scored rows, int64 ``(39, bins)``, see `core.data.drift.drift_counts`.
         training: see `core.inference.unknown_values.known_shares`.
     """
     places = [FIELDS.index(field) for field in CATEGORICAL]
@@ -86,7 +86,7 @@ def missing_columns(counts: np.ndarray, missing: np.ndarray) -> list[str]:
     """Return the fields that are missing in every row and were not in training, in file order.
 
     Args:
-        counts: of the scored rows, int64 ``(39, bins)``, see `core.data.profile.drift_counts`.
+        counts: of the scored rows, int64 ``(39, bins)``, see `core.data.drift.drift_counts`.
         missing: share of the training rows in which each field is missing, float64 ``(39,)``.
     """
     rows = counts.sum(axis=1)

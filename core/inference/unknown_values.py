@@ -80,7 +80,7 @@ def known_shares(preprocessing: Preprocessing, counts: np.ndarray | None) -> np.
 
     Args:
         preprocessing: has the vocabularies.
-        counts: of the training rows, see `core.data.profile.drift_counts`. None if they are gone;
+        counts: of the training rows, see `core.data.drift.drift_counts`. None if they are gone;
             then the least share that the vocabulary's own minimum count allows is returned.
 
     Returns:
@@ -105,7 +105,7 @@ def unknown_columns(
     Args:
         preprocessing: of the model.
         rows: the scored rows, with columns C1 to C26.
-        counts: of these rows, int64 ``(39, bins)``, see `core.data.profile.drift_counts`.
+        counts: of these rows, int64 ``(39, bins)``, see `core.data.drift.drift_counts`.
         training: see `known_shares`.
     """
     rows = _subsample_batches(rows)

@@ -190,9 +190,8 @@ class FinetuneRequest:
 
     @property
     def can_batch_heads(self) -> bool:
-        """Whether its head, where only that trains, may train in one batched product with those
-        of the other rates.
-        """
+        """Whether its head, where only that trains, may train in one batched product with those of
+        the other rates."""
         plain = (
             self.strategy in PLAIN_HEAD_STRATEGIES
             and not self.head.hidden

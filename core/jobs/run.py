@@ -24,6 +24,10 @@ T = TypeVar("T")
 
 ACTIVE = ("queued", "running")
 STATUSES = (*ACTIVE, "done", "failed", "cancelled", "interrupted")
+_FIELDS = {"grouping": "group", "lane": "queue", "cancel_asked": "cancel_requested"}
+"""Fields by column, where the two have different names."""
+_JSON_NAMES = {"queue": "lane", "cancel_requested": "cancel_asked"}
+"""What `--json` calls fields, where the two have different names."""
 
 
 @dataclass(frozen=True)
@@ -33,16 +37,17 @@ class Run:
     Args:
         status: one of STATUSES; `message` explains the last three.
         request: what it was asked to do.
-        lane: whose worker runs it: "cuda", "cpu", or "cluster" for a sweep that the command line
+        queue: whose worker runs it: "cuda", "cpu", or "cluster" for a sweep that the command line
             runs itself.
         dataset: id.
-        group: id shared by runs that were launched together. created, started, finished,
-            cancel_asked: ISO times in UTC, to be shown; a clock may be set, so they decide
-            nothing.
+        group: id shared by runs that were launched together.
+        created, started, finished, cancel_requested: ISO times in UTC, to be shown; a clock may be
+            set, so they decide nothing.
         phase: what it does now, in a few words.
         epoch, step: how many of `epochs` and `steps` (optimiser steps) are done.
-        result: what came of it; None until it is done. worker_pid, worker_host: the process that
-            runs it; see core.jobs.process_place.current_place.
+        result: what came of it; None until it is done.
+        worker_pid, worker_host: the process that runs it; see
+            core.jobs.process_place.current_place.
         claim: token made when that process claimed the run; whoever writes for a running run names
             it.
     """
@@ -53,7 +58,7 @@ class Run:
     status: str
     message: str
     request: Request
-    lane: str
+    queue: str
     dataset: str
     group: str
     created: str
@@ -68,7 +73,7 @@ class Run:
     note: str
     result: RunResult | None
     worker_pid: int | None
-    cancel_asked: str | None
+    cancel_requested: str | None
     worker_host: str | None = None
     claim: str | None = None
 
@@ -120,17 +125,14 @@ class Run:
     def _request_of(self, kind: type[T]) -> T:
         if not isinstance(self.request, kind):
             raise TypeError(
-                f"run {self.id} is of the kind {self.kind!r}, so its request is not a "
-                f"{kind.__name__}"
+                f"run {self.id} is of the kind {self.kind!r}; its request is not a {kind.__name__}"
             )
         return self.request
 
 
 @dataclass(frozen=True)
 class ValidationSummary:
-    """A run's validation metrics over its epochs: lowest and last log loss (nats), highest and
-    last AUC.
-    """
+    """A run's validation metrics over its epochs: log loss in nats, and AUC."""
 
     best_loss: float | None = None
     last_loss: float | None = None
@@ -140,7 +142,8 @@ class ValidationSummary:
 
 def run_to_json(run: Run) -> dict[str, Any]:
     """The run as JSON-ready data, as `--json` has it."""
-    values = {one.name: to_json(getattr(run, one.name)) for one in dataclasses.fields(run)}
+    names = [one.name for one in dataclasses.fields(run)]
+    values = {_JSON_NAMES.get(name, name): to_json(getattr(run, name)) for name in names}
     result = None if run.result is None else result_to_json(run.result)
     return values | {"request": request_to_json(run.request), "result": result}
 
@@ -153,7 +156,7 @@ def run_from_row(row: sqlite3.Row) -> Run:
     Raises:
         Damaged: the request is damaged, without which there is nothing to show or to run.
     """
-    values = {"group" if name == "grouping" else name: value for name, value in dict(row).items()}
+    values = {_FIELDS.get(name, name): value for name, value in dict(row).items()}
     stored = values.pop("result")
     try:
         if values["status"] not in STATUSES:
@@ -163,9 +166,9 @@ def run_from_row(row: sqlite3.Row) -> Run:
         check_timestamp(values["created"], "created")
     except (BadInput, ValueError, TypeError, RecursionError) as error:
         raise Damaged(
-            f"The run {values['id']!r} ({str(values['name'])[:80]}) in the run store is "
-            f"damaged: {str(error).rstrip('.')}. Put a copy of thaw.sqlite in its place; the "
-            "run is left out until then, and all others are as they were."
+            f"The run {values['id']!r} ({str(values['name'])[:80]}) in the run store is damaged:"
+            f" {str(error).rstrip('.')}. Put a copy of thaw.sqlite in its place; the run is left"
+            " out until then, and all others are as they were."
         ) from error
     run = Run(**values, result=None)
     if not stored:
@@ -174,8 +177,8 @@ def run_from_row(row: sqlite3.Row) -> Run:
         return dataclasses.replace(run, result=result_from_json(_parse_object(stored, "result")))
     except (ValueError, TypeError, RecursionError) as error:
         message = (
-            f"The result that the run store holds of this run is damaged: {error}. Put a "
-            "copy of thaw.sqlite in its place, or launch the same run again."
+            f"The result that the run store holds of this run is damaged: {error}. Put a copy of"
+            " thaw.sqlite in its place, or launch the same run again."
         )
         return dataclasses.replace(run, status="failed", message=message)
 

@@ -1,5 +1,4 @@
-"""What came of a run: metrics, stages, epochs and seconds, as the store keeps them in one JSON
-object.
+"""What came of a run: metrics, stages, epochs and seconds, stored as one JSON object.
 
 Whatever reads a run reads these classes. Keys that an older version did not store have defaults,
 those of a newer version are ignored, and any metric may be missing.
@@ -15,8 +14,7 @@ from core.files.typed_json import from_json, to_json
 
 
 class PartMetrics(Mapping[str, float]):
-    """Metrics of the rows of one part, such as "target_test", by name; NaN where a metric is
-    missing.
+    """Metrics of the rows of one part, such as "target_test", by name; NaN where one is missing.
 
     >>> metrics = PartMetrics.from_stored({"auc": 0.75, "ece": None})
     >>> metrics["auc"], metrics.auc, metrics["ece"], metrics.get("lift")
@@ -30,8 +28,10 @@ class PartMetrics(Mapping[str, float]):
 
     @classmethod
     def from_stored(cls, values: Mapping[str, float | None] | None) -> "PartMetrics":
-        """The metrics that `as_dict` and JSON made `values` from; none for None. ValueError for
-        anything else.
+        """The metrics that `as_dict` and JSON made `values` from; none for None.
+
+        Raises:
+            ValueError: `values` is not a JSON object.
         """
         if values is None:
             return cls({})
@@ -62,9 +62,7 @@ class PartMetrics(Mapping[str, float]):
 
 
 MetricsByPart = Mapping[str, PartMetrics]
-"""Metrics by part: "target_validation", "target_test" and "source_test", as far as they have
-rows.
-"""
+"""Metrics of "target_validation", "target_test" and "source_test", as far as they have rows."""
 
 
 @dataclass(frozen=True)

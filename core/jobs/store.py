@@ -132,7 +132,7 @@ class RunStore(RunQueue):
         )
         with connect(self.workspace) as db:
             found = db.execute(
-                query, (waiting[0].lane, json.dumps([run.id for run in waiting]))
+                query, (waiting[0].queue, json.dumps([run.id for run in waiting]))
             ).fetchone()
         return int(found[0])
 

@@ -7,7 +7,7 @@ from collections.abc import Collection
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
-from core.data.archives.containers import BoundedReader, check_member
+from core.data.archives.bounded_reader import BoundedReader, check_member
 from core.data.paths import check_input
 from core.errors import BadInput
 from core.files.outputs import check_output, write_output

@@ -1,40 +1,45 @@
-"""The colour of an arm: its title alone decides, so that it is the same in every figure and on
-every page."""
+"""The colour and dash of an arm, chosen by its title alone.
+
+So an arm looks the same in every figure, on every page and after a restart.
+"""
 
 import re
 import zlib
 from collections.abc import Sequence
 
-from core.report.palette import FROZEN, NEUTRAL, SOURCE, TARGET, TRAINED
+from core.report.palette import FROZEN, NEUTRAL, RED, SOURCE, TARGET, TRAINED, VIOLET
 
-DEPTH_COLORS = (TRAINED, "#c2413b", TARGET, "#8a6fd1", FROZEN, SOURCE)
+DEPTH_COLORS = (TRAINED, RED, TARGET, VIOLET, FROZEN, SOURCE)
 """By freeze depth, from warm to cold: the more is frozen, the colder."""
 _CONTROLS = {"from scratch": (NEUTRAL, "dash"), "zero-shot": (NEUTRAL, "dot")}
 _DASHES = ("solid", "dash", "dot", "dashdot", "longdash")
 
 Style = tuple[str, str]
-"""(colour, plotly's name of a dash)."""
+"""(colour as ``#rrggbb``, plotly's name of a dash)."""
 
 
 def arm_styles(titles: Sequence[str]) -> dict[str, Style]:
-    """The style of each arm by its title; arms of one figure whose colours meet differ in their
-    dashes."""
-    found: dict[str, Style] = {}
+    """Return the style of each arm of one figure, by its title.
+
+    Titles are many and colours few: arms that share a colour get different dashes, as long as there
+    are any left.
+    """
+    styles: dict[str, Style] = {}
     for title in titles:
         color, dash = _preferred_style(title)
-        taken = set(found.values())
+        taken = set(styles.values())
         free = (one for one in (dash, *_DASHES) if (color, one) not in taken)
-        found[title] = (color, next(free, dash))
-    return found
+        styles[title] = (color, next(free, dash))
+    return styles
 
 
 def arm_colors(titles: Sequence[str]) -> list[str]:
-    """The colour of each arm, in the order of the titles."""
+    """Return the colour of each arm, in the order of the titles."""
     return [_preferred_style(title)[0] for title in titles]
 
 
 def _preferred_style(title: str) -> Style:
-    """What the arm would have alone."""
+    """Return the style of the arm when it is alone in a figure."""
     if depth := re.match(r"freeze depth (\d+)", title):
         return DEPTH_COLORS[int(depth[1]) % len(DEPTH_COLORS)], "solid"
     if title.startswith("full fine-tuning"):
@@ -42,5 +47,5 @@ def _preferred_style(title: str) -> Style:
     for control, style in _CONTROLS.items():
         if title.startswith(control):
             return style
-    # Not Python's hash, which is another one in every process.
+    # A hash that is stable: Python's own differs between processes.
     return DEPTH_COLORS[zlib.crc32(title.encode()) % len(DEPTH_COLORS)], "dashdot"

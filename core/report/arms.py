@@ -1,4 +1,8 @@
-"""Runs picked by hand put together into arms: those alike but for their seeds."""
+"""Group runs that were selected one by one into arms: runs that differ only by their seed.
+
+A sweep knows its arms (`core.runs.sweep`). On page Compare, in a report of some runs and in the
+commands, runs are selected freely, so arms are found from their requests here.
+"""
 
 import json
 from collections.abc import Hashable, Mapping, Sequence
@@ -21,10 +25,13 @@ from core.workspace import Workspace
 
 @dataclass(frozen=True)
 class ArmRuns:
-    """Runs alike but for their seeds. title: the strategy. setting: what else tells the arms apart,
-    in words.
+    """The runs of one arm, sorted by seed.
 
-    full_title: both, for a place where arms of several settings stand together.
+    Attributes:
+        title: the strategy, such as "freeze depth 2".
+        setting: what else distinguishes this arm from the others (backbone, learning rate …), one
+            text per difference.
+        runs: one run per seed.
     """
 
     title: str
@@ -33,23 +40,27 @@ class ArmRuns:
 
     @property
     def full_title(self) -> str:
-        """Strategy and setting."""
+        """Strategy and setting, for figures in which arms of several settings meet."""
         return ", ".join([self.title, *self.setting])
 
     @property
     def setting_words(self) -> str:
-        """The setting as one text; "" where nothing but strategies differs."""
+        """The setting as one text; "" where arms differ in nothing but the strategy."""
         return ", ".join(self.setting)
 
 
 def group_into_arms(
     runs: Sequence[Run], backbones: Mapping[str, str], datasets: Mapping[str, str]
 ) -> list[ArmRuns]:
-    """The arms, in the order in which their first runs were created. backbones, datasets: names by
-    id.
+    """Return the arms of these runs, in the order in which each arm's first run was created.
 
-    A second run of an arm's seed stands apart, as a repeat is no other seed; and so do all runs of
-    an arm that is the only one, as there is nothing else to compare.
+    A second run with an arm's seed is an arm of its own, as repeating a seed adds no independent
+    sample. If there is only one arm, each of its runs becomes an arm, so that they can be compared.
+
+    Args:
+        runs: of any kind and status.
+        backbones: names by id.
+        datasets: names by id.
     """
     in_order = tuple(sorted(runs, key=lambda run: run.created))
     return [*_group_into_arms(in_order, tuple(backbones.items()), tuple(datasets.items()))]
@@ -61,7 +72,7 @@ def _group_into_arms(
     backbones: tuple[tuple[str, str], ...],
     datasets: tuple[tuple[str, str], ...],
 ) -> tuple[ArmRuns, ...]:
-    """Kept, for thousands of runs stay the same from one rerun to the next."""
+    """Return the arms; cached, as thousands of runs stay the same between two page reruns."""
     # Of thousands of runs few differ in more than arm and seed.
     alike: dict[tuple[Hashable, ...], Run] = {}
     for run in runs:
@@ -91,8 +102,10 @@ def _group_into_arms(
 
 
 def arms_in_setting(arms: Sequence[ArmRuns], setting_words: str) -> list[ArmRuns]:
-    """The arms of one setting, in words; zero-shot, which nothing trained, stands in every one of
-    its backbone."""
+    """Return the arms of one setting, and the zero-shot arm of its backbone.
+
+    No training setting changes zero-shot, so it belongs to every setting of its backbone.
+    """
     wanted = next((arm.setting for arm in arms if arm.setting_words == setting_words), ())
     return [
         arm
@@ -103,13 +116,18 @@ def arms_in_setting(arms: Sequence[ArmRuns], setting_words: str) -> list[ArmRuns
 
 
 def distinct_settings(arms: Sequence[ArmRuns]) -> list[str]:
-    """The settings that there are, in words; that of zero-shot alone is none of its own."""
+    """Return the settings there are, in words; zero-shot alone does not make one."""
     found = [arm.setting_words for arm in arms if not _is_zero_shot(arm.runs[0])]
     return [*dict.fromkeys(found or [arm.setting_words for arm in arms])]
 
 
 def summarise_selected_arms(arms: Sequence[ArmRuns], full_titles: bool) -> list[ArmResult]:
-    """What arms whose runs are done came to, under their full titles or the strategies' alone."""
+    """Return the results of arms whose runs are done.
+
+    Args:
+        arms: from `group_into_arms`.
+        full_titles: whether titles name the setting too.
+    """
     return [
         summarise_arm(arm.runs, arm.full_title if full_titles else arm.title, arm.setting_words)
         for arm in arms
@@ -117,7 +135,7 @@ def summarise_selected_arms(arms: Sequence[ArmRuns], full_titles: bool) -> list[
 
 
 def common_seeds(results: Sequence[ArmResult]) -> list[int]:
-    """The seeds that all have; zero-shot hangs on none."""
+    """Return the seeds that every arm has; zero-shot, which no seed changes, is left out."""
     seeds = [{_seed(run) for run in one.runs} for one in results if one.strategy != "zero-shot"]
     return sorted(set.intersection(*seeds)) if seeds else [0]
 
@@ -125,8 +143,17 @@ def common_seeds(results: Sequence[ArmResult]) -> list[int]:
 def load_scores(
     workspace: Workspace, result: ArmResult, array_name: str, seeds: Sequence[int]
 ) -> np.ndarray:
-    """The array of the predictions, (seeds, rows) float64, of these seeds; of the only run where
-    there is one alone."""
+    """Return an array of an arm's predictions, one row per seed.
+
+    Args:
+        workspace: holds the runs.
+        result: the arm; if it has a single run, that run stands for every seed.
+        array_name: such as "target_test_score", see `core.jobs.predictions`.
+        seeds: of the rows of the result.
+
+    Returns:
+        float64, shape ``(n_seeds, n_rows)``.
+    """
     runs = {_seed(run): run for run in result.runs}
     alone = len(result.runs) == 1
     return np.stack(
@@ -138,9 +165,12 @@ def load_scores(
 
 
 def comparable_seeds(results: Sequence[ArmResult]) -> list[int]:
-    """Seeds over which all can be compared; BadInput where there are none.
+    """Return the seeds over which the arms can be compared in pairs.
 
-    Where every arm has a single run, these are compared whatever their seeds.
+    If every arm has a single run, those runs are compared whatever their seeds are.
+
+    Raises:
+        BadInput: the arms have no seed in common.
     """
     if all(len(one.runs) == 1 for one in results):
         return [_seed(results[0].runs[0])]
@@ -153,10 +183,10 @@ def comparable_seeds(results: Sequence[ArmResult]) -> list[int]:
 
 
 def comparable_validation_losses(results: Sequence[ArmResult]) -> list[float]:
-    """Validation log loss of every arm, NaN where it stands on other rows than the rest: then it
-    chooses no leader.
+    """Return the validation log loss of every arm, NaN where it was measured on other rows.
 
-    Another dataset, target size or validation share has other validation rows.
+    Another dataset, number of target rows or validation share means other validation rows; such an
+    arm must not be chosen as the leading one by its loss.
     """
     rows = [_validation_rows_key(one.runs[0]) for one in results]
     tuned = {
@@ -172,8 +202,11 @@ def comparable_validation_losses(results: Sequence[ArmResult]) -> list[float]:
 def judge_selected_arms(
     workspace: Workspace, results: Sequence[ArmResult], reference: str
 ) -> tuple[list[Verdict], list[str]]:
-    """(verdicts, sentences) on target test rows, arms against the reference and the leader; nothing
-    for one arm."""
+    """Compare arms on target test rows, each with the reference and with the leading arm.
+
+    Returns:
+        (verdicts, the same in sentences); both empty for a single arm.
+    """
     if len(results) < 2:
         return [], []
     alone = all(len(one.runs) == 1 for one in results)
@@ -207,8 +240,8 @@ def _is_zero_shot(run: Run) -> bool:
 
 
 def _varying_settings(runs: Sequence[Run]) -> set[str]:
-    """Names of what differs between the runs: "dataset", "backbone" and settings of what
-    trained."""
+    """Return the names of what differs between the runs: "dataset", "backbone", settings of
+    training."""
     several = {"dataset"} if len({run.dataset for run in runs}) > 1 else set()
     tuned = [run for run in runs if run.kind == "finetune"]
     if len({run.finetune_request.backbone for run in tuned}) > 1:
@@ -240,7 +273,8 @@ def _setting_words(
 
 @lru_cache(maxsize=2**14)
 def _setting_key(run: Run) -> tuple[Hashable, ...]:
-    """All that a run's setting hangs on; kept, as arms are put together from thousands of runs."""
+    """Return everything that a run's setting depends on; cached, as arms are grouped from thousands
+    of runs."""
     if run.kind != "finetune":
         return run.dataset, run.kind
     settings = json.dumps(request_settings(run.request))

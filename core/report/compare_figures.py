@@ -1,5 +1,8 @@
-"""Figures of chosen arms that a sweep of one setting has no use for: a line a setting, and parallel
-coordinates."""
+"""Figures of selected arms: a metric by freeze depth for several settings, and parallel
+coordinates.
+
+A sweep of one setting needs neither; see `core.report.sweep_figures` for those it has.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,21 +10,27 @@ from dataclasses import dataclass
 import numpy as np
 import plotly.graph_objects as go
 
+from core.evaluation.metric_registry import HEADLINE, METRICS
 from core.report.figure_base import Trace, axis, make_figure
 from core.report.palette import FROZEN, SERIES, TRAINED
-from core.report.sweep_figures import METRIC_TITLES, add_intervals, defined_spreads, is_freeze_depth
+from core.report.sweep_figures import add_intervals, defined_spreads, empty_text, is_freeze_depth
 from core.runs.sweep_result import ArmResult
 
 _SYMBOLS = ("circle", "diamond", "square", "triangle-up", "cross", "star")
 _DODGE = 0.06
+"""Horizontal distance between two settings at the same freeze depth."""
 MAX_LABEL_LENGTH = 22
-"""Letters of a value's name on an axis of the parallel coordinates; more would run into the next
+"""Letters of a value's name on an axis of the parallel coordinates; more would reach the next
 axis."""
 
 
-def depth_by_setting_figure(results: Sequence[ArmResult], metric: str = "auc") -> go.Figure:
-    """A metric on target test rows by freeze depth, a line a setting: another backbone, target
-    size, learning rate."""
+def depth_by_setting_figure(results: Sequence[ArmResult], metric: str = HEADLINE) -> go.Figure:
+    """Return a metric on target test rows by freeze depth, one line per setting.
+
+    Args:
+        results: arms of several settings (backbone, target rows, learning rate).
+        metric: a key of METRICS, see `core.evaluation.metric_registry`.
+    """
     traces: list[Trace] = []
     deep = sorted((one for one in results if is_freeze_depth(one)), key=lambda one: one.depth)
     # In the order of the arms and not of the depths, so that lines keep their colours.
@@ -52,15 +61,20 @@ def depth_by_setting_figure(results: Sequence[ArmResult], metric: str = "auc") -
             dash="solid",
         )
     x = axis("Freeze depth (stages frozen from the input)", dtick=1)
-    y = axis(f"{METRIC_TITLES[metric]} on target test rows", nticks=6)
-    nothing = f"No arm has {'an AUC' if metric == 'auc' else 'a log loss'} on these rows"
+    y = axis(f"{METRICS[metric].axis_title} on target test rows", nticks=6)
+    nothing = empty_text(results, metric)
     return make_figure(traces, x, y, f"setting-depths-{metric}", nothing, showlegend=True)
 
 
 @dataclass(frozen=True)
 class ParallelAxis:
-    """One axis of the parallel coordinates: a value a run; texts name the values of a setting that
-    is no number."""
+    """One axis of the parallel coordinates.
+
+    Attributes:
+        title: of the axis.
+        values: one per run; for a setting that is no number, the index into `tick_labels`.
+        tick_labels: names of the values of such a setting; empty for numbers.
+    """
 
     title: str
     values: Sequence[float]
@@ -70,8 +84,13 @@ class ParallelAxis:
 def parallel_coordinates_figure(
     axes: Sequence[ParallelAxis], color_by: Sequence[float]
 ) -> go.Figure:
-    """A line a run through its settings and results, coloured by one result; dragging along an axis
-    filters."""
+    """Return one line per run through its settings and results; dragging along an axis filters
+    runs.
+
+    Args:
+        axes: in order, from left to right.
+        color_by: one number per run, which colours its line.
+    """
     figure = go.Figure(
         go.Parcoords(
             dimensions=[_dimension(axis) for axis in axes],
@@ -89,7 +108,7 @@ def parallel_coordinates_figure(
 
 
 def _dimension(axis: ParallelAxis) -> dict[str, object]:
-    """Settings have a tick at every value they take; results as plotly chooses."""
+    """Return plotly's dimension: a setting of few values has a tick at each of them."""
     values = np.array(axis.values, dtype=float)
     one: dict[str, object] = {"label": axis.title, "values": values}
     distinct = np.unique(values[~np.isnan(values)])

@@ -1,5 +1,4 @@
-"""Figures of a sample and of a dataset: one column's distribution, the parts of a split, source
-against target."""
+"""Figures of a sample and of a dataset: a column's distribution, the split, drift."""
 
 from collections.abc import Sequence
 
@@ -7,8 +6,9 @@ import numpy as np
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
+from core.data.drift import DRIFT_THRESHOLDS, FieldDrift
 from core.data.preprocessing import log_transform
-from core.data.profile import DRIFT_THRESHOLDS, ColumnProfile, FieldDrift
+from core.data.profile import ColumnProfile
 from core.data.split import PartSummary
 from core.report.palette import FROZEN, NEUTRAL, SOURCE, TARGET, with_alpha
 
@@ -18,17 +18,23 @@ _Z95 = 1.96
 
 
 def column_figure(profile: ColumnProfile, rows: int) -> go.Figure:
-    """How the values of one column of `rows` rows spread: a histogram on a log axis, or its
-    commonest values."""
+    """Return the distribution of one column.
+
+    Args:
+        profile: of the column. A numeric one becomes a histogram on a logarithmic axis, a
+            categorical one the shares of its most frequent values.
+        rows: of the sample.
+    """
     figure = _histogram(profile) if profile.kind == "numeric" else _most_frequent(profile, rows)
     # A zoom belongs to one column, not to the next one chosen.
     return figure.update_layout(uirevision=profile.name)
 
 
 def parts_figure(parts: Sequence[PartSummary]) -> go.Figure:
-    """Rows of each part, and its click rate with the 95 % interval of so many rows (Wilson 1927).
+    """Return the rows of each part of a split, and its click rate with a 95 % interval (Wilson
+    1927).
 
-    Without labels there are no click rates, and the rows have the figure to themselves.
+    Without labels there are no click rates, and the rows take the whole width.
     """
     shown = [part for part in parts if part.rows]
     labelled = all(part.clicks is not None for part in shown)
@@ -84,10 +90,18 @@ def parts_figure(parts: Sequence[PartSummary]) -> go.Figure:
 
 
 def wilson_interval(rates: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """(low, high) of the 95 % interval of rates over so many rows; unlike the normal one it stays
-    within 0 and 1.
+    """Return (low, high), the 95 % intervals of shares.
 
-    Wilson: Probable inference, the law of succession, and statistical inference, 1927.
+    Unlike the normal approximation it stays within 0 and 1. Wilson: Probable inference, the law of
+    succession, and statistical inference, JASA 1927.
+
+    Args:
+        rates: shares, 0 to 1, shape ``(n,)``.
+        rows: number of rows behind each share, shape ``(n,)``.
+
+    >>> low, high = wilson_interval(np.array([0.0]), np.array([100]))
+    >>> round(float(low[0]), 4), round(float(high[0]), 4)
+    (0.0, 0.037)
     """
     weight = _Z95**2 / rows
     middle = (rates + weight / 2) / (1 + weight)
@@ -96,9 +110,12 @@ def wilson_interval(rates: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np
 
 
 def drift_figure(drifts: Sequence[FieldDrift], later_name: str, max_fields: int = 12) -> go.Figure:
-    """The population stability index of the `most` fields that moved most, with the usual limits.
+    """Return the population stability index of the fields that moved most, with the usual limits.
 
-    where: what the later rows are, as in "missing in the target".
+    Args:
+        drifts: of all fields.
+        later_name: what the later rows are called on hover, as in "missing in the target".
+        max_fields: number of fields to show.
     """
     moved = sorted(drifts, key=lambda drift: drift.psi, reverse=True)[:max_fields]
     names = np.array([drift.field for drift in moved])
@@ -137,7 +154,11 @@ def drift_figure(drifts: Sequence[FieldDrift], later_name: str, max_fields: int 
 
 
 def part_title(part: str) -> str:
-    """A part's name as a reader sees it: "source_train" -> "Source train"."""
+    """Return the name of a part for a reader.
+
+    >>> part_title("source_train")
+    'Source train'
+    """
     return part.replace("_", " ").capitalize()
 
 
@@ -213,7 +234,8 @@ def _most_frequent(profile: ColumnProfile, rows: int) -> go.Figure:
 
 
 def _escape_label(value: str) -> str:
-    """A value as plotly may show it, which reads a little HTML; at most 16 letters."""
+    """Return a value as an axis label of at most 16 letters, escaped, as plotly interprets some
+    HTML."""
     cut = value if len(value) <= 16 else value[:15] + "…"
     return cut.replace("&", "&amp;").replace("<", "&lt;") or "(empty)"
 

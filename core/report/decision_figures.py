@@ -1,5 +1,4 @@
-"""Figures for decisions: the path between backbone and fine-tuned weights, cost by threshold,
-metrics by slice."""
+"""Figures for decisions: interpolation between backbone and run, cost by threshold, slices."""
 
 from collections.abc import Mapping, Sequence
 
@@ -22,8 +21,15 @@ def interpolation_figure(
     chosen_alpha: float,
     shown_alpha: float,
 ) -> go.Figure:
-    """AUC of target and source test rows by alpha; a star where validation rows chose, a line where
-    the slider is."""
+    """Return AUC on target and source test rows along the path from the backbone to the run
+    (WiSE-FT).
+
+    Args:
+        alphas: shares of the fine-tuned weights, 0 to 1.
+        auc: by part, one value per alpha; None where it is undefined.
+        chosen_alpha: the one that validation rows chose, marked by a star.
+        shown_alpha: where the slider stands, marked by a line.
+    """
     traces: list[Trace] = []
     for part, name, color in (("target_test", "target", TARGET), ("source_test", "source", SOURCE)):
         if part not in auc:
@@ -53,8 +59,12 @@ def interpolation_figure(
 def cost_curve_figure(
     thresholds: np.ndarray, costs: Mapping[str, tuple[np.ndarray, float]]
 ) -> go.Figure:
-    """Cost a row by threshold, by name (costs, the threshold chosen on validation rows), each with
-    its point there."""
+    """Return the mean cost per row by threshold, with the threshold that validation rows chose.
+
+    Args:
+        thresholds: shape ``(n_thresholds,)``.
+        costs: by arm title, (costs of shape ``(n_thresholds,)``, the chosen threshold).
+    """
     traces: list[Trace] = []
     styles = arm_styles([*costs])
     for place, (name, (values, chosen)) in enumerate(costs.items()):
@@ -67,7 +77,7 @@ def cost_curve_figure(
                 legendgroup=name,
                 mode="lines",
                 line={"color": color, "dash": dash, "width": 2},
-                hovertemplate="threshold %{x:.3f}: %{y:.4f} a row<extra></extra>",
+                hovertemplate="threshold %{x:.3f}: %{y:.4f} per row<extra></extra>",
             )
         )
         at = min(chosen, 1.0)
@@ -80,13 +90,13 @@ def cost_curve_figure(
                 showlegend=place == 0,
                 mode="markers",
                 marker={"size": 12, "symbol": "diamond", "color": color, "line": {"width": 2}},
-                hovertemplate="%{x:.3f}, chosen on validation rows: %{y:.4f} a row<extra></extra>",
+                hovertemplate="%{x:.3f}, chosen on validation: %{y:.4f} per row<extra></extra>",
             )
         )
     return make_figure(
         traces,
         axis("Threshold", range=[-0.02, 1.02]),
-        axis("Cost a row", rangemode="tozero"),
+        axis("Cost per row", rangemode="tozero"),
         "cost",
     )
 
@@ -94,7 +104,12 @@ def cost_curve_figure(
 def slice_figure(
     slices_by_name: Mapping[str, Sequence[SliceMetrics]], colors: Sequence[str]
 ) -> go.Figure:
-    """AUC with its interval of every slice, a row each, for scorings by name in these colours."""
+    """Return AUC with its 95 % interval for every slice, one row per slice.
+
+    Args:
+        slices_by_name: metrics of the same slices, by arm title or "before" and "after".
+        colors: one per name.
+    """
     traces: list[Trace] = []
     names = [one.name for one in next(iter(slices_by_name.values()))]
     for place, (name, slices) in enumerate(slices_by_name.items()):

@@ -1,12 +1,12 @@
-"""Arms put to a decision: the threshold that costs least in each, and their metrics slice by
-slice."""
+"""What decisions of arms cost, each at its best threshold, and the metrics of arms by slice."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from core.data.datasets import find_dataset, read_column, select_test_rows, shared_extra_columns
+from core.data.dataset_rows import read_column, shared_extra_columns
+from core.data.datasets import find_dataset, select_test_rows
 from core.data.schema import CATEGORICAL, NUMERIC
 from core.errors import BadInput
 from core.evaluation.curves import threshold_table
@@ -25,7 +25,7 @@ from core.runs.sweep_result import ArmResult
 from core.workspace import Workspace
 
 BY_DOMAIN, BY_EVERY_COLUMN = "source against target", "every column"
-"""What test rows can be sliced by besides a column."""
+"""What test rows can be sliced by, apart from a column."""
 THRESHOLD_GRID = np.linspace(0, 1, 201)
 """Thresholds of the cost curves."""
 
@@ -34,9 +34,13 @@ THRESHOLD_GRID = np.linspace(0, 1, 201)
 class ArmCost:
     """What one arm's decisions cost on target test rows, at thresholds chosen on validation rows.
 
-    thresholds: by seed. row_costs: cost of every test row, (seeds, rows). cost_at_f1: mean cost at the
-    thresholds that the runs came with. acted_share: share of rows acted on. curve: mean cost by GRID, of
-    the first seed.
+    Attributes:
+        seeds: of the arm's runs.
+        thresholds: one per seed.
+        row_costs: cost of every test row, shape ``(n_seeds, n_rows)``.
+        cost_at_f1: mean cost per row at the runs' own thresholds, which maximise F1.
+        acted_share: share of rows whose score reaches the threshold.
+        curve: mean cost per row at each of THRESHOLD_GRID, of the first seed.
     """
 
     seeds: tuple[int, ...]
@@ -48,7 +52,7 @@ class ArmCost:
 
 
 def arm_cost(workspace: Workspace, arm: ArmResult, costs: DecisionCosts) -> ArmCost:
-    """The cost of an arm, its threshold chosen for every seed by itself."""
+    """Return what an arm's decisions cost; the threshold is chosen for every seed separately."""
     seeds = tuple(run.seed for run in arm.runs)
     read = {
         name: load_scores(workspace, arm, name, seeds)
@@ -78,8 +82,10 @@ def arm_cost(workspace: Workspace, arm: ArmResult, costs: DecisionCosts) -> ArmC
 
 
 def cost_difference(one: ArmCost, other: ArmCost) -> MeanEstimate | str:
-    """Mean difference in cost a row over common seeds, a single run beside every seed; or why there
-    is none."""
+    """Return the mean difference in cost per row over common seeds, or why there is none.
+
+    An arm with a single run is compared with every seed of the other.
+    """
     if one.row_costs.shape[1] != other.row_costs.shape[1]:
         return "other rows"
     common = [seed for seed in one.seeds if seed in other.seeds]
@@ -92,8 +98,8 @@ def cost_difference(one: ArmCost, other: ArmCost) -> MeanEstimate | str:
 
 
 def slice_columns(workspace: Workspace, dataset_id: str) -> list[str]:
-    """Columns that test rows can be sliced by: the segment columns that the files brought along,
-    then the 39 fields."""
+    """Return the columns that test rows can be sliced by: extra columns of the files, then the 39
+    fields."""
     try:
         kept = shared_extra_columns(workspace, find_dataset(workspace, dataset_id))
     except BadInput:
@@ -102,8 +108,11 @@ def slice_columns(workspace: Workspace, dataset_id: str) -> list[str]:
 
 
 def column_slices(workspace: Workspace, dataset_id: str, column: str) -> list[Slice]:
-    """The most frequent values of a column among the target test rows; BadInput where the rows are
-    gone."""
+    """Return the slices of a column's most frequent values among the target test rows.
+
+    Raises:
+        BadInput: the dataset or its rows have been deleted.
+    """
     dataset = find_dataset(workspace, dataset_id)
     values = read_column(workspace, dataset, column)
     chosen = values.take(select_test_rows(dataset, "target")).to_pylist()
@@ -119,11 +128,19 @@ def arm_slices(
     reference: str,
     load_slices: Callable[[str, str], list[Slice]] | None = None,
 ) -> tuple[dict[str, list[SliceMetrics]], list[SliceDifference]]:
-    """(metrics by arm, none for EVERY_COLUMN; where arms differ from the reference). column: or
-    DOMAIN, EVERY_COLUMN.
+    """Return (metrics by arm title, differences from the reference) by slice.
 
-    Arms of one dataset. slices_by: gives column_slices of a dataset and column, for who keeps them.
-    BadInput where the arms have no seed in common.
+    Args:
+        workspace: holds the runs.
+        arms: of one dataset.
+        column: a name of `slice_columns`, BY_DOMAIN or BY_EVERY_COLUMN. For the latter, metrics are
+            left out, as there are hundreds of slices.
+        reference: title of the arm that the others are compared with.
+        load_slices: replaces `column_slices`, for callers that cache it; takes (dataset id,
+            column).
+
+    Raises:
+        BadInput: the arms have no seed in common.
     """
     load_slices = load_slices or (
         lambda dataset_id, name: column_slices(workspace, dataset_id, name)
@@ -163,10 +180,12 @@ def arm_slices(
 def run_slices(
     arrays: Mapping[str, np.ndarray], slices: Sequence[Slice]
 ) -> tuple[dict[str, list[SliceMetrics]], list[SliceDifference]]:
-    """(metrics of one run's model, and of its backbone before where that scored; where the two
-    differ).
+    """Return (metrics by "before" and "after", their differences) of one run by slice.
 
-    arrays: the run's predictions by name, see core.jobs.predictions.
+    Args:
+        arrays: the run's predictions by name, see `core.jobs.predictions`; without
+            "target_test_before" the backbone had no scores, and there is only "this run".
+        slices: from `column_slices`.
     """
     names = (
         {"before": "before", "after": "score"}

@@ -1,7 +1,8 @@
-"""How figures are made: traces and layout as plain values that plotly checks once, all together.
+"""How figures are built: traces and layout as plain values that plotly validates once.
 
-Every `add_trace` and `update_…` on a figure checks and copies what is there already: made at once,
-a figure takes a fifth of the time, and a threshold that moves makes six.
+Each ``add_trace`` or ``update_…`` on a plotly figure validates and copies everything that is
+already there. A figure that is built from plain values in one call takes a fifth of the time, which
+counts where a slider redraws six figures.
 """
 
 from collections.abc import Sequence
@@ -12,30 +13,31 @@ import plotly.graph_objects as go
 
 MARGIN = {"l": 8, "r": 12, "t": 36, "b": 48}
 LEGEND = {"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom"}
-"""Space around a plot in pixels, and its legend in a row on top: one frame for all of them."""
+"""Pixels around every plot, and its legend in one row above it."""
 HIDDEN_TICKS = {"showticklabels": False, "showgrid": False, "zeroline": False}
-"""Of an axis on which there is nothing."""
+"""For an axis of a plot that has no points."""
 
 Trace = dict[str, Any]
+"""A trace as plotly's JSON has it."""
 
 
 def scatter(**fields: Any) -> Trace:
-    """A trace of points or lines."""
+    """Return a trace of points or lines."""
     return {"type": "scatter", **fields}
 
 
 def bar(**fields: Any) -> Trace:
-    """A trace of bars."""
+    """Return a trace of bars."""
     return {"type": "bar", **fields}
 
 
 def axis(title: str, **fields: Any) -> dict[str, Any]:
-    """An axis with its title."""
+    """Return an axis with its title."""
     return {"title": {"text": title}, **fields}
 
 
 def vertical_line(x: float, **line: Any) -> dict[str, Any]:
-    """A line over the full height at `x`: one of a layout's shapes."""
+    """Return a line over the full height at `x`, for a layout's ``shapes``."""
     return {
         "type": "line",
         "x0": x,
@@ -56,12 +58,17 @@ def make_figure(
     empty_text: str = "",
     **layout: Any,
 ) -> go.Figure:
-    """The figure of these traces between its axes. revision: a zoom is kept from one figure to the
-    next of the same.
+    """Return the figure of these traces.
 
-    nothing: what the figure says where no trace has a point, since the numbers do not exist; plotly
-    would show axes with made-up numbers. Traces that cannot be hovered over, such as the diagonal
-    of guessing, do not count.
+    Args:
+        traces: in drawing order. Those that cannot be hovered over, such as the diagonal of a
+            random classifier, are decoration and do not count as points.
+        x: the x axis, see `axis`.
+        y: the y axis.
+        uirevision: figures with the same one keep their zoom when one replaces the other.
+        empty_text: shown in the plot if no trace has a finite point; without it plotly would draw
+            axes with invented numbers.
+        **layout: more fields of plotly's layout.
     """
     if empty_text and not any(_has_points(trace) for trace in traces):
         x, y = ({**one, **({} if "ticktext" in one else HIDDEN_TICKS)} for one in (x, y))
@@ -73,7 +80,7 @@ def make_figure(
 
 
 def text_annotation(text: str) -> dict[str, Any]:
-    """A text in the plot: one of a layout's annotations."""
+    """Return a text in the middle of the plot, for a layout's ``annotations``."""
     # Above the middle, where the diagonal of guessing does not cross it.
     where = {"x": 0.5, "y": 0.75, "xref": "paper", "yref": "paper"}
     return {**where, "text": text, "showarrow": False, "font": {"size": 14}}

@@ -1,10 +1,9 @@
-"""One HTML file that needs nothing else: its own styles, plotly.js, figures as data; it opens
-without a network.
+"""One HTML file that needs nothing else: styles, plotly.js and figures are in it.
 
 Every value from a user is escaped here, whoever calls: cells, sentences and commands are plain text
-and become HTML in this module alone. The page's policy (Content-Security-Policy) allows the two
-scripts by their hashes and no connection, so that even a mistake in the escaping could neither run
-a script nor call out.
+and become HTML in this module alone. The page's Content-Security-Policy allows its two scripts by
+their hashes and no connection, so that even a mistake in the escaping could neither run a script
+nor send anything.
 """
 
 import base64
@@ -24,7 +23,7 @@ Html = NewType("Html", str)
 """Text that is HTML already, with what came from users escaped."""
 
 _NO_WRAP_LENGTH = 28
-"""Characters up to which a cell is never broken over two lines."""
+"""Letters up to which a cell is never broken over two lines."""
 Cell = str | int | float | None
 _SCRIPT = PROJECT / "assets" / "report.js"
 _STYLE = PROJECT / "assets" / "report.css"
@@ -32,7 +31,13 @@ _STYLE = PROJECT / "assets" / "report.css"
 
 @dataclass(frozen=True)
 class Section:
-    """A heading and what stands below it. anchor: the end of the address that leads here."""
+    """A heading and what is below it.
+
+    Attributes:
+        title: of the heading.
+        anchor: fragment of the URL that leads here.
+        body: HTML, in order.
+    """
 
     title: str
     anchor: str
@@ -40,7 +45,12 @@ class Section:
 
 
 def paragraph(text: str, css_class: str = "") -> Html:
-    """A paragraph; kind: a class of the style sheet."""
+    """Return a paragraph.
+
+    Args:
+        text: plain.
+        css_class: of `assets/report.css`; "" for none.
+    """
     return Html(
         f'<p class="{_escape(css_class)}">{_escape(text)}</p>'
         if css_class
@@ -49,17 +59,17 @@ def paragraph(text: str, css_class: str = "") -> Html:
 
 
 def heading(text: str) -> Html:
-    """A heading inside a section."""
+    """Return a heading inside a section."""
     return Html(f"<h3>{_escape(text)}</h3>")
 
 
 def bullet_list(texts: Sequence[str]) -> Html:
-    """A list, one sentence an entry."""
+    """Return a list, one sentence per entry."""
     return Html("<ul>" + "".join(f"<li>{_escape(text)}</li>" for text in texts) + "</ul>")
 
 
 def definition_list(values: Mapping[str, Cell]) -> Html:
-    """Names and values, a line each."""
+    """Return names and values, one line each."""
     lines = "".join(
         f"<div><dt>{_escape(name)}</dt><dd>{_format_cell(value)}</dd></div>"
         for name, value in values.items()
@@ -68,7 +78,7 @@ def definition_list(values: Mapping[str, Cell]) -> Html:
 
 
 def table(columns: Sequence[str], rows: Sequence[Sequence[Cell]]) -> Html:
-    """A table that scrolls sideways where it does not fit; None is a dash."""
+    """Return a table that scrolls sideways if it does not fit; None is shown as a dash."""
     head = "".join(f'<th scope="col">{_escape(name)}</th>' for name in columns)
     body = "".join("<tr>" + "".join(_table_cell(value) for value in row) + "</tr>" for row in rows)
     return Html(
@@ -78,13 +88,19 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[Cell]]) -> Html:
 
 
 def code_block(lines: Sequence[str]) -> Html:
-    """Commands as they are typed, a line each."""
+    """Return commands as they are typed, one per line."""
     return Html('<pre tabindex="0"><code>' + _escape("\n".join(lines)) + "</code></pre>")
 
 
 def plot(figure: go.Figure, title: str, height: int = 380) -> Html:
-    """The figure under a title, interactive; the page's script draws it from the data that lies
-    beside it."""
+    """Return the interactive figure under a title; the page's script draws it from the JSON beside
+    it.
+
+    Args:
+        figure: any template and title of its own are removed.
+        title: of the figure, also for screen readers.
+        height: in pixels.
+    """
     # A template of the library's own would be drawn over by the page's theme, and takes more room
     # than a curve.
     figure = go.Figure(figure).update_layout(template=None, title=None)
@@ -97,8 +113,14 @@ def plot(figure: go.Figure, title: str, height: int = 380) -> Html:
 
 
 def page(title: str, lead: Mapping[str, Cell], notice: str, sections: Sequence[Section]) -> str:
-    """The whole file. lead: facts under the title. notice: what must be known before anything else,
-    none when empty."""
+    """Return the text of the whole file.
+
+    Args:
+        title: of the page.
+        lead: facts below the title.
+        notice: what a reader must know before anything else; "" for none.
+        sections: in order.
+    """
     library, script = get_plotlyjs(), _SCRIPT.read_text(encoding="utf-8")
     policy = (
         f"default-src 'none'; script-src {_csp_hash(library)} {_csp_hash(script)}; style-src"
@@ -148,7 +170,7 @@ def _table_cell(value: Cell) -> str:
 
 
 def _script_safe_json(text: str) -> str:
-    """JSON that no parser of HTML can take for the end of its script; it reads back as the same
+    """Return JSON in which no HTML parser finds the end of its script; it parses to the same
     value."""
     json.loads(text)
     for sign in "<>&\u2028\u2029":

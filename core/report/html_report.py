@@ -1,5 +1,5 @@
-"""The report of a sweep, or of runs picked by hand, as one HTML file: data, settings, verdicts,
-figures, commands."""
+"""The report of a sweep, or of selected runs, as one HTML file: verdicts, figures, data,
+commands."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -11,7 +11,8 @@ from core.data.datasets import Dataset
 from core.data.describe_dataset import describe_duplicates, describe_files
 from core.data.split import SPLIT_METHODS
 from core.evaluation.format_metrics import format_bounds, format_metric, is_missing, metric_or_none
-from core.evaluation.verdicts import SIGNIFICANCE_LEVEL, Verdict
+from core.evaluation.metric_registry import HEADLINE, METRICS, metrics_shown_in
+from core.evaluation.verdicts import COMPARED_METRICS, SIGNIFICANCE_LEVEL, Verdict
 from core.files.outputs import check_output, write_output
 from core.jobs.store import Run
 from core.models.card import BackboneCard
@@ -50,7 +51,7 @@ from core.runs.sweep_result import (
 from core.workspace import Workspace
 
 MAX_CURVES = 12
-"""Arms drawn in the figures of curves; more could not be told apart."""
+"""Arms in the figures of curves; more could not be distinguished."""
 SIMULATED_NOTICE = (
     "Simulated data: these rows were made by Thaw's simulator. The numbers show how the method"
     " works and say nothing about real traffic."
@@ -61,9 +62,10 @@ SIMULATED_BACKBONE_NOTICE = (
 
 
 def write_report(workspace: Workspace, data: ReportData, target: Path) -> dict[str, Any]:
-    """Writes the report to `target`, whole or not at all; what it says, as JSON-ready data.
+    """Write the report to `target`, completely or not at all, and return what it says, JSON-ready.
 
-    BadInput, before any work is done, when `target` cannot be written.
+    Raises:
+        BadInput: `target` cannot be written; raised before any work is done.
     """
     check_output(target)
     verdicts, words = judge_arms(workspace, data.results, default_reference(data.results))
@@ -88,17 +90,24 @@ def render_report(
     verdicts: Sequence[Verdict],
     verdict_sentences: Sequence[str],
 ) -> str:
-    """The report's whole text."""
+    """Return the report's whole text.
+
+    Args:
+        workspace: holds the runs' curves and predictions.
+        data: contents of the report.
+        verdicts: comparisons of its arms.
+        verdict_sentences: the same in words.
+    """
     dataset = data.dataset
     lead = {
-        "Made": datetime.now(UTC).strftime("%d %B %Y, %H:%M UTC"),
+        "Created": datetime.now(UTC).strftime("%d %B %Y, %H:%M UTC"),
         "Dataset": f"{dataset.name}, {dataset.rows:,} rows",
         "Backbone": ", ".join(card.name for card in data.cards),
         "Runs": _count_statuses(data),
     }
     sections = [
         Section(
-            "What the numbers allow to say",
+            "What the results support",
             "verdicts",
             _verdicts_section(data, verdicts, verdict_sentences),
         ),
@@ -118,34 +127,35 @@ def render_report(
     return page(f"Thaw report: {data.title}", lead, _notice(data), sections)
 
 
-def _notice(subject: ReportData) -> str:
-    if subject.dataset.simulated:
+def _notice(data: ReportData) -> str:
+    if data.dataset.simulated:
         return SIMULATED_NOTICE
     return (
         SIMULATED_BACKBONE_NOTICE
-        if any(card.trained_on["simulated"] for card in subject.cards)
+        if any(card.trained_on["simulated"] for card in data.cards)
         else ""
     )
 
 
-def _count_statuses(subject: ReportData) -> str:
-    counts = Counter(run.status for run in subject.runs)
+def _count_statuses(data: ReportData) -> str:
+    counts = Counter(run.status for run in data.runs)
     return ", ".join(f"{number:,} {status}" for status, number in counts.items())
 
 
 def _verdicts_section(
-    subject: ReportData, verdicts: Sequence[Verdict], words: Sequence[str]
+    data: ReportData, verdicts: Sequence[Verdict], words: Sequence[str]
 ) -> list[Html]:
     if not verdicts:
         return [
-            paragraph("There is one arm alone, so there is nothing to compare it with.", "quiet")
+            paragraph("There is only one arm, so there is nothing to compare it with.", "quiet")
         ]
     many = f"{len(verdicts)} comparison{'s' if len(verdicts) > 1 else ''}"
     rule = (
-        f"{many} on the target test rows. The p-values of all of them are adjusted together by"
-        f" Holm's method (1979), those of AUC and those of log loss; at {SIGNIFICANCE_LEVEL:g} or more two arms"
-        " are “not distinguishable”. Intervals of AUC differences join the noise of test rows"
-        " (DeLong) and of seeds; those of log loss come from a paired bootstrap."
+        f"{many} on the target test rows. The p-values of all comparisons are adjusted together by "
+        f"Holm's method (1979), separately for AUC and for log loss; at {SIGNIFICANCE_LEVEL:g} or "
+        "more two arms are “not distinguishable”. Intervals of AUC differences include the "
+        "variance of test rows (DeLong) and of seeds; those of log loss come from a paired "
+        "bootstrap."
     )
     rows: list[list[Cell]] = [
         [
@@ -153,26 +163,20 @@ def _verdicts_section(
             one.a,
             one.b,
             one.outcome,
-            format_metric(one.auc.delta, signed=True),
-            format_bounds(one.auc.low, one.auc.high, signed=True),
-            None if is_missing(one.auc_p) else f"{one.auc_p:.3g}",
-            format_metric(one.log_loss.delta, signed=True),
-            format_bounds(one.log_loss.low, one.log_loss.high, signed=True),
-            None if is_missing(one.log_loss_p) else f"{one.log_loss_p:.3g}",
+            *(cell for metric in COMPARED_METRICS for cell in _difference_cells(one, metric)),
         ]
         for one in verdicts
     ]
     columns = (
         "Setting",
         "Arm",
-        "Against",
+        "Compared with",
         "By AUC",
-        "ΔAUC",
-        "95 %",
-        "Adjusted p",
-        "Δ log loss",
-        "95 %",
-        "Adjusted p",
+        *(
+            column
+            for metric in COMPARED_METRICS
+            for column in (METRICS[metric].delta_name, "95 %", "Adjusted p")
+        ),
     )
     skip = int(all(one.setting == "" for one in verdicts))
     return [
@@ -182,10 +186,22 @@ def _verdicts_section(
     ]
 
 
+def _difference_cells(verdict: Verdict, metric: str) -> tuple[Cell, Cell, Cell]:
+    """The difference in a metric, its interval and its adjusted p."""
+    difference, p = verdict.comparison(metric)
+    return (
+        format_metric(difference.delta, signed=True),
+        format_bounds(difference.low, difference.high, signed=True),
+        None if is_missing(p) else f"{p:.3g}",
+    )
+
+
 def _arms_section(results: Sequence[ArmResult]) -> list[Html]:
+    others = {key: one for key, one in metrics_shown_in("arms").items() if key != HEADLINE}
     columns = (
-        "Arm", "Seeds", "AUC, target test", "95 % (DeLong)", "Log loss, target", "ECE, target", "AUC, source test",
-        "Trained parameters", "Seconds", "Peak memory",
+        "Arm", "Seeds", "AUC, target test", "95 % (DeLong)",
+        *(f"{metric.heading}, target" for metric in others.values()),
+        "AUC, source test", "Trained parameters", "Seconds", "Peak memory",
     )  # fmt: skip
     rows: list[list[Cell]] = []
     for one in results:
@@ -196,8 +212,7 @@ def _arms_section(results: Sequence[ArmResult]) -> list[Html]:
                 len(one.runs),
                 _format_spread(auc),
                 format_bounds(auc.low, auc.high) if auc else None,
-                _format_spread(one.log_loss.get("target_test")),
-                _format_spread(one.ece.get("target_test")),
+                *(_format_spread(one.spread(key, "target_test")) for key in others),
                 _format_spread(one.auc.get("source_test")),
                 one.trained_parameters,
                 f"{one.seconds:.1f}",
@@ -205,7 +220,7 @@ def _arms_section(results: Sequence[ArmResult]) -> list[Html]:
             ]
         )
     note = (
-        "Mean ± standard deviation over seeds, which is the noise of training. The interval is the"
+        "Mean ± standard deviation over seeds. The interval is the"
         " mean of DeLong's interval of each seed, which is the noise of test rows. ECE is the"
         " expected calibration error over 15 bins of equally many rows."
     )
@@ -220,19 +235,19 @@ def _format_spread(spread: SeedSummary | None) -> str | None:
     return format_metric(spread.mean) + deviation
 
 
-def _figures_section(workspace: Workspace, subject: ReportData) -> list[Html]:
+def _figures_section(workspace: Workspace, data: ReportData) -> list[Html]:
     parts = []
-    settings = list(dict.fromkeys(one.setting for one in subject.results))
+    settings = list(dict.fromkeys(one.setting for one in data.results))
     for setting in settings:
         if len(settings) > 1:
             parts.append(heading(_capitalise(setting)))
-        own = [one for one in subject.results if one.setting == setting]
+        own = [one for one in data.results if one.setting == setting]
         parts += [
             plot(figure, title, _height(title, len(own))) for title, figure in setting_figures(own)
         ]
     if len(settings) > 1:
         parts.append(heading("All settings"))
-    shown = subject.results[:MAX_CURVES]
+    shown = data.results[:MAX_CURVES]
     curves = learning_curves_figure(workspace, shown)
     if len(curves.data):
         parts.append(plot(curves, "Validation loss while training, mean over seeds"))
@@ -247,9 +262,9 @@ def _figures_section(workspace: Workspace, subject: ReportData) -> list[Html]:
             420,
         )
     )
-    if len(shown) < len(subject.results):
+    if len(shown) < len(data.results):
         parts.append(
-            paragraph(f"Curves of the first {len(shown)} of {len(subject.results)} arms.", "quiet")
+            paragraph(f"Curves of the first {len(shown)} of {len(data.results)} arms.", "quiet")
         )
     note = (
         "Thin intervals are for other test rows (DeLong, 95 %), thick ones for other seeds (± one"
@@ -312,18 +327,18 @@ def _backbone_section(card: BackboneCard) -> list[Html]:
     values: dict[str, Cell] = {
         "Architecture": f"{about.title} ({about.source})" if about else card.architecture,
         "Parameters": card.parameters,
-        "Learnt": (
+        "Objective": (
             OBJECTIVES[card.objective].title if card.objective in OBJECTIVES else card.objective
         ),
-        "From": (
+        "Trained on": (
             f"{learnt['rows']:,} {learnt['domain']} rows of {learnt['dataset']}"
             + (" (simulated)" if learnt["simulated"] else "")
         ),
-        "Their content hash": learnt["content_hash"],
+        "Content hash of these rows": learnt["content_hash"],
         "Weights, SHA-256": card.weights_sha256,
         "Preprocessing hash": card.preprocessing_hash,
         "Licence": card.licence,
-        "Made": card.created,
+        "Created": card.created,
         "Settings": ", ".join(
             f"{name.replace('_', ' ')} {_format_setting(value)}"
             for name, value in card.settings.items()
@@ -333,19 +348,19 @@ def _backbone_section(card: BackboneCard) -> list[Html]:
         [stage.title, stage.parameters, stage.flops, ORIGINS.get(stage.origin, stage.origin)]
         for stage in card.stages
     ]
-    columns = ("Stage, from the input", "Parameters", "Operations a row", "Weights from")
+    columns = ("Stage, from the input", "Parameters", "Operations per row", "Weights from")
     return [heading(card.name), definition_list(values), table(columns, stages)]
 
 
-def _settings_section(subject: ReportData) -> list[Html]:
+def _settings_section(data: ReportData) -> list[Html]:
     values: dict[str, Cell] = {
-        _capitalise(name): _format_setting(value) for name, value in subject.shared_settings.items()
+        _capitalise(name): _format_setting(value) for name, value in data.shared_settings.items()
     }
-    if subject.shared_settings.get("target rows") == 0:
+    if data.shared_settings.get("target rows") == 0:
         values["Target rows"] = "all"
     parts = [paragraph("Every run has these alike."), definition_list(values)]
-    if subject.varying_settings:
-        parts.append(paragraph(f"Runs differ in: {', '.join(subject.varying_settings)}."))
+    if data.varying_settings:
+        parts.append(paragraph(f"Runs differ in: {', '.join(data.varying_settings)}."))
     return parts
 
 
@@ -363,9 +378,10 @@ def _format_setting(value: Any) -> str:
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
-def _runs_section(subject: ReportData) -> list[Html]:
+def _runs_section(data: ReportData) -> list[Html]:
+    metrics = metrics_shown_in("runs")
     rows: list[list[Cell]] = []
-    for run in subject.runs:
+    for run in data.runs:
         result = run.result
         target = result.metrics.get("target_test") if result else None
         rows.append(
@@ -374,8 +390,7 @@ def _runs_section(subject: ReportData) -> list[Html]:
                 run.name,
                 str(run.seed),
                 run.status if run.status == "done" else f"{run.status}: {run.message}",
-                metric_or_none(target, "auc"),
-                metric_or_none(target, "log_loss"),
+                *(metric_or_none(target, key) for key in metrics),
                 _epochs(run) if result else None,
                 f"{result.total_seconds:.1f}" if result else None,
                 ", ".join(run.tags) or None,
@@ -387,8 +402,7 @@ def _runs_section(subject: ReportData) -> list[Html]:
         "Name",
         "Seed",
         "Status",
-        "AUC",
-        "Log loss",
+        *(metric.heading for metric in metrics.values()),
         "Best epoch",
         "Seconds",
         "Tags",
@@ -406,10 +420,10 @@ def _epochs(run: Run) -> str:
     return f"{run.result.best_epoch} of {run.result.epochs_run}{ended}"
 
 
-def _environment_section(subject: ReportData) -> list[Html]:
+def _environment_section(data: ReportData) -> list[Html]:
     found = Counter(
         (("device", run.result.device), *sorted(run.result.environment.items()))
-        for run in subject.runs
+        for run in data.runs
         if run.result
     )
     names = list(dict.fromkeys(name for values in found for name, _ in values))
@@ -420,11 +434,11 @@ def _environment_section(subject: ReportData) -> list[Html]:
     return [table(["Runs", *(_capitalise(name) for name in names)], rows)]
 
 
-def _commands_section(subject: ReportData) -> list[Html]:
-    ids = ", ".join(run.id for run in subject.runs[:3] if run.status == "done")
+def _commands_section(data: ReportData) -> list[Html]:
+    ids = ", ".join(run.id for run in data.runs[:3] if run.status == "done")
     after = (
         "The same device kind, number of threads and versions give the same numbers, bit for bit;"
         f" on others they differ in the last digits. `{PROGRAM} verify --run ID` (such as {ids})"
         " trains a run again and says so."
     )
-    return [code_block(subject.commands), paragraph(after, "quiet")]
+    return [code_block(data.commands), paragraph(after, "quiet")]

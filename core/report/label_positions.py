@@ -1,20 +1,22 @@
-"""Where names stand beside the points of a scatter, so that none covers another or is cut at an
-edge."""
+"""Where the names of points are placed, so that none covers another or is cut off at an edge."""
 
 from collections.abc import Iterable
 
 import numpy as np
 
 LABEL_WIDTH, LABEL_HEIGHT = 0.3, 0.07
-"""Room that an arm's name takes in a scatter, as shares of the ranges."""
+"""Space that a name needs in a scatter plot, as shares of the axes' ranges."""
 
 
 def label_positions(x: np.ndarray, y: np.ndarray, labelled: Iterable[int]) -> dict[int, str]:
-    """Plotly's text position by place; the lower of two whose names would cover one another has
-    none.
+    """Return plotly's text position for each point whose name fits, by the point's index.
 
-    x, y: of all points, as the axes show them (logarithms on a logarithmic one). named: places that
-    want a name.
+    Of two names that would overlap, the lower one is left out.
+
+    Args:
+        x: of all points, as the axis shows them (logarithms for a logarithmic axis).
+        y: of all points.
+        labelled: indices of the points that should have a name.
     """
     across, up = _as_shares_of_range(x), _as_shares_of_range(y)
     found: dict[int, str] = {}
@@ -33,6 +35,6 @@ def label_positions(x: np.ndarray, y: np.ndarray, labelled: Iterable[int]) -> di
 
 
 def _as_shares_of_range(values: np.ndarray) -> np.ndarray:
-    """The values as shares of their range."""
+    """Return the values scaled to 0 to 1; 0.5 for each if all are equal."""
     spread = np.ptp(values) if len(values) else 0.0
     return (values - values.min()) / spread if spread else np.full(len(values), 0.5)

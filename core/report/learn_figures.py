@@ -1,4 +1,4 @@
-"""Figures that tell a story: what a fine-tuning gave and took, and ROC curves of its arms."""
+"""Figures for explaining: what a fine-tuning gained and lost, and ROC curves of its arms."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -17,11 +17,12 @@ _PARTS = {"source_test": "source test rows", "target_test": "target test rows"}
 
 
 def before_after_figure(before: Mapping[str, Any], after: Mapping[str, Any]) -> go.Figure:
-    """AUC of the backbone (cold diamond) and of the run (warm dot) on target and source test rows,
-    with intervals.
+    """Return AUC before and after fine-tuning, on target and source test rows, with intervals.
 
-    before, after: metrics by part, "target_test" and "source_test", each with auc, auc_low and
-    auc_high; any may be missing.
+    Args:
+        before: metrics of the backbone by part, "target_test" and "source_test", each with auc,
+            auc_low and auc_high; any may be missing.
+        after: the same of the run.
     """
     parts = [part for part in _PARTS if part in before and part in after]
     figure = go.Figure()
@@ -65,7 +66,7 @@ def before_after_figure(before: Mapping[str, Any], after: Mapping[str, Any]) -> 
 
 
 def roc_comparison_figure(curves: Sequence[tuple[str, Curve]]) -> go.Figure:
-    """ROC curves, each with its label, over the diagonal of guessing."""
+    """Return ROC curves with their labels, over the diagonal of a random classifier."""
     guess = np.array([0.0, 1.0])
     line = {"color": NEUTRAL, "dash": "dot", "width": 1}
     figure = go.Figure(

@@ -1,5 +1,4 @@
-"""Figures that lay a run of several arms over each other at one threshold; an arm has one colour in
-all of them."""
+"""Figures that overlay one run of each arm, with the point of a common threshold."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -19,10 +18,16 @@ MIN_LIFT_SHARE = 0.01
 
 @dataclass(frozen=True)
 class ArmCurves:
-    """What one run adds: its label, its curves, its confusion counts at the threshold, and how its
-    scores spread.
+    """What one arm adds to the figures, measured on one of its runs.
 
-    score_histogram: share of rows with a score in each of len(spread) bins of equal width from 0 to 1.
+    Attributes:
+        label: in legends; it also decides the colour, see `arm_styles`.
+        roc: false positive rate and true positive rate.
+        precision_recall: recall and precision.
+        gains: share of rows taken, best scored first, and share of clicks among them.
+        calibration_bins: of equally many rows.
+        at_threshold: confusion matrix at the common threshold.
+        score_histogram: share of rows in each of its bins, which have equal width from 0 to 1.
     """
 
     label: str
@@ -35,7 +40,7 @@ class ArmCurves:
 
 
 def roc_overlay_figure(runs: Mapping[str, ArmCurves]) -> go.Figure:
-    """ROC curves by run id, each with its point at the threshold."""
+    """Return ROC curves by run id, each with its point at the threshold."""
     traces = [_reference_line([0, 1], [0, 1])]
     for run_id, run in runs.items():
         _add_curve(traces, runs, run_id, run.roc.x, run.roc.y)
@@ -54,8 +59,12 @@ def roc_overlay_figure(runs: Mapping[str, ArmCurves]) -> go.Figure:
 
 
 def precision_recall_overlay_figure(runs: Mapping[str, ArmCurves], click_rate: float) -> go.Figure:
-    """Precision by recall, each with its point at the threshold; `rate` is the click rate,
-    guessing's precision."""
+    """Return precision by recall for each run, with its point at the threshold.
+
+    Args:
+        runs: curves by run id.
+        click_rate: of the test rows; it is the precision of a random classifier.
+    """
     traces = [_reference_line([0, 1], [click_rate, click_rate])]
     for run_id, run in runs.items():
         _add_curve(traces, runs, run_id, run.precision_recall.x, run.precision_recall.y)
@@ -68,7 +77,7 @@ def precision_recall_overlay_figure(runs: Mapping[str, ArmCurves], click_rate: f
 
 
 def gains_overlay_figure(runs: Mapping[str, ArmCurves]) -> go.Figure:
-    """Share of clicks among the best scored share of rows, each with the share acted on at the
+    """Return the share of clicks by the share of rows taken, with the share acted on at the
     threshold."""
     traces = [_reference_line([0, 1], [0, 1])]
     for run_id, run in runs.items():
@@ -92,8 +101,7 @@ def gains_overlay_figure(runs: Mapping[str, ArmCurves]) -> go.Figure:
 
 
 def lift_overlay_figure(runs: Mapping[str, ArmCurves]) -> go.Figure:
-    """Click rate among the best scored share of rows over that of all, each with its point at the
-    threshold."""
+    """Return lift by the share of rows taken: their click rate over that of all rows."""
     traces = [_reference_line([0, 1], [1, 1])]
     for run_id, run in runs.items():
         # The first hundredth of the rows is noise, and would set the scale.
@@ -112,8 +120,8 @@ def lift_overlay_figure(runs: Mapping[str, ArmCurves]) -> go.Figure:
 
 
 def calibration_overlay_figure(runs: Mapping[str, ArmCurves]) -> go.Figure:
-    """Click rate by mean score in 15 bins of equally many rows; on the line a score means what it
-    says."""
+    """Return click rate by mean score in bins of equally many rows; the diagonal is perfect
+    calibration."""
     most = max(
         float(
             max(
@@ -139,7 +147,7 @@ def calibration_overlay_figure(runs: Mapping[str, ArmCurves]) -> go.Figure:
 
 
 def score_overlay_figure(runs: Mapping[str, ArmCurves], threshold: float) -> go.Figure:
-    """How the scores of all rows spread, as steps; the line is the threshold."""
+    """Return the distribution of the scores of all rows, as steps; a line marks the threshold."""
     traces: list[Trace] = []
     for run_id, run in runs.items():
         edges = np.linspace(0, 1, len(run.score_histogram) + 1)

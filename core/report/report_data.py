@@ -1,5 +1,4 @@
-"""What a report is about: a sweep, or runs picked by hand, put together into arms with the data
-behind them."""
+"""The contents of a report: a sweep, or runs selected one by one, grouped into arms."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,17 +17,22 @@ from core.workspace import Workspace
 
 MAX_RUNS = 200
 _ARM_FIELDS = ("strategy", "freeze_depth", "options", "group", "kind", "dataset", "seed", "rates")
-"""Fields of a request that are no settings of the training: they name the arm, or are shown
-elsewhere."""
+"""Fields of a request that are no training settings: they name the arm, or are shown elsewhere."""
 
 
 @dataclass(frozen=True)
 class ReportData:
-    """What a report shows. results: of arms with a finished run. runs: all of them, finished or
-    not.
+    """What a report shows.
 
-    shared_settings: settings that every run has alike. varying_settings: names of those that differ. commands: that do
-    it all again.
+    Attributes:
+        title: of the sweep, or of the runs.
+        dataset: whose test rows all results are measured on.
+        cards: of the backbones.
+        results: of the arms that have a finished run.
+        runs: all of them, finished or not.
+        shared_settings: settings that every run has.
+        varying_settings: names of the settings in which runs differ.
+        commands: that reproduce everything.
     """
 
     title: str
@@ -42,7 +46,11 @@ class ReportData:
 
 
 def sweep_report_data(workspace: Workspace, sweep: Sweep) -> ReportData:
-    """The sweep as it stands; BadInput while none of its runs is done."""
+    """Return the contents for a sweep as it stands.
+
+    Raises:
+        BadInput: none of its runs is done.
+    """
     runs = RunStore(workspace).list_group(sweep.id)
     results = summarise_arms(sweep, runs)
     if not results:
@@ -64,10 +72,10 @@ def sweep_report_data(workspace: Workspace, sweep: Sweep) -> ReportData:
 
 
 def runs_report_data(workspace: Workspace, runs: Sequence[Run]) -> ReportData:
-    """Fine-tuning runs picked by hand; those alike but for their seeds are one arm.
+    """Return the contents for fine-tuning runs; those that differ only by their seed are one arm.
 
-    BadInput when one is not done or is no fine-tuning, and when they were not tested on the same
-    rows.
+    Raises:
+        BadInput: a run is not done or is not a fine-tuning run, or runs are on several datasets.
     """
     if not 1 <= len(runs) <= MAX_RUNS:
         raise BadInput(f"A report takes 1 to {MAX_RUNS} runs; {len(runs)} were chosen.")
@@ -100,8 +108,10 @@ def runs_report_data(workspace: Workspace, runs: Sequence[Run]) -> ReportData:
 
 
 def request_settings(request: Request) -> dict[str, Any]:
-    """The settings of a fine-tuning request by name, head and training among them, without what
-    names the arm."""
+    """Return the settings of a fine-tuning request by name, without those that name the arm.
+
+    Those of the head and of training are included, with underscores as spaces.
+    """
     values = request_to_json(request)
     flat = {
         **values,

@@ -1,5 +1,4 @@
-"""Figures of a report's arms, by setting where there are several: what the sweep page draws, ROC
-and calibration."""
+"""Figures of the HTML report: those of page Sweep, for each setting, then ROC and calibration."""
 
 import dataclasses
 import html
@@ -9,6 +8,7 @@ import numpy as np
 import plotly.graph_objects as go
 
 from core.evaluation.curves import calibration_curve, roc_curve, threshold_table
+from core.evaluation.metric_registry import metrics_shown_in
 from core.jobs.predictions import read_predictions
 from core.jobs.store import RunStore
 from core.report.arm_styles import Style, arm_styles
@@ -29,29 +29,29 @@ from core.workspace import Workspace
 
 ARMS_TITLE = "AUC of every arm"
 TitledFigure = tuple[str, go.Figure]
+"""(title, figure)."""
 
 
 def setting_figures(results: Sequence[ArmResult]) -> list[TitledFigure]:
-    """(title, figure) of the arms of one setting: intervals, freeze depth, adaptation against
-    forgetting, cost."""
+    """Return the figures of one setting: intervals, freeze depth, forgetting, cost."""
     results = [with_escaped_title(one) for one in results]
     found: list[TitledFigure] = [(ARMS_TITLE, arms_figure([one.title for one in results], results))]
     if len({one.depth for one in results if is_freeze_depth(one)}) > 1:
         found += [
-            ("AUC by freeze depth", depth_figure(results, "auc")),
-            ("Log loss by freeze depth", depth_figure(results, "log_loss")),
+            (f"{metric.heading} by freeze depth", depth_figure(results, key))
+            for key, metric in metrics_shown_in("figures").items()
         ]
     forgetting = forgetting_figure(results)
     if len(forgetting.data):
         found.append(("Adaptation against forgetting", forgetting))
     if sum(one.trained_parameters > 0 for one in results) > 1:
         found += [("AUC by trained parameters", auc_by_cost_figure(results, "parameters"))]
-        found += [("AUC by seconds a run", auc_by_cost_figure(results, "seconds"))]
+        found += [("AUC by seconds per run", auc_by_cost_figure(results, "seconds"))]
     return found
 
 
 def learning_curves_figure(workspace: Workspace, results: Sequence[ArmResult]) -> go.Figure:
-    """Validation loss by optimiser step: the mean over an arm's seeds, and a band of one standard
+    """Return validation loss by optimiser step: the mean over an arm's seeds ± one standard
     deviation."""
     store = RunStore(workspace)
     bands = {}
@@ -66,7 +66,7 @@ def learning_curves_figure(workspace: Workspace, results: Sequence[ArmResult]) -
 
 
 def roc_of_arms_figure(workspace: Workspace, results: Sequence[ArmResult]) -> go.Figure:
-    """ROC of each arm's first seed on the target test rows."""
+    """Return the ROC curve of each arm's first seed on target test rows."""
     figure = go.Figure()
     drawn = False
     for result, style in _with_styles(results):
@@ -81,8 +81,7 @@ def roc_of_arms_figure(workspace: Workspace, results: Sequence[ArmResult]) -> go
 
 
 def calibration_of_arms_figure(workspace: Workspace, results: Sequence[ArmResult]) -> go.Figure:
-    """Click rate by mean score in 15 bins of equally many rows, of each arm's first seed on the
-    target test rows."""
+    """Return the calibration of each arm's first seed on target test rows."""
     figure = go.Figure()
     most = 0.0
     for result, style in _with_styles(results):
@@ -94,12 +93,12 @@ def calibration_of_arms_figure(workspace: Workspace, results: Sequence[ArmResult
 
 
 def escape_text(text: str) -> str:
-    """Text as plotly shows it letter for letter; it would read a little HTML."""
+    """Return text that plotly shows letter by letter; it would interpret some HTML."""
     return html.escape(text, quote=False)
 
 
 def with_escaped_title(result: ArmResult) -> ArmResult:
-    """The arm with a title that plotly shows letter for letter."""
+    """Return the arm with a title that plotly shows letter by letter."""
     return dataclasses.replace(result, title=escape_text(result.title))
 
 

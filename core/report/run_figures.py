@@ -11,15 +11,15 @@ from core.report.figure_base import Trace, axis, bar, make_figure, scatter, vert
 from core.report.palette import FROZEN, NEUTRAL, TRAINED, with_alpha
 
 MetricSeries = Mapping[str, tuple[np.ndarray, np.ndarray]]
-"""Per name (steps, values), as the run store gives them."""
+"""By metric name, (steps, values), as `RunStore.points` returns them."""
 
 MAX_CURVE_POINTS = 2000
-"""Of a learning curve: more than a screen has columns, and still little to send."""
+"""Points of a learning curve that are sent; a screen has fewer columns."""
 
 NO_CURVE_ONE_CLASS = "No curve: all rows are of one class"
 NO_CURVE_NO_CLICKS = "No curve: there is no click among the rows"
 NO_AUC_ONE_CLASS = "No AUC: all validation rows are of one class"
-"""What figures say where their rows define nothing to draw."""
+"""What a figure says if its rows define nothing to draw."""
 
 _CURVE_NAMES = {True: "after", False: "before"}
 _UNIT_RANGE = {"range": [-0.01, 1.01]}
@@ -29,8 +29,13 @@ _UNIT_RANGE_UP = {"range": [-0.01, 1.02]}
 def loss_figure(
     points: MetricSeries, best_step: int | None = None, title: str = "Log loss (nats)"
 ) -> go.Figure:
-    """Training and validation loss by optimiser step; `best_step` marks the epoch whose weights
-    were kept."""
+    """Return training and validation loss by optimiser step.
+
+    Args:
+        points: of the run.
+        best_step: end of the epoch whose weights were kept, marked by a star; None while training.
+        title: of the y axis.
+    """
     steps, values = points.get("train_loss", (np.zeros(0), np.zeros(0)))
     traces = [_line(steps, values, "training", TRAINED, dash="dot", width=1.5)]
     steps, values = points.get("validation_loss", (np.zeros(0), np.zeros(0)))
@@ -51,7 +56,7 @@ def loss_figure(
 
 
 def auc_figure(points: MetricSeries) -> go.Figure:
-    """Validation AUC by optimiser step."""
+    """Return validation AUC by optimiser step."""
     steps, values = points.get("validation_auc", (np.zeros(0), np.zeros(0)))
     traces = [_line(steps, values, "validation", FROZEN, mode="lines+markers")]
     # Once there is a loss there would be an AUC beside it.
@@ -60,7 +65,7 @@ def auc_figure(points: MetricSeries) -> go.Figure:
 
 
 def accuracy_figure(points: MetricSeries) -> go.Figure:
-    """Validation accuracy by optimiser step."""
+    """Return validation accuracy by optimiser step."""
     steps, values = points.get("validation_accuracy", (np.zeros(0), np.zeros(0)))
     traces = [_line(steps, values, "validation", FROZEN, mode="lines+markers")]
     return make_figure(traces, axis("Optimiser step"), axis("Accuracy"), "accuracy")
@@ -69,7 +74,8 @@ def accuracy_figure(points: MetricSeries) -> go.Figure:
 def roc_figure(
     curves: Mapping[bool, Curve], at_threshold: Mapping[bool, ConfusionMatrix]
 ) -> go.Figure:
-    """ROC after (True) and before (False), each with its operating point."""
+    """Return the ROC curves after (True) and before (False) fine-tuning, each with its operating
+    point."""
     traces = [_diagonal()]
     for after, curve in curves.items():
         traces.append(
@@ -92,8 +98,14 @@ def roc_figure(
 def precision_recall_figure(
     curves: Mapping[bool, Curve], at_threshold: Mapping[bool, ConfusionMatrix], click_rate: float
 ) -> go.Figure:
-    """Precision by recall after and before, with operating points; `rate` is the click rate,
-    guessing's precision."""
+    """Return precision by recall after (True) and before (False) fine-tuning, with operating
+    points.
+
+    Args:
+        curves: by state.
+        at_threshold: confusion matrix at the threshold, by state.
+        click_rate: of the rows; it is the precision of a random classifier.
+    """
     traces = [
         scatter(
             x=np.array([0.0, 1.0]),
@@ -124,8 +136,10 @@ def precision_recall_figure(
 
 
 def calibration_figure(bins: Mapping[bool, CalibrationBins]) -> go.Figure:
-    """Click rate by mean score in 15 bins of equally many rows; on the diagonal a score means what
-    it says."""
+    """Return click rate by mean score in 15 bins of equally many rows, with 95 % intervals.
+
+    On the diagonal, a score is the click rate of the rows that have it.
+    """
     most = max(
         (float(max(b.predicted.max(), b.actual.max())) for b in bins.values() if len(b.rows)),
         default=1.0,
@@ -153,7 +167,7 @@ def calibration_figure(bins: Mapping[bool, CalibrationBins]) -> go.Figure:
 
 
 def gains_figure(curves: Mapping[bool, Curve]) -> go.Figure:
-    """Share of clicks caught by the share of rows taken, best scored first."""
+    """Return the share of clicks by the share of rows taken, best scored first."""
     traces = [_diagonal()]
     for after, curve in curves.items():
         traces.append(
@@ -167,8 +181,7 @@ def gains_figure(curves: Mapping[bool, Curve]) -> go.Figure:
 
 
 def confusion_figure(confusion: ConfusionMatrix) -> go.Figure:
-    """Counts and shares of each true class; the stronger the colour, the larger the share of its
-    row."""
+    """Return the confusion matrix; the colour is the share of the row of the same true class."""
     counts = np.array([[confusion.tn, confusion.fp], [confusion.fn, confusion.tp]])
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     classes = ["no click", "click"]
@@ -207,7 +220,7 @@ def confusion_figure(confusion: ConfusionMatrix) -> go.Figure:
 
 
 def score_histogram_figure(table: ThresholdTable, threshold: float) -> go.Figure:
-    """How click probabilities spread among rows with and without a click; the line is the
+    """Return the distribution of scores of rows with and without a click; a line marks the
     threshold."""
     edges = np.linspace(0, 1, 51)
     middle = (edges[1:] + edges[:-1]) / 2
@@ -233,10 +246,11 @@ def score_histogram_figure(table: ThresholdTable, threshold: float) -> go.Figure
 
 
 def scored_file_figure(counts: Mapping[str, Sequence[int]], threshold: float) -> go.Figure:
-    """How the scores of a file spread, and those of the run's test rows beside them; the line is
-    the threshold.
+    """Return the distribution of a file's scores beside that of the run's test rows.
 
-    counts: by name, the file's first; rows in equal bins of [0, 1].
+    Args:
+        counts: rows in bins of equal width from 0 to 1, by name, the file's first.
+        threshold: of the run, marked by a line.
     """
     traces = []
     for (name, rows), color in zip(counts.items(), (TRAINED, FROZEN), strict=False):
@@ -279,7 +293,7 @@ def _line(
 
 
 def _state_style(after: bool) -> dict[str, object]:
-    """After fine-tuning warm and solid; the backbone before it cold and dashed."""
+    """Return the line of a state: after fine-tuning warm and solid, before it cold and dashed."""
     return (
         {"color": TRAINED, "width": 2.5} if after else {"color": FROZEN, "width": 2, "dash": "dash"}
     )

@@ -1,5 +1,4 @@
-"""Tables of runs: which runs pass a filter, a row for every run, a row for every arm; for pages and
-files."""
+"""Tables of runs for pages and files: filtering, one row per run, one row per arm."""
 
 from collections.abc import Collection, Mapping, Sequence
 from functools import lru_cache
@@ -9,6 +8,7 @@ import pandas as pd
 
 from core.data.datasets import list_datasets
 from core.evaluation.format_metrics import is_missing, metric_or_none, metric_value
+from core.evaluation.metric_registry import HEADLINE, metrics_shown_in
 from core.jobs.requests import PretrainRequest
 from core.jobs.store import Run, ValidationSummary
 from core.models.backbone_store import list_backbones
@@ -18,22 +18,12 @@ from core.report.arms import group_into_arms
 from core.runs.sweep import arm_of_run
 from core.workspace import Workspace
 
-NUMBER_COLUMNS = (
-    "Target AUC", "± 95 %", "± seeds", "Log loss", "Source AUC", "Best val. AUC", "Last val. AUC", "Best val. loss",
-    "Last val. loss", "Trained", "Seconds", "Memory, MB",
-)  # fmt: skip
-"""Columns of numbers; those of an arm are means over its runs."""
-_RUN_COLUMNS = (
-    "Name", "Status", "Strategy", "Target AUC", "± 95 %", "Log loss", "Source AUC", "Trained", "Seconds", "Memory, MB",
-    "Seed", "Backbone", "Dataset", "Sweep", "Tags", "Note", "Created", "Run",
-)  # fmt: skip
 _VALIDATION_COLUMNS = {
     "Best val. AUC": "best_auc",
     "Last val. AUC": "last_auc",
     "Best val. loss": "best_loss",
     "Last val. loss": "last_loss",
 }
-_COLUMNS = (*_RUN_COLUMNS[:7], *_VALIDATION_COLUMNS, *_RUN_COLUMNS[7:])
 
 
 def matching_runs(
@@ -45,11 +35,16 @@ def matching_runs(
     kinds: Collection[str] = (),
     tags: Collection[str] = (),
 ) -> list[Run]:
-    """The runs that hold every word of `text` in name, note, tags or id, and are one of each kind
-    that is asked for.
+    """Return the runs that pass every filter; an empty filter passes all.
 
-    sweeps: names by id. of_sweeps: names of sweeps. tags: a run has to have one of them. An empty
-    one asks for nothing.
+    Args:
+        runs: to filter.
+        sweep_names: by sweep id.
+        query: words, each of which name, note, tags or id must contain, ignoring case.
+        in_sweeps: names of sweeps.
+        statuses: of runs.
+        kinds: of runs.
+        tags: a run has to have at least one of them.
     """
     words = query.lower().split()
     return [
@@ -66,15 +61,17 @@ def matching_runs(
 
 
 def strategy_title(run: Run) -> str:
-    """The strategy in a word or two."""
+    """Return the strategy of a run in a word or two."""
     if run.kind == "pretrain":
         return f"pretraining{pretraining_suffix(run.pretrain_request)}"
     return arm_of_run(run).title
 
 
 def pretraining_suffix(request: PretrainRequest) -> str:
-    """What sets a pretraining apart from learning clicks from random weights: " (Word2Vec, no
-    training)"; often ""."""
+    """Return how a pretraining differs from learning clicks from random weights.
+
+    Such as " (Word2Vec, no training)"; usually "".
+    """
     words = [ORIGINS[request.start]] * (request.start != "random")
     words += {"supervised": [], "none": ["no training"]}.get(
         request.objective, [request.objective.upper()]
@@ -88,11 +85,16 @@ def run_frame(
     validation: Mapping[str, ValidationSummary],
     sweep_names: Mapping[str, str],
 ) -> pd.DataFrame:
-    """A row for every run with its settings and metrics. validation: by id, of each of them."""
-    cells = zip(*map(_run_cells, runs), strict=True)
-    own: dict[str, list[Any]] = {
-        name: [*column] for name, column in zip(_RUN_COLUMNS, cells, strict=True)
-    }
+    """Return one row per run with its settings and metrics.
+
+    Args:
+        workspace: for the names of datasets and backbones.
+        runs: of any kind and status.
+        validation: the summary of each run's validation curves, by id.
+        sweep_names: by sweep id.
+    """
+    cells = [*map(_run_cells, runs)]
+    own: dict[str, list[Any]] = {name: [one.get(name) for one in cells] for name in _columns()}
     of_runs = [validation[run.id] for run in runs]
     own |= {
         name: [getattr(one, field) for one in of_runs]
@@ -106,7 +108,7 @@ def run_frame(
     own["Backbone"] = [backbones.get(one, one) for one in own["Backbone"]]
     own["Dataset"] = [datasets.get(one, one) for one in own["Dataset"]]
     own["Sweep"] = [sweep_names.get(one, "") for one in own["Sweep"]]
-    table = pd.DataFrame({name: own[name] for name in _COLUMNS})
+    table = pd.DataFrame({name: own[name] for name in _columns()})
     table["Created"] = pd.to_datetime(table["Created"], format="ISO8601", utc=True).dt.tz_convert(
         None
     )
@@ -116,14 +118,19 @@ def run_frame(
 def arm_frame(
     workspace: Workspace, runs: Sequence[Run], table: pd.DataFrame
 ) -> tuple[list[tuple[str, ...]], pd.DataFrame]:
-    """(ids of each arm's runs, a row for every arm): means of the rows of `table`, which are those
-    of `runs`."""
+    """Return (the run ids of each arm, one row per arm with means over its runs).
+
+    Args:
+        workspace: for the names of datasets and backbones.
+        runs: the runs of `table`.
+        table: from `run_frame`.
+    """
     backbones = {card.id: card.name for card in list_backbones(workspace)}
     datasets = {dataset.id: dataset.name for dataset in list_datasets(workspace)}
     arms = group_into_arms(runs, backbones, datasets)
     ids = [tuple(run.id for run in arm.runs) for arm in arms]
     place = {run_id: number for number, of_arm in enumerate(ids) for run_id in of_arm}
-    numbers = [name for name in NUMBER_COLUMNS if name in table]
+    numbers = [name for name in number_columns() if name in table]
     # All arms at once, as pandas takes a millisecond for every small table.
     grouped = (
         table[numbers].astype(float).groupby([place[run_id] for run_id in table["Run"].tolist()])
@@ -152,35 +159,56 @@ def arm_frame(
     return ids, pd.DataFrame(columns)
 
 
+def number_columns() -> tuple[str, ...]:
+    """Columns of numbers; in the table of arms they are means over runs."""
+    measured = ("Target AUC", "± 95 %", "± seeds", *_metric_columns(), "Source AUC")
+    return (*measured, *_VALIDATION_COLUMNS, "Trained", "Seconds", "Memory, MB")
+
+
+def _columns() -> tuple[str, ...]:
+    return (
+        *("Name", "Status", "Strategy", "Target AUC", "± 95 %", *_metric_columns(), "Source AUC"),
+        *_VALIDATION_COLUMNS,
+        *("Trained", "Seconds", "Memory, MB", "Seed", "Backbone", "Dataset", "Sweep", "Tags"),
+        *("Note", "Created", "Run"),
+    )
+
+
+def _metric_columns() -> dict[str, str]:
+    """Columns of metrics on target test rows besides AUC, each with the metric's key."""
+    return {
+        metric.heading: key for key, metric in metrics_shown_in("runs").items() if key != HEADLINE
+    }
+
+
 @lru_cache(maxsize=2**14)
-def _run_cells(run: Run) -> tuple[Any, ...]:
-    """What a run itself says in the columns of _CELLS; kept, for looking it up in thousands of
-    results takes long."""
+def _run_cells(run: Run) -> dict[str, Any]:
+    """Return the cells by column; cached, as reading them from thousands of results takes long."""
     result = run.result
     metrics = result.metrics if result else {}
     target, source = metrics.get("target_test"), metrics.get("source_test")
     half = (metric_value(target, "auc_high") - metric_value(target, "auc_low")) / 2
     memory = result.peak_memory if result else None
-    return (
-        run.name,
-        run.status,
-        strategy_title(run),
-        metric_or_none(target, "auc"),
-        None if is_missing(half) else half,
-        metric_or_none(target, "log_loss"),
-        metric_or_none(source, "auc"),
-        result.trained_parameters if result and run.objective != "none" else None,
-        result.total_seconds if result else None,
-        memory / 1e6 if memory else None,
-        run.seed,
-        _backbone_or_architecture(run),
-        run.dataset,
-        run.group,
-        list(run.tags),
-        run.note,
-        run.created,
-        run.id,
-    )
+    return {
+        "Name": run.name,
+        "Status": run.status,
+        "Strategy": strategy_title(run),
+        "Target AUC": metric_or_none(target, "auc"),
+        "± 95 %": None if is_missing(half) else half,
+        **{name: metric_or_none(target, key) for name, key in _metric_columns().items()},
+        "Source AUC": metric_or_none(source, "auc"),
+        "Trained": result.trained_parameters if result and run.objective != "none" else None,
+        "Seconds": result.total_seconds if result else None,
+        "Memory, MB": memory / 1e6 if memory else None,
+        "Seed": run.seed,
+        "Backbone": _backbone_or_architecture(run),
+        "Dataset": run.dataset,
+        "Sweep": run.group,
+        "Tags": list(run.tags),
+        "Note": run.note,
+        "Created": run.created,
+        "Run": run.id,
+    }
 
 
 def _backbone_or_architecture(run: Run) -> str:

@@ -1,9 +1,9 @@
 """Figures of a sweep: arms with both kinds of interval, freeze depth, adaptation, cost, target
 sizes, learning curves.
 
-Wherever a point has intervals, the thin one is for other test rows (the mean of DeLong's 95 %
-intervals), the thick one for other seeds (mean ± one standard deviation); a metric or an arm may
-have one of them alone.
+Wherever a point has two intervals, the thin one is for other test rows (mean of DeLong's 95 %
+intervals over seeds), the thick one for other seeds (mean ± one standard deviation). A metric or an
+arm may have only one of them.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -13,6 +13,7 @@ import numpy as np
 import plotly.graph_objects as go
 
 from core.evaluation.format_metrics import format_bounds, format_metric, is_missing
+from core.evaluation.metric_registry import HEADLINE, METRICS
 from core.report.arm_styles import arm_colors, arm_styles
 from core.report.figure_base import Trace, axis, make_figure, scatter
 from core.report.label_positions import label_positions
@@ -23,29 +24,30 @@ TEST_PARTS = {
     "target_test": ("target", TARGET, "circle"),
     "source_test": ("source", SOURCE, "diamond"),
 }
-METRIC_TITLES = {"auc": "AUC", "log_loss": "Log loss (nats)"}
 COST_AXES: dict[str, tuple[str, Callable[[ArmResult], float], str]] = {
     "parameters": (
         "Trained parameters",
         lambda arm: float(arm.trained_parameters),
         "%{x:,.0f} parameters",
     ),
-    "seconds": ("Seconds a run", lambda arm: arm.seconds, "%{x:,.1f} s"),
+    "seconds": ("Seconds per run", lambda arm: arm.seconds, "%{x:,.1f} s"),
     "memory": ("Peak memory (MB)", lambda arm: arm.peak_memory / 1e6, "%{x:,.0f} MB"),
 }
-"""What an arm costs: title, number, and its words on hover."""
+"""What an arm costs, by key: title, number, and its format on hover."""
 NO_POINTS = "No points: the validation rows do not define this metric"
 LOG_SCALE_RATIO = 20
 """The largest cost over the smallest from which the axis is logarithmic."""
 CONTROLS = ("scratch", "zero-shot")
 DODGE = 0.05
-"""How far left and right of their freeze depth target and source test rows stand."""
+"""Distance of target and source test rows to the left and right of their freeze depth."""
 
 
 @dataclass(frozen=True)
 class Band:
-    """Mean and standard deviation over seeds by optimiser step; deviation 0 where one seed alone
-    still trained."""
+    """Mean and standard deviation over seeds by optimiser step, each of shape ``(n_steps,)``.
+
+    The deviation is 0 at steps that a single seed has reached.
+    """
 
     steps: np.ndarray
     mean: np.ndarray
@@ -53,10 +55,15 @@ class Band:
 
 
 def arms_figure(
-    titles: Sequence[str], results: Sequence[ArmResult], metric: str = "auc"
+    titles: Sequence[str], results: Sequence[ArmResult], metric: str = HEADLINE
 ) -> go.Figure:
-    """A row for each of `titles`, the first on top, with its target and source test rows; empty
-    until a run is done."""
+    """Return a row for each title, the first on top, with target and source test rows.
+
+    Args:
+        titles: of all arms, also of those without a finished run, whose rows stay empty.
+        results: of arms that have a finished run.
+        metric: a key of METRICS, see `core.evaluation.metric_registry`.
+    """
     rows = {title: place for place, title in enumerate(titles)}
     traces: list[Trace] = []
     for shift, (part, (name, color, symbol)) in zip((-0.16, 0.16), TEST_PARTS.items(), strict=True):
@@ -74,14 +81,14 @@ def arms_figure(
         "range": [len(titles) - 0.5, -0.5],
         "automargin": True,
     }
-    x = axis(METRIC_TITLES[metric], nticks=6)
+    x = axis(METRICS[metric].axis_title, nticks=6)
     return make_figure(
-        traces, x, names, f"arms-{metric}", _empty_text(results, metric), showlegend=True
+        traces, x, names, f"arms-{metric}", empty_text(results, metric), showlegend=True
     )
 
 
-def depth_figure(results: Sequence[ArmResult], metric: str = "auc") -> go.Figure:
-    """A metric by freeze depth on target and source test rows; the controls on target test rows as
+def depth_figure(results: Sequence[ArmResult], metric: str = HEADLINE) -> go.Figure:
+    """Return a metric by freeze depth on target and source test rows; controls are horizontal
     lines."""
     traces: list[Trace] = []
     deep = sorted((one for one in results if is_freeze_depth(one)), key=lambda one: one.depth)
@@ -115,19 +122,19 @@ def depth_figure(results: Sequence[ArmResult], metric: str = "auc") -> go.Figure
             )
     x, y = (
         axis("Freeze depth (stages frozen from the input)", dtick=1),
-        axis(METRIC_TITLES[metric], nticks=6),
+        axis(METRICS[metric].axis_title, nticks=6),
     )
     return make_figure(
-        traces, x, y, f"depth-{metric}", _empty_text(results, metric), showlegend=True
+        traces, x, y, f"depth-{metric}", empty_text(results, metric), showlegend=True
     )
 
 
 def forgetting_figure(results: Sequence[ArmResult]) -> go.Figure:
-    """Change in AUC on source test rows (forgetting) against that on target test rows (adaptation),
-    from the backbone.
+    """Return adaptation (change in AUC on target test rows) by forgetting (change on source test
+    rows).
 
-    The backbone as it was lies at the crossing; up and right is better. From scratch has forgotten
-    nothing and is left out, as is an arm whose backbone has no AUC.
+    Both changes are from the backbone, which lies at the origin; up and right is better. From
+    scratch, which has nothing to forget, is left out, as is an arm whose backbone has no AUC.
     """
     traces: list[Trace] = []
     trained = [one for one in results if one.strategy not in CONTROLS]
@@ -156,10 +163,13 @@ def forgetting_figure(results: Sequence[ArmResult]) -> go.Figure:
 
 
 def auc_by_cost_figure(results: Sequence[ArmResult], cost: str) -> go.Figure:
-    """AUC on target test rows by cost (a key of COSTS), with the frontier: arms that nothing
-    cheaper reaches.
+    """Return AUC on target test rows by cost, with the Pareto frontier.
 
-    What costs nothing, as zero-shot trains no parameters, is a line.
+    An arm that costs nothing, as zero-shot trains no parameters, is a horizontal line.
+
+    Args:
+        results: of the arms.
+        cost: a key of COST_AXES.
     """
     title, number, unit = COST_AXES[cost]
     found = [
@@ -195,15 +205,15 @@ def auc_by_cost_figure(results: Sequence[ArmResult], cost: str) -> go.Figure:
     x = axis(title, nticks=6, **({"type": "log", "dtick": 1} if wide else {}))
     y = axis("AUC on target test rows", nticks=6)
     known = any("target_test" in defined_spreads(one, "auc") for one in results)
-    nothing = "No arm has a known cost" if known else _empty_text(results)
+    nothing = "No arm has a known cost" if known else empty_text(results)
     return make_figure(traces, x, y, f"cost-{cost}", nothing, showlegend=True)
 
 
 def target_sizes_figure(
-    results: Sequence[ArmResult], titles: Sequence[str], metric: str = "auc"
+    results: Sequence[ArmResult], titles: Sequence[str], metric: str = HEADLINE
 ) -> go.Figure:
-    """A metric on target test rows by the number of target rows that trained, a line for each of
-    `titles`."""
+    """Return a metric on target test rows by the number of target rows that trained, a line per
+    title."""
     traces: list[Trace] = []
     sizes = [_train_rows(one) for one in results if one.strategy != "zero-shot"]
     styles = arm_styles(titles)
@@ -226,14 +236,14 @@ def target_sizes_figure(
     ticks = sorted({round(size) for size in sizes})
     texts = [f"{size:,}" for size in ticks]
     x = axis("Target rows that trained", type="log", tickvals=ticks, ticktext=texts)
-    y = axis(f"{METRIC_TITLES[metric]} on target test rows", nticks=6)
+    y = axis(f"{METRICS[metric].axis_title} on target test rows", nticks=6)
     return make_figure(
-        traces, x, y, f"sizes-{metric}", _empty_text(results, metric), showlegend=True
+        traces, x, y, f"sizes-{metric}", empty_text(results, metric), showlegend=True
     )
 
 
 def learning_band_figure(bands: Mapping[str, Band], y_title: str) -> go.Figure:
-    """Mean learning curves with a band of one standard deviation over seeds, by arm."""
+    """Return mean learning curves with a band of ± one standard deviation over seeds, by arm."""
     traces: list[Trace] = []
     styles = arm_styles([*bands])
     for title, band in bands.items():
@@ -272,8 +282,13 @@ def learning_band_figure(bands: Mapping[str, Band], y_title: str) -> go.Figure:
 
 
 def mean_band(curves: Sequence[tuple[np.ndarray, np.ndarray]]) -> Band:
-    """The curves (steps, values) of an arm's seeds together; one that stopped early leaves the rest
-    to the others."""
+    """Return the mean of the curves of an arm's seeds.
+
+    At steps that only some seeds have reached, as others stopped early, it is the mean of those.
+
+    Args:
+        curves: (steps, values) of every seed.
+    """
     steps = np.unique(
         np.concatenate([steps for steps, _ in curves] or [np.zeros(0, dtype=np.int64)])
     )
@@ -287,7 +302,16 @@ def mean_band(curves: Sequence[tuple[np.ndarray, np.ndarray]]) -> Band:
 
 
 def pareto_frontier(costs: np.ndarray, quality: np.ndarray) -> np.ndarray:
-    """Places, by rising cost, whose quality no other place reaches at the same or a lower cost."""
+    """Return the indices, by rising cost, of points that nothing at the same or a lower cost
+    reaches.
+
+    Args:
+        costs: shape ``(n,)``.
+        quality: higher is better, shape ``(n,)``.
+
+    >>> pareto_frontier(np.array([1.0, 2.0, 3.0]), np.array([0.7, 0.6, 0.8])).tolist()
+    [0, 2]
+    """
     best: list[int] = []
     for place in np.lexsort((-quality, costs)):
         if not best or quality[place] > quality[best[-1]]:
@@ -296,25 +320,22 @@ def pareto_frontier(costs: np.ndarray, quality: np.ndarray) -> np.ndarray:
 
 
 def is_freeze_depth(result: ArmResult) -> bool:
-    """Whether the arm is a freeze depth, by that name or as full fine-tuning, linear probe, all but
-    embeddings."""
+    """Return whether the arm freezes by depth, also under the names full, linear probe and so
+    on."""
     return result.strategy in ("depth", "full", "linear-probe", "all-but-embeddings")
 
 
 def defined_spreads(result: ArmResult, metric: str) -> dict[str, SeedSummary]:
-    """The arm's spreads of a metric, by part; without parts whose rows do not define the metric."""
-    spreads = result.auc if metric == "auc" else result.log_loss
+    """Return the arm's summary of a metric over seeds by part, without parts that do not define
+    it."""
+    spreads = result.metrics.get(metric, {})
     return {part: spread for part, spread in spreads.items() if not is_missing(spread.mean)}
 
 
-def _empty_text(results: Sequence[ArmResult], metric: str = "auc") -> str:
+def empty_text(results: Sequence[ArmResult], metric: str = HEADLINE) -> str:
     """What a figure of these results says when it has no point; nothing before there are any
     results."""
-    return (
-        f"No arm has {'an AUC' if metric == 'auc' else 'a log loss'} on these rows"
-        if results
-        else ""
-    )
+    return f"No arm has {METRICS[metric].with_article} on these rows" if results else ""
 
 
 def _train_rows(result: ArmResult) -> float:
@@ -332,10 +353,19 @@ def add_intervals(
     value_axis: str,
     dash: str = "",
 ) -> None:
-    """Adds a trace of the means with thin test-row intervals, over one of thick intervals of the
+    """Add a trace of means with thin test-row intervals, over one with thick intervals of the
     seeds.
 
-    dash: of the line that joins the means; none joins them where it is empty.
+    Args:
+        traces: to append to.
+        spreads: one per arm.
+        positions: of the arms on the other axis, shape ``(n_arms,)``.
+        arms: for the text on hover.
+        name: of the trace.
+        color: of both kinds of interval.
+        symbol: of the means.
+        value_axis: "x" or "y", the axis of the metric.
+        dash: of the line that joins the means; "" joins none.
     """
     if not spreads:
         return

@@ -1,4 +1,4 @@
-"""The tables of a sweep as files hold them: a row for every arm, a row for every run."""
+"""The tables of a sweep for files: one row per arm, and one row per run."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -6,19 +6,24 @@ from typing import Any
 import pandas as pd
 
 from core.evaluation.format_metrics import metric_or_none, number_or_none
-from core.evaluation.verdicts import Verdict
+from core.evaluation.metric_registry import metrics_shown_in, stored_names
+from core.evaluation.verdicts import COMPARED_METRICS, Verdict
 from core.jobs.store import Run
 from core.runs.sweep import arm_of_run
 from core.runs.sweep_result import ArmResult, sweep_table
-
-EXPORTED_METRICS = ("auc", "auc_low", "auc_high", "log_loss", "ece")
 
 
 def arms_table(
     results: Sequence[ArmResult], verdicts: Sequence[Verdict], reference: str
 ) -> pd.DataFrame:
-    """The arms that have a finished run, all numbers, with differences to the reference, for a
-    file."""
+    """Return one row per arm with a finished run: its metrics, and its differences from the
+    reference.
+
+    Args:
+        results: the arms.
+        verdicts: the comparisons; those with another arm than `reference` are ignored.
+        reference: title of the arm that the differences are taken from.
+    """
     against = {(one.setting, one.a): one for one in verdicts if one.b == reference}
     rows = []
     for row in sweep_table(results):
@@ -27,21 +32,20 @@ def arms_table(
             "reference": reference,
             "verdict": verdict.outcome if verdict else None,
         }
-        for metric in ("auc", "log_loss"):
-            found = getattr(verdict, metric) if verdict else None
+        for metric in COMPARED_METRICS:
+            found, p = verdict.comparison(metric) if verdict else (None, None)
             for end in ("delta", "low", "high"):
                 difference[f"{metric}_difference_{end}"] = (
                     number_or_none(getattr(found, end)) if found else None
                 )
-            difference[f"{metric}_adjusted_p"] = (
-                number_or_none(getattr(verdict, f"{metric}_p")) if verdict else None
-            )
+            difference[f"{metric}_adjusted_p"] = None if p is None else number_or_none(p)
         rows.append(row | difference)
     return pd.DataFrame(rows)
 
 
 def runs_table(runs: Sequence[Run]) -> pd.DataFrame:
     """Every run of the sweep with its setting and its metrics, for a file."""
+    names = [name for metric in metrics_shown_in("arms") for name in stored_names(metric)]
     rows = []
     for run in runs:
         result = run.result
@@ -61,7 +65,7 @@ def runs_table(runs: Sequence[Run]) -> pd.DataFrame:
             "peak_memory": result.peak_memory if result else None,
         }
         for part, values in (result.metrics if result else {}).items():
-            row |= {f"{part}_{name}": metric_or_none(values, name) for name in EXPORTED_METRICS}
+            row |= {f"{part}_{name}": metric_or_none(values, name) for name in names}
             row[f"{part}_rows"] = values.get("rows")
         rows.append(row)
     return pd.DataFrame(rows)

@@ -1,4 +1,4 @@
-"""Tables as files: CSV that no spreadsheet takes for formulas, and Parquet."""
+"""Tables as files: Parquet, and CSV that no spreadsheet can mistake for formulas."""
 
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,11 @@ _FORMULA_PREFIXES = ("=", "+", "-", "@")
 
 
 def write_table(table: pd.DataFrame, path: Path) -> None:
-    """Writes the table to `path`, as CSV or Parquet by its ending; BadInput for another one."""
+    """Write the table to `path`, as CSV or Parquet by its suffix.
+
+    Raises:
+        BadInput: another suffix.
+    """
     if path.suffix not in SUFFIXES:
         raise BadInput(
             f"The file {str(path)!r} ends in {path.suffix!r}; name one that ends in"
@@ -26,7 +30,7 @@ def write_table(table: pd.DataFrame, path: Path) -> None:
 
 
 def to_safe_csv(table: pd.DataFrame) -> str:
-    """CSV whose cells no spreadsheet takes for a formula."""
+    """Return the table as CSV in which no text cell can run as a formula of a spreadsheet."""
 
     def guard(value: Any) -> Any:
         if not isinstance(value, str):

@@ -1,5 +1,4 @@
-"""Figures of what a fine-tuning moved: weights and activations stage by stage, gradients, an
-embedding map."""
+"""Figures of what fine-tuning changed: weights and outputs by stage, gradients, embeddings."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -12,13 +11,18 @@ from core.report.palette import FROZEN, NEUTRAL, SERIES, TRAINED, with_alpha
 from core.report.run_figures import MetricSeries
 
 GRADIENT_PREFIX = "gradient/"
-"""What the names of gradient points begin with; the stage's name follows."""
+"""Prefix of the metric names of gradient norms; the stage's name follows."""
 _DASHES = ("solid", "dash", "dot", "dashdot", "longdash", "longdashdot")
 
 
 def weight_distance_figure(stages: Sequence[Mapping[str, Any]]) -> go.Figure:
-    """How far every stage's weights moved, as a share of their norm: frozen cold, trained warm, the
-    input below."""
+    """Return the relative distance of every stage's weights from the backbone's, in percent.
+
+    Frozen stages are cold, trained ones warm; the input is at the bottom.
+
+    Args:
+        stages: as `core.inference.weight_drift` stores them.
+    """
     shares = [stage["relative"] for stage in stages]
     texts = ["–" if one is None else "0" if one == 0 else f"{100 * one:.3g} %" for one in shares]
     most = max((one for one in shares if one), default=0.01)
@@ -29,8 +33,10 @@ def weight_distance_figure(stages: Sequence[Mapping[str, Any]]) -> go.Figure:
 
 
 def cka_figure(stages: Sequence[Mapping[str, Any]]) -> go.Figure:
-    """How alike what every stage hands on is before and after; 1 is the same up to turning and
-    scaling."""
+    """Return how similar the outputs of every stage are before and after fine-tuning (linear CKA).
+
+    1 means equal up to rotation and scale (Kornblith et al., ICML 2019).
+    """
     values = [stage["cka"] for stage in stages]
     texts = ["–" if one is None else f"{one:.4f}" for one in values]
     x = axis("Linear CKA, before against after", range=[0, 1.2], tickvals=[0, 0.25, 0.5, 0.75, 1])
@@ -40,8 +46,12 @@ def cka_figure(stages: Sequence[Mapping[str, Any]]) -> go.Figure:
 
 
 def gradient_figure(points: MetricSeries, titles: Mapping[str, str]) -> go.Figure:
-    """Norm of every trained stage's gradient by optimiser step, on a log scale. titles: by stage
-    name."""
+    """Return the norm of every trained stage's gradient by optimiser step, on a logarithmic axis.
+
+    Args:
+        points: of the run.
+        titles: of stages, by name.
+    """
     traces: list[Trace] = []
     for place, (name, title) in enumerate(titles.items()):
         if GRADIENT_PREFIX + name not in points:
@@ -66,8 +76,13 @@ def gradient_figure(points: MetricSeries, titles: Mapping[str, str]) -> go.Figur
 
 
 def embedding_map_figure(before: np.ndarray, after: np.ndarray, values: np.ndarray) -> go.Figure:
-    """Places (values, 2) of a field's vectors: before cold rings, after warm dots, a line for each
-    way."""
+    """Return the first two principal components of a field's embedding vectors, before and after.
+
+    Args:
+        before: shape ``(n_values, 2)``; cold rings.
+        after: shape ``(n_values, 2)``; warm dots, joined by a line to where they were.
+        values: names of the values, shape ``(n_values,)``.
+    """
     ways = np.full((3 * len(before), 2), np.nan)
     ways[::3], ways[1::3] = before, after
     traces = [

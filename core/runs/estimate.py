@@ -224,7 +224,7 @@ def _recent_similar_runs(history: Sequence[Run], settings: TrainSettings) -> lis
     lane = queue_for_device(settings.device)
 
     def tells(run: Run) -> bool:
-        return run.status == "done" and run.lane == lane and _train_seconds(run) > 0
+        return run.status == "done" and run.queue == lane and _train_seconds(run) > 0
 
     # What changes the speed of an operation: batch size and precision.
     alike = (
@@ -266,7 +266,7 @@ def _predicted_seconds(run: Run) -> float:
         stages, run.result.train_rows, settings, run.result.epochs_run
     )
     may_share = isinstance(run.request, FinetuneRequest) and run.request.can_batch_heads
-    return sum(prefixes.values()) + training * _batching_factor(stages, run.lane, may_share)
+    return sum(prefixes.values()) + training * _batching_factor(stages, run.queue, may_share)
 
 
 def _stage_flops(stage: StageResult) -> int:

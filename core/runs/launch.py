@@ -128,7 +128,7 @@ def refresh_statuses(workspace: Workspace, store: RunStore) -> None:
     Where a worker died, a new one goes on with the runs that wait behind its own.
     """
     running = store.list(status="running") + store.list(status="running", kind="interpolate")
-    for lane in {run.lane for run in running}:
+    for lane in {run.queue for run in running}:
         lock = worker_lock(workspace, lane)
         try:
             # Holding the lock while marking keeps a new worker from claiming a run in between.
@@ -140,21 +140,21 @@ def refresh_statuses(workspace: Workspace, store: RunStore) -> None:
             ensure_worker(workspace, lane)
     for run in running:
         # A process id of another machine or container names some other process here.
-        if run.cancel_asked and run.worker_pid and run.worker_host in (None, current_place()):
+        if run.cancel_requested and run.worker_pid and run.worker_host in (None, current_place()):
             # By what this process sees, since the clock may have been set after the cancel was
             # asked for.
             waited = _watcher.unchanged_for(f"{workspace.database} {run.id}", run.claim)
-            if waited > TERMINATE_AFTER and is_worker_alive(workspace, run.lane):
+            if waited > TERMINATE_AFTER and is_worker_alive(workspace, run.queue):
                 _signal(run.worker_pid, signal.SIGKILL if waited > KILL_AFTER else signal.SIGTERM)
 
 
 def check_stall(workspace: Workspace, run: Run) -> StallCheck:
     """Whether the process that carries a running run out, or for a queued one the worker it waits
     for, has stalled."""
-    if not run.active or not is_worker_alive(workspace, run.lane):
+    if not run.active or not is_worker_alive(workspace, run.queue):
         return StallCheck()
     if run.status == "queued":
-        return check_heartbeat(worker_heartbeat(workspace, run.lane))
+        return check_heartbeat(worker_heartbeat(workspace, run.queue))
     return check_heartbeat(run_heartbeat(workspace, run.id), run.claim or "")
 
 

@@ -180,7 +180,7 @@ def resume_run(workspace: Workspace, run_id: str) -> Run:
     """
     store = RunStore(workspace)
     run = store.get(run_id)
-    if run.lane == CLUSTER_QUEUE and run.status in RESUMABLE_STATUSES:
+    if run.queue == CLUSTER_QUEUE and run.status in RESUMABLE_STATUSES:
         raise BadInput(
             f"Run {run.id} belongs to a sweep that the command line carries out itself; give that"
             " command again, which goes on with the sweep."
@@ -195,7 +195,7 @@ def resume_run(workspace: Workspace, run_id: str) -> Run:
         ):
             _check_backbone_name(workspace, run.pretrain_request.name)
         store.resume(run_id)
-    ensure_worker(workspace, run.lane)
+    ensure_worker(workspace, run.queue)
     return store.get(run_id)
 
 

@@ -204,7 +204,7 @@ def extend_sweep(workspace: Workspace, sweep: Sweep, seeds: int) -> Sweep:
     old = expand_requests(sweep.spec)
     RunStore(workspace).save_sweep(sweep.id, sweep.name, dataclasses.asdict(spec))
     # All its runs may have been deleted one by one.
-    lane = next((run.lane for run in RunStore(workspace).list_group(sweep.id)), "")
+    lane = next((run.queue for run in RunStore(workspace).list_group(sweep.id)), "")
     _enqueue(
         workspace,
         sweep,
@@ -231,8 +231,8 @@ def resume_sweep(workspace: Workspace, sweep: Sweep) -> None:
     for run in store.list_group(sweep.id):
         if run.status in RESUMABLE_STATUSES:
             store.resume(run.id)
-            if run.lane != CLUSTER_QUEUE:
-                ensure_worker(workspace, run.lane)
+            if run.queue != CLUSTER_QUEUE:
+                ensure_worker(workspace, run.queue)
 
 
 def read_sweeps(workspace: Workspace) -> tuple[list[Sweep], list[Damaged]]:

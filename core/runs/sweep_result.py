@@ -16,6 +16,7 @@ from core.evaluation.format_metrics import (
     metric_value,
     missing_sentence,
 )
+from core.evaluation.metric_registry import metrics_shown_in
 from core.evaluation.verdicts import ArmScores, Verdict, compare_arms, summarise_verdicts
 from core.jobs.predictions import StoredScores, read_prediction_array
 from core.jobs.requests import FinetuneRequest
@@ -28,10 +29,11 @@ COMPARED_PARTS = ("target_test", "source_test")
 
 @dataclass(frozen=True)
 class SeedSummary:
-    """Mean and standard deviation over seeds (NaN with one), and the mean of DeLong's interval for
-    test-row noise.
+    """Mean and standard deviation over seeds (NaN with one), and the mean of the interval
+    for test-row noise.
 
-    NaN where undefined: with one class the mean too, with a single row of a class the interval.
+    NaN where undefined: with one class the mean of an AUC too, with a single row of a class its
+    interval; no metric but AUC has one.
     """
 
     mean: float
@@ -44,9 +46,10 @@ class SeedSummary:
 class ArmResult:
     """One arm at one target size and learning rate. runs: those that are done, by seed.
 
-    depth: stages frozen for good, from the input. auc, log_loss, ece: by part, target_test and
-    source_test. seconds, and peak_memory in bytes (NaN where it is not known): means. halted:
-    epochs after which successive halving ended it, 0 where it did not.
+    depth: stages frozen for good, from the input. metrics: by key of METRICS, those that tables and
+    figures of arms show, each by part, target_test and source_test. seconds, and peak_memory in
+    bytes (NaN where it is not known): means. halted: epochs after which successive halving ended
+    it, 0 where it did not.
     """
 
     title: str
@@ -56,9 +59,7 @@ class ArmResult:
     learning_rate: float
     depth: int
     runs: tuple[Run, ...]
-    auc: dict[str, SeedSummary]
-    log_loss: dict[str, SeedSummary]
-    ece: dict[str, SeedSummary]
+    metrics: dict[str, dict[str, SeedSummary]]
     validation_loss: float
     trained_parameters: int
     seconds: float
@@ -69,6 +70,15 @@ class ArmResult:
         # What is derived from results may be kept by them; those of equal hash are still told apart
         # by every field.
         return hash((self.title, self.setting, self.runs))
+
+    @property
+    def auc(self) -> dict[str, SeedSummary]:
+        """AUC by part, target_test and source_test."""
+        return self.metrics["auc"]
+
+    def spread(self, metric: str, part: str) -> SeedSummary | None:
+        """A metric on a part; None where the part, or what tables and figures show, lacks it."""
+        return self.metrics.get(metric, {}).get(part)
 
 
 def summarise_arms(sweep: Sweep, runs: Sequence[Run]) -> list[ArmResult]:
@@ -190,12 +200,8 @@ def sweep_table(results: Sequence[ArmResult]) -> list[dict[str, Any]]:
             "seeds": len(result.runs),
         }
         for part, suffix in (("target_test", ""), ("source_test", "_source")):
-            for metric, spreads in (
-                ("auc", result.auc),
-                ("log_loss", result.log_loss),
-                ("ece", result.ece),
-            ):
-                spread = spreads.get(part)
+            for metric in metrics_shown_in("arms"):
+                spread = result.spread(metric, part)
                 row[f"{metric}{suffix}"] = spread.mean if spread else None
                 row[f"{metric}{suffix}_deviation"] = spread.deviation if spread else None
         row |= {
@@ -240,9 +246,10 @@ def _summarise_arm(runs: tuple[Run, ...], title: str, setting: str) -> ArmResult
         learning_rate=request.train.learning_rate,
         depth=frozen.index(False) if False in frozen else len(frozen) - 1,
         runs=runs,
-        auc=_seed_summaries(runs, "auc"),
-        log_loss=_seed_summaries(runs, "log_loss"),
-        ece=_seed_summaries(runs, "ece"),
+        metrics={
+            metric: _seed_summaries(runs, metric)
+            for metric in metrics_shown_in("arms") | metrics_shown_in("figures")
+        },
         validation_loss=_mean(
             [metric_or_none(one.metrics.get("target_validation"), "log_loss") for one in results]
         ),
@@ -272,10 +279,9 @@ def _seed_summaries(runs: Sequence[Run], metric: str) -> dict[str, SeedSummary]:
 def _seed_summary(metrics: Sequence[MetricValues], metric: str) -> SeedSummary:
     values = [metric_value(one, metric) for one in metrics]
     deviation = float(np.std(values, ddof=1)) if len(values) > 1 else float("nan")
-    if metric != "auc":
-        return SeedSummary(_mean(values), deviation, float("nan"), float("nan"))
     low, high = (
-        _mean([metric_or_none(one, f"auc_{end}") for one in metrics]) for end in ("low", "high")
+        _mean([metric_or_none(one, f"{metric}_{end}") for one in metrics])
+        for end in ("low", "high")
     )
     return SeedSummary(_mean(values), deviation, low, high)
 

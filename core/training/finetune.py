@@ -24,7 +24,7 @@ from core.training.baseline_scores import baseline_scores
 from core.training.batched_heads import batched_heads_folder, fit_batched_heads, should_batch_heads
 from core.training.batches import RowTensors
 from core.training.loop import FitResult, fit
-from core.training.pretrain import CARD_METRICS, LICENCES
+from core.training.pretrain import LICENCES, card_metric_names
 from core.training.results import (
     SCORED_PARTS,
     Outcome,
@@ -187,7 +187,7 @@ def finetuned_card(
             "domain": "target",
         },
         earlier=() if plan.reinitialise else (*card.earlier, card.trained_on),
-        metrics={key: metric_or_none(metrics, key) for key in CARD_METRICS},
+        metrics={key: metric_or_none(metrics, key) for key in card_metric_names()},
         licence=licence,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
     )

@@ -10,6 +10,7 @@ from core.data.datasets import Dataset, require_labels, select_training_rows
 from core.data.preprocessing import load_preprocessing
 from core.data.split import SPLIT_PARTS
 from core.errors import BadInput
+from core.evaluation.metric_registry import metrics_shown_in, stored_names
 from core.evaluation.thresholds import best_f1_threshold
 from core.freezing.plan import make_pretraining_plan
 from core.jobs.reporter import Reporter
@@ -37,10 +38,15 @@ from core.training.training_rows import load_rows, request_rows
 from core.workspace import Workspace
 
 LICENCES = {True: "Apache-2.0 (simulated data)", False: "as the training data's own licence allows"}
-RESULT_METRICS = ("auc", "auc_low", "auc_high", "log_loss", "rows")
-CARD_METRICS = (*RESULT_METRICS, "click_rate")
-"""What a card says of its head's test rows. The click rate explains why an AUC or its interval is
-missing."""
+
+
+def card_metric_names() -> tuple[str, ...]:
+    """What a card says of its head's test rows.
+
+    The click rate explains a missing AUC or interval.
+    """
+    metrics = (name for key in metrics_shown_in("card") for name in stored_names(key))
+    return (*metrics, "rows", "click_rate")
 
 
 def pretrain(
@@ -133,10 +139,10 @@ def pretrain(
         result = dataclasses.replace(result, metrics=metrics, threshold=threshold)
         predictions = prediction_arrays(labels, scores, None)
         own = metrics["source_test"].as_dict() if "source_test" in metrics else {}
-        card_metrics = {key: own[key] for key in CARD_METRICS if key in own}
+        card_metrics = {key: own[key] for key in card_metric_names() if key in own}
         # Without the click rate: results of older versions lack it, and `verify` compares every
         # number of two results.
-        learnt = {key: own[key] for key in RESULT_METRICS if key in own}
+        learnt = {key: value for key, value in card_metrics.items() if key != "click_rate"}
     card = BackboneCard(
         id=f"b-{run.id.removeprefix('r-')}",
         name=request.name,

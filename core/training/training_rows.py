@@ -8,13 +8,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from core.data.datasets import (
-    Dataset,
-    load_encoded,
-    load_labels,
-    load_parts,
-    select_training_rows,
-)
+from core.data.dataset_rows import load_encoded
+from core.data.datasets import Dataset, load_labels, load_parts, select_training_rows
 from core.data.preprocessing import load_preprocessing
 from core.data.split import SPLIT_PARTS
 from core.jobs.requests import FinetuneRequest, PretrainRequest

@@ -1,2 +1,1 @@
-"""What stands between the network and Streamlit: whom the app answers, with which headers, and how
-much it takes in."""
+"""The middleware between the network and Streamlit: hosts, headers, limits, uploads, sign-in."""

@@ -1,4 +1,6 @@
-"""Large answers in parts, so that a client that reads slowly costs no more memory than one part."""
+"""Large responses in chunks, so that a client that reads slowly costs no more memory than one
+chunk.
+"""
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -8,18 +10,18 @@ CHUNK_BYTES = 65_536
 
 
 class ChunkedResponses:
-    """Middleware that sends a large body part by part, each once the one before has gone out.
+    """Middleware that sends a large body in chunks, each after the previous one has been sent.
 
-    In one piece uvicorn copies all of it for every connection: hundreds that ask for plotly.js, or
-    for an export, and take nothing in would fill the memory. For the same reason a piece of a
-    download is not cut out for each who asks.
+    In one piece uvicorn copies the whole body for every connection: hundreds of clients that
+    request plotly.js or an export and read nothing would fill the memory. For the same reason range
+    requests on downloads are answered with the whole file.
     """
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Passes on everything else as it is."""
+        """Pass everything else on unchanged."""
         if route_of(scope).startswith("/media/"):
             scope = {
                 **scope,

@@ -1,10 +1,9 @@
-"""Connections: so many at once, and none that stays open without a request or without taking its
-answer.
+"""A limit on connections, and on their idle time without a request or without reading the response.
 
-Uvicorn waits for the end of a request's headers, and for a client that takes nothing in, as long as
+Uvicorn waits for the end of a request's headers, and for a client that reads nothing, as long as
 the client likes; a few hundred such connections use up the files that a process may open. Streamlit
-leaves no way to hand uvicorn a protocol of ours, so the protocol is wrapped where the event loop
-makes one for each connection.
+offers no way to give uvicorn another protocol, so the protocol is wrapped where the event loop
+creates one for each connection.
 """
 
 import asyncio
@@ -14,25 +13,27 @@ from typing import Any
 from pages.server.limits import max_open_files
 
 REQUEST_SECONDS = 15.0
-"""A connection without a complete request for so long is closed, be it new or between two
-requests."""
+"""A connection without a complete request for this long is closed, whether new or between
+requests.
+"""
 ANSWER_SECONDS = 120.0
-"""A client that takes in nothing of its answer for so long is closed."""
+"""A connection whose client reads nothing of the response for this long is closed."""
 MESSAGE_BYTES = 2**21
-"""What a browser says at once: the values of all fields of a page."""
+"""Maximum size of a WebSocket message; a browser sends the values of all fields of a page at
+once.
+"""
 CHECK_SECONDS = 1.0
 
 
 def max_connections() -> int:
-    """Connections at once, those of sessions included."""
+    """Return the maximum number of connections, including those of sessions."""
     return min(512, max_open_files() // 4)
 
 
 class Connection(asyncio.Protocol):
-    """One connection: hands everything on to uvicorn's protocol, and notes since when nobody is
-    served.
+    """One connection: forwards everything to uvicorn's protocol and records since when it is idle.
 
-    A WebSocket takes the transport over, so that from then on nothing is heard of it here.
+    A WebSocket takes over the transport, so nothing more arrives here afterwards.
     """
 
     def __init__(self, inner: Any, watch: "ConnectionLimit") -> None:
@@ -43,14 +44,14 @@ class Connection(asyncio.Protocol):
         self.blocked_since: float | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Registers; where there are too many, another one that waits gives way."""
+        """Register; if there are too many connections, an idle one is closed."""
         self.transport = transport
         self.waiting_since = self.limit.now()
         self.inner.connection_made(transport)
         self.limit.admit(self)
 
     def data_received(self, data: bytes) -> None:
-        """Hands the bytes on."""
+        """Forward the bytes."""
         self.inner.data_received(data)
         if self.is_served():
             self.waiting_since = None
@@ -58,39 +59,40 @@ class Connection(asyncio.Protocol):
             limit_message_size(self.transport.get_protocol())
 
     def eof_received(self) -> bool | None:
-        """Hands it on."""
+        """Forward the end of the stream."""
         return self.inner.eof_received()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Hands it on and forgets the connection."""
+        """Forward the loss and forget the connection."""
         self.limit.connections.discard(self)
         self.inner.connection_lost(exc)
 
     def pause_writing(self) -> None:
-        """The client does not take in what is sent."""
+        """Record that the client does not read what is sent."""
         self.blocked_since = self.limit.now()
         self.inner.pause_writing()
 
     def resume_writing(self) -> None:
-        """It does again."""
+        """Record that it reads again."""
         self.blocked_since = None
         self.inner.resume_writing()
 
     def is_served(self) -> bool:
-        """Whether a request is being answered (`cycle` is what uvicorn's protocols call it)."""
+        """Return whether a request is being answered (`cycle` is the name in uvicorn's
+        protocols).
+        """
         cycle = getattr(self.inner, "cycle", None)
         return self.is_websocket() or (cycle is not None and not cycle.response_complete)
 
     def is_websocket(self) -> bool:
-        """Whether uvicorn has given the transport to its WebSocket protocol."""
+        """Return whether uvicorn has given the transport to its WebSocket protocol."""
         return self.transport.get_protocol() is not self
 
 
 def limit_message_size(protocol: Any) -> None:
-    """Has a WebSocket of uvicorn's refuse a message of more than MESSAGE_BYTES, before it is read
-    whole.
+    """Make uvicorn's WebSocket refuse messages above MESSAGE_BYTES before reading them whole.
 
-    Streamlit has one bound for both directions, and its own messages are larger.
+    Streamlit has one limit for both directions, and its own messages are larger.
     """
     connection = getattr(protocol, "conn", None)
     if connection is not None:
@@ -98,7 +100,12 @@ def limit_message_size(protocol: Any) -> None:
 
 
 class ConnectionLimit:
-    """All connections of the server. now: the clock, in seconds. maximum: connections at once."""
+    """All connections of the server.
+
+    Args:
+        now: the clock, in seconds.
+        maximum: connections at the same time.
+    """
 
     def __init__(self, now: Callable[[], float], most: int) -> None:
         self.now = now
@@ -106,39 +113,49 @@ class ConnectionLimit:
         self.connections: set[Connection] = set()
 
     def admit(self, new: Connection) -> None:
-        """Takes a connection in; where there are too many, the one that waits longest goes, else
-        the new one."""
+        """Add a connection; if there are too many, close the longest idle one, else the new one."""
         self.connections.add(new)
         if len(self.connections) <= self.maximum:
             return
-        self.connections = {one for one in self.connections if not one.transport.is_closing()}
+        self.connections = {
+            connection for connection in self.connections if not connection.transport.is_closing()
+        }
         if len(self.connections) > self.maximum:
-            waiting = [one for one in self.connections if one is not new and not one.is_served()]
-            last = min(waiting, key=lambda one: one.waiting_since or self.now(), default=new)
+            waiting = [
+                connection
+                for connection in self.connections
+                if connection is not new and not connection.is_served()
+            ]
+            last = min(
+                waiting, key=lambda connection: connection.waiting_since or self.now(), default=new
+            )
             self._end(last)
 
     def close_idle(self) -> None:
-        """Closes what has waited too long, and forgets what is closed."""
+        """Close connections that were idle for too long and forget closed ones."""
         now = self.now()
-        for one in list(self.connections):
-            if one.transport.is_closing():
-                self.connections.discard(one)
-            elif one.is_served():
-                one.waiting_since = None
-                if one.blocked_since is not None and now - one.blocked_since >= ANSWER_SECONDS:
-                    self._end(one)
-            elif one.waiting_since is None:
-                one.waiting_since = now
-            elif now - one.waiting_since >= REQUEST_SECONDS:
-                self._end(one)
+        for connection in list(self.connections):
+            if connection.transport.is_closing():
+                self.connections.discard(connection)
+            elif connection.is_served():
+                connection.waiting_since = None
+                if (
+                    connection.blocked_since is not None
+                    and now - connection.blocked_since >= ANSWER_SECONDS
+                ):
+                    self._end(connection)
+            elif connection.waiting_since is None:
+                connection.waiting_since = now
+            elif now - connection.waiting_since >= REQUEST_SECONDS:
+                self._end(connection)
 
-    def _end(self, one: Connection) -> None:
-        self.connections.discard(one)
-        one.transport.abort()
+    def _end(self, connection: Connection) -> None:
+        self.connections.discard(connection)
+        connection.transport.abort()
 
 
 def limit_connections(loop: asyncio.AbstractEventLoop) -> ConnectionLimit:
-    """Watches every connection of the servers that `loop` creates from now on."""
+    """Watch every connection of the servers that `loop` creates from now on."""
     watch = ConnectionLimit(loop.time, max_connections())
     create = loop.create_server
 

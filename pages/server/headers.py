@@ -1,5 +1,6 @@
-"""Headers on every response: who may frame the app, which scripts a page may run, what it tells
-other sites."""
+"""Headers of every response: who may frame the app, which scripts may run, what other sites
+learn.
+"""
 
 import base64
 import hashlib
@@ -20,8 +21,7 @@ _ANCESTOR = re.compile(r"https?://(\*\.)?[a-z0-9_-]+(\.[a-z0-9_-]+)*(:([0-9]{1,5
 _INDEX = Path(streamlit.__file__).parent / "static" / "index.html"
 FIXED_HEADERS = {
     "X-Content-Type-Options": "nosniff",
-    # Within the app a link still names the page it leads from, which the way back after signing in
-    # is read from.
+    # Within the app, requests keep their Referer, which return_after_sign_in.py needs.
     "Referrer-Policy": "same-origin",
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",
@@ -49,15 +49,15 @@ FIXED_HEADERS = {
         )
     ),
 }
-"""The same for every answer of every instance."""
+"""Headers that are the same for every response of every instance."""
 
 
 def parse_ancestors(text: str) -> tuple[str, ...]:
-    """Sites that may show the app in a frame, from $THAW_FRAME_ANCESTORS: origins separated by
-    blanks; () for none.
+    """Parse $THAW_FRAME_ANCESTORS: origins that may frame the app, separated by blanks; () for
+    none.
 
     Raises:
-        BadInput: one is no origin, such as one without a scheme or with a path, or "*".
+        BadInput: an entry is not an origin, such as one without a scheme or with a path, or "*".
     """
     for site in text.split():
         if not _ANCESTOR.fullmatch(site):
@@ -70,22 +70,27 @@ def parse_ancestors(text: str) -> tuple[str, ...]:
 
 
 def security_headers(ancestors: Sequence[str] = ()) -> dict[str, str]:
-    """All headers by name. ancestors: sites that may frame the app."""
-    # X-Frame-Options cannot name a site.
+    """Return all headers by name.
+
+    Args:
+        ancestors: origins that may frame the app.
+    """
+    # X-Frame-Options cannot name a site, so it is left out where sites may frame the app.
     framing = {} if ancestors else {"X-Frame-Options": "DENY"}
     return {**FIXED_HEADERS, **framing, "Content-Security-Policy": content_policy(ancestors)}
 
 
 def content_policy(ancestors: Sequence[str] = ()) -> str:
-    """The Content-Security-Policy: everything from the app itself, and scripts by their hash where
-    they are inline."""
+    """Return the Content-Security-Policy: only the app's own resources, inline scripts by their
+    hash.
+    """
     inline = re.findall(r"<script>(.*?)</script>", _INDEX.read_text(encoding="utf-8"), re.DOTALL)
     hashes = [_source_hash(script) for script in (*inline, *INLINE_SCRIPTS)]
     rules = {
         "default-src": ["'self'"],
-        # Streamlit loads a component's script from a blob, and plotly compiles what draws parallel
-        # coordinates: both take a script that runs already. Scripts that a page's text would bring
-        # along stay out.
+        # Streamlit loads component scripts from blobs, and plotly compiles code for parallel
+        # coordinates. Both need a script that is already running; scripts in a page's text stay
+        # blocked.
         "script-src": ["'self'", "blob:", "'unsafe-eval'", *hashes],
         "style-src": ["'self'", "'unsafe-inline'"],
         "img-src": ["'self'", "data:", "blob:"],
@@ -105,15 +110,14 @@ def _source_hash(script: str) -> str:
 
 
 class SecurityHeaders:
-    """Middleware that puts the headers on every response, errors included."""
+    """Middleware that sets the headers on every response, including errors."""
 
     def __init__(self, app: ASGIApp, ancestors: Sequence[str] = ()) -> None:
         self.app = app
         self.headers = security_headers(ancestors)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Adds them as the answer starts; also to that of an unforeseen error, which the server
-        would give bare."""
+        """Add the headers when the response starts, also to unexpected errors."""
         started = False
 
         async def answer(message: Message) -> None:

@@ -1,5 +1,6 @@
-"""Hosts and origins: the app answers under its own names, and only to pages that it served
-itself."""
+"""Hosts and origins: the app answers only to its own names, and only to pages that it served
+itself.
+"""
 
 import re
 from collections.abc import Iterable
@@ -23,19 +24,20 @@ _ENTRY = re.compile(
 
 @dataclass(frozen=True)
 class Hosts:
-    """Names by which the app may be asked for, and addresses (host or host:port) at which browsers
-    see it.
+    """Host names that the app accepts, and the addresses (host or host:port) at which browsers see
+    it.
 
-    A request for any other name could be a stranger's name that was pointed at this machine's
-    address, and whose pages a browser would then take for the app's own.
+    A request for any other name could come from a foreign name that points at this machine (DNS
+    rebinding); a browser would take its pages for the app's own.
     """
 
     names: tuple[str, ...]
     addresses: frozenset[str]
 
     def accepts(self, host: str) -> bool:
-        """Whether a Host header names the app. Its port is not compared: a container's is mapped to
-        another one."""
+        """Return whether a Host header names the app. Ports are not compared: containers map
+        them.
+        """
         name = host.rpartition(":")[0] if re.search(r":[0-9]+$", host) else host
         return any(
             pattern == "*"
@@ -45,11 +47,9 @@ class Hosts:
         )
 
     def same_origin(self, origin: str, host: str) -> bool:
-        """Whether a page of `origin` is the app's own: it came from the host *and port* that the
-        request goes to.
+        """Return whether `origin` is the app itself: the same host *and port* as the request.
 
-        A proxy may change the Host header on the way; the outside address is then one of
-        `addresses`.
+        A proxy may change the Host header; the outside address is then one of `addresses`.
         """
         try:
             parts = urlsplit(origin)
@@ -64,11 +64,11 @@ class Hosts:
 
 
 def parse_hosts(text: str) -> Hosts:
-    """`Hosts` from $THAW_HOSTS: names such as thaw.example.com or thaw.example.com:8443, separated
-    by commas.
+    """Parse $THAW_HOSTS: names such as thaw.example.com or thaw.example.com:8443, separated by
+    commas.
 
     Raises:
-        BadInput: an entry is neither, such as one with a scheme or a path.
+        BadInput: an entry is not a host, such as one with a scheme or a path.
     """
     entries = [entry for entry in (part.strip().lower() for part in text.split(",")) if entry]
     names, addresses = list(LOCAL_NAMES), set()
@@ -76,8 +76,9 @@ def parse_hosts(text: str) -> Hosts:
         match = _ENTRY.fullmatch(entry)
         if match is None or int(match["port"] or 1) not in range(1, 65536):
             raise BadInput(
-                f"{HOSTS_VARIABLE} has {entry!r}, which is no host; give names such as thaw.example.com"
-                " or thaw.example.com:8443, without https:// and separated by commas."
+                f"{HOSTS_VARIABLE} has {entry!r}, which is no host; give names such as "
+                "thaw.example.com or thaw.example.com:8443, without https:// and separated "
+                "by commas."
             )
         names.append(match["name"])
         if "*" not in entry:
@@ -86,12 +87,11 @@ def parse_hosts(text: str) -> Hosts:
 
 
 class SameOriginOnly:
-    """Middleware that refuses requests for other hosts, and WebSockets and changes that another
-    origin asks for.
+    """Middleware that refuses other hosts, and WebSockets and unsafe requests from other origins.
 
-    Streamlit alone takes a WebSocket from any port of this machine, so that a page of another local
-    server could drive the app; and where an origin is unknown it asks a host on the network for
-    this machine's outside address.
+    Streamlit alone accepts a WebSocket from any port of this machine, so a page of another local
+    server could control the app; and for an unknown origin it asks a host on the network for this
+    machine's external address.
     """
 
     def __init__(self, app: ASGIApp, hosts: Hosts) -> None:
@@ -99,7 +99,7 @@ class SameOriginOnly:
         self.hosts = hosts
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Passes on what comes from the app's own pages."""
+        """Pass on what comes from the app's own pages."""
         if scope["type"] not in ("http", "websocket"):
             await self.app(scope, receive, send)
             return
@@ -110,18 +110,17 @@ class SameOriginOnly:
             return
         asks = scope["type"] == "websocket" or scope["method"] in UNSAFE_METHODS
         if asks and origin is not None and not self.hosts.same_origin(origin, host):
-            await refuse(
-                scope, receive, send, 403, "This page belongs to another address than the app."
-            )
+            await refuse(scope, receive, send, 403, "This page was not served by the app.")
             return
         if scope["type"] == "websocket" and origin is not None:
-            # Streamlit compares them once more, and does not know the address outside of a proxy.
+            # Streamlit compares origin and host again and does not know the address outside of a
+            # proxy.
             scope = {**scope, "headers": _with_host(scope["headers"], urlsplit(origin).netloc)}
         await self.app(scope, receive, send)
 
 
 async def refuse(scope: Scope, receive: Receive, send: Send, status: int, sentence: str) -> None:
-    """Answers with a status and a sentence; the opening of a WebSocket is answered with 403."""
+    """Respond with a status and a sentence; the opening of a WebSocket is answered with 403."""
     if scope["type"] == "websocket":
         await receive()
         await send({"type": "websocket.close", "code": 1008, "reason": sentence})
@@ -130,8 +129,7 @@ async def refuse(scope: Scope, receive: Receive, send: Send, status: int, senten
 
 
 def route_of(scope: Scope) -> str:
-    """The path of an HTTP request below the base path that Streamlit may be set to; empty for
-    anything else."""
+    """Return the path of an HTTP request below Streamlit's base path; "" for anything else."""
     if scope["type"] != "http":
         return ""
     base = str(st.get_option("server.baseUrlPath") or "").strip("/")

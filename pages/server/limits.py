@@ -1,4 +1,4 @@
-"""What the operating system allows this process: open files and memory."""
+"""Limits of the operating system on this process: open files and memory."""
 
 import os
 import resource
@@ -11,8 +11,9 @@ WANTED_FILES = 8192
 
 @cache
 def max_open_files() -> int:
-    """Files this process may open, raised as far as the system allows: desktops start programs with
-    1,024."""
+    """Return how many files this process may open, after raising the soft limit (often 1,024) as
+    far as allowed.
+    """
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft != resource.RLIM_INFINITY and soft < WANTED_FILES:
         raised = WANTED_FILES if hard == resource.RLIM_INFINITY else min(WANTED_FILES, hard)
@@ -23,7 +24,7 @@ def max_open_files() -> int:
 
 
 def max_memory_bytes() -> int:
-    """Memory this process may use: the machine's, or a container's share of it."""
+    """Return the memory this process may use: the machine's, or the container's limit."""
     sizes = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")]
     with suppress(OSError, ValueError):
         sizes.append(int(Path("/sys/fs/cgroup/memory.max").read_text()))

@@ -1,4 +1,4 @@
-"""Everything the server puts before Streamlit, in order, and what it looks after while it runs."""
+"""The middleware in front of Streamlit, in order, and its periodic clean-up."""
 
 import asyncio
 import os
@@ -25,8 +25,7 @@ from pages.server.upload_limit import UPLOADERS, UploadLimit, drop_unused_upload
 
 
 def build_middleware() -> list[Middleware]:
-    """The middleware, outermost first. A setting that cannot be used ends the process with its
-    sentence."""
+    """Return the middleware, outermost first; exits with a sentence if a setting cannot be used."""
     try:
         hosts = parse_hosts(os.environ.get(HOSTS, ""))
         ancestors = parse_ancestors(os.environ.get(FRAME_ANCESTORS, ""))
@@ -45,10 +44,9 @@ def build_middleware() -> list[Middleware]:
 
 @asynccontextmanager
 async def lifespan(_: st.App) -> AsyncIterator[dict[str, Any]]:
-    """While the server runs: closes connections that nobody uses, and frees uploads of sessions
-    that have ended.
+    """Close idle connections and free uploads of ended sessions while the server runs.
 
-    Whatever it makes meanwhile is for its owner alone.
+    All files created meanwhile are readable by their owner only.
     """
     watch = limit_connections(asyncio.get_running_loop())
     task = asyncio.create_task(_clean_up_periodically(watch))
@@ -64,8 +62,7 @@ async def _clean_up_periodically(watch: ConnectionLimit) -> None:
     while True:
         await asyncio.sleep(CHECK_SECONDS)
         watch.close_idle()
-        # A tab that lost its connection comes back within this time, and finds what it has
-        # uploaded.
+        # A tab that lost its connection may return within this time and needs its uploads.
         drop_unused_uploads(
             UPLOADERS,
             unused_since,

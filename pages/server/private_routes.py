@@ -1,5 +1,4 @@
-"""Addresses beside the pages that show something of the server or its sessions, kept from whoever
-is not let in."""
+"""Access to routes beside the pages that reveal something about the server or its sessions."""
 
 import json
 import re
@@ -15,21 +14,21 @@ from pages.components.shared.sign_in import allowed_users, is_allowed, sign_in_e
 from pages.server.hosts import LOCAL_NAMES, refuse, route_of
 
 METRICS_ROUTE = re.compile("/_stcore/(metrics|script-health-check)/?")
-"""What tells how many people use the app, and how much memory it takes."""
+"""Routes that reveal how many people use the app and how much memory it uses."""
 MEDIA_ROUTE = re.compile("/media/.*")
-"""What pages draw and give away. (An upload takes a page that asks for a file, and so someone who
-is signed in.)"""
+"""Figures and downloads. (Uploads need a page that shows an uploader, and so a signed-in user.)"""
 
 
 class PrivateRoutes:
-    """Middleware: with sign-in on, those addresses are for whoever is let in; else metrics are for
-    this machine."""
+    """Middleware: with sign-in, these routes need a signed-in user; otherwise metrics are local
+    only.
+    """
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Passes on what may be seen."""
+        """Pass on what may be seen."""
         path = route_of(scope)
         metrics = METRICS_ROUTE.fullmatch(path)
         if (metrics or MEDIA_ROUTE.fullmatch(path)) and sign_in_enabled():
@@ -38,15 +37,18 @@ class PrivateRoutes:
                 return
         elif metrics and not is_local_request(scope):
             await refuse(
-                scope, receive, send, 403, "This is shown on the machine that runs the app alone."
+                scope,
+                receive,
+                send,
+                403,
+                "This is only available on the machine that runs the app.",
             )
             return
         await self.app(scope, receive, send)
 
 
 def signed_in_user(headers: Headers) -> dict[str, object]:
-    """Whom the signed cookie of Streamlit's sign-in names; {} where there is none, or its signature
-    is not ours."""
+    """Return the user of Streamlit's signed cookie; {} without one or with a wrong signature."""
     cookies = cookie_parser(headers.get("cookie", ""))
     signed = _get_signed_cookie_with_chunks(cookies, USER_COOKIE_NAME)
     user = json.loads(signed) if signed else {}
@@ -54,8 +56,9 @@ def signed_in_user(headers: Headers) -> dict[str, object]:
 
 
 def is_local_request(scope: Scope) -> bool:
-    """Whether a request comes from this machine and asks for it by its own name, and not by way of
-    a proxy."""
+    """Return whether a request comes from this machine under its local name, not through a
+    proxy.
+    """
     host = Headers(scope=scope).get("host", "").lower()
     client = (scope.get("client") or ("",))[0]
     try:

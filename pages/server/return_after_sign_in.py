@@ -1,5 +1,4 @@
-"""Signed in, one is back at the page whose link one came by; Streamlit by itself leads everyone to
-Home."""
+"""Return to the page of the link after signing in; Streamlit itself leads everyone to Home."""
 
 from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit
 
@@ -11,20 +10,19 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from core.workspace import PROJECT
 
 LOGIN, CALLBACK = "/auth/login", "/oauth2callback"
-"""Streamlit's own addresses: the browser goes to the first to sign in, and the provider sends it
-back to the second."""
+"""Streamlit's own routes: the first starts the sign-in, the provider redirects to the second."""
 COOKIE_NAME = "thaw_way_back"
 COOKIE_SECONDS = 900
 MAX_LINK_LENGTH = 2000
-"""Letters of a link that are kept, so that a cookie can hold it."""
+"""Maximum length of a stored link, so that it fits into a cookie."""
 PAGES = frozenset(path.stem for path in (PROJECT / "pages").glob("[!_]*.py")) - {"home", "router"}
 
 
 def internal_link(address: str) -> str:
-    """The page and query that an address names, such as "run?run=r-1"; empty for Home and whatever
-    is no page here.
+    """Return page and query of a URL, such as "run?run=r-1"; "" for Home and for anything that is
+    no page here.
 
-    Nothing else of the address is kept, so that it cannot lead out of the app.
+    Nothing else of the URL is kept, so that it cannot lead out of the app.
     """
     try:
         parts = urlsplit(address)
@@ -37,14 +35,15 @@ def internal_link(address: str) -> str:
 
 
 class ReturnAfterSignIn:
-    """Middleware that keeps the page on which someone presses "Sign in" in a cookie, and leads
-    there afterwards."""
+    """Middleware that stores the page on which "Sign in" was pressed in a cookie, and redirects
+    there.
+    """
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Passes everything on, and adds to the answers of Streamlit's two addresses."""
+        """Pass everything on; change only the responses of Streamlit's two sign-in routes."""
         path = scope["path"] if scope["type"] == "http" else ""
         change = (
             _remember_page
@@ -62,16 +61,15 @@ class ReturnAfterSignIn:
         await self.app(scope, receive, answer)
 
 
-def _remember_page(answer: MutableHeaders, asked: Headers) -> None:
-    """A browser names the page it comes from to its own host in full; where it does not, one lands
-    on Home."""
-    link = internal_link(asked.get("referer", ""))
+def _remember_page(answer: MutableHeaders, request: Headers) -> None:
+    """Set the cookie from the Referer; a browser that sends none ends up on Home."""
+    link = internal_link(request.get("referer", ""))
     _set_cookie(answer, quote(link, safe=""), COOKIE_SECONDS if link else 0)
 
 
-def _redirect_back(answer: MutableHeaders, asked: Headers) -> None:
-    """Checked anew: a cookie is whatever someone has put into the browser."""
-    link = internal_link(unquote(cookie_parser(asked.get("cookie", "")).get(COOKIE_NAME, "")))
+def _redirect_back(answer: MutableHeaders, request: Headers) -> None:
+    """Redirect to the stored page, checked again: a cookie can hold anything."""
+    link = internal_link(unquote(cookie_parser(request.get("cookie", "")).get(COOKIE_NAME, "")))
     if link and "location" in answer:
         answer["location"] = f"{answer['location'].rstrip('/')}/{link}"
         _set_cookie(answer, "", 0)

@@ -1,4 +1,4 @@
-"""WebSockets: so many at once, fewer from one address, and none that never says anything."""
+"""A limit on WebSockets: in total, per client address, and on those that never send anything."""
 
 import asyncio
 from collections import Counter
@@ -9,24 +9,27 @@ from pages.server.hosts import refuse
 from pages.server.limits import max_open_files
 
 FIRST_MESSAGE_SECONDS = 20
-"""A browser's page asks for its first drawing at once."""
+"""A WebSocket must send its first message within this time; a browser does so at once."""
 FULL_SENTENCE = "This Thaw has as many open pages as it can serve; close some, or try again later."
 
 
 def max_sessions() -> int:
-    """Open tabs of all browsers together; each takes four files, and three for some minutes after
-    it is closed."""
+    """Return the maximum number of open tabs; each takes four files, and three for some minutes
+    after closing.
+    """
     return min(200, max_open_files() // 16)
 
 
 class SessionLimit:
-    """Middleware that counts WebSockets, refuses those beyond the bound, and closes silent ones.
+    """Middleware that counts WebSockets, refuses those above the limit and closes silent ones.
 
-    One that has spoken stays open: a tab may lie idle for days. Whether its browser is still there,
-    the server's own pings tell. One that has not gives way to a new one where there are too many.
+    A WebSocket that has sent a message stays open: a tab may be idle for days, and the server's own
+    pings notice when its browser is gone. One that has sent nothing is closed if its place is
+    needed.
 
-    most: at once. Half of them may come from one address, so that one client cannot keep everybody
-    else out.
+    Args:
+        most: WebSockets at the same time. One address may hold half of them, so that a single
+            client cannot keep everybody else out.
     """
 
     def __init__(self, app: ASGIApp, most: int) -> None:
@@ -35,7 +38,7 @@ class SessionLimit:
         self._open: set[_Socket] = set()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Passes on what is not refused."""
+        """Pass on what is not refused."""
         if scope["type"] != "websocket":
             await self.app(scope, receive, send)
             return
@@ -50,8 +53,7 @@ class SessionLimit:
             self._open.discard(socket)
 
     def _has_room(self, client: str) -> bool:
-        """Whether there is a place for one more, if need be that of one that has said nothing
-        yet."""
+        """Return whether one more fits, if necessary in place of one that has sent nothing yet."""
         clients = Counter(socket.client for socket in self._open)
         if clients[client] >= max(1, self.most // 2):
             rivals = [socket for socket in self._open if socket.client == client]
@@ -69,8 +71,9 @@ class SessionLimit:
 
 
 class _Socket:
-    """One WebSocket, until its first message: that has to come in time, and while the place is not
-    needed."""
+    """One WebSocket until its first message, which must come in time and before its place is
+    needed.
+    """
 
     def __init__(self, client: str, receive: Receive, send: Send) -> None:
         self.client, self._receive, self._send = client, receive, send
@@ -80,7 +83,7 @@ class _Socket:
         self._opening = True
 
     async def receive(self) -> Message:
-        """The next message; the first is the opening, which the app is told at once."""
+        """Return the next message; the first one is the opening, which the app gets at once."""
         if self.spoken or self._opening:
             self._opening = False
             return await self._receive()
@@ -97,6 +100,6 @@ class _Socket:
             return message.result()
         message.cancel()
         await self._send(
-            {"type": "websocket.close", "code": 1008, "reason": "Nothing was asked for."}
+            {"type": "websocket.close", "code": 1008, "reason": "No message arrived in time."}
         )
         return {"type": "websocket.disconnect", "code": 1008}

@@ -1,8 +1,7 @@
-"""Uploads: taken only from a session whose page shows an uploader, and held in memory within
-bounds.
+"""Uploads: accepted only from a session whose page shows an uploader, and limited in memory.
 
-Streamlit takes an upload for any session that is connected, whether its page asks for a file or
-not, and keeps it in memory until the session has ended.
+Streamlit accepts an upload from any connected session, whether its page asks for a file or not, and
+keeps it in memory until the session has ended.
 """
 
 import asyncio
@@ -25,44 +24,44 @@ from pages.server.limits import max_memory_bytes
 
 ROUTE = re.compile("/_stcore/upload_file/(?P<session>[^/]+)/(?P<file>[^/]+)")
 FILES_PER_SESSION = 2
-"""Files of one session held at once; the oldest makes room. A page shows no more uploaders than
-that."""
+"""Files of one session in memory; the oldest is dropped first. No page shows more uploaders."""
 IDLE_SECONDS = 30
-"""A body of which nothing comes for so long is given up."""
+"""A body that sends nothing for this long is aborted."""
 WINDOW_SECONDS, WINDOW_BYTES = 60, 65_536
-"""A body that brings fewer bytes within any such time is given up: it would hold its place for
-hours."""
+"""A body that sends fewer bytes in any such window is aborted: it would occupy its place for
+hours.
+"""
 LINGER_SECONDS = 2
-"""For so long the rest of a refused body is read and dropped, since a client that still sends hears
-no answer."""
+"""How long the rest of a refused body is read and dropped: a client that is still sending does not
+read the answer."""
 HIDDEN_UPLOADER_SECONDS = 5
-"""For so long a file stays in memory when its uploader has left the page."""
+"""How long a file stays in memory after its uploader has left the page."""
 FRAMING_BYTES = 2**20
-"""Bytes that the body of an upload may have beside the file's."""
+"""Bytes that the body of an upload may have in addition to the file."""
 
 
 class UploaderRegistry:
-    """Sessions whose page shows an uploader; told by the script threads, asked by the server.
+    """Sessions whose page shows an uploader; written by script threads, read by the server.
 
-    A page is drawn anew from top to bottom while an upload is on its way, so what the run before
-    showed counts until the run has ended.
+    A page is redrawn from top to bottom while an upload is in progress, so an uploader of the
+    previous run counts until the current run has ended.
     """
 
     def __init__(self) -> None:
         self._shown: dict[str, bool] = {}
-        """By session: whether the run under way (or else the last one) has shown an uploader."""
+        """By session: whether the current (or last) script run has drawn an uploader."""
 
     def on_run_start(self, session: str) -> None:
-        """A page is about to be drawn; an uploader of the run before is still on the screen."""
+        """A script run starts; an uploader of the previous run is still on the screen."""
         if session in self._shown:
             self._shown[session] = False
 
     def on_uploader_drawn(self, session: str) -> None:
-        """The page has just drawn an uploader."""
+        """The page has drawn an uploader."""
         self._shown[session] = True
 
     def on_run_end(self, session: str) -> None:
-        """The page is drawn; if it has drawn no uploader, none is on the screen any longer."""
+        """The script run has ended; if it drew no uploader, none is on the screen any longer."""
         if not self._shown.get(session, False):
             self._shown.pop(session, None)
 
@@ -70,11 +69,11 @@ class UploaderRegistry:
         return session in self._shown
 
     def forget(self, session: str) -> None:
-        """The session is gone."""
+        """The session has ended."""
         self._shown.pop(session, None)
 
     def sessions(self) -> list[str]:
-        """All that are known."""
+        """Return all registered sessions."""
         return list(self._shown)
 
 
@@ -82,31 +81,32 @@ UPLOADERS = UploaderRegistry()
 
 
 def session_id() -> str:
-    """The session whose script runs in this thread; empty outside of one."""
+    """Return the session whose script runs in this thread; "" outside of one."""
     context = get_script_run_ctx(suppress_warning=True)
     return context.session_id if context else ""
 
 
 def forget_upload(uploaded: UploadedFile) -> None:
-    """Drops an upload that was copied to the disk from the server's memory."""
+    """Remove an upload from the server's memory after it was copied to disk."""
     manager = runtime.get_instance().uploaded_file_mgr if runtime.exists() else None
     if isinstance(manager, MemoryUploadedFileManager):
         manager.remove_file(session_id(), uploaded.file_id)
 
 
 def max_upload_bytes() -> int:
-    """Bytes that one file may have, and one session may hold: what Streamlit itself is set to."""
+    """Return the size limit of one file and of one session: Streamlit's own setting."""
     return int(st.get_option("server.maxUploadSize")) * 2**20
 
 
 def max_total_upload_bytes() -> int:
-    """Bytes of uploads that all sessions together may hold: of two largest files, and at most half
-    of the memory."""
+    """Return the limit of all sessions together: two largest files, and at most half of the
+    memory.
+    """
     return min(2 * max_upload_bytes(), max_memory_bytes() // 2)
 
 
 def held_bytes() -> dict[str, dict[str, int]]:
-    """Bytes of every file that is held, by session and file id, oldest first."""
+    """Return the size of every file in memory, by session and file id, oldest first."""
     return {
         session: {key: len(file.data) for key, file in list(files.items())}
         for session, files in list(_manager().file_storage.items())
@@ -120,20 +120,21 @@ def _manager() -> MemoryUploadedFileManager:
 
 
 class UploadLimit:
-    """Middleware that refuses an upload before its body is read, or as soon as it exceeds the room
-    there is."""
+    """Middleware that refuses an upload before its body is read, or as soon as it exceeds the
+    limit.
+    """
 
     def __init__(self, app: ASGIApp, shown: UploaderRegistry = UPLOADERS) -> None:
         self.app = app
         self.shown = shown
         self._coming: list[_Body] = []
-        """Bodies on their way."""
+        """Uploads in progress."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Passes an upload on with a body that is counted and timed; everything else as it is."""
+        """Pass an upload on with a body that is counted and timed; everything else unchanged."""
         match = ROUTE.fullmatch(route_of(scope)) if scope.get("method") == "PUT" else None
-        # Streamlit itself refuses, with its body unread, an upload for a session that is not
-        # connected.
+        # Streamlit itself refuses an upload for a session that is not connected, without reading
+        # it.
         if match is None or not (
             is_read_only() or runtime.get_instance().is_active_session(match["session"])
         ):
@@ -154,7 +155,11 @@ class UploadLimit:
             self._coming.remove(body)
 
     def _admit(self, session: str, file: str) -> None:
-        """Makes room for one more file of the session; an HTTPException where it may not upload."""
+        """Make room for one more file of the session.
+
+        Raises:
+            HTTPException: the session may not upload.
+        """
         if is_read_only():
             raise HTTPException(403, READ_ONLY_MESSAGE)
         if session not in self.shown:
@@ -169,19 +174,22 @@ class UploadLimit:
             _manager().remove_file(session, oldest)
 
     def reserve(self, body: "_Body", size: int) -> None:
-        """Counts `size` more bytes of the body as on their way; an HTTPException where they have no
-        room."""
+        """Reserve `size` more bytes for the body.
+
+        Raises:
+            HTTPException: there is no room for them.
+        """
         held_by = {session: sum(files.values()) for session, files in held_bytes().items()}
-        mine = held_by.get(body.session, 0) + sum(
-            one.size for one in self._coming if one.session == body.session
+        session_bytes = held_by.get(body.session, 0) + sum(
+            other.size for other in self._coming if other.session == body.session
         )
-        if mine + size > max_upload_bytes() + FRAMING_BYTES:
+        if session_bytes + size > max_upload_bytes() + FRAMING_BYTES:
             raise HTTPException(
                 413,
                 f"{size:,} bytes are too many: a session may hold {max_upload_bytes():,} at once.",
             )
         if (
-            sum(held_by.values()) + sum(one.size for one in self._coming) + size
+            sum(held_by.values()) + sum(other.size for other in self._coming) + size
             > max_total_upload_bytes()
         ):
             raise HTTPException(
@@ -191,10 +199,11 @@ class UploadLimit:
 
 
 class _Body:
-    """The body of one upload: counted where the request does not say its size, and given up when it
-    does not come.
+    """The body of one upload: counted if the request does not state its size, and aborted if it
+    stalls.
 
-    size: bytes set aside for it.
+    Attributes:
+        size: bytes reserved for it.
     """
 
     def __init__(self, uploads: UploadLimit, session: str, receive: Receive) -> None:
@@ -205,8 +214,11 @@ class _Body:
         self._window_ends, self._window_came = time.monotonic() + WINDOW_SECONDS, 0
 
     async def receive(self) -> Message:
-        """The next part of the body. Raises HTTPException, which the app answers with its
-        status."""
+        """Return the next part of the body.
+
+        Raises:
+            HTTPException: the body stalled or is too large; the app answers with its status.
+        """
         if self._ended:
             return await self._receive()
         try:
@@ -232,8 +244,9 @@ class _Body:
 
 
 async def _refuse(receive: Receive, send: Send, refusal: HTTPException) -> None:
-    """Answers at once, drops what still comes for a moment so that the client hears it, and closes
-    the connection."""
+    """Answer at once, read and drop the rest for a moment so that the client sees the answer, and
+    close.
+    """
     text = refusal.detail.encode()
     headers = [(b"content-type", b"text/plain; charset=utf-8"), (b"connection", b"close")]
     headers += [(b"retry-after", b"60")] if refusal.status_code == 429 else []
@@ -251,13 +264,15 @@ async def _refuse(receive: Receive, send: Send, refusal: HTTPException) -> None:
 def drop_unused_uploads(
     shown: UploaderRegistry, unused_since: dict[str, float], now: float, seconds: float
 ) -> None:
-    """Drops uploads of sessions whose page asks for no file any longer, and of those that are gone
-    for `seconds`.
+    """Drop uploads of sessions whose page shows no uploader, and of sessions gone for `seconds`.
 
-    Streamlit keeps them until a session has ended and it next has to do with sessions, which on a
-    quiet server may be never.
+    Streamlit keeps them until a session has ended and it next handles sessions, which on a quiet
+    server may be never.
 
-    unused_since: when each was first seen so; kept up by this function.
+    Args:
+        unused_since: when each session was first seen unused; updated in place.
+        now: the clock, in seconds.
+        seconds: how long an ended session keeps its uploads.
     """
     instance = runtime.get_instance()
     known = {*held_bytes(), *shown.sessions()}

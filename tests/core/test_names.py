@@ -10,8 +10,10 @@ from threading import Barrier
 
 import pytest
 
-from core.__main__ import main
-from core.data.datasets import Dataset, list_datasets, load_encoded, prepare
+from core.cli.parser import main
+from core.data.dataset_rows import load_encoded
+from core.data.datasets import Dataset, list_datasets
+from core.data.prepare import prepare
 from core.data.preprocessing import fit_preprocessing
 from core.data.reading.ingest import ingest
 from core.data.samples import delete_sample, list_samples, read_sample_rows

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from core.__main__ import main
+from core.cli.parser import main
 from core.data.datasets import find_dataset
 from core.jobs.store import RunStore
 from core.workspace import Workspace, open_workspace

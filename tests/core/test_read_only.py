@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from core.data.datasets import Dataset, delete_dataset, prepare
+from core.data.datasets import Dataset, delete_dataset
+from core.data.prepare import prepare
 from core.data.reading.ingest import ingest
 from core.data.samples import delete_sample, find_sample
 from core.data.split import SplitSpec

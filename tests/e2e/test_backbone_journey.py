@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Page, expect
 
-from core.data.datasets import prepare
+from core.data.prepare import prepare
 from core.data.reading.ingest import ingest
 from core.data.simulate import simulate
 from core.data.split import SplitSpec
@@ -54,7 +54,7 @@ def test_pretrain_by_rfd_then_freeze_two_stages(prepared: Server, page: Page) ->
     page.goto(f"{prepared.url}/backbones?section=Pretrain&dataset=features")
     wait_until_idle(page)
     choose_option(page, "Architecture", "AutoInt+")
-    choose_option(page, "Learns by", "Replaced features (RFD)")
+    choose_option(page, "Objective", "Replaced features (RFD)")
     expect(
         page.get_by_text("map: pretraining by RFD or MFP as in the MAP paper", exact=False)
     ).to_be_visible()
@@ -76,11 +76,11 @@ def test_pretrain_by_rfd_then_freeze_two_stages(prepared: Server, page: Page) ->
         timeout=LONG_TIMEOUT_MS
     )
     expect(page.locator(".thaw-chart.js-plotly-plot")).to_have_count(2, timeout=LONG_TIMEOUT_MS)
-    expect(page.get_by_text("What it learnt")).to_be_visible(timeout=LONG_TIMEOUT_MS)
+    expect(page.get_by_text("Pretraining metrics")).to_be_visible(timeout=LONG_TIMEOUT_MS)
     wait_until_idle(page)
     expect(page.get_by_text("Confusion matrix", exact=True)).to_have_count(0)
 
-    page.get_by_role("link", name="See it on the shelf").click()
+    page.get_by_role("link", name="Show it on the shelf").click()
     expect(page.get_by_role("heading", name="Attentive")).to_be_visible()
     wait_until_idle(page)
     expect(page.locator(".thaw-block")).to_have_count(3)
@@ -125,7 +125,7 @@ def test_export_then_import_under_another_name_then_delete(
     wait_until_idle(page)
     page.get_by_text("Import a backbone").click()
     page.locator('input[type="file"]').set_input_files(archive)
-    fill(page, "Name it", "Handed on")
+    fill(page, "Name", "Handed on")
     page.get_by_role("button", name="Import", exact=True).click()
     expect(page.get_by_role("heading", name="Handed on")).to_be_visible(timeout=LONG_TIMEOUT_MS)
     wait_until_idle(page)

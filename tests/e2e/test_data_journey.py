@@ -34,7 +34,7 @@ def upload(page: Page, path: Path) -> None:
     already."""
     folded = page.get_by_text("Add another sample")
     uploader = page.locator('input[type="file"]')
-    if folded.count() and not page.get_by_text("Where from").is_visible():
+    if folded.count() and not page.get_by_text("Add rows from").is_visible():
         folded.click()
     uploader.set_input_files(path)
     page.get_by_role("button", name="Add the sample").click()
@@ -43,7 +43,7 @@ def upload(page: Page, path: Path) -> None:
 def added(page: Page) -> None:
     """Waits until the sample is in and the form has folded: until then every button below it slides
     up the page, and another sample may be shown."""
-    expect(page.get_by_text("Where from")).to_be_hidden(timeout=MINUTE)
+    expect(page.get_by_text("Add rows from")).to_be_hidden(timeout=MINUTE)
     wait_until_idle(page)
 
 
@@ -57,7 +57,7 @@ def test_upload_prepare_restart_and_find_again(server: Server, page: Page, rows_
     page.get_by_role("button", name="Split it into domains").click()
     expect(page.get_by_role("button", name="Prepare the dataset")).to_be_visible(timeout=MINUTE)
     page.get_by_role("button", name="Prepare the dataset").click()
-    expect(page.get_by_text("Source against target")).to_be_visible(timeout=MINUTE)
+    expect(page.get_by_text("Source and target")).to_be_visible(timeout=MINUTE)
     expect(page).to_have_url(re.compile(r"dataset=d-[0-9a-f]{12}"))
     found = page.get_by_text(re.compile("content hash"))
     expect(found).to_be_visible()

@@ -9,7 +9,7 @@ from functools import partial
 import pytest
 from playwright.sync_api import Page, Position, WebSocketRoute, expect
 
-from core.data.datasets import prepare
+from core.data.prepare import prepare
 from core.data.reading.ingest import ingest
 from core.data.simulate import simulate
 from core.data.split import SplitSpec

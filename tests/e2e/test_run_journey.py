@@ -13,7 +13,8 @@ import psutil
 import pytest
 from playwright.sync_api import Page, expect
 
-from core.data.datasets import Dataset, prepare
+from core.data.datasets import Dataset
+from core.data.prepare import prepare
 from core.data.reading.ingest import ingest
 from core.data.simulate import simulate
 from core.data.split import SplitSpec
@@ -230,8 +231,8 @@ def test_runs_side_by_side(server: Server, dataset: Dataset, page: Page) -> None
     page.goto(f"{server.url}/compare?runs={runs[0].id},{runs[1].id}")
     wait_until_idle(page)
     expect(page.get_by_text("2 chosen", exact=False)).to_be_visible()
-    expect(page.get_by_text("What the numbers allow to say")).to_be_visible()
-    expect(page.get_by_text("One threshold for all")).to_be_visible()
+    expect(page.get_by_text("What the results support")).to_be_visible()
+    expect(page.get_by_text("One threshold for all arms")).to_be_visible()
     # AUC and log loss by arm and by depth, forgetting, cost, two learning curves; at the threshold
     # ROC, precision, calibration, gains, lift, scores; the costs and the slices.
     expect(page.locator(".thaw-chart.js-plotly-plot")).to_have_count(16)

@@ -9,8 +9,8 @@ import pandas as pd
 import pytest
 from playwright.sync_api import expect
 
-import core.__main__
-from core.data.datasets import prepare
+import core.cli.parser
+from core.data.prepare import prepare
 from core.data.reading.ingest import ingest
 from core.data.simulate import simulate
 from core.data.split import SplitSpec
@@ -70,7 +70,7 @@ def test_score_a_file_and_take_the_model_along(
 
     files = ["--input", str(tmp_path / "new.tsv"), "--output", str(tmp_path / "command.csv")]
     assert (
-        core.__main__.main(
+        core.cli.parser.main(
             ["--workspace", str(server.home), "score", "--run", run.id, *files, "--json"]
         )
         == 0

@@ -91,7 +91,7 @@ def test_the_demo_runs_from_one_click_to_the_comparison(page: Page, server: Serv
     expect(page.get_by_text(re.compile(r"^([89]|1\d) of 15 runs done$"))).to_be_visible(
         timeout=DEMO_MILLISECONDS
     )
-    expect(page.get_by_text("The story so far", exact=True)).to_be_visible()
+    expect(page.get_by_text("Demo results so far", exact=True)).to_be_visible()
     expect(page.get_by_text(re.compile("leads on validation rows"))).to_be_visible()
     workspace = open_workspace(server.home)
     sweep = demo_sweep(workspace)

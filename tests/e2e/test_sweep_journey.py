@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 from playwright.sync_api import Page, expect
 
-from core.data.datasets import prepare
+from core.data.prepare import prepare
 from core.data.reading.ingest import ingest
 from core.data.simulate import simulate
 from core.data.split import SplitSpec
@@ -64,7 +64,7 @@ def test_tick_start_watch_and_read(prepared: Server, page: Page) -> None:
     page.get_by_test_id("stMain").evaluate("main => main.scrollTo(0, 1500)")
     page.get_by_role("button", name="Start 4 runs").click()
     page.wait_for_url("**/sweep?sweep=s-*")
-    expect(page.get_by_text("What the numbers allow to say")).to_be_in_viewport()
+    expect(page.get_by_text("What the results support")).to_be_in_viewport()
     expect(page.get_by_role("heading", name="Sweep", exact=True)).to_be_in_viewport()
     expect(page.get_by_text("4 of 4 runs done")).to_be_visible(timeout=PATIENCE)
     expect(page.get_by_text("provisional")).to_have_count(0)

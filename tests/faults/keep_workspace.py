@@ -11,7 +11,7 @@ import tempfile
 import zipfile
 from pathlib import Path
 
-from core.data.datasets import prepare
+from core.data.prepare import prepare
 from core.data.reading.ingest import ingest
 from core.data.simulate import simulate
 from core.data.split import SplitSpec

@@ -10,7 +10,8 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from core.data.datasets import delete_dataset, list_datasets, prepare
+from core.data.datasets import delete_dataset, list_datasets
+from core.data.prepare import prepare
 from core.data.profile import profile_columns
 from core.data.reading.ingest import ingest
 from core.data.samples import list_samples, read_sample_rows

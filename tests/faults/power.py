@@ -21,7 +21,8 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
-from core.data.datasets import find_dataset, list_datasets, prepare
+from core.data.datasets import find_dataset, list_datasets
+from core.data.prepare import prepare
 from core.data.reading.ingest import ingest
 from core.data.samples import delete_sample, find_sample, list_samples, read_sample_rows
 from core.data.simulate import simulate

@@ -169,7 +169,7 @@ def app(_: Path, root: str) -> None:
 def command(_: Path, *words: str) -> None:
     """`python -m core …`, with the server's reader of files at hand, which takes as long to start
     as torch."""
-    from core.__main__ import main
+    from core.cli.parser import main
     from core.data.reading import reader_process
 
     reader_process._server._owner = os.getpid()
@@ -200,7 +200,7 @@ def serve(folder: Path) -> None:
 
 def _warm_up(folder: Path) -> None:
     """Has everything imported, compiled and started that ingesting and preparing take."""
-    from core.__main__ import main
+    from core.cli.parser import main
 
     rows = folder / "rows.tsv"
     simulate(rows, 200, "both", seed=1)

@@ -23,7 +23,8 @@ from typing import Any, ClassVar
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from core.data.datasets import list_datasets, load_encoded
+from core.data.dataset_rows import load_encoded
+from core.data.datasets import list_datasets
 from core.data.preprocessing import load_preprocessing
 from core.data.samples import list_samples, read_sample_rows
 from core.errors import ThawError

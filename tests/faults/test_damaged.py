@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 import streamlit as st
 
-from core.__main__ import main
+from core.cli.parser import main
 from core.data.datasets import list_datasets
 from core.data.samples import list_samples
 from core.jobs import run_cache

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from benchmarks.torture_binaries import encrypted_parquet
-from core.__main__ import main
+from core.cli.parser import main
 from core.data.datasets import Dataset
 from core.data.reading.ingest import ingest
 from core.data.reading.read_rows import detect_file_format

@@ -19,7 +19,7 @@ from streamlit.runtime.scriptrunner import exec_code
 from streamlit.testing.v1 import AppTest
 
 from app import explain
-from core.__main__ import main
+from core.cli.parser import main
 from core.errors import BadInput, RunError
 from core.jobs.database import keep_connection
 from core.models.backbone_store import list_backbones
@@ -213,8 +213,8 @@ ACTIONS = {
     "add seeds": Action("sweep", press("sweep_extend"), {"sweep": "sweep"}),
     "cancel": Action("run", press("Cancel"), {"run": "waits"}),
     "note": Action("run", press("Save"), {"run": "run"}, ready=write_note),
-    "mix": Action("run", press("Mix with the backbone"), {"run": "run"}),
-    "measure": Action("run", press("Measure what moved"), {"run": "run"}),
+    "mix": Action("run", press("Interpolate with the backbone"), {"run": "run"}),
+    "measure": Action("run", press("Measure weight drift"), {"run": "run"}),
     "export": Action("run", press("Export"), {"run": "run"}),
     "verify": Action("run", press("Verify"), {"run": "run"}),
     "upload to score": Action("score", take_upload, {"run": "run"}),

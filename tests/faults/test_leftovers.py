@@ -21,7 +21,7 @@ def stopped_in_writing(workspace: Workspace, *words: object) -> subprocess.Popen
     code = (
         "import os, signal, sys\n"
         "from core import durable, outputs\n"
-        "from core.__main__ import main\n"
+        "from core.cli.parser import main\n"
         "def stop(*given):\n"
         "    os.kill(os.getpid(), signal.SIGSTOP)\n"
         "for module in (durable, outputs):\n"

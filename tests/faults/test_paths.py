@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from core.__main__ import main
+from core.cli.parser import main
 from core.data.datasets import find_dataset
 from core.jobs.run_result import result_from_json
 from core.jobs.store import RunStore

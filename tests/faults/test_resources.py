@@ -14,7 +14,8 @@ import numpy as np
 import pytest
 import torch
 
-from core.data.datasets import Dataset, list_datasets, prepare
+from core.data.datasets import Dataset, list_datasets
+from core.data.prepare import prepare
 from core.data.reading.ingest import ingest
 from core.data.samples import find_sample, list_samples
 from core.data.split import SplitSpec

@@ -16,7 +16,8 @@ import pytest
 import streamlit as st
 from streamlit.testing.v1 import AppTest
 
-from core.data.datasets import Dataset, find_dataset, prepare
+from core.data.datasets import Dataset, find_dataset
+from core.data.prepare import prepare
 from core.data.profile import profile_columns
 from core.data.reading.ingest import ingest
 from core.data.samples import find_sample, list_samples, save_sample
@@ -32,7 +33,7 @@ from core.runs.submit import submit_pretrain
 from core.runs.sweep import Arm, SweepSpec, submit_sweep
 from core.training.vector_file import read_vectors
 from core.workspace import BUNDLED_BACKBONES, PROJECT, Workspace
-from pages.components.shared.common import escape_inline
+from pages.components.shared.formatting import escape_inline
 from pages.components.shared.sign_in import is_allowed
 from tests.core.data.helpers import fingerprint, rows, text
 from tests.pages.helpers import PAGE_FILES

@@ -14,8 +14,8 @@ import streamlit as st
 from plotly.basedatatypes import BaseFigure
 from streamlit.testing.v1 import AppTest
 
-from core.__main__ import build_parser, main
 from core.cli.output import follow_run
+from core.cli.parser import build_parser, main
 from core.data.samples import find_sample, read_sample_rows
 from core.data.schema import CATEGORICAL, NUMERIC
 from core.jobs.store import RunStore

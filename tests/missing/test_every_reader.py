@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, Phase, example, given, settings
 
-from core.__main__ import main
+from core.cli.parser import main
 from core.data.datasets import find_dataset
 from core.data.simulate import simulate
 from core.evaluation.format_metrics import is_missing

@@ -14,14 +14,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from core.evaluation.metrics import Metrics
+from core.evaluation.metrics import all_names
 from core.workspace import PROJECT
 
 FOLDERS = ("core", "pages")
 COMMON_WORDS = frozenset({"rows", "threshold"})
 """Metrics whose names stand for much else; whoever reads one of them as a metric reads others
 too."""
-NAMES = frozenset(field.name for field in dataclasses.fields(Metrics)) - COMMON_WORDS
+NAMES = frozenset(all_names()) - COMMON_WORDS
 PLACES = frozenset({"metrics", "before", "validation_loss", "validation_auc", "best_validation"})
 """Keys of a result under which metrics lie by part, and points of a learning curve that are
 metrics."""

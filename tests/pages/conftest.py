@@ -13,7 +13,7 @@ from core.workspace import Workspace
 @pytest.fixture
 def commands_in_process(monkeypatch: pytest.MonkeyPatch) -> None:
     """Commands carried out in this process, before the page that starts one is drawn again."""
-    from core.__main__ import build_parser
+    from core.cli.parser import build_parser
     from core.runs import tasks
 
     def run(

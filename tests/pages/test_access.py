@@ -17,7 +17,7 @@ from tests.pages.places import furnish, places, serve
 HARMLESS = {
     "Compare", "Compare runs", "Reset", "Open", "Watch it", "Take the tour", "No, thanks", "Pretrain a backbone",
     "Check its vocabulary", "Split a sample", "Add a sample", "Split it into domains",
-    "Choose all shown", "Choose none",
+    "Select all shown", "Clear the selection",
 }  # fmt: skip
 """Labels of buttons that lead elsewhere or change what is shown."""
 
@@ -41,7 +41,7 @@ def test_a_visitor_can_press_nothing_that_writes(
             if button.disabled and button.label in (
                 "Launch",
                 "Cancel",
-                "Mix with the backbone",
+                "Interpolate with the backbone",
                 "Run the demo",
             ):
                 assert button.help == READ_ONLY_MESSAGE

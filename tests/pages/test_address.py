@@ -23,11 +23,8 @@ def names() -> list[str]:
     found: set[str] = set()
     for path in (PROJECT / "pages").rglob("*.py"):
         text = path.read_text(encoding="utf-8")
-        found |= set(
-            re.findall(r'(?:news|keep|from_address|query_params\.(?:get|pop))\(\s*"(\w+)"', text)
-        )
-        found |= set(re.findall(r'query_params\["(\w+)"\]', text))
-        for before in text.split('bind="query-params"')[:-1]:
+        found |= set(re.findall(r'url_state\.\w+\(\s*"(\w+)"', text))
+        for before in text.split("bind=url_state.BOUND")[:-1]:
             found |= set(re.findall(r'key="([\w-]+)"', before)[-1:])
         found |= set(re.findall(r'(?:choose_named|choose_text)\([^)]*"(\w+)"', text))
     return sorted(

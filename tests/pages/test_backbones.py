@@ -149,7 +149,7 @@ def test_many_cards_are_found_by_name_architecture_and_data(
     page.multiselect("shelf_data").set_value(["week 0", "week 2"]).run()
     assert len(stacks(page)) == 2
     page.text_input("shelf_find").set_value("nothing of the kind").run()
-    assert any("No backbone passes" in one.value for one in page.info)
+    assert any("No backbone matches" in one.value for one in page.info)
     assert not page.exception
 
 
@@ -238,7 +238,7 @@ def test_without_a_backbone_the_shelf_says_what_to_do(
 
 
 def test_noise_is_a_share_of_the_values_that_are_there() -> None:
-    from core.data.datasets import FieldCoverage
+    from core.data.dataset_rows import FieldCoverage
     from core.freezing.known_values import unseen_share
 
     fields = [

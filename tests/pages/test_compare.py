@@ -127,7 +127,7 @@ def test_filters_by_text_and_kind(
     app.text_input("find").set_value("special").run()
     assert tables(app)[0]["Name"].tolist() == ["the special one"]
     app.text_input("find").set_value("nothing like it").run()
-    assert any("No run passes the filters" in one.value for one in app.info)
+    assert any("No run matches the filters" in one.value for one in app.info)
     app.text_input("find").set_value("").run()
     app.multiselect("kind").set_value(["pretrain"]).run()
     assert tables(app)[0]["Strategy"].tolist() == ["pretraining"]
@@ -166,7 +166,7 @@ def test_runs_of_several_backbones_are_told_apart_by_their_names(
     request = FinetuneRequest(done[0].dataset, "simulated-dnn", "depth", 1, train=QUICK)
     other = carry_out(workspace, request)
     app = open_page(workspace, "compare", monkeypatch, runs=f"{done[0].id},{other.id}")
-    assert any("a line a setting" in one.value for one in app.caption)
+    assert any("one line per setting" in one.value for one in app.caption)
     differing = with_columns(app, "Arm", "backbone").set_index("Arm")["backbone"]
     assert differing.to_dict() == {
         "freeze depth 0, small dnn": "small dnn",
@@ -209,13 +209,13 @@ def test_rows_can_be_arms_with_means_over_their_runs(
     swept: tuple[Workspace, list[Run]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     workspace, done = swept
-    app = open_page(workspace, "compare", monkeypatch, rows="A row an arm", kind="finetune")
+    app = open_page(workspace, "compare", monkeypatch, rows="One row per arm", kind="finetune")
     table = tables(app)[0].set_index("Arm")
     assert list(table["Runs"]) == ["2 of 2 done", "2 of 2 done", "2 of 2 done", "1 of 1 done"]
     aucs = [run.result.metrics["target_test"]["auc"] for run in done[::4][:2] if run.result]
     assert table.loc["freeze depth 0", "Target AUC"] == pytest.approx(np.mean(aucs))
     assert table.loc["freeze depth 0", "± seeds"] == pytest.approx(np.std(aucs, ddof=1))
-    assert any("7 chosen" in one.value for one in app.caption)
+    assert any("7 selected" in one.value for one in app.caption)
 
 
 def test_a_choice_survives_a_filter_that_hides_it(
@@ -225,13 +225,13 @@ def test_a_choice_survives_a_filter_that_hides_it(
     app = open_page(workspace, "compare", monkeypatch, runs=f"{done[0].id},{done[1].id}")
     app.text_input("find").set_value(done[0].id).run()
     assert len(tables(app)[0]) == 1
-    assert any("2 chosen, 1 of them behind the filters" in one.value for one in app.caption)
-    next(one for one in app.button if one.label == "Choose none").click().run()
-    assert app.query_params["runs"] == "" and any("0 chosen" in one.value for one in app.caption)
+    assert any("2 selected, 1 of them hidden by the filters" in one.value for one in app.caption)
+    next(one for one in app.button if one.label == "Clear the selection").click().run()
+    assert app.query_params["runs"] == "" and any("0 selected" in one.value for one in app.caption)
     app.text_input("find").set_value("").run()
     app.multiselect("of_sweep").set_value(["first"]).run()
-    next(one for one in app.button if one.label == "Choose all shown").click().run()
-    assert any("7 chosen" in one.value for one in app.caption) and not app.exception
+    next(one for one in app.button if one.label == "Select all shown").click().run()
+    assert any("7 selected" in one.value for one in app.caption) and not app.exception
 
 
 def test_the_address_gives_the_same_view(
@@ -258,11 +258,11 @@ def test_the_address_gives_the_same_view(
     )
     assert app.number_input("fn").value == 9 and app.slider("one-threshold").value == 0.3
     assert app.multiselect("lines").value == ["freeze depth 1"]
-    (counts,) = [table for table in tables(app) if "Missed" in table.columns]
+    (counts,) = [table for table in tables(app) if "False negatives" in table.columns]
     run = next(run for run in done if run.finetune_request.freeze_depth == 1 and run.seed == 1)
     with np.load(workspace.runs / run.id / "predictions.npz") as arrays:
         clicked = arrays["source_test_label"] == 1
-        assert counts["Missed"].tolist() == [
+        assert counts["False negatives"].tolist() == [
             int((clicked & (arrays["source_test_score"] < 0.3)).sum())
         ]
     assert set(with_columns(app, "Against")["Against"]) >= {"LoRA, rank 2"}
@@ -301,7 +301,9 @@ def test_bad_values_in_the_address_are_left_out(
     )
     assert not app.exception
     assert any("'r-none'" in one.value for one in app.warning)
-    assert any("2 chosen" in one.value for one in app.caption) and app.number_input("fp").value == 1
+    assert (
+        any("2 selected" in one.value for one in app.caption) and app.number_input("fp").value == 1
+    )
 
 
 def test_costs_and_slices_of_arms(
@@ -311,7 +313,7 @@ def test_costs_and_slices_of_arms(
     app = open_page(
         workspace, "compare", monkeypatch, runs=",".join(run.id for run in done), fn="9"
     )
-    paid = with_columns(app, "Cost a test row").set_index("Arm")
+    paid = with_columns(app, "Cost per test row").set_index("Arm")
     each = []
     for run in done[::4][:2]:
         with np.load(workspace.runs / run.id / "predictions.npz") as arrays:
@@ -321,8 +323,8 @@ def test_costs_and_slices_of_arms(
         )
         acted, clicked = read["target_test_score"] >= threshold, read["target_test_label"] == 1
         each.append(np.mean((acted & ~clicked) + 9 * (~acted & clicked)))
-    assert paid.loc["freeze depth 0", "Cost a test row"] == pytest.approx(np.mean(each))
-    assert paid.loc["freeze depth 0", "Less the reference's"] == "–"
+    assert paid.loc["freeze depth 0", "Cost per test row"] == pytest.approx(np.mean(each))
+    assert paid.loc["freeze depth 0", "Minus the baseline's"] == "–"
 
     # Source against target comes first.
     slices = with_columns(app, "Slice", "Log loss")

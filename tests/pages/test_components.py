@@ -4,9 +4,10 @@ import re
 
 import pytest
 
+from core.evaluation.format_metrics import format_with_bounds
 from core.freezing.plan import make_plan
 from core.models.card import BackboneCard, HeadSettings, StageCard
-from pages.components.shared import common, stack
+from pages.components.shared import formatting, stack
 
 CARD = BackboneCard(
     id="b",
@@ -79,38 +80,40 @@ def test_width_grows_with_the_share_and_stays_readable() -> None:
 
 
 def test_numbers_as_text() -> None:
-    assert [common.format_compact(n) for n in (0, 257, 999, 1000, 65_000, 999_600, 1_234_567, 2e9)] == [
+    assert [formatting.format_compact(n) for n in (0, 257, 999, 1000, 65_000, 999_600, 1_234_567, 2e9)] == [
         "0", "257", "999", "1.00 k", "65.0 k", "1.00 M", "1.23 M", "2.00 G",
     ]  # fmt: skip
-    assert common.format_percent(0.2562) == "25.6 %" and common.format_percent(
+    assert formatting.format_percent(0.2562) == "25.6 %" and formatting.format_percent(
         float("nan")
-    ) == "–" == common.format_percent(None)
-    assert common.format_interval_text(0.76512, 0.7583, 0.7719, 3) == "0.765 (0.758 to 0.772)"
-    assert common.format_interval_text(0.76512, float("nan"), float("nan")) == "0.7651"
-    assert [common.format_duration(s) for s in (0.44, 12, 59.7, 185, 7800, None)] == [
+    ) == "–" == formatting.format_percent(None)
+    assert format_with_bounds(0.76512, 0.7583, 0.7719, 3) == "0.765 (0.758 to 0.772)"
+    assert format_with_bounds(0.76512, float("nan"), float("nan")) == "0.7651"
+    assert [formatting.format_duration(s) for s in (0.44, 12, 59.7, 185, 7800, None)] == [
         "0.4 s", "12 s", "1 min 00 s", "3 min 05 s", "2 h 10 min", "–",
     ]  # fmt: skip
-    assert [common.format_bytes(n) for n in (0, 900, 1200, 12_000, 3_400_000)] == [
+    assert [formatting.format_bytes(n) for n in (0, 900, 1200, 12_000, 3_400_000)] == [
         "0 B", "900 B", "1.2 kB", "12 kB", "3.4 MB",
     ]  # fmt: skip
-    assert common.format_datetime(None) == "–"
+    assert formatting.format_datetime(None) == "–"
     assert re.fullmatch(
-        r"0[23] Feb 2001 \d\d:\d\d", common.format_datetime("2001-02-03T04:05:06+00:00")
+        r"0[23] Feb 2001 \d\d:\d\d", formatting.format_datetime("2001-02-03T04:05:06+00:00")
     )
 
 
 def test_what_a_sentence_counts_up_with_numbers_becomes_a_list() -> None:
     numbers = "(ΔAUC -0.01, 95 % -0.02 to -0.001, adjusted p 0.01)"
     one = f"Worse than x: a {numbers}."
-    assert common.bullet_list(
+    assert formatting.bullet_list(
         ["a; b.", one, f"5 rows: Worse than x: a_b {numbers}; c, d {numbers}."]
     ).splitlines() == [
-        f"- {common.escape_markdown('a; b.')}",
-        f"- {common.escape_markdown(one)}",
-        f"- {common.escape_markdown('5 rows: Worse than x:')}",
-        *(f"    - {common.escape_markdown(f'{arm} {numbers}')}" for arm in ("a_b", "c, d")),
+        f"- {formatting.escape_markdown('a; b.')}",
+        f"- {formatting.escape_markdown(one)}",
+        f"- {formatting.escape_markdown('5 rows: Worse than x:')}",
+        *(f"    - {formatting.escape_markdown(f'{arm} {numbers}')}" for arm in ("a_b", "c, d")),
     ]
 
 
 def test_names_are_shown_letter_by_letter() -> None:
-    assert common.escape_markdown("a_b *c* [d](e) :red[f]") == r"a\_b \*c\* \[d\]\(e\) \:red\[f\]"
+    assert (
+        formatting.escape_markdown("a_b *c* [d](e) :red[f]") == r"a\_b \*c\* \[d\]\(e\) \:red\[f\]"
+    )

@@ -379,9 +379,7 @@ def test_rows_without_labels_become_source_rows(space: Workspace, tmp_path: Path
     assert [part.rows for part in dataset.parts] == [270, 30, 0, 0, 0, 0]
     assert app.query_params["dataset"] == dataset.id
     assert "for pretraining by RFD or MFP" in words(checked(app))
-    assert not app.error and "Source against target" not in [
-        header.value for header in app.subheader
-    ]
+    assert not app.error and "Source and target" not in [header.value for header in app.subheader]
 
 
 def test_a_dataset_and_a_sample_are_deleted(space: Workspace) -> None:

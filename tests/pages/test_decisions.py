@@ -36,7 +36,7 @@ def test_costs_choose_a_threshold_on_validation_rows(
     cost = (np.sum(acted & (labels == 0)) + 9 * np.sum(~acted & (labels == 1))) / len(labels)
     metrics = {metric.label: metric.value for metric in app.metric}
     assert (
-        metrics["Threshold"] == f"{threshold:.4f}" and metrics["Cost a test row"] == f"{cost:.4f}"
+        metrics["Threshold"] == f"{threshold:.4f}" and metrics["Cost per test row"] == f"{cost:.4f}"
     )
 
     app.segmented_control(f"way-{run.id}").set_value("impressions").run()
@@ -83,11 +83,11 @@ def test_mixing_is_asked_for_waited_for_and_shown(
     )
     monkeypatch.setattr("core.runs.submit.ensure_worker", lambda *_: None)
     app = open_page(workspace, "run", monkeypatch, run=run.id)
-    next(one for one in app.button if one.label == "Mix with the backbone").click().run()
+    next(one for one in app.button if one.label == "Interpolate with the backbone").click().run()
     assert not app.exception
     (waiting,) = RunStore(workspace).list(kind="interpolate")
     assert waiting.interpolate_request.run == run.id and not has_button(
-        app, "Mix with the backbone"
+        app, "Interpolate with the backbone"
     )
     RunStore(workspace).request_cancel(waiting.id)
 

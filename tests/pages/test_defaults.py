@@ -8,10 +8,11 @@ from typing import Any
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from core.__main__ import build_parser
-from core.cli import commands, sweep_command
+from core.cli import backbone_commands, finetune_commands, sweep_command
 from core.cli.output import CommandResult
-from core.data.datasets import Dataset, prepare
+from core.cli.parser import build_parser
+from core.data.datasets import Dataset
+from core.data.prepare import prepare
 from core.data.samples import find_sample
 from core.data.split import SplitSpec
 from core.jobs.requests import TrainSettings
@@ -33,11 +34,12 @@ def still(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing trains, and no command waits for what it queued."""
     for place in ("core.runs.submit", "core.runs.sweep", "pages.components.sweep.sweep_form"):
         monkeypatch.setattr(f"{place}.ensure_worker", lambda workspace, lane: None)
-    monkeypatch.setattr(
-        commands,
-        "follow_run",
-        lambda workspace, run: CommandResult({"run": dataclasses.asdict(run)}, ""),
-    )
+    for module in (backbone_commands, finetune_commands):
+        monkeypatch.setattr(
+            module,
+            "follow_run",
+            lambda workspace, run: CommandResult({"run": dataclasses.asdict(run)}, ""),
+        )
 
 
 def commanded(workspace: Workspace, command: str) -> TrainSettings:

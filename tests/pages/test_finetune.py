@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from core.data.datasets import Dataset, delete_dataset, prepare
+from core.data.datasets import Dataset, delete_dataset
+from core.data.prepare import prepare
 from core.data.reading.ingest import ingest
 from core.data.split import SplitSpec
 from core.jobs.store import RunStore

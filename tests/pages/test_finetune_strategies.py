@@ -7,8 +7,8 @@ import shlex
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from core.__main__ import build_parser
 from core.cli.options import strategy_options
+from core.cli.parser import build_parser
 from core.data.datasets import Dataset
 from core.freezing.strategies import STRATEGIES, complete_options
 from core.jobs.store import RunStore
@@ -79,7 +79,7 @@ def test_options_count_in_the_command_the_address_and_the_picture(page: AppTest)
     assert commanded(page) == ("lora", {"rank": 8})
     assert page.query_params["strategy"] == "lora:rank=8"
     drawn = page.get("html")[0].proto.body.rpartition("</style>")[2]
-    assert "additions alone" in drawn
+    assert "additions only" in drawn
 
 
 def test_a_click_on_a_stage_trains_it(page: AppTest, tiny: Tiny) -> None:
@@ -156,8 +156,8 @@ def test_the_address_brings_strategy_options_stages_and_settings(
         ("training", "small,learning_rate=nan", "learning rate is nan"),
         ("training", "small,learning_rate=1e-12", "learning rates from 1e-07"),
         ("training", "small,validation_share=0.999", "validation shares 0.01 to 0.9"),
-        ("training", "small,__init__=1", "no setting of the training"),
-        ("training", "small,epochs=1e3", "no setting of the training"),
+        ("training", "small,__init__=1", "not a training setting"),
+        ("training", "small,epochs=1e3", "not a training setting"),
         ("head", "64", "A head is written as"),
         ("head", "99999,relu,logit", "cannot be used"),
         ("head", "x,relu,logit", "'x'"),
@@ -167,7 +167,7 @@ def test_an_address_that_asks_for_nonsense_is_told_so(
     name: str, value: str, sentence: str, tiny: Tiny, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     app = open_page(tiny[0], "finetune", monkeypatch, backbone="simulated-dnn", **{name: value})
-    assert any(sentence in one.value and "left out" in one.value for one in app.warning)
+    assert any(sentence in one.value and "ignored" in one.value for one in app.warning)
     assert (
         launchable(app)
         and app.selectbox("ft_strategy").value == "depth"

@@ -16,7 +16,7 @@ from core.runs.demo import ensure_demo_dataset
 from core.runs.dispatch import execute
 from core.runs.launch import worker_lock
 from core.workspace import PROJECT, Workspace, open_workspace
-from pages.components.shared.common import bullet_list
+from pages.components.shared.formatting import bullet_list
 from tests.core.training.helpers import QUICK, ListReporter, pretrained
 from tests.pages.helpers import open_page, page_text
 
@@ -68,7 +68,7 @@ def test_a_run_that_failed_is_offered_again(home: AppTest, prepared: Workspace) 
     assert run
     store.finish(run.id, "failed", "The loss became NaN.")
     home.run()
-    assert home.button(key="run_demo").label == "Run what is missing"
+    assert home.button(key="run_demo").label == "Finish the demo"
     home.button(key="run_demo").click().run()
     assert metrics(home)["Runs queued"] == "16"
     assert len(store.list()) == 15
@@ -79,7 +79,7 @@ def test_every_status_has_its_line(home: AppTest, prepared: Workspace) -> None:
     store = RunStore(prepared)
     request, lane = (
         FinetuneRequest(list_datasets(prepared)[0].id, "simulated-dnn"),
-        store.list()[0].lane,
+        store.list()[0].queue,
     )
     done, cancelled, running = (store.submit(request, "of one's own", lane) for _ in range(3))
     for run in (done, cancelled, running):
@@ -123,7 +123,7 @@ def test_the_story_fills_in(
         monkeypatch.setattr(f"core.runs.{module}.ensure_worker", lambda *_: None)
     sweep = demo.run_demo(workspace)
     store = RunStore(workspace)
-    lane = store.list_group(sweep.id)[0].lane
+    lane = store.list_group(sweep.id)[0].queue
 
     def carry_on(runs: int) -> None:
         for _ in range(runs):
@@ -133,12 +133,12 @@ def test_the_story_fills_in(
 
     carry_on(2)
     app = open_page(workspace, "home", monkeypatch)
-    assert [one.value for one in app.subheader] == ["The story so far", "Latest runs"]
+    assert [one.value for one in app.subheader] == ["Demo results so far", "Latest runs"]
     assert "provisional: 2 of 11 runs done" in page_text(app) and not app.select_slider
     carry_on(10)
     app.run()
     assert not app.exception
-    assert [one.value for one in app.subheader] == ["The story", "Latest runs"]
+    assert [one.value for one in app.subheader] == ["Demo results", "Latest runs"]
     sentences = demo.wait_for_demo(workspace, sweep)
     assert sentences and all(bullet_list([one]) in page_text(app) for one in sentences)
     assert app.progress[0].text == "11 of 11 runs done"

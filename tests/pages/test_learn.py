@@ -9,7 +9,7 @@ from core.inference.weight_drift import measure_weight_drift
 from core.jobs.requests import FinetuneRequest
 from core.report.learn_figures import before_after_figure
 from core.workspace import Workspace
-from pages.components.learn.glossary import METRICS, TERMS
+from pages.components.learn.glossary import TERMS, number_terms
 from tests.core.training.helpers import QUICK, carry_out, load_predictions, pretrained
 from tests.pages.helpers import has_button, open_page, page_text
 
@@ -19,7 +19,7 @@ Tiny = tuple[Workspace, Dataset]
 def test_without_a_run_it_says_what_to_do(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
     app = open_page(tiny[0], "learn", monkeypatch)
     assert "Run the demo on **Home**" in app.info[0].value
-    assert all(f"**{word}**" in page_text(app) for word in (*TERMS, *METRICS))
+    assert all(f"**{word}**" in page_text(app) for word in (*TERMS, *number_terms()))
 
 
 def test_the_figures_are_the_runs(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -32,14 +32,14 @@ def test_the_figures_are_the_runs(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -
     control = carry_out(workspace, FinetuneRequest(dataset.id, card.id, "zero-shot", train=QUICK))
     measure_weight_drift(workspace, frozen)
     app = open_page(workspace, "learn", monkeypatch, run=frozen.id)
-    assert app.selectbox[0].value == frozen.id and not has_button(app, "Measure what moved")
+    assert app.selectbox[0].value == frozen.id and not has_button(app, "Measure weight drift")
     assert "1 of 3 stages were frozen" in page_text(
         app
-    ) and "1 of 3 stages kept every weight." in page_text(app)
+    ) and "1 of 3 stages did not change." in page_text(app)
 
     # The newest comes first.
     app.selectbox[0].select_index(0).run()
-    assert not app.exception and has_button(app, "Measure what moved")
+    assert not app.exception and has_button(app, "Measure weight drift")
     assert "0 of 3 stages were frozen" in page_text(app)
     mine, other = load_predictions(workspace, full), load_predictions(workspace, control)
     difference = delong_test(

@@ -1,4 +1,4 @@
-"""What moved, on the Run page: measured by its button in a process of its own, then shown."""
+"""Weight drift, on the Run page: measured by its button in a process of its own, then shown."""
 
 import pytest
 
@@ -23,10 +23,10 @@ def test_measured_shown_and_kept(
     )
     app = open_page(workspace, "run", monkeypatch, run=run.id)
     app.button(f"measure-{run.id}").click().run(timeout=120)
-    assert not app.exception and not has_button(app, "Measure what moved")
+    assert not app.exception and not has_button(app, "Measure weight drift")
     found = read_weight_drift(workspace, run.id)
     assert found and describe_weight_drift(found) in page_text(app)
-    assert "1 of 3 stages kept every weight." in page_text(app) and "No vector moved." in page_text(
+    assert "1 of 3 stages did not change." in page_text(app) and "No vector moved." in page_text(
         app
     )
     assert f"python -m core moved --run {run.id}" in [code.value for code in app.code]
@@ -46,4 +46,4 @@ def test_the_page_is_there_while_it_measures(
     monkeypatch.setitem(tasks._tasks, key, tasks.BackgroundTask(key, 0.4))
     for page in ("run", "learn"):
         app = open_page(workspace, page, monkeypatch, run=run.id)
-        assert not has_button(app, "Measure what moved") and has_button(app, "Stop")
+        assert not has_button(app, "Measure weight drift") and has_button(app, "Stop")

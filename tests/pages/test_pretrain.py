@@ -7,7 +7,8 @@ import pytest
 import streamlit as st
 from streamlit.testing.v1 import AppTest
 
-from core.data.datasets import Dataset, find_dataset, prepare
+from core.data.datasets import Dataset, find_dataset
+from core.data.prepare import prepare
 from core.data.reading.ingest import ingest
 from core.data.split import SplitSpec
 from core.jobs.store import RunStore
@@ -148,7 +149,7 @@ def test_a_cosine_leaves_no_plateau(page: AppTest) -> None:
 def test_without_training_there_is_nothing_to_set(page: AppTest, tiny: Tiny) -> None:
     choose(page, "pt_objective", "none")
     assert not [one for one in page.number_input if one.key == "pt_epochs"]
-    assert "Nothing trains here" in words(page)
+    assert "Nothing is trained" in words(page)
     drawn = page.get("html")[0].proto.body.rpartition("</style>")[2]
     assert drawn.count("random weights") == 4
     page.button("pt_launch").click().run()
@@ -168,7 +169,7 @@ def test_a_start_from_a_file_waits_for_it_and_keeps_it_under_a_name_of_its_own(
     page: AppTest, tiny: Tiny
 ) -> None:
     choose(page, "pt_start", "vectors")
-    assert page.button("pt_launch").disabled and "once its file is there" in words(page)
+    assert page.button("pt_launch").disabled and "First upload its file" in words(page)
     content = b"C1=68fd1e64 0.1 0.2\n"
     page.file_uploader[0].set_value(("../../evil name.txt", content, "text/plain")).run()
     assert not page.exception
@@ -219,10 +220,10 @@ def test_old_uploads_go_unless_a_run_may_read_them(
 def test_the_table_shows_what_each_would_cost(page: AppTest) -> None:
     table = page.dataframe[0].value.set_index("Architecture")
     assert len(table) == sum(not one.required_package for one in ARCHITECTURES.values())
-    assert table.loc["DNN", "× DNN"] == 1 and table.loc["LR", "Operations a row"] == 0
-    assert table.loc["DCNv2", "Operations a row"] > table.loc["DNN", "Operations a row"]
+    assert table.loc["DNN", "× DNN"] == 1 and table.loc["LR", "Operations per row"] == 0
+    assert table.loc["DCNv2", "Operations per row"] > table.loc["DNN", "Operations per row"]
     assert table["Estimated time"].str.startswith("about").all()
-    assert "VGG19" in next(one.value for one in page.caption if "left out" in one.value)
+    assert "VGG19" in next(one.value for one in page.caption if "Not installed" in one.value)
 
 
 def test_the_chosen_ones_own_settings_count(page: AppTest) -> None:

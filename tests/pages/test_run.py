@@ -46,7 +46,7 @@ def test_of_many_runs_the_box_offers_the_newest_and_the_one_asked_for(
         "run 3",
         "run 0",
     ]
-    assert "The newest 2 of 5 runs are offered here" in page_text(app)
+    assert "The newest 2 of 5 runs are listed here" in page_text(app)
 
 
 def test_queued_then_cancelled_then_resumed(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -190,7 +190,7 @@ def test_a_finished_run_shows_its_result_and_the_slider_decides(
     assert metrics["Recall"] == f"{tp / (tp + fn):.4f}"
     assert metrics["Precision"] == f"{tp / (tp + fp):.4f}"
     assert metrics["Accuracy"] == f"{(tp + tn) / 600:.4f}"
-    assert metrics["Accuracy of always-no"] == f"{(tn + fp) / 600:.4f}"
+    assert metrics["Accuracy of predicting no click"] == f"{(tn + fp) / 600:.4f}"
     next(one for one in app.button if one.label == "Reset").click().run()
     assert app.slider(f"threshold-{run.id}").value == round(run.result.threshold, 3)
 
@@ -205,7 +205,7 @@ def test_runs_without_a_before(strategy: str, tiny: Tiny, monkeypatch: pytest.Mo
         run = RunStore(workspace).list(kind="pretrain")[0]
     app = open_page(workspace, "run", monkeypatch, run=run.id)
     assert list(app.dataframe[0].value.columns) == ["Metric", "Value"]
-    words = "nothing was trained" if strategy == "zero-shot" else "made a new backbone"
+    words = "nothing was trained" if strategy == "zero-shot" else "trained a new backbone"
     assert words in app.info[0].value
 
 
@@ -245,7 +245,7 @@ def test_a_pretraining_without_clicks_shows_what_it_learnt_and_the_way_on(
         assert "without training it" in app.info[0].value and "Nothing was trained" in page_text(
             app
         )
-        assert set(stages["State"]) == {"as it started"} and set(stages["Weights"]) == {"random"}
+        assert set(stages["State"]) == {"initial weights"} and set(stages["Weights"]) == {"random"}
     else:
         learnt = {metric.label.lower(): metric.value for metric in app.metric}
         assert learnt == {
@@ -254,7 +254,7 @@ def test_a_pretraining_without_clicks_shows_what_it_learnt_and_the_way_on(
         assert stages.loc["Block 1", "Weights"] == f"learnt by {objective.upper()}"
         assert "no click head yet" in page_text(app)
     links = {link.proto.label for link in app.get("page_link") if isinstance(link, Element)}
-    assert {"Fine-tune it", "See it on the shelf"} <= links
+    assert {"Fine-tune it", "Show it on the shelf"} <= links
 
 
 def test_a_backbone_that_never_learnt_clicks_has_no_before(
@@ -269,7 +269,7 @@ def test_a_backbone_that_never_learnt_clicks_has_no_before(
     )
     assert run.result is not None and run.result.before is None
     app = open_page(workspace, "run", monkeypatch, run=run.id)
-    assert "no click head before" in app.info[0].value
+    assert "no click head" in app.info[0].value
     assert list(app.dataframe[0].value.columns) == ["Metric", "Value"]
     stages = table_with_column(app, "Stage").set_index("Stage")
     assert stages["Started from"].to_dict() == {
@@ -308,7 +308,7 @@ def test_live_curves_follow_the_objective(tiny: Tiny, monkeypatch: pytest.Monkey
     store = RunStore(workspace)
     titles = {
         "rfd": "Validation AUC of the detector",
-        "mfp": "Hidden values told from drawn ones",
+        "mfp": "Accuracy on masked values",
         "none": "the start",
     }
     for objective, title in titles.items():

@@ -12,7 +12,7 @@ import pytest
 from sklearn.metrics import log_loss, roc_auc_score
 from streamlit.testing.v1 import AppTest
 
-from core.__main__ import build_parser
+from core.cli.parser import build_parser
 from core.data.datasets import Dataset, delete_dataset
 from core.data.schema import FIELDS
 from core.data.simulate import simulate
@@ -88,14 +88,14 @@ def test_labelled_rows(
     labels = np.array([int(line[0]) for line in text.splitlines()])
     assert numbers(app) == {
         "Rows": "300",
-        "Over the threshold": str((found >= np.float32(run.result.threshold)).sum()),
+        "At or above the threshold": str((found >= np.float32(run.result.threshold)).sum()),
         "Predicted click rate": f"{100 * found.mean():.2f} %",
         "Actual click rate": f"{100 * labels.mean():.2f} %",
     }
     metrics = table_with_column(app, "Metric").set_index("Metric")["Value"]
     assert metrics["AUC-ROC"] == f"{roc_auc_score(labels, found):.4f}"
     assert metrics["Log loss"] == f"{log_loss(labels, found):.4f}"
-    assert {"F1", "Accuracy", "Accuracy of always-no", "AUC, 95 % interval (DeLong)"} <= {
+    assert {"F1", "Accuracy", "Accuracy of predicting no click", "AUC, 95 % interval (DeLong)"} <= {
         *metrics.index
     }
     # Too few rows for drift: the shares are shown, and neither index nor level.
@@ -120,7 +120,7 @@ def test_labelled_rows(
     other.button("scored_delete").click().run()
     assert list_scorings(workspace, run.id) == [] and not numbers(other)
     gone = open_page(workspace, "score", monkeypatch, run=run.id, scored=kept.id)
-    assert "not here" in gone.warning[0].value
+    assert "do not exist" in gone.warning[0].value
 
 
 def test_drift_on_enough_rows(
@@ -137,7 +137,7 @@ def test_drift_on_enough_rows(
         f" ({', '.join(strong)})"
     )
     assert words in text_of(app)
-    assert "With so few rows chance alone gives an index of up to" in text_of(app)
+    assert "With this few rows, chance alone gives an index of up to" in text_of(app)
 
 
 def test_ids_labels_that_are_none_and_another_spelling(
@@ -188,12 +188,12 @@ def test_rows_without_labels_and_a_run_whose_dataset_is_gone(
     score(app, rows(tmp_path, labelled=False))
     assert set(numbers(app)) == {
         "Rows",
-        "Over the threshold",
+        "At or above the threshold",
         "Predicted click rate",
-        "Share over threshold",
+        "Share at or above the threshold",
     }
     assert not [one for one in app.dataframe if "Metric" in one.value.columns]
-    assert "dataset is gone" in page_text(app)
+    assert "dataset was deleted" in page_text(app)
 
 
 def test_bad_rows_are_refused_in_a_sentence_or_skipped(

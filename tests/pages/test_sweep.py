@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from core.__main__ import build_parser
+from core.cli.parser import build_parser
 from core.cli.sweep_command import sweep_spec
 from core.data.datasets import Dataset
 from core.freezing.strategies import STRATEGIES
@@ -178,7 +178,7 @@ def test_the_address_carries_the_whole_form(
 
 def test_no_arm_at_all_comes_back_as_none(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
     app = open_page(tiny[0], "sweep", monkeypatch, backbone="simulated-dnn", arms="none")
-    assert "Nothing is ticked" in app.error[0].value and app.query_params["arms"] == "none"
+    assert "Select at least one" in app.error[0].value and app.query_params["arms"] == "none"
 
 
 def test_what_of_the_address_cannot_be_is_left_out_in_a_sentence(
@@ -215,7 +215,7 @@ def test_nothing_ticked_is_a_sentence(page: AppTest) -> None:
     page.pills("sweep_depths_simulated-dnn").set_value([]).run()
     for name in ("scratch", "zero-shot"):
         page.checkbox(f"sweep_with_{name}").uncheck().run()
-    assert "Nothing is ticked" in page.error[0].value.replace("\\", "") and not launchable(page)
+    assert "Select at least one" in page.error[0].value.replace("\\", "") and not launchable(page)
 
 
 def test_launch_queues_the_sweep_and_shows_it(page: AppTest, tiny: Tiny) -> None:
@@ -281,7 +281,7 @@ def test_half_done_is_provisional_and_keeps_every_row(
     assert runs[0].result is not None
     assert table["Target AUC"].iloc[0] == runs[0].result.metrics["target_test"]["auc"]
     assert table["ECE"].iloc[0] == runs[0].result.metrics["target_test"]["ece"]
-    assert table["Verdict"].iloc[0] == "reference"
+    assert table["Verdict"].iloc[0] == "baseline"
     assert table["Compare"].iloc[1] == f"compare?runs={runs[1].id},{runs[4].id}"
     next(one for one in app.button if one.label == "Cancel").click().run()
     assert [run.status for run in RunStore(workspace).list_group(sweep.id)] == ["done"] * 3 + [
@@ -312,7 +312,7 @@ def test_done_says_the_verdicts_against_the_reference_that_one_chooses(
             if one.b == reference:
                 assert table.loc[one.a, "Verdict"] == one.outcome
                 assert table.loc[one.a, "ΔAUC"] == f"{one.auc.delta:+.4f}"
-        assert table.loc[reference, "Verdict"] == "reference"
+        assert table.loc[reference, "Verdict"] == "baseline"
     assert app.query_params["against"] == "zero-shot"
     assert not has_button(app, "Cancel") and not has_button(app, "Resume")
 
@@ -397,7 +397,7 @@ def test_a_sweep_of_the_command_line_is_gone_on_with_there(
         dataset.id, "simulated-dnn", (Arm("full"), Arm("zero-shot")), (0,), train=TRAIN
     )
     sweep = submit_sweep(workspace, spec, "own", run_here=True)
-    lanes: Sequence[str] = [run.lane for run in RunStore(workspace).list_group(sweep.id)]
+    lanes: Sequence[str] = [run.queue for run in RunStore(workspace).list_group(sweep.id)]
     assert {*lanes} == {CLUSTER_QUEUE}
     for run in RunStore(workspace).list_group(sweep.id):
         RunStore(workspace).request_cancel(run.id)

@@ -152,8 +152,8 @@ def test_the_report_of_a_run_and_of_a_sweep(tiny: Tiny, monkeypatch: pytest.Monk
     assert not any(workspace.uploads.glob(".part-*"))
 
     script = """
-from pages.components.shared.report_download import offer
-offer("key", {sweep!r}, {runs!r})
+from pages.components.shared.report_download import show_report_offer
+show_report_offer("key", {sweep!r}, {runs!r})
 """
     app = AppTest.from_string(script.format(sweep=sweep.id, runs=[])).run()
     assert downloads(app) == ["Download the report"]

@@ -1,5 +1,4 @@
-"""A stream of unpacked bytes that is held to a measure: what unpacks beyond it is a decompression
-bomb."""
+"""A stream of unpacked bytes with limits that stop decompression bombs."""
 
 import lzma
 import re
@@ -18,10 +17,10 @@ from core.errors import BadInput, UnreadableRow
 MAX_UNPACKED_BYTES = 200 * 2**30
 """Unpacked bytes read from one file; Criteo's largest day file has about 60 GB."""
 MAX_RATIO = 200
-"""Unpacked over packed bytes above which a file is called a decompression bomb; Criteo rows pack
-about 1:4."""
+"""Ratio of unpacked to packed bytes above which a file counts as a decompression bomb; Criteo rows
+compress about 4 to 1."""
 RATIO_MIN_BYTES = 64 * 2**20
-"""Unpacked bytes from which the ratio is looked at."""
+"""Unpacked bytes below which the ratio is not checked."""
 
 DAMAGE_ERRORS = (
     OSError,
@@ -34,17 +33,23 @@ DAMAGE_ERRORS = (
     tarfile.TarError,
     RuntimeError,
 )
-"""What the unpackers raise over damaged bytes."""
+"""What the decoders raise for damaged bytes."""
 
 
 class BoundedReader:
-    """A readable stream that counts what it hands out and stops a decompression bomb with a
-    sentence.
+    """A readable stream that counts what it returns and stops at a decompression bomb.
 
-    packed_bytes: bytes of the whole file, by which `unpacked` is measured. keep_truncated: where the
-    packed data breaks off, end there and set `truncated`, in place of BadInput. member: which one
-    of an archive this is. span: (first, number) of the packed bytes that `progress` is about, where
-    they are not the whole file. unpacked: bytes that count already.
+    Args:
+        stream: the unpacked bytes.
+        packed: size of the whole file in bytes, against which `unpacked` is checked.
+        name: of the file, for messages.
+        position: the file itself, to report progress from.
+        keep_truncated: where the packed data is truncated, end there and set `truncated` instead of
+            raising.
+        member: name of the archive member this is, "" if none.
+        span: (offset, length) of the packed bytes that `progress` covers; the whole file by
+            default.
+        unpacked: bytes that count already, of other members of the same archive.
     """
 
     def __init__(
@@ -73,20 +78,20 @@ class BoundedReader:
 
     @property
     def unpack_note(self) -> str:
-        """A sentence about what was passed over behind the packed data; empty as a rule."""
+        """A sentence about data that was skipped after the packed data; usually empty."""
         return str(getattr(self._stream, "remark", ""))
 
     @property
     def progress(self) -> float:
-        """How much of the packed bytes has been read, 0 to 1."""
+        """Share of the packed bytes that has been read, 0 to 1."""
         first, size = self._span
         return min(1.0, max(0, self._position.tell() - first) / max(size, 1))
 
     def read(self, size: int = -1) -> bytes:
-        """`size` bytes (all with -1), fewer at the end alone.
+        """Return `size` bytes (all with -1); fewer only at the end.
 
-        BadInput when the packed data is damaged, breaks off (unless that is to be kept) or unpacks
-        beyond all measure.
+        Raises:
+            BadInput: the packed data is damaged, truncated (unless `keep_truncated`) or too large.
         """
         data = b""
         while not self.truncated and (size < 0 or len(data) < size):
@@ -118,7 +123,7 @@ class BoundedReader:
             ) from error
 
     def read_raising(self, size: int = -1) -> bytes:
-        """The same, but EOFError at a break and one of DAMAGE at damage are left to the caller."""
+        """Like `read` for one call of the stream, but let EOFError and DAMAGE_ERRORS through."""
         data = self._stream.read(size)
         self.unpacked += len(data)
         check_unpacked_size(self.unpacked, self.packed_bytes, self._name)
@@ -126,7 +131,7 @@ class BoundedReader:
 
 
 def describe_truncation(name: str, where: str) -> str:
-    """The sentence about a file that is cut off."""
+    """Return the sentence about a truncated file."""
     return (
         f"{name!r} breaks off {where}: the file is truncated; fetch it again, or choose to skip bad"
         " rows to keep the rows before the break."
@@ -134,7 +139,7 @@ def describe_truncation(name: str, where: str) -> str:
 
 
 def check_unpacked_size(unpacked: int, packed: int, name: str) -> None:
-    """BadInput when so many unpacked bytes from so many packed ones are beyond all measure."""
+    """Raise BadInput if these sizes look like those of a decompression bomb."""
     if unpacked > MAX_UNPACKED_BYTES or (
         unpacked > RATIO_MIN_BYTES and unpacked > MAX_RATIO * packed
     ):
@@ -145,7 +150,7 @@ def check_unpacked_size(unpacked: int, packed: int, name: str) -> None:
 
 
 def check_member(name: str, is_file: bool, archive: str) -> None:
-    """BadInput when a member of `archive` points outside it or is no file."""
+    """Raise BadInput if a member's name points outside the archive, or if it is not a file."""
     path = PurePosixPath(name.replace("\\", "/"))
     if path.is_absolute() or ".." in path.parts or re.match("[A-Za-z]:", str(path)):
         raise BadInput(
@@ -159,10 +164,9 @@ def check_member(name: str, is_file: bool, archive: str) -> None:
 
 
 def first_error_line(error: Exception) -> str:
-    """What a library says of a damaged file, as a part of a sentence: its messages may have several
-    lines.
+    r"""Return the first line of a library's error message, to be used within a sentence.
 
-    >>> first_line(OSError("No more data to read.\\n\\n")), first_line(MemoryError())
+    >>> first_error_line(OSError("No more data to read.\n\n")), first_error_line(MemoryError())
     ('No more data to read', 'MemoryError')
     """
     lines = str(error).strip().splitlines()

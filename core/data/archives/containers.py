@@ -1,9 +1,8 @@
-"""Opens a sample's file, plain, packed or in an archive, as one stream of bytes; recognised by
-content, never by name.
+"""Opens a file of rows as one stream of bytes, whether plain, compressed or in an archive.
 
-What a format is, and what to do about one that is not read, stands in `unreadable`; the packings in
-`unpacking`; the archives in `tars`, `zips` and `members`; what is in an archive in `survey`, and
-which of it is read in `archives`.
+The container is recognised by content, never by name. Formats that are not read are described in
+`unreadable`; decompression is in `unpacking`; archives in `tars`, `zips` and `members`; what an
+archive contains in `survey`, and which member is read in `member_choice`.
 """
 
 from collections.abc import Iterator
@@ -16,8 +15,6 @@ from core.data.archives import member_choice
 from core.data.archives.bounded_reader import (
     DAMAGE_ERRORS,
     BoundedReader,
-    check_member,
-    check_unpacked_size,
     first_error_line,
 )
 from core.data.archives.decoders import CODECS, DamageError, detect_packing
@@ -25,31 +22,16 @@ from core.data.archives.member_choice import (
     CountLinesBeforeRows,
     Member,
     MemberChoice,
-    MemberNeeded,
     count_lines_before_wide_rows,
 )
 from core.data.archives.members import TAR_PACKINGS, Archive, is_archive, open_archive_member
 from core.data.archives.survey import count_member_rows, list_archive_members
 from core.data.archives.tars import BLOCK_BYTES, is_tar
 from core.data.archives.unpacking import Unpacker
+from core.data.archives.unreadable import HEAD_BYTES, describe_unreadable, describe_zip
 from core.data.archives.zips import NoDirectoryError, read_directory
 from core.data.paths import format_path
-from core.data.reading.unreadable import HEAD_BYTES, describe_unreadable, describe_zip
 from core.errors import BadInput
-
-__all__ = [
-    "BoundedReader",
-    "Member",
-    "MemberChoice",
-    "MemberNeeded",
-    "check_member",
-    "check_unpacked_size",
-    "choose_member",
-    "describe_unreadable",
-    "detect_container",
-    "list_members",
-    "open_rows",
-]
 
 PARQUET = "parquet"
 PLAIN = "plain"
@@ -58,11 +40,15 @@ ARROW_STREAM = "arrow-stream"
 
 
 def detect_container(path: Path) -> str:
-    """How the rows of a file are held, by its first bytes.
+    """Return how the rows of a file are stored, by its first bytes.
 
-    plain, gzip, bz2, xz, zstd, zip, tar, tar.gz, tar.bz2, tar.xz, tar.zst, parquet, arrow (a file
-    of Arrow IPC, which Feather is) or arrow-stream. BadInput when there is no such file or it is of
-    a format that is not read; the sentence names it and says what to do.
+    Returns:
+        plain, gzip, bz2, xz, zstd, zip, tar, tar.gz, tar.bz2, tar.xz, tar.zst, parquet, arrow (an
+        Arrow IPC file, such as Feather) or arrow-stream.
+
+    Raises:
+        BadInput: there is no such file, or its format is not read; the message names the format and
+            says what to do.
     """
     head = _read_head(path)
     if head.startswith(b"PAR1"):
@@ -80,8 +66,8 @@ def detect_container(path: Path) -> str:
         return tar if is_tar(_unpacked_head(path, packing)) else packing
     if is_tar(head[:BLOCK_BYTES]):
         return "tar"
-    if what := describe_unreadable(head):
-        raise BadInput(f"{path.name!r} {what}.")
+    if unreadable := describe_unreadable(head):
+        raise BadInput(f"{path.name!r} {unreadable}.")
     return PLAIN
 
 
@@ -89,14 +75,18 @@ def detect_container(path: Path) -> str:
 def open_rows(
     path: Path, member: str = "", keep_truncated: bool = False
 ) -> Iterator[BoundedReader]:
-    """The unpacked bytes of a file of text.
+    """Open the unpacked bytes of a text file.
 
-    member: which one of an archive, by the name that `choose_member` gives; by default the only one
-    whose name is not that of a document. keep_truncated: where the file breaks off, all bytes
-    before are given, and `truncated` is set in place of BadInput. Damage within the file (a
-    checksum that is wrong, a block that cannot be unpacked) is refused either way: most packings
-    check their bytes at the end alone, so that those before damage need not be what was packed,
-    while those before a break are.
+    Damage within the file (a wrong checksum, a block that cannot be unpacked) is refused even with
+    `keep_truncated`: most formats check their bytes only at the end, so bytes before damage may be
+    wrong, while bytes before a truncation are right.
+
+    Args:
+        path: the file.
+        member: the archive member to read, by the name that `choose_member` returns. By default the
+            only one that is not named like a document.
+        keep_truncated: for a truncated file return all bytes before the truncation and set
+            `truncated`, instead of raising BadInput.
     """
     kind = detect_container(path)
     if kind in (PARQUET, ARROW, ARROW_STREAM):
@@ -115,34 +105,43 @@ def open_rows(
 
 
 def list_members(
-    path: Path, lines_before_rows: CountLinesBeforeRows = count_lines_before_wide_rows
+    path: Path, count_lines_before_rows: CountLinesBeforeRows = count_lines_before_wide_rows
 ) -> list[Member]:
-    """The files of an archive but those that systems put there, with the rows of those that look
-    like rows; none where `path` is no archive. What breaks off is listed up to there."""
+    """Return the files of an archive with their numbers of rows; [] if `path` is not an archive.
+
+    Files that operating systems put there are left out; a truncated archive is listed up to its
+    end.
+    """
     kind = detect_container(path)
     if not is_archive(kind):
         return []
     with path.open("rb") as raw:
         archive = Archive(raw, path.name, path.stat().st_size, kind, keep_truncated=True)
-        members, _ = list_archive_members(archive, lines_before_rows)
-        return count_member_rows(archive, members, lines_before_rows)
+        members, _ = list_archive_members(archive, count_lines_before_rows)
+        return count_member_rows(archive, members, count_lines_before_rows)
 
 
 def choose_member(
     path: Path,
     member: str,
-    lines_before_rows: CountLinesBeforeRows = count_lines_before_wide_rows,
+    count_lines_before_rows: CountLinesBeforeRows = count_lines_before_wide_rows,
     keep_truncated: bool = False,
 ) -> MemberChoice:
-    """The member of an archive that holds the rows; a Choice of no member where `path` is no
-    archive.
+    """Choose the member of an archive that holds the rows; an empty choice for other files.
 
-    member: the one to take, by its name or by its name without folder where no other has that;
-    empty to look for it. lines_before_rows: the test of a member's first bytes. Raises MemberNeeded
-    where several may be meant, BadInput where none is or where the archive is not sound. A member
-    whose name leads outside the archive refuses all of it; a link or a device is passed over where
-    another one holds the rows, since no member is ever extracted. One that may be the rows but
-    cannot be read (damaged, encrypted) is not passed over for another.
+    A member whose name points outside the archive makes the whole archive unacceptable. A link or
+    device is ignored if another member holds the rows, since nothing is ever extracted. A member
+    that may hold the rows but cannot be read (damaged, encrypted) is never passed over for another.
+
+    Args:
+        path: the file.
+        member: the name to read, with its folder where the name alone is ambiguous; "" to choose.
+        count_lines_before_rows: classifies a member by its first bytes.
+        keep_truncated: accept a truncated archive.
+
+    Raises:
+        MemberNeeded: several members may be meant.
+        BadInput: no member holds rows, or the archive is damaged.
     """
     kind = detect_container(path)
     _check_has_members(path, kind, member)
@@ -150,34 +149,35 @@ def choose_member(
         return MemberChoice("", (), "")
     with path.open("rb") as raw:
         archive = Archive(raw, path.name, path.stat().st_size, kind, keep_truncated)
-        members, truncated = list_archive_members(archive, lines_before_rows)
+        members, truncated = list_archive_members(archive, count_lines_before_rows)
         if member:
             found = member_choice.find_member(member, members, path.name)
             return member_choice.choose_named_member(found, members, path.name, truncated)
         if len(members) == 1:
-            # Whoever reads it says best what may be wrong with it.
+            # Reading it gives the best message if something is wrong with it.
             return member_choice.choose_only_member(members[0], path.name, truncated)
-        if sum(one.may_hold_rows for one in members) > 1:
-            # How many rows the others have is what tells them apart.
+        if sum(each.may_hold_rows for each in members) > 1:
+            # The numbers of rows help the user to choose.
             proposed = member_choice.propose_member(members)
-            others = [one for one in members if one is not proposed]
+            others = [each for each in members if each is not proposed]
             members = [
                 *([proposed] if proposed else []),
-                *count_member_rows(archive, others, lines_before_rows),
+                *count_member_rows(archive, others, count_lines_before_rows),
             ]
         return member_choice.choose_by_content(members, path.name, truncated)
 
 
 def _only_member(path: Path, kind: str, keep_truncated: bool) -> str:
-    """The only member that may be meant, by the names alone; BadInput where there are several or
-    none."""
+    """Return the only member that may be meant, judged by names alone."""
     with path.open("rb") as raw:
         archive = Archive(raw, path.name, path.stat().st_size, kind, keep_truncated)
         members, truncated = list_archive_members(archive, lambda head: True)
     if len(members) == 1:
         return member_choice.choose_only_member(members[0], path.name, truncated).member
     files = [
-        one for one in members if one.may_hold_rows and not member_choice.is_document(one.name)
+        member
+        for member in members
+        if member.may_hold_rows and not member_choice.is_document(member.name)
     ]
     return member_choice.choose_by_content(files or members, path.name, truncated).member
 
@@ -195,7 +195,7 @@ def _read_head(path: Path) -> bytes:
             raise BadInput(f"There is no file {format_path(path)} on this machine; check the path.")
         if not path.is_file():
             raise BadInput(f"{format_path(path)} is not a file; name one file of rows.")
-        # Some of the system's own files, of no size, never end.
+        # Some special files, such as those in /proc, have size 0 and never end.
         size = path.stat().st_size
         with path.open("rb") as stream:
             head = stream.read(HEAD_BYTES) if size else b""
@@ -209,7 +209,7 @@ def _read_head(path: Path) -> bytes:
 
 
 def _unpacked_head(path: Path, kind: str) -> bytes:
-    """The first block of what is packed; less where that cannot be unpacked."""
+    """Return the first block of compressed data, b"" if it cannot be unpacked."""
     with path.open("rb") as raw:
         try:
             return Unpacker(raw, CODECS[kind]).read(BLOCK_BYTES)
@@ -220,11 +220,11 @@ def _unpacked_head(path: Path, kind: str) -> bytes:
 def _check_zip_kind(path: Path) -> None:
     with path.open("rb") as raw:
         try:
-            names = [one.name for one in read_directory(raw) if one.kind != "folder"]
+            names = [member.name for member in read_directory(raw) if member.kind != "folder"]
         except (NoDirectoryError, DamageError):
             return
-    if what := describe_zip(names):
-        raise BadInput(f"{path.name!r} {what}.")
+    if unreadable := describe_zip(names):
+        raise BadInput(f"{path.name!r} {unreadable}.")
 
 
 def _check_stream_schema(path: Path) -> None:
@@ -233,6 +233,6 @@ def _check_stream_schema(path: Path) -> None:
             pa.ipc.open_stream(file)
     except (OSError, ValueError, pa.ArrowException) as error:
         raise BadInput(
-            f"{path.name!r} begins like an Arrow stream but cannot be read ({first_error_line(error)});"
-            " write it again."
+            f"{path.name!r} begins like an Arrow stream but cannot be read"
+            f" ({first_error_line(error)}); write it again."
         ) from error

@@ -1,5 +1,4 @@
-"""The decoders of gzip, bzip2, xz, zstd and raw deflate, behind one interface, each with a bound on
-its memory."""
+"""Decoders of gzip, bzip2, xz, zstd and raw deflate with one interface and bounded memory."""
 
 import bz2
 import lzma
@@ -11,45 +10,46 @@ import zstandard
 from isal import igzip_lib
 
 MEMORY_LIMIT = 256 * 2**20
-"""Bytes that a packing's dictionary may take; xz -9 takes 65 MB, and a header can claim 4 GB."""
+"""Bytes that a decoder's dictionary may take. ``xz -9`` needs 65 MB; a header can ask for 4 GB."""
 MAX_WINDOW = 2**27
-"""Bytes of zstd's window; `zstd --long` has as many, and what needs more asks for it on the command
-line."""
+"""Largest zstd window in bytes, that of ``zstd --long``."""
 
 
 class Decoder(Protocol):
-    """What `bz2.BZ2Decompressor` and its like have in common."""
+    """The interface of `bz2.BZ2Decompressor` and the other decoders."""
 
     @property
     def eof(self) -> bool:
-        """Whether the packed stream has come to its end."""
+        """Whether the end of the packed stream has been reached."""
 
     @property
     def needs_input(self) -> bool:
-        """Whether there is nothing more to give without further input."""
+        """Whether no more output is available without further input."""
 
     @property
     def unused_data(self) -> bytes:
-        """Input behind the end."""
+        """Input after the end of the stream."""
 
     def decompress(self, data: bytes, max_length: int = -1) -> bytes:
-        """About `max_length` bytes unpacked from what has been given so far."""
+        """Return about `max_length` unpacked bytes of the input so far."""
 
 
 class DamageError(Exception):
-    """Packed data that does not hold what it should; its text stands in brackets in a sentence."""
+    """Packed data is damaged. The message is a fragment for use in brackets within a sentence."""
 
 
 class MemoryLimitError(DamageError):
-    """Packed data that takes more memory to unpack than it may."""
+    """Unpacking would take more memory than MEMORY_LIMIT."""
 
 
 @dataclass(frozen=True)
 class Codec:
-    """A packing. magic: what each of its streams begins with; none where a file holds one stream
-    alone.
+    """A compression format.
 
-    window_bits: as zlib numbers them, where zlib unpacks it too.
+    Attributes:
+        new_decoder: makes a decoder for one stream.
+        magic: what each stream starts with; empty where a file holds only one stream.
+        window_bits: zlib's number for the format, 0 where zlib cannot unpack it.
     """
 
     new_decoder: Callable[[], Decoder]
@@ -58,9 +58,9 @@ class Codec:
 
 
 class ZstdDecoder:
-    """A zstd frame, block by block: a call gives one block (128 KB at most), where the library
-    knows no limit.
+    """Decodes a zstd frame block by block, so that a call returns at most one block (128 KB).
 
+    The library itself has no limit on what one call returns. Format:
     https://github.com/facebook/zstd/blob/dev/doc/zstd_compression_format.md
     """
 
@@ -74,16 +74,16 @@ class ZstdDecoder:
 
     @property
     def eof(self) -> bool:
-        """Whether the frame has come to its end."""
+        """Whether the end of the frame has been reached."""
         return self._stage == "end"
 
     @property
     def unused_data(self) -> bytes:
-        """Input behind the frame."""
+        """Input after the frame."""
         return bytes(self._input) if self.eof else b""
 
     def decompress(self, data: bytes, max_length: int = -1) -> bytes:
-        """The next block, or nothing where it is not there as a whole yet."""
+        """Return the next block, or b"" until all of it has arrived."""
         self._input += data
         while not self.eof:
             size = self._next_size()
@@ -97,7 +97,7 @@ class ZstdDecoder:
         return b""
 
     def _next_size(self) -> int | None:
-        """Bytes of the next part of the frame; None where too few are there to tell."""
+        """Return the size of the next part of the frame, None if the input so far does not tell."""
         head = self._input
         if self._stage == "magic":
             return 8 if _is_skippable(head) else 4
@@ -106,8 +106,8 @@ class ZstdDecoder:
         if self._stage == "header":
             if not head:
                 return None
-            # Bits of the descriptor: size of the content's length, single segment, checksum, size
-            # of a dictionary's id.
+            # The frame header descriptor: bits 7-6 size of the content size field, 5 single
+            # segment, 2 checksum, 1-0 size of the dictionary id.
             single = head[0] >> 5 & 1
             content = (single, 2, 4, 8)[head[0] >> 6]
             return 1 + (1 - single) + (0, 1, 2, 4)[head[0] & 3] + content
@@ -140,7 +140,7 @@ class ZstdDecoder:
 
 
 class ZipLzmaDecoder:
-    """LZMA as zip archives have it: a header of nine bytes, then a raw stream."""
+    """LZMA as zip archives store it: a header of nine bytes, then a raw stream."""
 
     def __init__(self) -> None:
         self._head = b""
@@ -148,21 +148,21 @@ class ZipLzmaDecoder:
 
     @property
     def eof(self) -> bool:
-        """Whether the stream has come to its end."""
+        """Whether the end of the stream has been reached."""
         return self._raw is not None and self._raw.eof
 
     @property
     def needs_input(self) -> bool:
-        """Whether nothing more comes without further input."""
+        """Whether no more output is available without further input."""
         return self._raw is None or self._raw.needs_input
 
     @property
     def unused_data(self) -> bytes:
-        """Input behind the end."""
+        """Input after the end of the stream."""
         return self._raw.unused_data if self._raw else b""
 
     def decompress(self, data: bytes, max_length: int = -1) -> bytes:
-        """At most `max_length` bytes."""
+        """Return at most `max_length` bytes."""
         if self._raw is None:
             self._head += data
             if len(self._head) < 9:
@@ -201,7 +201,7 @@ DECODER_ERRORS = (
     zstandard.ZstdError,
     cast(type[Exception], igzip_lib.error),
 )
-"""What the libraries raise over damaged data."""
+"""What the libraries raise for damaged data."""
 
 GZIP = Codec(_igzip(igzip_lib.DECOMP_GZIP), (b"\x1f\x8b",), 31)
 BZ2 = Codec(bz2.BZ2Decompressor, tuple(b"BZh%d" % level for level in range(1, 10)))
@@ -210,7 +210,7 @@ ZSTD = Codec(
     ZstdDecoder, (b"\x28\xb5\x2f\xfd", *(bytes((0x50 + i, 0x2A, 0x4D, 0x18)) for i in range(16)))
 )
 CODECS: dict[str, Codec] = {"gzip": GZIP, "bz2": BZ2, "xz": XZ, "zstd": ZSTD}
-"""Packings of a whole file, which may be several streams end to end."""
+"""Formats of a whole file, which may hold several streams end to end."""
 ZIP_METHODS: dict[int, Codec] = {
     8: Codec(_igzip(igzip_lib.DECOMP_DEFLATE), window_bits=-15),
     12: Codec(bz2.BZ2Decompressor),
@@ -218,11 +218,11 @@ ZIP_METHODS: dict[int, Codec] = {
     93: Codec(ZstdDecoder),
     95: Codec(lambda: lzma.LZMADecompressor(lzma.FORMAT_XZ, memlimit=MEMORY_LIMIT)),
 }
-"""Packings of a zip archive's member by their number; 0 is none."""
+"""Formats of a zip member by compression method; 0 means not compressed."""
 
 
 def detect_packing(head: bytes) -> str | None:
-    """gzip, bz2, xz or zstd, by the first bytes; None for anything else."""
+    """Return gzip, bz2, xz or zstd by the first bytes; None for anything else."""
     for kind, codec in CODECS.items():
         if head.startswith(codec.magic) and (kind != "bz2" or head[4:10] in _BZ2_BLOCKS):
             return kind
@@ -230,4 +230,4 @@ def detect_packing(head: bytes) -> str | None:
 
 
 _BZ2_BLOCKS = (b"1AY&SY", b"\x17\x72\x45\x38\x50\x90")
-"""A block, or the end of a stream that holds none."""
+"""Magic numbers of a block, and of the end of a stream without blocks."""

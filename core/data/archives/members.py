@@ -1,6 +1,6 @@
 """Opens the members of an archive, each as a stream; nothing is extracted.
 
-A member that is packed itself (`train.txt.gz` in a tar) is unpacked too, one layer deep.
+A member that is packed itself (``train.txt.gz`` in a tar) is unpacked as well, one layer deep.
 """
 
 from collections.abc import Iterator
@@ -29,9 +29,9 @@ from core.data.archives.zips import (
 from core.errors import BadInput, UnreadableRow
 
 TAR_PACKINGS = {"tar": None, "tar.gz": "gzip", "tar.bz2": "bz2", "tar.xz": "xz", "tar.zst": "zstd"}
-"""How tar archives are packed, by their container."""
+"""How a tar archive is compressed, by container."""
 _MAGIC_BYTES = 16
-"""Bytes by which a packing is recognised."""
+"""First bytes of a member by which its compression is recognised."""
 UNREADABLE_KINDS = {
     "link": "is a link, not a file",
     "device": "is a device, not a file",
@@ -44,13 +44,20 @@ UNREADABLE_KINDS = {
     "sparse": "is stored with holes (tar --sparse); pack it without",
     "part": "goes on in another volume of the archive; join the volumes first",
 }
-"""Why a member that is no plain file is not read."""
+"""Why a member of this kind is not read, to follow its name in a sentence."""
 
 
 @dataclass(frozen=True)
 class Archive:
-    """An archive that is open. kind: its container. packed_bytes: its bytes. keep_truncated: as
-    `open_rows` has it."""
+    """An open archive.
+
+    Attributes:
+        raw: the file.
+        name: its name, for messages.
+        packed_bytes: its size.
+        kind: its container, such as "tar.gz".
+        keep_truncated: as in `containers.open_rows`.
+    """
 
     raw: BinaryIO
     name: str
@@ -59,23 +66,25 @@ class Archive:
     keep_truncated: bool
 
     def bounded(self, stream: ByteSource, unpacked: int = 0) -> BoundedReader:
-        """The stream, measured by the size of the archive."""
+        """Limit a stream by the size of the archive; `unpacked` bytes count already."""
         return BoundedReader(stream, self.packed_bytes, self.name, self.raw, unpacked=unpacked)
 
 
 def is_archive(kind: str) -> bool:
-    """Whether a container has members."""
+    """Return whether a container of this kind has members."""
     return kind == "zip" or kind in TAR_PACKINGS
 
 
 def open_archive_member(archive: Archive, member: str) -> BoundedReader:
-    """The unpacked bytes of the member of that name, which is unique as `survey` gives it."""
+    """Open a member by its unique name, as `survey.list_archive_members` returns it."""
     return (_open_zip if archive.kind == "zip" else _open_tar)(archive, member)
 
 
 class NestedReader:
-    """A member's bytes, unpacked once more where they are packed themselves. Each layer is measured
-    by the archive's size; a break or damage is left to the caller."""
+    """The bytes of a member, unpacked once more if they are packed themselves.
+
+    Each layer is limited by the size of the archive. EOFError and damage are left to the caller.
+    """
 
     def __init__(self, archive: Archive, stream: ByteSource, unpacked: int = 0) -> None:
         self._archive = archive
@@ -85,7 +94,7 @@ class NestedReader:
         self._inner: BoundedReader | None = None
 
     def read(self, size: int = -1) -> bytes:
-        """At most `size` bytes."""
+        """Return at most `size` bytes."""
         if self._first is None:
             self._first = self._outer.read_raising(_MAGIC_BYTES)
             if packing := detect_packing(self._first):
@@ -95,7 +104,7 @@ class NestedReader:
         return self._inner.read_raising(size) if self._inner else self.read_outer(size)
 
     def read_outer(self, size: int) -> bytes:
-        """At most `size` bytes as the archive has them."""
+        """Return at most `size` bytes as they are in the archive."""
         if self._first:
             data = self._first if size < 0 else self._first[:size]
             self._first = self._first[len(data) :]
@@ -104,12 +113,12 @@ class NestedReader:
 
     @property
     def unpacked(self) -> int:
-        """Bytes counted, of the layer that has more."""
+        """Unpacked bytes so far, of the layer that has more."""
         return max(self._outer.unpacked, self._inner.unpacked if self._inner else 0)
 
 
 class _OuterReader:
-    """The outer of two layers, for the inner one to read from."""
+    """The outer layer of a `NestedReader`, for its inner layer to read from."""
 
     def __init__(self, layers: NestedReader) -> None:
         self._layers = layers
@@ -119,7 +128,7 @@ class _OuterReader:
 
 
 def zip_members(archive: Archive) -> tuple[dict[str, ZipMember], bool]:
-    """(members by their unique names, whether the archive breaks off before its directory)."""
+    """Return (members by unique name, whether the archive is truncated before its directory)."""
     truncated = False
     try:
         members = read_directory(archive.raw)
@@ -134,29 +143,32 @@ def zip_members(archive: Archive) -> tuple[dict[str, ZipMember], bool]:
         ) from error
     if len(members) > MAX_MEMBERS:
         raise _too_many_members(archive)
-    names = member_choice.unique_names([_normalise_name(one.name) for one in members])
+    names = member_choice.unique_names([_normalise_name(member.name) for member in members])
     return dict(zip(names, members, strict=True)), truncated
 
 
 def walk_members(archive: Archive) -> Iterator[tuple[str, TarMember, ByteSource]]:
-    """(unique name, member, its bytes) of a tar, one after the other; EOFError where it breaks
-    off."""
+    """Yield (unique name, member, its bytes) for every member of a tar archive.
+
+    Raises:
+        EOFError: the archive is truncated.
+    """
     packing = TAR_PACKINGS[archive.kind]
     source: ByteSource = archive.raw
     if packing:
-        # Unpacking is guarded here, since even passing over a member unpacks it. A break ends it,
-        # and the walk says so.
+        # The limit applies to the whole archive, because skipping a member unpacks it as well.
+        # A truncation ends the stream here and is raised at the end of the walk.
         unpacker = Unpacker(archive.raw, CODECS[packing], archive.keep_truncated)
         source = BoundedReader(
             unpacker, archive.packed_bytes, archive.name, archive.raw, keep_truncated=True
         )
     seen: dict[str, int] = {}
-    for count, (one, stream) in enumerate(walk_tar(source, needs_end=not packing)):
+    for count, (member, stream) in enumerate(walk_tar(source, needs_end=not packing)):
         if count >= MAX_MEMBERS:
             raise _too_many_members(archive)
-        name = _normalise_name(one.name)
+        name = _normalise_name(member.name)
         seen[name] = seen.get(name, 0) + 1
-        yield name if seen[name] == 1 else f"{name} ({seen[name]})", one, stream
+        yield name if seen[name] == 1 else f"{name} ({seen[name]})", member, stream
     if isinstance(source, BoundedReader) and source.truncated:
         raise EOFError("the archive breaks off")
 
@@ -224,8 +236,10 @@ def _check_readable(archive: Archive, name: str, kind: str) -> None:
 
 
 class _DrainingReader:
-    """A member of a tar. Behind its end the rest of a packed tar is gone through, for the sake of
-    the checksum."""
+    """A member of a tar archive. At its end the rest of a compressed archive is read too.
+
+    The checksum of the compression is at the end of the file.
+    """
 
     def __init__(self, layers: NestedReader, walk: Iterator[object], archive: Archive) -> None:
         self._layers = layers
@@ -240,13 +254,12 @@ class _DrainingReader:
                 for _ in self._walk:
                     pass
             except EOFError:
-                # The member itself is whole.
+                # The member itself is complete.
                 if not self._keep_truncated:
                     raise
         return data
 
 
 def _normalise_name(name: str) -> str:
-    """A member's name without what says nothing (`./train.txt`), and with slashes where Windows has
-    others."""
+    """Return a member's name without ``./`` and with forward slashes."""
     return str(PurePosixPath(name.replace("\\", "/")))

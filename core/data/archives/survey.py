@@ -1,5 +1,4 @@
-"""Lists the files of an archive and judges each by its first bytes: rows, a document, or something
-that is not read."""
+"""Lists the files of an archive and classifies each by its first bytes: rows, or something else."""
 
 from dataclasses import dataclass
 
@@ -14,29 +13,32 @@ from core.data.archives.members import (
     zip_members,
 )
 from core.data.archives.unpacking import ByteSource
+from core.data.archives.unreadable import describe_unreadable
 from core.data.archives.zips import ZipMember, open_member
-from core.data.reading.unreadable import describe_unreadable
 from core.errors import BadInput, UnreadableRow
 
 _HEAD_BYTES = 2**16
-"""Bytes by which a member is judged."""
+"""First bytes of a member by which it is classified."""
 _MAX_CHECKED_BYTES = 64 * 2**20
-"""Bytes of a member that looks like none of rows, within which its checksum is looked for."""
+"""Bytes of a member that does not look like rows that are read to reach its checksum."""
 _CHUNK_BYTES = 2**20
 
 
 def list_archive_members(
     archive: Archive, count_lines_before_rows: CountLinesBeforeRows
 ) -> tuple[list[Member], bool]:
-    """(the files of an archive but those that systems put there, whether it breaks off).
+    """Return (files of an archive, whether it is truncated), without those that systems put there.
 
-    A tar is read once, and the rows of what looks like rows are counted on the way; those of a zip
-    by `count_member_rows`. BadInput where the archive is damaged, a member leads outside, or it breaks off
-    and that is not to be kept.
+    A tar archive is read once, and the rows of what looks like rows are counted on the way; those
+    of a zip archive are counted by `count_member_rows`.
+
+    Raises:
+        BadInput: the archive is damaged, a member's name points outside, or the archive is
+            truncated and `archive.keep_truncated` is false.
     """
-    look = _list_zip if archive.kind == "zip" else _list_tar
+    add_members = _list_zip if archive.kind == "zip" else _list_tar
     members: list[Member] = []
-    truncated = look(archive, count_lines_before_rows, members)
+    truncated = add_members(archive, count_lines_before_rows, members)
     if truncated and not archive.keep_truncated:
         where = (
             f"in or behind its member {members[-1].name[:80]!r}"
@@ -50,29 +52,34 @@ def list_archive_members(
 def count_member_rows(
     archive: Archive, members: list[Member], count_lines_before_rows: CountLinesBeforeRows
 ) -> list[Member]:
-    """The members, those that look like rows with the number of their rows."""
+    """Return the members, those that look like rows with their number of rows."""
     if archive.kind != "zip":
         return members
     found, _ = zip_members(archive)
     counted, unpacked = [], 0
-    for one in members:
-        if one.may_hold_rows and one.rows is None and one.readable:
-            one, unpacked = _classify_zip_member(
-                archive, one.name, found[one.name], count_lines_before_rows, unpacked, count=True
+    for member in members:
+        if member.may_hold_rows and member.rows is None and member.readable:
+            member, unpacked = _classify_zip_member(
+                archive,
+                member.name,
+                found[member.name],
+                count_lines_before_rows,
+                unpacked,
+                count=True,
             )
-        counted.append(one)
+        counted.append(member)
     return counted
 
 
 def _list_zip(
-    archive: Archive, lines_before_rows: CountLinesBeforeRows, members: list[Member]
+    archive: Archive, count_lines_before_rows: CountLinesBeforeRows, members: list[Member]
 ) -> bool:
-    found, truncated = zip_members(archive)
+    entries, truncated = zip_members(archive)
     unpacked = 0
-    for name, one in found.items():
-        if _is_listed(archive, name, one.kind):
+    for name, entry in entries.items():
+        if _is_listed(archive, name, entry.kind):
             member, unpacked = _classify_zip_member(
-                archive, name, one, lines_before_rows, unpacked, count=False
+                archive, name, entry, count_lines_before_rows, unpacked, count=False
             )
             members.append(member)
     return truncated
@@ -81,40 +88,40 @@ def _list_zip(
 def _classify_zip_member(
     archive: Archive,
     name: str,
-    one: ZipMember,
-    lines_before_rows: CountLinesBeforeRows,
+    entry: ZipMember,
+    count_lines_before_rows: CountLinesBeforeRows,
     unpacked: int,
     count: bool,
 ) -> tuple[Member, int]:
-    """(the member, unpacked bytes of the archive so far)."""
-    size = one.size or 0
-    if one.kind != "file":
-        return _unreadable_member(name, size, one.kind), unpacked
+    """Return (the member, unpacked bytes of the archive so far)."""
+    size = entry.size or 0
+    if entry.kind != "file":
+        return _unreadable_member(name, size, entry.kind), unpacked
     try:
-        stream = open_member(archive.raw, one).stream
+        stream = open_member(archive.raw, entry).stream
     except DAMAGE_ERRORS as error:
         return _unclassified_member(name, size, f"cannot be unpacked: {error}"), unpacked
-    judged = _classify(archive, name, size, stream, lines_before_rows, unpacked, count)
-    return judged.member, judged.unpacked
+    classified = _classify(archive, name, size, stream, count_lines_before_rows, unpacked, count)
+    return classified.member, classified.unpacked
 
 
 def _list_tar(
-    archive: Archive, lines_before_rows: CountLinesBeforeRows, members: list[Member]
+    archive: Archive, count_lines_before_rows: CountLinesBeforeRows, members: list[Member]
 ) -> bool:
     unpacked = 0
     try:
-        for name, one, stream in walk_members(archive):
-            if not _is_listed(archive, name, one.kind):
+        for name, entry, stream in walk_members(archive):
+            if not _is_listed(archive, name, entry.kind):
                 continue
-            if one.kind != "file":
-                members.append(_unreadable_member(name, one.size, one.kind))
+            if entry.kind != "file":
+                members.append(_unreadable_member(name, entry.size, entry.kind))
                 continue
-            judged = _classify(
-                archive, name, one.size, stream, lines_before_rows, unpacked, count=True
+            classified = _classify(
+                archive, name, entry.size, stream, count_lines_before_rows, unpacked, count=True
             )
-            unpacked = judged.unpacked
-            members.append(judged.member)
-            if judged.truncated:
+            unpacked = classified.unpacked
+            members.append(classified.member)
+            if classified.truncated:
                 return True
     except EOFError:
         return True
@@ -127,7 +134,13 @@ def _list_tar(
 
 @dataclass(frozen=True)
 class _Classified:
-    """A member, unpacked bytes of the archive so far, and whether the member breaks off."""
+    """A classified member.
+
+    Attributes:
+        member: the member.
+        unpacked: unpacked bytes of the archive so far.
+        truncated: whether the archive is truncated within the member.
+    """
 
     member: Member
     unpacked: int
@@ -139,97 +152,99 @@ def _classify(
     name: str,
     size: int,
     stream: ByteSource,
-    lines_before_rows: CountLinesBeforeRows,
+    count_lines_before_rows: CountLinesBeforeRows,
     unpacked: int,
     count: bool,
 ) -> _Classified:
-    layers = NestedReader(archive, stream, unpacked)
+    reader = NestedReader(archive, stream, unpacked)
     try:
-        head, truncated = _read_head(layers)
-        what = describe_unreadable(head)
-        before = lines_before_rows(head) if head and not what else None
-        looks, rows, broken = before is not None, None, False
-        if before is not None and count:
-            lines, broken = _count_lines(head, layers)
-            rows = max(0, lines - before)
-        elif not (looks or what):
-            # Rows that are damaged may look like none, which shows in a checksum behind them.
-            broken = _drain(layers)
+        head, truncated = _read_head(reader)
+        unreadable = describe_unreadable(head)
+        n_lines_before = count_lines_before_rows(head) if head and not unreadable else None
+        looks_like_rows, rows, broken_later = n_lines_before is not None, None, False
+        if n_lines_before is not None and count:
+            lines, broken_later = _count_lines(head, reader)
+            rows = max(0, lines - n_lines_before)
+        elif not (looks_like_rows or unreadable):
+            # Damaged rows may not look like rows, but the checksum after them tells.
+            broken_later = _drain(reader)
     except DAMAGE_ERRORS as error:
         return _Classified(
-            _unclassified_member(name, size, f"cannot be unpacked: {error}"), layers.unpacked, False
+            _unclassified_member(name, size, f"cannot be unpacked: {error}"), reader.unpacked, False
         )
-    if truncated and not looks and not what:
+    if truncated and not looks_like_rows and not unreadable:
         return _Classified(
             _unclassified_member(name, size, "breaks off too soon to tell what it is"),
-            layers.unpacked,
+            reader.unpacked,
             True,
         )
-    why = what or (
+    why = unreadable or (
         member_choice.LOOKS_LIKE_ROWS
-        if looks
+        if looks_like_rows
         else "does not look like Criteo rows"
         if head
         else "is empty"
     )
-    # A `train.parquet` is what is wanted, although it cannot be read here.
-    may_be = looks or (what is not None and member_choice.is_train(name))
+    # A `train.parquet` is most likely what the user wants, although it cannot be read here.
+    may_hold_rows = looks_like_rows or (unreadable is not None and member_choice.is_train(name))
     return _Classified(
-        Member(name, size, rows, may_be, why, readable=not what),
-        layers.unpacked,
-        truncated or broken,
+        Member(name, size, rows, may_hold_rows, why, readable=not unreadable),
+        reader.unpacked,
+        truncated or broken_later,
     )
 
 
 def _unreadable_member(name: str, size: int, kind: str) -> Member:
-    """A member that is no plain file; a link or a device holds no rows, one that is encrypted and
-    so on may."""
-    may_be = kind not in ("link", "device") and not member_choice.is_document(name)
-    return Member(name, size, None, may_be, UNREADABLE_KINDS[kind], readable=False)
+    """Describe a member that is not a plain file; an encrypted one may hold the rows."""
+    may_hold_rows = kind not in ("link", "device") and not member_choice.is_document(name)
+    return Member(name, size, None, may_hold_rows, UNREADABLE_KINDS[kind], readable=False)
 
 
 def _unclassified_member(name: str, size: int, why: str) -> Member:
-    """A member that may well be the one with the rows, so that no other is taken in its place
-    without a word."""
+    """Describe a damaged member. It may hold the rows, so no other is taken without asking."""
     return Member(name, size, None, not member_choice.is_document(name), why)
 
 
-def _read_head(layers: NestedReader) -> tuple[bytes, bool]:
-    """(the first bytes, whether the member breaks off within them)."""
+def _read_head(reader: NestedReader) -> tuple[bytes, bool]:
+    """Return (the first bytes, whether the member is truncated within them)."""
     head = b""
     try:
-        while len(head) < _HEAD_BYTES and (data := layers.read(_HEAD_BYTES - len(head))):
+        while len(head) < _HEAD_BYTES and (data := reader.read(_HEAD_BYTES - len(head))):
             head += data
     except EOFError:
         return head, True
     return head, False
 
 
-def _drain(layers: NestedReader) -> bool:
-    """Whether the member breaks off within the bytes by which it is checked."""
-    passed = 0
+def _drain(reader: NestedReader) -> bool:
+    """Return whether the member is truncated within its first _MAX_CHECKED_BYTES."""
+    n_read = 0
     try:
-        while passed < _MAX_CHECKED_BYTES and (data := layers.read(_CHUNK_BYTES)):
-            passed += len(data)
+        while n_read < _MAX_CHECKED_BYTES and (data := reader.read(_CHUNK_BYTES)):
+            n_read += len(data)
     except EOFError:
         return True
     return False
 
 
-def _count_lines(head: bytes, layers: NestedReader) -> tuple[int, bool]:
-    """(line ends, and what follows the last of them; whether the member breaks off)."""
-    mark = b"\n" if b"\n" in head else b"\r"
-    rows, last, truncated = head.count(mark), head[-1:], False
+def _count_lines(head: bytes, reader: NestedReader) -> tuple[int, bool]:
+    """Return (number of lines, whether the member is truncated)."""
+    line_end = b"\n" if b"\n" in head else b"\r"
+    n_lines, last, truncated = head.count(line_end), head[-1:], False
     try:
-        while data := layers.read(_CHUNK_BYTES):
-            rows += data.count(mark)
+        while data := reader.read(_CHUNK_BYTES):
+            n_lines += data.count(line_end)
             last = data[-1:]
     except EOFError:
         truncated = True
-    return rows + (last != mark), truncated
+    return n_lines + (last != line_end), truncated
 
 
 def _is_listed(archive: Archive, name: str, kind: str) -> bool:
-    """Whether a member is a file that somebody put there; BadInput where its name leads outside."""
+    """Return whether a member is a file that a user put there.
+
+    Raises:
+        BadInput: its name points outside the archive.
+    """
     check_member(name, True, archive.name)
     return kind not in ("folder", "label") and not member_choice.is_junk(name)

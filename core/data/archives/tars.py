@@ -1,7 +1,7 @@
-"""Walks a tar archive as a stream, one member after the other; nothing is extracted.
+"""Reads a tar archive as a stream, member by member; nothing is extracted.
 
-Python's tarfile takes a damaged header for the archive's end and says nothing, and stops at the
-first of several archives put end to end: both lose members silently.
+Python's tarfile silently loses members in two cases: it takes a damaged header for the end of the
+archive, and it stops at the first of several archives put end to end.
 """
 
 import re
@@ -14,7 +14,7 @@ from core.data.archives.unpacking import MAX_GARBAGE, ByteSource
 
 BLOCK_BYTES = 512
 _MAX_HEADER_BYTES = 2**20
-"""Bytes of a member's long name or of its further attributes."""
+"""Bytes of a member's long name or of its pax records."""
 _CHUNK_BYTES = 2**20
 _MAX_SIZE = 2**60
 _ZERO_BLOCK = bytes(BLOCK_BYTES)
@@ -29,15 +29,19 @@ _KINDS = {
     b"V": "label",
     b"D": "folder",
 }
-"""Kinds of members by the type in their header; what is not here is a file, as the standard has
-it."""
+"""Kind of a member by the type flag in its header; any other type is a file, as POSIX says."""
 _WITHOUT_DATA = ("folder", "link", "device", "label")
 
 
 @dataclass(frozen=True)
 class TarMember:
-    """A member. kind: file, folder, link, device, sparse, part (of an archive over several volumes)
-    or label."""
+    """A member of a tar archive.
+
+    Attributes:
+        name: path within the archive.
+        kind: file, folder, link, device, sparse, part (of a multi-volume archive) or label.
+        size: in bytes.
+    """
 
     name: str
     kind: str
@@ -45,36 +49,35 @@ class TarMember:
 
 
 class MemberStream:
-    """The bytes of the member that the walk has come to; EOFError where the archive breaks off in
-    it."""
+    """The bytes of the current member. Reading raises EOFError where the archive is truncated."""
 
     def __init__(self, source: ByteSource, size: int) -> None:
         self._source = source
         self.remaining = size
 
     def read(self, size: int = -1) -> bytes:
-        """At most `size` bytes (all with -1); fewer at the member's end alone."""
-        wanted = self.remaining if size < 0 else min(size, self.remaining)
+        """Return at most `size` bytes (all with -1); fewer only at the end of the member."""
+        n_bytes = self.remaining if size < 0 else min(size, self.remaining)
         pieces: list[bytes] = []
-        while wanted:
-            data = self._source.read(min(wanted, _CHUNK_BYTES))
+        while n_bytes:
+            data = self._source.read(min(n_bytes, _CHUNK_BYTES))
             if not data:
                 if pieces:
                     break
                 raise EOFError("the archive breaks off")
             pieces.append(data)
-            wanted -= len(data)
+            n_bytes -= len(data)
             self.remaining -= len(data)
         return b"".join(pieces)
 
     def skip_rest(self) -> None:
-        """Reads or skips what is left."""
+        """Read or seek past the remaining bytes."""
         left, self.remaining = self.remaining, 0
         _skip(self._source, left)
 
 
 def is_tar(block: bytes) -> bool:
-    """Whether these 512 bytes are the header of a member."""
+    """Return whether these 512 bytes are the header of a member."""
     if len(block) < BLOCK_BYTES or block == _ZERO_BLOCK:
         return False
     try:
@@ -87,12 +90,18 @@ def is_tar(block: bytes) -> bool:
 def walk_tar(
     source: ByteSource, needs_end: bool = False
 ) -> Iterator[tuple[TarMember, MemberStream]]:
-    """Every member and its bytes, of several archives end to end as well.
+    """Yield every member and its bytes, also of several archives put end to end.
 
-    What a consumer leaves of a member is passed over; where `source` can go on without reading
-    (seek), so it does. Raises EOFError where the archive breaks off, DamageError at a header that
-    is none. needs_end: whether an archive breaks off that ends with a member, without the zero
-    block that marks its end; otherwise it is whole, as for tar.
+    Bytes that the caller has not read are skipped, by seeking where `source` can.
+
+    Args:
+        source: the unpacked archive.
+        needs_end: whether an archive without the zero blocks at its end counts as truncated. The
+            ``tar`` command accepts it.
+
+    Raises:
+        EOFError: the archive is truncated.
+        DamageError: the header of a member is damaged.
     """
     name, size, sparse, ended = "", None, False, False
     while block := _read_block(source):
@@ -112,10 +121,10 @@ def walk_tar(
             text = _read_payload(source, header.size).split(b"\x00")[0].decode("utf-8", "replace")
             name = text if header.type == tarfile.GNUTYPE_LONGNAME else name
         elif header.type in (tarfile.XHDTYPE, tarfile.SOLARIS_XHDTYPE):
-            further = _parse_pax_records(_read_payload(source, header.size))
-            name = further.get("GNU.sparse.name") or further.get("path") or name
-            size = _parse_size(further["size"]) if "size" in further else size
-            sparse = any(key.startswith("GNU.sparse.") for key in further)
+            records = _parse_pax_records(_read_payload(source, header.size))
+            name = records.get("GNU.sparse.name") or records.get("path") or name
+            size = _parse_size(records["size"]) if "size" in records else size
+            sparse = any(key.startswith("GNU.sparse.") for key in records)
         elif header.type == tarfile.XGLTYPE:
             _read_payload(source, header.size)
         else:
@@ -137,10 +146,10 @@ def _yield_member(
     if kind == "file" and (name or header.name).endswith("/"):
         kind = "folder"
     if kind == "sparse":
-        # Its map goes on in blocks of their own, the last of which says that it is.
-        more = bool(block[482])
-        while more:
-            more = bool(_require_block(source)[504])
+        # The map of its holes continues in further blocks; each has a flag for one more.
+        has_more = bool(block[482])
+        while has_more:
+            has_more = bool(_require_block(source)[504])
     kind = "sparse" if sparse and kind == "file" else kind
     length = 0 if kind in _WITHOUT_DATA else header.size if size is None else size
     stream = MemberStream(source, length)
@@ -150,7 +159,11 @@ def _yield_member(
 
 
 def _read_block(source: ByteSource) -> bytes:
-    """The next block; nothing at the end, EOFError where the file ends within a block."""
+    """Return the next block, b"" at the end.
+
+    Raises:
+        EOFError: the file ends within a block.
+    """
     block = b""
     while len(block) < BLOCK_BYTES and (data := source.read(BLOCK_BYTES - len(block))):
         block += data
@@ -176,23 +189,23 @@ def _read_payload(source: ByteSource, size: int) -> bytes:
 
 
 def _parse_pax_records(data: bytes) -> dict[str, str]:
-    """What a pax header says: records of `length key=value` and a line end."""
-    found, place = {}, 0
-    while place < len(data) and data[place]:
-        record = re.compile(rb"(\d{1,20}) ([^=]+)=").match(data, place)
+    """Parse a pax header: records of ``length key=value``, each with a line end."""
+    records, position = {}, 0
+    while position < len(data) and data[position]:
+        record = re.compile(rb"(\d{1,20}) ([^=]+)=").match(data, position)
         length = int(record[1]) if record else 0
         if (
             not record
             or length < 5
-            or place + length > len(data)
-            or data[place + length - 1 : place + length] != b"\n"
+            or position + length > len(data)
+            or data[position + length - 1 : position + length] != b"\n"
         ):
             raise DamageError("the header of a member of its tar archive is damaged")
-        found[record[2].decode("utf-8", "replace")] = data[
-            record.end() : place + length - 1
+        records[record[2].decode("utf-8", "replace")] = data[
+            record.end() : position + length - 1
         ].decode("utf-8", "replace")
-        place += length
-    return found
+        position += length
+    return records
 
 
 def _parse_size(text: str) -> int:
@@ -202,7 +215,7 @@ def _parse_size(text: str) -> int:
 
 
 def _skip(source: ByteSource, size: int) -> None:
-    """Goes on by `size` bytes; EOFError where there are fewer."""
+    """Skip `size` bytes; raise EOFError if there are fewer."""
     seek = getattr(source, "seek", None)
     if seek and size > _CHUNK_BYTES:
         seek(size - 1, 1)
@@ -215,8 +228,7 @@ def _skip(source: ByteSource, size: int) -> None:
 
 
 def _is_short_tail(source: ByteSource, rest: bytes) -> bool:
-    """Whether next to nothing follows behind an archive's end, as tapes had it; a longer rest may
-    be rows."""
+    """Return whether little follows the end of the archive, as on tapes; more may be rows."""
     while len(rest) <= MAX_GARBAGE and (data := source.read(_CHUNK_BYTES)):
         rest += data
     return len(rest) <= MAX_GARBAGE

@@ -1,8 +1,7 @@
-"""Unpacks gzip, bzip2, xz, zstd and raw deflate piece by piece: no more than asked for, and nothing
-lost at a break.
+"""Unpacks gzip, bzip2, xz, zstd and raw deflate in pieces, losing no byte before a truncation.
 
-The libraries raise at a file's break or damage and may drop what the same call had unpacked.
-`Unpacker` hands out every byte first and raises on the next call.
+The libraries raise at a truncation or damage and may drop what the same call had unpacked.
+`Unpacker` returns every byte first and raises on the next call.
 """
 
 import zlib
@@ -17,30 +16,33 @@ from core.data.archives.decoders import (
 )
 
 PIECE_BYTES = 2**17
-"""Packed bytes read at once."""
+"""Packed bytes read per call."""
 MAX_GARBAGE = 4096
-"""Bytes behind the packed data that are passed over, as gzip does; a longer rest may be rows, and
-is refused."""
+"""Bytes after the packed data that are ignored, as gzip does. More may be rows and is refused."""
 
 
 class ByteSource(Protocol):
-    """Where packed bytes come from."""
+    """A stream of packed bytes."""
 
     def read(self, size: int = -1, /) -> bytes:
-        """At most `size` bytes, none at the end."""
+        """Return at most `size` bytes, none at the end."""
 
 
 class Unpacker:
-    """What `source` holds, unpacked. Several streams end to end are one, zero padding behind them
-    is passed over.
+    """The unpacked bytes of `source`.
 
-    read raises EOFError where the packed data breaks off, and DamageError where it is not sound, in
-    both cases only after every byte before has been handed out. What was unpacked before a break is
-    what was packed; before damage it need not be, since most packings check their bytes at the end
-    alone.
+    Several streams end to end count as one, and zero padding after them is ignored. What is
+    returned before a truncation is correct. What is returned before damage may not be, because most
+    formats check their bytes only at the end of the stream.
 
-    keep_truncated: go to the length of unpacking once more, by zlib, what breaks off, for its very
-    last bytes. remark: what was passed over, a sentence; empty as a rule.
+    Args:
+        source: the packed bytes.
+        codec: their format.
+        keep_truncated: for truncated data also recover the last bytes, which takes a second pass by
+            zlib.
+
+    Attributes:
+        remark: a sentence about data that was skipped after the packed data; usually empty.
     """
 
     def __init__(self, source: ByteSource, codec: Codec, keep_truncated: bool = False) -> None:
@@ -57,22 +59,27 @@ class Unpacker:
         self.remark = ""
 
     def read(self, size: int = -1) -> bytes:
-        """`size` bytes (all with -1), fewer only before the end, a break or damage."""
-        pieces, left = [], size if size >= 0 else 2**62
-        while left:
+        """Return `size` bytes (all with -1); fewer only before the end, a truncation or damage.
+
+        Raises:
+            EOFError: the packed data is truncated; all bytes before have been returned.
+            DamageError: it is damaged; all bytes before have been returned.
+        """
+        pieces, remaining = [], size if size >= 0 else 2**62
+        while remaining:
             if not self._ready:
-                self._fill(min(left, 2**20))
+                self._fill(min(remaining, 2**20))
             if not self._ready:
                 break
-            piece, self._ready = self._ready[:left], self._ready[left:]
+            piece, self._ready = self._ready[:remaining], self._ready[remaining:]
             pieces.append(piece)
-            left -= len(piece)
-        if not pieces and left and self._fault:
+            remaining -= len(piece)
+        if not pieces and remaining and self._fault:
             raise self._fault
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
     def _fill(self, size: int) -> None:
-        """Puts more bytes into `_ready`; none once everything has been given or a fault was met."""
+        """Fill `_ready`, unless everything has been returned or an error was met."""
         while not (self._ready or self._done or self._fault):
             try:
                 self._step(size)
@@ -93,7 +100,7 @@ class Unpacker:
         data, self._input = self._input, b""
         if not data and decoder.needs_input:
             data = self._source.read(PIECE_BYTES)
-            # bz2 asks for input while it still has something to give.
+            # bz2 asks for input even while it still has output.
             self._ready = decoder.decompress(data, size)
             if not (data or self._ready or decoder.eof):
                 raise EOFError("the packed data breaks off")
@@ -101,19 +108,19 @@ class Unpacker:
             self._ready = decoder.decompress(data, size)
 
     def _next_stream(self) -> None:
-        """Begins the stream that follows, if there is one."""
+        """Start the next stream, if there is one."""
         if not self._codec.magic:
             self._done = True
             return
         rest = self._decoder.unused_data
-        padding = False
+        has_padding = False
         while True:
-            kept = rest.lstrip(b"\x00")
-            padding = padding or len(kept) < len(rest)
-            if len(kept) >= max(map(len, self._codec.magic)):
+            data = rest.lstrip(b"\x00")
+            has_padding = has_padding or len(data) < len(rest)
+            if len(data) >= max(map(len, self._codec.magic)):
                 break
             more = self._source.read(PIECE_BYTES)
-            rest = kept + more
+            rest = data + more
             if not more:
                 break
         rest = rest.lstrip(b"\x00")
@@ -141,27 +148,29 @@ class Unpacker:
             )
 
     def _recover_tail(self) -> bytes:
-        """The last bytes before a break: isal gives up to two fewer than zlib, which could be the
-        end of a row."""
+        """Return the last bytes before a truncation.
+
+        isal returns up to two bytes fewer than zlib, and those could be the end of a row.
+        """
         if not (self._keep_truncated and self._codec.window_bits) or self._begin is None:
             return b""
-        source, careful = self._source, zlib.decompressobj(self._codec.window_bits)
+        source, decoder = self._source, zlib.decompressobj(self._codec.window_bits)
         source.seek(self._begin)  # type: ignore[attr-defined]
-        skip, found = self._produced, b""
+        skip, tail = self._produced, b""
         try:
             while data := source.read(PIECE_BYTES):
                 while data:
-                    out = careful.decompress(data, 2**20)
-                    data = careful.unconsumed_tail
-                    found += out[skip:]
-                    skip = max(0, skip - len(out))
-            return found + careful.flush()[skip:]
+                    piece = decoder.decompress(data, 2**20)
+                    data = decoder.unconsumed_tail
+                    tail += piece[skip:]
+                    skip = max(0, skip - len(piece))
+            return tail + decoder.flush()[skip:]
         except zlib.error:
-            return found
+            return tail
 
 
 def _tell_or_none(source: ByteSource, offset: int = 0) -> int | None:
-    """Where a source that can go back stands; None for one that cannot."""
+    """Return the position of a seekable source plus `offset`; None if it is not seekable."""
     tell = getattr(source, "tell", None)
     return None if tell is None else tell() + offset
 

@@ -1,8 +1,7 @@
-"""Reads a zip archive's directory and the bytes of its members, held to what the archive says of
-itself.
+"""Reads a zip archive's directory and members, and checks both against what the archive states.
 
-Python's zipfile stops where the directory says that a member ends, and so loses rows silently where
-that is a lie; and it takes a directory of any size into memory.
+Python's zipfile stops where the directory says a member ends, so a wrong size silently loses rows;
+and it reads a directory of any size into memory.
 """
 
 import zipfile
@@ -16,22 +15,28 @@ from core.data.archives.decoders import ZIP_METHODS, DamageError
 from core.data.archives.unpacking import ByteSource, Unpacker
 
 MAX_DIRECTORY_BYTES = 8 * 2**20
-"""Bytes of an archive's directory, enough for a hundred thousand members."""
+"""Largest directory of an archive in bytes, enough for 100,000 members."""
 _LOCAL_MAGIC = b"PK\x03\x04"
 _LOCAL_HEADER_BYTES = 30
 _DEFLATE64 = 9
 _ZIP64_SIZE = 0xFFFFFFFF
 _MAX_GAP_BYTES = 1024
-"""Bytes between two members that belong to neither."""
+"""Bytes that may lie unused between two members."""
 
 
 @dataclass(frozen=True)
 class ZipMember:
     """A member of a zip archive.
 
-    kind: file, folder, link, device, encrypted, or deflate64 or method where its packing is not
-    read. packed, size and crc: None where the archive does not say. offset: where its own header
-    stands in the file. listed: whether the archive's directory names it.
+    Attributes:
+        name: path within the archive.
+        kind: file, folder, link, device, encrypted, or deflate64 or method if it cannot be
+            unpacked.
+        method: number of the compression method.
+        packed, size: bytes in the archive and unpacked; None where the archive does not say.
+        crc: checksum of the unpacked bytes; None where the archive does not say.
+        offset: position of the member's local header in the file.
+        listed: whether the directory of the archive names it.
     """
 
     name: str
@@ -46,7 +51,13 @@ class ZipMember:
 
 @dataclass(frozen=True)
 class OpenedMember:
-    """A member's unpacked bytes, where the packed ones begin in the file and how many they are."""
+    """The unpacked bytes of a member, and where its packed bytes are.
+
+    Attributes:
+        stream: the unpacked bytes.
+        start: position of the packed bytes in the file.
+        packed: number of packed bytes.
+    """
 
     stream: ByteSource
     start: int
@@ -54,11 +65,11 @@ class OpenedMember:
 
 
 class NoDirectoryError(Exception):
-    """The archive has no directory at its end: it is cut off, or no zip archive."""
+    """The archive has no directory at its end: it is truncated, or not a zip archive."""
 
 
 class FileWindow:
-    """Bytes `start` to `end` of a file, as a file; with no `end`, all to the last one."""
+    """Bytes `start` to `end` of a file as a file; `end` None means the end of the file."""
 
     def __init__(self, raw: BinaryIO, start: int, end: int | None) -> None:
         self._raw = raw
@@ -67,27 +78,26 @@ class FileWindow:
         raw.seek(start)
 
     def read(self, size: int = -1) -> bytes:
-        """At most `size` bytes."""
-        left = max(0, self._end - self._raw.tell())
-        return self._raw.read(left if size < 0 else min(size, left))
+        """Return at most `size` bytes."""
+        remaining = max(0, self._end - self._raw.tell())
+        return self._raw.read(remaining if size < 0 else min(size, remaining))
 
     def tell(self) -> int:
-        """The place in the file."""
+        """Return the position in the file."""
         return self._raw.tell()
 
-    def seek(self, place: int) -> None:
-        """Goes to a place in the file."""
-        self._raw.seek(place)
+    def seek(self, position: int) -> None:
+        """Move to a position in the file."""
+        self._raw.seek(position)
 
     @property
     def is_truncated(self) -> bool:
-        """Whether the file ends before the window does."""
+        """Whether the file ends before the window."""
         return self._raw.seek(0, 2) < self._end
 
 
 class ChecksumReader:
-    """A member's unpacked bytes; DamageError unless they are as many, and have the checksum, that
-    the archive says."""
+    """The unpacked bytes of a member, checked against the size and the CRC-32 in the archive."""
 
     def __init__(self, stream: ByteSource, member: ZipMember) -> None:
         self._stream = stream
@@ -95,7 +105,11 @@ class ChecksumReader:
         self._count = self._crc = 0
 
     def read(self, size: int = -1) -> bytes:
-        """At most `size` bytes; none at the end."""
+        """Return at most `size` bytes; none at the end.
+
+        Raises:
+            DamageError: the size or the checksum is wrong.
+        """
         data = self._stream.read(size)
         self._count += len(data)
         self._crc = isal_zlib.crc32(data, self._crc)
@@ -114,7 +128,7 @@ class ChecksumReader:
 
 
 class _BoundedFile:
-    """A file for zipfile that hands out no directory beyond all measure."""
+    """A file for zipfile that refuses to read a directory of more than MAX_DIRECTORY_BYTES."""
 
     def __init__(self, raw: BinaryIO) -> None:
         self._raw = raw
@@ -127,11 +141,15 @@ class _BoundedFile:
 
 
 def read_directory(raw: BinaryIO) -> list[ZipMember]:
-    """Every member, in the directory's order. NoDirectoryError, or DamageError where it is not
-    sound."""
+    """Return every member in the order of the directory.
+
+    Raises:
+        NoDirectoryError: there is no directory.
+        DamageError: the directory is damaged or does not match the file.
+    """
     try:
         with zipfile.ZipFile(_BoundedFile(raw)) as archive:
-            found, directory = archive.infolist(), archive.start_dir
+            entries, directory = archive.infolist(), archive.start_dir
     except zipfile.BadZipFile as error:
         if "not a zip file" in str(error):
             raise NoDirectoryError from error
@@ -140,43 +158,43 @@ def read_directory(raw: BinaryIO) -> list[ZipMember]:
         raise DamageError(str(error)) from error
     members = [
         ZipMember(
-            one.filename,
-            _member_kind(one),
-            one.compress_type,
-            one.compress_size,
-            one.file_size,
-            one.CRC,
-            one.header_offset,
+            entry.filename,
+            _member_kind(entry),
+            entry.compress_type,
+            entry.compress_size,
+            entry.file_size,
+            entry.CRC,
+            entry.header_offset,
             True,
         )
-        for one in found
+        for entry in entries
     ]
-    if any(one.offset < 0 for one in members):
+    if any(entry.offset < 0 for entry in members):
         raise DamageError("its directory names places before the file's beginning")
     _check_unlisted(raw, members, directory)
     return members
 
 
 def read_local_headers(raw: BinaryIO, limit: int) -> list[ZipMember]:
-    """The members of an archive without its directory, by the headers before them, but at most
-    `limit`.
+    """Return at most `limit` members of an archive without a directory, from their local headers.
 
-    A member whose header does not say how long it is (written as a stream) is the last one found.
+    A member whose header does not give its size (a streamed archive) is the last one found.
     """
     members: list[ZipMember] = []
-    place = 0
-    while len(members) < limit and (member := _read_local_header(raw, place)):
+    offset = 0
+    while len(members) < limit and (member := _read_local_header(raw, offset)):
         members.append(member)
         if member.packed is None:
             break
-        place = _find_data_start(raw, member) + member.packed
+        offset = _find_data_start(raw, member) + member.packed
     return members
 
 
 def open_member(raw: BinaryIO, member: ZipMember, keep_truncated: bool = False) -> OpenedMember:
-    """A member, to be read as long as no other one is.
+    """Open a member of kind file; read it before opening another one, they share `raw`.
 
-    The member is of the kind file. DamageError where its headers do not fit.
+    Raises:
+        DamageError: the headers do not match the file.
     """
     start = _find_data_start(raw, member)
     size = raw.seek(0, 2)
@@ -195,7 +213,7 @@ def open_member(raw: BinaryIO, member: ZipMember, keep_truncated: bool = False) 
 
 
 class _StoredReader:
-    """A member that is not packed: EOFError where the file ends before it."""
+    """A member that is not compressed; raises EOFError if the file ends before it does."""
 
     def __init__(self, window: FileWindow, size: int) -> None:
         self._window = window
@@ -210,8 +228,7 @@ class _StoredReader:
 
 
 class _PackedReader:
-    """A packed member: one that ends within its file, but before its packing does, is damaged and
-    not cut off."""
+    """A compressed member. If its data ends early although the file does not, that is damage."""
 
     def __init__(self, stream: Unpacker, window: FileWindow) -> None:
         self._stream = stream
@@ -226,18 +243,17 @@ class _PackedReader:
             raise
 
 
-def _member_kind(one: zipfile.ZipInfo) -> str:
-    if kind := _kind_from_header(one.filename, one.flag_bits, one.compress_type):
+def _member_kind(entry: zipfile.ZipInfo) -> str:
+    if kind := _kind_from_header(entry.filename, entry.flag_bits, entry.compress_type):
         return kind
-    # The mode of a file as Unix has it: 0 where the archive comes from elsewhere, 1 where the rows
-    # came through a pipe.
-    mode = one.external_attr >> 28
+    # The Unix file mode: 0 if the archive was made on another system, 1 if from a pipe.
+    mode = entry.external_attr >> 28
     return {0: "file", 1: "file", 8: "file", 4: "folder", 10: "link"}.get(mode, "device")
 
 
 def _kind_from_header(name: str, flags: int, method: int) -> str:
-    """What a member's header says that it is; empty for what may be a file."""
-    # zipfile's own is_dir fails on an empty name.
+    """Return the kind that a member's header shows; "" for what may be a file."""
+    # ZipInfo.is_dir fails for an empty name.
     if name.endswith("/"):
         return "folder"
     if flags & 1:
@@ -247,8 +263,8 @@ def _kind_from_header(name: str, flags: int, method: int) -> str:
     return ""
 
 
-def _read_local_header(raw: BinaryIO, place: int) -> ZipMember | None:
-    raw.seek(place)
+def _read_local_header(raw: BinaryIO, offset: int) -> ZipMember | None:
+    raw.seek(offset)
     head = raw.read(_LOCAL_HEADER_BYTES)
     if len(head) < _LOCAL_HEADER_BYTES or not head.startswith(_LOCAL_MAGIC):
         return None
@@ -271,22 +287,22 @@ def _read_local_header(raw: BinaryIO, place: int) -> ZipMember | None:
         packed,
         size,
         crc,
-        place,
+        offset,
         listed=False,
     )
 
 
 def _zip64_sizes(extra: bytes) -> tuple[int | None, int | None]:
-    """(size, packed size) of a member of 4 GB and more."""
-    place = 0
-    while place + 4 <= len(extra):
+    """Return (size, packed size) of a member of 4 GB or more, from its extra field."""
+    position = 0
+    while position + 4 <= len(extra):
         kind, length = (
-            int.from_bytes(extra[place + at : place + at + 2], "little") for at in (0, 2)
+            int.from_bytes(extra[position + at : position + at + 2], "little") for at in (0, 2)
         )
         if kind == 1 and length >= 16:
-            body = extra[place + 4 : place + 20]
+            body = extra[position + 4 : position + 20]
             return int.from_bytes(body[:8], "little"), int.from_bytes(body[8:], "little")
-        place += 4 + length
+        position += 4 + length
     return None, None
 
 
@@ -306,16 +322,18 @@ def _find_data_start(raw: BinaryIO, member: ZipMember) -> int:
 
 
 def _check_unlisted(raw: BinaryIO, members: list[ZipMember], directory: int) -> None:
-    """DamageError where there is a member, or room for one, that the directory does not know: two
-    archives put end to end have one directory too many."""
+    """Raise DamageError if the file has, or leaves room for, a member that the directory lacks.
+
+    Two archives put end to end are found this way: only the second directory is read.
+    """
     ends = [0, *sorted(_member_ends(raw, members))]
     begins = [*sorted(member.offset for member in members), directory]
     for end, begin in zip(ends, begins, strict=True):
         if begin <= end:
             continue
         raw.seek(end)
-        # A member may be followed by its sizes, of at most 24 bytes, and a program may stand before
-        # the first.
+        # A data descriptor of at most 24 bytes may follow a member, and a program (a
+        # self-extracting archive) may precede the first.
         if _LOCAL_MAGIC in raw.read(min(28, begin - end)) or (end and begin - end > _MAX_GAP_BYTES):
             raise DamageError(
                 "it holds data that its directory does not name: two archives end to end?"
@@ -327,5 +345,5 @@ def _member_ends(raw: BinaryIO, members: list[ZipMember]) -> Iterator[int]:
         try:
             yield _find_data_start(raw, member) + (member.packed or 0)
         except DamageError:
-            # Said when the member is read.
+            # Reported when the member is read.
             yield member.offset

@@ -1,9 +1,9 @@
-"""A sample's rows on disk: an Arrow stream, memory-mapped, whose columns but the label are coded
-batch by batch.
+"""A sample's rows on disk: a memory-mapped Arrow stream of dictionary-encoded batches.
 
-A batch holds each distinct value of a field once (of a number, each spelling) and a 16-bit place
-among them for every row; missing values are among them. So whatever is asked of values (their
-count, their id, their logarithm) is asked once a batch, not once a row.
+Every column but the label is dictionary-encoded per batch: the dictionary holds each distinct
+value once (each spelling of a number), missing values as null, and every row has a 16-bit index
+into it. Whatever is computed per value (a count, a vocabulary id, a logarithm) is therefore
+computed once per distinct value of a batch instead of once per row.
 """
 
 from collections.abc import Iterator, Sequence
@@ -19,7 +19,7 @@ from core.data.schema import CATEGORICAL, FIELDS, LABEL, NUMERIC
 from core.errors import BadInput
 
 BATCH_ROWS = 2**15 - 1
-"""Rows of a batch, so that 16 bits hold every place."""
+"""Rows of a batch: the largest number that int16 indices allow."""
 
 _VALUE_TYPES = dict.fromkeys(NUMERIC, pa.float64()) | dict.fromkeys(CATEGORICAL, pa.string())
 _ROW_FIELDS = pa.schema(
@@ -27,12 +27,16 @@ _ROW_FIELDS = pa.schema(
     + [(field, pa.dictionary(pa.int16(), _VALUE_TYPES[field])) for field in FIELDS]
 )
 _EXTRA_TYPE = pa.dictionary(pa.int16(), pa.string())
-"""Type of a column beyond label and features."""
+"""Type of a column other than label and features."""
 _ENCODE_NULLS = pc.DictionaryEncodeOptions(null_encoding="encode")
 
 
 def dictionary_encode(table: pa.Table) -> list[pa.RecordBatch]:
-    """Rows of label (or none), I1..I13 (any number type) and C1..C26 (string) as coded batches."""
+    """Return a table's rows as dictionary-encoded batches of at most BATCH_ROWS rows.
+
+    Args:
+        table: an optional label, I1..I13 (any number type), C1..C26 (string).
+    """
     batches = []
     for start in range(0, table.num_rows, BATCH_ROWS):
         rows = table.slice(start, BATCH_ROWS)
@@ -47,8 +51,10 @@ def dictionary_encode(table: pa.Table) -> list[pa.RecordBatch]:
 
 
 def make_batch(columns: dict[str, pa.Array], extra: Sequence[str] = ()) -> pa.RecordBatch:
-    """Columns as a batch in the file's order, the `extra` ones last; all but the label are coded by
-    16-bit places."""
+    """Return columns as a batch in the order of the file: label, features, then `extra`.
+
+    All columns but the label must be dictionary-encoded with int16 indices.
+    """
     schema = _schema(LABEL in columns, extra)
     return pa.RecordBatch.from_arrays([columns[name] for name in schema.names], schema=schema)
 
@@ -62,15 +68,17 @@ def _schema(labelled: bool, extra: Sequence[str]) -> pa.Schema:
 def open_row_writer(
     path: Path, labelled: bool, extra: Sequence[str] = ()
 ) -> Iterator[pa.ipc.RecordBatchStreamWriter]:
-    """A writer whose `write_batch` takes what `make_batch` gives."""
+    """Open a writer at `path` whose `write_batch` takes batches of `make_batch`."""
     schema = _schema(labelled, extra)
     with pa.OSFile(str(path), "wb") as stream, pa.ipc.new_stream(stream, schema) as writer:
         yield writer
 
 
 def memory_map_rows(path: Path) -> pa.Table:
-    """All rows, coded; memory-mapped, so only what is used is read. A Parquet file of earlier days
-    is coded anew."""
+    """Return all rows, dictionary-encoded. They are memory-mapped: only what is used is read.
+
+    Versions before 0.9 stored Parquet, which is read whole and encoded.
+    """
     if path.suffix == ".parquet":
         with pq.ParquetFile(path) as file:
             tables = (pa.Table.from_batches([batch]) for batch in file.iter_batches(BATCH_ROWS))
@@ -82,27 +90,32 @@ def memory_map_rows(path: Path) -> pa.Table:
 
 
 def dictionary_decode(table: pa.Table) -> pa.Table:
-    """A coded table's columns as values: numbers as float64, categories as string, missing ones
-    null."""
-    kinds = {LABEL: pa.int8()} | _VALUE_TYPES
+    """Return plain columns: numbers as float64, categories as string, missing values as null."""
+    types = {LABEL: pa.int8()} | _VALUE_TYPES
     return pa.table(
-        {name: table[name].cast(kinds.get(name, pa.string())) for name in table.column_names}
+        {name: table[name].cast(types.get(name, pa.string())) for name in table.column_names}
     )
 
 
 def indices_and_dictionary(column: pa.Array) -> tuple[np.ndarray, pa.Array]:
-    """(each row's place among the values, int; those values, a missing one null) of a field, coded
-    or plain.
+    """Return a column as (index of each row's value, distinct values).
 
-    BadInput where there is no value at a place: the file of the rows is damaged.
+    Args:
+        column: dictionary-encoded or not.
+
+    Returns:
+        Integer indices of shape ``(n_rows,)`` and the dictionary, with null for a missing value.
+
+    Raises:
+        BadInput: an index has no value, so the stored rows are damaged.
     """
-    coded = column if pa.types.is_dictionary(column.type) else _encode_array(column)
-    places, values = coded.indices.to_numpy(), coded.dictionary
-    if len(places) and not 0 <= places.min() <= places.max() < len(values):
+    encoded = column if pa.types.is_dictionary(column.type) else _encode_array(column)
+    indices, dictionary = encoded.indices.to_numpy(), encoded.dictionary
+    if len(indices) and not 0 <= indices.min() <= indices.max() < len(dictionary):
         raise BadInput(
             "The stored rows of this sample are damaged; delete the sample and add its file again."
         )
-    return places, values
+    return indices, dictionary
 
 
 def _encode_array(column: pa.Array) -> pa.DictionaryArray:
@@ -110,12 +123,12 @@ def _encode_array(column: pa.Array) -> pa.DictionaryArray:
 
 
 def _encode_field(column: pa.Array, name: str) -> pa.DictionaryArray:
-    coded = _encode_array(column)
-    values = coded.dictionary
+    encoded = _encode_array(column)
+    values = encoded.dictionary
     if name in NUMERIC:
-        # Past 53 bits a whole number is rounded, as it is when read as a float. Adding nought makes
-        # -0 the same as 0.
+        # Integers of more than 53 bits are rounded, as they are when read as floats. Adding 0.0
+        # turns -0.0 into 0.0.
         values = pc.add(values.cast(pa.float64(), safe=False), 0.0)
     return pa.DictionaryArray.from_arrays(
-        coded.indices.cast(pa.int16(), safe=False), values, safe=False
+        encoded.indices.cast(pa.int16(), safe=False), values, safe=False
     )

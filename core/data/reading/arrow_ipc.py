@@ -1,5 +1,4 @@
-"""Rows of an Arrow IPC file (Feather version 2 is one) or stream, memory-mapped and in bounded
-pieces."""
+"""Reads rows of an Arrow IPC file (Feather version 2) or stream, memory-mapped and in chunks."""
 
 import mmap
 import struct
@@ -19,9 +18,9 @@ from core.errors import BadInput
 
 CHUNK_ROWS = 65_536
 CHUNK_BYTES = 256 * 2**20
-"""Bytes of a piece once its dictionaries are decoded; a single row may have more."""
+"""Bytes of a chunk with its dictionaries decoded; a single row may have more."""
 MAX_BATCH_BYTES = 4 * 2**30
-"""Bytes that a batch may claim to have unpacked, which Arrow holds in memory at once."""
+"""Largest unpacked size that a batch may claim; Arrow holds a batch in memory."""
 _TEXTS = (
     pa.types.is_string,
     pa.types.is_binary,
@@ -31,48 +30,50 @@ _TEXTS = (
 
 
 def read_arrow_names(path: Path) -> list[str]:
-    """The names of the columns; BadInput where the file cannot be read."""
+    """Return the column names; raise BadInput if the file cannot be read."""
     with _arrow_errors_as_bad_input(path.name), _open(path) as reader:
         return list(reader.schema.names)
 
 
 def read_arrow(path: Path, columns: list[str] | None = None) -> Iterator[pa.RecordBatch]:
-    """The rows in pieces of at most `CHUNK_ROWS` and about `CHUNK_BYTES`, checked in full
-    (`validate`).
+    """Yield the rows in chunks of at most CHUNK_ROWS rows and about CHUNK_BYTES, fully validated.
 
-    columns: those to read, in the file's order; all by default. Columns of views, and dictionaries
-    of them, come as large_string or large_binary. What the file claims to unpack to is checked
-    before anything is unpacked. BadInput where it is damaged, is truncated, or claims beyond all
-    measure.
+    The sizes that the file claims are checked before anything is unpacked. View columns, and
+    dictionaries of views, are converted to large_string or large_binary.
+
+    Args:
+        path: the file.
+        columns: names of the columns to read, all by default; they come in the file's order.
+
+    Raises:
+        BadInput: the file is damaged, truncated, or looks like a decompression bomb.
     """
     packed, unpacked = path.stat().st_size, 0
     with _arrow_errors_as_bad_input(path.name):
         _check_claims(path, packed)
         with _open(path) as reader:
             names = reader.schema.names
-            wanted = [
-                place for place, name in enumerate(names) if columns is None or name in columns
-            ]
+            indices = [i for i, name in enumerate(names) if columns is None or name in columns]
             for batch in _batches(reader):
                 batch.validate(full=True)
-                batch = _expand_dictionary_views(batch.select(wanted), packed, path.name)
-                for piece, decoded in _split_batch(batch):
-                    # A dictionary's value that stands there a million times takes no room before it
+                batch = _expand_dictionary_views(batch.select(indices), packed, path.name)
+                for chunk, n_decoded in _split_batch(batch):
+                    # A dictionary value that is used a million times takes space only once it
                     # is decoded.
-                    unpacked += decoded
+                    unpacked += n_decoded
                     check_unpacked_size(unpacked, packed, path.name)
-                    yield _expand_views(piece)
+                    yield _expand_views(chunk)
 
 
 @contextmanager
 def _arrow_errors_as_bad_input(name: str) -> Iterator[None]:
-    """Turns what Arrow raises over damaged data into a sentence."""
+    """Turn what Arrow raises for damaged data into BadInput."""
     try:
         yield
     except (OSError, ValueError, IndexError, struct.error, MemoryError, pa.ArrowException) as error:
         raise BadInput(
-            f"{name!r} begins like an Arrow file but cannot be read ({first_error_line(error)}); write it"
-            " again."
+            f"{name!r} begins like an Arrow file but cannot be read ({first_error_line(error)});"
+            " write it again."
         ) from error
 
 
@@ -91,8 +92,7 @@ def _batches(reader: Any) -> Iterator[pa.RecordBatch]:
 
 
 def _check_claims(path: Path, packed: int) -> None:
-    """BadInput where a batch, or all together, claim to unpack beyond all measure, or rows that
-    take no room."""
+    """Raise BadInput if the batches claim to unpack to too much, or to rows that take no space."""
     claimed = 0
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
         for message in (
@@ -100,16 +100,15 @@ def _check_claims(path: Path, packed: int) -> None:
         ):
             if message.claimed_bytes > MAX_BATCH_BYTES:
                 raise BadInput(
-                    f"{path.name!r} has a batch of {message.claimed_bytes:,} bytes; write it with batches"
-                    f" of at most {MAX_BATCH_BYTES:,} bytes."
+                    f"{path.name!r} has a batch of {message.claimed_bytes:,} bytes; write it with"
+                    f" batches of at most {MAX_BATCH_BYTES:,} bytes."
                 )
             claimed += max(message.claimed_bytes, message.n_cells)
             check_unpacked_size(claimed, packed, path.name)
 
 
 def _expand_dictionary_views(batch: pa.RecordBatch, packed: int, name: str) -> pa.RecordBatch:
-    """The batch, its dictionaries without views; BadInput where those would unfold beyond all
-    measure."""
+    """Convert dictionaries of views; raise BadInput if they would expand to too much."""
     columns = []
     for column in batch.columns:
         if pa.types.is_dictionary(column.type) and is_view(column.type.value_type):
@@ -120,38 +119,38 @@ def _expand_dictionary_views(batch: pa.RecordBatch, packed: int, name: str) -> p
 
 
 def _split_batch(batch: pa.RecordBatch) -> Iterator[tuple[pa.RecordBatch, int]]:
-    """(rows, their bytes once decoded): at most `CHUNK_ROWS` rows and about `CHUNK_BYTES`, but at
-    least one row."""
+    """Yield (rows, their decoded bytes), each at most CHUNK_ROWS rows and about CHUNK_BYTES."""
     ends = np.cumsum(_row_bytes(batch))
-    start = begin = 0
+    start = bytes_before = 0
     while start < batch.num_rows:
         rows = (
             int(
-                np.searchsorted(ends[start : start + CHUNK_ROWS], begin + CHUNK_BYTES, side="right")
+                np.searchsorted(
+                    ends[start : start + CHUNK_ROWS], bytes_before + CHUNK_BYTES, side="right"
+                )
             )
             or 1
         )
-        end = int(ends[start + rows - 1])
-        yield batch.slice(start, rows), end - begin
-        start, begin = start + rows, end
+        bytes_after = int(ends[start + rows - 1])
+        yield batch.slice(start, rows), bytes_after - bytes_before
+        start, bytes_before = start + rows, bytes_after
 
 
 def _row_bytes(batch: pa.RecordBatch) -> np.ndarray:
-    """int64 (rows,): the bytes of each row once decoded; a dictionary's value counts as often as it
-    stands there."""
+    """Return the decoded bytes of each row, int64, shape ``(n_rows,)``."""
     total = np.full(batch.num_rows, batch.num_columns, dtype=np.int64)
     for column in batch.columns:
         if pa.types.is_dictionary(column.type):
             lengths = np.append(_value_bytes(column.dictionary), 0)
-            places = np.asarray(pc.fill_null(column.indices.cast(pa.int64()), len(lengths) - 1))
-            total += lengths[places]
+            indices = np.asarray(pc.fill_null(column.indices.cast(pa.int64()), len(lengths) - 1))
+            total += lengths[indices]
         else:
             total += _value_bytes(column)
     return total
 
 
 def _value_bytes(values: pa.Array) -> np.ndarray:
-    """int64 (n,): the bytes of each value; where they are no text, what they have on average."""
+    """Return the bytes of each value, int64; the average if the values are not text."""
     if is_view(values.type):
         return view_bytes(values)
     if any(is_text(values.type) for is_text in _TEXTS):
@@ -159,6 +158,6 @@ def _value_bytes(values: pa.Array) -> np.ndarray:
     return np.full(len(values), -(-values.nbytes // max(len(values), 1)), dtype=np.int64)
 
 
-def _expand_views(piece: pa.RecordBatch) -> pa.RecordBatch:
-    columns = [expand_views(column) if is_view(column.type) else column for column in piece.columns]
-    return pa.RecordBatch.from_arrays(columns, names=piece.schema.names)
+def _expand_views(chunk: pa.RecordBatch) -> pa.RecordBatch:
+    columns = [expand_views(column) if is_view(column.type) else column for column in chunk.columns]
+    return pa.RecordBatch.from_arrays(columns, names=chunk.schema.names)

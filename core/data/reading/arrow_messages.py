@@ -1,9 +1,8 @@
-"""What the messages of an Arrow IPC file or stream say they unpack to, read before Arrow makes room
-for it.
+"""Reads from the messages of an Arrow IPC file or stream what sizes they claim to unpack to.
 
-A compressed buffer begins with the size it claims to have unpacked, for which Arrow allocates
-memory at once. Format: https://arrow.apache.org/docs/format/Columnar.html. Metadata are
-flatbuffers, of which a few fields are read.
+A compressed buffer starts with its claimed unpacked size, for which Arrow allocates memory at once.
+Format: https://arrow.apache.org/docs/format/Columnar.html. The metadata are flatbuffers, of which
+only a few fields are read.
 """
 
 import struct
@@ -15,16 +14,18 @@ MAGIC = b"ARROW1"
 _CONTINUATION = 0xFFFFFFFF
 _SCHEMA, _DICTIONARY, _RECORDS = 1, 2, 3
 _MAX_PADDING = 64
-"""Bytes that may lie between two messages."""
+"""Largest number of bytes between two messages."""
 _NOT_COMPRESSED = -1
 
 
 @dataclass(frozen=True)
 class Message:
-    """A batch of rows or of a dictionary's values.
+    """A batch of rows, or of the values of a dictionary.
 
-    n_cells: its rows times its columns, which may take no room in the file. claimed_bytes: bytes that it
-    says it has unpacked. end: where the next one may begin.
+    Attributes:
+        n_cells: rows times columns; they may take no space in the file.
+        claimed_bytes: claimed unpacked size.
+        end: position after the message.
     """
 
     n_cells: int
@@ -33,11 +34,12 @@ class Message:
 
 
 def file_messages(data: mmap) -> Iterator[Message]:
-    """Every batch that the footer of an IPC file names; ValueError, IndexError or struct.error
-    where it is damaged.
+    """Yield every batch that the footer of an IPC file names.
 
-    ValueError as well where the file holds batches that the footer does not name, as two files put
-    end to end do, or where the footer names one twice.
+    Raises:
+        ValueError, IndexError, struct.error: the file is damaged.
+        ValueError: it holds batches that the footer does not name (two files put end to end), or
+            the footer names a batch twice.
     """
     if len(data) < 20 or data[-6:] != MAGIC:
         raise ValueError("its end is missing: it is truncated")
@@ -46,25 +48,28 @@ def file_messages(data: mmap) -> Iterator[Message]:
     if length <= 0 or start < 8:
         raise ValueError("its footer is damaged")
     footer = _Table.root(data, start, len(data) - 10)
-    place = _find_schema_end(data, start)
+    position = _find_schema_end(data, start)
     for offset, metadata, _ in sorted((*footer.structs(2, "<qi4xq"), *footer.structs(3, "<qi4xq"))):
-        if offset < place:
+        if offset < position:
             raise ValueError("its footer names the same place twice")
-        if offset - place > _MAX_PADDING:
+        if offset - position > _MAX_PADDING:
             raise ValueError("it holds data that its footer does not name: two files end to end?")
         message = _file_message(data, offset, metadata, start)
         yield message
-        place = message.end
-    if start - place > _MAX_PADDING + 8:
+        position = message.end
+    if start - position > _MAX_PADDING + 8:
         raise ValueError("it holds data that its footer does not name: two files end to end?")
 
 
 def stream_messages(data: mmap) -> Iterator[Message]:
-    """Every batch of an IPC stream, from its beginning; ValueError where it breaks off or more
-    follows its end."""
-    place = 0
-    while place < len(data):
-        metadata, length = _read_prefix(data, place)
+    """Yield every batch of an IPC stream.
+
+    Raises:
+        ValueError: the stream is truncated, or more follows its end.
+    """
+    position = 0
+    while position < len(data):
+        metadata, length = _read_prefix(data, position)
         if not length:
             if data[metadata:].strip(b"\x00"):
                 raise ValueError("more follows its end: two streams end to end?")
@@ -73,39 +78,39 @@ def stream_messages(data: mmap) -> Iterator[Message]:
         if message.end > len(data):
             raise ValueError("it breaks off: it is truncated")
         yield message
-        place = message.end
+        position = message.end
 
 
 def _find_schema_end(data: mmap, end: int) -> int:
-    """Where the first batch of a file may begin: its schema stands first."""
+    """Return where the first batch of a file may start: after the schema."""
     metadata, length = _read_prefix(data, 8)
     if not 0 < length <= end - metadata:
         raise ValueError("its schema is missing")
     return metadata + length
 
 
-def _file_message(data: mmap, place: int, metadata_length: int, end: int) -> Message:
-    if place < 8 or metadata_length < 8 or place + metadata_length > end:
+def _file_message(data: mmap, position: int, metadata_length: int, end: int) -> Message:
+    if position < 8 or metadata_length < 8 or position + metadata_length > end:
         raise ValueError("its footer names a batch that is not in the file")
-    metadata, length = _read_prefix(data, place)
-    if length <= 0 or metadata + length > place + metadata_length:
+    metadata, length = _read_prefix(data, position)
+    if length <= 0 or metadata + length > position + metadata_length:
         raise ValueError("the header of a batch is damaged")
-    message = _message(data, metadata, metadata + length, place + metadata_length)
+    message = _message(data, metadata, metadata + length, position + metadata_length)
     if message.end > end:
         raise ValueError("a batch is longer than the file")
     return message
 
 
-def _read_prefix(data: mmap, place: int) -> tuple[int, int]:
-    """(where the metadata of a message begins, its length: 0 marks the end of a stream)."""
-    (mark,) = struct.unpack_from("<I", data, place)
-    if mark != _CONTINUATION:
-        # As written before 2019, without the mark.
-        return place + 4, mark
-    (length,) = struct.unpack_from("<i", data, place + 4)
+def _read_prefix(data: mmap, position: int) -> tuple[int, int]:
+    """Return (position of a message's metadata, its length; 0 marks the end of the stream)."""
+    (first_word,) = struct.unpack_from("<I", data, position)
+    if first_word != _CONTINUATION:
+        # Arrow before 0.15 (2019) wrote no continuation mark.
+        return position + 4, first_word
+    (length,) = struct.unpack_from("<i", data, position + 4)
     if length < 0:
         raise ValueError("the header of a batch has a length below 0")
-    return place + 8, length
+    return position + 8, length
 
 
 def _message(data: mmap, metadata: int, end: int, body: int | None = None) -> Message:
@@ -132,7 +137,7 @@ def _message(data: mmap, metadata: int, end: int, body: int | None = None) -> Me
 
 
 def _read_claimed_bytes(data: mmap, body: int, length: int, offset: int, size: int) -> int:
-    """Bytes that a compressed buffer says it has unpacked."""
+    """Return the claimed unpacked size of a compressed buffer."""
     if offset < 0 or size < 0 or offset + size > length:
         raise ValueError("a buffer lies outside its batch")
     if size == 0:
@@ -146,65 +151,67 @@ def _read_claimed_bytes(data: mmap, body: int, length: int, offset: int, size: i
 
 
 class _Table:
-    """A table of a flatbuffer that ends at `end`: https://flatbuffers.dev/internals/."""
+    """A table of a flatbuffer that ends at `end`; see https://flatbuffers.dev/internals/."""
 
-    def __init__(self, data: mmap, place: int, begin: int, end: int) -> None:
+    def __init__(self, data: mmap, position: int, begin: int, end: int) -> None:
         self._data = data
         self._begin = begin
         self._end = end
-        self._place = self._check_bounds(place, 4)
-        self._fields = self._check_bounds(place - self._unpack("<i", place), 4)
+        self._position = self._check_bounds(position, 4)
+        self._fields = self._check_bounds(position - self._unpack("<i", position), 4)
         self._size = self._unpack("<H", self._fields)
         self._check_bounds(self._fields, self._size)
 
     @classmethod
     def root(cls, data: mmap, begin: int, end: int) -> "_Table":
-        """The outermost table of the flatbuffer between `begin` and `end`."""
+        """Return the root table of the flatbuffer between `begin` and `end`."""
         if end - begin < 8 or end > len(data):
             raise ValueError("its metadata are damaged")
         (offset,) = struct.unpack_from("<I", data, begin)
         return cls(data, begin + offset, begin, end)
 
     def has(self, field: int) -> bool:
-        """Whether the field is there."""
+        """Return whether the field is present."""
         return self._field_offset(field) is not None
 
-    def number(self, field: int, form: str) -> int:
-        """A number, 0 by default as in every field read here."""
-        place = self._field_offset(field)
-        return 0 if place is None else self._unpack(form, place)
+    def number(self, field: int, format_: str) -> int:
+        """Return a number; 0 by default, as for every field read here."""
+        position = self._field_offset(field)
+        return 0 if position is None else self._unpack(format_, position)
 
     def table(self, field: int) -> "_Table":
-        """A table within this one."""
+        """Return a nested table."""
         return _Table(self._data, self._follow_offset(field), self._begin, self._end)
 
-    def structs(self, field: int, form: str) -> list[tuple[int, ...]]:
-        """The structs of a vector, each as a tuple; none by default."""
+    def structs(self, field: int, format_: str) -> list[tuple[int, ...]]:
+        """Return the structs of a vector, each as a tuple; [] by default."""
         if not self.has(field):
             return []
-        place, size = self._follow_offset(field), struct.calcsize(form)
-        count = self._unpack("<I", place)
-        self._check_bounds(place + 4, count * size)
-        return list(struct.iter_unpack(form, self._data[place + 4 : place + 4 + count * size]))
+        position, size = self._follow_offset(field), struct.calcsize(format_)
+        count = self._unpack("<I", position)
+        self._check_bounds(position + 4, count * size)
+        return list(
+            struct.iter_unpack(format_, self._data[position + 4 : position + 4 + count * size])
+        )
 
     def _field_offset(self, field: int) -> int | None:
         slot = 4 + 2 * field
         offset = self._unpack("<H", self._fields + slot) if slot + 2 <= self._size else 0
-        return self._place + offset if offset else None
+        return self._position + offset if offset else None
 
     def _follow_offset(self, field: int) -> int:
-        place = self._field_offset(field)
-        if place is None:
+        position = self._field_offset(field)
+        if position is None:
             raise ValueError("its metadata lack a field")
-        return place + self._unpack("<I", place)
+        return position + self._unpack("<I", position)
 
-    def _unpack(self, form: str, place: int) -> int:
+    def _unpack(self, format_: str, position: int) -> int:
         (found,) = struct.unpack_from(
-            form, self._data, self._check_bounds(place, struct.calcsize(form))
+            format_, self._data, self._check_bounds(position, struct.calcsize(format_))
         )
         return int(found)
 
-    def _check_bounds(self, place: int, size: int) -> int:
-        if not (self._begin <= place and place + size <= self._end):
+    def _check_bounds(self, position: int, size: int) -> int:
+        if not (self._begin <= position and position + size <= self._end):
             raise ValueError("its metadata are damaged")
-        return place
+        return position

@@ -1,8 +1,7 @@
-"""Arrow's columns of views (string_view, binary_view, as Polars writes them) as plain ones.
+"""Converts Arrow's view columns (string_view, binary_view; Polars writes them) to ordinary ones.
 
-A view is a length and a place of its text. Arrow 26 does not check the views that stand where a
-value is missing, and reads them nonetheless when it casts: damaged ones end the process. Those are
-blanked here before anything is cast.
+A view is the length of a value and its position. Arrow 26 does not validate the views of missing
+values, but reads them when it casts; damaged ones crash the process. They are zeroed here first.
 """
 
 import numpy as np
@@ -11,20 +10,22 @@ import pyarrow as pa
 _VIEW_BYTES = 16
 
 
-def is_view(kind: pa.DataType) -> bool:
-    """Whether a column of this type holds views."""
-    return bool(pa.types.is_string_view(kind) or pa.types.is_binary_view(kind))
+def is_view(type_: pa.DataType) -> bool:
+    """Return whether columns of this type hold views."""
+    return bool(pa.types.is_string_view(type_) or pa.types.is_binary_view(type_))
 
 
 def view_bytes(column: pa.Array) -> np.ndarray:
-    """int64 (n,): the length of each value of a column of views, 0 where it is missing."""
+    """Return the length of each value, int64, 0 where it is missing."""
     lengths = _views(column).view(np.int32)[:, 0].astype(np.int64)
     return np.where(np.asarray(column.is_valid()), lengths, 0)
 
 
 def expand_views(column: pa.Array) -> pa.Array:
-    """A column of views, validated, as large_string or large_binary: as many bytes as `view_bytes`
-    has in all."""
+    """Convert a validated view column to large_string or large_binary.
+
+    The result has as many bytes as `view_bytes` sums to.
+    """
     valid = np.asarray(column.is_valid())
     views = _views(column).copy()
     views[~valid] = 0
@@ -36,7 +37,7 @@ def expand_views(column: pa.Array) -> pa.Array:
 
 
 def _views(column: pa.Array) -> np.ndarray:
-    """uint8 (n, 16): the views of a column."""
+    """Return the views of a column, uint8, shape ``(n_values, 16)``."""
     views = np.frombuffer(
         column.buffers()[1] or b"",
         dtype=np.uint8,

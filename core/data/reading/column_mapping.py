@@ -1,29 +1,22 @@
-"""Which column of a file is which: recognised by its name, or as a mapping says."""
+"""Which column of a file is which: recognised by its name, or as the user's mapping says."""
 
 import dataclasses
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from core.data.read_options import ColumnSource, ReadOptions
 from core.data.reading.column_names import (
-    ID_NAMES,
-    find_label_columns,
     is_index_column,
-    normalise_name,
     recognise_columns,
 )
-from core.data.reading.other_datasets import recognise_other_dataset
-from core.data.reading.values import parse_label
+from core.data.reading.columns_needed import find_id_column, require_fields, require_label
 from core.data.schema import FIELDS, ID, LABEL
 from core.errors import BadInput
 
 MAX_COLUMNS = 1000
+"""Number of columns that a file may have."""
 MAX_EXTRA_COLUMNS = 16
-"""Columns beyond the 40 that are kept unless fewer, or others, are asked for."""
-MAX_MISSING_FIELDS = len(FIELDS) // 2
-"""Features that a file may lack."""
-_MAX_FAULT_SHARE = 0.1
+"""Number of columns beyond the 40 that are kept by default."""
 _MAX_NAME_LENGTH = 64
 
 
@@ -31,10 +24,13 @@ _MAX_NAME_LENGTH = 64
 class ColumnMapping:
     """Which column of a file is which.
 
-    stored_as: for every column of the file the name it is stored under, None where it is left out.
-    id_column, segment_columns: names among them of the column that identifies a row ("" for none) and of
-    segment columns. missing_fields: fields that the file lacks, stored as missing. renamed: (our name, the
-    file's) where they differ. notes: sentences on what was decided.
+    Attributes:
+        stored_as: for every column of the file its name in the sample, None if it is left out.
+        id_column: stored name of the column that identifies a row, "" for none.
+        segment_columns: stored names of the other extra columns.
+        missing_fields: features that the file lacks, stored as missing.
+        renamed: (our name, the file's) where they differ.
+        notes: sentences about what was decided.
     """
 
     stored_as: tuple[str | None, ...]
@@ -46,34 +42,8 @@ class ColumnMapping:
 
     @property
     def labelled(self) -> bool:
-        """Whether one of them is the label."""
+        """Whether one of the columns is the label."""
         return LABEL in self.stored_as
-
-
-class ColumnsNeeded(BadInput):
-    """Columns were not recognised: the user has to say which is which.
-
-    reason: what was not recognised; the message adds `advice`, how the command line is told. names:
-    the file's columns, by header or position. examples: some cells of each. proposal: a mapping to
-    start from. usable: whether a mapping can help at all.
-    """
-
-    def __init__(
-        self,
-        reason: str,
-        advice: str,
-        names: Sequence[str],
-        examples: Sequence[Sequence[str]],
-        proposal: Mapping[str, ColumnSource],
-        usable: bool = True,
-    ) -> None:
-        super().__init__(f"{reason} {advice}".strip())
-        self.reason = reason
-        self.advice = advice
-        self.usable = usable
-        self.names = tuple(names)
-        self.examples = tuple(tuple(cells) for cells in examples)
-        self.proposal = dict(proposal)
 
 
 def match_header(
@@ -84,11 +54,19 @@ def match_header(
     need_label: bool = True,
     nested: frozenset[str] = frozenset(),
 ) -> ColumnMapping:
-    """The columns of a file whose header is `names`; rows: some of its rows, as text.
+    """Match the columns of a file whose header is `names`.
 
-    nested: columns whose values are no text, which are not kept. need_label: ask where the label
-    may be one of the columns that were not recognised. ColumnsNeeded where a field is not found;
-    BadInput where a column is named twice, or the mapping or `options.keep` names one there is not.
+    Args:
+        names: the header.
+        rows: some rows, as text.
+        options: what the user says about the file.
+        file: its name, for messages.
+        need_label: raise ColumnsNeeded if a column that was not recognised may be the label.
+        nested: columns whose values are not text; they are not kept.
+
+    Raises:
+        ColumnsNeeded: a feature was not found.
+        BadInput: a column is named twice, or the mapping or `options.keep` names a missing one.
     """
     if len(names) > MAX_COLUMNS:
         raise BadInput(
@@ -98,14 +76,16 @@ def match_header(
     names = [name.strip().lstrip("\ufeff").strip() for name in names]
     mapped = _resolve_mapping(options.columns or {}, names, file)
     found = {
-        ours: place
-        for ours, place in recognise_columns(names, file).items()
-        if place not in mapped.values()
+        field: position
+        for field, position in recognise_columns(names, file).items()
+        if position not in mapped.values()
     } | mapped
-    examples = [[row[place] for row in rows if place < len(row)] for place in range(len(names))]
-    _require_fields(found, names, examples, f"The header of {file!r}")
+    examples = [
+        [row[position] for row in rows if position < len(row)] for position in range(len(names))
+    ]
+    require_fields(found, names, examples, f"The header of {file!r}")
     if LABEL not in found and need_label:
-        _require_label(found, names, examples, file)
+        require_label(found, names, examples, file)
     return _build_mapping(found, names, options, file, nested)
 
 
@@ -116,187 +96,92 @@ def match_positions(
     file: str,
     names: Sequence[str],
 ) -> ColumnMapping:
-    """The columns of a file without a header; start: which is which, by place from 0, where no
-    mapping says otherwise.
+    """Match the columns of a file without a header, or with one that only numbers the columns.
 
-    rows: some of its rows, as text. names: what a header that only counts the columns calls them,
-    or their positions.
+    Args:
+        rows: some rows, as text.
+        default_order: position of each field, from 0, where no mapping says otherwise.
+        options: what the user says about the file.
+        file: its name, for messages.
+        names: the numbered names, or positions.
     """
     mapped = _resolve_mapping(options.columns or {}, names, file)
     found = _fill_in_order(default_order, mapped, len(names)) | mapped
-    examples = [[row[place] for row in rows] for place in range(len(names))]
-    _require_fields(found, names, examples, f"{file!r}, which has no header,")
+    examples = [[row[position] for row in rows] for position in range(len(names))]
+    require_fields(found, names, examples, f"{file!r}, which has no header,")
     columns = _build_mapping(found, names, options, file)
     moved = tuple(
-        (ours, name) for ours, name in columns.renamed if found[ours] != default_order.get(ours)
+        (field, name) for field, name in columns.renamed if found[field] != default_order.get(field)
     )
     return dataclasses.replace(columns, renamed=moved)
 
 
 def _fill_in_order(
-    start: Mapping[str, int], mapped: Mapping[str, int | None], width: int
+    default_order: Mapping[str, int], mapped: Mapping[str, int | None], width: int
 ) -> dict[str, int]:
-    """Criteo's order of what the mapping leaves out, over the columns it leaves; `start` where it
-    takes none."""
-    taken = {place for place in mapped.values() if place is not None}
-    if not taken & set(start.values()):
-        return {ours: place for ours, place in start.items() if ours not in mapped}
-    rest = [ours for ours in (LABEL, *FIELDS) if ours not in mapped]
-    free = [place for place in range(width) if place not in taken]
+    """Return the positions of the fields that the mapping does not name.
+
+    They keep `default_order` if the mapping takes none of its columns; otherwise they fill the
+    remaining columns in Criteo's order.
+    """
+    taken = {position for position in mapped.values() if position is not None}
+    if not taken & set(default_order.values()):
+        return {field: position for field, position in default_order.items() if field not in mapped}
+    rest = [field for field in (LABEL, *FIELDS) if field not in mapped]
+    free = [position for position in range(width) if position not in taken]
     return dict(zip(rest, free, strict=True)) if len(rest) == len(free) else {}
 
 
 def criteo_order(labelled: bool, first: int = 0) -> dict[str, int]:
-    """Criteo's own order: label (or none), I1 to I13, C1 to C26, from the place `first` on."""
-    ours = ((LABEL,) if labelled else ()) + FIELDS
-    return {name: first + place for place, name in enumerate(ours)}
+    """Return the positions of label (if any), I1 to I13 and C1 to C26, starting at `first`."""
+    fields = ((LABEL,) if labelled else ()) + FIELDS
+    return {name: first + position for position, name in enumerate(fields)}
 
 
 def _resolve_mapping(
     mapping: Mapping[str, ColumnSource], names: Sequence[str], file: str
 ) -> dict[str, int | None]:
-    """The mapping with a place from 0 for every column it names."""
+    """Return the position, from 0, of every column that the mapping names."""
     found: dict[str, int | None] = {}
-    for ours, source in mapping.items():
+    for field, source in mapping.items():
         if isinstance(source, int):
             if not 1 <= source <= len(names):
                 raise BadInput(
-                    f"The column mapping gives position {source} for {ours}; {file!r} has columns 1"
-                    f" to {len(names)}."
+                    f"The column mapping gives position {source} for {field}; {file!r} has columns"
+                    f" 1 to {len(names)}."
                 )
-            found[ours] = source - 1
+            found[field] = source - 1
         elif source is not None:
-            matches = [place for place, name in enumerate(names) if name == source.strip()] or [
-                place for place, name in enumerate(names) if name.lower() == source.strip().lower()
+            matches = [
+                position for position, name in enumerate(names) if name == source.strip()
+            ] or [
+                position
+                for position, name in enumerate(names)
+                if name.lower() == source.strip().lower()
             ]
             if not matches:
                 raise BadInput(
-                    f"The column mapping gives {source!r} for {ours}, which {file!r} does not have;"
-                    " it has "
-                    f"{', '.join(repr(name) for name in names[:12])}{' …' if len(names) > 12 else ''}."
+                    f"The column mapping gives {source!r} for {field}, which {file!r} does not"
+                    f" have; it has {', '.join(map(repr, names[:12]))}"
+                    f"{' …' if len(names) > 12 else ''}."
                 )
-            found[ours] = matches[0]
+            found[field] = matches[0]
         else:
-            found[ours] = None
-        twin = next(
-            (other for other, place in found.items() if place == found[ours] and other != ours),
+            found[field] = None
+        other_field = next(
+            (
+                name_of_other
+                for name_of_other, position in found.items()
+                if position == found[field] and name_of_other != field
+            ),
             None,
         )
-        if twin and found[ours] is not None:
+        if other_field and found[field] is not None:
             raise BadInput(
-                f"The column mapping gives column {source!r} of {file!r} for both {twin} and"
-                f" {ours}."
+                f"The column mapping gives column {source!r} of {file!r} for both {other_field} and"
+                f" {field}."
             )
     return found
-
-
-def _require_fields(
-    found: Mapping[str, int | None],
-    names: Sequence[str],
-    examples: Sequence[Sequence[str]],
-    what: str,
-) -> None:
-    """what: the header, or the file without one, to begin a sentence with."""
-    missing = [field for field in FIELDS if field not in found]
-    absent = [field for field, place in found.items() if place is None and field in FIELDS]
-    if len(absent) > MAX_MISSING_FIELDS:
-        raise BadInput(
-            f"The column mapping leaves {len(absent)} of the 39 features without a column; too few"
-            " are left."
-        )
-    if not missing:
-        return
-    if (other := recognise_other_dataset(names)) and len(missing) > MAX_MISSING_FIELDS:
-        raise ColumnsNeeded(
-            f"{what} is that of {other}: it has other features than the 13 numeric and 26"
-            " categorical ones of Criteo's click data that Thaw trains on, so it cannot be used.",
-            "",
-            names,
-            examples,
-            {},
-            usable=False,
-        )
-    proposal = _propose_mapping(found, names)
-    lacks = f"lacks the columns {', '.join(missing[:8])}{' …' if len(missing) > 8 else ''}"
-    example = {field: proposal.get(field) or "name in the file" for field in missing[:2]}
-    raise ColumnsNeeded(
-        f"{what} {lacks}; it names {', '.join(names[:8])}{' …' if len(names) > 8 else ''}.",
-        "Say which column is which with a mapping (--columns map.json), such as"
-        f" {json.dumps(example, ensure_ascii=False)}; null stands for a column that the file does"
-        " not have.",
-        names,
-        examples,
-        proposal,
-    )
-
-
-def _require_label(
-    found: Mapping[str, int | None],
-    names: Sequence[str],
-    examples: Sequence[Sequence[str]],
-    file: str,
-) -> None:
-    used = set(found.values())
-    free = [
-        place
-        for place in range(len(names))
-        if place not in used and not is_index_column(names[place])
-    ]
-    named = [place for place in find_label_columns(names) if place in free]
-    labels = named or [place for place in free if _looks_like_label(examples[place])]
-    if not labels:
-        return
-    listed = ", ".join(repr(names[place]) for place in labels[:4])
-    if len(named) > 1:
-        reason = f"The header of {file!r} has several columns that may be the label: {listed}."
-    else:
-        holds = "holds" if len(labels) == 1 else "hold"
-        words = (
-            ""
-            if all(set(map(str.strip, examples[place])) <= {"0", "1", ""} for place in labels)
-            else ", or nearly"
-        )
-        reason = f"The header of {file!r} names no label, and {listed} {holds} only 0 and 1{words}."
-    raise ColumnsNeeded(
-        reason,
-        'If that is the label, say so with a mapping (--columns map.json): {"label":'
-        f' {json.dumps(names[labels[0]])}}}; if the rows have no label, {{"label": null}}.',
-        names,
-        examples,
-        _propose_mapping(found, names) | {LABEL: names[labels[0]]},
-    )
-
-
-def _looks_like_label(cells: Sequence[str]) -> bool:
-    """Whether nearly all cells are 0 or 1, in some spelling, or one of few that stand for them."""
-    codes = [parse_label(cell) for cell in cells]
-    known = [code for code in codes if code in (0, 1)]
-    return bool(known) and codes.count(None) <= _MAX_FAULT_SHARE * len(codes)
-
-
-def _propose_mapping(
-    found: Mapping[str, int | None], names: Sequence[str]
-) -> dict[str, ColumnSource]:
-    """What was recognised, and for the rest what stands in Criteo's order where the number of
-    columns fits."""
-    proposal: dict[str, ColumnSource] = {
-        ours: None if place is None else names[place] for ours, place in found.items()
-    }
-    unused = [place for place in range(len(names)) if place not in found.values()]
-    identifier = _find_id(unused, names)
-    free = [
-        names[place]
-        for place in unused
-        if place != identifier and not is_index_column(names[place])
-    ]
-    for ours in ((LABEL, *FIELDS), FIELDS):
-        missing = [field for field in ours if field not in found]
-        if len(free) == len(missing):
-            proposal |= dict(zip(missing, free, strict=True))
-            break
-    if identifier is not None:
-        proposal[ID] = names[identifier]
-    return proposal
 
 
 def _build_mapping(
@@ -306,51 +191,51 @@ def _build_mapping(
     file: str,
     nested: frozenset[str] = frozenset(),
 ) -> ColumnMapping:
-    place_of = {ours: place for ours, place in found.items() if place is not None}
-    used: list[str | None] = [None] * len(names)
-    for ours, place in place_of.items():
-        if ours != ID:
-            used[place] = ours
-    extra = [place for place in range(len(names)) if used[place] is None]
+    positions = {field: position for field, position in found.items() if position is not None}
+    stored_as: list[str | None] = [None] * len(names)
+    for field, position in positions.items():
+        if field != ID:
+            stored_as[position] = field
+    extra = [position for position in range(len(names)) if stored_as[position] is None]
     stored = unique_names(extra, names)
-    identifier = place_of.get(ID) if ID in found else _find_id(extra, names)
-    others = [place for place in extra if place != identifier]
+    id_position = positions.get(ID) if ID in found else find_id_column(extra, names)
+    others = [position for position in extra if position != id_position]
     chosen, notes = _select_extra_columns(others, stored, names, nested, options.keep, file)
-    for place in ([] if identifier is None else [identifier]) + chosen:
-        used[place] = stored[place]
+    for position in ([] if id_position is None else [id_position]) + chosen:
+        stored_as[position] = stored[position]
     renamed = tuple(
-        (ours, names[place]) for ours, place in place_of.items() if ours not in (names[place], ID)
+        (field, names[position])
+        for field, position in positions.items()
+        if field not in (names[position], ID)
     )
     return ColumnMapping(
-        tuple(used),
-        id_column="" if identifier is None else stored[identifier],
-        segment_columns=tuple(stored[place] for place in chosen),
-        missing_fields=tuple(field for field in FIELDS if field not in place_of),
+        tuple(stored_as),
+        id_column="" if id_position is None else stored[id_position],
+        segment_columns=tuple(stored[position] for position in chosen),
+        missing_fields=tuple(field for field in FIELDS if field not in positions),
         renamed=renamed,
         notes=notes,
     )
 
 
-def unique_names(extra: Sequence[int], names: Sequence[str]) -> dict[int, str]:
-    """By place, the names that columns beyond the 40 are stored under: each once, and never one of
-    ours."""
+def unique_names(positions: Sequence[int], names: Sequence[str]) -> dict[int, str]:
+    """Return unique stored names, by position, for columns beyond the 40.
+
+    They never equal the name of label or features.
+    """
     stored: dict[int, str] = {}
     taken = {LABEL, *FIELDS}
-    for place in extra:
-        name = names[place][:_MAX_NAME_LENGTH] or f"column {place + 1}"
+    for position in positions:
+        name = names[position][:_MAX_NAME_LENGTH] or f"column {position + 1}"
         if name in (LABEL, *FIELDS):
             name = f"{name} (file)"
-        number, unique = 1, name
-        while unique in taken:
+        number, stored_name = 1, name
+        while stored_name in taken:
             number += 1
-            unique = f"{name} ({number})"
-        taken.add(unique)
-        stored[place] = unique
+            stored_name = f"{name} ({number})"
+        taken.add(stored_name)
+        stored[position] = stored_name
     return stored
-
-
-def _find_id(extra: Sequence[int], names: Sequence[str]) -> int | None:
-    return next((place for place in extra if normalise_name(names[place]) in ID_NAMES), None)
 
 
 def _select_extra_columns(
@@ -361,34 +246,39 @@ def _select_extra_columns(
     keep: tuple[str, ...] | None,
     file: str,
 ) -> tuple[list[int], tuple[str, ...]]:
-    """(places of the segment columns to keep, what to say about those left out)."""
-    text = [place for place in others if names[place] not in nested]
+    """Return (positions of the segment columns to keep, notes about those left out)."""
+    text = [position for position in others if names[position] not in nested]
     if keep is not None:
-        free = {stored[place]: place for place in text}
-        free |= {names[place]: place for place in reversed(text) if names[place] not in free}
-        if unknown := [name for name in keep if name not in free]:
+        by_name = {stored[position]: position for position in text}
+        by_name |= {
+            names[position]: position
+            for position in reversed(text)
+            if names[position] not in by_name
+        }
+        if unknown := [name for name in keep if name not in by_name]:
             held = " as text" if unknown[0] in nested else ""
             raise BadInput(
                 f"{file!r} has no column {unknown[0]!r} to keep beside label and features{held}; it"
-                f" has {', '.join(repr(stored[place]) for place in text) or 'none'}."
+                f" has {', '.join(repr(stored[position]) for position in text) or 'none'}."
             )
-        return sorted({free[name] for name in keep}), ()
-    wanted = [place for place in text if not is_index_column(names[place])]
-    left = [
-        (names[place] or "one without a name", "row numbers")
-        for place in text
-        if is_index_column(names[place])
+        return sorted({by_name[name] for name in keep}), ()
+    wanted = [position for position in text if not is_index_column(names[position])]
+    left_out = [
+        (names[position] or "one without a name", "row numbers")
+        for position in text
+        if is_index_column(names[position])
     ]
-    left += [(names[place], "no text") for place in others if names[place] in nested]
-    left += [
-        (names[place], f"more than {MAX_EXTRA_COLUMNS}") for place in wanted[MAX_EXTRA_COLUMNS:]
+    left_out += [(names[position], "no text") for position in others if names[position] in nested]
+    left_out += [
+        (names[position], f"more than {MAX_EXTRA_COLUMNS}")
+        for position in wanted[MAX_EXTRA_COLUMNS:]
     ]
-    if not left:
+    if not left_out:
         return wanted, ()
-    listed = ", ".join(f"{name} ({why})" for name, why in left[:5])
+    listed = ", ".join(f"{name} ({reason})" for name, reason in left_out[:5])
     advice = " Name the ones to keep with --keep." if len(wanted) > MAX_EXTRA_COLUMNS else ""
     note = (
         "Columns that are left out:"
-        f" {listed}{f' and {len(left) - 5} more' if len(left) > 5 else ''}.{advice}"
+        f" {listed}{f' and {len(left_out) - 5} more' if len(left_out) > 5 else ''}.{advice}"
     )
     return wanted[:MAX_EXTRA_COLUMNS], (note,)

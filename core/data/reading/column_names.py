@@ -1,4 +1,4 @@
-"""Label, features and identifiers recognised by the names that people give to them."""
+"""Recognises label, features and row identifiers by the names that people give them."""
 
 import re
 from collections.abc import Sequence
@@ -21,7 +21,7 @@ LABEL_NAMES = frozenset(
     }
     | {"target", "y", "clk", "clickflag"}
 )
-"""Usual names of the label, in lower case and without separators."""
+"""Common names of the label, in lower case and without separators."""
 ID_NAMES = frozenset(
     {
         "id",
@@ -54,51 +54,54 @@ NUMERIC_WORDS = frozenset(
     }
     | {"n", "d"}
 )
-"""Words that stand before the number in the name of a numeric feature."""
+"""Words before the number in the name of a numeric feature."""
 CATEGORICAL_WORDS = frozenset(
     {"c", "cat", "cats", "category", "categorical", "categories", "sparse", "s"}
 )
 _FILLER_WORDS = frozenset(
     {"feature", "features", "feat", "col", "column", "field", "var", "hash", "hashed", "criteo"}
 )
-"""Words that may stand beside them."""
+"""Words that may accompany these."""
 _INDEX_NAMES = re.compile(r"|index|unnamed\d+|indexlevel\d+")
-"""Names, without separators, that pandas gives to the numbers of the rows."""
+"""Names, without separators, of the index column that pandas writes."""
 
 
 def normalise_name(name: str) -> str:
-    """A name in lower case, without separators; letters of every script stay."""
+    """Return a name in lower case without separators; letters of every script stay.
+
+    >>> normalise_name("Is_Click")
+    'isclick'
+    """
     return re.sub(r"[\W_]+", "", name.lower())
 
 
 def is_index_column(name: str) -> bool:
-    """Whether a column of this name holds the numbers of the rows, as pandas writes them."""
+    """Return whether a column of this name holds row numbers, as pandas writes them."""
     return bool(_INDEX_NAMES.fullmatch(normalise_name(name))) and not (
         name.strip() and not normalise_name(name)
     )
 
 
 def find_label_columns(names: Sequence[str]) -> list[int]:
-    """Places of the names that are usual ones of a label; only the exact ones where there are
-    such."""
-    plain = [normalise_name(name) for name in names]
-    places = [place for place, name in enumerate(plain) if name in LABEL_NAMES]
-    return [place for place in places if plain[place] == LABEL] or places
+    """Return the positions of common names of a label; only "label" itself if it is there."""
+    normalised = [normalise_name(name) for name in names]
+    positions = [position for position, name in enumerate(normalised) if name in LABEL_NAMES]
+    return [position for position in positions if normalised[position] == LABEL] or positions
 
 
 def recognise_columns(names: Sequence[str], file: str = "") -> dict[str, int]:
-    """Place (from 0) of label and fields among a header's names, as far as their names are usual
-    ones.
+    """Return the positions (from 0) of label and features in a header, where recognised.
 
-    BadInput where one of our own names stands there twice.
+    Raises:
+        BadInput: the header contains one of Thaw's own names twice.
 
-    >>> recognise(["clicked", "int_1"])
+    >>> recognise_columns(["clicked", "int_1"])
     {'label': 0}
     """
-    for ours in (LABEL, *FIELDS):
-        if names.count(ours) > 1:
+    for name in (LABEL, *FIELDS):
+        if names.count(name) > 1:
             raise BadInput(
-                f"The header of {file!r} names the column {ours} {names.count(ours)} times."
+                f"The header of {file!r} names the column {name} {names.count(name)} times."
             )
     names = _strip_table_prefix(names)
     found: dict[str, int] = {}
@@ -109,17 +112,19 @@ def recognise_columns(names: Sequence[str], file: str = "") -> dict[str, int]:
         (NUMERIC, NUMERIC_WORDS, (1, 0)),
         (CATEGORICAL, CATEGORICAL_WORDS, (1, 0, 14, 13)),
     ):
-        places = _find_consecutive(
+        positions = _find_consecutive(
             [group for key, group in groups.items() if key & words], len(fields), starts
         )
         found |= (
-            dict(zip(fields, places, strict=True)) if places else _match_exact_names(names, fields)
+            dict(zip(fields, positions, strict=True))
+            if positions
+            else _match_exact_names(names, fields)
         )
     return found
 
 
 def _strip_table_prefix(names: Sequence[str]) -> list[str]:
-    """The names without that of a table, which Hive puts before each: train.label, train.i1."""
+    """Remove the name of a table, which Hive puts before each column: train.label, train.i1."""
     tables = {name.partition(".")[0] if "." in name else None for name in names}
     if len(names) > 1 and len(tables) == 1 and None not in tables:
         return [name.partition(".")[2] for name in names]
@@ -127,8 +132,7 @@ def _strip_table_prefix(names: Sequence[str]) -> list[str]:
 
 
 def _match_exact_names(names: Sequence[str], fields: Sequence[str]) -> dict[str, int]:
-    """Our own names in either case; none where there are more of them than there are fields, as C1
-    to C39."""
+    """Match I1, C1 and so on in either case; nothing if there are more of them, as in C1 to C39."""
     upper = [name.upper() for name in names]
     if f"{fields[0][0]}{len(fields) + 1}" in upper:
         return {}
@@ -136,9 +140,9 @@ def _match_exact_names(names: Sequence[str], fields: Sequence[str]) -> dict[str,
 
 
 def _group_numbered_names(names: Sequence[str]) -> dict[frozenset[str], dict[int, int]]:
-    """By the words beside their one number, place by number of the names that hold nothing else."""
+    """Group names that consist of words and one number: by their words, position by number."""
     groups: dict[frozenset[str], dict[int, int]] = {}
-    for place, name in enumerate(names):
+    for position, name in enumerate(names):
         parts = re.findall(r"[a-z]+|\d+", re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name).lower())
         numbers = [part for part in parts if part.isdigit()]
         words = frozenset(part for part in parts if not part.isdigit()) - _FILLER_WORDS
@@ -149,15 +153,14 @@ def _group_numbered_names(names: Sequence[str]) -> dict[frozenset[str], dict[int
             and kinds == 1
             and words <= NUMERIC_WORDS | CATEGORICAL_WORDS
         ):
-            groups.setdefault(words, {}).setdefault(int(numbers[0]), place)
+            groups.setdefault(words, {}).setdefault(int(numbers[0]), position)
     return groups
 
 
 def _find_consecutive(
     groups: Sequence[dict[int, int]], count: int, starts: Sequence[int]
 ) -> list[int]:
-    """Places of a group whose numbers are `count` consecutive ones from one of the starts; [] where
-    there is none."""
+    """Return the positions of a group numbered start, start + 1, and so on; [] if there is none."""
     for start in starts:
         for group in groups:
             if set(group) == set(range(start, start + count)):

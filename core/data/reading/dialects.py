@@ -1,21 +1,22 @@
-"""Which form a file is in, from its first bytes; said with the reason, never guessed silently."""
+"""Detects the format of a file from its first bytes and says why; nothing is guessed silently."""
 
 import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from core.data.archives.containers import Member, choose_member, detect_container, open_rows
+from core.data.archives.containers import choose_member, detect_container, open_rows
+from core.data.archives.member_choice import Member
 from core.data.archives.members import is_archive
 from core.data.read_options import DEFAULT_OPTIONS, ReadOptions
 from core.data.reading.column_mapping import (
     ColumnMapping,
-    ColumnsNeeded,
     criteo_order,
     match_header,
     match_positions,
 )
 from core.data.reading.columnar import COLUMNAR_FORMATS, read_first_rows
+from core.data.reading.columns_needed import ColumnsNeeded
 from core.data.reading.head import (
     DELIMITERS,
     HEAD_BYTES,
@@ -38,22 +39,33 @@ from core.data.schema import FIELDS, LABEL
 from core.errors import BadInput
 
 _EXAMINED_ROWS = 200
-"""Rows of the head that are cut into cells."""
+"""Number of first rows that are split into cells."""
 _MAX_EXAMPLES = 8
+"""Number of example cells per column."""
 
 
 @dataclass(frozen=True)
 class FileFormat:
-    """A file's form.
+    """The format of a file.
 
-    columns: for every column of the file the name it is stored under, None where it is left out.
-    reason: why this dialect. rows_before_data: how many rows stand before those of data, the last of
-    which mostly names the columns; one with a line break in quotation marks is one row. quoted:
-    whether cells may stand in quotation marks. padded: whether they stand behind spaces, to be
-    removed. member: of an archive, the file that is read. id_column, kept, absent, renamed: as
-    core.data.reading.column_mapping.ColumnMapping has them. unknown_labels: whether every label at the beginning is a
-    placeholder. names, examples: what the file calls its columns, and some cells of each. notes:
-    sentences on what was decided. other_members: members of the archive that hold rows too.
+    Attributes:
+        dialect: a key of `core.data.schema.DIALECTS`.
+        reason: why it is this dialect, a sentence.
+        container: as `containers.detect_container` returns it.
+        delimiter: the character between cells; "" for columnar files.
+        columns: for every column of the file its name in the sample, None if it is left out.
+        rows_before_data: number of rows before the data, the last of which usually names the
+            columns. A row with a line break within quotation marks is one row.
+        file_bytes: size of the file.
+        quoted: whether cells may be enclosed in quotation marks.
+        member: the archive member that is read.
+        id_column, segment_columns, missing_fields, renamed: as in `column_mapping.ColumnMapping`.
+        unknown_labels: whether every label in the first rows is a placeholder.
+        column_names: the names of the columns in the file.
+        examples: some cells of each column.
+        notes: sentences about what was decided.
+        padded: whether cells have leading spaces that are removed.
+        other_members: other archive members that hold rows.
     """
 
     dialect: str
@@ -83,14 +95,13 @@ class FileFormat:
 
     @property
     def extra_columns(self) -> tuple[str, ...]:
-        """Names of the columns stored beside label and features, in file order."""
+        """Names of the columns stored in addition to label and features, in file order."""
         wanted = {self.id_column, *self.segment_columns}
         return tuple(column for column in self.columns if column and column in wanted)
 
     @property
     def stored_columns(self) -> tuple[str, ...]:
-        """Label, features and extra columns that the file has, in the order in which faults are
-        looked for."""
+        """Label, features and extra columns of the file, in the order in which they are checked."""
         features = tuple(field for field in FIELDS if field not in self.missing_fields)
         return ((LABEL,) if self.labelled else ()) + features + self.extra_columns
 
@@ -98,21 +109,28 @@ class FileFormat:
 def detect_format(
     path: Path, options: ReadOptions = DEFAULT_OPTIONS, need_label: bool = True
 ) -> FileFormat:
-    """Reads the beginning of the file; BadInput when it is no form of Criteo rows.
+    """Detect the format of a file from its first bytes.
 
-    need_label: ask (ColumnsNeeded) where a column that was not recognised may be the label.
+    Args:
+        path: the file.
+        options: what the user says about it.
+        need_label: raise ColumnsNeeded if a column that was not recognised may be the label.
+
+    Raises:
+        BadInput: the file does not contain Criteo rows, or the columns are ambiguous
+            (ColumnsNeeded).
     """
     container = detect_container(path)
     size = path.stat().st_size
     if container in COLUMNAR_FORMATS:
         names, rows, nested = read_first_rows(path, container, _EXAMINED_ROWS)
-        if is_numbered_header(names) and (counted := numbered_layout(names)):
-            columns = match_positions(rows, criteo_order(*counted), options, path.name, names)
+        if is_numbered_header(names) and (layout := numbered_layout(names)):
+            columns = match_positions(rows, criteo_order(*layout), options, path.name, names)
         else:
             columns = match_header(names, rows, options, path.name, need_label, nested)
-        dialect, mark = COLUMNAR_FORMATS[container]
+        dialect, magic = COLUMNAR_FORMATS[container]
         return _make_format(
-            dialect, f"It begins with {mark}.", container, "", columns, 0, size, rows, names
+            dialect, f"It begins with {magic}.", container, "", columns, 0, size, rows, names
         )
     member, notes, others = "", tuple[str, ...](), tuple[Member, ...]()
     if is_archive(container):
@@ -123,7 +141,7 @@ def detect_format(
             notes += ("The archive is truncated, so members of it may be missing.",)
     elif options.member:
         raise BadInput(
-            f"{path.name!r} is no archive, so it has no member {options.member[:80]!r}; leave"
+            f"{path.name!r} is not an archive, so it has no member {options.member[:80]!r}; leave"
             " --member out."
         )
     with open_rows(path, member, keep_truncated=True) as stream:
@@ -135,17 +153,16 @@ def detect_format(
                 f"{path.name!r} breaks off before its first row: the file is truncated; fetch it"
                 " again."
             )
-    form = _detect_text_format(head, path.name, options, need_label, container, size)
+    file_format = _detect_text_format(head, path.name, options, need_label, container, size)
     return dataclasses.replace(
-        form, member=member, notes=(*notes, *form.notes), other_members=others
+        file_format, member=member, notes=(*notes, *file_format.notes), other_members=others
     )
 
 
 def count_lines_before_rows(head: bytes) -> int | None:
-    """How many lines stand before the rows of a file that begins so, mostly its header; None where
-    there are no rows.
+    """Return the number of lines before the rows of a file with this head; None if it has no rows.
 
-    A table whose columns have to be mapped first is one of rows.
+    A table counts as rows even if its columns need a mapping.
     """
     try:
         return _detect_text_format(
@@ -163,7 +180,7 @@ def _make_format(
     container: str,
     delimiter: str,
     columns: ColumnMapping,
-    header_row: int,
+    rows_before_data: int,
     size: int,
     rows: Sequence[Sequence[str]],
     names: Sequence[str],
@@ -176,7 +193,7 @@ def _make_format(
         container,
         delimiter,
         columns.stored_as,
-        header_row,
+        rows_before_data,
         size,
         quoted,
         id_column=columns.id_column,
@@ -186,62 +203,64 @@ def _make_format(
         unknown_labels=bool(labels) and all(parse_label(label) == NO_LABEL for label in labels),
         column_names=tuple(names),
         examples=tuple(
-            tuple(row[place] for row in rows[:_MAX_EXAMPLES]) for place in range(len(names))
+            tuple(row[position] for row in rows[:_MAX_EXAMPLES]) for position in range(len(names))
         ),
         notes=columns.notes,
     )
 
 
 def _detect_text_format(
-    head: bytes, name: str, options: ReadOptions, need_label: bool, container: str, size: int
+    head: bytes, file: str, options: ReadOptions, need_label: bool, container: str, size: int
 ) -> FileFormat:
-    """The form of a text file that begins with `head`."""
-    lines, numbers = decode_lines(head, name)
+    """Detect the format of a text file with this head."""
+    lines, numbers = decode_lines(head, file)
     delimiter, quoted = find_delimiter(lines)
-    whole = join_quoted_lines(lines, quoted)
-    table = [split_cells(row, delimiter, quoted) for row in whole[:_EXAMINED_ROWS]]
-    width, between = most_common_width(table), DELIMITERS[delimiter]
+    lines_as_rows = join_quoted_lines(lines, quoted)
+    table = [split_cells(row, delimiter, quoted) for row in lines_as_rows[:_EXAMINED_ROWS]]
+    width, delimiter_name = most_common_width(table), DELIMITERS[delimiter]
     header = find_header(table, width, options)
-    before = count_preamble_rows(table, width) if header is None else header + 1
-    rows = [row for row in table[before:] if len(row) == width]
-    last = count_file_rows(whole, numbers, before)
-    passed = before if header is None else header
+    n_before = count_preamble_rows(table, width) if header is None else header + 1
+    rows = [row for row in table[n_before:] if len(row) == width]
+    rows_before_data = count_file_rows(lines_as_rows, numbers, n_before)
+    n_skipped = n_before if header is None else header
     if header is None:
-        names = [f"column {place + 1}" for place in range(width)]
-        start = infer_column_order(rows, names, options, name, lines[before], between)
-        columns = match_positions(rows, start, options, name, names)
-        in_order = bool(start) and not columns.renamed
+        names = [f"column {position + 1}" for position in range(width)]
+        order = infer_column_order(rows, names, options, file, lines[n_before], delimiter_name)
+        columns = match_positions(rows, order, options, file, names)
+        in_order = bool(order) and not columns.renamed
         dialect, reason = infer_dialect(lines, delimiter, quoted, columns.labelled, width, in_order)
     else:
         dialect, quoted = "csv", True
         names = align_names([cell.strip() for cell in table[header]], rows, width)
         if is_numbered_header(names):
-            counted = numbered_layout(names)
-            start = (
-                criteo_order(*counted)
-                if counted
-                else infer_column_order(rows, names, options, name, lines[0], between)
+            layout = numbered_layout(names)
+            order = (
+                criteo_order(*layout)
+                if layout
+                else infer_column_order(rows, names, options, file, lines[0], delimiter_name)
             )
-            columns = match_positions(rows, start, options, name, names)
+            columns = match_positions(rows, order, options, file, names)
             shown = [cell for cell in names if cell]
             reason = f"The first line only numbers the columns ({shown[0]} to {shown[-1]}): no row."
         else:
-            columns = match_header(names, rows, options, name, need_label)
-            reason = f"The first line names columns, separated by {between}."
+            columns = match_header(names, rows, options, file, need_label)
+            reason = f"The first line names columns, separated by {delimiter_name}."
     padded = is_padded(rows, delimiter)
-    form = _make_format(
-        dialect, reason, container, delimiter, columns, last, size, rows, names, quoted
+    file_format = _make_format(
+        dialect, reason, container, delimiter, columns, rows_before_data, size, rows, names, quoted
     )
     return dataclasses.replace(
-        form, padded=padded, notes=(*form.notes, *_head_notes(lines[:passed], padded))
+        file_format,
+        padded=padded,
+        notes=(*file_format.notes, *_head_notes(lines[:n_skipped], padded)),
     )
 
 
-def _head_notes(passed: Sequence[str], padded: bool) -> list[str]:
+def _head_notes(skipped: Sequence[str], padded: bool) -> list[str]:
     notes = []
-    if passed:
-        lines = "The first line is" if len(passed) == 1 else f"The first {len(passed)} lines are"
-        notes.append(f"{lines} passed over ({passed[0][:60]!r}): no header, and no row.")
+    if skipped:
+        lines = "The first line is" if len(skipped) == 1 else f"The first {len(skipped)} lines are"
+        notes.append(f"{lines} skipped ({skipped[0][:60]!r}): neither a header nor a row.")
     if padded:
-        notes.append("Cells stand behind spaces, which are removed.")
+        notes.append("Cells have leading spaces, which are removed.")
     return notes

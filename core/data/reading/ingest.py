@@ -1,4 +1,4 @@
-"""Reads a Criteo file into the workspace as a sample: all of it, or nothing and a sentence."""
+"""Reads a Criteo file into the workspace as a sample: all of it, or nothing and an error."""
 
 import dataclasses
 import os
@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from threading import Event
 
-from core.data.read_options import DEFAULT_OPTIONS, ReadOptions
+from core.data.read_options import DEFAULT_OPTIONS, ON_BAD_ROWS, ReadOptions
 from core.data.reading.dialects import FileFormat
 from core.data.reading.read_rows import ReadSummary, detect_file_format, read_file_rows
 from core.data.samples import (
@@ -28,8 +28,6 @@ from core.names import find_damaged_id, names_lock, unused_id
 from core.read_only import require_writable
 from core.workspace import Workspace, check_name, hash_file, hash_json
 
-ON_BAD_ROWS = ("reject", "skip")
-
 
 def ingest(
     workspace: Workspace,
@@ -44,89 +42,110 @@ def ingest(
     labels: str = "required",
     on_format: Callable[[FileFormat], None] | None = None,
 ) -> Sample:
-    """Reads `path` and stores it as a sample called `name`.
+    """Read a file and store it as a sample.
 
-    on_bad_rows: "reject" refuses the file at its first bad row, "skip" leaves bad rows out and
-    counts them, and keeps the rows before the break of a truncated file. progress: called with
-    0..1. one_class_ok: accept labels all alike (to score, not to train). labels: "required", or
-    "optional" where a placeholder (empty, ``?``, -1) is stored as core.data.reading.values.NO_LABEL; a file
-    whose every label is a placeholder is read as one without labels. on_form: called with the
-    file's form before its rows are read. The same bytes read the same way under the same name are
-    the same sample again; under another name they are another sample, which shares the rows.
-    NameTaken where a sample of other rows has the name. BadInput leaves the workspace as it was.
+    The same bytes read the same way under the same name are the same sample again; under another
+    name they are another sample that shares the rows. An error leaves the workspace as it was.
+
+    Args:
+        workspace: where to store it.
+        path: the file.
+        name: of the sample.
+        on_bad_rows: "reject" refuses the file at its first bad row. "skip" skips and counts bad
+            rows, and keeps the rows before the end of a truncated file.
+        progress: called with 0 to 1.
+        simulated: whether to mark the sample as simulated.
+        allow_single_class: accept rows whose labels are all the same (to score them).
+        options: what the user says about the file.
+        labels: "required", or "optional" to store a placeholder (empty, ``?``, -1) as
+            `values.NO_LABEL`. A file with placeholders only is read as one without labels.
+        on_format: called with the file's format before its rows are read.
+
+    Returns:
+        The sample.
+
+    Raises:
+        BadInput: the file cannot be read, or holds no usable rows.
+        NameTaken: a sample of other rows has the name.
     """
     require_writable()
     name = check_name(name, "sample")
     if on_bad_rows not in ON_BAD_ROWS:
         raise BadInput(f"on_bad_rows is {on_bad_rows!r}; choose one of {list(ON_BAD_ROWS)}.")
-    form = detect_file_format(path, options, need_label=labels == "required")
+    file_format = detect_file_format(path, options, need_label=labels == "required")
     if on_format:
-        on_format(form)
+        on_format(file_format)
     skip = on_bad_rows == "skip"
-    suffix = _make_id_suffix(form, skip, options, labels)
+    suffix = _make_id_suffix(file_format, skip, options, labels)
 
-    if same := _find_stored_sample(workspace, path, name, suffix, simulated):
-        return same
+    if existing := _find_stored_sample(workspace, path, name, suffix, simulated):
+        return existing
     with staging(workspace.samples) as part:
-        with _hash_in_background(path) as hashing:
-            rule = "unknown" if form.unknown_labels and labels == "required" else labels
+        with _hash_in_background(path) as hash_future:
+            label_rule = (
+                "unknown" if file_format.unknown_labels and labels == "required" else labels
+            )
             report = progress or (lambda share: None)
-            known = _RowsAlreadyStored(workspace, hashing, suffix)
-            reading = read_file_rows(path, form, part, skip, rule, report, known)
-            content_hash = hashing.result()
-        if reading:
-            _check_rows(path, reading, allow_single_class)
-        # What takes time goes before the names are held.
+            already_stored = _RowsAlreadyStored(workspace, hash_future, suffix)
+            summary = read_file_rows(
+                path, file_format, part, skip, label_rule, report, already_stored
+            )
+            content_hash = hash_future.result()
+        if summary:
+            _check_rows(path, summary, allow_single_class)
+        # Slow work is done before the lock on names is taken.
         sync_tree(part)
         with names_lock(workspace):
             rows_id = _make_rows_id(content_hash, suffix)
-            family = _find_samples_of_rows(workspace, rows_id)
-            there = [one for one in family if one.reader == READER_VERSION] or family
-            earlier = there[0] if there else _try_load_metadata(workspace.samples / rows_id)
+            related = _find_samples_of_rows(workspace, rows_id)
+            current = [sample for sample in related if sample.reader == READER_VERSION] or related
+            earlier = current[0] if current else _try_load_metadata(workspace.samples / rows_id)
             if (
-                reading
+                summary
                 and earlier
                 and earlier.reader != READER_VERSION
-                and _differs(reading, earlier, lost=not there)
+                and _differs(summary, earlier, lost=not current)
             ):
-                # The old sample may have datasets, and stays.
-                rows_id, there = f"{rows_id}-{READER_VERSION}", []
-            if same := _find_named_sample(workspace, name, there, family, simulated):
-                return same
+                # The old sample stays, because datasets may be made of it.
+                rows_id, current = f"{rows_id}-{READER_VERSION}", []
+            if existing := _find_named_sample(workspace, name, current, related, simulated):
+                return existing
             folder = workspace.samples / _choose_id(workspace, rows_id, name)
-            if there:
-                return _share_rows(there[0], part, folder, path, name, simulated)
-            if reading is None:
+            if current:
+                return _share_rows(current[0], part, folder, path, name, simulated)
+            if summary is None:
                 raise BadInput(
                     f"The sample of {path.name!r} was deleted while the file was read; add the file"
                     " again."
                 )
             sample = _make_sample(
-                path, form, reading, folder, name, simulated, content_hash, options, labels
+                path, file_format, summary, folder, name, simulated, content_hash, options, labels
             )
             if sample.id != rows_id:
                 sample = dataclasses.replace(sample, rows_of=rows_id)
             save_sample(dataclasses.replace(sample, folder=part))
-            # In place of one that is not whole.
+            # This replaces a damaged sample of the same id.
             publish_folder(part, folder)
     return sample
 
 
 class _RowsAlreadyStored:
-    """Whether the rows of the file are here already, as far as its hash is known; asked batch by
-    batch."""
+    """Whether the rows of the file are stored already; called for every batch.
+
+    The answer is no until the hash of the file is known.
+    """
 
     def __init__(self, workspace: Workspace, hashing: Future[str], suffix: str) -> None:
         self._workspace, self._hashing, self._suffix = workspace, hashing, suffix
-        self._known: bool | None = None
+        self._stored: bool | None = None
 
     def __call__(self) -> bool:
-        if self._known is None and self._hashing.done():
+        if self._stored is None and self._hashing.done():
             family = _find_samples_of_rows(
                 self._workspace, _make_rows_id(self._hashing.result(), self._suffix)
             )
-            self._known = any(one.reader == READER_VERSION for one in family)
-        return bool(self._known)
+            self._stored = any(one.reader == READER_VERSION for one in family)
+        return bool(self._stored)
 
 
 def _make_rows_id(content_hash: str, suffix: str) -> str:
@@ -134,102 +153,111 @@ def _make_rows_id(content_hash: str, suffix: str) -> str:
 
 
 def _find_samples_of_rows(workspace: Workspace, rows_id: str) -> list[Sample]:
-    """The samples, of whatever name, that were read from the same bytes in the same way, by this
-    version or another."""
+    """Return the samples read from the same bytes in the same way, by this or another version."""
     return [
-        one
-        for one in list_samples(workspace)
-        if one.rows_id in (rows_id, f"{rows_id}-{READER_VERSION}")
+        sample
+        for sample in list_samples(workspace)
+        if sample.rows_id in (rows_id, f"{rows_id}-{READER_VERSION}")
     ]
 
 
 def _find_stored_sample(
     workspace: Workspace, path: Path, name: str, suffix: str, simulated: bool
 ) -> Sample | None:
-    """The sample of that name and of the rows of the file, before it is read; NameTaken where they
-    cannot have it."""
-    if not any(one.name == name for one in list_samples(workspace)):
+    """Return the sample with this name and the rows of the file, before the file is read.
+
+    Raises:
+        NameTaken: another sample has the name.
+    """
+    if not any(sample.name == name for sample in list_samples(workspace)):
         return None
-    family = _find_samples_of_rows(workspace, _make_rows_id(hash_file(path), suffix))
+    related = _find_samples_of_rows(workspace, _make_rows_id(hash_file(path), suffix))
     return _find_named_sample(
-        workspace, name, [one for one in family if one.reader == READER_VERSION], family, simulated
+        workspace,
+        name,
+        [sample for sample in related if sample.reader == READER_VERSION],
+        related,
+        simulated,
     )
 
 
 def _find_named_sample(
     workspace: Workspace,
     name: str,
-    there: Sequence[Sample],
-    family: Sequence[Sample],
+    current: Sequence[Sample],
+    related: Sequence[Sample],
     simulated: bool,
 ) -> Sample | None:
-    """The one of that name among `there`, which have the same rows; None where no sample has the
-    name.
+    """Return the sample with this name among `current`; None if no sample has the name.
 
-    NameTaken where it is marked as simulated and that was not asked for, or the other way round,
-    and where a sample of other rows has the name; but for one of `family`, which an earlier version
-    read from the same bytes.
+    Args:
+        workspace: to search in.
+        name: of the sample.
+        current: samples of the same rows.
+        related: samples that an earlier version read from the same bytes; they may have the name.
+        simulated: whether the sample must be marked as simulated.
+
+    Raises:
+        NameTaken: a sample of other rows has the name, or the mark differs.
     """
-    named = [one for one in list_samples(workspace) if one.name == name]
-    ids, related = {one.id for one in there}, {one.id for one in family}
-    same = next((one for one in named if one.id in ids), None)
-    if same is None:
-        if all(one.id in related for one in named):
+    named = [sample for sample in list_samples(workspace) if sample.name == name]
+    ids, related_ids = {sample.id for sample in current}, {sample.id for sample in related}
+    existing = next((sample for sample in named if sample.id in ids), None)
+    if existing is None:
+        if all(sample.id in related_ids for sample in named):
             return None
         raise NameTaken(
             f"There is already a sample named {name!r}, with other rows (of {named[0].source!r}) or"
             " read in another way; choose another name, or rename or delete that one first."
         )
-    if same.simulated != simulated:
-        marked, flag = ("is", "with") if same.simulated else ("is not", "without")
+    if existing.simulated != simulated:
+        marked, flag = ("is", "with") if existing.simulated else ("is not", "without")
         raise NameTaken(
             f"There is already a sample named {name!r} of the same rows, and it {marked} marked as"
             f" simulated; ask {flag} that mark, choose another name, or delete that one first."
         )
-    return same
+    return existing
 
 
 def _choose_id(workspace: Workspace, rows_id: str, name: str) -> str:
-    """The id of a new sample of these rows: that of a damaged one whose place it takes, else one
-    that is free."""
-    whole = (one.id for one in list_samples(workspace))
-    return find_damaged_id(workspace.samples, SAMPLE_FILE, rows_id, name, whole) or unused_id(
+    """Return the id for a new sample: that of a damaged sample it replaces, or a free one."""
+    ids = (sample.id for sample in list_samples(workspace))
+    return find_damaged_id(workspace.samples, SAMPLE_FILE, rows_id, name, ids) or unused_id(
         workspace.samples, rows_id
     )
 
 
 def _share_rows(
-    of: Sample, part: Path, folder: Path, path: Path, name: str, simulated: bool
+    original: Sample, new_folder: Path, folder: Path, path: Path, name: str, simulated: bool
 ) -> Sample:
-    """Another sample of the same rows, which takes no room of its own where the disk knows hard
-    links."""
-    for file in part.iterdir():
+    """Store another sample of the same rows, by hard links where the file system has them."""
+    for file in new_folder.iterdir():
         file.unlink()
-    for file in (of.rows_path, of.folder / SKIPPED_FILE):
+    for file in (original.rows_path, original.folder / SKIPPED_FILE):
         if file.exists():
             try:
-                os.link(file, part / file.name)
+                os.link(file, new_folder / file.name)
             except OSError:
-                shutil.copyfile(file, part / file.name)
+                shutil.copyfile(file, new_folder / file.name)
     sample = dataclasses.replace(
-        of,
+        original,
         id=folder.name,
         name=name,
         source=path.name,
         simulated=simulated,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         folder=folder,
-        rows_of=of.rows_id if folder.name != of.rows_id else "",
+        rows_of=original.rows_id if folder.name != original.rows_id else "",
     )
-    save_sample(dataclasses.replace(sample, folder=part))
-    publish_folder(part, sample.folder)
+    save_sample(dataclasses.replace(sample, folder=new_folder))
+    publish_folder(new_folder, sample.folder)
     return sample
 
 
 def _make_sample(
     path: Path,
-    form: FileFormat,
-    reading: ReadSummary,
+    file_format: FileFormat,
+    summary: ReadSummary,
     folder: Path,
     name: str,
     simulated: bool,
@@ -241,108 +269,113 @@ def _make_sample(
         id=folder.name,
         name=name,
         source=path.name,
-        dialect=form.dialect,
-        reason=form.reason,
-        container=form.container,
-        rows=reading.rows,
-        labelled=reading.labelled,
-        click_rate=_click_rate(reading, labels),
-        bad_rows=reading.bad_rows,
-        bad_examples=reading.bad_examples,
+        dialect=file_format.dialect,
+        reason=file_format.reason,
+        container=file_format.container,
+        rows=summary.rows,
+        labelled=summary.labelled,
+        click_rate=_click_rate(summary, labels),
+        bad_rows=summary.bad_rows,
+        bad_examples=summary.bad_examples,
         simulated=simulated,
         content_hash=content_hash,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         folder=folder,
-        kept=form.segment_columns,
-        id_column=form.id_column,
-        member=form.member,
-        columns=(*form.renamed, *((absent, "") for absent in form.missing_fields)),
-        missing_markers=reading.markers,
-        notes=(*form.notes, *_collect_notes(form, reading)),
+        kept=file_format.segment_columns,
+        id_column=file_format.id_column,
+        member=file_format.member,
+        columns=(*file_format.renamed, *((absent, "") for absent in file_format.missing_fields)),
+        missing_markers=summary.markers,
+        notes=(*file_format.notes, *_collect_notes(file_format, summary)),
         options=options,
         reader=READER_VERSION,
     )
 
 
-def _click_rate(reading: ReadSummary, labels: str) -> float | None:
-    if not reading.labelled or labels == "optional":
+def _click_rate(summary: ReadSummary, labels: str) -> float | None:
+    if not summary.labelled or labels == "optional":
         return None
-    return reading.clicks / reading.rows
+    return summary.clicks / summary.rows
 
 
-def _collect_notes(form: FileFormat, reading: ReadSummary) -> list[str]:
-    """What the reading has to say beside bad rows and markers."""
+def _collect_notes(file_format: FileFormat, summary: ReadSummary) -> list[str]:
+    """Return notes about the reading, other than bad rows and markers."""
     notes = []
-    if form.missing_fields:
-        notes.append(f"The file has no {', '.join(form.missing_fields)}: missing in every row.")
-    if form.labelled and not reading.labelled:
+    if file_format.missing_fields:
+        notes.append(
+            f"The file has no {', '.join(file_format.missing_fields)}: missing in every row."
+        )
+    if file_format.labelled and not summary.labelled:
         notes.append(
             "Every label is empty, ?, -1 or another marker of a missing value: these are rows"
             " without labels."
         )
-    if reading.unpack_note:
-        notes.append(reading.unpack_note)
-    if reading.truncated:
+    if summary.unpack_note:
+        notes.append(summary.unpack_note)
+    if summary.truncated:
         notes.append(
-            f"The file is truncated: the {reading.rows:,} whole rows before the break were kept."
+            f"The file is truncated: the {summary.rows:,} whole rows before the break were kept."
             " Fetch it again to have all of them."
         )
     return notes
 
 
-def _make_id_suffix(form: FileFormat, skip: bool, options: ReadOptions, labels: str) -> str:
-    """What tells samples of the same bytes read in other ways apart in their ids; "" for the plain
-    way."""
+def _make_id_suffix(file_format: FileFormat, skip: bool, options: ReadOptions, labels: str) -> str:
+    """Return what tells samples of the same bytes read in other ways apart; "" by default."""
     plain = not (
         options.member
         or options.columns
-        or form.extra_columns
-        or form.renamed
-        or form.missing_fields
+        or file_format.extra_columns
+        or file_format.renamed
+        or file_format.missing_fields
     )
-    way = "" if plain else "-" + hash_json([form.member, form.columns, form.id_column])[:6]
-    return way + ("-skip" if skip else "") + ("-optional" if labels == "optional" else "")
+    suffix = (
+        ""
+        if plain
+        else "-" + hash_json([file_format.member, file_format.columns, file_format.id_column])[:6]
+    )
+    return suffix + ("-skip" if skip else "") + ("-optional" if labels == "optional" else "")
 
 
 def _try_load_metadata(folder: Path) -> Sample | None:
-    """The sample there by what it says of itself, though its rows are not whole; None where it says
-    nothing."""
+    """Return the sample described there, even if its rows are damaged; None if there is none."""
     try:
         return load_sample_metadata(folder)
     except Damaged:
         return None
 
 
-def _differs(reading: ReadSummary, earlier: Sample, lost: bool) -> bool:
-    """Whether what an earlier version took for values or for a row is none now.
+def _differs(summary: ReadSummary, earlier: Sample, lost: bool) -> bool:
+    """Return whether an earlier version read other values or rows from the same file.
 
-    Of rows that are lost nobody can say, and where there are as many again they may take the old
-    ones' place.
+    If the earlier rows are lost this cannot be known; the same number of rows may then replace
+    them.
     """
-    return reading.rows != earlier.rows or (bool(reading.markers) and not lost)
+    return summary.rows != earlier.rows or (bool(summary.markers) and not lost)
 
 
 @contextmanager
 def _hash_in_background(path: Path) -> Iterator[Future[str]]:
-    """The file's SHA-256, computed while its rows are read; given up where that ends in an
-    error."""
-    over = Event()
+    """Compute the file's SHA-256 while its rows are read; abort if reading ends in an error."""
+    aborted = Event()
     with ThreadPoolExecutor(1) as pool:
         try:
-            yield pool.submit(hash_file, path, over.is_set)
+            yield pool.submit(hash_file, path, aborted.is_set)
         finally:
-            over.set()
+            aborted.set()
 
 
-def _check_rows(path: Path, reading: ReadSummary, one_class_ok: bool) -> None:
-    name, rows, bad = path.name, reading.rows, reading.bad_rows
+def _check_rows(path: Path, summary: ReadSummary, allow_single_class: bool) -> None:
+    name, rows, n_bad = path.name, summary.rows, summary.bad_rows
     if rows == 0:
         skipped = (
-            f" {bad:,} bad rows were skipped, the first: {reading.bad_examples[0]}" if bad else ""
+            f" {n_bad:,} bad rows were skipped, the first: {summary.bad_examples[0]}"
+            if n_bad
+            else ""
         )
         raise BadInput(f"{name!r} holds no good row.{skipped}")
-    if reading.labelled and reading.clicks in (0, rows) and not one_class_ok:
-        only = "1 (click)" if reading.clicks else "0 (no click)"
+    if summary.labelled and summary.clicks in (0, rows) and not allow_single_class:
+        only = "1 (click)" if summary.clicks else "0 (no click)"
         all_rows = (
             f"All {rows:,} rows of {name!r} have" if rows > 1 else f"The only row of {name!r} has"
         )

@@ -1,4 +1,4 @@
-"""Headers of other public datasets that people take for Criteo's click data."""
+"""Headers of other public datasets that people mistake for Criteo's click data."""
 
 from collections.abc import Sequence
 
@@ -23,11 +23,11 @@ OTHER_DATASETS: dict[str, frozenset[str]] = {
     ),
     "the census income dataset": frozenset({"age", "workclass", "education", "occupation"}),
 }
-"""By name: columns, in lower case and without separators, that together occur in no other of
-them."""
+"""By name: columns, in lower case and without separators, that together occur in none of the
+others."""
 
 
 def recognise_other_dataset(names: Sequence[str]) -> str:
-    """The dataset whose columns are all among a header's names; "" where there is none."""
+    """Return the name of the dataset whose columns are all in a header; "" if there is none."""
     plain = {"".join(letter for letter in name.lower() if letter.isalnum()) for name in names}
     return next((title for title, columns in OTHER_DATASETS.items() if columns <= plain), "")

@@ -1,7 +1,7 @@
-"""How many bytes the pages of a Parquet file say they unpack to: Arrow makes room for what a page's
-own header claims, whatever the footer says of the whole column.
+"""Reads from the page headers of a Parquet file what sizes they claim to unpack to.
 
-Headers are Thrift's compact protocol:
+Arrow allocates what a page's own header claims, whatever the footer says about the whole column.
+The headers use Thrift's compact protocol:
 https://github.com/apache/thrift/blob/master/doc/specs/thrift-compact-protocol.md
 """
 
@@ -13,8 +13,7 @@ import pyarrow.parquet as pq
 from core.errors import BadInput
 
 UNPACKED, PACKED = 2, 3
-"""Fields of a page's header: its size once unpacked, and as it lies in the file behind its
-header."""
+"""Field ids of a page header: unpacked size, and size in the file after the header."""
 BOOLEAN, BYTE, INTEGERS, DOUBLE, BINARY, LISTS, MAP, STRUCT = (
     (1, 2),
     3,
@@ -26,11 +25,11 @@ BOOLEAN, BYTE, INTEGERS, DOUBLE, BINARY, LISTS, MAP, STRUCT = (
     12,
 )
 MAX_DEPTH = 8
-"""Headers nest three deep at the most."""
+"""Largest nesting of a header; real ones nest three deep."""
 
 
 def sum_claimed_bytes(path: Path, metadata: pq.FileMetaData) -> int:
-    """Sum of what all pages say they unpack to; BadInput where a header is damaged."""
+    """Return the sum of the sizes that all pages claim; raise BadInput if a header is damaged."""
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
         try:
             return sum(
@@ -46,35 +45,34 @@ def sum_claimed_bytes(path: Path, metadata: pq.FileMetaData) -> int:
 
 
 def _sum_chunk(data: mmap.mmap, chunk: pq.ColumnChunkMetaData) -> int:
-    place = chunk.data_page_offset
-    if chunk.has_dictionary_page and 0 < chunk.dictionary_page_offset < place:
-        place = chunk.dictionary_page_offset
-    end, claimed = place + chunk.total_compressed_size, 0
-    while place < end:
-        header = _Struct(data, place)
+    position = chunk.data_page_offset
+    if chunk.has_dictionary_page and 0 < chunk.dictionary_page_offset < position:
+        position = chunk.dictionary_page_offset
+    end, claimed = position + chunk.total_compressed_size, 0
+    while position < end:
+        header = _Struct(data, position)
         unpacked, packed = header.numbers.get(UNPACKED, -1), header.numbers.get(PACKED, -1)
         if unpacked < 0 or packed < 0:
             raise ValueError("a page without sizes")
         claimed += unpacked
-        place = header.end + packed
+        position = header.end + packed
     return claimed
 
 
 class _Struct:
-    """A struct at `place`: its whole numbers by field, and where it ends; everything else is passed
-    over."""
+    """A Thrift struct at `position`: its integers by field id, and where it ends."""
 
-    def __init__(self, data: mmap.mmap, place: int, depth: int = 0) -> None:
+    def __init__(self, data: mmap.mmap, position: int, depth: int = 0) -> None:
         if depth > MAX_DEPTH:
             raise ValueError("a header nested too deep")
         self._data = data
         self._depth = depth
         self.numbers: dict[int, int] = {}
-        self.end = place
+        self.end = position
         field = 0
         while kind := self._byte():
-            step, kind = kind >> 4, kind & 15
-            field = field + step if step else self._number()
+            delta, kind = kind >> 4, kind & 15
+            field = field + delta if delta else self._number()
             if kind in INTEGERS:
                 self.numbers[field] = self._number()
             elif kind not in BOOLEAN:
@@ -106,21 +104,21 @@ class _Struct:
             raise ValueError(f"no kind of field has the number {kind}")
 
     def _byte(self) -> int:
-        found = self._data[self.end]
+        value = self._data[self.end]
         self.end += 1
-        return found
+        return value
 
     def _varint(self) -> int:
-        found = shift = 0
+        value = shift = 0
         while True:
             byte = self._byte()
-            found |= (byte & 127) << shift
+            value |= (byte & 127) << shift
             shift += 7
             if not byte & 128:
-                return found
+                return value
             if shift > 63:
                 raise ValueError("a number of more than 64 bits")
 
     def _number(self) -> int:
-        coded = self._varint()
-        return (coded >> 1) ^ -(coded & 1)
+        zigzag = self._varint()
+        return (zigzag >> 1) ^ -(zigzag & 1)

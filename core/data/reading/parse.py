@@ -1,5 +1,8 @@
-"""Rows as text into coded batches, with every bad row named and every missing-value marker
-counted."""
+"""Parses rows of text into dictionary-encoded batches.
+
+Every bad row is reported and every missing-value marker counted. Arrow's CSV reader does the
+splitting here; `tokenizer` is the fast path for text without anything unusual.
+"""
 
 import codecs
 import dataclasses
@@ -32,25 +35,27 @@ from core.data.schema import CATEGORICAL, LABEL, NUMERIC
 from core.errors import BadInput
 
 LABEL_RULES = ("required", "optional", "unknown")
-"""Of labels: each must be 0 or 1; one may be a placeholder (NO_LABEL); all are placeholders, so
-there is no label."""
+"""Rules for labels. "required": each must be 0 or 1. "optional": a placeholder becomes NO_LABEL.
+"unknown": all labels are placeholders, so the rows have no label."""
 
 
 class NeedsSlowPath(Exception):
-    """A quick reader's text has something that only `parse_text` may judge."""
+    """The fast path met something that only `parse_text` can judge."""
 
 
 class LabelsFound(Exception):
-    """A label, where all before it were placeholders: the file has labels after all."""
+    """A label where all labels before it were placeholders: the file does have labels."""
 
 
 @dataclass(frozen=True)
 class ParsedRows:
-    """Rows of a file. row_numbers: each one's number in the file, from 1, rising, int64. markers:
-    missing-value markers.
+    """Rows of a file.
 
-    batch: label (or none), I1..I13, C1..C26 and the columns kept beside them, as core.data.columns.dictionary_file
-    has them.
+    Attributes:
+        batch: an optional label, I1..I13, C1..C26 and the extra columns, as
+            `core.data.columns.dictionary_file` stores them.
+        row_numbers: number of each row in the file, counted from 1, rising, int64.
+        markers: number of cells of each missing-value marker.
     """
 
     batch: pa.RecordBatch
@@ -59,24 +64,30 @@ class ParsedRows:
 
 
 def parse_batch(
-    columns: dict[str, pa.DictionaryArray], form: FileFormat, labels: str
+    columns: dict[str, pa.DictionaryArray], file_format: FileFormat, labels: str
 ) -> tuple[pa.RecordBatch, Counter]:
-    """(columns of text as a coded batch, markers); UnusualText where a cell is not what belongs
-    there."""
+    """Parse dictionary-encoded columns of text: return (batch, missing-value markers).
+
+    Raises:
+        NeedsSlowPath: a cell does not hold what belongs there.
+    """
     markers: Counter[str] = Counter()
     parsed = {}
     for name, column in columns.items():
         cells = column.dictionary
         cells.validate(full=True)
-        found = _parse_cells(name, cells, labels, form)
-        if found.faults:
+        parsed_cells = _parse_cells(name, cells, labels, file_format)
+        if parsed_cells.faults:
             raise NeedsSlowPath
-        _count_markers(found, cells, column.indices, markers)
-        parsed[name] = found
+        _count_markers(parsed_cells, cells, column.indices, markers)
+        parsed[name] = parsed_cells
     return (
         _make_batch(
-            {name: (columns[name].indices, found.values) for name, found in parsed.items()},
-            form,
+            {
+                name: (columns[name].indices, parsed_cells.values)
+                for name, parsed_cells in parsed.items()
+            },
+            file_format,
             labels,
         ),
         markers,
@@ -85,39 +96,52 @@ def parse_batch(
 
 def parse_text(
     text: bytes,
-    form: FileFormat,
-    name: str,
-    bad: BadRowHandler,
+    file_format: FileFormat,
+    file: str,
+    bad_rows: BadRowHandler,
     labels: str = "required",
-    before: int = 0,
-    start: int = 0,
+    rows_before: int = 0,
+    bytes_before: int = 0,
 ) -> Iterator[ParsedRows]:
-    """Rows from whole lines of text, before which the file has `before` lines of `start` bytes.
+    """Parse whole lines of text.
 
-    Row numbers in sentences count from 1, a header line included.
+    Args:
+        text: the lines.
+        file_format: the file's format; `rows_before_data` applies to `text`.
+        file: its name, for messages.
+        bad_rows: what to do with bad rows.
+        labels: one of LABEL_RULES.
+        rows_before: rows of the file before `text`. Messages count rows from 1, including a header.
+        bytes_before: bytes of the file before `text`.
     """
     if b"\x00" in text:
         raise BadInput(
-            f"{name!r} holds a NUL byte at byte {start + text.index(0) + 1:,}: it is damaged, or"
-            " binary."
+            f"{file!r} holds a NUL byte at byte {bytes_before + text.index(0) + 1:,}: it is"
+            " damaged, or binary."
         )
-    columns = [f"{place}" for place in range(len(form.columns))]
-    begin = skip_rows(text, form.rows_before_data, form.delimiter, form.quoted)
-    if begin == len(text):
-        raise BadInput(f"{name!r} holds no good row: its header is all there is.")
-    first = before + form.rows_before_data
-    # Arrow takes a byte order mark for none of the text's; in the middle of a file it is a letter
-    # like any other.
-    data = text[begin:] if begin else text
-    data = codecs.BOM_UTF8 + data if (start or begin) and data.startswith(codecs.BOM_UTF8) else data
+    columns = [f"{position}" for position in range(len(file_format.columns))]
+    data_start = skip_rows(
+        text, file_format.rows_before_data, file_format.delimiter, file_format.quoted
+    )
+    if data_start == len(text):
+        raise BadInput(f"{file!r} holds no good row: its header is all there is.")
+    first = rows_before + file_format.rows_before_data
+    # Arrow drops a byte order mark at the start. In the middle of a file it is an ordinary
+    # character, so a second one is added for Arrow to drop.
+    data = text[data_start:] if data_start else text
+    data = (
+        codecs.BOM_UTF8 + data
+        if (bytes_before or data_start) and data.startswith(codecs.BOM_UTF8)
+        else data
+    )
     dropped: list[int] = []
 
     def wrong_width(row: pyarrow.csv.InvalidRow) -> str:
         number = first + row.number
         dropped.append(number)
-        bad.add(
+        bad_rows.add(
             number,
-            f"Row {number:,} of {name!r} has {row.actual_columns} columns where"
+            f"Row {number:,} of {file!r} has {row.actual_columns} columns where"
             f" {row.expected_columns} belong ({row.text[:60]!r}){_describe_line_span(row.text)}.",
         )
         return "skip"
@@ -126,23 +150,24 @@ def parse_text(
         table = pyarrow.csv.read_csv(
             pa.BufferReader(data),
             read_options=pyarrow.csv.ReadOptions(
-                # One block, whose rows are numbered in one go.
+                # A single block, so that invalid_row_handler gets row numbers within `data`.
                 column_names=columns,
                 block_size=len(data) + 1,
                 use_threads=False,
             ),
             parse_options=pyarrow.csv.ParseOptions(
-                delimiter=form.delimiter,
-                quote_char='"' if form.quoted else False,
-                # Arrow then makes a row of nulls of a blank line, which keeps the numbers of the
-                # rows.
+                delimiter=file_format.delimiter,
+                quote_char='"' if file_format.quoted else False,
+                # A blank line becomes a row of nulls, which keeps the row numbers right.
                 ignore_empty_lines=False,
                 invalid_row_handler=wrong_width,
             ),
             convert_options=pyarrow.csv.ConvertOptions(
                 column_types=dict.fromkeys(columns, pa.string()),
                 include_columns=[
-                    columns[place] for place, column in enumerate(form.columns) if column
+                    columns[position]
+                    for position, column in enumerate(file_format.columns)
+                    if column
                 ],
                 null_values=[""],
                 strings_can_be_null=True,
@@ -150,15 +175,17 @@ def parse_text(
             ),
         )
     except pa.ArrowException as error:
-        bad.flush(len(dropped))
-        raise _explain_arrow_error(error, text, name, before + 1) from error
-    table = table.rename_columns([column for column in form.columns if column])
+        bad_rows.flush(len(dropped))
+        raise _explain_arrow_error(error, text, file, rows_before + 1) from error
+    table = table.rename_columns([column for column in file_format.columns if column])
     numbers = number_rows(first + 1, table.num_rows, dropped)
-    blank = find_blank_rows(text, find_row_ends(text, form.delimiter, form.quoted))
-    filled = ~np.isin(numbers, blank + before)
-    seen = table.num_rows + len(dropped)
-    yield from parse_table(table.filter(pa.array(filled)), numbers[filled], form, name, bad, labels)
-    bad.flush(seen)
+    blank = find_blank_rows(text, find_row_ends(text, file_format.delimiter, file_format.quoted))
+    filled = ~np.isin(numbers, blank + rows_before)
+    n_rows = table.num_rows + len(dropped)
+    yield from parse_table(
+        table.filter(pa.array(filled)), numbers[filled], file_format, file, bad_rows, labels
+    )
+    bad_rows.flush(n_rows)
 
 
 def _describe_line_span(text: str) -> str:
@@ -169,61 +196,67 @@ def _describe_line_span(text: str) -> str:
 def parse_table(
     table: pa.Table,
     numbers: np.ndarray,
-    form: FileFormat,
-    name: str,
-    bad: BadRowHandler,
+    file_format: FileFormat,
+    file: str,
+    bad_rows: BadRowHandler,
     labels: str = "required",
 ) -> Iterator[ParsedRows]:
-    """The good rows of a table of text; the bad ones are noted. numbers: the rows' in the file,
-    int64."""
+    """Parse a table of strings into batches of good rows; bad rows are reported.
+
+    Args:
+        table: the columns by stored name.
+        numbers: number of each row in the file, int64.
+        file_format: the file's format.
+        file: its name, for messages.
+        bad_rows: what to do with bad rows.
+        labels: one of LABEL_RULES.
+    """
     for start in range(0, table.num_rows, BATCH_ROWS):
         part = table.slice(start, BATCH_ROWS).combine_chunks()
-        rows, keep = numbers[start : start + BATCH_ROWS], np.ones(part.num_rows, dtype=bool)
-        columns, found = {}, {}
-        for column in form.stored_columns:
-            encoded = _encode_column(part[column])
-            found[column] = _parse_cells(column, encoded.dictionary, labels, form)
-            columns[column] = encoded
-            if found[column].faults:
+        row_numbers, keep = numbers[start : start + BATCH_ROWS], np.ones(part.num_rows, dtype=bool)
+        encoded, parsed = {}, {}
+        for column in file_format.stored_columns:
+            array = encoded[column] = _encode_column(part[column])
+            cells = parsed[column] = _parse_cells(column, array.dictionary, labels, file_format)
+            if cells.faults:
                 if column == LABEL:
-                    _check_repeated_header(part, form, rows, name)
-                _note_faults(found[column], encoded, column, rows, keep, name, bad)
+                    _check_repeated_header(part, file_format, row_numbers, file)
+                _note_faults(cells, array, column, row_numbers, keep, file, bad_rows)
         markers: Counter[str] = Counter()
-        coded = {}
-        for column, parsed in found.items():
-            indices = columns[column].indices.filter(pa.array(keep))
-            _count_markers(parsed, columns[column].dictionary, indices, markers)
-            coded[column] = (indices, parsed.values)
+        columns = {}
+        for column, cells in parsed.items():
+            indices = encoded[column].indices.filter(pa.array(keep))
+            _count_markers(cells, encoded[column].dictionary, indices, markers)
+            columns[column] = (indices, cells.values)
         if keep.any():
-            yield ParsedRows(_make_batch(coded, form, labels), rows[keep], markers)
+            yield ParsedRows(_make_batch(columns, file_format, labels), row_numbers[keep], markers)
 
 
-def _parse_cells(name: str, cells: pa.Array, labels: str, form: FileFormat) -> ParsedCells:
+def _parse_cells(name: str, cells: pa.Array, labels: str, file_format: FileFormat) -> ParsedCells:
     if name == LABEL:
-        found = parse_labels(cells, optional=labels != "required")
-        if labels == "unknown" and np.any(found.values.to_numpy() != NO_LABEL):
+        parsed = parse_labels(cells, optional=labels != "required")
+        if labels == "unknown" and np.any(parsed.values.to_numpy() != NO_LABEL):
             raise LabelsFound
-        return found
+        return parsed
     if name in NUMERIC:
         return parse_numbers(cells)
-    if form.padded:
+    if file_format.padded:
         cells = pc.replace_substring_regex(pc.utf8_trim_whitespace(cells), r'^"(.*)"$', r"\1")
-    found = parse_categories(cells, MAX_CATEGORY_LENGTH if name in CATEGORICAL else None)
-    return (
-        dataclasses.replace(found, faults={**found.faults, **_find_unclosed_quotes(cells, form)})
-        if form.quoted
-        else found
-    )
+    parsed = parse_categories(cells, MAX_CATEGORY_LENGTH if name in CATEGORICAL else None)
+    if not file_format.quoted:
+        return parsed
+    faults = {**parsed.faults, **_find_unclosed_quotes(cells, file_format)}
+    return dataclasses.replace(parsed, faults=faults)
 
 
-def _find_unclosed_quotes(cells: pa.Array, form: FileFormat) -> dict[int, str]:
-    """Faults of cells that hold whole rows, as where a quotation mark before them is not closed."""
-    long = pc.fill_null(pc.greater(pc.binary_length(cells), 2 * len(form.columns)), False)
+def _find_unclosed_quotes(cells: pa.Array, file_format: FileFormat) -> dict[int, str]:
+    """Return faults of cells that contain whole rows: an earlier quotation mark was not closed."""
+    long = pc.fill_null(pc.greater(pc.binary_length(cells), 2 * len(file_format.columns)), False)
     suspects = np.flatnonzero(np.asarray(long)).tolist()
     faults = {}
     for position in suspects:
         text = cells[position].as_py()
-        if "\n" in text and text.count(form.delimiter) >= len(form.columns) - 1:
+        if "\n" in text and text.count(file_format.delimiter) >= len(file_format.columns) - 1:
             faults[position] = (
                 f"{text.count(chr(10)) + 1:,} lines: a quotation mark before them is not closed"
             )
@@ -231,93 +264,92 @@ def _find_unclosed_quotes(cells: pa.Array, form: FileFormat) -> dict[int, str]:
 
 
 def _make_batch(
-    columns: dict[str, tuple[pa.Array, pa.Array]], form: FileFormat, labels: str
+    columns: dict[str, tuple[pa.Array, pa.Array]], file_format: FileFormat, labels: str
 ) -> pa.RecordBatch:
-    """Columns of (positions, values) as a batch; what the file lacks is missing in every row."""
-    coded = {}
+    """Make a batch of columns given as (indices, values); fields the file lacks are missing."""
+    arrays = {}
     rows = len(next(iter(columns.values()))[0])
     for name, (indices, values) in columns.items():
         if name == LABEL:
             if labels != "unknown":
-                coded[name] = values.take(indices)
+                arrays[name] = values.take(indices)
         else:
-            coded[name] = pa.DictionaryArray.from_arrays(indices, values, safe=False)
-    for name in form.missing_fields:
+            arrays[name] = pa.DictionaryArray.from_arrays(indices, values, safe=False)
+    for name in file_format.missing_fields:
         value = pa.nulls(1, pa.float64() if name in NUMERIC else pa.string())
-        coded[name] = pa.DictionaryArray.from_arrays(
+        arrays[name] = pa.DictionaryArray.from_arrays(
             pa.array(np.zeros(rows, np.int16)), value, safe=False
         )
-    return make_batch(coded, form.extra_columns)
+    return make_batch(arrays, file_format.extra_columns)
 
 
 def _encode_column(column: pa.ChunkedArray) -> pa.DictionaryArray:
-    """The column's distinct texts, a missing one among them, and each row's position there,
-    int16."""
-    whole = column.combine_chunks()
-    encoded = whole.dictionary_encode(null_encoding="encode")
+    """Dictionary-encode a column with int16 indices, null values included."""
+    array = column.combine_chunks()
+    encoded = array.dictionary_encode(null_encoding="encode")
     return pa.DictionaryArray.from_arrays(
         encoded.indices.cast(pa.int16()), encoded.dictionary, safe=False
     )
 
 
 def _count_markers(
-    found: ParsedCells, cells: pa.Array, indices: pa.Array, markers: Counter[str]
+    parsed: ParsedCells, cells: pa.Array, indices: pa.Array, markers: Counter[str]
 ) -> None:
-    if not len(found.markers):
+    if not len(parsed.markers):
         return
     counts = np.bincount(indices.to_numpy(), minlength=len(cells))
-    for position in found.markers.tolist():
+    for position in parsed.markers.tolist():
         if counts[position]:
             text = cells[position].as_py()
             markers[text.strip() or ("blank" if text else "empty text")] += int(counts[position])
 
 
 def _note_faults(
-    found: ParsedCells,
+    parsed: ParsedCells,
     column: pa.DictionaryArray,
     name: str,
-    rows: np.ndarray,
+    row_numbers: np.ndarray,
     keep: np.ndarray,
     file: str,
-    bad: BadRowHandler,
+    bad_rows: BadRowHandler,
 ) -> None:
-    """Notes the rows whose cell is a fault and that have no other one yet, and takes them out of
-    `keep`."""
+    """Report the rows with a faulty cell that were good so far, and clear them in `keep`."""
     faulty = np.zeros(len(column.dictionary), bool)
-    faulty[list(found.faults)] = True
+    faulty[list(parsed.faults)] = True
     positions = column.indices.to_numpy()
-    for place in np.flatnonzero(faulty[positions] & keep):
-        value = column.dictionary[int(positions[place])].as_py()
+    for row in np.flatnonzero(faulty[positions] & keep):
+        value = column.dictionary[int(positions[row])].as_py()
         shown = (
             "empty" if value is None else repr(value if len(value) <= 60 else value[:57] + "...")
         )
-        why = found.faults[int(positions[place])] + _suggest_cause(name, value)
-        bad.add(
-            int(rows[place]),
-            f"Row {rows[place]:,} of {file!r}: {name} is {shown}, {why}.",
+        why = parsed.faults[int(positions[row])] + _suggest_cause(name, value)
+        bad_rows.add(
+            int(row_numbers[row]),
+            f"Row {row_numbers[row]:,} of {file!r}: {name} is {shown}, {why}.",
             name,
             value,
         )
-        keep[place] = False
+        keep[row] = False
 
 
-def _check_repeated_header(table: pa.Table, form: FileFormat, rows: np.ndarray, file: str) -> None:
-    """BadInput where a row among the others names the columns in another order: what follows it
-    stands elsewhere."""
+def _check_repeated_header(
+    table: pa.Table, file_format: FileFormat, row_numbers: np.ndarray, file: str
+) -> None:
+    """Raise BadInput if a row names the columns in another order: what follows would be misread."""
     cells = table[LABEL].to_pylist()
     for cell in {cell for cell in cells if cell and normalise_name(cell) in LABEL_NAMES}:
-        place = cells.index(cell)
-        names = [str(table[column][place].as_py() or "") for column in form.stored_columns]
+        row = cells.index(cell)
+        names = [str(table[column][row].as_py() or "") for column in file_format.stored_columns]
         order = recognise_columns(names, file)
-        if any(form.stored_columns[at] != ours for ours, at in order.items()):
+        if any(file_format.stored_columns[at] != field for field, at in order.items()):
             raise BadInput(
-                f"Row {rows[place]:,} of {file!r} names the columns anew, in another order: these"
-                " are two files in one. Part them there, and read each by itself."
+                f"Row {row_numbers[row]:,} of {file!r} names the columns again, in another order:"
+                " these are two files in one. Split the file there, and read each part by itself."
             )
 
 
 def _suggest_cause(name: str, value: str | None) -> str:
-    """What a fault may come from."""
+    """Return what a fault may come from, in brackets; "" if there is no guess."""
     if value is None:
         return ""
     if value.strip().lower() in (name.lower(), "label"):
@@ -331,15 +363,21 @@ def _suggest_cause(name: str, value: str | None) -> str:
     return ""
 
 
-def _explain_arrow_error(error: pa.ArrowException, text: bytes, name: str, row: int) -> BadInput:
-    """What Arrow's reader could not take, in a sentence. text: that it was given, from row `row`
-    on."""
-    said = str(error)
+def _explain_arrow_error(error: pa.ArrowException, text: bytes, file: str, row: int) -> BadInput:
+    """Return the error for text that Arrow could not read.
+
+    Args:
+        error: Arrow's.
+        text: what Arrow was given.
+        file: the file's name.
+        row: number of the text's first row.
+    """
+    message = str(error)
     try:
         text.decode()
-    except UnicodeDecodeError as wrong:
-        at = row + text[: wrong.start].count(b"\n")
-        return BadInput(f"{describe_not_utf8(name, text[wrong.start])} (row {at:,})")
+    except UnicodeDecodeError as decode_error:
+        row_number = row + text[: decode_error.start].count(b"\n")
+        return BadInput(f"{describe_not_utf8(file, text[decode_error.start])} (row {row_number:,})")
     return BadInput(
-        f"{name!r} cannot be read at or after row {row:,}: {said.splitlines()[0][:200]}"
+        f"{file!r} cannot be read at or after row {row:,}: {message.splitlines()[0][:200]}"
     )

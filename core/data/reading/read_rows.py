@@ -1,7 +1,7 @@
-"""The reading half of taking a file in: its form, and its rows as batches on disk.
+"""Reads a file: detects its format, and writes its rows to disk as batches.
 
-`detect_file_format` and `read_rows` are for everybody; both have the work done in a process of its own
-(see core.data.reading.reader_process), by `detect_format_job` and `read_rows_job`.
+`detect_file_format` and `read_file_rows` are the functions to call. Both do their work in a
+separate process (see `reader_process`), in `detect_format_job` and `read_rows_job`.
 """
 
 import dataclasses
@@ -31,17 +31,22 @@ from core.data.schema import LABEL
 from core.files.typed_json import from_json, to_json
 
 MAX_EXAMPLE_LENGTH = 200
-"""Letters of a cell that is an example."""
+"""Characters of an example cell that are kept."""
 
 
 @dataclass(frozen=True)
 class ReadSummary:
-    """What was met on the way through a file.
+    """What was found while reading a file.
 
-    labelled: whether the rows have a label. rows: in the sample. clicks: rows whose label is 1.
-    bad_rows, bad_examples: those skipped, and a few of the sentences on them. markers: (text that
-    means a missing value, cells). truncated: the file breaks off. unpack_note: what unpacking had to
-    say.
+    Attributes:
+        labelled: whether the rows have a label.
+        rows: number of rows in the sample.
+        clicks: number of rows whose label is 1.
+        bad_rows: number of skipped rows.
+        bad_examples: sentences about some of them.
+        markers: (text that means a missing value, number of cells).
+        truncated: whether the file is truncated.
+        unpack_note: a sentence from unpacking, "" as a rule.
     """
 
     labelled: bool
@@ -56,7 +61,7 @@ class ReadSummary:
 
 @dataclass(frozen=True)
 class FormatRequest:
-    """A look at a file; see core.data.reading.dialects.detect_format."""
+    """A request to detect the format of a file; see `dialects.detect_format`."""
 
     path: str
     options: ReadOptions
@@ -65,8 +70,12 @@ class FormatRequest:
 
 @dataclass(frozen=True)
 class RowsRequest:
-    """Rows to be written into `folder`: as many files as core.data.samples has. labels: of
-    parse.LABEL_RULES."""
+    """A request to write a file's rows into `folder`; see `core.data.samples` for the file names.
+
+    Attributes:
+        skip: whether to skip bad rows instead of raising.
+        labels: one of `parse.LABEL_RULES`.
+    """
 
     path: str
     folder: str
@@ -78,8 +87,7 @@ class RowsRequest:
 def detect_file_format(
     path: Path, options: ReadOptions = DEFAULT_OPTIONS, need_label: bool = True
 ) -> FileFormat:
-    """core.data.reading.dialects.detect_format, in a process of its own; the cells of its examples are
-    shortened."""
+    """Run `dialects.detect_format` in the reader process; example cells are shortened."""
     request = FormatRequest(str(path), options, need_label)
     return from_json(FileFormat, reader_process.call(detect_format_job, path, to_json(request)))
 
@@ -93,59 +101,69 @@ def read_file_rows(
     report: Callable[[float], None],
     should_stop: Callable[[], bool],
 ) -> ReadSummary | None:
-    """Writes the rows of a file into `folder`, in a process of its own; None once `stop` says that
-    they are not needed.
+    """Write the rows of a file into `folder`, in the reader process.
 
-    skip: leave bad rows out and count them, in place of UnreadableRow. labels: one of
-    core.data.reading.parse.LABEL_RULES; of "unknown" the rows are read anew where a label turns up, by
-    "required". report: called with 0 to 1.
+    Args:
+        path: the file.
+        file_format: as `detect_file_format` returned it.
+        folder: an empty folder.
+        skip: skip and count bad rows instead of raising UnreadableRow.
+        labels: one of `parse.LABEL_RULES`. With "unknown" the rows are read again as "required" if
+            a label turns up.
+        report: called with the progress, 0 to 1.
+        should_stop: called at every event; reading stops once it returns true.
+
+    Returns:
+        What was found, or None if reading was stopped.
     """
 
-    def on_event(share: Any) -> None:
-        if isinstance(share, float):
-            report(share)
+    def on_event(progress: Any) -> None:
+        if isinstance(progress, float):
+            report(progress)
         if should_stop():
             raise _Cancelled
 
     request = RowsRequest(str(path), str(folder), file_format, skip, labels)
     try:
-        reading = from_json(
+        summary = from_json(
             ReadSummary, reader_process.call(read_rows_job, path, to_json(request), on_event)
         )
     except _Cancelled:
-        reading = None
+        summary = None
     report(1.0)
-    return reading
+    return summary
 
 
-def detect_format_job(request: dict[str, Any], tell: SendEvent) -> Any:
-    """The work of `detect_file_format`."""
-    look = from_json(FormatRequest, request)
-    form = detect_format(Path(look.path), look.options, look.need_label)
-    examples = tuple(tuple(cell[:MAX_EXAMPLE_LENGTH] for cell in cells) for cells in form.examples)
-    return to_json(dataclasses.replace(form, examples=examples))
+def detect_format_job(request: dict[str, Any], send_event: SendEvent) -> Any:
+    """Do the work of `detect_file_format`."""
+    parsed = from_json(FormatRequest, request)
+    file_format = detect_format(Path(parsed.path), parsed.options, parsed.need_label)
+    examples = tuple(
+        tuple(cell[:MAX_EXAMPLE_LENGTH] for cell in cells) for cells in file_format.examples
+    )
+    return to_json(dataclasses.replace(file_format, examples=examples))
 
 
-def read_rows_job(request: dict[str, Any], tell: SendEvent) -> Any:
-    """The work of `read_rows`; it tells how much of the file has been read, or None where it cannot
-    say."""
-    wanted = from_json(RowsRequest, request)
+def read_rows_job(request: dict[str, Any], send_event: SendEvent) -> Any:
+    """Do the work of `read_file_rows`; its events are the progress, None where it is unknown."""
+    parsed = from_json(RowsRequest, request)
     try:
-        return to_json(_write_rows(wanted, tell))
+        return to_json(_write_rows(parsed, send_event))
     except LabelsFound:
-        return to_json(_write_rows(dataclasses.replace(wanted, labels="required"), tell))
+        return to_json(_write_rows(dataclasses.replace(parsed, labels="required"), send_event))
 
 
 class _Cancelled(Exception):
-    """Nobody needs the rows any more."""
+    """The rows are no longer needed."""
 
 
 @dataclass
 class _FilePass:
-    """One pass over a file, and what it has met so far.
+    """One pass over a file, and what it has found so far.
 
-    skipped: numbers of the file's lines that are no rows of the sample, in pieces. last: number of
-    the last row.
+    Attributes:
+        skipped: numbers of the file's lines that are not rows of the sample, as a list of arrays.
+        last: number of the last row.
     """
 
     path: Path
@@ -156,17 +174,17 @@ class _FilePass:
     clicks: int = 0
     last: int = 0
     truncated: bool = False
-    remark: str = ""
+    unpack_note: str = ""
     markers: Counter[str] = field(default_factory=Counter)
     skipped: list[np.ndarray] = field(default_factory=list)
 
     @property
     def labelled(self) -> bool:
-        """Whether the rows get a label."""
+        """Whether the stored rows have a label."""
         return self.file_format.labelled and self.labels != "unknown"
 
     def add(self, rows: ParsedRows) -> None:
-        """Counts rows that go into the sample."""
+        """Count rows that go into the sample."""
         self.rows += rows.batch.num_rows
         self.markers += rows.markers
         expected = np.arange(self.last + 1, int(rows.row_numbers[-1]) + 1)
@@ -177,67 +195,76 @@ class _FilePass:
             self.clicks += int(pc.sum(pc.equal(rows.batch[LABEL], 1)).as_py() or 0)
 
 
-def _write_rows(wanted: RowsRequest, tell: SendEvent) -> ReadSummary:
-    one, folder = (
-        _FilePass(Path(wanted.path), wanted.file_format, BadRowHandler(wanted.skip), wanted.labels),
-        Path(wanted.folder),
-    )
+def _write_rows(request: RowsRequest, send_event: SendEvent) -> ReadSummary:
+    folder, bad_rows = Path(request.folder), BadRowHandler(request.skip)
+    file_pass = _FilePass(Path(request.path), request.file_format, bad_rows, request.labels)
     with (
-        _open_rows(one, tell) as found,
-        open_row_writer(folder / ROWS_FILE, one.labelled, one.file_format.extra_columns) as writer,
+        _open_rows(file_pass, send_event) as batches,
+        open_row_writer(
+            folder / ROWS_FILE, file_pass.labelled, file_pass.file_format.extra_columns
+        ) as writer,
     ):
-        for rows in found:
+        for rows in batches:
             writer.write_batch(rows.batch)
-            one.add(rows)
-    if one.skipped:
-        np.save(folder / SKIPPED_FILE, np.concatenate(one.skipped))
+            file_pass.add(rows)
+    if file_pass.skipped:
+        np.save(folder / SKIPPED_FILE, np.concatenate(file_pass.skipped))
     return ReadSummary(
-        labelled=one.labelled,
-        rows=one.rows,
-        clicks=one.clicks,
-        bad_rows=one.bad_rows.count,
-        bad_examples=tuple(one.bad_rows.examples),
-        markers=tuple(one.markers.most_common()),
-        truncated=one.truncated,
-        unpack_note=one.remark,
+        labelled=file_pass.labelled,
+        rows=file_pass.rows,
+        clicks=file_pass.clicks,
+        bad_rows=file_pass.bad_rows.count,
+        bad_examples=tuple(file_pass.bad_rows.examples),
+        markers=tuple(file_pass.markers.most_common()),
+        truncated=file_pass.truncated,
+        unpack_note=file_pass.unpack_note,
     )
 
 
 @contextmanager
-def _open_rows(one: _FilePass, tell: SendEvent) -> Iterator[Iterator[ParsedRows]]:
-    path, form = one.path, one.file_format
-    if form.container in COLUMNAR_FORMATS:
-        wanted = [
-            name for name, column in zip(form.column_names, form.columns, strict=True) if column
+def _open_rows(file_pass: _FilePass, send_event: SendEvent) -> Iterator[Iterator[ParsedRows]]:
+    path, file_format = file_pass.path, file_pass.file_format
+    if file_format.container in COLUMNAR_FORMATS:
+        names = [
+            name
+            for name, column in zip(file_format.column_names, file_format.columns, strict=True)
+            if column
         ]
-        with open_batches(path, form.container, wanted) as batches:
-            yield _parse_columnar(batches, one, tell)
+        with open_batches(path, file_format.container, names) as batches:
+            yield _parse_columnar(batches, file_pass, send_event)
         return
-    with open_rows(path, form.member, keep_truncated=one.bad_rows.skip) as stream:
+    with open_rows(path, file_format.member, keep_truncated=file_pass.bad_rows.skip) as stream:
 
-        def reported() -> Iterator[ParsedRows]:
-            for block in read_blocks(stream, form, path.name, one.bad_rows, one.labels):
-                tell(stream.progress)
+        def parsed_rows() -> Iterator[ParsedRows]:
+            for block in read_blocks(
+                stream, file_format, path.name, file_pass.bad_rows, file_pass.labels
+            ):
+                send_event(stream.progress)
                 yield from block
-            one.truncated, one.remark = stream.truncated, stream.unpack_note
+            file_pass.truncated, file_pass.unpack_note = stream.truncated, stream.unpack_note
 
-        yield reported()
+        yield parsed_rows()
 
 
 def _parse_columnar(
-    batches: Iterator[pa.RecordBatch], one: _FilePass, tell: SendEvent
+    batches: Iterator[pa.RecordBatch], file_pass: _FilePass, send_event: SendEvent
 ) -> Iterator[ParsedRows]:
-    form, file = one.file_format, one.path.name
-    stored, seen = [column for column in form.columns if column], 0
+    file_format, file = file_pass.file_format, file_pass.path.name
+    stored, n_seen = [column for column in file_format.columns if column], 0
     for batch in batches:
-        tell(None)
+        send_event(None)
         columns = [
-            to_text(column, name, file, ours, seen + 1)
-            for column, name, ours in zip(batch.columns, batch.schema.names, stored, strict=True)
+            to_text(column, name, file, field, n_seen + 1)
+            for column, name, field in zip(batch.columns, batch.schema.names, stored, strict=True)
         ]
-        numbers = np.arange(seen + 1, seen + 1 + batch.num_rows)
-        seen += batch.num_rows
+        numbers = np.arange(n_seen + 1, n_seen + 1 + batch.num_rows)
+        n_seen += batch.num_rows
         yield from parse_table(
-            pa.table(columns, names=stored), numbers, form, file, one.bad_rows, one.labels
+            pa.table(columns, names=stored),
+            numbers,
+            file_format,
+            file,
+            file_pass.bad_rows,
+            file_pass.labels,
         )
-        one.bad_rows.flush(batch.num_rows)
+        file_pass.bad_rows.flush(batch.num_rows)

@@ -7,7 +7,7 @@ from typing import Any
 
 from core.data.archives.member_choice import Member, MemberNeeded
 from core.data.read_options import ColumnSource
-from core.data.reading.column_mapping import ColumnsNeeded
+from core.data.reading.columns_needed import ColumnsNeeded
 from core.error_kinds import is_out_of_memory
 from core.errors import BadInput, ReaderFailed, ThawError, UnreadableRow
 from core.files.typed_json import from_json, to_json
@@ -15,13 +15,13 @@ from core.files.typed_json import from_json, to_json
 _MESSAGE_ERRORS: dict[str, type[ThawError]] = {
     one.__name__: one for one in (ThawError, BadInput, UnreadableRow)
 }
-"""Errors that are made of their sentence alone."""
+"""Errors that consist of their message only."""
 _NO_THREAD_MESSAGE = "can't start new thread"
-"""Python's words where there is no memory for one more thread's stack."""
+"""Python's message when there is no memory for the stack of another thread."""
 
 
 def error_to_json(error: BaseException) -> dict[str, Any]:
-    """What the other process needs to raise the error anew, as `raise_error` does."""
+    """Return what `error_from_json` needs to build the error again in another process."""
     if isinstance(error, ColumnsNeeded):
         names = ("reason", "advice", "names", "examples", "proposal", "usable")
         return {"kind": "ColumnsNeeded", **{name: to_json(getattr(error, name)) for name in names}}
@@ -39,22 +39,27 @@ def error_to_json(error: BaseException) -> dict[str, Any]:
             None if name is None else os.fsdecode(name)
             for name in (error.filename, error.filename2)
         ]
-        words = str(error) if error.errno is None else str(error.strerror)
-        return {"kind": "OSError", "errno": error.errno, "message": words, "files": files}
-    told = "".join(traceback.format_exception(error))
+        message = str(error) if error.errno is None else str(error.strerror)
+        return {"kind": "OSError", "errno": error.errno, "message": message, "files": files}
+    trace = "".join(traceback.format_exception(error))
     return {
         "kind": "unexpected",
         "type": type(error).__name__,
         "message": str(error),
-        "traceback": told,
+        "traceback": trace,
     }
 
 
 def error_from_json(values: dict[str, Any], path: Path, memory: int) -> Exception:
-    """The error that `error_to_json` made `values` from.
+    """Build the error that `error_to_json` described.
 
-    path: the file that was read. memory: bytes that the reader could have. An error that no
-    sentence was written for is a ReaderFailed, and so is a lack of memory.
+    Args:
+        values: the description.
+        path: the file that was read, for messages.
+        memory: memory limit of the reader in bytes, for messages.
+
+    Returns:
+        The same error, or a ReaderFailed for an unexpected one and for a lack of memory.
     """
     kind = values.get("kind")
     if kind == "ColumnsNeeded":
@@ -82,9 +87,9 @@ def error_from_json(values: dict[str, Any], path: Path, memory: int) -> Exceptio
     if kind == "OSError":
         return _os_error(values)
     name, message = from_json(str, values["type"]), from_json(str, values["message"])
-    said = message.strip().splitlines()[0][:160] if message.strip() else name
+    shown = message.strip().splitlines()[0][:160] if message.strip() else name
     return ReaderFailed(
-        f"{path.name!r} cannot be read ({said}): it is damaged, or in a form that is not read;"
+        f"{path.name!r} cannot be read ({shown}): it is damaged, or in a form that is not read;"
         " write it again.",
         name,
     )

@@ -1,13 +1,14 @@
-"""Reading a stranger's file in a process of its own: whatever becomes of it, this one lives on.
+"""Runs readers of untrusted files in a separate process, so that their crashes stay there.
 
-`call` has a child of core.data.reading.reader_server carry out a function on a file. Libraries that read
-strangers' bytes in C++ may abort, fault, take all memory or never come back; here that is a
-sentence (ReaderFailed). Answers and errors come as JSON, larger results as files in a folder that
-the caller names. Not multiprocessing, whose children run app.py again, and not a fork of this
-process, which has threads.
+`call` has a child of `core.data.reading.reader_server` run a function on a file. Libraries that
+read untrusted bytes in C++ may abort, crash, take all memory or never return; here each of these
+becomes an error with a message (ReaderFailed). Answers and errors travel as JSON, larger results as
+files in a folder that the caller names.
 
-This module imports nothing that takes long, so that a command can `warm_up` before it imports the
-rest.
+Why not multiprocessing: its children would run app.py again. Why not fork this process: it has
+threads, whose locks a fork would copy in an unknown state.
+
+This module imports nothing slow, so that a command can `warm_up` before it imports the rest.
 """
 
 import atexit
@@ -29,20 +30,20 @@ from core.workspace import PROJECT
 
 IDLE_SECONDS = 120.0
 IDLE_SECONDS_PER_MEGABYTE = 3.0
-"""How long a child may say nothing: listing a large archive unpacks all of it without a word."""
+"""How long a child may go without an event. Listing a large archive unpacks all of it first."""
 MEMORY_SHARE = 0.75
 MIN_MEMORY_BYTES = 4 * 2**30
-"""Bytes a child may have: a share of the machine's (or container's) memory, and never less than
-this, of which Arrow sets 1 GB aside before it needs any. On a smaller machine the system ends the
-child where memory runs out."""
+"""Memory limit of a child in bytes: a share of the machine's (or container's) memory, but at least
+this, because Arrow reserves 1 GB of address space at the start. On a smaller machine the system
+kills the child when memory runs out."""
 MAX_LINE_BYTES = 256 * 2**20
-"""Bytes of an event or answer; columns of 1,000 names with examples take some MB."""
+"""Largest event or answer; 1,000 columns with examples take a few MB."""
 _POLL_SECONDS = 1.0
 _STOP_SECONDS = 10.0
-"""Seconds that a child which was killed may need, where a disk holds it up."""
+"""How long to wait for a killed child, which a slow disk can delay."""
 _CGROUPS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
 _ENVIRONMENT = {
-    # Threads that live when a process forks are missing in its child.
+    # The server forks. Threads of the libraries would be missing in the children.
     "JE_ARROW_MALLOC_CONF": "background_thread:false",
     "OPENBLAS_NUM_THREADS": "1",
     "OMP_NUM_THREADS": "1",
@@ -50,8 +51,7 @@ _ENVIRONMENT = {
 
 
 class _Server:
-    """The reader server of this process, started when it is first needed, and anew where it is
-    gone."""
+    """The reader server of this process, started when first needed and restarted if it is gone."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -60,12 +60,12 @@ class _Server:
         self._owner = 0
 
     def start(self) -> None:
-        """Has the server import its readers in the background."""
+        """Start the server, which imports its readers in the background."""
         with self._lock:
             self._connect()
 
     def submit(self, request: bytes) -> socket.socket:
-        """Begins a job; its events come from the socket."""
+        """Start a job; its events arrive on the returned socket."""
         ours, theirs = socket.socketpair()
         with theirs, self._lock:
             for attempt in range(2):
@@ -75,7 +75,7 @@ class _Server:
                     control.sendall(request)
                     return ours
                 except OSError:
-                    # It was ended from outside while it waited.
+                    # Something else ended the server while it was idle.
                     self._disconnect()
                     if attempt:
                         ours.close()
@@ -83,13 +83,13 @@ class _Server:
         raise AssertionError
 
     def stop(self) -> None:
-        """Ends the server and waits for it."""
+        """End the server and wait for it."""
         with self._lock:
             self._disconnect()
 
     def _connect(self) -> socket.socket:
         if self._owner != os.getpid():
-            # A fork of the process that started it has a server of its own.
+            # This process is a fork of the one that started the server; it needs its own.
             self._process = self._control = None
         if self._control is None or self._process is None or self._process.poll() is not None:
             self._disconnect()
@@ -111,7 +111,7 @@ class _Server:
         if self._control is not None:
             self._control.close()
         if self._process is not None:
-            # Its children end with it.
+            # Its children end with it: they set PR_SET_PDEATHSIG.
             self._process.kill()
             self._process.wait()
         self._process = self._control = None
@@ -122,15 +122,14 @@ _server = _Server()
 
 @atexit.register
 def stop() -> None:
-    """Ends the reader server; the next file starts another one."""
+    """End the reader server; the next file starts another one."""
     _server.stop()
 
 
 def warm_up() -> None:
-    """Starts the reader server if it is not there yet, so that the first file need not wait for it;
-    returns at once.
+    """Start the reader server in the background, so that the first file need not wait for it.
 
-    What keeps it from starting is said when a file is read.
+    An error here is ignored; it is raised when a file is read.
     """
     with suppress(OSError):
         _server.start()
@@ -139,14 +138,19 @@ def warm_up() -> None:
 def call(
     job: Job, path: Path, request: dict[str, Any], on_event: Callable[[Any], None] | None = None
 ) -> Any:
-    """What `job(request, tell)` answers, in a process that may die of it; job: a function of a
-    module, by its name.
+    """Return what ``job(request, send_event)`` returns when run in a child process.
 
-    path: the file that is read, for sentences and the time it may take. on_event: called with what
-    the job tells; what it raises, as any exception here (Ctrl-C), ends the child before it leaves
-    this function. Errors of Thaw and of the system are raised as they would be without another
-    process. ReaderFailed where the child was ended by a signal, ran out of memory, said nothing for
-    too long or failed in a way nobody expected.
+    Args:
+        job: a function of a module, found there by its name.
+        path: the file that is read, for messages and for the time limit.
+        request: of JSON types.
+        on_event: called with each event of the job. If it raises (as on Ctrl-C), the child is ended
+            before the exception leaves this function.
+
+    Raises:
+        ThawError, OSError: as the job raised them.
+        ReaderFailed: the child was killed by a signal, ran out of memory, was idle for too long or
+            failed unexpectedly.
     """
     from core.data.reading.reader_errors import error_from_json
 
@@ -177,28 +181,27 @@ def call(
 
 
 def memory_limit() -> int:
-    """Bytes of private memory that a child may have."""
-    most = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    for place in _CGROUPS:
+    """Return how many bytes of private memory a child may use."""
+    available = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    for path in _CGROUPS:
         with suppress(OSError, ValueError):
-            most = min(most, int(Path(place).read_text(encoding="ascii")))
-    return max(MIN_MEMORY_BYTES, int(MEMORY_SHARE * most))
+            available = min(available, int(Path(path).read_text(encoding="ascii")))
+    return max(MIN_MEMORY_BYTES, int(MEMORY_SHARE * available))
 
 
 def _idle_seconds(path: Path) -> float:
-    """Seconds without a word after which a child is given up."""
+    """Return after how many seconds without an event a child is given up."""
     try:
         files = [*path.iterdir()] if path.is_dir() else [path]
-        size = sum(one.stat().st_size for one in files)
+        size = sum(file.stat().st_size for file in files)
     except (OSError, ValueError):
-        # The child says best what is wrong with the path.
+        # The child gives the better message about the path.
         size = 0
     return IDLE_SECONDS + IDLE_SECONDS_PER_MEGABYTE * size / 1e6
 
 
 def _stop_child(connection: socket.socket) -> None:
-    """Ends the child and waits for it, so that nothing writes into a folder that the caller is
-    about to remove."""
+    """End the child and wait, so that it no longer writes into a folder the caller may remove."""
     with suppress(OSError):
         connection.settimeout(_STOP_SECONDS)
         connection.sendall(b"x")
@@ -206,21 +209,25 @@ def _stop_child(connection: socket.socket) -> None:
             pass
 
 
-def _receive_lines(connection: socket.socket, path: Path, quiet: float) -> Iterator[dict[str, Any]]:
-    """The objects that come, line by line, up to the end; ReaderFailed after so many seconds
-    without one."""
+def _receive_lines(
+    connection: socket.socket, path: Path, max_idle: float
+) -> Iterator[dict[str, Any]]:
+    """Yield the JSON objects that arrive, line by line.
+
+    Raises:
+        ReaderFailed: nothing arrived for `max_idle` seconds.
+    """
     connection.settimeout(_POLL_SECONDS)
     rest, waited = bytearray(), 0.0
     while True:
         try:
             data = connection.recv(2**16)
         except TimeoutError:
-            # Waits are counted and no clock is read: this process may have been stopped (Ctrl-Z)
-            # meanwhile.
+            # Count waits instead of reading a clock: this process may have been suspended (Ctrl-Z).
             waited += _POLL_SECONDS
-            if waited >= quiet:
+            if waited >= max_idle:
                 raise ReaderFailed(
-                    f"{path.name!r} was given up: reading it went on for {quiet:,.0f} seconds"
+                    f"{path.name!r} was given up: reading it went on for {max_idle:,.0f} seconds"
                     " without coming any further. Check the disk or share that it lies on, or"
                     " write it again.",
                     "no word",
@@ -236,7 +243,7 @@ def _receive_lines(connection: socket.socket, path: Path, quiet: float) -> Itera
             )
         if b"\n" in data:
             *lines, rest = rest.split(b"\n")
-            # The line that a child died in is no JSON.
+            # A line that was cut off by the child's death is not JSON and is dropped.
             yield from (found for line in lines if (found := _parse_line(line)) is not None)
 
 
@@ -248,8 +255,7 @@ def _parse_line(line: bytes | bytearray) -> dict[str, Any] | None:
 
 
 def _explain_exit(code: int | None, path: Path) -> ReaderFailed:
-    """The sentence for a child that ended without an answer. code: its exit status, below 0 the
-    signal."""
+    """Return the error for a child that ended without an answer; `code` is below 0 for a signal."""
     name = path.name
     if code is None or code >= 0:
         return ReaderFailed(
@@ -264,7 +270,7 @@ def _explain_exit(code: int | None, path: Path) -> ReaderFailed:
             " again.",
             "signal 9",
         )
-    # Arrow ends the process over columns that are encrypted, too.
+    # Arrow also aborts on encrypted columns.
     encrypted, advice = (
         (", has encrypted columns", " without encryption") if _is_parquet(path) else ("", "")
     )

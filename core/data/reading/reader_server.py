@@ -1,12 +1,13 @@
-"""The process that reads strangers' files: `python -m core.data.reading.reader_server`, its standard input
-a Unix socket.
+"""The process that reads untrusted files: ``python -m core.data.reading.reader_server``.
 
-It has imported the readers, has one thread, and forks a child for every job: a fork of a process of
-one thread is safe, and takes milliseconds where a fresh interpreter takes most of a second. It
-reads no file itself. A job comes as one message with the descriptor of a socket, over which the
-child sends its events as lines of JSON; the last line, how the child ended, is this process's own.
-Any byte, or the end, coming from the other side stops the job. The end of standard input (the app
-or command is gone) stops all of them.
+It imports the readers once, has one thread, and forks a child for every job. Forking a process
+with one thread is safe, and takes milliseconds where a new interpreter takes most of a second. The
+server itself never reads a file.
+
+Protocol: standard input is a Unix socket. A job arrives as one message with the descriptor of a
+socket, over which the child sends its events as lines of JSON; the server adds a last line saying
+how the child ended. Any byte from the other side, or its end, stops the job. The end of standard
+input (the app or command has gone) stops all jobs.
 """
 
 import ctypes
@@ -27,14 +28,14 @@ from pathlib import Path
 from typing import Any
 
 SendEvent = Callable[[Any], None]
-"""Called by a job with anything that JSON can hold."""
+"""Called by a job with an event of JSON types."""
 Job = Callable[[dict[str, Any], SendEvent], Any]
-"""What a child does: from a request of JSON types to an answer of JSON types."""
+"""What a child runs: takes a request and returns an answer, both of JSON types."""
 
 HEADER = struct.Struct("<Q")
-"""Before every request: its bytes."""
+"""The length of a request, sent before it."""
 MAX_FILE_BYTES = 400 * 2**30
-"""Bytes that a child may write into one file; what it unpacks is held to half of it."""
+"""Largest file that a child may write; what it unpacks is limited to half of that."""
 _PRELOADED = (
     "core.data.reading.read_rows",
     "core.data.reading.tokenizer",
@@ -44,7 +45,7 @@ _PR_SET_PDEATHSIG = 1
 
 
 class ReaderServer:
-    """The jobs that are under way, by the process id of their child."""
+    """Forks a child for every job and reports how it ended."""
 
     def __init__(self, control: socket.socket) -> None:
         self._control = control
@@ -53,12 +54,12 @@ class ReaderServer:
         self._woken, self._waker = socket.socketpair()
         self._waker.setblocking(False)
         self._woken.setblocking(False)
-        # A child that ends writes a byte here, which ends the wait below.
+        # When a child ends, SIGCHLD writes a byte here, which wakes the select() below.
         signal.set_wakeup_fd(self._waker.fileno(), warn_on_full_buffer=False)
         signal.signal(signal.SIGCHLD, lambda number, frame: None)
 
     def serve(self) -> None:
-        """Forks and reaps until standard input ends."""
+        """Fork and reap children until standard input ends."""
         while True:
             by_job = {job: pid for pid, job in self._jobs.items() if pid not in self._stopped}
             ready = select.select([self._control, self._woken, *by_job], [], [])[0]
@@ -75,7 +76,7 @@ class ReaderServer:
             os.kill(pid, signal.SIGKILL)
 
     def _accept_job(self) -> bool:
-        """Begins the next job; False where there is none any more."""
+        """Start the next job; return False if standard input has ended."""
         head, fds, _, _ = socket.recv_fds(self._control, HEADER.size, 1)
         if not head or not fds:
             return False
@@ -85,7 +86,7 @@ class ReaderServer:
         try:
             pid = os.fork()
         except OSError:
-            # No room for one more process, which ends this job and not the others.
+            # No memory for another process: this job fails, the others go on.
             _send(job, {"error": {"kind": "memory"}})
             job.close()
             return True
@@ -95,7 +96,7 @@ class ReaderServer:
         return True
 
     def _become_child(self, job: socket.socket, request: dict[str, Any]) -> None:
-        """Carries out a job and ends the process."""
+        """Run a job, then end the process."""
         try:
             signal.set_wakeup_fd(-1)
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
@@ -110,8 +111,7 @@ class ReaderServer:
         os._exit(0)
 
     def _stop(self, pid: int) -> None:
-        """Kills the child of a job on whose other side nobody waits any more; a disk may hold it up
-        before it ends."""
+        """Kill the child of a job that nobody waits for; a slow disk may delay its end."""
         os.kill(pid, signal.SIGKILL)
         self._stopped.add(pid)
 
@@ -131,43 +131,42 @@ class ReaderServer:
 
 
 def _send(job: socket.socket, line: dict[str, Any]) -> None:
-    """Sends a line of its own, whatever the child was in the middle of; nobody is waited for."""
+    """Send a line without waiting, after a line end in case the child was cut off in a line."""
     with suppress(OSError):
         job.send(f"\n{json.dumps(line)}\n".encode(), socket.MSG_DONTWAIT)
 
 
 def run_job(job: socket.socket, request: dict[str, Any]) -> None:
-    """Calls the function that the request names and sends its events, then its answer or its
-    error."""
+    """Call the function that the request names; send its events, then its answer or error."""
     from core.data.reading.reader_errors import error_to_json
 
-    def tell(event: Any, kind: str = "event") -> None:
+    def send(event: Any, kind: str = "event") -> None:
         job.sendall(json.dumps({kind: event}).encode() + b"\n")
 
     try:
-        work: Job = getattr(importlib.import_module(request["module"]), request["function"])
-        answer = work(request["request"], tell)
+        function: Job = getattr(importlib.import_module(request["module"]), request["function"])
+        answer = function(request["request"], send)
     except Exception as error:
-        tell(error_to_json(error), "error")
+        send(error_to_json(error), "error")
     else:
-        tell(answer, "answer")
+        send(answer, "answer")
 
 
 def _limit_resources(memory: int) -> None:
-    """Bounds what this process can take from the machine, and has it end with its parent."""
+    """Limit what this process may take from the machine, and make it end with its parent."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-        # Where memory runs out all the same, this process goes first, and not the app.
+        # If memory runs out all the same, the kernel should kill this process, not the app.
         with suppress(OSError):
             Path("/proc/self/oom_score_adj").write_text("1000", encoding="ascii")
-    for kind, most in (
+    for kind, limit in (
         (resource.RLIMIT_CORE, 0),
-        # Private memory, without the maps of files.
+        # Private memory; mapped files do not count.
         (resource.RLIMIT_DATA, memory),
         (resource.RLIMIT_FSIZE, MAX_FILE_BYTES),
     ):
         soft, hard = resource.getrlimit(kind)
-        allowed = [one for one in (most, soft, hard) if one != resource.RLIM_INFINITY]
+        allowed = [value for value in (limit, soft, hard) if value != resource.RLIM_INFINITY]
         resource.setrlimit(kind, (min(allowed), min(allowed)))
     devices = os.open(os.devnull, os.O_RDWR)
     for fd in (0, 1, 2):
@@ -176,7 +175,7 @@ def _limit_resources(memory: int) -> None:
 
 
 def _warm_up_kernels() -> None:
-    """Has the compiled loops of quoted text loaded here, once, and not in every child."""
+    """Load the compiled kernels for quoted text once here, instead of in every child."""
     from core.data.reading.row_ends import find_row_ends
     from core.data.reading.tokenizer import tokenize
 
@@ -195,15 +194,15 @@ def _receive(source: socket.socket, size: int) -> bytes:
 
 
 def main() -> None:
-    """Serves until standard input ends."""
+    """Serve until standard input ends."""
     control = socket.socket(fileno=os.dup(0))
-    # Ctrl-C is for the command that started this process, which then closes the socket.
+    # Ctrl-C is handled by the command that started this process; it then closes the socket.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     os.umask(0o077)
     for name in _PRELOADED:
         importlib.import_module(name)
     _warm_up_kernels()
-    # Pages that the collector does not write to stay shared with every child.
+    # Memory pages that the garbage collector does not touch stay shared with the children.
     gc.collect()
     gc.freeze()
     ReaderServer(control).serve()

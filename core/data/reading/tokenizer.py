@@ -1,10 +1,7 @@
-"""Cuts a block of text into cells and codes every column: each distinct cell once, a 16-bit place
-for every row.
+"""Splits a block of text into dictionary-encoded columns: the fast path of reading text.
 
-A cell of up to eight bytes, as nearly all of Criteo's are, is one 64-bit word: its end is found in
-that word at once (Lamport 1975, "Multiple byte processing with full-word instructions") and words
-are compared, not texts. What a cell means is for others to say; it is asked once a distinct cell,
-not once a row.
+Cells are compared as 64-bit words (see `core.data.columns.kernels.tokenize_rows`). What a cell
+means is decided later and only once per distinct cell, not once per row.
 """
 
 import codecs
@@ -27,11 +24,11 @@ from core.data.reading.parse import NeedsSlowPath
 
 _TABLE_SIZE = 2**16
 _PADDING = 8
-"""Bytes behind the text, so that the last cell is read as a word too."""
+"""Bytes after the text, so that the last cell can be loaded as a word too."""
 
 
 class _Scratch(threading.local):
-    """A thread's working memory: fresh memory for every block would cost more than the work."""
+    """Working memory of a thread; allocating it for every block would take longer than the work."""
 
     def __init__(self) -> None:
         self.text = np.empty(0, np.uint8)
@@ -43,21 +40,21 @@ class _Scratch(threading.local):
         self.offsets = np.empty(BATCH_ROWS + 1, np.int32)
 
     def join(self, pieces: Sequence[bytes | memoryview]) -> np.ndarray:
-        """The pieces end to end, with an end of the last line, then _PAD times 0."""
+        """Return the pieces end to end, with a final line end and _PADDING zero bytes."""
         size = sum(len(piece) for piece in pieces)
         if len(self.text) < size + 1 + _PADDING:
             self.text = np.empty(size + 1 + _PADDING, np.uint8)
-        place = 0
+        position = 0
         for piece in pieces:
-            self.text[place : place + len(piece)] = (
+            self.text[position : position + len(piece)] = (
                 np.frombuffer(piece, np.uint8) if len(piece) else ()
             )
-            place += len(piece)
-        if place and self.text[place - 1] not in (10, 13):
-            self.text[place] = 10
-            place += 1
-        self.text[place : place + _PADDING] = 0
-        return self.text[: place + _PADDING]
+            position += len(piece)
+        if position and self.text[position - 1] not in (10, 13):
+            self.text[position] = 10
+            position += 1
+        self.text[position : position + _PADDING] = 0
+        return self.text[: position + _PADDING]
 
     def reserve_columns(self, count: int) -> None:
         if len(self.words) < count:
@@ -71,18 +68,26 @@ _scratch = _Scratch()
 def tokenize(
     pieces: Sequence[bytes | memoryview], delimiter: str, wanted: list[bool], quoted: bool
 ) -> Iterator[list[pa.DictionaryArray]]:
-    """The wanted columns of whole lines, at most BATCH_ROWS rows at a time: places int16, distinct
-    cells as string.
+    """Yield the wanted columns of whole lines, at most BATCH_ROWS rows at a time.
 
-    pieces: the text, cut anywhere. wanted: for every column whether it is coded. quoted: whether a
-    cell may stand in quotation marks. Cells come in order of appearance, an empty one as null; that
-    they are UTF-8 is not checked. Raises UnusualText at a row of another width, a blank line, a
-    byte order mark, a control character, or a quotation mark that does more than enclose a cell.
+    Args:
+        pieces: the text, cut at any position.
+        delimiter: one character.
+        wanted: for every column whether to return it.
+        quoted: whether cells may be enclosed in quotation marks.
+
+    Yields:
+        For each wanted column an array with int16 indices and a dictionary of strings, in order
+        of appearance, null for an empty cell. They are not checked to be UTF-8.
+
+    Raises:
+        NeedsSlowPath: at a row of another width, a blank line, a byte order mark, a control
+            character, or a quotation mark that does not just enclose a cell.
     """
     data = _scratch.join(pieces)
     if bytes(data[:3]) == codecs.BOM_UTF8:
         raise NeedsSlowPath
-    if quoted and (data == 34).any():
+    if quoted and (data == ord('"')).any():
         unquoted = np.zeros(len(data), np.uint8)
         size = unquote(data, len(data) - _PADDING, ord(delimiter), unquoted)
         if size < 0:
@@ -91,12 +96,12 @@ def tokenize(
     slots = np.where(wanted, np.cumsum(wanted) - 1, -1)
     _scratch.reserve_columns(sum(wanted))
     words = as_uint64_view(data)
-    place, end = np.uint64(0), np.uint64(len(data) - _PADDING)
-    while place < end:
-        rows, place = tokenize_rows(
+    position, end = np.uint64(0), np.uint64(len(data) - _PADDING)
+    while position < end:
+        rows, position = tokenize_rows(
             data,
             words,
-            place,
+            position,
             end,
             ord(delimiter),
             slots,
@@ -110,7 +115,7 @@ def tokenize(
 
 
 def _encode_slot(data: np.ndarray, delimiter: int, slot: int, rows: int) -> pa.DictionaryArray:
-    codes, scratch = np.empty(rows, np.int16), _scratch
+    indices, scratch = np.empty(rows, np.int16), _scratch
     words, starts = scratch.words[slot], scratch.starts[slot]
     count, missing = encode_column(
         data,
@@ -121,20 +126,18 @@ def _encode_slot(data: np.ndarray, delimiter: int, slot: int, rows: int) -> pa.D
         scratch.keys,
         scratch.firsts,
         HASH_MULTIPLIER,
-        codes,
+        indices,
         scratch.offsets,
     )
     offsets = scratch.offsets[: count + 1].copy()
-    letters = np.empty(offsets[count] + 8, np.uint8)
-    gather_bytes(data, scratch.keys, scratch.firsts, offsets, letters, as_uint64_view(letters))
+    text = np.empty(offsets[count] + 8, np.uint8)
+    gather_bytes(data, scratch.keys, scratch.firsts, offsets, text, as_uint64_view(text))
     valid = None
     if missing >= 0:
         valid = pa.py_buffer(np.packbits(np.arange(count) != missing, bitorder="little"))
-    distinct = pa.StringArray.from_buffers(
-        count, pa.py_buffer(offsets), pa.py_buffer(letters), valid
-    )
-    return pa.DictionaryArray.from_arrays(codes, distinct, safe=False)
+    distinct = pa.StringArray.from_buffers(count, pa.py_buffer(offsets), pa.py_buffer(text), valid)
+    return pa.DictionaryArray.from_arrays(indices, distinct, safe=False)
 
 
-# The compiled loops are loaded with the module, not in the middle of the first file.
+# Load the compiled kernels on import, not while the first file is being read.
 list(tokenize([b"a\tb\n"], "\t", [True, True], False))

@@ -1,7 +1,7 @@
-"""What the cells of a column mean: a number, a category, a label, or a missing value.
+"""The meaning of a cell: a number, a category, a label, or a missing value.
 
-Each function takes the distinct cells of a column as Arrow strings (null: an empty cell), so that a
-value is judged once however many rows hold it.
+Each function takes the distinct cells of a column as Arrow strings (null for an empty cell), so
+that a value is parsed once, however many rows contain it.
 """
 
 import math
@@ -34,19 +34,19 @@ MISSING_MARKERS = frozenset(
     }
     | {"nil", "none", "nat", "\\n", "1.#ind", "-1.#ind", "1.#qnan", "-1.#qnan"}
 )
-"""Texts, in lower case and without surrounding spaces, that mean a missing value: what pandas,
-polars, R, spreadsheets and SQL databases (MySQL and Hive write ``\\N``) write for one."""
+"""Texts, in lower case and without surrounding spaces, that mean a missing value: those of pandas,
+polars, R, spreadsheets and SQL databases (MySQL and Hive write ``\\N``)."""
 PLACEHOLDER_LABELS = MISSING_MARKERS
-"""Texts that stand in a label column for a label that is not known."""
+"""Texts that mean an unknown label in a label column."""
 NO_LABEL = -1
 """Stored label of a row whose label is a placeholder."""
 MAX_CATEGORY_LENGTH = 4096
-"""Characters of a category; Criteo's have 8, and a text this long is damage."""
+"""Largest number of characters of a category. Criteo's have 8; a longer text is damage."""
 
 _MAX_MARKER_LENGTH = max(map(len, MISSING_MARKERS))
 _CATEGORY_BYTES = 8
-"""Length of Criteo's categories: of cells of this length only those that no letter or digit begins
-and ends can be markers, and most need no closer look."""
+"""Length of Criteo's categories. A cell of this length can be a marker only if it starts or ends
+with punctuation, so most columns need no further check."""
 _NUMBER = r"^[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?$"
 _INFINITE = r"^[+-]?inf(inity)?$"
 _LABELS = {"true": 1, "t": 1, "yes": 1, "y": 1, "false": 0, "f": 0, "no": 0, "n": 0}
@@ -57,9 +57,12 @@ _LABEL_NUMBER = re.compile(r"[+-]?(0|1)(\.0*)?(e[+-]?0+)?")
 class ParsedCells:
     """The distinct cells of a column as values.
 
-    values: float64 for numbers, string for categories, int8 for labels; null where missing or
-    faulty. faults: position of each cell that cannot be what the column holds, and why. markers:
-    positions of the cells that spell out a missing value, int64; empty cells are not among them.
+    Attributes:
+        values: float64 for numbers, string for categories, int8 for labels; null where missing or
+            faulty.
+        faults: index of each faulty cell, and what is wrong with it.
+        markers: int64 indices of the cells that are a missing-value marker; empty cells are not
+            among them.
     """
 
     values: pa.Array
@@ -68,8 +71,11 @@ class ParsedCells:
 
 
 def parse_numbers(cells: pa.Array) -> ParsedCells:
-    """The cells as float64; a missing-value marker is null, and so is a number that is not finite,
-    which is a fault."""
+    """Parse cells as float64. A number that is not finite is a fault.
+
+    >>> parse_numbers(pa.array(["1.5", "NA"])).values.to_pylist()
+    [1.5, None]
+    """
     try:
         values = cells.cast(pa.float64())
         if pc.all(pc.is_finite(values)).as_py() is not False:
@@ -92,14 +98,16 @@ def parse_numbers(cells: pa.Array) -> ParsedCells:
 
 
 def parse_categories(cells: pa.Array, max_length: int | None = MAX_CATEGORY_LENGTH) -> ParsedCells:
-    """The cells as they are, but for missing-value markers, which are null; a text over `longest`
-    is a fault."""
+    """Keep cells as they are, except that missing-value markers become null.
+
+    A cell of more than `max_length` characters is a fault.
+    """
     lengths = np.diff(np.frombuffer(cells.buffers()[1], np.int32, len(cells) + 1, 4 * cells.offset))
-    bare = _has_punctuation_edge(cells)
-    if not len(lengths) or ((lengths == _CATEGORY_BYTES).all() and not bare.any()):
+    has_punctuation = _has_punctuation_edge(cells)
+    if not len(lengths) or ((lengths == _CATEGORY_BYTES).all() and not has_punctuation.any()):
         return ParsedCells(cells)
     suspects = np.flatnonzero(
-        ((lengths <= _MAX_MARKER_LENGTH) & (lengths != _CATEGORY_BYTES)) | bare
+        ((lengths <= _MAX_MARKER_LENGTH) & (lengths != _CATEGORY_BYTES)) | has_punctuation
     )
     markers = suspects[_find_markers(pc.utf8_trim_whitespace(cells.take(pa.array(suspects))))]
     values = _with_nulls(cells, markers)
@@ -113,46 +121,50 @@ def parse_categories(cells: pa.Array, max_length: int | None = MAX_CATEGORY_LENG
 
 
 def parse_labels(cells: pa.Array, optional: bool = False) -> ParsedCells:
-    """The cells as int8: 0 or 1, also written as ``1.0`` or ``True``. optional: placeholders become
-    NO_LABEL.
+    """Parse cells as int8: 0 or 1, also written as ``1.0`` or ``True``.
 
-    Where labels are not optional a placeholder is a fault, as any other text is.
+    Args:
+        cells: the distinct cells.
+        optional: whether a placeholder becomes NO_LABEL; otherwise it is a fault.
     """
-    codes, faults = np.zeros(len(cells), np.int8), {}
+    labels, faults = np.zeros(len(cells), np.int8), {}
     for position, cell in enumerate(cells.to_pylist()):
-        code = parse_label(cell)
-        if code is None or (code == NO_LABEL and not optional):
+        label = parse_label(cell)
+        if label is None or (label == NO_LABEL and not optional):
             faults[position] = "not 0 or 1"
         else:
-            codes[position] = code
-    return ParsedCells(pa.array(codes), faults)
+            labels[position] = label
+    return ParsedCells(pa.array(labels), faults)
 
 
 def parse_label(cell: str | None) -> int | None:
-    """0 or 1, NO_LABEL for a placeholder, None for anything else."""
+    """Return 0 or 1, NO_LABEL for a placeholder, None for anything else.
+
+    >>> parse_label("True"), parse_label("?"), parse_label("2")
+    (1, -1, None)
+    """
     text = (cell or "").strip().lower()
     if text in PLACEHOLDER_LABELS:
         return NO_LABEL
     if not _LABEL_NUMBER.fullmatch(text):
         return _LABELS.get(text)
-    # -1 stands for a label that is not known.
+    # The number may be -1, which is NO_LABEL.
     return int(float(text))
 
 
 def is_number(cell: str) -> bool:
-    """Whether a cell that is not missing is a finite number."""
+    """Return whether a cell that is not missing is a finite number."""
     text = cell.strip()
     return bool(re.match(_NUMBER, text)) and math.isfinite(float(text))
 
 
 def is_missing(cell: str | None) -> bool:
-    """Whether a cell of a feature is a missing value."""
+    """Return whether a cell of a feature is a missing value."""
     return cell is None or cell.strip().lower() in MISSING_MARKERS
 
 
 def _find_markers(trimmed: pa.Array) -> np.ndarray:
-    """Positions of the cells, without surrounding spaces, that are missing-value markers; nulls are
-    none."""
+    """Return the indices of cells, without surrounding spaces, that are missing-value markers."""
     found = pc.is_in(pc.utf8_lower(trimmed), value_set=pa.array(sorted(MISSING_MARKERS)))
     return np.flatnonzero(np.asarray(found))
 
@@ -166,15 +178,17 @@ def _with_nulls(cells: pa.Array, positions: np.ndarray) -> pa.Array:
 
 
 def _has_punctuation_edge(cells: pa.Array) -> np.ndarray:
-    """bool (cells,): whether the first or the last byte comes before the digits, as blanks, dots
-    and dashes do."""
-    _, offsets, letters = cells.buffers()
-    begins = np.frombuffer(offsets, np.int32, len(cells) + 1, 4 * cells.offset)
-    if letters is None or not letters.size:
+    """Return which cells start or end with a byte below "0", such as a space, dot or dash."""
+    _, offset_buffer, buffer = cells.buffers()
+    offsets = np.frombuffer(offset_buffer, np.int32, len(cells) + 1, 4 * cells.offset)
+    if buffer is None or not buffer.size:
         return np.zeros(len(cells), bool)
-    data = np.frombuffer(letters, np.uint8)
-    first, last = data[np.minimum(begins[:-1], len(data) - 1)], data[np.maximum(begins[1:] - 1, 0)]
-    return ((first < ord("0")) | (last < ord("0"))) & (np.diff(begins) > 0)
+    data = np.frombuffer(buffer, np.uint8)
+    first, last = (
+        data[np.minimum(offsets[:-1], len(data) - 1)],
+        data[np.maximum(offsets[1:] - 1, 0)],
+    )
+    return ((first < ord("0")) | (last < ord("0"))) & (np.diff(offsets) > 0)
 
 
 def _without_negative_zero(values: pa.Array) -> pa.Array:

@@ -1,5 +1,4 @@
-"""One backbone on the shelf: what it is, what it learnt, how good it was, what can be done with
-it."""
+"""One backbone on the shelf: its stages, training data, metrics and actions."""
 
 from collections.abc import Callable, Mapping
 
@@ -7,6 +6,8 @@ import streamlit as st
 
 from core.evaluation.format_metrics import (
     format_bounds,
+    format_card_metrics,
+    format_metric,
     metric_or_none,
     reason_without_auc,
     reason_without_interval,
@@ -19,25 +20,26 @@ from core.models.registry import ARCHITECTURES
 from core.program import PROGRAM
 from core.runs.removal import delete_backbone
 from pages.components.shared.access import guarded_button
-from pages.components.shared.common import (
-    catch_errors,
+from pages.components.shared.common import show_open_commands, simulated_badge, workspace
+from pages.components.shared.errors import catch_errors
+from pages.components.shared.formatting import (
     escape_markdown,
     format_compact,
     format_datetime,
-    format_decimals,
     format_int,
-    show_open_commands,
-    simulated_badge,
-    workspace,
 )
 from pages.components.shared.stack import draw_stages, has_random_weights, origin_title
 
-IMPORTED_HELP = "It came from a file: what its weights do not show is as its maker stated it."
+IMPORTED_HELP = "Imported from a file: whatever the weights do not show is as its author stated it."
 
 
 def backbone_card(card: BackboneCard, runs: list[str], open_check: Callable[[str], None]) -> None:
-    """The whole card. runs: ids of the finished runs that fine-tuned it. check: opens its
-    vocabulary check."""
+    """Draw the whole card.
+
+    Args:
+        runs: ids of the finished runs that fine-tuned this backbone.
+        open_check: opens the vocabulary check for a backbone id.
+    """
     with st.container(border=True):
         st.markdown(f"#### {escape_markdown(card.name)}")
         show_badges(card)
@@ -48,7 +50,7 @@ def backbone_card(card: BackboneCard, runs: list[str], open_check: Callable[[str
         st.caption(
             f"{format_compact(card.parameters)} parameters in {len(card.stages)}"
             f" stage{'s' * (len(card.stages) > 1)} · "
-            + (f"{format_compact(operations)} operations a row" if operations else "lookups alone")
+            + (f"{format_compact(operations)} operations per row" if operations else "lookups only")
         )
         with st.expander("Hashes, settings and licence", icon=":material/fingerprint:"):
             show_details(card)
@@ -72,7 +74,7 @@ def backbone_card(card: BackboneCard, runs: list[str], open_check: Callable[[str
 
 
 def show_badges(card: BackboneCard) -> None:
-    """What kind of backbone it is; random weights first, since nothing else matters as much."""
+    """Show badges for the kind of backbone; random weights come first because they matter most."""
     random = [stage.title for stage in card.stages if has_random_weights(stage)]
     with st.container(horizontal=True, gap="xsmall"):
         if len(random) == len(card.stages):
@@ -94,28 +96,28 @@ def show_badges(card: BackboneCard) -> None:
 
 
 def show_quality(card: BackboneCard) -> None:
-    """How good it was where it learnt: clicks by AUC, or what its objective measured; else that it
-    learnt nothing."""
+    """Show the AUC on its own test rows, or the metrics of its pretraining objective, or that it is
+    untrained.
+    """
     metrics = card.metrics
     auc = metric_or_none(metrics, "auc")
     if card.scores_clicks and auc is not None:
         domain = card.trained_on["domain"]
         st.metric(
             f"AUC on its {escape_markdown(domain)} test rows",
-            format_decimals(auc),
+            format_metric(auc),
             help="With a 95 % interval by DeLong's method, for test-row noise.",
         )
         bounds = f"95 % interval {format_bounds(metrics.get('auc_low'), metrics.get('auc_high'))}"
         reason = reason_without_interval(metrics)
         st.caption(
             f"{reason[:1].upper() + reason[1:] or bounds} · "
-            f"log loss {format_decimals(metrics.get('log_loss'))} · {format_int(metrics.get('rows'))} test rows"
+            f"{format_card_metrics(metrics)} · {format_int(metrics.get('rows'))} test rows"
         )
     elif card.scores_clicks and metrics:
         reason = reason_without_auc(metrics)
         st.caption(
-            f"{reason[:1].upper()}{reason[1:]} · log loss {format_decimals(metrics.get('log_loss'))} on"
-            " its test rows"
+            f"{reason[:1].upper()}{reason[1:]} · {format_card_metrics(metrics)} on its test rows"
         )
     elif card.scores_clicks:
         st.caption("It was trained on data without source test rows.")
@@ -124,7 +126,7 @@ def show_quality(card: BackboneCard) -> None:
             {title: value for title, value in metrics.items() if title != "loss"}
         )
         loss = (
-            f"Loss {format_decimals(metrics.get('loss'))} on source validation rows. "
+            f"Loss {format_metric(metrics.get('loss'))} on source validation rows. "
             if "loss" in metrics
             else ""
         )
@@ -132,44 +134,47 @@ def show_quality(card: BackboneCard) -> None:
 
 
 def show_pretraining_metrics(learnt: Mapping[str, float | None]) -> None:
-    """Numbers by title: counts as they are, everything else to four digits."""
+    """Show metrics by title: integers as they are, everything else with four decimals."""
     with st.container(horizontal=True, gap="medium"):
         for title, value in learnt.items():
-            text = format_int(value) if isinstance(value, int) else format_decimals(value)
+            text = format_int(value) if isinstance(value, int) else format_metric(value)
             st.metric(escape_markdown(f"{title[:1].upper()}{title[1:]}"), text, width="content")
 
 
 def explain_missing_click_head(card: BackboneCard) -> str:
-    """What it means that the backbone has no head trained on click labels."""
+    """Say why the backbone cannot score clicks and what changes that."""
     if OBJECTIVES[card.objective].trains:
-        return "It has no click head yet: it scores clicks once it is fine-tuned."
+        return "It has no click head yet: fine-tune it to score clicks."
     if all(has_random_weights(stage) for stage in card.stages):
         return (
-            "Nothing was learnt: every stage holds random weights. A floor to compare pretraining"
-            " with."
+            "Not trained: every stage has random weights. A lower bound to compare "
+            "pretraining with."
         )
-    return "It was not trained on click labels: it scores clicks once it is fine-tuned."
+    return "It was not trained on click labels: fine-tune it to score clicks."
 
 
 def describe_history(card: BackboneCard) -> str:
-    """What it was trained on, oldest first, as Markdown."""
+    """Describe what the backbone was trained on, oldest last, as Markdown."""
     trained = card.trained_on
     name = f"**{escape_markdown(trained['dataset'])}**"
     if OBJECTIVES[card.objective].trains or card.stages[0].origin in EMBEDDING_INITIALISATIONS:
         rows = f"{format_int(trained['rows'])} {escape_markdown(trained['domain'])} rows"
         text = f"Trained on {rows} of {name}, {format_datetime(card.created)}"
     else:
-        text = f"Made with the vocabulary of {name}, {format_datetime(card.created)}; no row trained it"
+        text = (
+            f"Built with the vocabulary of {name}, {format_datetime(card.created)}; not "
+            "trained on any row"
+        )
     before = [
-        f"{format_int(one['rows'])} {escape_markdown(one['domain'])} rows of"
-        f" {escape_markdown(one['dataset'])}"
-        for one in card.earlier
+        f"{format_int(entry['rows'])} {escape_markdown(entry['domain'])} rows of"
+        f" {escape_markdown(entry['dataset'])}"
+        for entry in card.earlier
     ]
     return f"{text}; before that on {', then '.join(before)}" if before else text
 
 
 def show_details(card: BackboneCard) -> None:
-    """What identifies it: hashes to copy, settings, licence."""
+    """Show hashes, settings, licence and id."""
     for title, value in (
         ("Weights, SHA-256", card.weights_sha256),
         ("Training data, SHA-256", card.trained_on["content_hash"]),
@@ -191,7 +196,7 @@ def _format_setting(value: object) -> str:
 
 
 def more_actions(card: BackboneCard, open_check: Callable[[str], None]) -> None:
-    """What is done with a backbone less often."""
+    """Draw the actions that are needed less often: check, export, delete."""
     st.button(
         "Check its vocabulary",
         key=f"check_{card.id}",
@@ -221,7 +226,7 @@ def more_actions(card: BackboneCard, open_check: Callable[[str], None]) -> None:
 
 
 def export_bytes(card: BackboneCard) -> bytes:
-    """The archive's bytes, made when someone asks for them."""
+    """Return the exported archive as bytes; it is written only when the download is clicked."""
     with staging(workspace().uploads) as folder:
         path = folder / "backbone.zip"
         export_backbone(card, path)
@@ -230,10 +235,10 @@ def export_bytes(card: BackboneCard) -> bytes:
 
 @st.dialog("Delete backbone")
 def confirm_delete(card: BackboneCard) -> None:
-    """Asks once more, naming what goes and what stays."""
+    """Ask for confirmation, naming what is deleted and what is kept."""
     st.markdown(
-        f"Delete **{escape_markdown(card.name)}**? Runs that fine-tuned it keep their own models"
-        " and results, but cannot be repeated. This cannot be undone."
+        f"Delete **{escape_markdown(card.name)}**? Runs fine-tuned from it keep their models "
+        "and results, but cannot be repeated. This cannot be undone."
     )
     if guarded_button("Delete", type="primary", icon=":material/delete:", key="delete_for_good"):
         with catch_errors():

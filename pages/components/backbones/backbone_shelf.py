@@ -1,5 +1,6 @@
-"""The shelf: every backbone as a card, found by text, architecture and data; and the way in for one
-from a file."""
+"""The shelf: all backbones as cards, filters by name, architecture and data, and the import
+form.
+"""
 
 from collections.abc import Callable
 from contextlib import suppress
@@ -15,13 +16,15 @@ from core.models.registry import ARCHITECTURES
 from core.program import PROGRAM
 from core.runs.subprocess_commands import import_in_subprocess
 from pages.components.backbones.backbone_card import backbone_card
+from pages.components.shared import url_state
 from pages.components.shared.access import guarded_button
-from pages.components.shared.common import escape_inline, escape_markdown, workspace
+from pages.components.shared.common import workspace
+from pages.components.shared.formatting import escape_inline, escape_markdown
 from pages.components.shared.uploads import file_uploader, save_upload
 from pages.server.upload_limit import forget_upload
 
 MIN_CARDS_FOR_FILTERS = 4
-"""Cards from which on filters are offered; fewer are seen at a glance."""
+"""Number of cards from which filters are shown; fewer fit on a screen."""
 IMPORT_HELP = (
     f"A zip archive from Export here or from `{PROGRAM} export-backbone`: card.json,"
     " model.safetensors, preprocessing and vocabulary. Shapes, vocabulary and hashes are checked"
@@ -32,11 +35,15 @@ IMPORT_HELP = (
 def backbone_shelf(
     cards: list[BackboneCard], go_to: Callable[..., None], open_check: Callable[[str], None]
 ) -> None:
-    """A card for every backbone. go_to: changes the address of the page. check: opens a vocabulary
-    check."""
+    """Draw a card for every backbone.
+
+    Args:
+        go_to: changes the URL parameters of the page.
+        open_check: opens the vocabulary check for a backbone id.
+    """
     if name := st.session_state.pop("imported_backbone", None):
         st.success(f"**{escape_markdown(name)}** was imported.", icon=":material/check_circle:")
-        # It keeps its maker's date, and so may stand anywhere.
+        # The card keeps its original date, so it may appear anywhere in the list; find it by name.
         st.session_state["shelf_find"] = name
     if not cards:
         st.info(
@@ -49,7 +56,7 @@ def backbone_shelf(
     shown = filter_cards(cards) if len(cards) >= MIN_CARDS_FOR_FILTERS else cards
     import_form()
     if cards and not shown:
-        st.info("No backbone passes the filters; take some off.", icon=":material/filter_alt:")
+        st.info("No backbone matches the filters; remove some.", icon=":material/filter_alt:")
     runs = runs_by_backbone()
     with st.grid(3, min_column_width=320):
         for card in shown:
@@ -57,7 +64,7 @@ def backbone_shelf(
 
 
 def filter_cards(cards: list[BackboneCard]) -> list[BackboneCard]:
-    """The cards that the filters let through."""
+    """Draw the filters and return the cards that match."""
     architectures = [
         name for name in ARCHITECTURES if any(card.architecture == name for card in cards)
     ]
@@ -66,9 +73,9 @@ def filter_cards(cards: list[BackboneCard]) -> list[BackboneCard]:
         text = st.text_input(
             "Find by name",
             key="shelf_find",
-            bind="query-params",
+            bind=url_state.BOUND,
             width=240,
-            help="Shows the backbones whose name holds this. It changes no result.",
+            help="Shows backbones whose name contains this text. It changes no result.",
         )
         chosen = st.multiselect(
             "Architecture",
@@ -77,7 +84,7 @@ def filter_cards(cards: list[BackboneCard]) -> list[BackboneCard]:
             key="shelf_architecture",
             placeholder="all",
             width=240,
-            help="Shows backbones of these architectures alone. It changes no result.",
+            help="Shows only backbones of these architectures. It changes no result.",
         )
         data = st.multiselect(
             "Trained on",
@@ -85,22 +92,23 @@ def filter_cards(cards: list[BackboneCard]) -> list[BackboneCard]:
             key="shelf_data",
             placeholder="all",
             width=240,
-            help="Shows backbones trained on these datasets alone. It changes no result.",
+            help="Shows only backbones trained on these datasets. It changes no result.",
         )
-        found = [
+        matching = [
             card
             for card in cards
             if all(word in card.name.lower() for word in text.lower().split())
             and (not chosen or card.architecture in chosen)
             and (not data or card.trained_on["dataset"] in data)
         ]
-        st.caption(f"{len(found)} of {len(cards)} backbones", width="content")
-    return found
+        st.caption(f"{len(matching)} of {len(cards)} backbones", width="content")
+    return matching
 
 
 def runs_by_backbone() -> dict[str, list[str]]:
-    """Ids of finished fine-tuning runs by their backbone's id, newest first; none where the store
-    is damaged."""
+    """Return ids of finished fine-tuning runs by backbone id, newest first; empty if the store is
+    damaged.
+    """
     runs: dict[str, list[str]] = {}
     with suppress(Damaged):
         for run in RunStore(workspace()).list("done", "finetune"):
@@ -109,17 +117,17 @@ def runs_by_backbone() -> dict[str, list[str]]:
 
 
 def import_form() -> None:
-    """The form that takes a backbone in."""
+    """Draw the form that imports a backbone from a file."""
     with st.expander("Import a backbone", icon=":material/upload_file:"):
         times = st.session_state.setdefault("imports", 0)
         uploaded = file_uploader("Backbone", ["zip"], f"import_{times}", IMPORT_HELP)
         name = st.text_input(
-            "Name it",
-            placeholder="as its card says",
+            "Name",
+            placeholder="as on its card",
             key=f"import_name_{times}",
             max_chars=64,
             width=320,
-            help="What lists and commands call it here; its weights stay the same.",
+            help="The name in lists and commands here. It changes no weights.",
         )
         if (
             guarded_button(
@@ -131,7 +139,7 @@ def import_form() -> None:
 
 
 def import_upload(uploaded: UploadedFile, name: str) -> None:
-    """Imports the upload and shows the shelf anew, or says why not."""
+    """Import the uploaded backbone and redraw the shelf, or show why it was refused."""
     path = save_upload(uploaded, "import", ".zip")
     try:
         with st.spinner("Checking the backbone"):

@@ -1,5 +1,6 @@
-"""Pretraining: what to train, from what, by what, how; what it costs; and the button that queues
-it."""
+"""The pretraining form: dataset, architecture, initial weights, objective, settings, cost, and the
+button.
+"""
 
 from collections.abc import Sequence
 
@@ -24,29 +25,28 @@ from pages.components.backbones.pretraining_costs import (
 )
 from pages.components.backbones.start_file import start_file
 from pages.components.shared.access import guarded_button
-from pages.components.shared.choosers import choose_named
-from pages.components.shared.common import (
-    catch_errors,
-    format_int,
-    show_command,
-    simulated_badge,
-    workspace,
-)
+from pages.components.shared.choosers import choice_caption, choose_named
+from pages.components.shared.common import show_command, workspace
+from pages.components.shared.errors import catch_errors
+from pages.components.shared.formatting import format_int
 from pages.components.shared.training_fields import training_fields
 from pages.components.shared.widget_sync import reapply_unseen, render_ack_field
 
 DEFAULT_ARCHITECTURE = "dnn"
 MASK_SHARES = (0.1, 0.3)
-"""The range the paper tries."""
+"""The range that the paper tries."""
 
 
 def pretrain_form(datasets: list[Dataset], taken: set[str]) -> None:
-    """The whole section. taken: names of backbones that are there or on their way."""
-    usable = [one for one in datasets if one.has_source]
+    """Draw the whole section.
+
+    Args:
+        taken: names of existing and queued backbones.
+    """
+    usable = [candidate for candidate in datasets if candidate.has_source]
     if not usable:
         st.info(
-            "Pretraining needs a dataset with a source domain. Bring a sample in and split it"
-            " first."
+            "Pretraining needs a dataset with a source domain. Add a sample and split it first."
         )
         st.page_link("data.py", label="Prepare a dataset", icon=":material/table_chart:")
         return
@@ -67,7 +67,7 @@ def pretrain_form(datasets: list[Dataset], taken: set[str]) -> None:
                     placeholder=free,
                     key="pt_name",
                     max_chars=64,
-                    help="What lists and commands call it; it changes no result.",
+                    help="The name in lists and commands. It changes no result.",
                 ).strip()
                 or free
             )
@@ -102,7 +102,7 @@ def pretrain_form(datasets: list[Dataset], taken: set[str]) -> None:
                 show_missing_package(about)
             elif request is None:
                 st.info(
-                    f"It can start once its file is there: {INITIALISATIONS[start].file_type}.",
+                    f"First upload its file: {INITIALISATIONS[start].file_type}.",
                     icon=":material/attach_file:",
                 )
             else:
@@ -113,32 +113,29 @@ def pretrain_form(datasets: list[Dataset], taken: set[str]) -> None:
 
 
 def choose_dataset(datasets: list[Dataset]) -> Dataset:
-    """The dataset, which the address carries, and how many rows there are to learn from."""
+    """Return the dataset in the URL, and show its number of training rows."""
     dataset = choose_named("Dataset", datasets, "dataset")
     rows = count_training_rows(dataset, "source")
-    with st.container(horizontal=True, vertical_alignment="center", gap="xsmall"):
-        labels = "" if dataset.labelled else ", without labels"
-        st.caption(f"{format_int(rows)} source rows to train on{labels}", width="content")
-        if dataset.simulated:
-            simulated_badge()
+    labels = "" if dataset.labelled else ", without labels"
+    choice_caption(f"{format_int(rows)} source rows to train on{labels}", dataset.simulated)
     return dataset
 
 
 def choose_architecture() -> str:
-    """The architecture, with what it is and where it is from."""
+    """Return the architecture; shows its summary and source."""
     architecture = _selectbox(
         "Architecture", [*ARCHITECTURES], "pt_architecture", DEFAULT_ARCHITECTURE
     )
-    about = ARCHITECTURES[architecture]
-    st.caption(f"{about.summary} ({about.source})")
+    spec = ARCHITECTURES[architecture]
+    st.caption(f"{spec.summary} ({spec.source})")
     return architecture
 
 
 def choose_start(architecture: Architecture) -> tuple[str, str]:
-    """(what the stages hold at first, path of the file it is read from or "")."""
-    titles = {key: one.title for key, one in INITIALISATIONS.items()}
+    """Return (key of the initial weights, path of the file they are read from or "")."""
+    titles = {key: entry.title for key, entry in INITIALISATIONS.items()}
     start = _selectbox(
-        "Starts from",
+        "Initial weights",
         architecture.initialisations,
         "pt_start",
         architecture.initialisations[0],
@@ -149,18 +146,19 @@ def choose_start(architecture: Architecture) -> tuple[str, str]:
 
 
 def choose_objective(architecture: Architecture, dataset: Dataset) -> tuple[str, float]:
-    """(what it learns by, share of fields spoilt). Rows without labels leave out what reads
-    clicks."""
+    """Return (objective, share of fields masked). Without labels, objectives that need clicks are
+    left out.
+    """
     allowed = [
         name
         for name in architecture.objectives
         if dataset.labelled or not OBJECTIVES[name].reads_labels
     ]
-    titles = {key: one.title for key, one in OBJECTIVES.items()}
-    objective = _selectbox("Learns by", allowed, "pt_objective", allowed[0], titles)
+    titles = {key: entry.title for key, entry in OBJECTIVES.items()}
+    objective = _selectbox("Objective", allowed, "pt_objective", allowed[0], titles)
     st.caption(_with_source(OBJECTIVES[objective].summary, OBJECTIVES[objective].source))
     if not dataset.labelled:
-        st.caption("This dataset has no labels, so nothing can learn its clicks.")
+        st.caption("This dataset has no labels, so objectives that need clicks are not available.")
     if objective not in ("rfd", "mfp"):
         return objective, MASK_SHARE
     word = "replaced" if objective == "rfd" else "hidden"
@@ -170,25 +168,25 @@ def choose_objective(architecture: Architecture, dataset: Dataset) -> tuple[str,
         MASK_SHARE,
         0.05,
         key="pt_mask_share",
-        help="More makes the task harder. The paper tries 0.1 to 0.3.",
+        help="A higher share makes the task harder. The paper tries 0.1 to 0.3.",
     )
     return objective, share
 
 
 def train_fields(objective: str, rows: int) -> TrainSettings:
-    """How to train; nothing to choose where nothing trains."""
+    """Draw the training settings, or say that nothing is trained."""
     st.markdown("##### How to train")
     if not OBJECTIVES[objective].trains:
         st.markdown(
-            "Nothing trains here: the backbone is stored as it starts, to be compared with trained"
-            " ones."
+            "Nothing is trained: the backbone is stored with its initial weights, to be "
+            "compared with trained ones."
         )
         return default_settings(rows, objective)[1]
     return training_fields("pt", rows, objective)
 
 
 def launch_button(request: PretrainRequest | None, dataset: Dataset) -> None:
-    """The button; what is not ready yet cannot be pressed."""
+    """Draw the button; it is disabled until the form is complete."""
     trains = request is None or OBJECTIVES[request.objective].trains
     pressed = guarded_button(
         "Pretrain" if trains else "Make the backbone",
@@ -198,11 +196,11 @@ def launch_button(request: PretrainRequest | None, dataset: Dataset) -> None:
         disabled=request is None,
         width="stretch",
     )
-    st.caption("It goes on in the background: you can close this page.")
+    st.caption("Training runs in the background: you can close this page.")
     if request is None:
         return
     if pressed:
-        # Settings that make no network are refused here, not minutes later by a worker.
+        # Refuse settings that cannot build a network now, not minutes later in the worker.
         count_in_background(workspace(), dataset, {request.architecture: request.settings})
         run = submit_pretrain(workspace(), request)
         st.switch_page("run.py", query_params={"run": run.id})
@@ -210,10 +208,11 @@ def launch_button(request: PretrainRequest | None, dataset: Dataset) -> None:
 
 
 def show_missing_package(architecture: Architecture) -> None:
-    """Says what to install."""
+    """Say which package to install."""
     st.warning(
-        f"**{architecture.title}** needs the optional package `{architecture.required_package}`, which is not installed"
-        " here. Install it into the environment Thaw runs in, then load this page again:",
+        f"**{architecture.title}** needs the optional package "
+        f"`{architecture.required_package}`, which is not installed here. Install it into "
+        "the environment Thaw runs in, then load this page again:",
         icon=":material/extension:",
     )
     st.code(
@@ -222,18 +221,24 @@ def show_missing_package(architecture: Architecture) -> None:
 
 
 def free_name(name: str, taken: set[str]) -> str:
-    """`name` as a backbone may be called, or with the first number behind it that makes it free."""
+    """Return `name` as a valid backbone name, with the first number appended that makes it free."""
     name = name.replace("&", "and").strip()[:58].strip()
     numbered = (f"{name} {number}" for number in range(2, len(taken) + 3))
-    return name if name not in taken else next(one for one in numbered if one not in taken)
+    return (
+        name
+        if name not in taken
+        else next(candidate for candidate in numbered if candidate not in taken)
+    )
 
 
 HELP = {
-    "Architecture": "Which network is built: its stages, its size, and what it can learn.",
-    "Starts from": "What the stages hold before they train. Random weights know nothing yet.",
-    "Learns by": (
-        "What the network is asked to tell from the rows. Only clicks give it a head that can score"
-        " as it is."
+    "Architecture": (
+        "The network that is built: its stages, its size, and the objectives it supports."
+    ),
+    "Initial weights": "The stages' weights before training.",
+    "Objective": (
+        "What the network is trained to predict. Only clicks give it a head that can score "
+        "rows without fine-tuning."
     ),
 }
 
@@ -241,7 +246,7 @@ HELP = {
 def _selectbox(
     label: str, options: Sequence[str], key: str, first: str, titles: dict[str, str] | None = None
 ) -> str:
-    """A select box that falls back to `first` where its choice is none of `options` any more."""
+    """Draw a select box that falls back to `first` if its value is no longer among the options."""
     titles = titles or {name: ARCHITECTURES[name].title for name in options}
     if st.session_state.get(key) not in options:
         st.session_state[key] = first

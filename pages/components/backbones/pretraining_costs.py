@@ -1,5 +1,4 @@
-"""What pretraining costs: the chosen network in a few numbers, and every architecture beside the
-others."""
+"""Costs of pretraining: size and estimated time of the chosen architecture, and of all others."""
 
 import dataclasses
 import time
@@ -12,39 +11,42 @@ import streamlit as st
 
 from core.data.datasets import Dataset
 from core.errors import BadInput
+from core.evaluation.format_metrics import MISSING_TEXT
 from core.jobs.requests import PretrainRequest
 from core.jobs.store import Run
 from core.models.model_stats import ModelStats, StatsRequest, count_in_background, load_stats
 from core.models.objectives import OBJECTIVES, stage_origins
 from core.models.registry import ARCHITECTURES, is_installed
 from core.runs.estimate import pretraining_estimate
-from pages.components.shared.common import (
-    MISSING_TEXT,
+from pages.components.shared.common import workspace
+from pages.components.shared.errors import show_error
+from pages.components.shared.formatting import (
     escape_markdown,
     format_approx_duration,
     format_compact,
-    show_error,
-    workspace,
 )
 from pages.components.shared.stack import draw_stages
 
 POLL_SECONDS = 0.3
 PENDING = "…"
 REFERENCE_ARCHITECTURE = "dnn"
-"""What every architecture is measured against."""
+"""The architecture that the others' operations are compared with."""
 OPERATIONS_HELP = (
-    "Of one row's forward pass, in matrix products; a multiply-add counts as two. Lookups count as"
-    " none."
+    "Operations in the matrix products of one row's forward pass; a multiply-add counts as "
+    "two. Embedding lookups count as zero."
 )
 
 
 @dataclass(frozen=True)
 class PretrainingCosts:
-    """What is known of the costs on one dataset. request: what is asked for, None while it cannot
-    be.
+    """Costs on one dataset, as far as they have been counted.
 
-    settings_by_architecture: everything that can be built here, at its defaults or the request's settings. counted:
-    what was counted of it. error: why the rest never will be.
+    Attributes:
+        request: the request on the form; None while the form is incomplete.
+        settings_by_architecture: all installed architectures with default settings, the requested
+            one with the request's.
+        counted: costs counted so far, by architecture.
+        error: why the remaining ones cannot be counted.
     """
 
     dataset: Dataset
@@ -55,58 +57,68 @@ class PretrainingCosts:
 
     @property
     def chosen(self) -> ModelStats | None:
-        """The cost of what is asked for."""
+        """Cost of the requested architecture, or None."""
         return self.counted.get(self.request.architecture) if self.request else None
 
     @property
     def is_counting(self) -> bool:
-        """Whether something is still being counted."""
+        """Whether some architectures are still being counted."""
         return self.error is None and len(self.counted) < len(self.settings_by_architecture)
 
 
 def read_costs(dataset: Dataset, request: PretrainRequest | None) -> PretrainingCosts:
-    """What was counted so far; the rest is being counted from now on."""
-    wanted: dict[str, dict[str, Any]] = {name: {} for name in ARCHITECTURES if is_installed(name)}
+    """Return what has been counted so far and start counting the rest in the background."""
+    settings_by_architecture: dict[str, dict[str, Any]] = {
+        name: {} for name in ARCHITECTURES if is_installed(name)
+    }
     if request:
-        wanted[request.architecture] = request.settings
+        settings_by_architecture[request.architecture] = request.settings
     error = None
     try:
-        count_in_background(workspace(), dataset, wanted)
+        count_in_background(workspace(), dataset, settings_by_architecture)
     except BadInput as refused:
         error = refused
     return PretrainingCosts(
-        dataset, request, wanted, load_stats(workspace(), dataset, wanted), error
+        dataset,
+        request,
+        settings_by_architecture,
+        load_stats(workspace(), dataset, settings_by_architecture),
+        error,
     )
 
 
 def wait_for_costs(costs: PretrainingCosts) -> None:
-    """Waits for what is being counted, and runs the page anew once what was asked for, or the last,
-    has come.
+    """Wait for the background count and rerun the page when the requested or the last cost has
+    arrived.
 
-    The page's last call. Any click ends the wait, since drawing is where Streamlit looks for one. A
-    fragment that runs every second would not do: the browser sends it all fields as they stood,
-    which takes back what a preset has just filled in.
+    Must be the page's last call. Any click ends the wait, because Streamlit checks for a rerun
+    whenever something is drawn. A fragment with ``run_every`` would not work: the browser sends the
+    values of all fields with every tick and would undo what a preset has just filled in.
     """
-    spot = st.empty()
-    now = costs
-    while now.is_counting:
-        left = len(now.settings_by_architecture) - len(now.counted)
-        spot.caption(
-            f"{left} of {len(now.settings_by_architecture)} are still being counted, which takes some seconds the"
-            " first time."
+    placeholder = st.empty()
+    current = costs
+    while current.is_counting:
+        left = len(current.settings_by_architecture) - len(current.counted)
+        placeholder.caption(
+            f"{left} of {len(current.settings_by_architecture)} architectures are still being "
+            "counted; this takes some seconds the first time."
         )
         time.sleep(POLL_SECONDS)
-        now = read_costs(costs.dataset, costs.request)
-        if not now.is_counting or (now.chosen and not costs.chosen):
+        current = read_costs(costs.dataset, costs.request)
+        if not current.is_counting or (current.chosen and not costs.chosen):
             st.rerun()
 
 
 def show_chosen_cost(
     costs: PretrainingCosts, request: PretrainRequest, rows: int, history: Sequence[Run]
 ) -> None:
-    """The run's estimated time and the network's size. history: finished runs that calibrate,
-    newest first."""
-    st.markdown("##### What it will cost")
+    """Show the run's estimated time and the network's size.
+
+    Args:
+        rows: training rows.
+        history: finished runs that calibrate the estimate, newest first.
+    """
+    st.markdown("##### Estimated cost")
     cost = costs.chosen
     estimate = pretraining_estimate(cost, request, rows, history) if cost else None
     seconds = format_approx_duration(estimate.seconds) if estimate else "a moment"
@@ -116,7 +128,7 @@ def show_chosen_cost(
             "Parameters", format_compact(cost.parameters) if cost else PENDING, width="content"
         )
         st.metric(
-            "Operations a row",
+            "Operations per row",
             format_compact(cost.flops) if cost else PENDING,
             width="content",
             help=OPERATIONS_HELP,
@@ -124,13 +136,13 @@ def show_chosen_cost(
     if costs.error and not cost:
         show_error(costs.error)
     elif not cost:
-        st.caption("It is being counted.")
+        st.caption("Counting operations …")
     elif estimate:
         st.caption(estimate.explanation)
 
 
 def show_stages(cost: ModelStats, request: PretrainRequest) -> None:
-    """The network stage by stage, as it will be once the run has ended."""
+    """Draw the network stage by stage, with the origin its weights will have after the run."""
     origin = stage_origins(request.start, request.objective, len(cost.stages))
     draw_stages(
         [
@@ -141,10 +153,10 @@ def show_stages(cost: ModelStats, request: PretrainRequest) -> None:
 
 
 def show_cost_table(costs: PretrainingCosts, rows: int, history: Sequence[Run]) -> None:
-    """Every architecture that can be built here, and what the numbers rest on."""
-    st.markdown("##### What each would cost")
+    """Show the costs of every installed architecture as a table."""
+    st.markdown("##### Cost by architecture")
     request = costs.request
-    found = [
+    counted = [
         costs.counted[name] for name in costs.settings_by_architecture if name in costs.counted
     ]
     measure = (
@@ -152,37 +164,39 @@ def show_cost_table(costs: PretrainingCosts, rows: int, history: Sequence[Run]) 
         if REFERENCE_ARCHITECTURE in costs.counted
         else None
     )
-    table = pd.DataFrame([cost_row(cost, measure, request, rows, history) for cost in found])
-    if found:
+    table = pd.DataFrame([cost_row(cost, measure, request, rows, history) for cost in counted])
+    if counted:
         st.dataframe(
             table,
             hide_index=True,
             height="content",
             alt="Stages, parameters, operations and estimated time of every architecture",
             column_config={
-                "What it is": st.column_config.TextColumn(width="large"),
+                "Description": st.column_config.TextColumn(width="large"),
                 "Embedding": st.column_config.NumberColumn(
                     format="localized", help="Parameters of the embedding"
                 ),
                 "Other stages": st.column_config.NumberColumn(
                     format="localized", help="Parameters"
                 ),
-                "Operations a row": st.column_config.NumberColumn(
+                "Operations per row": st.column_config.NumberColumn(
                     format="compact", help=OPERATIONS_HELP
                 ),
                 "× DNN": st.column_config.NumberColumn(
-                    format="%.1f", help="Operations a row against DNN's"
+                    format="%.1f", help="Operations per row, relative to DNN"
                 ),
             },
         )
     if costs.is_counting:
         return
-    own = " but for the chosen one" if request and request.settings else ""
+    exception = " except the chosen one" if request and request.settings else ""
     trained = ", trained as set above" if "Estimated time" in table else ""
-    absent = [one.title for name, one in ARCHITECTURES.items() if not is_installed(name)]
-    left_out = f" Not installed here, and so left out: {', '.join(absent)}." if absent else ""
+    not_installed = [one.title for name, one in ARCHITECTURES.items() if not is_installed(name)]
+    left_out = (
+        f" Not installed, so not listed: {', '.join(not_installed)}." if not_installed else ""
+    )
     name = escape_markdown(costs.dataset.name)
-    st.caption(f"On the vocabulary of {name}, at default settings{own}{trained}.{left_out}")
+    st.caption(f"For the vocabulary of {name}, at default settings{exception}{trained}.{left_out}")
 
 
 def cost_row(
@@ -192,16 +206,16 @@ def cost_row(
     rows: int,
     history: Sequence[Run],
 ) -> dict[str, Any]:
-    """One line of the table."""
+    """Return one row of the cost table."""
     about_it = ARCHITECTURES[cost.architecture]
-    # Networks that look at pictures have none.
+    # Image networks have no embedding.
     embedding = sum(stage.parameters for stage in cost.stages if stage.name == "embedding")
     values = {
         "Architecture": about_it.title,
         "Stages": len(cost.stages),
         "Embedding": embedding,
         "Other stages": cost.parameters - embedding,
-        "Operations a row": cost.flops,
+        "Operations per row": cost.flops,
         "× DNN": cost.flops / reference_flops if reference_flops else None,
     }
     if request and (OBJECTIVES[request.objective].trains or request.start == "word2vec"):
@@ -212,4 +226,4 @@ def cost_row(
         values["Estimated time"] = (
             format_approx_duration(estimate.seconds) if estimate else MISSING_TEXT
         )
-    return values | {"What it is": about_it.summary}
+    return values | {"Description": about_it.summary}

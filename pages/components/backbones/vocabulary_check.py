@@ -1,23 +1,21 @@
-"""The vocabulary check: which of a dataset's target values a backbone has never seen, column by
-column."""
+"""The vocabulary check: which of a dataset's target values a backbone has never seen, by column."""
 
 from collections.abc import Callable
 
 import plotly.graph_objects as go
 import streamlit as st
 
-from core.data.datasets import Dataset, FieldCoverage
+from core.data.dataset_rows import FieldCoverage
+from core.data.datasets import Dataset
 from core.freezing.known_values import UNSEEN_WARNING_RULE, unseen_share
 from core.models.card import BackboneCard
 from core.program import PROGRAM
+from core.report.palette import FROZEN, NEUTRAL, TRAINED
 from pages.components.shared.chart import chart
 from pages.components.shared.choosers import choose_named
-from pages.components.shared.common import (
-    catch_errors,
-    escape_markdown,
-    format_percent,
-    show_command,
-)
+from pages.components.shared.common import show_command
+from pages.components.shared.errors import catch_errors
+from pages.components.shared.formatting import escape_markdown, format_percent
 from pages.components.shared.vocabulary_coverage import (
     cached_coverage,
     coverage_warning,
@@ -28,13 +26,16 @@ from pages.components.shared.vocabulary_coverage import (
 def vocabulary_check(
     cards: list[BackboneCard], datasets: list[Dataset], prefill: Callable[[str, str], None]
 ) -> None:
-    """Chooses a backbone and a dataset and lays the one's vocabulary over the other's rows.
+    """Choose a backbone and a dataset and compare their vocabularies.
 
-    prefill: opens the pretraining form for a dataset and an architecture; a button's callback.
+    Args:
+        prefill: opens the pretraining form for a dataset and an architecture; a button's callback.
     """
     datasets = [dataset for dataset in datasets if dataset.labelled]
     if not cards or not datasets:
-        st.info("The check compares a backbone with a dataset; there is none of one of them yet.")
+        st.info(
+            "The check compares a backbone with a labelled dataset; one of them is still missing."
+        )
         st.page_link("data.py", label="Prepare a dataset", icon=":material/table_chart:")
         return
     left, right = st.columns(2)
@@ -66,28 +67,31 @@ def show_coverage_verdict(
     card: BackboneCard,
     prefill: Callable[[str, str], None],
 ) -> None:
-    """The check in a sentence, with the rule it follows, and what to do when the backbone does not
-    fit."""
+    """Show the result in a sentence with the rule behind it, and what to do if the backbone does
+    not fit.
+    """
     warning = coverage_warning(fields, 1)
     if lacks_real_values(dataset, card):
         st.warning(
-            f"**{escape_markdown(card.name)}** learnt from simulated rows: it does not know the"
-            " hashes in real Criteo traffic. Pretrain a backbone on this dataset's own source rows"
-            " instead.",
+            f"**{escape_markdown(card.name)}** was trained on simulated rows: it does not "
+            "know the hashes in real Criteo traffic. Pretrain a backbone on this dataset's "
+            "own source rows instead.",
             icon=":material/warning:",
         )
     elif warning:
         st.warning(warning, icon=":material/warning:")
     else:
         st.success(
-            f"This backbone knows {format_percent(1 - unseen_share(fields))} of the categorical values in"
-            " the target training rows: freezing its embedding keeps what it learnt of them.",
+            f"This backbone knows {format_percent(1 - unseen_share(fields))} of the "
+            "categorical values in the target training rows: freezing its embedding keeps "
+            "what it learned about them.",
             icon=":material/check_circle:",
         )
     share = unseen_share(fields)
     st.caption(
-        f"{format_percent(share)} of the categorical values in the target training rows are unseen. {UNSEEN_WARNING_RULE}"
-        " Values too rare in a backbone's own training rows count as unseen too."
+        f"{format_percent(share)} of the categorical values in the target training rows are "
+        f"unseen. {UNSEEN_WARNING_RULE} Values too rare in a backbone's own training rows "
+        "count as unseen too."
     )
     if (warning or lacks_real_values(dataset, card)) and dataset.has_source:
         st.button(
@@ -100,21 +104,21 @@ def show_coverage_verdict(
 
 
 def coverage_figure(fields: list[FieldCoverage]) -> go.Figure:
-    """Stacked bars: unseen, missing and known shares of every field, in the order given."""
+    """Return stacked bars of unseen, missing and known shares by field, in the given order."""
     names = [field.field for field in fields]
     shares = {
         "unseen": [field.unseen_share for field in fields],
         "missing": [field.missing_share for field in fields],
         "known": [1 - field.unseen_share - field.missing_share for field in fields],
     }
-    colours = {"unseen": "#d9650b", "missing": "#8a97ab", "known": "#2563c9"}
+    colors = {"unseen": TRAINED, "missing": NEUTRAL, "known": FROZEN}
     figure = go.Figure(
         [
             go.Bar(
                 name=name,
                 x=names,
                 y=values,
-                marker={"color": colours[name]},
+                marker={"color": colors[name]},
                 hovertemplate="%{x} %{y:.1%} " + name,
             )
             for name, values in shares.items()
@@ -130,7 +134,7 @@ def coverage_figure(fields: list[FieldCoverage]) -> go.Figure:
 
 
 def coverage_table(fields: list[FieldCoverage]) -> None:
-    """The same numbers, sortable."""
+    """Show the same numbers as a sortable table."""
     share = st.column_config.ProgressColumn(format="percent", min_value=0, max_value=1)
     st.dataframe(
         {

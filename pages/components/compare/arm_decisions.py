@@ -1,5 +1,6 @@
-"""Chosen arms put to a decision: the threshold that costs least in each, and where they differ,
-slice by slice."""
+"""Costs and slices of several arms: the cheapest threshold of each, and the slices where they
+differ.
+"""
 
 from collections.abc import Sequence
 
@@ -7,7 +8,12 @@ import pandas as pd
 import streamlit as st
 
 from core.evaluation.decision_cost import DecisionCosts
-from core.evaluation.format_metrics import format_bounds, format_metric, format_p
+from core.evaluation.format_metrics import (
+    format_bounds,
+    format_metric,
+    format_p,
+    format_with_bounds,
+)
 from core.evaluation.paired_comparison import MeanEstimate, mean_over_rows
 from core.evaluation.slices import AUC_REQUIREMENT, SliceDifference, SliceMetrics
 from core.report.arm_styles import arm_colors
@@ -24,105 +30,103 @@ from core.report.decisions import arm_slices as sliced
 from core.runs.sweep_result import ArmResult
 from pages.components.shared.chart import chart
 from pages.components.shared.choosers import choose_text
-from pages.components.shared.common import (
-    catch_errors,
-    escape_markdown,
-    format_interval_text,
-    format_percent,
-    workspace,
-)
+from pages.components.shared.common import workspace
 from pages.components.shared.compute_slots import compute_slot
 from pages.components.shared.decision_fields import column_slices, cost_fields, slice_columns
+from pages.components.shared.errors import catch_errors
+from pages.components.shared.formatting import escape_markdown, format_percent
 
 MAX_DIFFERENCES = 30
 
 
 def arm_costs(arms: Sequence[ArmResult], reference: str) -> None:
-    """For every arm the threshold that costs least on validation rows, and what it costs on target
-    test rows."""
+    """Show, for every arm, the cheapest threshold on validation rows and its cost on target test
+    rows.
+    """
     with catch_errors():
         costs = cost_fields()
-        found = {one.title: _cached_cost(_cache_key([one]), costs, one) for one in arms}
-        against = found.get(reference)
+        cost_by_arm = {one.title: _cached_cost(_cache_key([one]), costs, one) for one in arms}
+        baseline_cost = cost_by_arm.get(reference)
         st.dataframe(
             pd.DataFrame(
                 [
-                    _cost_row(title, one, None if title == reference else against)
-                    for title, one in found.items()
+                    _cost_row(title, one, None if title == reference else baseline_cost)
+                    for title, one in cost_by_arm.items()
                 ]
             ),
             hide_index=True,
             width="stretch",
             height="content",
-            alt="The threshold that costs least and its cost, by arm",
+            alt="The cheapest threshold and its cost, by arm",
             column_config={
                 "Arm": st.column_config.TextColumn(pinned=True),
                 "Threshold": st.column_config.TextColumn(
                     help="Chosen on validation rows; the range over seeds"
                 ),
-                "Cost a test row": st.column_config.NumberColumn(format="%.4f"),
+                "Cost per test row": st.column_config.NumberColumn(format="%.4f"),
                 "At the highest F1": st.column_config.NumberColumn(
-                    format="%.4f", help="Cost a row at the threshold that the runs came with"
+                    format="%.4f", help="Cost per row at each run's own threshold"
                 ),
             },
         )
         st.caption(
-            "Chosen on validation rows, reported on target test rows; means over seeds, intervals"
-            f" for other test rows and seeds. Differences are to {escape_markdown(reference)} over"
-            " common seeds on the same rows, each with its own 95 % interval: not adjusted for how"
-            " many arms there are."
+            "Thresholds are chosen on validation rows, costs are measured on target test "
+            "rows. Means over seeds; intervals cover test-row and seed noise. Differences "
+            f"are from {escape_markdown(reference)}, over common seeds and on the same rows, "
+            "each with its own 95 % interval, not adjusted for the number of arms."
         )
-        curves = {title: (one.curve, one.thresholds[0]) for title, one in found.items()}
+        curves = {title: (one.curve, one.thresholds[0]) for title, one in cost_by_arm.items()}
         chart(
             cost_curve_figure(THRESHOLD_GRID, curves),
             "compare-cost",
             360,
-            "Cost a row by threshold, of the first seed of each arm",
+            "Cost per row by threshold, first seed of each arm",
         )
 
 
-@st.cache_data(max_entries=64, show_spinner="Weighing the costs")
+@st.cache_data(max_entries=64, show_spinner="Computing the costs")
 def _cached_cost(identity: tuple[str, ...], costs: DecisionCosts, _arm: ArmResult) -> ArmCost:
     with compute_slot():
         return arm_cost(workspace(), _arm, costs)
 
 
-def _cost_row(title: str, one: ArmCost, reference: ArmCost | None) -> dict[str, object]:
-    mean = mean_over_rows(one.row_costs)
-    low, high = min(one.thresholds), max(one.thresholds)
+def _cost_row(title: str, cost: ArmCost, reference: ArmCost | None) -> dict[str, object]:
+    mean = mean_over_rows(cost.row_costs)
+    low, high = min(cost.thresholds), max(cost.thresholds)
     return {
         "Arm": title,
         "Threshold": f"{low:.3f}" if high - low < 5e-4 else f"{low:.3f} to {high:.3f}",
-        "Cost a test row": mean.value,
+        "Cost per test row": mean.value,
         "95 % interval": _format_interval(mean),
-        "Less the reference's": _difference(one, reference) if reference else "–",
-        "At the highest F1": one.cost_at_f1,
-        "Rows acted on": format_percent(one.acted_share),
+        "Minus the baseline's": _difference(cost, reference) if reference else "–",
+        "At the highest F1": cost.cost_at_f1,
+        "Rows acted on": format_percent(cost.acted_share),
     }
 
 
-def _difference(one: ArmCost, other: ArmCost) -> str:
-    difference = cost_difference(one, other)
+def _difference(cost: ArmCost, other: ArmCost) -> str:
+    difference = cost_difference(cost, other)
     if isinstance(difference, str):
         return difference
-    return format_interval_text(difference.value, difference.low, difference.high, signed=True)
+    return format_with_bounds(difference.value, difference.low, difference.high, signed=True)
 
 
 def arm_slices(arms: Sequence[ArmResult], reference: str) -> None:
-    """Metrics of every arm by the values of a column, and the slices where arms differ most from
-    the reference."""
+    """Show every arm's metrics by the values of a column, and the largest differences from the
+    baseline.
+    """
     options = [BY_DOMAIN, *slice_columns(arms[0].runs[0].dataset)] + [BY_EVERY_COLUMN] * (
         len(arms) > 1
     )
-    if any("source_test" not in one.auc for one in arms):
+    if any("source_test" not in arm.auc for arm in arms):
         options.remove(BY_DOMAIN)
     with st.columns([2, 3])[0]:
-        about = (
-            "By whose values the test rows are sliced. It changes no score, only how they are"
-            " summed up."
+        help_text = (
+            "The column whose values define the slices. It changes no score, only how "
+            "scores are grouped."
         )
-        column = choose_text("Column", options, "column", about)
-    reference = reference if any(one.title == reference for one in arms) else arms[0].title
+        column = choose_text("Column", options, "column", help_text)
+    reference = reference if any(arm.title == reference for arm in arms) else arms[0].title
     with catch_errors():
         metrics, differences = _cached_slices(_cache_key(arms), column, reference, arms)
         if column != BY_EVERY_COLUMN:
@@ -142,24 +146,28 @@ def _cached_slices(
 def _show_metrics(column: str, metrics: dict[str, list[SliceMetrics]]) -> None:
     alt = f"AUC by slice: {column}"
     slices = next(iter(metrics.values()))
-    tall = 100 + len(slices) * (18 + 10 * len(metrics))
-    chart(slice_figure(metrics, arm_colors([*metrics])), "compare-slices", tall, alt)
+    height = 100 + len(slices) * (18 + 10 * len(metrics))
+    chart(slice_figure(metrics, arm_colors([*metrics])), "compare-slices", height, alt)
     rows = [
         {
-            "Slice": one.name,
+            "Slice": slice_metrics.name,
             "Arm": title,
-            "Rows": one.rows,
-            "Click rate": one.click_rate,
-            "AUC": one.auc.value,
-            "AUC, 95 %": _format_interval(one.auc),
-            "Log loss": one.log_loss.value,
-            "Log loss, 95 %": _format_interval(one.log_loss),
-            "Predicted / actual": one.predicted_over_actual,
+            "Rows": slice_metrics.rows,
+            "Click rate": slice_metrics.click_rate,
+            "AUC": slice_metrics.auc.value,
+            "AUC, 95 %": _format_interval(slice_metrics.auc),
+            "Log loss": slice_metrics.log_loss.value,
+            "Log loss, 95 %": _format_interval(slice_metrics.log_loss),
+            "Predicted / actual": slice_metrics.predicted_over_actual,
         }
-        for of_slice in zip(
-            *([(title, one) for one in found] for title, found in metrics.items()), strict=True
+        for arms_of_slice in zip(
+            *(
+                [(title, slice_metrics) for slice_metrics in slices_of_arm]
+                for title, slices_of_arm in metrics.items()
+            ),
+            strict=True,
         )
-        for title, one in of_slice
+        for title, slice_metrics in arms_of_slice
     ]
     st.dataframe(
         pd.DataFrame(rows).round(4),
@@ -171,30 +179,38 @@ def _show_metrics(column: str, metrics: dict[str, list[SliceMetrics]]) -> None:
     )
 
 
-def _show_differences(column: str, found: Sequence[SliceDifference], reference: str) -> None:
-    real = [one for one in found if one.outcome != "not distinguishable"]
-    rows = found[0].difference.seeds if found else 0
-    named = escape_markdown(reference)
-    st.markdown(f"**Where arms differ most from {named}** :gray[· AUC, distinguishable ones first]")
-    if not found:
+def _show_differences(column: str, differences: Sequence[SliceDifference], reference: str) -> None:
+    distinguishable = [
+        difference for difference in differences if difference.outcome != "not distinguishable"
+    ]
+    n_seeds = differences[0].difference.seeds if differences else 0
+    baseline = escape_markdown(reference)
+    st.markdown(f"**Largest differences from {baseline}** :gray[· AUC, distinguishable ones first]")
+    if not differences:
         st.markdown(f"No slice can be compared: {AUC_REQUIREMENT}.")
         return
-    if not real:
-        st.markdown(f"In no slice is an arm's AUC distinguishable from that of {named}.")
+    if not distinguishable:
+        st.markdown(f"In no slice is an arm's AUC distinguishable from that of {baseline}.")
     table = [
         {
-            "Slice": one.name,
-            "Arm": one.arm,
+            "Slice": difference.name,
+            "Arm": difference.arm,
             "Verdict": (
-                one.outcome
-                + (f" at n = {one.rows:,}" if one.outcome == "not distinguishable" else "")
+                difference.outcome
+                + (
+                    f" at n = {difference.rows:,}"
+                    if difference.outcome == "not distinguishable"
+                    else ""
+                )
             ),
-            "ΔAUC": format_metric(one.difference.delta, signed=True),
-            "95 % interval": format_bounds(one.difference.low, one.difference.high, signed=True),
-            "Adjusted p": format_p(one.adjusted_p),
-            "Rows": one.rows,
+            "ΔAUC": format_metric(difference.difference.delta, signed=True),
+            "95 % interval": format_bounds(
+                difference.difference.low, difference.difference.high, signed=True
+            ),
+            "Adjusted p": format_p(difference.adjusted_p),
+            "Rows": difference.rows,
         }
-        for one in found[:MAX_DIFFERENCES]
+        for difference in differences[:MAX_DIFFERENCES]
     ]
     st.dataframe(
         pd.DataFrame(table),
@@ -205,14 +221,15 @@ def _show_differences(column: str, found: Sequence[SliceDifference], reference: 
         column_config={"Verdict": st.column_config.TextColumn(width=240)},
     )
     st.caption(
-        f"DeLong's test on each slice's rows over {rows} seed{'s' if rows != 1 else ''}; p-values"
-        f" adjusted by Holm over {len(found):,} comparisons of slice and arm, of which"
-        f" {min(len(found), MAX_DIFFERENCES)} are shown."
+        f"DeLong's test on each slice's rows over {n_seeds} "
+        f"seed{'s' if n_seeds != 1 else ''}; p-values adjusted by Holm over "
+        f"{len(differences):,} comparisons of slice and arm, of which "
+        f"{min(len(differences), MAX_DIFFERENCES)} are shown."
     )
 
 
 def _cache_key(arms: Sequence[ArmResult]) -> tuple[str, ...]:
-    return tuple(f"{one.title} {run.id} {run.finished}" for one in arms for run in one.runs)
+    return tuple(f"{arm.title} {run.id} {run.finished}" for arm in arms for run in arm.runs)
 
 
 def _format_interval(mean: MeanEstimate) -> str:

@@ -1,5 +1,6 @@
-"""What can be done with the runs chosen on Compare: open, tag, note, delete; choose all or none;
-files of the table."""
+"""Actions on the selected runs of Compare: open, tag, note, delete, select all or none,
+download.
+"""
 
 from functools import partial
 
@@ -10,38 +11,36 @@ from core.jobs.store import Run, RunStore
 from core.program import PROGRAM
 from core.report.table_files import to_safe_csv
 from core.runs.removal import delete_runs
+from pages.components.shared import url_state
 from pages.components.shared.access import guarded_button
-from pages.components.shared.common import (
-    catch_errors,
-    escape_markdown,
-    show_open_commands,
-    workspace,
-)
+from pages.components.shared.common import show_open_commands, workspace
+from pages.components.shared.errors import catch_errors
+from pages.components.shared.formatting import escape_markdown
 from pages.components.shared.report_download import report_download
 
 MAX_NAMED = 10
-"""Chosen runs up to which a dialog names each of them."""
+"""Maximum number of runs that a dialog lists by name."""
 
 
 def join_ids(runs: list[Run]) -> str:
-    """The runs as a command line names them."""
+    """Return the run ids as a command line takes them."""
     return ",".join(run.id for run in runs)
 
 
 def select_runs(ids: list[str]) -> None:
-    """Puts a choice into the address, and makes the table anew with these rows ticked."""
-    st.query_params["runs"] = ",".join(ids)
+    """Write a selection to the URL and redraw the table with these rows selected."""
+    url_state.put("runs", ",".join(ids))
     st.session_state["compare_round"] = selection_round() + 1
 
 
 def selection_round() -> int:
-    """How often a button has made the choice."""
+    """Return how often a button has changed the selection."""
     return int(st.session_state.get("compare_round", 0))
 
 
 @st.dialog("Delete runs")
 def confirm_delete(runs: list[Run]) -> None:
-    """Asks once more, naming what goes."""
+    """Ask for confirmation, naming the runs."""
     st.write(
         f"Delete {len(runs)} run(s) with their models, predictions and curves? This cannot be"
         " undone."
@@ -61,18 +60,20 @@ def confirm_delete(runs: list[Run]) -> None:
 
 @st.dialog("Tags and note")
 def annotate_dialog(runs: list[Run]) -> None:
-    """Adds tags to every chosen run, takes tags off them, or gives them a note."""
+    """Add tags to every selected run, remove tags, or set a note."""
     text = st.text_input(
         "Add tags, separated by commas",
         placeholder="baseline, week 47",
         help="Words to find these runs by; they change no result.",
     )
-    there = sorted({tag for run in runs for tag in run.tags})
-    gone = (
+    existing = sorted({tag for run in runs for tag in run.tags})
+    removed = (
         st.multiselect(
-            "Take tags off", there, help="Tags that the chosen runs lose; no result changes."
+            "Remove tags",
+            existing,
+            help="Tags to remove from the selected runs; no result changes.",
         )
-        if there
+        if existing
         else []
     )
     notes = {run.note for run in runs}
@@ -81,13 +82,13 @@ def annotate_dialog(runs: list[Run]) -> None:
         "Note",
         same,
         max_chars=4000,
-        placeholder="The chosen runs have several notes; one given here replaces them.",
+        placeholder="The selected runs have different notes; a note entered here replaces them.",
         help="What you want to remember about these runs; it changes no result.",
     )
     if guarded_button("Save", type="primary"):
         with catch_errors():
             store = RunStore(workspace())
-            store.change_tags([run.id for run in runs], text.split(","), gone)
+            store.change_tags([run.id for run in runs], text.split(","), removed)
             for run in runs if note != same else ():
                 store.annotate(run.id, note=note)
             st.rerun()
@@ -99,7 +100,7 @@ def annotate_dialog(runs: list[Run]) -> None:
 
 
 def show_run_actions(runs: list[Run], shown: list[Run], hidden: int, table: pd.DataFrame) -> None:
-    """What can be done with the chosen runs, and the table as files."""
+    """Draw the actions on the selected runs, and the downloads of the table."""
     with st.container(horizontal=True, vertical_alignment="center"):
         if st.button("Open", icon=":material/monitoring:", disabled=len(runs) != 1):
             st.switch_page("run.py", query_params={"run": runs[0].id})
@@ -108,12 +109,12 @@ def show_run_actions(runs: list[Run], shown: list[Run], hidden: int, table: pd.D
         if guarded_button("Delete", icon=":material/delete:", disabled=not runs):
             confirm_delete(runs)
         st.button(
-            "Choose all shown",
+            "Select all shown",
             on_click=select_runs,
             args=([run.id for run in shown],),
             disabled=not shown,
         )
-        st.button("Choose none", on_click=select_runs, args=([],), disabled=not runs)
+        st.button("Clear the selection", on_click=select_runs, args=([],), disabled=not runs)
         for title, ending, mime, data in (
             ("CSV of the table", "csv", "text/csv", partial(to_safe_csv, table)),
             (
@@ -124,11 +125,17 @@ def show_run_actions(runs: list[Run], shown: list[Run], hidden: int, table: pd.D
             ),
         ):
             st.download_button(
-                title, data, f"thaw-runs.{ending}", mime, icon=":material/download:", on_click="ignore",
+                title,
+                data,
+                f"thaw-runs.{ending}",
+                mime,
+                icon=":material/download:",
+                on_click="ignore",
                 disabled=table.empty,
-            )  # fmt: skip
+            )
         report_download("report_compare", runs=[run.id for run in runs], disabled=not runs)
-        behind = f", {hidden} of them behind the filters" if hidden else ""
+        behind = f", {hidden} of them hidden by the filters" if hidden else ""
         st.caption(
-            f"{len(runs)} chosen{behind}; tick rows to choose. A click on a column's head sorts."
+            f"{len(runs)} selected{behind}. Select rows with the boxes on the left; click a "
+            "column header to sort."
         )

@@ -1,4 +1,4 @@
-"""The table of runs: filters, columns, a row a run or an arm, choosing rows."""
+"""The table of runs on Compare: filters, columns, one row per run or per arm, selection."""
 
 import hashlib
 from collections.abc import Mapping, Sequence
@@ -6,10 +6,12 @@ from collections.abc import Mapping, Sequence
 import pandas as pd
 import streamlit as st
 
+from core.evaluation.metric_registry import HEADLINE, metrics_shown_in
 from core.jobs.store import Run
 from core.report.run_tables import matching_runs
+from pages.components.shared import url_state
 
-ROW_MODES = {"run": "A row a run", "arm": "A row an arm"}
+ROW_MODES = {"run": "One row per run", "arm": "One row per arm"}
 NUMBER_COLUMNS = {
     "Target AUC": st.column_config.NumberColumn(
         format="%.4f",
@@ -21,9 +23,8 @@ NUMBER_COLUMNS = {
     "± seeds": st.column_config.NumberColumn(
         format="%.4f", help="Standard deviation of the target AUC over seeds"
     ),
-    "Log loss": st.column_config.NumberColumn(format="%.4f", help="On target test rows"),
     "Source AUC": st.column_config.NumberColumn(
-        format="%.4f", help="On source test rows: what was kept"
+        format="%.4f", help="On source test rows; a drop means forgetting"
     ),
     "Best val. AUC": st.column_config.NumberColumn(
         format="%.4f", help="Highest of its epochs, on validation rows"
@@ -41,12 +42,15 @@ NUMBER_COLUMNS = {
     "Seconds": st.column_config.NumberColumn(format="%.1f"),
     "Memory, MB": st.column_config.NumberColumn(format="%.0f", help="Peak memory"),
 }
-"""Columns of numbers; those of an arm are means over its runs."""
+"""Numeric columns besides those of metrics; for an arm, the mean over its runs."""
 
 
 def filter_runs(runs: list[Run], sweeps: Mapping[str, str]) -> list[Run]:
-    """The runs that the filters let through; the filters are in the address. sweeps: names by
-    id."""
+    """Draw the filters, which the URL carries, and return the runs that match.
+
+    Args:
+        sweeps: names of sweeps by id.
+    """
     statuses = sorted({run.status for run in runs})
     tags = sorted({tag for run in runs for tag in run.tags})
     groups = [group for group in dict.fromkeys(run.group for run in runs) if group in sweeps]
@@ -54,9 +58,9 @@ def filter_runs(runs: list[Run], sweeps: Mapping[str, str]) -> list[Run]:
         text = st.text_input(
             "Find in name, note, tag or id",
             key="find",
-            bind="query-params",
+            bind=url_state.BOUND,
             width=240,
-            help="Shows the runs that hold these words. It changes no result.",
+            help="Shows runs that contain these words. It changes no result.",
         )
         sweep = _multiselect(
             "Sweep", "of_sweep", list(dict.fromkeys(sweeps[group] for group in groups))
@@ -68,43 +72,53 @@ def filter_runs(runs: list[Run], sweeps: Mapping[str, str]) -> list[Run]:
 
 
 def _multiselect(label: str, key: str, options: Sequence[str]) -> list[str]:
-    """What of `options` is asked for; no box where there is nothing to choose."""
+    """Return the chosen options; draws nothing if there are none to choose from."""
     if not options:
         return []
     return st.multiselect(
         label,
         options,
         key=key,
-        bind="query-params",
+        bind=url_state.BOUND,
         placeholder="all",
         width=200,
-        help="Shows runs of these alone. It changes no result.",
+        help="Shows only runs with these values. It changes no result.",
     )
 
 
 def run_table(
     ids: Sequence[tuple[str, ...]], table: pd.DataFrame, chosen: Sequence[str], widget_version: int
 ) -> list[str]:
-    """Draws the table, whose rows stand for runs of these ids; the ids of the ticked rows.
+    """Draw the table and return the ids of the runs in selected rows.
 
-    chosen: ids chosen so far; of a ticked row that has some of them, these stay chosen and no
-    others. round_: another number makes the widget anew, as when all were chosen by a button.
+    Args:
+        ids: run ids of each row.
+        chosen: ids selected so far. If a selected row contains some of them, only these stay
+            selected.
+        widget_version: a new number recreates the widget, as after a button selected all rows.
     """
-    # The widget is made anew when the set of rows changes, since it remembers rows by their place.
-    shown = hashlib.sha256(repr((list(ids), widget_version)).encode()).hexdigest()[:12]
-    at_first = [place for place, of_row in enumerate(ids) if set(of_row) & set(chosen)]
+    # The widget remembers selected rows by position, so it is recreated when the rows change.
+    digest = hashlib.sha256(repr((list(ids), widget_version)).encode()).hexdigest()[:12]
+    selected = [position for position, row_ids in enumerate(ids) if set(row_ids) & set(chosen)]
     event = st.dataframe(
         table,
-        key=f"compare-runs-{shown}",
+        key=f"compare-runs-{digest}",
         hide_index=True,
         on_select="rerun",
         selection_mode="multi-row",
-        selection_default={"selection": {"rows": at_first}},
+        selection_default={"selection": {"rows": selected}},
         height=min(35 * (len(table) + 1) + 2, 422),
         placeholder="–",
         alt="Runs with their settings and metrics",
         column_config={
             **NUMBER_COLUMNS,
+            **{
+                metric.heading: st.column_config.NumberColumn(
+                    format=f"%.{metric.digits}f", help="On target test rows"
+                )
+                for key, metric in metrics_shown_in("runs").items()
+                if key != HEADLINE
+            },
             "Name": st.column_config.TextColumn(width=300),
             "Arm": st.column_config.TextColumn(width="medium"),
             "Tags": st.column_config.ListColumn(),
@@ -113,4 +127,4 @@ def run_table(
         },
     )
     rows = [ids[row] for row in event.selection.rows if row < len(ids)]
-    return [run_id for of_row in rows for run_id in set(of_row) & set(chosen) or of_row]
+    return [run_id for row_ids in rows for run_id in set(row_ids) & set(chosen) or row_ids]

@@ -1,4 +1,4 @@
-"""One threshold for all chosen arms: what it decides in each of them, side by side."""
+"""One threshold for all arms chosen arms: counts, metrics and curves side by side."""
 
 from collections.abc import Sequence
 from functools import lru_cache
@@ -19,6 +19,7 @@ from core.report.overlay_figures import (
 )
 from core.runs.sweep_result import ArmResult
 from pages.components.run.result import PART_TITLES, load_curves
+from pages.components.shared import url_state
 from pages.components.shared.chart import chart
 from pages.components.shared.choosers import choose_text
 from pages.components.shared.common import number_column_config
@@ -27,8 +28,8 @@ N_BINS = 50
 
 
 def shared_threshold_view(arms: Sequence[ArmResult]) -> None:
-    """Slider, counts and overlays of one run of each arm."""
-    parts = [part for part in PART_TITLES if all(part in one.auc for one in arms)]
+    """Draw the slider, the table of counts and the overlays, with one run per arm."""
+    parts = [part for part in PART_TITLES if all(part in arm.auc for arm in arms)]
     rows, seed_box, slider = st.columns([2, 1, 4], vertical_alignment="bottom")
     part = rows.segmented_control(
         "Rows",
@@ -37,28 +38,28 @@ def shared_threshold_view(arms: Sequence[ArmResult]) -> None:
         default=parts[0],
         required=True,
         key="part",
-        bind="query-params",
-        help="Which test rows the numbers and figures below stand on. It changes no score.",
+        bind=url_state.BOUND,
+        help="The test rows used for the numbers and figures below. It changes no score.",
     )
     with seed_box:
         runs = run_per_arm(arms)
     threshold = slider.slider(
-        "Threshold for all",
+        "Threshold for all arms",
         0.0,
         1.0,
         _default_threshold(next(iter(runs.values()))),
         0.001,
         format="%.3f",
         key="one-threshold",
-        bind="query-params",
+        bind=url_state.BOUND,
         help=(
-            "A row is a predicted click when its score is at least this, in every run. At first it"
-            " stands where the validation rows of the first of them chose it."
+            "A row is a predicted click when its score is at least this, in every run. The "
+            "default is the threshold of the first run, chosen on validation rows."
         ),
     )
     counts, figures = _overlays(tuple(runs.items()), str(part), threshold)
     st.dataframe(
-        pd.DataFrame([{"Arm": title, **of_arm} for title, of_arm in counts.items()]),
+        pd.DataFrame([{"Arm": title, **numbers} for title, numbers in counts.items()]),
         hide_index=True,
         width="stretch",
         height="content",
@@ -68,8 +69,8 @@ def shared_threshold_view(arms: Sequence[ArmResult]) -> None:
         | number_column_config(next(iter(counts.values()))),
     )
     grid = st.columns(2)
-    for place, (title, figure, alt) in enumerate(figures):
-        with grid[place % 2]:
+    for index, (title, figure, alt) in enumerate(figures):
+        with grid[index % 2]:
             st.markdown(f"**{title}**")
             chart(figure, f"one-{title}", 380, alt)
 
@@ -78,53 +79,53 @@ def shared_threshold_view(arms: Sequence[ArmResult]) -> None:
 def _overlays(
     runs: tuple[tuple[str, Run], ...], part: str, threshold: float
 ) -> tuple[dict[str, dict[str, float]], list[tuple[str, str, str]]]:
-    """(counts by arm, (title, figure as JSON, what it shows) of every figure); kept as long as
-    nothing is moved."""
-    laid = {}
+    """Return (counts by arm, (title, figure as JSON, alt text) of every figure), cached."""
+    curves_by_arm = {}
     for title, run in runs:
-        at_all, roc, precision_recall, gains, bins = load_curves(run, part, "score")
-        laid[title] = ArmCurves(
+        table, roc, precision_recall, gains, bins = load_curves(run, part, "score")
+        curves_by_arm[title] = ArmCurves(
             title,
             roc,
             precision_recall,
             gains,
             bins,
-            at_all.confusion_at(threshold),
-            at_all.histogram(N_BINS),
+            table.confusion_at(threshold),
+            table.histogram(N_BINS),
         )
-    at = laid[runs[-1][0]].at_threshold
+    at = curves_by_arm[runs[-1][0]].at_threshold
     rate = (at.tp + at.fn) / max(at.tp + at.fn + at.fp + at.tn, 1)
     figures = (
-        ("ROC", roc_overlay_figure(laid), "ROC curves with points at the threshold"),
+        ("ROC", roc_overlay_figure(curves_by_arm), "ROC curves with points at the threshold"),
         (
             "Precision and recall",
-            precision_recall_overlay_figure(laid, rate),
+            precision_recall_overlay_figure(curves_by_arm, rate),
             "Precision by recall with points",
         ),
-        ("Calibration", calibration_overlay_figure(laid), "Click rate by mean score"),
-        ("Gains", gains_overlay_figure(laid), "Clicks caught by rows taken, with points"),
+        ("Calibration", calibration_overlay_figure(curves_by_arm), "Click rate by mean score"),
+        ("Gains", gains_overlay_figure(curves_by_arm), "Clicks caught by rows taken, with points"),
         (
             "Lift",
-            lift_overlay_figure(laid),
+            lift_overlay_figure(curves_by_arm),
             "Click rate among the rows taken over that of all rows, with points",
         ),
-        ("Scores", score_overlay_figure(laid, threshold), "Histogram of scores"),
+        ("Scores", score_overlay_figure(curves_by_arm, threshold), "Histogram of scores"),
     )
     drawn = [(title, str(figure.to_json()), alt) for title, figure, alt in figures]
-    return {title: _counts(one.at_threshold) for title, one in laid.items()}, drawn
+    return {title: _counts(one.at_threshold) for title, one in curves_by_arm.items()}, drawn
 
 
 def run_per_arm(arms: Sequence[ArmResult]) -> dict[str, Run]:
-    """A run of each arm, by title: of the seed that one chooses where arms have several, else their
-    first."""
-    seeds = sorted({_seed(run) for one in arms if len(one.runs) > 1 for run in one.runs})
+    """Return one run of each arm by title: the one with the chosen seed, otherwise the arm's
+    first.
+    """
+    seeds = sorted({_seed(run) for arm in arms if len(arm.runs) > 1 for run in arm.runs})
     seed = None
     if seeds:
-        about = "Curves are of one run of each arm: the one of this seed, else its first."
-        seed = int(choose_text("Seed", [str(one) for one in seeds], "seed", about))
+        help_text = "Curves show one run of each arm: the one with this seed, otherwise its first."
+        seed = int(choose_text("Seed", [str(value) for value in seeds], "seed", help_text))
     return {
-        one.title: next((run for run in one.runs if _seed(run) == seed), one.runs[0])
-        for one in arms
+        arm.title: next((run for run in arm.runs if _seed(run) == seed), arm.runs[0])
+        for arm in arms
     }
 
 
@@ -137,15 +138,15 @@ def _counts(at: ConfusionMatrix) -> dict[str, float]:
     acted = at.tp + at.fp
     rate = (at.tp + at.fn) / max(rows, 1)
     return {
-        "True clicks": at.tp,
-        "False clicks": at.fp,
-        "Missed": at.fn,
-        "True no-clicks": at.tn,
+        "True positives": at.tp,
+        "False positives": at.fp,
+        "False negatives": at.fn,
+        "True negatives": at.tn,
         "Precision": at.precision,
         "Recall": at.recall,
         "F1": at.f1,
         "Accuracy": at.accuracy,
-        "Always-no": (at.tn + at.fp) / max(rows, 1),
+        "Predicting no click": (at.tn + at.fp) / max(rows, 1),
         "Lift": at.precision / rate if acted and rate else float("nan"),
     }
 

@@ -1,5 +1,6 @@
-"""The chosen runs side by side as arms: figures with intervals, verdicts, the settings that differ,
-decisions."""
+"""The selected runs grouped into arms and compared: figures, verdicts, differing settings,
+decisions.
+"""
 
 from collections.abc import Sequence
 from typing import Any
@@ -10,7 +11,8 @@ from scipy.stats import rankdata
 
 from core.data.datasets import Dataset, list_datasets
 from core.evaluation.format_metrics import format_bounds, format_metric, format_p, metric_value
-from core.evaluation.verdicts import Verdict
+from core.evaluation.metric_registry import HEADLINE, METRICS, metrics_shown_in
+from core.evaluation.verdicts import COMPARED_METRICS, Verdict
 from core.freezing.strategies import STRATEGIES
 from core.jobs.requests import request_to_json
 from core.jobs.store import Run
@@ -29,40 +31,35 @@ from core.report.compare_figures import (
     depth_by_setting_figure,
     parallel_coordinates_figure,
 )
-from core.report.sweep_figures import METRIC_TITLES, arms_figure, depth_figure, is_freeze_depth
+from core.report.sweep_figures import arms_figure, depth_figure, is_freeze_depth
 from core.runs.sweep_result import ArmResult, default_reference, missing_auc_sentences
 from pages.components.compare.arm_decisions import arm_costs, arm_slices
 from pages.components.compare.shared_threshold import shared_threshold_view
+from pages.components.shared import url_state
 from pages.components.shared.chart import cached_figure_json, chart
-from pages.components.shared.choosers import choose_text, restore_widget
-from pages.components.shared.common import (
-    bullet_list,
-    catch_errors,
-    catch_errors_in,
-    escape_markdown,
-    show_missing_metrics,
-    simulated_badge,
-    workspace,
-)
+from pages.components.shared.choosers import choose_text
+from pages.components.shared.common import show_missing_metrics, simulated_badge, workspace
 from pages.components.shared.compute_slots import compute_slot
+from pages.components.shared.errors import catch_errors, catch_errors_in
+from pages.components.shared.formatting import bullet_list, escape_markdown
 from pages.components.sweep.sweep_charts import (
     BASELINE_HELP,
-    DIRECTION_NOTES,
     HEIGHT,
     MAX_LINES,
-    METRIC_WORDS,
     cost_chart,
     curve_charts,
+    direction_note,
     forgetting_chart,
+    metric_columns,
 )
 
 ALL_SETTINGS = "every setting"
 MAX_ARMS = 24
-"""With more arms than this, one setting is shown at first and not all of them."""
+"""With more arms than this, the default is one setting instead of all."""
 
 
 def side_by_side(runs: Sequence[Run]) -> None:
-    """Everything that compares `runs`; those not done are left out and named."""
+    """Draw the comparison of `runs`; runs that are not done are left out and counted."""
     done = [
         run
         for run in runs
@@ -70,16 +67,16 @@ def side_by_side(runs: Sequence[Run]) -> None:
     ]
     if len(done) < len(runs):
         st.caption(
-            f"{len(runs) - len(done)} of the chosen runs are not done, or score no clicks: left out"
-            " below."
+            f"{len(runs) - len(done)} of the selected runs are not done or score no clicks, "
+            "and are left out below."
         )
     if not done:
-        st.info(
-            "Tick finished runs in the table to lay them side by side.", icon=":material/check_box:"
-        )
+        st.info("Select finished runs in the table to compare them.", icon=":material/check_box:")
         return
     datasets = {dataset.id: dataset for dataset in list_datasets(workspace())}
-    arms = group_into_arms(done, backbone_names(), {one.id: one.name for one in datasets.values()})
+    arms = group_into_arms(
+        done, backbone_names(), {entry.id: entry.name for entry in datasets.values()}
+    )
     arms, full = _choose_setting(arms)
     _show_datasets(arms, datasets)
     results = summarise_selected_arms(arms, full)
@@ -88,22 +85,22 @@ def side_by_side(runs: Sequence[Run]) -> None:
 
 
 def backbone_names() -> dict[str, str]:
-    """Names of the backbones there are, by id."""
+    """Return the names of all backbones by id."""
     return {card.id: card.name for card in list_backbones(workspace())}
 
 
 def _choose_setting(arms: list[ArmRuns]) -> tuple[list[ArmRuns], bool]:
-    """(arms of the setting that one chooses, whether their titles need the setting in them)."""
+    """Return (arms of the chosen setting, whether their titles must name the setting)."""
     settings = distinct_settings(arms)
     if len(settings) < 2:
         return arms, bool(settings[0])
     options = [ALL_SETTINGS, *settings] if len(arms) <= MAX_ARMS else [*settings, ALL_SETTINGS]
     with st.columns([2, 3])[0]:
-        about = (
-            "What differs besides strategy and seed. Everything below is of the setting chosen"
-            " here."
+        help_text = (
+            "What differs besides strategy and seed. Everything below is for the setting "
+            "chosen here."
         )
-        setting = choose_text("Setting", options, "setting", about)
+        setting = choose_text("Setting", options, "setting", help_text)
     return (arms, True) if setting == ALL_SETTINGS else (arms_in_setting(arms, setting), False)
 
 
@@ -111,45 +108,43 @@ def _show_datasets(arms: Sequence[ArmRuns], datasets: dict[str, Dataset]) -> Non
     shown = {run.dataset for arm in arms for run in arm.runs}
     if len(shown) > 1:
         st.warning(
-            "The chosen runs were tested on different datasets: their metrics stand on different"
-            " rows.",
+            "The selected runs were tested on different datasets, so their metrics are on "
+            "different rows.",
             icon=":material/warning:",
         )
-    if any(datasets[one].simulated for one in shown if one in datasets):
+    if any(datasets[dataset_id].simulated for dataset_id in shown if dataset_id in datasets):
         simulated_badge()
 
 
 def _show_charts(results: Sequence[ArmResult]) -> None:
-    """Every arm, freeze depth, adaptation against forgetting, quality against cost."""
-    titles = [one.title for one in results]
-    seeds = sum(len(one.runs) for one in results)
+    """Draw metrics by arm, by freeze depth, forgetting, and quality by cost."""
+    titles = [arm.title for arm in results]
+    seeds = sum(len(arm.runs) for arm in results)
     st.caption(
-        f"{len(results)} arm{'s' if len(results) > 1 else ''} from {seeds}"
-        f" run{'s' if seeds > 1 else ''}. Thin intervals: other test rows (mean of DeLong's 95 %"
-        " intervals; AUC alone). Thick ones: other seeds (mean ± one standard deviation). Arms"
-        " whose intervals overlap may still differ: the verdicts below say so."
+        f"{len(results)} arm{'s' if len(results) > 1 else ''} from {seeds} "
+        f"run{'s' if seeds > 1 else ''}. Thin intervals: test-row noise (mean of DeLong's 95 "
+        "% intervals; AUC only). Thick intervals: seed noise (mean ± one standard "
+        "deviation). Arms whose intervals overlap may still differ: see the verdicts below."
     )
     show_missing_metrics(missing_auc_sentences(results))
-    tall = 110 + 34 * len(titles)
-    for metric, column in zip(METRIC_TITLES, st.columns(2, gap="medium"), strict=True):
+    height = 110 + 34 * len(titles)
+    for metric, heading, column in metric_columns():
         with column:
-            st.markdown(f"**Every arm's {METRIC_WORDS[metric]}**{DIRECTION_NOTES[metric]}")
-            alt = f"Every arm's {METRIC_WORDS[metric]} on target and source test rows"
+            st.markdown(f"**{heading} by arm**{direction_note(metric)}")
+            alt = f"{heading} by arm on target and source test rows"
             chart(
                 cached_figure_json(arms_figure, tuple(titles), tuple(results), metric),
                 f"compare-{metric}",
-                tall,
+                height,
                 alt,
             )
-    several = len({one.setting for one in results if is_freeze_depth(one)}) > 1
-    if any(is_freeze_depth(one) for one in results):
-        for metric, column in zip(METRIC_TITLES, st.columns(2, gap="medium"), strict=True):
+    several = len({arm.setting for arm in results if is_freeze_depth(arm)}) > 1
+    if any(is_freeze_depth(arm) for arm in results):
+        for metric, heading, column in metric_columns():
             with column:
-                st.markdown(
-                    f"**Freeze depth against {METRIC_WORDS[metric]}**{DIRECTION_NOTES[metric]}"
-                )
+                st.markdown(f"**{heading} by freeze depth**{direction_note(metric)}")
                 figure = depth_by_setting_figure if several else depth_figure
-                alt = f"Freeze depth against {METRIC_WORDS[metric]}"
+                alt = f"{heading} by freeze depth"
                 chart(
                     cached_figure_json(figure, tuple(results), metric),
                     f"compare-depth-{metric}",
@@ -158,8 +153,8 @@ def _show_charts(results: Sequence[ArmResult]) -> None:
                 )
         if several:
             st.caption(
-                "Target test rows alone, a line a setting: choose one setting to see source rows"
-                " and controls."
+                "Target test rows only, one line per setting. Choose one setting to see "
+                "source rows and controls."
             )
     left, right = st.columns(2, gap="medium")
     with left:
@@ -169,19 +164,19 @@ def _show_charts(results: Sequence[ArmResult]) -> None:
 
 
 def _show_comparison(arms: Sequence[ArmRuns], results: Sequence[ArmResult]) -> None:
-    titles = [one.title for one in results]
-    one_dataset = len({run.dataset for one in results for run in one.runs}) == 1
+    titles = [arm.title for arm in results]
+    one_dataset = len({run.dataset for arm in results for run in arm.runs}) == 1
     reference = titles[0]
     if len(results) > 1:
-        st.markdown("**What the numbers allow to say**")
+        st.markdown("**What the results support**")
         reference = _choose_baseline(results)
         if one_dataset:
             with catch_errors():
                 _show_verdicts(results, reference)
         else:
             st.caption(
-                "Nothing: the chosen runs were tested on different rows. Choose runs, or a setting,"
-                " of one dataset."
+                "Nothing: the selected runs were tested on different rows. Select runs, or "
+                "a setting, of one dataset."
             )
         st.markdown("**Settings that differ**")
         _show_differences(arms, titles)
@@ -189,66 +184,70 @@ def _show_comparison(arms: Sequence[ArmRuns], results: Sequence[ArmResult]) -> N
     picked = _choose_arms(results, reference)
     if not picked:
         st.info(
-            "Choose arms to draw their curves and put them to decisions.",
+            "Choose arms to see their curves, costs and slices.",
             icon=":material/timeline:",
         )
         return
-    if any(one.strategy != "zero-shot" for one in picked):
+    if any(arm.strategy != "zero-shot" for arm in picked):
         st.markdown("**Learning curves** :gray[· mean over seeds, the band one standard deviation]")
         curve_charts(picked)
-    st.subheader("One threshold for all")
+    st.subheader("One threshold for all arms")
     st.fragment(catch_errors_in(shared_threshold_view))(picked)
-    st.subheader("The threshold that costs least")
+    st.subheader("The cheapest threshold")
     st.fragment(catch_errors_in(arm_costs))(picked, reference)
-    st.subheader("Slice by slice")
+    st.subheader("Results by slice")
     if one_dataset:
         st.fragment(catch_errors_in(arm_slices))(picked, reference)
     else:
         st.caption(
-            "Slices compare arms on the same rows; the chosen runs were tested on different"
-            " datasets."
+            "Slices compare arms on the same rows, but the selected runs were tested on "
+            "different datasets."
         )
 
 
 def _choose_baseline(results: Sequence[ArmResult]) -> str:
     titles = [one.title for one in results]
     first = default_reference(results)
-    restore_widget("against", [first, *(title for title in titles if title != first)])
+    url_state.restore_choice("against", [first, *(title for title in titles if title != first)])
     with st.columns([2, 3])[0]:
-        return choose_text("Held against", titles, "against", BASELINE_HELP)
+        return choose_text("Compared with (baseline)", titles, "against", BASELINE_HELP)
 
 
 def _choose_arms(results: Sequence[ArmResult], reference: str) -> list[ArmResult]:
-    """The arms that everything below draws: at first all, or the reference, the leader, controls
-    and the next ones."""
-    # Zero-shot has no learning curve; last, it takes no colour away from those that have one.
-    ordered = sorted(results, key=lambda one: one.strategy == "zero-shot")
-    titles = [one.title for one in ordered]
+    """Return the arms that everything below shows.
+
+    By default all, or if there are too many: the baseline, the best, the controls and the next
+    ones.
+    """
+    # Zero-shot has no learning curve. It comes last, so that arms with a curve get the first
+    # colours.
+    ordered = sorted(results, key=lambda arm: arm.strategy == "zero-shot")
+    titles = [arm.title for arm in ordered]
     if len(titles) == 1:
         return ordered
-    controls = [one.title for one in ordered if one.strategy in ("scratch", "zero-shot")][:2]
+    controls = [arm.title for arm in ordered if arm.strategy in ("scratch", "zero-shot")][:2]
     losses = zip(comparable_validation_losses(results), results, strict=True)
     leader = [
-        one.title
-        for _, one in sorted(
+        arm.title
+        for _, arm in sorted(
             (pair for pair in losses if pair[0] == pair[0]), key=lambda pair: pair[0]
         )
     ]
     first = dict.fromkeys([reference, *leader[:1], *controls, *titles])
-    most = MAX_LINES if len(titles) <= MAX_LINES else 5
+    limit = MAX_LINES if len(titles) <= MAX_LINES else 5
     if not set(st.session_state.get("lines", ())) <= set(titles):
-        # Arms of other runs or of another setting were chosen: the choice begins anew.
+        # The choice names arms of other runs or of another setting: start again with the default.
         del st.session_state["lines"]
     picked = st.multiselect(
-        "Arms in everything below",
+        "Arms shown below",
         titles,
-        default=[title for title in titles if title in [*first][:most]],
+        default=[title for title in titles if title in [*first][:limit]],
         max_selections=MAX_LINES,
         key="lines",
-        bind="query-params",
+        bind=url_state.BOUND,
         help=f"Up to {MAX_LINES}, each with its colour.",
     )
-    return [one for one in ordered if one.title in picked]
+    return [arm for arm in ordered if arm.title in picked]
 
 
 def _show_verdicts(results: Sequence[ArmResult], reference: str) -> None:
@@ -258,8 +257,8 @@ def _show_verdicts(results: Sequence[ArmResult], reference: str) -> None:
     verdicts, sentences = _cached_verdicts(identity, reference, results)
     if not verdicts:
         st.caption(
-            "Nothing: the chosen arms have no seed in common, so no runs pair; choose runs of the"
-            " same seeds."
+            "Nothing: the arms have no seed in common, so no runs can be paired. Select "
+            "runs with the same seeds."
         )
         return
     st.markdown(bullet_list(sentences))
@@ -271,15 +270,16 @@ def _show_verdicts(results: Sequence[ArmResult], reference: str) -> None:
         column_config={
             "Arm": st.column_config.TextColumn(pinned=True),
             "Verdict": st.column_config.TextColumn(width=240, help="On target AUC"),
-            "ΔAUC": st.column_config.TextColumn(help="AUC of the arm less that of the other"),
-            "Δ log loss": st.column_config.TextColumn(help="Below 0 the arm is better"),
+            "ΔAUC": st.column_config.TextColumn(help="AUC of the arm minus AUC of the other"),
+            "Δ log loss": st.column_config.TextColumn(help="Below 0, the arm is better"),
         },
     )
     st.caption(
-        f"On the same target test rows: each arm against {escape_markdown(reference)}, and against"
-        " the arm that leads on validation rows, where all have the same ones. AUC by DeLong, log"
-        " loss by paired bootstrap, both over common seeds as well; p-values are adjusted by Holm"
-        " over all comparisons here. Where p is 0.05 or more, nothing is ranked."
+        "On the same target test rows, each arm is compared with "
+        f"{escape_markdown(reference)}, and with the arm that is best on validation rows, "
+        "where all have the same ones. AUC by DeLong, log loss by paired bootstrap, both "
+        "also over common seeds; p-values are Holm-adjusted over all comparisons here. "
+        "Where p is 0.05 or more, nothing is ranked."
     )
 
 
@@ -291,44 +291,47 @@ def _cached_verdicts(
         return judge_selected_arms(workspace(), _results, reference)
 
 
-def _verdict_row(one: Verdict) -> dict[str, str]:
+def _verdict_row(verdict: Verdict) -> dict[str, str]:
     row = {
-        "Arm": one.a,
-        "Against": one.b,
-        "Verdict": one.outcome_with_rows,
+        "Arm": verdict.a,
+        "Against": verdict.b,
+        "Verdict": verdict.outcome_with_rows,
     }
-    for name, found, p in (
-        ("AUC", one.auc, one.auc_p),
-        (" log loss", one.log_loss, one.log_loss_p),
-    ):
-        of_it = "" if name == "AUC" else " of Δ log loss"
-        row[f"Δ{name}"] = format_metric(found.delta, signed=True)
-        row[f"95 % interval{of_it}"] = format_bounds(found.low, found.high, signed=True)
-        row[f"Adjusted p{of_it}"] = format_p(p)
+    for metric in COMPARED_METRICS:
+        difference, p = verdict.comparison(metric)
+        delta = METRICS[metric].delta_name
+        of_delta = "" if metric == HEADLINE else f" of {delta}"
+        row[delta] = format_metric(difference.delta, signed=True)
+        row[f"95 % interval{of_delta}"] = format_bounds(
+            difference.low, difference.high, signed=True
+        )
+        row[f"Adjusted p{of_delta}"] = format_p(p)
     return row
 
 
 def _show_differences(arms: Sequence[ArmRuns], titles: Sequence[str]) -> None:
-    names_by_id = {one.id: one.name for one in list_datasets(workspace())} | backbone_names()
+    names_by_id = {
+        dataset.id: dataset.name for dataset in list_datasets(workspace())
+    } | backbone_names()
     flat = [_flatten_settings(arm.runs, names_by_id) for arm in arms]
-    names = dict.fromkeys(name for one in flat for name in one)
-    # Zero-shot has no settings of a training, and so none that differs from the others'.
+    names = dict.fromkeys(name for settings in flat for name in settings)
+    # Zero-shot has no training settings, so they cannot differ from the others'.
     trained = [arm.runs[0].strategy != "zero-shot" for arm in arms]
 
     def values(name: str) -> set[str]:
         return {
-            one.get(name, "–")
-            for one, trains in zip(flat, trained, strict=True)
-            if trains or name in one
+            settings.get(name, "–")
+            for settings, trains in zip(flat, trained, strict=True)
+            if trains or name in settings
         }
 
     differing = [name for name in names if len(values(name)) > 1]
     if not differing:
-        st.caption("None: these runs were asked for with the same settings.")
+        st.caption("None: these runs have the same settings.")
         return
     rows = [
-        {"Arm": title, **{name: one.get(name, "–") for name in differing}}
-        for title, one in zip(titles, flat, strict=True)
+        {"Arm": title, **{name: settings.get(name, "–") for name in differing}}
+        for title, settings in zip(titles, flat, strict=True)
     ]
     st.dataframe(
         pd.DataFrame(rows),
@@ -340,8 +343,7 @@ def _show_differences(arms: Sequence[ArmRuns], titles: Sequence[str]) -> None:
 
 
 def _flatten_settings(runs: Sequence[Run], names: dict[str, str]) -> dict[str, str]:
-    """Every setting of an arm's request in words, seeds together, ids under their names; zero-shot
-    trains nothing."""
+    """Return every setting of an arm's request as text: seeds together, ids replaced by names."""
     flat: dict[str, str] = {}
 
     def walk(values: dict[str, Any], prefix: str = "") -> None:
@@ -353,7 +355,7 @@ def _flatten_settings(runs: Sequence[Run], names: dict[str, str]) -> dict[str, s
                 flat[f"{prefix}{name}".replace("_", " ")] = "–" if value is None else words
 
     settings = request_to_json(runs[0].request)
-    # Other strategies carry a depth of 0, which says nothing about what they freeze.
+    # Other strategies store a depth of 0, which does not describe what they freeze.
     hidden = () if runs[0].strategy == "depth" else ("freeze_depth",)
     if runs[0].strategy == "zero-shot":
         settings = {name: settings[name] for name in ("strategy", "dataset", "backbone")}
@@ -366,18 +368,18 @@ def _flatten_settings(runs: Sequence[Run], names: dict[str, str]) -> dict[str, s
 
 
 def _show_parallel_coordinates(results: Sequence[ArmResult]) -> None:
-    """Parallel coordinates of the chosen fine-tuning runs that have an AUC, a line a run."""
+    """Draw parallel coordinates of the fine-tuning runs that have an AUC, one line per run."""
     lines = [
-        (one, run, run.result)
-        for one in results
-        for run in one.runs
+        (arm, run, run.result)
+        for arm in results
+        for run in arm.runs
         if run.kind == "finetune"
         and run.result
-        and one.auc["target_test"].mean == one.auc["target_test"].mean
+        and arm.auc["target_test"].mean == arm.auc["target_test"].mean
     ]
     if len(lines) < 3:
         return
-    strategies = [*dict.fromkeys(one.strategy for one, _, _ in lines)]
+    strategies = [*dict.fromkeys(arm.strategy for arm, _, _ in lines)]
     titles = [STRATEGIES[strategy].title for strategy in strategies]
 
     def measured(part: str, name: str) -> list[float]:
@@ -385,10 +387,10 @@ def _show_parallel_coordinates(results: Sequence[ArmResult]) -> None:
 
     auc = measured("target_test", "auc")
     axes = [
-        ParallelAxis("strategy", [strategies.index(one.strategy) for one, _, _ in lines], titles)
+        ParallelAxis("strategy", [strategies.index(arm.strategy) for arm, _, _ in lines], titles)
     ]
     numbers: dict[str, Sequence[float]] = {
-        "stages frozen": [float(one.depth) for one, _, _ in lines],
+        "stages frozen": [float(arm.depth) for arm, _, _ in lines],
         "learning rate": [run.request.train.learning_rate for _, run, _ in lines],
         "batch size": [run.request.train.batch_size for _, run, _ in lines],
         "seed": [run.seed for _, run, _ in lines],
@@ -399,19 +401,22 @@ def _show_parallel_coordinates(results: Sequence[ArmResult]) -> None:
     axes += [
         ParallelAxis(title, values) for title, values in numbers.items() if len(set(values)) > 1
     ]
-    axes.append(ParallelAxis("log loss", measured("target_test", "log_loss")))
+    for key, metric in metrics_shown_in("figures").items():
+        values = measured("target_test", key)
+        if key != HEADLINE and any(value == value for value in values):
+            axes.append(ParallelAxis(metric.name, values))
     source = measured("source_test", "auc")
     if all(value == value for value in source):
         axes.append(ParallelAxis("source AUC", source))
     axes.append(ParallelAxis("target AUC", auc))
     st.markdown(
-        "**Settings and results** :gray[· a line a run; drag along an axis to filter; warm: high"
-        " target AUC]"
+        "**Settings and results** :gray[· one line per run; drag along an axis to filter; "
+        "warm colours: high target AUC]"
     )
-    # By rank, for a single bad run would leave all others one colour.
+    # Colour by rank: with values, a single bad run would give all others the same colour.
     figure = parallel_coordinates_figure(axes, rankdata(auc))
-    # On a narrow screen the axes keep their distance, and one scrolls.
+    # On a narrow screen the axes keep their distance and the figure scrolls.
     wide = f".st-key-parallel .thaw-chart {{ min-width: {96 * len(axes)}px; }}"
     st.html(f"<style>.st-key-parallel {{ overflow-x: auto; }} {wide}</style>")
     with st.container(key="parallel"):
-        chart(figure, "compare-parallel", 420, "Settings and results of the chosen runs")
+        chart(figure, "compare-parallel", 420, "Settings and results of the selected runs")

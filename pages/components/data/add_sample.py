@@ -1,5 +1,6 @@
-"""Bringing a sample in: an uploaded file, a file on the machine that runs Thaw, or simulated
-rows."""
+"""The form that adds a sample: an uploaded file, a file on the server's machine, or simulated
+rows.
+"""
 
 import dataclasses
 import re
@@ -13,7 +14,7 @@ from streamlit.delta_generator import DeltaGenerator
 
 from core.data.paths import clean_path
 from core.data.profile import profile_columns
-from core.data.read_options import DEFAULT_OPTIONS, ReadOptions, to_cli_args
+from core.data.read_options import DEFAULT_OPTIONS, ON_BAD_ROWS, ReadOptions, to_cli_args
 from core.data.reading import reader_process
 from core.data.reading.ingest import ingest
 from core.data.samples import Sample, save_sample
@@ -22,7 +23,8 @@ from core.errors import BadInput, ThawError, UnreadableRow
 from core.files.durable import staging
 from core.program import COMMAND, PROGRAM
 from pages.components.shared.access import guarded_button, lock_reason
-from pages.components.shared.common import catch_errors, show_command, show_error, workspace
+from pages.components.shared.common import show_command, workspace
+from pages.components.shared.errors import catch_errors, show_error
 from pages.components.shared.read_options_form import SourceFile, read_options_form
 from pages.components.shared.uploads import upload_field
 
@@ -36,12 +38,11 @@ DOMAIN_TITLES = {
     "source": "source only",
     "target": "target only",
 }
-ON_BAD_ROWS = {"reject": "Reject the file", "skip": "Skip and count them"}
 UPLOAD_KEY = "sample_upload"
-"""Key of the uploader."""
+"""Widget key of the uploader."""
 ACCEPTED_FORMATS = (
-    "Text with 40 columns (39 without the label), CSV, Parquet or Feather; plain, packed or in an"
-    " archive."
+    "Text with 40 columns (39 without the label), CSV, Parquet or Feather; uncompressed, "
+    "compressed or in an archive."
 )
 _EXTENSIONS = (
     "tsv",
@@ -63,8 +64,12 @@ MAX_SIMULATED_ROWS = 5_000_000
 
 @dataclass(frozen=True)
 class PendingSample:
-    """A file to take in. original_name: its own name. is_upload: whether `path` is our copy, to be deleted
-    when done with."""
+    """A file to ingest.
+
+    Attributes:
+        original_name: the file's own name; `path` may be a copy with a generated name.
+        is_upload: whether `path` is our copy of an upload, which is deleted afterwards.
+    """
 
     path: Path
     original_name: str
@@ -75,22 +80,24 @@ class PendingSample:
 
 
 def add_sample() -> None:
-    """The form; ends by choosing the new sample in the URL. A refused file stays at hand for
-    another try."""
+    """Draw the form; after a successful ingest, the new sample is selected in the URL.
+
+    A file that was refused is kept, so that it can be tried again without its bad rows.
+    """
     way = st.segmented_control(
-        "Where from",
+        "Add rows from",
         [*SAMPLE_SOURCES],
         format_func=SAMPLE_SOURCES.__getitem__,
         default="upload",
         required=True,
         key="way",
         help=(
-            "An upload is copied here, a path is read where it lies, and simulated rows are made up"
-            " and labelled so."
+            "An upload is copied into the workspace, a path is read in place, and simulated "
+            "rows are generated and labelled as simulated."
         ),
     )
     if not lock_reason():
-        # So that the first file need not wait for it.
+        # Start the reader process now, so that the first file does not wait for it.
         reader_process.warm_up()
     {"upload": _upload_form, "path": _path_form, "simulate": _simulate_form}[way]()
     if offer := st.session_state.pop("offer", None):
@@ -102,7 +109,7 @@ def add_sample() -> None:
 def progress_callback(
     bar: DeltaGenerator, text: str, start: float = 0.0, end: float = 1.0
 ) -> Callable[[float], None]:
-    """A callback for core that moves `bar` from `start` to `end`."""
+    """Return a callback for core that moves `bar` from `start` to `end`."""
 
     def move(share: float) -> None:
         bar.progress(min(start + (end - start) * share, 1.0), text)
@@ -111,8 +118,9 @@ def progress_callback(
 
 
 def name_from_file(file_name: str) -> str:
-    """A sample name from a file's name: without its endings, and with nothing a name may not
-    hold."""
+    """Derive a sample name from a file name: without extensions and without characters a name may
+    not have.
+    """
     stem = re.sub(
         rf"(\.({'|'.join(_EXTENSIONS)}))+$", "", PurePath(file_name).name, flags=re.IGNORECASE
     )
@@ -120,17 +128,17 @@ def name_from_file(file_name: str) -> str:
 
 
 def _upload_form() -> None:
-    found = upload_field("Criteo rows", UPLOAD_KEY, "upload", ACCEPTED_FORMATS, delete=True)
-    if found is None:
+    upload = upload_field("Criteo rows", UPLOAD_KEY, "upload", ACCEPTED_FORMATS, delete=True)
+    if upload is None:
         st.caption(ACCEPTED_FORMATS)
         return
-    path, original = found
+    path, original = upload
     _file_form(SourceFile(path, original, path.name), "add_upload", upload=True)
 
 
 def _path_form() -> None:
-    # Whoever may change nothing must not read this machine's files either: what a file holds is
-    # shown here.
+    # A visitor of a read-only instance must not read this machine's files: their content is shown
+    # here.
     if reason := lock_reason():
         st.info(reason, icon=":material/visibility:")
         return
@@ -139,10 +147,10 @@ def _path_form() -> None:
         key="path",
         placeholder="/data/criteo/train.txt.gz",
         persist_state="session",
-        help="The file is read where it lies and not copied: for files too large to upload.",
+        help="The file is read in place and not copied: for files too large to upload.",
     )
     if not given.strip():
-        st.caption("For files too large to upload: they are read where they lie, and not copied.")
+        st.caption("For files too large to upload: they are read in place and not copied.")
         return
     with catch_errors():
         path = clean_path(given)
@@ -150,7 +158,7 @@ def _path_form() -> None:
 
 
 def _file_form(file: SourceFile, button: str, upload: bool) -> None:
-    """What the file is, the fields that say how to take it in, and the button."""
+    """Draw the detected format, the reading options and the button."""
     options = read_options_form(file)
     if options is None:
         return
@@ -174,7 +182,8 @@ def _simulate_form() -> None:
             step=10_000,
             key="simulated_rows",
             width=170,
-            help="How many rows to make up. More rows give narrower intervals and longer training.",
+            help="Number of rows to generate. More rows give narrower intervals and longer "
+            "training.",
         )
         domain = st.selectbox(
             "Domain",
@@ -183,8 +192,8 @@ def _simulate_form() -> None:
             key="simulated_domain",
             width=260,
             help=(
-                "Whose traffic the rows imitate. Both, one after the other, can be split into"
-                " source and target."
+                "The domain that the rows imitate. A file with both, one after the other, "
+                "can be split into source and target."
             ),
         )
         seed = st.number_input(
@@ -194,13 +203,13 @@ def _simulate_form() -> None:
             1,
             key="simulated_seed",
             width=130,
-            help="Which rows chance makes up: the same seed gives the same file.",
+            help="Random seed: the same seed gives the same file.",
         )
     name = st.text_input(
         "Name of the sample",
         f"Simulated {domain}, {rows:,} rows, seed {seed}",
         key=f"name-{domain}-{rows}-{seed}",
-        help="What lists and commands call it; it changes no result.",
+        help="The name in lists and commands. It changes no result.",
     )
     if guarded_button("Simulate", type="primary", icon=":material/science:", key="simulate"):
         with staging(workspace().uploads) as folder:
@@ -217,14 +226,14 @@ def _simulate_form() -> None:
 
 
 def _name_and_bad_rows(default: str, key: str) -> tuple[str, str]:
-    """(name, what to do on bad rows) as the user wants them."""
+    """Return ``(name, what to do with bad rows)`` as entered by the user."""
     with st.container(horizontal=True, vertical_alignment="bottom"):
         name = st.text_input(
             "Name of the sample",
             default,
             key=f"name-{key}",
             width=320,
-            help="What lists and commands call it; it changes no result.",
+            help="The name in lists and commands. It changes no result.",
         )
         on_bad_rows = st.segmented_control(
             "Bad rows",
@@ -234,15 +243,17 @@ def _name_and_bad_rows(default: str, key: str) -> tuple[str, str]:
             required=True,
             key=f"bad-{key}",
             help=(
-                "Rejecting takes all rows or none. Skipping leaves bad rows out of every result and"
-                " counts them."
+                "Reject: all rows are imported, or none. Skip: bad rows are left out of "
+                "every result and counted."
             ),
         )
     return name, on_bad_rows or "reject"
 
 
 def _ingest(offer: PendingSample, simulated: bool = False) -> None:
-    """Ingests and profiles; shows the new sample, or keeps the refusal for `_refused`."""
+    """Ingest and profile the file; select the new sample, or keep the refusal for
+    `_show_refusal`.
+    """
     bar = st.progress(0.0, "Reading rows")
     try:
         sample = ingest(
@@ -255,14 +266,14 @@ def _ingest(offer: PendingSample, simulated: bool = False) -> None:
             options=offer.options,
         )
         sample = _restore_file_name(sample, offer)
-        profile_columns(sample, progress_callback(bar, "Looking at the columns", 0.7, 1.0))
+        profile_columns(sample, progress_callback(bar, "Profiling the columns", 0.7, 1.0))
     except ThawError as error:
         message = str(error).replace(offer.path.name, offer.original_name)
         st.session_state.refused = (offer, message, isinstance(error, UnreadableRow))
         bar.empty()
         return
     except Exception:
-        # Such as a disk that is full: nobody would come back for the copy, which keeps it so.
+        # For example a full disk: nobody would delete the copy later, and the disk would stay full.
         if offer.is_upload:
             _drop_upload(offer.path)
         raise
@@ -275,7 +286,7 @@ def _ingest(offer: PendingSample, simulated: bool = False) -> None:
 
 
 def _restore_file_name(sample: Sample, offer: PendingSample) -> Sample:
-    """The sample under the file's own name: our copy has a made-up one."""
+    """Return the sample with the file's own name in place of the generated name of our copy."""
     examples = tuple(
         example.replace(offer.path.name, offer.original_name) for example in sample.bad_examples
     )
@@ -285,8 +296,11 @@ def _restore_file_name(sample: Sample, offer: PendingSample) -> Sample:
 
 
 def _show_refusal(offer: PendingSample, message: str, skippable: bool) -> None:
-    """The sentence, and what can be done with the file. skippable: whether it can be read without
-    its bad rows."""
+    """Show why the file was refused and what can be done.
+
+    Args:
+        skippable: whether the file can be read without its bad rows.
+    """
     show_error(BadInput(message))
     with st.container(horizontal=True):
         if skippable and offer.path.exists():
@@ -306,13 +320,13 @@ def _retry_without_bad_rows(offer: PendingSample) -> None:
 
 
 def _discard_refused() -> None:
-    """Forgets a refused file, and deletes it when it is our copy."""
+    """Forget a refused file, and delete it if it is our copy."""
     refused = st.session_state.pop("refused", None)
     if refused and refused[0].upload:
         _drop_upload(refused[0].path)
 
 
 def _drop_upload(path: Path) -> None:
-    """Deletes our copy of an upload, so that another can be chosen."""
+    """Delete our copy of an upload, so that another file can be chosen."""
     path.unlink(missing_ok=True)
     st.session_state.pop(UPLOAD_KEY, None)

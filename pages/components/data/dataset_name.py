@@ -1,4 +1,4 @@
-"""The name that a page proposes for a dataset: one under which it can be prepared."""
+"""The name that a form proposes for a dataset: one that is free."""
 
 import itertools
 from collections.abc import Mapping
@@ -12,18 +12,28 @@ from pages.components.shared.common import workspace
 def propose_dataset_name(
     wanted: str, files: Mapping[str, Sample], spec: SplitSpec, min_count: int | None
 ) -> str:
-    """`wanted`, or it with the first number behind it that no dataset of other samples or another
-    split has.
+    """Return `wanted`, with the first number appended that makes the name free.
 
-    A dataset that was prepared so before keeps its name: preparing it again makes it again. files:
-    by role; a sample that is a dataset alone has the role "". spec: as the dataset would store it.
+    A dataset with the same samples, split and minimum count keeps its name: preparing it again
+    replaces it.
+
+    Args:
+        files: samples by role; the only sample of a dataset has the role "".
+        spec: the split as the dataset would store it.
+        min_count: minimum count of a value; None for the default.
     """
     made_of = {role: sample.id for role, sample in files.items()}
     datasets = {one.name: one for one in list_datasets(workspace())}
 
-    def fits(found: Dataset) -> bool:
-        again = {one.role: one.id for one in found.samples} or {"": found.sample_id}
-        return again == made_of and found.spec == spec and min_count in (None, found.min_count)
+    def fits(dataset: Dataset) -> bool:
+        sample_by_role = {sample.role: sample.id for sample in dataset.samples} or {
+            "": dataset.sample_id
+        }
+        return (
+            sample_by_role == made_of
+            and dataset.spec == spec
+            and min_count in (None, dataset.min_count)
+        )
 
     for number in itertools.count(1):
         name = wanted if number == 1 else f"{wanted[:60]} {number}"

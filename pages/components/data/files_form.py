@@ -1,5 +1,6 @@
-"""A dataset from several samples: which of them is source, target, validation or test, shown before
-it is prepared."""
+"""A dataset from several samples: the role of each (source, target, validation, test), with a
+preview.
+"""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -9,9 +10,9 @@ from functools import partial
 import streamlit as st
 
 from core.data.dataset_files import SampleRole, check_files, concat_rows
-from core.data.datasets import prepare_files
 from core.data.describe_dataset import describe_duplicates
 from core.data.duplicates import Duplicates, count_duplicates
+from core.data.prepare import prepare_files
 from core.data.samples import Sample
 from core.data.split import DOMAINS, FILE_ROLES, SplitSpec
 from core.data.split_adjust import Split
@@ -28,25 +29,23 @@ from pages.components.data.split_form import (
     show_split,
     shuffle_fields,
 )
-from pages.components.shared.choosers import restore_widget
-from pages.components.shared.common import (
-    catch_errors,
-    escape_inline,
-    format_int,
-    show_command,
-    simulated_badge,
-    workspace,
-)
+from pages.components.shared import url_state
+from pages.components.shared.common import show_command, simulated_badge, workspace
 from pages.components.shared.compute_slots import compute_slot
+from pages.components.shared.errors import catch_errors
+from pages.components.shared.formatting import escape_inline, format_int
 
 NO_FILE = "none"
-"""In the address, where a role has no file."""
+"""In the URL, for a role without a file."""
 
 
 @dataclass(frozen=True)
 class Role:
-    """How the form shows one of FILE_ROLES. if_absent: what is said where it has no file; empty if it
-    must have one."""
+    """Texts of one of FILE_ROLES.
+
+    Attributes:
+        if_absent: what happens if the role has no file; empty if it must have one.
+    """
 
     title: str
     help: str
@@ -62,25 +61,29 @@ ROLES = {
     ),
     "target": Role("Target", "Rows to fine-tune on, such as this week's file."),
     "target_validation": Role(
-        "Target validation", "Rows that choose epoch and threshold.", "cut from the target"
+        "Target validation",
+        "Rows used to choose the epoch and the threshold.",
+        "cut from the target",
     ),
     "target_test": Role(
-        "Target test", "Rows that test every run, and choose nothing.", "cut from the target"
+        "Target test",
+        "Rows used to test every run, and never to choose anything.",
+        "cut from the target",
     ),
     "source_validation": Role(
-        "Source validation", "Rows that choose the epoch in pretraining.", "cut from the source"
+        "Source validation", "Rows used to choose the epoch in pretraining.", "cut from the source"
     ),
     "source_test": Role(
-        "Source test", "Rows that show what fine-tuning forgot.", "cut from the source"
+        "Source test", "Rows used to measure what fine-tuning forgot.", "cut from the source"
     ),
 }
 
 
 def files_form(samples: Sequence[Sample]) -> None:
-    """Choose the files, preview and prepare; ends by choosing the new dataset. The address carries
-    the choice.
+    """Draw the form: files, preview and the prepare button. The URL carries the choice.
 
-    samples: all there are, newest first.
+    Args:
+        samples: all samples, newest first.
     """
     labelled = [sample for sample in samples if sample.labelled]
     if len(labelled) < 2:
@@ -96,8 +99,9 @@ def files_form(samples: Sequence[Sample]) -> None:
 
 
 def _choose_files(samples: Sequence[Sample]) -> dict[str, Sample]:
-    """The chosen samples by role. At first the oldest one is the source and the newest the
-    target."""
+    """Return the chosen samples by role; by default the oldest is the source and the newest the
+    target.
+    """
     by_id = {sample.id: sample for sample in samples}
     chosen: dict[str, str] = {}
     for domain, column in zip(DOMAINS, st.columns(2), strict=True):
@@ -110,10 +114,10 @@ def _choose_files(samples: Sequence[Sample]) -> dict[str, Sample]:
                 if ROLES[role].if_absent
                 else ids
             )
-            if (unknown := restore_widget(role, options)) is not None:
+            if (unknown := url_state.restore_choice(role, options)) is not None:
                 st.warning(
-                    f"There is no sample {escape_inline(repr(unknown[:40]))} with labels here; another one"
-                    " is shown."
+                    f"There is no sample {escape_inline(repr(unknown[:40]))} with labels in "
+                    "this workspace; another one is shown."
                 )
             chosen[role] = column.selectbox(
                 ROLES[role].title,
@@ -125,22 +129,18 @@ def _choose_files(samples: Sequence[Sample]) -> dict[str, Sample]:
                 help=ROLES[role].help,
             )
             _save_role(role)
-    return {role: by_id[one] for role, one in chosen.items() if one != NO_FILE}
+    return {role: by_id[sample_id] for role, sample_id in chosen.items() if sample_id != NO_FILE}
 
 
 def _save_role(role: str) -> None:
-    """Writes the role's sample into the address, which decides at the next rerun."""
-    one = st.session_state[role]
-    if role not in DOMAINS and one == NO_FILE:
-        st.query_params.pop(role, None)
-    elif st.query_params.get(role) != one:
-        st.query_params[role] = one
+    """Write the role's sample to the URL, which decides at the next rerun."""
+    url_state.write(role, st.session_state[role], "" if role in DOMAINS else NO_FILE)
 
 
-def _format_option(by_id: Mapping[str, Sample], role: str, one: str) -> str:
-    if one == NO_FILE:
+def _format_option(by_id: Mapping[str, Sample], role: str, sample_id: str) -> str:
+    if sample_id == NO_FILE:
         return f"– {ROLES[role].if_absent} –"
-    return f"{by_id[one].name} · {format_int(by_id[one].rows)} rows"
+    return f"{by_id[sample_id].name} · {format_int(by_id[sample_id].rows)} rows"
 
 
 @st.fragment
@@ -169,20 +169,25 @@ def _cut_form(files: dict[str, Sample]) -> None:
 
 
 def show_duplicates(roles: Sequence[SampleRole], duplicates: Sequence[Duplicates]) -> None:
-    """Duplicate rows, or that there are none; nothing of a dataset of one sample."""
-    said = format_sentences(describe_duplicates(roles, duplicates))
+    """Show the number of duplicate rows, or that there are none; nothing for a dataset of one
+    sample.
+    """
+    text = format_sentences(describe_duplicates(roles, duplicates))
     if duplicates:
-        st.warning(said, icon=":material/content_copy:")
-    elif said:
-        st.caption(said)
+        st.warning(text, icon=":material/content_copy:")
+    elif text:
+        st.caption(text)
 
 
-@st.cache_data(max_entries=16, show_spinner="Looking at the rows of all files")
+@st.cache_data(max_entries=16, show_spinner="Reading the rows of all files")
 def cached_files_split(
     known: tuple[tuple[str, str, str], ...], spec: SplitSpec, _files: dict[str, Sample]
 ) -> tuple[Split, tuple[Duplicates, ...]]:
-    """(what `spec` makes of the files, without the rows' own parts; duplicate rows). known: role,
-    id, when made."""
+    """Return (the split of the files without per-row arrays, duplicate rows).
+
+    Args:
+        known: (role, sample id, creation time) of every file; the cache key.
+    """
     with compute_slot():
         split = plan_files(_files, spec)
         rows = [(role, sample.rows) for role, sample in _files.items()]
@@ -198,15 +203,15 @@ def _shuffle(remedy: SplitSpec) -> None:
 
 def _prepare(files: Mapping[str, Sample], spec: SplitSpec, min_count: int | None) -> None:
     domains = [files[role].name[:28] for role in ("source", "target") if role in files]
-    wanted = re.sub(r"\W+$", "", " to ".join(domains))
+    proposal = re.sub(r"\W+$", "", " to ".join(domains))
     name, pressed = prepare_button(
-        propose_dataset_name(wanted, files, file_split_spec(spec), min_count)
+        propose_dataset_name(proposal, files, file_split_spec(spec), min_count)
     )
     if pressed:
         run_prepare(lambda report: prepare_files(workspace(), files, spec, name, min_count, report))
     names = [sample.name for sample in files.values()]
-    # A name that two of them have is no name to find them by.
-    named = {
+    # A name that two samples share does not identify either of them.
+    sample_by_role = {
         role: one.name if names.count(one.name) == 1 else one.id for role, one in files.items()
     }
-    show_command(prepare_command(named, spec, name, min_count))
+    show_command(prepare_command(sample_by_role, spec, name, min_count))

@@ -1,5 +1,4 @@
-"""Splitting a sample into domains and parts, with what comes of it shown before anything is
-prepared."""
+"""The split of a sample into domains and parts, previewed before the dataset is prepared."""
 
 import dataclasses
 import re
@@ -12,7 +11,8 @@ import pandas as pd
 import streamlit as st
 
 from core.data.columns.value_counts import count_column as count_values
-from core.data.datasets import Dataset, count_fitted_rows, prepare
+from core.data.datasets import Dataset, count_fitted_rows
+from core.data.prepare import prepare
 from core.data.preprocessing import default_min_count
 from core.data.profile import N_TOP_VALUES, ColumnProfile
 from core.data.samples import Sample, read_dictionary_table
@@ -28,16 +28,10 @@ from pages.components.data.add_sample import progress_callback
 from pages.components.data.dataset_name import propose_dataset_name
 from pages.components.shared.access import guarded_button
 from pages.components.shared.chart import chart
-from pages.components.shared.common import (
-    bullet_list,
-    catch_errors,
-    escape_markdown,
-    format_percent,
-    show_command,
-    show_error,
-    workspace,
-)
+from pages.components.shared.common import show_command, workspace
 from pages.components.shared.compute_slots import compute_slot
+from pages.components.shared.errors import catch_errors, show_error
+from pages.components.shared.formatting import bullet_list, escape_markdown, format_percent
 
 METHODS = {
     "order": "Row order (time)",
@@ -47,23 +41,26 @@ METHODS = {
 _SHARE_FIELDS = {
     "target_test_share": (
         "Target test",
-        "Of the target rows: they test every run, and choose nothing.",
+        "Share of the target rows. They test every run and are never used to choose anything.",
     ),
     "target_validation_share": (
         "Target validation",
-        "Of the other target rows: they choose epoch and threshold.",
+        "Share of the remaining target rows. They are used to choose the epoch and the threshold.",
     ),
-    "source_test_share": ("Source test", "Of the source rows: they show what fine-tuning forgot."),
+    "source_test_share": (
+        "Source test",
+        "Share of the source rows. They measure what fine-tuning forgot.",
+    ),
     "source_validation_share": (
         "Source validation",
-        "Of the other source rows: they choose the epoch in pretraining.",
+        "Share of the remaining source rows. They are used to choose the epoch in pretraining.",
     ),
 }
 
 
 @st.fragment
 def split_form(sample: Sample, profiles: Sequence[ColumnProfile]) -> None:
-    """Split, preview and prepare; ends by choosing the new dataset."""
+    """Draw split, preview and the prepare button; afterwards the new dataset is selected."""
     values = _domains(sample, profiles)
     ready = values["method"] != "column" or bool(values["target_values"])
     with st.expander("Test and validation shares, minimum count", icon=":material/tune:"):
@@ -78,7 +75,7 @@ def split_form(sample: Sample, profiles: Sequence[ColumnProfile]) -> None:
         min_count = min_count_field(sample.id, split)
     if not ready:
         st.info(
-            f"Choose the values of {values['column']} that mean target.",
+            f"Choose the values of {values['column']} that mark target rows.",
             icon=":material/arrow_upward:",
         )
     if split and show_split(split, lambda remedy: _apply_remedy(sample, remedy)):
@@ -87,10 +84,10 @@ def split_form(sample: Sample, profiles: Sequence[ColumnProfile]) -> None:
 
 @st.fragment
 def unlabelled_form(sample: Sample) -> None:
-    """Preview and prepare for rows without labels; ends by choosing the new dataset."""
+    """Draw preview and the prepare button for rows without labels."""
     st.markdown(
-        "These rows have no label, so there is no target domain to tell apart: **all rows become"
-        " source rows**, for pretraining a backbone by RFD or MFP, which read no labels."
+        "These rows have no label, so there is no target domain: **all rows become source "
+        "rows**, for pretraining a backbone by RFD or MFP, which need no labels."
     )
     title, help_text = _SHARE_FIELDS["source_validation_share"]
     start = round(100 * SplitSpec().source_validation_share)
@@ -114,21 +111,25 @@ def unlabelled_form(sample: Sample) -> None:
 
 @st.cache_data(max_entries=32, show_spinner=False)
 def cached_split(sample_id: str, created: str, spec: SplitSpec, _sample: Sample) -> Split:
-    """What `spec` makes of the sample, without the rows' own parts."""
+    """Return the split that `spec` makes of the sample, without per-row arrays."""
     with compute_slot():
         return drop_row_arrays(plan_split(_sample, spec))
 
 
 def drop_row_arrays(split: Split) -> Split:
-    """The split without what it says of every single row: small enough to be kept."""
+    """Return the split without its per-row arrays, small enough to cache."""
     nothing = np.empty(0, np.int8)
     return dataclasses.replace(split, parts=nothing, order=nothing)
 
 
 def show_split(split: Split, apply_remedy: Callable[[SplitSpec], None] | None = None) -> bool:
-    """Parts, what was changed, or why it cannot be prepared; whether it can.
+    """Show the parts, adjustments, or why the split cannot be used.
 
-    follow: puts the split that a refusal recommends into the form.
+    Args:
+        apply_remedy: puts a recommended split into the form.
+
+    Returns:
+        Whether the dataset can be prepared.
     """
     show_parts(split.summaries, key="preview")
     if split.notes:
@@ -150,13 +151,13 @@ def show_split(split: Split, apply_remedy: Callable[[SplitSpec], None] | None = 
     return False
 
 
-def format_sentences(said: Sequence[str]) -> str:
-    """Sentences in Markdown: a list where there are several."""
-    return bullet_list(said) if len(said) > 1 else escape_markdown("".join(said))
+def format_sentences(sentences: Sequence[str]) -> str:
+    """Return the sentences as Markdown; a list if there are several."""
+    return bullet_list(sentences) if len(sentences) > 1 else escape_markdown("".join(sentences))
 
 
 def show_parts(parts: Sequence[PartSummary], key: str) -> None:
-    """The parts as a table and as bars, side by side."""
+    """Show the parts as a table and as bars."""
     shown = [part for part in parts if part.rows]
     total = sum(part.rows for part in shown)
     table = pd.DataFrame(
@@ -187,21 +188,22 @@ def show_parts(parts: Sequence[PartSummary], key: str) -> None:
 
 
 def ingest_command(sample: Sample, spec: SplitSpec, name: str, min_count: int | None) -> str:
-    """The command that takes the sample's file in and prepares the same dataset; defaults are left
-    out.
+    """Return the command that ingests the sample's file and prepares the same dataset, without
+    defaults.
 
-    min_count: None for the default.
+    Args:
+        min_count: None for the default.
     """
     read = [*COMMAND, "ingest", sample.source, "--name", name, *reading_flags(sample)]
     return shlex.join([*read, *split_flags(spec, min_count)])
 
 
 def describe_split(spec: SplitSpec, labelled: bool = True) -> str:
-    """The split in a sentence, in Markdown."""
+    """Describe the split in a sentence, as Markdown."""
     if not labelled:
         return "No labels: all rows are source rows, for pretraining by RFD or MFP."
     if spec.method == "column":
-        # Not between backticks: a value may hold one, and what stands behind it would be Markdown.
+        # Not in backticks: a value may contain one, and what follows would be read as Markdown.
         values = ", ".join(
             f"“{escape_markdown(value)}”" if value else "missing" for value in spec.target_values
         )
@@ -223,28 +225,36 @@ def describe_split(spec: SplitSpec, labelled: bool = True) -> str:
 
 
 def _domains(sample: Sample, profiles: Sequence[ColumnProfile]) -> dict[str, Any]:
-    """The fields of SplitSpec that say which rows are target rows."""
+    """Draw the fields of SplitSpec that define target rows, and return their values."""
     key = f"method-{sample.id}"
-    # Not as its default: `_follow` sets it too.
+    # Set the state, not a default: `_apply_remedy` sets it too, and Streamlit warns about both.
     st.session_state.setdefault(key, "order")
     method = st.segmented_control(
-        "What tells target rows from source rows",
+        "Choose target rows by",
         [*METHODS],
         format_func=METHODS.__getitem__,
         required=True,
         key=key,
         help=(
-            "By order the last rows are the target, by value those you name; at random both are"
-            " alike."
+            "By order, the last rows become the target; by value, the rows with the values "
+            "you choose; at random, both domains have the same distribution."
         ),
     )
     if method == "column":
         return {"method": method} | _column_values(sample, profiles)
     with st.container(horizontal=True, vertical_alignment="bottom"):
         share = st.slider(
-            "Source rows", 0, 95, 60, step=5, format="%d %%", key=f"source-{sample.id}", width=420,
-            help="The first rows in the file (or, at random, as many of them). 0 % means no source domain.",
-        )  # fmt: skip
+            "Source rows",
+            0,
+            95,
+            60,
+            step=5,
+            format="%d %%",
+            key=f"source-{sample.id}",
+            width=420,
+            help="The first rows in the file (at random: as many random rows). 0 % means no "
+            "source domain.",
+        )
         seed = _seed(sample.id) if method == "random" else 0
     return {"method": method, "source_share": share / 100, "seed": seed}
 
@@ -257,12 +267,12 @@ def _seed(key: str) -> int:
         0,
         key=f"seed-{key}",
         width=140,
-        help="Which rows chance puts where: the same seed gives the same split.",
+        help="Random seed: the same seed gives the same split.",
     )
 
 
 def _apply_remedy(sample: Sample, remedy: SplitSpec) -> None:
-    """Puts the method or the shuffling of `remedy` into the form: a button's on_click."""
+    """Put the method or shuffling of `remedy` into the form; a button's on_click."""
     if remedy.method == "column":
         st.session_state[f"shuffle-{sample.id}"] = True
     else:
@@ -270,7 +280,7 @@ def _apply_remedy(sample: Sample, remedy: SplitSpec) -> None:
 
 
 def _column_values(sample: Sample, profiles: Sequence[ColumnProfile]) -> dict[str, Any]:
-    """Column and values, offered from the column's commonest ones; any other may be typed."""
+    """Return column and values; the most frequent ones are offered, any other can be typed."""
     few = min(profiles, key=lambda profile: (profile.cardinality < 2, profile.cardinality)).name
     columns = [*sample.kept, *FIELDS]
     with st.container(horizontal=True, vertical_alignment="bottom"):
@@ -292,7 +302,7 @@ def _column_values(sample: Sample, profiles: Sequence[ColumnProfile]) -> dict[st
             shares[""] = missing
         offered = sorted(shares, key=lambda value: -shares[value])
         chosen = st.multiselect(
-            "Values that mean target",
+            "Target values",
             offered,
             format_func=lambda value: (
                 f"{value or 'missing'} · {shares[value]:.1%}" if value in shares else value
@@ -310,8 +320,9 @@ def _column_values(sample: Sample, profiles: Sequence[ColumnProfile]) -> dict[st
 def most_common_values(
     sample_id: str, created: str, column: str, _sample: Sample
 ) -> tuple[tuple[tuple[str, int], ...], float]:
-    """((value, rows) of the commonest values of a column beside the 39 fields, falling; the share
-    of missing ones)."""
+    """Return ((value, rows) of the most frequent values, falling; share of missing values) of an
+    extra column.
+    """
     with compute_slot():
         counts = count_values(read_dictionary_table(_sample)[column])
     values, rows = counts.most_common(N_TOP_VALUES)
@@ -322,8 +333,11 @@ def most_common_values(
 
 
 def share_fields(key: str, without: Collection[str] = ()) -> dict[str, Any]:
-    """Sliders for the shares of test and validation rows. without: parts whose rows are a file of
-    their own."""
+    """Draw sliders for the shares of test and validation rows.
+
+    Args:
+        without: parts whose rows come from a file of their own.
+    """
     default, values = SplitSpec(), dict[str, Any]()
     with st.grid(2, min_column_width=260):
         for name, (title, help_text) in _SHARE_FIELDS.items():
@@ -338,21 +352,23 @@ def share_fields(key: str, without: Collection[str] = ()) -> dict[str, Any]:
 
 
 def shuffle_fields(key: str) -> dict[str, Any]:
-    """Whether rows are shuffled inside each domain before they are cut, and the seed."""
+    """Draw the switch that shuffles the rows of each domain before cutting, and its seed."""
     with st.container(horizontal=True, vertical_alignment="center"):
         shuffle = st.toggle(
             "Shuffle the rows first",
             key=f"shuffle-{key}",
             help=(
-                "Off, the last rows of a domain or file test: right for rows in time order. On, any"
-                " rows do: right for a file sorted by label."
+                "Off: the last rows of each domain or file become test rows, right for rows "
+                "in time order. On: random rows do, right for a file sorted by label."
             ),
         )
         return {"shuffle": shuffle, "seed": _seed(key) if shuffle else 0}
 
 
 def min_count_field(key: str, split: Split | None) -> int | None:
-    """The minimum count; None where it is the default of the training rows that the split gives."""
+    """Return the minimum count of a value; None if it is the default for the split's training
+    rows.
+    """
     rows = count_fitted_rows(split.summaries) if split else 0
     default = default_min_count(rows) if rows else default_min_count(10**6)
     chosen = st.number_input(
@@ -360,13 +376,12 @@ def min_count_field(key: str, split: Split | None) -> int | None:
         1,
         100_000,
         default,
-        # A key of its own for each default: a number that was typed stays as long as the default
-        # does.
+        # The key contains the default: a typed number is kept until the default changes.
         key=f"min_count-{key}-{default}",
         help=(
-            "A value seen in fewer training rows shares one embedding with all other rare values."
-            " It starts at 10, with few training rows at 5 (below 5,000) or 2 (below 2,000), which"
-            " would else leave nearly no value known."
+            "A value seen in fewer training rows shares one embedding with all other rare "
+            "values. The default is 10, or with few training rows 5 (below 5,000) or 2 "
+            "(below 2,000), since otherwise hardly any value would be known."
         ),
         width=200,
     )
@@ -374,14 +389,14 @@ def min_count_field(key: str, split: Split | None) -> int | None:
 
 
 def prepare_button(default: str) -> tuple[str, bool]:
-    """(the name of the dataset, whether it is to be prepared now)."""
+    """Return (name of the dataset, whether the button was pressed)."""
     with st.container(horizontal=True, vertical_alignment="bottom"):
         name = st.text_input(
             "Name of the dataset",
             default,
             key=f"dataset-name-{default}",
             width=420,
-            help="What lists and commands call it; it changes no result.",
+            help="The name in lists and commands. It changes no result.",
         )
         return name, guarded_button(
             "Prepare the dataset", type="primary", icon=":material/dataset:", key="prepare"
@@ -389,7 +404,7 @@ def prepare_button(default: str) -> tuple[str, bool]:
 
 
 def run_prepare(make: Callable[[Callable[[float], None]], Dataset]) -> None:
-    """Prepares a dataset with a bar, and shows it."""
+    """Prepare a dataset with a progress bar, and select it."""
     bar = st.progress(0.0, "Fitting on training rows")
     try:
         dataset = make(progress_callback(bar, "Fitting on training rows, encoding all"))
@@ -406,11 +421,11 @@ def _prepare(sample: Sample, spec: SplitSpec, min_count: int | None) -> None:
         "column": f"by {spec.column}",
         "random": f"at random, seed {spec.seed}",
     }
-    about = suffix[spec.method] if sample.labelled else "no labels"
-    about = re.sub(r"[^\w .()+%=,-]", " ", about)[:24]
-    wanted = re.sub(r"\W+$", "", f"{sample.name[:36]}, {about}")
+    description = suffix[spec.method] if sample.labelled else "no labels"
+    description = re.sub(r"[^\w .()+%=,-]", " ", description)[:24]
+    proposal = re.sub(r"\W+$", "", f"{sample.name[:36]}, {description}")
     stored = spec if sample.labelled else unlabelled_spec(spec)
-    name, pressed = prepare_button(propose_dataset_name(wanted, {"": sample}, stored, min_count))
+    name, pressed = prepare_button(propose_dataset_name(proposal, {"": sample}, stored, min_count))
     with catch_errors():
         if pressed:
             run_prepare(lambda report: prepare(workspace(), sample, spec, name, min_count, report))

@@ -1,5 +1,6 @@
-"""The freeze line in the picture of the stack: dragged there, or put by a click on a stage, it
-moves the slider."""
+"""The freeze line in the picture of the stack: dragging it, or clicking a stage, moves the
+slider.
+"""
 
 import streamlit as st
 
@@ -9,19 +10,20 @@ from pages.components.shared.stack import ICONS, draw_plan
 from pages.components.shared.widget_sync import set_value
 
 DEPTH_KEY = "depth"
-"""Key of the slider that the line follows and moves."""
+"""Widget key of the slider that the line follows and moves."""
 _LINE = st.components.v2.component(
     "thaw_freeze_line",
     html="<span></span>",
-    js=(PROJECT / "assets" / "freezeline.js").read_text(encoding="utf-8"),
-    # The picture lies outside, where a shadow root would not reach.
+    js=(PROJECT / "assets" / "freeze_line.js").read_text(encoding="utf-8"),
+    # The picture is outside of this component, where a shadow root could not reach it.
     isolate_styles=False,
 )
 
 
 def draggable_stack(plan: Plan) -> None:
-    """Draws a plan of the strategy depth, with a line that one drags. Keyboard and screen reader
-    have the slider."""
+    """Draw a plan of the strategy "depth" with a draggable line; keyboard and screen reader use the
+    slider.
+    """
     with st.container(key="freeze_line"):
         draw_plan(plan, draggable=True)
         _LINE(

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import streamlit as st
 
 from core.freezing.plan import Plan
-from pages.components.shared.common import (
+from pages.components.shared.formatting import (
     escape_markdown,
     format_approx_duration,
     format_compact,
@@ -19,7 +19,7 @@ FROZEN, TRAINED = ":blue[frozen]", ":orange[trained]"
 
 
 def describe_plan(plan: Plan) -> str:
-    """Which stages the plan freezes and which train."""
+    """Say which stages the plan freezes and which it trains."""
     if not plan.new_head:
         return "**Zero-shot**: nothing trains; the backbone keeps its own head."
     if plan.reinitialise:
@@ -38,20 +38,20 @@ def describe_plan(plan: Plan) -> str:
 
 
 def warn_random_weights(plan: Plan) -> None:
-    """Warns when the plan freezes stages that learnt nothing."""
+    """Warn if the plan freezes stages with random weights."""
     random = [
         stage.title for stage in plan.stages[:-1] if stage.frozen and has_random_weights(stage)
     ]
     if random:
         st.warning(
-            f"Freezing **{'**, **'.join(random)}** freezes random weights: nothing was learnt"
-            " there. What lies above can only make the best of a fixed random mapping.",
+            f"Freezing **{'**, **'.join(random)}** freezes random weights: that stage was "
+            "never trained. The stages above it can only adapt to a fixed random mapping.",
             icon=":material/casino:",
         )
 
 
 def show_totals(plan: Plan, seconds: float) -> None:
-    """What trains, what stays, and how long it takes."""
+    """Show trained parameters, frozen share and estimated time."""
     total = sum(stage.parameters for stage in plan.stages)
     with st.grid(3, min_column_width=135):
         st.metric("Trained parameters", format_compact(plan.trained_parameters))
@@ -60,10 +60,10 @@ def show_totals(plan: Plan, seconds: float) -> None:
 
 
 def show_plan_table(plan: Plan, learning_rate: float) -> None:
-    """Per stage, the head on top as in the picture: frozen or trained, parameters, and the share of
-    the work.
+    """Show each stage, the head on top: frozen or trained, parameters, and share of the work.
 
-    Where the plan has them also the parameters that train, the first epoch, and the learning rate.
+    If the plan has them, also the number of trained parameters, the first epoch and the learning
+    rate.
     """
     stages = plan.stages[::-1]
     work = sum(stage.flops for stage in stages)
@@ -88,8 +88,9 @@ def show_plan_table(plan: Plan, learning_rate: float) -> None:
     with st.container(key="plan_table"):
         st.markdown("\n".join([*lines, *map(_row, zip(*columns.values(), strict=True))]))
     st.caption(
-        f"Work: share of one row's forward pass, {format_compact(work)} operations in all. Frozen"
-        " stages compute each row once, trained ones in every epoch, forwards and backwards."
+        f"Work: share of one row's forward pass, {format_compact(work)} operations in total. "
+        "Frozen stages process each row once, trained ones in every epoch, forward and "
+        "backward."
     )
 
 
@@ -98,6 +99,6 @@ def _row(cells: Sequence[str]) -> str:
 
 
 def _share_of(part: int, whole: int) -> str:
-    """A share as percent, a tiny one as less than a tenth of one."""
+    """Return a share as percent; "< 0.1 %" for a tiny one."""
     share = part / whole if whole else 0.0
     return ("< 0.1 %" if 0 < share < 0.001 else format_percent(share)).replace(" ", NBSP)

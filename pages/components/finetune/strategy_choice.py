@@ -1,5 +1,6 @@
-"""The strategy of one run: the freeze line unless another is chosen, and then its words, its
-options and its stack."""
+"""The strategy of one run: the freeze depth by default, or another one with its options and
+stack.
+"""
 
 from typing import Any
 
@@ -10,6 +11,7 @@ from core.freezing.strategies import STRATEGIES, complete_options
 from core.models.card import BackboneCard
 from core.runs.sweep import Arm
 from pages.components.finetune.freeze_line import DEPTH_KEY
+from pages.components.shared import url_state
 from pages.components.shared.arm_text import format_arm, parse_arm
 from pages.components.shared.strategy_fields import (
     STRATEGY_GROUPS,
@@ -19,7 +21,6 @@ from pages.components.shared.strategy_fields import (
     show_strategy_summary,
     stage_switches,
 )
-from pages.components.shared.url_state import read_new, warn_ignored, write
 from pages.components.shared.widget_sync import set_value
 
 DEFAULT_DEPTH = 1
@@ -27,7 +28,7 @@ _STRATEGY, _STACK = "ft_strategy", "ft"
 
 
 def choose_strategy(card: BackboneCard) -> Arm:
-    """The strategy with its options, drawn where the page stands; the address carries it."""
+    """Draw the choice and return the strategy with its options. The URL carries it."""
     _read_url(card)
     st.session_state.setdefault(_STRATEGY, "depth")
     strategy = st.selectbox(
@@ -37,8 +38,8 @@ def choose_strategy(card: BackboneCard) -> Arm:
         key=_STRATEGY,
         persist_state="session",
         help=(
-            "Freeze depth keeps the first stages as they are. Others choose stages, rates and times"
-            " in other ways."
+            "Freeze depth freezes the first stages. Other strategies choose stages, "
+            "learning rates and schedules in other ways."
         ),
     )
     arm = (
@@ -46,8 +47,8 @@ def choose_strategy(card: BackboneCard) -> Arm:
         if strategy == "depth"
         else Arm(strategy, 0, _options(card, strategy))
     )
-    # The slider is bound to the address itself.
-    write("strategy", "depth" if strategy == "depth" else format_arm(arm), "depth")
+    # The depth has a parameter of its own: its slider is bound to the URL.
+    url_state.write("strategy", "depth" if strategy == "depth" else format_arm(arm), "depth")
     return arm
 
 
@@ -60,7 +61,7 @@ def _options(card: BackboneCard, strategy: str) -> dict[str, Any]:
 
 
 def _freeze_slider(card: BackboneCard) -> int:
-    """The freeze line, between the stages the backbone really has."""
+    """Draw the slider over the backbone's stages."""
     stages = len(card.stages)
     depth = st.slider(
         "Freeze depth",
@@ -68,10 +69,10 @@ def _freeze_slider(card: BackboneCard) -> int:
         stages,
         min(DEFAULT_DEPTH, stages),
         key=DEPTH_KEY,
-        bind="query-params",
+        bind=url_state.BOUND,
         help=(
-            "How many stages stay frozen, counted from the input. Or drag the freeze line in the"
-            " picture, or click a stage there."
+            "Number of frozen stages, counted from the input. You can also drag the freeze "
+            "line in the picture, or click a stage there."
         ),
     )
     with st.container(horizontal=True, horizontal_alignment="distribute"):
@@ -81,14 +82,14 @@ def _freeze_slider(card: BackboneCard) -> int:
 
 
 def _read_url(card: BackboneCard) -> None:
-    """Chooses what the address asks for, or says why not."""
-    text = read_new("strategy")
+    """Select what the URL asks for, or say why that is not possible."""
+    text = url_state.read_new("strategy")
     if text is None:
         return
     try:
         arm = parse_arm(text, card)
     except BadInput as error:
-        warn_ignored(text, error)
+        url_state.warn_ignored(text, error)
         return
     set_value(_STRATEGY, arm.strategy)
     for name, value in complete_options(arm.strategy, arm.options).items():

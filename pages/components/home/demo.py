@@ -1,11 +1,12 @@
-"""The demo on Home: its button, and its story filling in live: depths, verdict, ROC, mixtures with
-the backbone."""
+"""The demo on Home: its button, and its results as they arrive: depths, verdict, ROC,
+interpolation.
+"""
 
 import streamlit as st
 
 from core.errors import ThawError
 from core.evaluation.curves import Curve
-from core.evaluation.format_metrics import metric_or_none
+from core.evaluation.format_metrics import format_metric, metric_or_none
 from core.jobs.store import RESUMABLE_STATUSES, Run, RunStore
 from core.program import PROGRAM
 from core.report.learn_figures import roc_comparison_figure
@@ -23,33 +24,28 @@ from pages.components.run.interpolation import interpolation_result
 from pages.components.run.result import load_curves
 from pages.components.shared.access import guarded_button
 from pages.components.shared.chart import chart
-from pages.components.shared.common import (
-    SIMULATED,
-    bullet_list,
-    format_decimals,
-    show_command,
-    show_error,
-    workspace,
-)
+from pages.components.shared.common import SIMULATED, show_command, workspace
+from pages.components.shared.errors import show_error
+from pages.components.shared.formatting import bullet_list
 
 HEIGHT = 360
 
 
 def demo_box() -> None:
-    """What the demo does, its button, or how far it is."""
+    """Draw what the demo does, its button, and its progress."""
     sweep = demo_sweep(workspace())
     runs = RunStore(workspace()).list_group(sweep.id) if sweep else []
     with st.container(border=True):
-        st.markdown(f"#### See the whole story {SIMULATED}")
+        st.markdown(f"#### Demo {SIMULATED}")
         st.markdown(
-            "One click sweeps a pretrained backbone over every freeze depth on the dataset"
-            f" *{DATASET_NAME}*, {len(SEEDS)} seeds each, beside two controls: the backbone as it is,"
-            " and a network from scratch. Results fill in below; all of it takes about a minute on"
-            " an idle machine."
+            "One click sweeps every freeze depth of a pretrained backbone on the dataset "
+            f"*{DATASET_NAME}*, {len(SEEDS)} seeds each, with two controls: the backbone as "
+            "it is, and a network trained from scratch. Results appear below as runs "
+            "finish; it takes about a minute on an idle machine."
         )
         if not runs or any(run.status in RESUMABLE_STATUSES for run in runs):
-            label = "Run what is missing" if runs else "Run the demo"
-            help_text = "Trains on simulated rows in the background; nothing of yours is touched."
+            label = "Finish the demo" if runs else "Run the demo"
+            help_text = "Trains on simulated rows in the background; your own data is not touched."
             if guarded_button(
                 label, type="primary", icon=":material/play_arrow:", key="run_demo", help=help_text
             ):
@@ -72,7 +68,7 @@ def _show_progress(sweep: Sweep, runs: list[Run]) -> None:
         )
         st.page_link(
             "sweep.py",
-            label="The whole sweep",
+            label="Open the sweep",
             icon=":material/experiment:",
             query_params={"sweep": sweep.id},
         )
@@ -96,14 +92,14 @@ def _start() -> None:
 
 
 def demo_story() -> None:
-    """The sweep's results as far as they are there; nothing before its first run is done."""
+    """Show the results of the demo's sweep so far; nothing before the first run is done."""
     sweep = demo_sweep(workspace())
     runs = RunStore(workspace()).list_group(sweep.id) if sweep else []
     done = [run for run in runs if run.status == "done" and run.result]
     if sweep is None or not done:
         return
     results = summarise_arms(sweep, done)
-    st.subheader("The story so far" if len(done) < len(runs) else "The story")
+    st.subheader("Demo results so far" if len(done) < len(runs) else "Demo results")
     with st.container(border=True):
         sentences = _cached_verdicts(sweep, tuple(f"{run.id} {run.finished}" for run in done), done)
         waiting = (
@@ -111,7 +107,7 @@ def demo_story() -> None:
             " done]"
         )
         st.markdown(f"**The verdict** {SIMULATED}{waiting if len(done) < len(runs) else ''}")
-        words = sentences or ["It takes finished runs of two arms to compare."]
+        words = sentences or ["A comparison needs finished runs of two arms."]
         st.markdown(bullet_list(words))
     left, right = st.columns(2, gap="medium")
     with left:
@@ -133,30 +129,32 @@ def demo_story() -> None:
     mixed = interpolated_run(runs)
     mixing = list_interpolations(workspace(), mixed) if mixed else []
     if mixing and mixing[0].status == "done":
-        st.markdown("**Between the backbone and full fine-tuning** :gray[· WiSE-FT]")
+        st.markdown("**Interpolation between the backbone and full fine-tuning** :gray[· WiSE-FT]")
         interpolation_result(mixing[0])
 
 
 def _roc_curves(done: list[Run]) -> list[tuple[str, Curve]]:
-    """ROC of the first seed's run of every arm that is done, three depths among them: lines more
-    would only cover."""
+    """Return ROC curves of the first seed's finished runs.
+
+    Of the freeze depths only the first, middle and last are shown; more lines would overlap.
+    """
     depths = sorted(run.finetune_request.freeze_depth for run in done if run.strategy == "depth")
     shown = {depths[0], depths[len(depths) // 2], depths[-1]} if depths else set()
     overlay = []
     for run in done:
         strategy, depth = run.strategy, run.finetune_request.freeze_depth
         if run.seed == SEEDS[0] and (strategy != "depth" or depth in shown):
-            found = load_curves(run, "target_test", "score")[1]
+            curve = load_curves(run, "target_test", "score")[1]
             auc = (
                 metric_or_none(run.result.metrics.get("target_test"), "auc") if run.result else None
             )
-            overlay.append((f"{arm_of_run(run).title}, {format_decimals(auc, 3)}", found))
+            overlay.append((f"{arm_of_run(run).title}, {format_metric(auc, 3)}", curve))
     return overlay
 
 
 @st.cache_data(max_entries=32, show_spinner=False)
 def _cached_verdicts(_sweep: Sweep, identity: tuple[str, ...], _done: list[Run]) -> list[str]:
-    """What the numbers allow to say; `identity` names the runs that are done."""
+    """Return the verdicts in words; `identity` (the finished runs) is the cache key."""
     results = summarise_arms(_sweep, _done)
     return [
         *judge_arms(workspace(), results, default_reference(results))[1],

@@ -1,5 +1,4 @@
-"""The first start: a short tour from page to page, offered once a workspace and taken again from
-Learn."""
+"""The tour from page to page, offered once per workspace and repeatable from Learn."""
 
 from dataclasses import dataclass
 
@@ -16,7 +15,7 @@ SEEN_FILE = "tour.json"
 
 @dataclass(frozen=True)
 class Stop:
-    """A page of the tour, and what to look at there."""
+    """A page of the tour and what to look at there."""
 
     page: str
     title: str
@@ -27,17 +26,17 @@ STOPS = (
     Stop(
         "data.py",
         "Data",
-        "Bring in a Criteo sample, or simulate one, and split it into source and target domain.",
+        "Add a Criteo sample, or simulate one, and split it into source and target domain.",
     ),
     Stop(
         "backbones.py",
         "Backbones",
-        "Networks that have already learnt, drawn stage by stage from the input up.",
+        "Pretrained networks, drawn stage by stage from the input up.",
     ),
     Stop(
         "finetune.py",
         "Fine-tune",
-        "Move the freeze line: cold stages stay, warm ones train. Then launch.",
+        "Move the freeze line: stages below it are frozen, stages above it train. Then launch.",
     ),
     Stop(
         "sweep.py",
@@ -47,11 +46,10 @@ STOPS = (
     Stop(
         "run.py",
         "Run",
-        "Watch the loss, then read what one threshold decides, what moved and what was forgotten.",
+        "Watch the loss, then read the metrics at one threshold, the weight drift and the "
+        "forgetting.",
     ),
-    Stop(
-        "score.py", "Score", "Put a finished run to use: a new file in, predictions and drift out."
-    ),
+    Stop("score.py", "Score", "Score a new file with a finished run: predictions and drift."),
     Stop(
         "compare.py",
         "Compare",
@@ -60,13 +58,13 @@ STOPS = (
     Stop(
         "learn.py",
         "Learn",
-        "The method in four figures from your own run, every word explained, and this tour.",
+        "The method in four figures from your own run, a glossary, and this tour.",
     ),
 )
 
 
 def show_tour(page: str) -> None:
-    """The card of the tour on top of `page` (its file name), where it has one."""
+    """Draw the tour's card on top of `page` (its file name), if the tour is there."""
     step = st.session_state.get(STEP_KEY)
     if st.session_state.get(PRESENTER_KEY):
         return
@@ -77,11 +75,11 @@ def show_tour(page: str) -> None:
 
 
 def tour_button() -> None:
-    """Begins the tour again."""
+    """Draw the button that starts the tour again."""
     if st.button(
         "Take the tour",
         icon=":material/tour:",
-        help=f"{len(STOPS)} stops, one a page. It changes nothing.",
+        help=f"{len(STOPS)} stops, one per page. It changes nothing.",
     ):
         _go_to(0)
 
@@ -119,7 +117,9 @@ def _go_to(step: int) -> None:
 
 
 def _end() -> None:
-    """Remembered in the workspace; by this session alone where nothing may be changed."""
+    """End the tour; remembered in the workspace, or only in the session if nothing may be
+    changed.
+    """
     st.session_state[STEP_KEY] = len(STOPS)
     if not is_read_only():
         write_json(workspace().root / SEEN_FILE, {"seen": True})

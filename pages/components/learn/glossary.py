@@ -1,129 +1,121 @@
-"""The words and numbers of the app, a plain sentence each."""
+"""The glossary: terms and metrics of the app, each in one sentence."""
 
 import streamlit as st
 
+from core.evaluation.metric_registry import METRICS
+
 TERMS = {
     "sample": (
-        "A Criteo file as it was given: rows of 13 numbers, 26 categories and whether the ad was"
-        " clicked."
+        "A Criteo file as imported: rows of 13 numeric and 26 categorical features and a click "
+        "label."
     ),
     "dataset": (
-        "A sample made ready: values numbered, numbers standardised, rows split into parts that"
-        " never mix."
+        "A prepared sample: categories encoded, numbers standardised, rows split into parts "
+        "that never overlap."
     ),
-    "source domain": "The plentiful traffic that a backbone learns from first.",
+    "source domain": "The plentiful traffic that a backbone is pretrained on.",
     "target domain": (
-        "The scarce traffic that you care about, and that differs: other days, sites or users."
+        "The scarce traffic that you care about, with another distribution: other days, sites "
+        "or users."
     ),
-    "backbone": "A network that has already learnt, an ordered pile of stages from the input up.",
-    "stage": "The smallest part of a backbone that freezes: the embedding, a cross layer, a block.",
+    "backbone": "A pretrained network: an ordered stack of stages from the input up.",
+    "stage": (
+        "The smallest part of a backbone that can be frozen: the embedding, a cross layer, a block."
+    ),
     "head": (
-        "The last layer, put on anew, which turns what the stages hand on into a click probability."
+        "The last layer, which turns the output of the stages into a click probability. Usually "
+        "new in fine-tuning."
     ),
     "freeze": (
-        "To leave weights exactly as they are: no gradient, no decay, no dropout, no moving"
-        " averages."
+        "To keep weights exactly as they are: no gradient, no weight decay, no dropout, no "
+        "batch statistics."
     ),
     "freeze depth": (
-        "How many stages, counted from the input, are frozen. 0 trains all; all of them is a linear"
-        " probe."
+        "The number of frozen stages, counted from the input. 0 trains all of them; freezing "
+        "all is a linear probe."
     ),
     "strategy": "Which stages train, when, and at what learning rate.",
     "arm": (
-        "One strategy with its options, all its seeds together: what a sweep and Compare lay side"
-        " by side."
+        "One strategy with its options, with all its seeds: the unit that a sweep and Compare "
+        "compare."
     ),
-    "control": "What fine-tuning has to beat: zero-shot and from scratch.",
-    "zero-shot": (
-        "The backbone as it is, with nothing trained: the first thing fine-tuning must beat."
-    ),
-    "from scratch": (
-        "The same network with new weights, trained on the target alone: the second thing to beat."
-    ),
+    "control": "What fine-tuning has to beat: zero-shot and training from scratch.",
+    "zero-shot": "The backbone as it is, with nothing trained.",
+    "from scratch": "The same network with random initial weights, trained on target rows only.",
     "run": "One training, from its settings to its result.",
     "sweep": "Several strategies, each with several seeds, on one dataset and backbone.",
     "seed": (
-        "The number that chance hangs on: the new head, the order of rows, dropout. Others show its"
-        " noise."
+        "The start of the random number generator: it decides the new head, the row order and "
+        "dropout. Other seeds show the training noise."
     ),
     "epoch": (
-        "One pass over the rows that train; between epochs, validation rows say which weights to"
-        " keep."
+        "One pass over the training rows. The weights of the epoch with the lowest validation "
+        "loss are kept."
     ),
     "validation rows": (
-        "Rows that choose: the best epoch, the threshold, the leader. They train nothing."
+        "Rows used to choose the best epoch and the threshold. They are not trained on."
     ),
-    "test rows": "Rows that only measure. They choose nothing, so what they say is fair.",
+    "test rows": (
+        "Rows used only to measure. They choose nothing, so the metrics on them are unbiased."
+    ),
     "WiSE-FT, alpha": (
-        "A mixture of weights: alpha parts of the fine-tuned run, the rest of the backbone as it"
-        " was."
+        "Interpolated weights: alpha times the fine-tuned run's plus (1 − alpha) times the "
+        "backbone's."
     ),
-    "worker": "The process that trains. It lives on when the browser is closed.",
+    "worker": "The process that trains. It keeps running when the browser is closed.",
     "threshold": (
-        "A row counts as a click from this probability on. Chosen on validation rows, never on test"
-        " rows."
+        "Rows with at least this predicted probability count as clicks. Chosen on validation "
+        "rows, never on test rows."
     ),
 }
-METRICS = {
-    "AUC-ROC": (
-        "How often a clicked row is scored above one that was not; 0.5 is guessing, 1 is perfect."
-    ),
+COMPARISON_TERMS = {
     "95 % interval": (
-        "Where the number would lie 19 times in 20 with other test rows of the same kind (DeLong)."
+        "Intervals computed this way contain the true value for 19 of 20 sets of test rows "
+        "(DeLong)."
     ),
-    "ΔAUC": "AUC less that of what an arm is held against, on the same rows.",
+    "ΔAUC": "AUC of an arm minus that of the baseline, on the same rows.",
     "adjusted p": (
-        "How often chance alone would show such a difference; raised by Holm as more is compared."
+        "Probability of a difference at least this large if there were none, Holm-corrected for "
+        "the number of comparisons."
     ),
     "not distinguishable": (
         "The difference could be chance with this many test rows, so neither is called better."
     ),
     "not comparable": (
-        "The test rows define no interval, as with a single click among them, so nothing can be"
-        " said."
+        "The test rows define no interval (for example with a single click among them), so no "
+        "statement is possible."
     ),
-    "log loss": (
-        "The price of being wrong and sure of it. Lower is better; it sees calibration, AUC does"
-        " not."
-    ),
-    "normalised entropy": (
-        "Log loss over that of always saying the click rate: below 1 the model knows something."
-    ),
-    "accuracy": (
-        "Share of rows on the right side of the threshold. Always-no gets three quarters on Criteo"
-        " rows."
-    ),
-    "precision": "Of the rows called clicks, the share that are.",
-    "recall": "Of the clicks, the share that was found.",
-    "F1": "One number of precision and recall: their harmonic mean.",
-    "PR-AUC": "Precision averaged over all recalls; guessing gets the click rate.",
-    "ECE": (
-        "How far probabilities are from click rates on average, over 15 groups of equally many"
-        " rows."
-    ),
-    "predicted over actual": (
-        "Clicks promised over clicks that came: 1 is honest, above 1 promises too much."
-    ),
-    "lift at 10 %": "How many times more clicks the best-scored tenth has than a random tenth.",
+}
+"""Numbers and words of comparisons."""
+OTHER_NUMBERS = {
     "CKA": (
-        "How alike two networks' activations are on the same rows: 1 alike up to turning and"
-        " scaling, 0 unrelated."
+        "Similarity of two networks' activations on the same rows: 1 is equal up to rotation "
+        "and scale, 0 unrelated."
     ),
     "drift index": (
-        "How far a field has moved between two sets of rows: below 0.1 little, above 0.25 strongly."
+        "Population stability index: how far a field's distribution differs between two sets of "
+        "rows; below 0.1 little, above 0.25 strongly."
     ),
-    "gradient norm": (
-        "How hard a training step pulls on a stage. A frozen stage is not pulled on at all."
-    ),
+    "gradient norm": "Size of a stage's gradient in a training step. A frozen stage has none.",
 }
 
 
+def number_terms() -> dict[str, str]:
+    """A sentence for every number: metrics with an interval, comparisons, other metrics, the
+    rest.
+    """
+    explained = {key: metric for key, metric in METRICS.items() if metric.glossary}
+    with_interval = {one.name: one.glossary for one in explained.values() if one.interval}
+    others = {one.name: one.glossary for one in explained.values() if not one.interval}
+    return with_interval | COMPARISON_TERMS | others | OTHER_NUMBERS
+
+
 def show_glossary() -> None:
-    """Both lists, side by side where there is room."""
+    """Draw both lists, side by side where there is room."""
     words, metrics = st.columns(2, gap="large")
     with words:
         st.markdown("**Words**")
-        st.markdown("\n".join(f"- **{word}**: {about}" for word, about in TERMS.items()))
+        st.markdown("\n".join(f"- **{word}**: {text}" for word, text in TERMS.items()))
     with metrics:
         st.markdown("**Numbers**")
-        st.markdown("\n".join(f"- **{word}**: {about}" for word, about in METRICS.items()))
+        st.markdown("\n".join(f"- **{word}**: {text}" for word, text in number_terms().items()))

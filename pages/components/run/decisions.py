@@ -1,5 +1,4 @@
-"""A finished run put to a decision: the threshold that costs least, and who it serves well, slice
-by slice."""
+"""Decisions with a finished run: the cheapest threshold, and metrics slice by slice."""
 
 import numpy as np
 import pandas as pd
@@ -15,21 +14,17 @@ from core.report.decisions import run_slices
 from core.report.palette import FROZEN, TRAINED
 from pages.components.run.result import load_predictions
 from pages.components.shared.chart import chart
-from pages.components.shared.common import (
-    catch_errors,
-    catch_errors_in,
-    format_decimals,
-    format_percent,
-    number_column_config,
-)
+from pages.components.shared.common import number_column_config
 from pages.components.shared.decision_fields import column_slices, cost_fields, slice_columns
+from pages.components.shared.errors import catch_errors, catch_errors_in
+from pages.components.shared.formatting import format_percent
 
 
 def decisions_section(run: Run) -> None:
-    """Both sections, for a run that has scores."""
-    st.subheader("The threshold that costs least")
+    """Draw both sections, for a run with stored scores."""
+    st.subheader("The cheapest threshold")
     st.fragment(catch_errors_in(_cost_view))(run)
-    st.subheader("Slice by slice")
+    st.subheader("Results by slice")
     st.fragment(catch_errors_in(_slice_view))(run)
 
 
@@ -45,7 +40,7 @@ def _cost_view(run: Run) -> None:
         labels = arrays["target_test_label"].astype(float)
         table = threshold_table(labels, arrays["target_test_score"].astype(float))
         grid = np.linspace(0, 1, 201)
-        curve = np.array([costs.total(table.confusion_at(one)) for one in grid]) / len(labels)
+        curve = np.array([costs.total(table.confusion_at(point)) for point in grid]) / len(labels)
         here = costs.total(table.confusion_at(threshold)) / len(labels)
         f1, f1_threshold = float("nan"), run.result.threshold if run.result else None
         if f1_threshold is not None:
@@ -54,15 +49,15 @@ def _cost_view(run: Run) -> None:
         with st.container(horizontal=True):
             st.metric(
                 "Threshold",
-                format_decimals(threshold),
+                format_metric(threshold),
                 help="Chosen on validation rows.",
                 width="content",
             )
-            st.metric("Cost a test row", format_decimals(here), width="content")
+            st.metric("Cost per test row", format_metric(here), width="content")
             st.metric(
                 "At the highest F1",
-                format_decimals(f1),
-                help="The threshold the run came with.",
+                format_metric(f1),
+                help="The run's own threshold.",
                 width="content",
             )
             st.metric(
@@ -73,7 +68,7 @@ def _cost_view(run: Run) -> None:
             figure,
             f"cost-{run.id}",
             300,
-            f"Cost a row; {format_decimals(here)} at {format_decimals(threshold, 3)}",
+            f"Cost per row; {format_metric(here)} at {format_metric(threshold, 3)}",
         )
 
 
@@ -85,8 +80,8 @@ def _slice_view(run: Run) -> None:
         key=f"slice-{run.id}",
         width=220,
         help=(
-            "By whose values the test rows are sliced. It changes no score, only how they are"
-            " summed up."
+            "The column whose values define the slices. It changes no score, only how "
+            "scores are grouped."
         ),
     )
     with catch_errors():
@@ -121,18 +116,20 @@ def _slice_view(run: Run) -> None:
             st.caption(_describe_differences(differences, column))
 
 
-def _describe_differences(found: list[SliceDifference], column: str) -> str:
-    real = [one for one in found if one.outcome != "not distinguishable"]
-    if not found:
+def _describe_differences(differences: list[SliceDifference], column: str) -> str:
+    distinguishable = [
+        difference for difference in differences if difference.outcome != "not distinguishable"
+    ]
+    if not differences:
         return f"No slice of {column} can be compared: {AUC_REQUIREMENT}."
-    if not real:
+    if not distinguishable:
         return (
             f"In no slice of {column} is AUC before and after distinguishable (Holm over"
-            f" {len(found)} slices)."
+            f" {len(differences)} slices)."
         )
-    named = "; ".join(
-        f"{one.name} ({format_metric(one.difference.delta, signed=True)}, adjusted p"
-        f" {one.adjusted_p:.3g}, n = {one.rows:,})"
-        for one in real
+    listed = "; ".join(
+        f"{difference.name} ({format_metric(difference.difference.delta, signed=True)}, adjusted p"
+        f" {difference.adjusted_p:.3g}, n = {difference.rows:,})"
+        for difference in distinguishable
     )
-    return f"AUC changed most in: {named}. Holm-adjusted over {len(found)} slices."
+    return f"AUC changed most in: {listed}. Holm-adjusted over {len(differences)} slices."

@@ -1,5 +1,4 @@
-"""A fine-tuned run mixed with its backbone (WiSE-FT): a slider between what it knew and what it
-learnt."""
+"""Interpolation between a fine-tuned run and its backbone (WiSE-FT): a slider over alpha."""
 
 import numpy as np
 import streamlit as st
@@ -20,37 +19,32 @@ from core.runs.submit import list_interpolations, submit_interpolation
 from pages.components.run.result import load_predictions
 from pages.components.shared.access import guarded_button
 from pages.components.shared.chart import chart
-from pages.components.shared.common import (
-    catch_errors,
-    catch_errors_in,
-    escape_inline,
-    format_decimals,
-    show_command,
-    workspace,
-)
+from pages.components.shared.common import show_command, workspace
+from pages.components.shared.errors import catch_errors, catch_errors_in
+from pages.components.shared.formatting import escape_inline
 
 ABOUT = (
-    "Weights between the backbone's (0) and the fine-tuned ones (1) often keep more of the source"
-    " at no cost on the target (WiSE-FT, Wortsman et al. 2022). The worker scores eleven mixtures;"
-    " alpha is chosen on validation rows."
+    "Interpolating between the backbone's weights (alpha 0) and the fine-tuned ones (alpha "
+    "1) often keeps more source quality at no cost on the target (WiSE-FT, Wortsman et al. "
+    "2022). The worker scores eleven values of alpha; the best is chosen on validation rows."
 )
 
 
 def interpolation_section(run: Run) -> None:
-    """The section, for a run that fine-tuned something."""
-    st.subheader("Between backbone and fine-tuned")
+    """Draw the section, for a run that fine-tuned something."""
+    st.subheader("Interpolation with the backbone")
     st.caption(ABOUT)
     with catch_errors():
-        found = list_interpolations(workspace(), run)
-        if found and found[0].active:
-            st.fragment(catch_errors_in(_wait), run_every=1.0)(found[0].id)
-        elif found and found[0].status == "done":
-            st.fragment(catch_errors_in(interpolation_result))(found[0])
+        interpolations = list_interpolations(workspace(), run)
+        if interpolations and interpolations[0].active:
+            st.fragment(catch_errors_in(_wait), run_every=1.0)(interpolations[0].id)
+        elif interpolations and interpolations[0].status == "done":
+            st.fragment(catch_errors_in(interpolation_result))(interpolations[0])
         else:
-            if found and found[0].message:
-                st.error(escape_inline(found[0].message))
+            if interpolations and interpolations[0].message:
+                st.error(escape_inline(interpolations[0].message))
             if guarded_button(
-                "Mix with the backbone", icon=":material/blender:", key=f"mix-{run.id}"
+                "Interpolate with the backbone", icon=":material/blender:", key=f"mix-{run.id}"
             ):
                 submit_interpolation(workspace(), run)
                 st.rerun()
@@ -69,37 +63,37 @@ def _wait(run_id: str) -> None:
 
 
 def interpolation_result(mixing: Run) -> None:
-    """The slider over a mixing that is done, and what every mixture scores."""
+    """Draw the slider over a finished interpolation and the AUC of every alpha."""
     assert mixing.result is not None and mixing.result.interpolation is not None
-    found = mixing.result.interpolation
-    alphas, parts = found.alphas, found.parts
+    result = mixing.result.interpolation
+    alphas, parts = result.alphas, result.parts
     alpha = st.select_slider(
         "Share of the fine-tuned weights (alpha)",
         alphas,
-        found.chosen,
+        result.chosen,
         key=f"alpha-{mixing.id}",
         help=(
             "0 is the backbone as it was, 1 the fine-tuned run. It changes no model, only what is"
             " shown."
         ),
     )
-    place = alphas.index(alpha)
+    index = alphas.index(alpha)
     left, right = st.columns([3, 2])
     with left:
         auc = {part: values["auc"] for part, values in parts.items() if part != "target_validation"}
-        spoken = ", ".join(
-            f"{part.replace('_', ' ')} {format_decimals(values[place])}"
+        alt = ", ".join(
+            f"{part.replace('_', ' ')} {format_metric(values[index])}"
             for part, values in auc.items()
         )
         chart(
-            interpolation_figure(alphas, auc, found.chosen, alpha),
+            interpolation_figure(alphas, auc, result.chosen, alpha),
             f"mixing-{mixing.id}",
             320,
-            f"AUC: {spoken}",
+            f"AUC: {alt}",
         )
         st.caption(
-            f"The star marks alpha {found.chosen:g}, which validation rows chose; the line is"
-            " the slider."
+            f"The star marks alpha {result.chosen:g}, chosen on validation rows; the line "
+            "marks the slider."
         )
     with right:
         arrays = load_predictions(mixing)
@@ -108,17 +102,20 @@ def interpolation_result(mixing: Run) -> None:
             ("source_test", "Source test rows"),
         ):
             if part in parts:
-                st.metric(f"AUC, {title.lower()}", format_decimals(parts[part]["auc"][place]))
+                st.metric(f"AUC, {title.lower()}", format_metric(parts[part]["auc"][index]))
                 st.caption(_compare_with_finetuned(arrays, part, alpha))
-        if not found.mixes_head:
+        if not result.mixes_head:
             st.caption(
-                "The run's new head differs from the backbone's own, so the stages are mixed and"
-                " the head stays the fine-tuned one: at 0 it does not score as the backbone did."
+                "The run's new head differs from the backbone's own, so only the stages are "
+                "interpolated and the fine-tuned head is kept: at 0 it does not score as "
+                "the backbone did."
             )
 
 
 def _compare_with_finetuned(arrays: dict[str, np.ndarray], part: str, alpha: float) -> str:
-    """The mixture's interval, and whether its AUC differs from that of the fine-tuned run."""
+    """Return the interval of the interpolated model's AUC and whether it differs from the
+    fine-tuned run's.
+    """
     labels = arrays[f"{part}_label"]
     auc, variance = auc_variance(labels, arrays[f"{part}_{alpha}"])
     low, high = auc_interval(auc, variance)

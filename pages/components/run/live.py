@@ -1,42 +1,39 @@
-"""A run while it waits, runs, or after it broke off: phase, progress, time left, curves."""
+"""A run that is queued, running or interrupted: phase, progress, remaining time, curves."""
 
 from dataclasses import dataclass
 
 import numpy as np
 import streamlit as st
 
+from core.evaluation.format_metrics import format_metric
 from core.jobs.reporter import POINT_NAMES
 from core.jobs.store import Run, RunStore
 from core.report.run_figures import MetricSeries, accuracy_figure, auc_figure, loss_figure
 from core.runs.launch import is_worker_alive, refresh_statuses
 from pages.components.shared.chart import chart
-from pages.components.shared.common import (
-    catch_errors_in,
-    format_decimals,
-    format_duration,
-    workspace,
-)
+from pages.components.shared.common import workspace
+from pages.components.shared.errors import catch_errors_in
+from pages.components.shared.formatting import format_duration
 from pages.components.shared.stall_warnings import show_stall_warnings
 
 TICK_SECONDS = 0.7
 WAITING_TICK_SECONDS = 0.1
-"""Until the first point: a look then costs little, and one waits for it."""
+"""Until the first point: polling costs little then, and the user is waiting for it."""
 SCORE_BY_OBJECTIVE = {
     "supervised": ("Validation AUC", "validation_auc", auc_figure),
     "rfd": ("Validation AUC of the detector", "validation_auc", auc_figure),
     "mfp": (
-        "Hidden values told from drawn ones, validation rows",
+        "Accuracy on masked values, validation rows",
         "validation_accuracy",
         accuracy_figure,
     ),
 }
-"""Per objective: title, point name and figure of what it is scored by. Fine-tuning learns clicks
-too."""
+"""By objective: title, point name and figure of its metric. Fine-tuning uses "supervised"."""
 
 
 @dataclass(frozen=True)
 class Panel:
-    """A figure as JSON, with its title, the key of its chart, and what a screen reader says."""
+    """A figure as JSON with its title, the key of its chart and the text for screen readers."""
 
     title: str
     figure: str
@@ -45,11 +42,13 @@ class Panel:
 
 
 def live_view(run: Run) -> None:
-    """Follows the run as long as it is active and reruns the whole page when that has ended."""
+    """Follow the run while it is active; the whole page reruns when it ends."""
     points = RunStore(workspace()).points(run.id, *POINT_NAMES)
     if run.active:
-        every = TICK_SECONDS if points else WAITING_TICK_SECONDS
-        st.fragment(catch_errors_in(_tick), run_every=every)(run.id, run.status, waiting=not points)
+        interval = TICK_SECONDS if points else WAITING_TICK_SECONDS
+        st.fragment(catch_errors_in(_tick), run_every=interval)(
+            run.id, run.status, waiting=not points
+        )
     elif points:
         show_learning_curves(run, points)
 
@@ -58,21 +57,21 @@ def _tick(run_id: str, shown_status: str, waiting: bool) -> None:
     store = RunStore(workspace())
     refresh_statuses(workspace(), store)
     run = store.get(run_id)
-    # The header lies outside this fragment and shows the status.
+    # The page's header, outside of this fragment, shows the status: rerun the page.
     if run.status != shown_status:
         st.rerun()
     points = store.points(run.id, *(POINT_NAMES if waiting else ("seconds",)))
     _show_progress(store, run, points)
     show_stall_warnings([run])
     _draw_panels(_panels(run, points) if waiting else _cached_panels(run_id))
-    # Drawn first: from here on it looks less often.
+    # The first points are drawn. Rerun the page to poll less often from now on.
     if waiting and points:
         st.rerun()
 
 
 @st.cache_data(ttl=TICK_SECONDS / 2, max_entries=32, show_spinner=False)
 def _cached_panels(run_id: str) -> list[Panel]:
-    """The curves of a run that trains, made once for all who watch it now."""
+    """Return the curves of a running run, computed once for all sessions that watch it."""
     store = RunStore(workspace())
     return _panels(store.get(run_id), store.points(run_id, *POINT_NAMES))
 
@@ -80,14 +79,14 @@ def _cached_panels(run_id: str) -> list[Panel]:
 def _show_progress(store: RunStore, run: Run, points: MetricSeries) -> None:
     if run.status == "queued":
         ahead = store.count_ahead([run])
-        waits = f"{ahead} run(s) come first" if ahead else "the worker takes it next"
-        if not ahead and not is_worker_alive(workspace(), run.lane):
+        waits = f"{ahead} run(s) ahead in the queue" if ahead else "next in the queue"
+        if not ahead and not is_worker_alive(workspace(), run.queue):
             waits = "the worker is starting, which takes some seconds"
         st.progress(0.0, text=f"Waiting: {waits}.")
         return
     share = run.step / run.steps if run.steps else 0.0
     phase = (run.phase or "starting").capitalize()
-    if run.cancel_asked:
+    if run.cancel_requested:
         phase = "Stopping"
     where = (
         f" · epoch {run.epoch} of {run.epochs} · step {run.step:,} of {run.steps:,}"
@@ -106,22 +105,25 @@ def _time_left(run: Run, points: MetricSeries) -> str:
 
 
 def show_learning_curves(run: Run, points: MetricSeries, best_step: int | None = None) -> None:
-    """Loss, and beside it what the run's objective is scored by; best_step: where the weights were
-    kept."""
+    """Draw the loss and the metric of the run's objective.
+
+    Args:
+        best_step: step whose weights were kept; marked in the loss.
+    """
     _draw_panels(_panels(run, points, best_step))
 
 
 def _panels(run: Run, points: MetricSeries, best_step: int | None = None) -> list[Panel]:
     objective = run.objective
     if objective == "none":
-        # Only the start learnt something, and has no validation rows.
-        spoken = _alt_text("Loss", points, "train_loss")
+        # Only the initial weights were trained (word vectors), without validation rows.
+        alt = _alt_text("Loss", points, "train_loss")
         return [
             Panel(
                 "Loss of the start",
                 loss_figure(points, title=loss_title(run)).to_json(),
                 f"loss-{run.id}",
-                spoken,
+                alt,
             )
         ]
     title, name, draw = SCORE_BY_OBJECTIVE.get(objective, SCORE_BY_OBJECTIVE["supervised"])
@@ -133,14 +135,14 @@ def _panels(run: Run, points: MetricSeries, best_step: int | None = None) -> lis
 
 
 def _draw_panels(curves: list[Panel]) -> None:
-    for place, curve in zip(st.columns(len(curves)), curves, strict=True):
-        with place:
+    for column, curve in zip(st.columns(len(curves)), curves, strict=True):
+        with column:
             st.markdown(f"**{curve.title}**")
             chart(curve.figure, curve.key, 320, curve.alt)
 
 
 def loss_title(run: Run) -> str:
-    """What the run's loss is."""
+    """Return the name of the run's loss."""
     if run.objective == "none":
         return "Skip-gram loss"
     return "Contrastive loss" if run.objective == "mfp" else "Log loss (nats)"
@@ -149,7 +151,7 @@ def loss_title(run: Run) -> str:
 def _alt_text(title: str, points: MetricSeries, name: str) -> str:
     _, values = points.get(name, (np.zeros(0), np.zeros(0)))
     return (
-        f"{title} by step; validation now {format_decimals(float(values[-1]))}"
+        f"{title} by step; validation now {format_metric(float(values[-1]))}"
         if len(values)
         else f"{title}: no points yet"
     )

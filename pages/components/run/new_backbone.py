@@ -1,4 +1,4 @@
-"""What a finished pretraining run made: what it learnt, and the way on."""
+"""The result of a finished pretraining run: its metrics and links to the new backbone."""
 
 import streamlit as st
 
@@ -15,22 +15,28 @@ from pages.components.shared.stack import draw_stages
 
 
 def show_new_backbone(run: Run) -> None:
-    """The sentence, the objective's own numbers where clicks were not learnt, and links to the
-    backbone."""
+    """Show a sentence, the objective's metrics if clicks were not trained on, and links."""
     assert run.result is not None
-    card = next((one for one in list_backbones(workspace()) if one.id == run.result.backbone), None)
+    card = next(
+        (
+            backbone
+            for backbone in list_backbones(workspace())
+            if backbone.id == run.result.backbone
+        ),
+        None,
+    )
     objective = run.objective
     texts = {
         "supervised": (
-            "This run made a new backbone, so there is nothing before it to compare with."
+            "This run trained a new backbone, so there is no earlier one to compare with."
         ),
         "none": (
-            "This run made a backbone without training it: its stages hold what they started with."
+            "This run made a backbone without training it: its stages keep their initial weights."
         ),
     }
     trained = (
-        "This run made a new backbone that learnt from the features of source rows alone, without"
-        " their clicks."
+        "This run trained a new backbone on the features of source rows, without their "
+        "click labels."
     )
     st.info(texts.get(objective, trained), icon=":material/info:")
     if card is None:
@@ -44,9 +50,9 @@ def show_new_backbone(run: Run) -> None:
         if learnt := run.result.learnt:
             trains = OBJECTIVES[objective].trains
             st.markdown(
-                "**What it learnt** :gray[· on source validation rows]"
+                "**Pretraining metrics** :gray[· on source validation rows]"
                 if trains
-                else "**What its start filled**"
+                else "**Initial weights**"
             )
             show_pretraining_metrics(learnt)
         st.markdown(explain_missing_click_head(card))
@@ -56,7 +62,7 @@ def show_new_backbone(run: Run) -> None:
 
 
 def show_links(card: BackboneCard) -> None:
-    """To what comes next."""
+    """Draw links to the next steps."""
     with st.container(horizontal=True):
         st.page_link(
             "finetune.py",
@@ -66,7 +72,7 @@ def show_links(card: BackboneCard) -> None:
         )
         st.page_link(
             "backbones.py",
-            label="See it on the shelf",
+            label="Show it on the shelf",
             icon=":material/stacks:",
             query_params={"section": "Shelf", "shelf_find": card.name},
         )

@@ -1,4 +1,6 @@
-"""A finished run, read: what changed against the backbone, and everything one threshold decides."""
+"""The result of a finished run: the change from the backbone, and metrics and curves at a
+threshold.
+"""
 
 from pathlib import Path
 
@@ -18,16 +20,16 @@ from core.evaluation.curves import (
     threshold_table,
 )
 from core.evaluation.format_metrics import (
-    MetricValues,
     format_bounds,
     format_metric,
     format_p,
     is_missing,
     metric_or_none,
-    metric_value,
+    metric_rows,
     missing_sentence,
     reason_from_labels,
 )
+from core.evaluation.metric_registry import METRICS
 from core.evaluation.roc_auc import delong_test
 from core.evaluation.verdicts import SIGNIFICANCE_LEVEL
 from core.jobs.predictions import PREDICTIONS_FILE, read_predictions
@@ -46,58 +48,40 @@ from core.report.run_figures import (
 from pages.components.run.live import show_learning_curves
 from pages.components.run.new_backbone import show_new_backbone
 from pages.components.shared.chart import chart
-from pages.components.shared.common import (
-    catch_errors,
-    catch_errors_in,
-    format_decimals,
-    format_int,
-    format_percent,
-    workspace,
-)
+from pages.components.shared.common import workspace
+from pages.components.shared.errors import catch_errors, catch_errors_in
+from pages.components.shared.formatting import format_int, format_percent
 
 PART_TITLES = {"target_test": "Target test rows", "source_test": "Source test rows"}
-METRIC_TITLES = {
-    "auc": "AUC-ROC",
-    "auc_interval": "AUC, 95 % interval (DeLong)",
-    "log_loss": "Log loss",
-    "normalised_entropy": "Normalised entropy",
-    "accuracy": "Accuracy",
-    "always_no_accuracy": "Accuracy of always-no",
-    "precision": "Precision",
-    "recall": "Recall",
-    "f1": "F1",
-    "pr_auc": "PR-AUC",
-    "ece": "ECE (15 equal-mass bins)",
-    "predicted_over_actual": "Predicted / actual clicks",
-    "lift_at_10": "Lift at 10 %",
-}
-
-
 ScoreCurves = tuple[ThresholdTable, Curve, Curve, Curve, CalibrationBins]
-"""See `curves`."""
+"""See `cached_curves`."""
 
 
-# Resources: of data every rerun would get a copy, and of a million rows that takes longer than all
-# the rest.
+# cache_resource, not cache_data: that one copies on every rerun, which for a million rows takes
+# longer than everything else.
 @st.cache_resource(max_entries=16, show_spinner=False)
 def cached_predictions(path: str, modified: int, size: int) -> dict[str, np.ndarray]:
-    """The arrays of a predictions file; the time and size are part of the cache's key."""
+    """Return the arrays of a predictions file; `modified` and `size` are part of the cache key."""
     return read_predictions(workspace(), Path(path).parent.name)
 
 
 def load_predictions(run: Run) -> dict[str, np.ndarray]:
-    """The run's predictions, read once."""
+    """Return the run's predictions, read once."""
     path: Path = workspace().runs / run.id / PREDICTIONS_FILE
     try:
         stat = path.stat()
     except OSError:
-        # Read without the cache, it says what is wrong.
+        # The read fails too, with a sentence about what is wrong.
         return read_predictions(workspace(), run.id)
     return cached_predictions(str(path), stat.st_mtime_ns, stat.st_size)
 
 
 def load_curves(run: Run, part: str, name: str) -> ScoreCurves:
-    """`curves` of a run; `Damaged` where its predictions are."""
+    """Return `cached_curves` of a run.
+
+    Raises:
+        Damaged: its predictions cannot be read.
+    """
     load_predictions(run)
     path = workspace().runs / run.id / PREDICTIONS_FILE
     return cached_curves(str(path), path.stat().st_mtime_ns, part, name)
@@ -105,7 +89,9 @@ def load_curves(run: Run, part: str, name: str) -> ScoreCurves:
 
 @st.cache_resource(max_entries=32, show_spinner=False)
 def cached_curves(path: str, modified: int, part: str, name: str) -> ScoreCurves:
-    """(threshold table, ROC, precision-recall, gains, calibration) of one scoring of one part."""
+    """Return (threshold table, ROC, precision-recall, gains, calibration) of one score of one
+    part.
+    """
     arrays = cached_predictions(path, modified, Path(path).stat().st_size)
     labels, scores = arrays[f"{part}_label"], arrays[f"{part}_{name}"]
     table = threshold_table(labels, scores)
@@ -119,7 +105,7 @@ def cached_curves(path: str, modified: int, part: str, name: str) -> ScoreCurves
 
 
 def result_view(run: Run) -> None:
-    """The whole result of a run that is done."""
+    """Draw the whole result of a finished run."""
     assert run.result is not None
     if run.kind == "pretrain":
         show_new_backbone(run)
@@ -128,7 +114,7 @@ def result_view(run: Run) -> None:
         arrays = load_predictions(run)
         if run.kind != "pretrain":
             show_verdict(run, arrays)
-    # The metrics are in the store: they are there where the scores behind them are not.
+    # Metrics are in the database, so they can be shown even if the scores are missing.
     measured = (
         run.result.metrics if arrays is None else [name.removesuffix("_label") for name in arrays]
     )
@@ -136,7 +122,7 @@ def result_view(run: Run) -> None:
     if parts:
         show_metrics_table(run.result, parts, beside_before=run.strategy != "zero-shot")
     if parts and arrays is not None:
-        st.subheader("One threshold, everything it decides")
+        st.subheader("Results at one threshold")
         st.fragment(catch_errors_in(threshold_view))(run, parts)
     points = RunStore(workspace()).points(run.id, *POINT_NAMES)
     if points:
@@ -146,14 +132,14 @@ def result_view(run: Run) -> None:
         kept = int(steps[best]) if best < len(steps) else None
         show_learning_curves(run, points, kept)
         stopped = (
-            " It stopped early: the validation loss no longer fell."
+            " Training stopped early because the validation loss no longer fell."
             if run.result.stopped_early
             else ""
         )
         if run.halted:
             stopped = (
-                " Successive halving ended it here: other arms of its sweep had the lower"
-                " validation loss."
+                " Successive halving stopped it here because other arms of its sweep had a "
+                "lower validation loss."
             )
         if kept is not None:
             st.caption(f"The weights of epoch {best} were kept (lowest validation loss).{stopped}")
@@ -161,12 +147,12 @@ def result_view(run: Run) -> None:
 
 
 def show_verdict(run: Run, arrays: dict[str, np.ndarray]) -> None:
-    """In words: did it help on the target, and what was forgotten on the source?"""
+    """Say whether the run improved on the target and what it forgot on the source."""
     assert run.result is not None
     if run.result.before is None:
         st.info(
-            "This backbone had no click head before, so there is no score of its own to compare"
-            " with. Compare the run with one from scratch instead.",
+            "This backbone had no click head, so it has no scores to compare with. Compare "
+            "the run with one trained from scratch instead.",
             icon=":material/info:",
         )
         return
@@ -185,13 +171,12 @@ def show_verdict(run: Run, arrays: dict[str, np.ndarray]) -> None:
             texts.append(f"**{what}** {describe_auc_change(labels, after, before)}")
     st.info("  \n".join(texts), icon=":material/gavel:")
     st.caption(
-        "Before: the backbone as it was, with its own head. After: this run. Both on the same test"
-        " rows."
+        "Before: the backbone with its own head. After: this run. Both on the same test rows."
     )
 
 
 def describe_auc_change(labels: np.ndarray, after: np.ndarray, before: np.ndarray) -> str:
-    """Whether AUC changed, by DeLong on the same rows; never a ranking of noise."""
+    """Say whether AUC changed, by DeLong's test on the same rows; noise is never ranked."""
     difference = delong_test(labels, after, before)
     rows, delta = f"{len(labels):,}", format_metric(difference.delta, signed=True)
     if is_missing(difference.p):
@@ -205,52 +190,46 @@ def describe_auc_change(labels: np.ndarray, after: np.ndarray, before: np.ndarra
         )
     better = "higher" if difference.delta > 0 else "lower"
     p = f"p {format_p(difference.p)}" if difference.p < 1e-4 else f"p = {format_p(difference.p)}"
-    return f"AUC is {better} than the backbone's as it was: {delta}, {interval}, {p}, n = {rows}."
+    return f"AUC is {better} than the backbone's: {delta}, {interval}, {p}, n = {rows}."
 
 
 def show_metrics_table(result: RunResult, parts: list[str], beside_before: bool) -> None:
-    """Every metric on target and source test rows, each beside what the backbone had before it was
-    trained."""
+    """Show every metric on target and source test rows, next to the backbone's before
+    fine-tuning.
+    """
     for column, part in zip(st.columns(len(parts)), parts, strict=True):
         after, before = (
             result.metrics[part],
             (result.before or {}).get(part) if beside_before else None,
         )
         rows = []
-        for name, title in METRIC_TITLES.items():
-            row = {
-                "Metric": title,
-                "After" if before else "Value": format_result_metric(after, name),
-            }
+        for now, then in zip(metric_rows(after), metric_rows(before), strict=True):
+            row = {"Metric": now.title, "After" if before else "Value": now.text}
             if before:
-                row["Before"] = format_result_metric(before, name)
-                change = metric_value(after, name) - metric_value(before, name)
-                row["Change"] = "" if is_missing(change) else format_metric(change, signed=True)
+                row["Before"] = then.text
+                change = now.value - then.value
+                row["Change"] = (
+                    "" if is_missing(change) else format_metric(change, now.digits, signed=True)
+                )
             rows.append(row)
         with column.container(border=True):
-            n_rows = metric_or_none(after, "rows")
+            known = metric_or_none(after, "rows")
+            n_rows = None if known is None else int(known)
             rate, threshold = (
                 format_percent(after.get("click_rate")),
-                format_decimals(after.get("threshold")),
+                format_metric(after.get("threshold")),
             )
             st.markdown(
-                f"**{PART_TITLES[part]}** :gray[· {format_int(None if n_rows is None else int(n_rows))} rows · click rate"
-                f" {rate} · threshold {threshold}, {result.threshold_rule}]"
+                f"**{PART_TITLES[part]}** :gray[· {format_int(n_rows)} rows · "
+                f"click rate {rate} · threshold {threshold}, {result.threshold_rule}]"
             )
             st.dataframe(pd.DataFrame(rows), hide_index=True, width="stretch", height="content")
             if reason := missing_sentence(after, "these rows"):
                 st.caption(reason)
 
 
-def format_result_metric(metrics: MetricValues, name: str) -> str:
-    """A metric of METRICS as it is shown."""
-    if name == "auc_interval":
-        return format_bounds(metrics.get("auc_low"), metrics.get("auc_high"))
-    return format_decimals(metrics.get(name))
-
-
 def threshold_view(run: Run, parts: list[str]) -> None:
-    """Slider, confusion matrix and curves with their operating point."""
+    """Draw the slider, the confusion matrix and the curves with their operating point."""
     assert run.result is not None and run.result.threshold is not None
     key = f"threshold-{run.id}"
     default = round(run.result.threshold, 3)
@@ -262,7 +241,7 @@ def threshold_view(run: Run, parts: list[str]) -> None:
         default=parts[0],
         required=True,
         key=f"part-{run.id}",
-        help="Which test rows the numbers and figures below stand on. It changes no score.",
+        help="The test rows used for the numbers and figures below. It changes no score.",
     )
     st.session_state.setdefault(key, default)
     threshold = controls[1].slider(
@@ -273,8 +252,8 @@ def threshold_view(run: Run, parts: list[str]) -> None:
         format="%.3f",
         key=key,
         help=(
-            "A row is a predicted click when its score is at least this. It was chosen on"
-            " validation rows for the highest F1; test rows chose nothing."
+            "A row is a predicted click when its score is at least this. The default was "
+            "chosen on validation rows for the highest F1, without test rows."
         ),
     )
 
@@ -289,8 +268,7 @@ def threshold_view(run: Run, parts: list[str]) -> None:
     if f"{part}_before" in arrays and run.strategy != "zero-shot":
         names[False] = "before"
     shown = {after: load_curves(run, part, name) for after, name in names.items()}
-    # The slider has three digits; where it stands, the table above counts at all digits of the
-    # threshold.
+    # The slider has three digits. At its default, use the exact threshold, as the table above does.
     exact = run.result.threshold
     at = {
         after: item[0].confusion_at(exact if threshold == default else threshold)
@@ -323,8 +301,8 @@ def threshold_view(run: Run, parts: list[str]) -> None:
         ),
         ("Gains", gains_figure({a: i[3] for a, i in shown.items()}), "Clicks caught by rows taken"),
     )
-    for place, (title, figure, alt) in enumerate(figures):
-        with grid[place % 2]:
+    for index, (title, figure, alt) in enumerate(figures):
+        with grid[index % 2]:
             st.markdown(f"**{title}**")
             chart(figure, f"{title}-{run.id}", 360, alt)
 
@@ -333,25 +311,25 @@ def _show_threshold_metrics(at: ConfusionMatrix) -> None:
     always_no = (at.tn + at.fp) / max(at.tn + at.fp + at.tp + at.fn, 1)
     numbers = {
         "Accuracy": at.accuracy,
-        "Accuracy of always-no": always_no,
+        METRICS["always_no_accuracy"].row_title: always_no,
         "Precision": at.precision,
         "Recall": at.recall,
         "F1": at.f1,
     }
     with st.container(horizontal=True):
         for title, value in numbers.items():
-            st.metric(title, format_decimals(value), width="content")
+            st.metric(title, format_metric(value), width="content")
 
 
 def _describe_confusion(at: ConfusionMatrix) -> str:
     return (
-        f"Confusion matrix: {at.tp:,} true and {at.fp:,} false clicks, {at.fn:,} missed, {at.tn:,}"
-        " true no-clicks"
+        f"Confusion matrix: {at.tp:,} true positives, {at.fp:,} false positives,"
+        f" {at.fn:,} false negatives, {at.tn:,} true negatives"
     )
 
 
 def show_stages(run: Run) -> None:
-    """Which stages trained, and what their weights come from."""
+    """Show which stages were trained and where their weights come from."""
     assert run.result is not None
     fresh = run.kind == "pretrain"
     came_from = final_origins(run) if fresh else [stage.origin for stage in run.result.stages]
@@ -361,7 +339,7 @@ def show_stages(run: Run) -> None:
             {
                 "Stage": stage.title,
                 "State": (
-                    "as it started" if untrained else "frozen" if stage.frozen else "trained"
+                    "initial weights" if untrained else "frozen" if stage.frozen else "trained"
                 ),
                 "Weights" if fresh else "Started from": ORIGINS.get(origin, origin),
                 "Parameters": format_int(stage.parameters),
@@ -371,12 +349,14 @@ def show_stages(run: Run) -> None:
         st.dataframe(pd.DataFrame(rows), hide_index=True, width="stretch", height="content")
         trained = 0 if untrained else run.result.trained_parameters
         st.caption(
-            f"{format_int(trained)} parameters were trained." if trained else "Nothing was trained."
+            f"{format_int(trained)} parameters were trained."
+            if trained
+            else ("Nothing was trained.")
         )
 
 
 def final_origins(run: Run) -> list[str]:
-    """Origins of the weights that a pretraining run left in its stages, its head's last."""
+    """Return the origins of the weights after a pretraining run, the head's last."""
     assert run.result is not None
     request = run.pretrain_request
     head = request.objective if OBJECTIVES[request.objective].trains else "random"

@@ -1,11 +1,11 @@
-"""What a finished run is good for: scoring new rows, leaving Thaw, being told in a report, being
-carried out again."""
+"""Uses of a finished run: score new rows, report, export, verify."""
 
 from typing import Any
 
 import pandas as pd
 import streamlit as st
 
+from core.evaluation.format_metrics import MISSING_TEXT
 from core.jobs.store import Run
 from core.program import PROGRAM
 from core.runs import tasks
@@ -20,27 +20,25 @@ from core.runs.artifacts import (
 )
 from core.workspace import Workspace
 from pages.components.shared.access import guarded_button
-from pages.components.shared.common import (
-    MISSING_TEXT,
+from pages.components.shared.common import show_command, workspace
+from pages.components.shared.formatting import (
     escape_markdown,
     format_bytes,
     format_datetime,
     format_int,
-    show_command,
-    workspace,
 )
 from pages.components.shared.report_download import report_download
 from pages.components.shared.task_progress import show_task_progress
 
 EXPORT_HELP = (
-    "One zip with the weights (safetensors), the model as ONNX, preprocessing, threshold, card, and"
-    " a short Python file that scores a TSV without Thaw."
+    "One zip with the weights (safetensors), the model as ONNX, preprocessing, threshold, "
+    "card, and a short Python file that scores a TSV without Thaw."
 )
-VERIFY_HELP = "Trains the run once more, aside, and says whether every metric comes out the same."
+VERIFY_HELP = "Trains the run once more, separately, and reports whether every metric is the same."
 
 
 def use_run(run: Run) -> None:
-    """The section, for a run that is done."""
+    """Draw the section, for a finished run."""
     st.subheader("Use this run", anchor="use")
     _score_and_report(run)
     with st.grid(2, min_column_width=330):
@@ -94,15 +92,15 @@ def _export(space: Workspace, run: Run) -> None:
 
 
 def describe_onnx_check(onnx: dict[str, Any]) -> str:
-    """What the comparison with torch found."""
+    """Say what the comparison of the ONNX model with torch found."""
     if not onnx.get("checked"):
         return escape_markdown(onnx["why"])
     largest = onnx["largest_difference"]
     differ = f"at most {largest:.1e}" if largest else "not at all"
     return (
-        f":material/check_circle: The ONNX model was compared with torch on {format_int(onnx['rows'])}"
-        f" {escape_markdown(onnx['rows_from'])}: scores differ by {differ} (allowed:"
-        f" {onnx['tolerance']:g})."
+        ":material/check_circle: The ONNX model was compared with torch on "
+        f"{format_int(onnx['rows'])} {escape_markdown(onnx['rows_from'])}: scores differ by "
+        f"{differ} (allowed: {onnx['tolerance']:g})."
     )
 
 
@@ -124,20 +122,20 @@ def _verify(space: Workspace, run: Run) -> None:
 
 
 def show_verification(done: Artifact) -> None:
-    """Whether every number was the same, and which were not."""
-    said = done.output
+    """Say whether every metric was reproduced, and list those that were not."""
+    output = done.output
     notice, icon = (
         (st.success, ":material/check_circle:")
-        if said["same"]
+        if output["same"]
         else (st.warning, ":material/difference:")
     )
-    notice(escape_markdown(said["sentence"]), icon=icon)
-    if said["differences"]:
+    notice(escape_markdown(output["sentence"]), icon=icon)
+    if output["differences"]:
         table = pd.DataFrame(
             {
-                "Number": [one["name"] for one in said["differences"]],
-                "Then": [_exact(one["first"]) for one in said["differences"]],
-                "Again": [_exact(one["again"]) for one in said["differences"]],
+                "Number": [difference["name"] for difference in output["differences"]],
+                "Then": [_exact(difference["first"]) for difference in output["differences"]],
+                "Again": [_exact(difference["again"]) for difference in output["differences"]],
             }
         )
         st.dataframe(
@@ -146,7 +144,7 @@ def show_verification(done: Artifact) -> None:
             height=min(35 * (len(table) + 1) + 3, 300),
             alt="Numbers that differ",
         )
-    st.caption(f"Carried out again {format_datetime(done.created)}.")
+    st.caption(f"Repeated {format_datetime(done.created)}.")
 
 
 def _exact(value: float | None) -> str:

@@ -1,5 +1,6 @@
-"""What moved: how far a fine-tuned run went from its backbone, stage by stage, and how its
-gradients ran."""
+"""Weight drift: how far a fine-tuned run moved from its backbone, stage by stage, and its gradient
+norms.
+"""
 
 from typing import Any
 
@@ -21,39 +22,40 @@ from core.runs import tasks
 from core.runs.subprocess_commands import weight_drift_in_subprocess
 from pages.components.shared.access import guarded_button
 from pages.components.shared.chart import chart
-from pages.components.shared.common import catch_errors, format_percent, show_command, workspace
+from pages.components.shared.common import show_command, workspace
+from pages.components.shared.errors import catch_errors
+from pages.components.shared.formatting import format_percent
 from pages.components.shared.task_progress import show_task_progress
 
 ABOUT = (
-    "Freezing decides what may move; this measures what did. **Weights**: the distance of a stage's"
-    " weights from the backbone's, over their norm. **Activations**: linear CKA (Kornblith et al."
-    " 2019) of what a stage hands on before and after, on the same target test rows; 1 means"
-    " nothing that a linear layer above could tell apart, up to scale. The head is new, so it has"
-    " nothing to be held against."
+    "How far fine-tuning moved each stage away from the backbone. **Weights**: distance "
+    "between a stage's weights and the backbone's, divided by the norm of the backbone's. "
+    "**Activations**: linear CKA (Kornblith et al. 2019) between a stage's output before "
+    "and after, on the same target test rows; 1 means equal up to rotation and scale. The "
+    "head is new, so it has nothing to be compared with."
 )
 
 
 def weight_drift_section(run: Run) -> None:
-    """The section, for a run that fine-tuned something."""
-    st.subheader("What moved")
+    """Draw the section, for a run that fine-tuned something."""
+    st.subheader("Weight drift")
     st.caption(ABOUT)
     st.fragment(_section)(run)
 
 
 def measure_weight_drift_button(run: Run) -> None:
-    """Has it measured by a process of its own, and shows how far that is: the page goes on
-    meanwhile."""
+    """Draw the button that measures the drift in a background process, or its progress."""
     space = workspace()
     key = f"moved {space.root} {run.id}"
     if show_task_progress(key, "Comparing stage by stage"):
         return
     if guarded_button(
-        "Measure what moved",
+        "Measure weight drift",
         icon=":material/straighten:",
         key=f"measure-{run.id}",
         help=(
-            "Loads the backbone and the run's model, and keeps what it finds with the run. Nothing"
-            " is trained."
+            "Loads the backbone and the run's model, and stores the result with the run. "
+            "Nothing is trained."
         ),
     ):
         tasks.forget(key)
@@ -63,66 +65,69 @@ def measure_weight_drift_button(run: Run) -> None:
 
 def _section(run: Run) -> None:
     with catch_errors():
-        found = read_weight_drift(workspace(), run.id)
-        if found is None:
+        drift = read_weight_drift(workspace(), run.id)
+        if drift is None:
             measure_weight_drift_button(run)
         else:
-            show_stage_drift(run, found)
-            if found["fields"]:
-                _embedding_map(run, found["fields"])
+            show_stage_drift(run, drift)
+            if drift["fields"]:
+                _embedding_map(run, drift["fields"])
         show_gradient_norms(run)
         show_command(f"{PROGRAM} moved --run {run.id}")
 
 
-def show_stage_drift(run: Run, found: dict[str, Any]) -> None:
-    """Weights and activations side by side, and in words which stage moved most."""
-    st.markdown(describe_weight_drift(found))
-    height = 130 + 34 * len(found["stages"])
+def show_stage_drift(run: Run, drift: dict[str, Any]) -> None:
+    """Draw weights and activations side by side, with a sentence about the largest drift."""
+    st.markdown(describe_weight_drift(drift))
+    height = 130 + 34 * len(drift["stages"])
     left, right = st.columns(2)
     with left:
         st.markdown("**Weights**")
         chart(
-            weight_distance_figure(found["stages"]),
+            weight_distance_figure(drift["stages"]),
             f"distance-{run.id}",
             height,
             "Distance of weights, stage by stage",
         )
     with right:
         st.markdown("**Activations**")
-        spoken = ", ".join(f"{stage['title']} {_number(stage['cka'])}" for stage in found["stages"])
-        chart(cka_figure(found["stages"]), f"cka-{run.id}", height, f"CKA: {spoken}")
-
-
-def describe_weight_drift(found: dict[str, Any]) -> str:
-    """Which stages stayed, which moved most, and where the activations changed most."""
-    if found["from_scratch"]:
-        return (
-            "This run began with new weights, so the distances say how far apart two networks are,"
-            " not what moved."
+        cka_by_stage = ", ".join(
+            f"{stage['title']} {_number(stage['cka'])}" for stage in drift["stages"]
         )
-    stages = found["stages"]
-    still = [stage for stage in stages if stage["distance"] == 0]
+        chart(cka_figure(drift["stages"]), f"cka-{run.id}", height, f"CKA: {cka_by_stage}")
+
+
+def describe_weight_drift(drift: dict[str, Any]) -> str:
+    """Say which stages did not move, which moved most, and whose output changed most."""
+    if drift["from_scratch"]:
+        return (
+            "This run started from new weights, so the distances compare two separately "
+            "trained networks, not the weights before and after."
+        )
+    stages = drift["stages"]
+    unchanged = [stage for stage in stages if stage["distance"] == 0]
     moved = [stage for stage in stages if stage["distance"]]
     words = [
         (
-            f"{len(still)} of {len(stages)} stages kept every weight."
-            if still
+            f"{len(unchanged)} of {len(stages)} stages did not change."
+            if unchanged
             else "Every stage moved."
         )
     ]
     if moved:
         most = max(moved, key=lambda stage: stage["relative"] or 0)
         words.append(
-            f"**{most['title']}** moved furthest: {format_percent(most['relative'], 2)} of its norm."
+            f"**{most['title']}** moved furthest: {format_percent(most['relative'], 2)} of "
+            "its norm."
         )
     known = [stage for stage in stages if stage["cka"] is not None]
     if known:
         least = min(known, key=lambda stage: stage["cka"])
-        changed = f"What **{least['title']}** hands on changed most: CKA {least['cka']:.4f}"
+        changed = f"The output of **{least['title']}** changed most: CKA {least['cka']:.4f}"
         words.append(
-            "No stage hands on anything else."
+            "No stage's output changed."
             if least["cka"] == 1
-            else f"{changed} on {found['rows']:,} rows."
+            else f"{changed} on {drift['rows']:,} rows."
         )
     return " ".join(words)
 
@@ -136,8 +141,9 @@ def _embedding_map(run: Run, fields: list[str]) -> None:
         key=f"field-{run.id}",
         width=220,
         help=(
-            "Whose vectors the map shows: up to 200 commonest values before and after, in the plane"
-            " of their two strongest principal components. It changes no result."
+            "The field whose embedding vectors are shown: up to 200 most frequent values "
+            "before and after, projected on their first two principal components. It "
+            "changes no result."
         ),
     )
     before, after, values = read_embedding_vectors(workspace(), run.id, field)
@@ -149,25 +155,25 @@ def _embedding_map(run: Run, fields: list[str]) -> None:
         f"Vectors of {len(values)} values of {field}",
     )
     st.caption(
-        f"The plane shows {format_percent(share, 0)} of the variance. "
+        f"The two components explain {format_percent(share, 0)} of the variance. "
         + (
             "No vector moved."
             if np.array_equal(before, after)
-            else "A line joins a value's place before and after."
+            else "A line connects a value's positions before and after."
         )
     )
 
 
 def show_gradient_norms(run: Run) -> None:
-    """Gradient norms over time, where the run recorded them."""
+    """Draw gradient norms over time, if the run recorded them."""
     assert run.result is not None
     titles = {stage.name: stage.title for stage in run.result.stages}
     points = RunStore(workspace()).points(run.id, *(GRADIENT_PREFIX + name for name in titles))
     st.markdown("**Gradient norms over time**")
     if not points:
         st.caption(
-            "This run recorded no gradients: it is older than their recording, or took too few"
-            " steps."
+            "This run recorded no gradients: an earlier version trained it, or it took too "
+            "few steps."
         )
         return
     chart(
@@ -177,8 +183,7 @@ def show_gradient_norms(run: Run) -> None:
         "Norm of each trained stage's gradient by step",
     )
     st.caption(
-        "A frozen stage has no gradient and no line. Lines that fall together say that training has"
-        " settled."
+        "A frozen stage has no gradient and no line. If all lines fall, training has converged."
     )
 
 

@@ -1,38 +1,41 @@
-"""What a visitor or an audience may not do: buttons that change something, when nothing may be
-changed."""
+"""Read-only instances and presenter mode: buttons that change something are disabled there."""
 
 from typing import Any
 
 import streamlit as st
 
 from core.read_only import READ_ONLY_MESSAGE, is_read_only
+from pages.components.shared import url_state
 
 PRESENTER_KEY = "present"
-PRESENTER_SENTENCE = (
-    "Presenter mode: large type, and nothing on the pages can be changed or launched."
-)
+PRESENTER_SENTENCE = "Presenter mode: large type; nothing can be changed or launched."
 _LARGE_TYPE = """<style>
 html { font-size: 20px !important; }
-[data-testid="stButton"]:has(button:disabled), [data-testid="stFormSubmitButton"]:has(button:disabled),
+[data-testid="stButton"]:has(button:disabled),
+[data-testid="stFormSubmitButton"]:has(button:disabled),
 [data-testid="stFileUploader"] { display: none; }
 </style>"""
 
 
 def lock_reason() -> str:
-    """Why nothing may be changed in this session; empty when it may."""
+    """Return why nothing may be changed in this session, or an empty string where changes are
+    allowed.
+    """
     if is_read_only():
         return READ_ONLY_MESSAGE
     return PRESENTER_SENTENCE if st.session_state.get(PRESENTER_KEY) else ""
 
 
 def guarded_button(label: str, **settings: Any) -> bool:
-    """st.button for what changes or launches something: where that may not be, it is disabled and
-    says why."""
+    """Draw `st.button` for an action that changes or launches something.
+
+    Where changes are not allowed, the button is disabled and its help text says why.
+    """
     return st.button(label, **_disable_if_locked(settings))
 
 
 def guarded_form_button(label: str, **settings: Any) -> bool:
-    """st.form_submit_button, as `guarded_button`."""
+    """Draw `st.form_submit_button` with the same rule as `guarded_button`."""
     return st.form_submit_button(label, **_disable_if_locked(settings))
 
 
@@ -42,19 +45,24 @@ def _disable_if_locked(settings: dict[str, Any]) -> dict[str, Any]:
 
 
 def sync_presenter_mode() -> None:
-    """Takes ?present=1 or 0 from the address, and keeps it there while it lasts: a refresh must not
-    end a talk."""
-    asked = st.query_params.get(PRESENTER_KEY)
-    if asked is not None:
-        st.session_state[PRESENTER_KEY] = asked == "1"
+    """Read ``?present=1`` or ``?present=0`` from the URL and keep it there while presenter mode is
+    on.
+
+    The parameter stays in the URL so that a refresh does not end a presentation.
+    """
+    in_url = url_state.get(PRESENTER_KEY)
+    if in_url is not None:
+        st.session_state[PRESENTER_KEY] = in_url == "1"
     if st.session_state.get(PRESENTER_KEY):
-        st.query_params[PRESENTER_KEY] = "1"
-    elif asked is not None:
-        del st.query_params[PRESENTER_KEY]
+        url_state.put(PRESENTER_KEY, "1")
+    else:
+        url_state.remove(PRESENTER_KEY)
 
 
 def show_access_notice() -> None:
-    """One line on top of the page where nothing may be changed; large type for an audience."""
+    """Show one line on top of the page where nothing may be changed; presenter mode also enlarges
+    the type.
+    """
     if st.session_state.get(PRESENTER_KEY):
         st.html(_LARGE_TYPE)
         with st.container(horizontal=True, vertical_alignment="center"):

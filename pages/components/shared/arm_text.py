@@ -1,5 +1,6 @@
-"""Strategies with their options as short texts for the address: "2" for a freeze depth,
-"lora:rank=8"."""
+"""Arms (a strategy with its options) as short texts for the URL: "2" is a freeze depth,
+"lora:rank=8" a strategy.
+"""
 
 from core.errors import BadInput
 from core.freezing.plan import make_plan
@@ -9,8 +10,11 @@ from core.runs.sweep import Arm
 
 
 def format_arm(arm: Arm) -> str:
-    """The arm as `parse_arm` reads it; options at their defaults are left out when they are not
-    given."""
+    """Format an arm for the URL. Options that are not given stay out of the text.
+
+    See Also:
+        parse_arm: the inverse.
+    """
     if arm.strategy == "depth":
         return str(arm.freeze_depth)
     options = [
@@ -21,8 +25,11 @@ def format_arm(arm: Arm) -> str:
 
 
 def parse_arm(text: str, card: BackboneCard) -> Arm:
-    """The arm that a text stands for; BadInput where it stands for none, or for one that the
-    backbone cannot have."""
+    """Parse the text of an arm.
+
+    Raises:
+        BadInput: the text is no arm, or one that is not possible with this backbone.
+    """
     name, *pairs = text.split(":")
     try:
         if name not in STRATEGIES:

@@ -1,4 +1,4 @@
-"""The box that chooses a run; the address carries it as ?run=ID."""
+"""The select box for a run; the URL carries it as ``?run=ID``."""
 
 from collections.abc import Callable, Sequence
 
@@ -6,36 +6,33 @@ import streamlit as st
 
 from core.data.datasets import list_datasets
 from core.jobs.store import Run
-from pages.components.shared.common import (
-    SIMULATED,
-    escape_inline,
-    format_datetime,
-    format_int,
-    workspace,
-)
+from pages.components.shared import url_state
+from pages.components.shared.common import SIMULATED, workspace
+from pages.components.shared.formatting import escape_inline, format_datetime, format_int
 
 MAX_OFFERED = 300
-"""Newest runs in the box; thousands would take every look at the page half a megabyte. Compare
-lists and finds all."""
+"""Newest runs in the box; thousands would add half a megabyte to every rerun. Compare lists all
+runs."""
 
 
 def choose_run(runs: Sequence[Run], unknown_sentence: Callable[[str], str]) -> Run:
-    """The run in the address, else the first of `runs`; choosing another one puts its id there.
+    """Return the run in the URL, else the first of `runs`; choosing another writes its id there.
 
-    missing: the sentence for an id that is none of them.
+    Args:
+        unknown_sentence: returns the sentence for an id that is not among `runs`.
     """
     by_id = {run.id: run for run in runs}
-    named = st.query_params.get("run", runs[0].id)
+    named = url_state.get("run") or runs[0].id
     if named not in by_id:
         st.error(escape_inline(unknown_sentence(named)))
         named = runs[0].id
     names: dict[str, str] = {}
-    taken = set()
+    labels = set()
     for run in {run.id: run for run in (*runs[:MAX_OFFERED], by_id[named])}.values():
         label = f"{run.name} · {format_datetime(run.created)} · {run.status}"
-        # The box tells its options apart by what they show.
-        names[run.id] = f"{label} · {run.id}" if label in taken else label
-        taken.add(label)
+        # Streamlit identifies options by their label, so labels must be unique.
+        names[run.id] = f"{label} · {run.id}" if label in labels else label
+        labels.add(label)
     ids = list(names)
     chosen = st.selectbox(
         "Run",
@@ -47,20 +44,23 @@ def choose_run(runs: Sequence[Run], unknown_sentence: Callable[[str], str]) -> R
     )
     if len(runs) > len(ids):
         st.caption(
-            f"The newest {MAX_OFFERED} of {format_int(len(runs))} runs are offered here; Compare finds every"
-            " one."
+            f"The newest {MAX_OFFERED} of {format_int(len(runs))} runs are listed here; "
+            "Compare lists all of them."
         )
     if chosen != named:
-        # What else the address says belongs to the other run.
-        st.query_params.from_dict({"run": chosen})
+        url_state.replace(run=chosen)
         st.rerun()
     return by_id[chosen]
 
 
 def simulated_suffix(run: Run) -> str:
-    """SIMULATED, with a space before it, where the run's rows are."""
+    """Return the badge "simulated" with a leading space if the run's rows are simulated, else
+    "".
+    """
     return (
         f" {SIMULATED}"
-        if any(one.simulated for one in list_datasets(workspace()) if one.id == run.dataset)
+        if any(
+            dataset.simulated for dataset in list_datasets(workspace()) if dataset.id == run.dataset
+        )
         else ""
     )

@@ -1,16 +1,22 @@
-"""Choosing one of the things that are there, with the choice in the address.
+"""Select boxes for datasets, backbones and other things by name, with the choice in the URL."""
 
-Widgets bound to the address by Streamlit leave out a value that is the default, yet the first
-dataset of today is not tomorrow's first; and a link to the page one is on does not reach them. So
-here the address decides, and a choice is written to it before the page runs again.
-"""
-
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Protocol, TypeVar
 
 import streamlit as st
 
-from pages.components.shared.common import escape_inline
+from core.data.datasets import Dataset
+from core.models.card import BackboneCard
+from core.models.objectives import OBJECTIVES
+from pages.components.shared import url_state
+from pages.components.shared.common import simulated_badge
+from pages.components.shared.formatting import (
+    escape_inline,
+    escape_markdown,
+    format_compact,
+    format_int,
+)
+from pages.components.shared.stack import has_random_weights
 
 
 class Named(Protocol):
@@ -27,67 +33,82 @@ N = TypeVar("N", bound=Named)
 
 HELP = {
     "Dataset": (
-        "Whose rows are used, split as they were prepared. Results on other datasets stand on other"
-        " rows."
+        "The rows that are used, split as the dataset was prepared. Results on different datasets"
+        " are on different rows."
     ),
-    "Backbone": (
-        "The network whose stages are frozen or trained: what it learnt is what can be kept."
-    ),
+    "Backbone": "The pretrained network whose stages are frozen or trained.",
 }
 
 
-def restore_widget(
-    key: str, options: Sequence[str], ids: Mapping[str, str] | None = None
-) -> str | None:
-    """Sets the state of the widget `key` to ?key=VALUE, or to the first option where it has none
-    that fits.
-
-    ids: options by an id that the address may carry instead. Returns what the address asked for
-    when nothing fits it.
-    """
-    asked = st.query_params.get(key)
-    asked = (ids or {}).get(asked or "", asked)
-    if asked in options:
-        st.session_state[key] = asked
-    elif st.session_state.get(key) not in options:
-        st.session_state[key] = options[0]
-    return None if asked in options else asked
-
-
-def save_widget(key: str) -> None:
-    """Writes the state of the widget `key` into the address: its on_change."""
-    st.query_params[key] = st.session_state[key]
-
-
 def choose_text(label: str, options: Sequence[str], key: str, help_text: str) -> str:
-    """A select box over `options`, the first at the beginning; the address carries ?key=OPTION."""
-    restore_widget(key, options)
-    return st.selectbox(label, options, key=key, on_change=save_widget, args=(key,), help=help_text)
+    """Draw a select box over `options`, the first by default; the URL carries ``?key=OPTION``."""
+    url_state.restore_choice(key, options)
+    return st.selectbox(
+        label, options, key=key, on_change=url_state.save_choice, args=(key,), help=help_text
+    )
 
 
-def choose_named(label: str, things: Sequence[N], key: str) -> N:
-    """A select box over the names of `things`, of which there is at least one; the address carries
-    ?key=NAME or its id.
+def choose_named(label: str, items: Sequence[N], key: str) -> N:
+    """Draw a select box over the names of `items`; the URL carries ``?key=NAME`` or the id.
 
-    An address that names nothing here gets a sentence and the choice before it, else the first of
-    `things`.
+    If the URL names none of them, a warning says so and the previous choice stays.
+
+    Args:
+        items: at least one.
     """
     by_name: dict[str, N] = {}
-    for thing in things:
-        by_name[f"{thing.name} ({thing.id})" if thing.name in by_name else thing.name] = thing
-    unknown = restore_widget(key, [*by_name], {thing.id: name for name, thing in by_name.items()})
+    for item in items:
+        by_name[f"{item.name} ({item.id})" if item.name in by_name else item.name] = item
+    ids = {item.id: name for name, item in by_name.items()}
+    unknown = url_state.restore_choice(key, [*by_name], ids)
     if unknown is not None:
         st.warning(
-            f"There is no {label.lower()} {escape_inline(repr(unknown[:64]))} here; showing"
-            f" {st.session_state[key]!r}."
+            f"There is no {label.lower()} {escape_inline(repr(unknown[:64]))} in this workspace;"
+            f" showing {st.session_state[key]!r}."
         )
     name = st.selectbox(
         label,
         [*by_name],
         key=key,
-        on_change=save_widget,
+        on_change=url_state.save_choice,
         args=(key,),
         persist_state="session",
         help=HELP[label],
     )
     return by_name[name]
+
+
+def choose_dataset_and_backbone(
+    datasets: Sequence[Dataset], cards: Sequence[BackboneCard]
+) -> tuple[Dataset, BackboneCard]:
+    """Draw both select boxes side by side, each with a caption; the URL carries both choices."""
+    left, right = st.columns(2, gap="medium")
+    with left:
+        dataset = choose_named("Dataset", datasets, "dataset")
+        rows = {part.part: part.rows for part in dataset.parts}
+        choice_caption(
+            f"{format_int(rows['target_train'])} target rows to train on,"
+            f" {format_int(rows['target_test'])} to test on",
+            dataset.simulated,
+        )
+    with right:
+        card = choose_named("Backbone", cards, "backbone")
+        trained = OBJECTIVES[card.objective].trains
+        choice_caption(
+            f"{len(card.stages)} stages, {format_compact(card.parameters)} parameters,"
+            f" {'trained on' if trained else 'built for the vocabulary of'}"
+            f" {escape_markdown(card.trained_on['dataset'])}",
+            card.trained_on["simulated"],
+            any(has_random_weights(stage) for stage in card.stages),
+        )
+    return dataset, card
+
+
+def choice_caption(text: str, simulated: bool, random_weights: bool = False) -> None:
+    """Draw a caption below a select box, with badges for what must not be overlooked."""
+    with st.container(horizontal=True, vertical_alignment="center", gap="xsmall"):
+        st.caption(text, width="content")
+        if simulated:
+            simulated_badge()
+        if random_weights:
+            st.badge("random weights", icon=":material/casino:", color="red")

@@ -1,5 +1,4 @@
-"""Work that takes a core for seconds, and that anyone who may look can start: so many at a time for
-all visitors."""
+"""A limit on expensive work (seconds of a core) that visitors can start at the same time."""
 
 import threading
 from collections.abc import Iterator
@@ -11,6 +10,6 @@ _slots = threading.BoundedSemaphore(MAX_CONCURRENT)
 
 @contextmanager
 def compute_slot() -> Iterator[None]:
-    """Waits until fewer than AT_ONCE others are under way. Never inside of another `heavy`."""
+    """Wait until fewer than MAX_CONCURRENT others are working. Never nest two of these."""
     with _slots:
         yield

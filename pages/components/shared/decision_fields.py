@@ -1,5 +1,8 @@
-"""What decisions are put to: fields for costs, and the slices of a column; for one run and for
-several."""
+"""Fields for misclassification costs and the slices of a column, for one run (Run) and for several
+(Compare).
+"""
+
+from typing import Literal
 
 import streamlit as st
 
@@ -7,6 +10,7 @@ from core.evaluation.decision_cost import DecisionCosts, impression_costs
 from core.evaluation.slices import Slice
 from core.report.decisions import column_slices as slices_by
 from core.report.decisions import slice_columns as columns_by
+from pages.components.shared import url_state
 from pages.components.shared.common import workspace
 
 COST_MODES = {
@@ -15,42 +19,50 @@ COST_MODES = {
 }
 
 HELP = {
-    "fp": "Acting on a row without a click. The dearer, the higher the threshold that costs least.",
-    "fn": "Missing a click. The dearer, the lower the threshold that costs least.",
-    "value": "The more a click is worth, the lower the threshold that costs least.",
-    "price": "The more an impression costs, the higher the threshold that costs least.",
+    "fp": (
+        "Acting on a row without a click. The higher this cost, the higher the cheapest threshold."
+    ),
+    "fn": "Missing a click. The higher this cost, the lower the cheapest threshold.",
+    "value": "The more a click is worth, the lower the cheapest threshold.",
+    "price": "The more an impression costs, the higher the cheapest threshold.",
 }
 
 
 def cost_fields(run_id: str = "") -> DecisionCosts:
-    """Fields for the costs: of one run, or without one of all chosen runs, and then in the address.
+    """Draw the cost fields.
 
-    BadInput when the costs make no sense.
+    Args:
+        run_id: of the run whose costs these are; empty for all runs on Compare, where the URL keeps
+            them.
+
+    Raises:
+        BadInput: the costs make no sense.
     """
-    after, bind = (f"-{run_id}", None) if run_id else ("", "query-params")
+    suffix = f"-{run_id}" if run_id else ""
+    bind: Literal["query-params"] | None = None if run_id else url_state.BOUND
 
-    def number(place: int, label: str, name: str, value: float) -> float:
-        field = columns[place].number_input(
+    def number(column: int, label: str, name: str, value: float) -> float:
+        field = columns[column].number_input(
             label,
             0.0,
             value=value,
-            key=f"{name}{after}",
-            bind=bind,  # type: ignore[arg-type]
+            key=f"{name}{suffix}",
+            bind=bind,
             help=HELP[name],
         )
         return float(field or 0.0)
 
     way = st.segmented_control(
-        "Counted in",
+        "Costs given as",
         [*COST_MODES],
         format_func=COST_MODES.__getitem__,
         default="errors",
         required=True,
-        key=f"way{after}",
-        bind=bind,  # type: ignore[arg-type]
+        key=f"way{suffix}",
+        bind=bind,
         help=(
-            "How costs are put: what each kind of error costs, or what a click is worth and an"
-            " impression costs."
+            "State either the cost of each kind of error, or the value of a click and the "
+            "price of an impression."
         ),
     )
     columns = st.columns(2)

@@ -1,12 +1,11 @@
-"""How far the fields of some rows have moved from those of earlier rows: in words, as bars and as a
-table."""
+"""Drift of the fields between two sets of rows: a sentence, bars and a table."""
 
 from collections.abc import Sequence
 
 import pandas as pd
 import streamlit as st
 
-from core.data.profile import DRIFT_THRESHOLDS, FieldDrift
+from core.data.drift import DRIFT_THRESHOLDS, FieldDrift
 from core.data.schema import FIELDS
 from core.report.data_figures import drift_figure
 from pages.components.shared.chart import chart
@@ -19,12 +18,14 @@ def drift_view(
     rare_values: str,
     too_few_rows: str = "",
 ) -> None:
-    """The fields by falling drift. between: "between the … and the … rows". names: of both, for
-    heads of columns.
+    """Show all fields, those that drifted most first.
 
-    rare: what unseen values of the earlier rows are. too_few: see
-    core.data.profile.explain_too_few_rows; where it is not empty it stands in place of every index and
-    level, and the shares are shown alone.
+    Args:
+        compared_rows: the compared rows, as in "between the … and the … rows".
+        names: short names of both sets, for column titles.
+        rare_values: how unseen values of the earlier rows are to be read.
+        too_few_rows: a sentence from core.data.profile.too_few_for_drift; if it is not empty, it is
+            shown in place of indexes and levels, and only the shares are shown.
     """
     drifts = sorted(drifts, key=lambda field: field.psi, reverse=True)
     if too_few_rows:
@@ -37,14 +38,14 @@ def drift_view(
     st.markdown(describe_drift(drifts, compared_rows))
     with st.grid(2, min_column_width=330):
         figure = drift_figure(drifts, f"the {names[1]}")
-        chart(figure, key="drift", height=400, alt="The fields that moved most", modebar=False)
+        chart(figure, key="drift", height=400, alt="The fields that drifted most", modebar=False)
         _table(drifts, names, judged=True)
     noise = max(field.noise for field in drifts)
     st.caption(
-        "Index: population stability index over the field's values. Unseen: values the vocabulary,"
-        f" made of the training rows it was fitted on, does not hold; {rare_values}."
+        "Index: population stability index over the field's values. Unseen: values that are "
+        f"not in the vocabulary of the training rows; {rare_values}."
         + (
-            f" With so few rows chance alone gives an index of up to {noise:.2f}."
+            f" With this few rows, chance alone gives an index of up to {noise:.2f}."
             if noise > min(DRIFT_THRESHOLDS)
             else ""
         )
@@ -88,15 +89,15 @@ def _table(drifts: Sequence[FieldDrift], names: tuple[str, str], judged: bool) -
 
 
 def describe_drift(drifts: Sequence[FieldDrift], compared_rows: str) -> str:
-    """The drift in a sentence."""
-    named = {
+    """Describe the drift in a sentence."""
+    fields_by_level = {
         level: [field.field for field in drifts if field.level == level]
         for level in ("strong", "some")
     }
     parts = [
-        f"{word} in {len(named[level])} ({', '.join(named[level])})"
+        f"{word} in {len(fields_by_level[level])} ({', '.join(fields_by_level[level])})"
         for level, word in (("strong", "strongly"), ("some", "somewhat"))
-        if named[level]
+        if fields_by_level[level]
     ]
     if not parts:
         return f"No field differs much {compared_rows}."

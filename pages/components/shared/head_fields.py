@@ -4,18 +4,22 @@ import streamlit as st
 
 from core.errors import BadInput
 from core.models.card import ACTIVATIONS, HEAD_OUTPUTS, HeadSettings
+from pages.components.shared import url_state
 from pages.components.shared.training_fields import parse_widths, suggest_value
-from pages.components.shared.url_state import read_new, warn_ignored, write
 from pages.components.shared.widget_sync import set_value
 
 OUTPUT_TITLES = {"logit": "one logit", "softmax": "two classes"}
 
 
 def head_fields(prefix: str, default_output: str = "logit") -> HeadSettings:
-    """Draws the fields and returns what they say; BadInput for what cannot be used. The address
-    carries the head.
+    """Draw the fields of a new head and return its settings. The URL carries them.
 
-    prefix: of the widget keys. usual: the output until the user chooses otherwise.
+    Args:
+        prefix: of the widget keys.
+        default_output: the output until the user chooses another one.
+
+    Raises:
+        BadInput: a value that cannot be used.
     """
     suggest_value(f"{prefix}_output", default_output)
     _read_url(prefix)
@@ -43,17 +47,21 @@ def head_fields(prefix: str, default_output: str = "logit") -> HeadSettings:
             help="; ".join(HEAD_OUTPUTS.values()).capitalize() + ".",
         )
     head = HeadSettings(parse_widths(hidden, "The hidden layers"), activation, output)
-    write("head", format_head(head), format_head(HeadSettings(output=default_output)))
+    url_state.write("head", format_head(head), format_head(HeadSettings(output=default_output)))
     return head
 
 
 def format_head(head: HeadSettings) -> str:
-    """The head in short, as in "64-32,relu,logit"."""
+    """Format head settings for the URL, as in "64-32,relu,logit"."""
     return ",".join(["-".join(map(str, head.hidden)), head.activation, head.output])
 
 
 def parse_head(text: str) -> HeadSettings:
-    """The head that `format_head` put in short; BadInput for what it would not write."""
+    """Parse what `format_head` returns.
+
+    Raises:
+        BadInput: any other text.
+    """
     parts = text.split(",")
     if len(parts) != 3:
         raise BadInput("A head is written as 64-32,relu,logit.")
@@ -63,14 +71,14 @@ def parse_head(text: str) -> HeadSettings:
 
 
 def _read_url(prefix: str) -> None:
-    """Fills the fields with what the address brings."""
-    text = read_new("head")
+    """Fill the fields from the URL."""
+    text = url_state.read_new("head")
     if text is None:
         return
     try:
         head = parse_head(text)
     except BadInput as error:
-        warn_ignored(text, error)
+        url_state.warn_ignored(text, error)
         return
     set_value(f"{prefix}_hidden", ", ".join(map(str, head.hidden)))
     set_value(f"{prefix}_activation", head.activation)

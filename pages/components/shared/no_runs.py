@@ -1,10 +1,10 @@
-"""A page that needs runs, before there are any: what to do, and the way there."""
+"""The message of a page that needs runs, before there are any."""
 
 import streamlit as st
 
 
 def show_no_runs(words: str) -> None:
-    """Says what is missing, with links to the two pages that mend it."""
+    """Show the message, with links to the pages where runs are started."""
     st.info(words, icon=":material/info:")
     with st.container(horizontal=True):
         st.page_link("home.py", label="Run the demo", icon=":material/home:")

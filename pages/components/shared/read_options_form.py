@@ -1,5 +1,4 @@
-"""How a file is to be read: what it is, which member of an archive, which column is which, what is
-kept."""
+"""How a file is read: its format, the member of an archive, the role of each column."""
 
 import json
 import re
@@ -9,24 +8,30 @@ from pathlib import Path
 import pandas as pd
 import streamlit as st
 
-from core.data.archives.containers import Member, MemberNeeded
+from core.data.archives.member_choice import Member, MemberNeeded
 from core.data.read_options import ColumnSource, ReadOptions
-from core.data.reading.column_mapping import ColumnsNeeded, unique_names
+from core.data.reading.column_mapping import unique_names
+from core.data.reading.columns_needed import ColumnsNeeded
 from core.data.reading.dialects import FileFormat
 from core.data.reading.read_rows import detect_file_format
 from core.data.schema import DIALECTS, FIELDS, ID, LABEL
 from core.errors import BadInput
-from pages.components.shared.common import escape_markdown, format_int, show_error
+from pages.components.shared.errors import show_error
+from pages.components.shared.formatting import escape_markdown, format_int
 
-KEEP, LEAVE = "keep beside them", "leave out"
+KEEP, LEAVE = "keep as an extra column", "leave out"
 ROLES = (LABEL, *FIELDS, ID, KEEP, LEAVE)
 _USED_AS, _COLUMN, _EXAMPLES = "Used as", "Column in the file", "Examples"
 
 
 @dataclass(frozen=True)
 class SourceFile:
-    """A file to be read. original_name: its own name, which a copy of ours does not have. widget_key: of its
-    widgets."""
+    """A file to be read.
+
+    Attributes:
+        original_name: the user's name for it; `path` may be a copy with a generated name.
+        widget_key: of the file's widgets.
+    """
 
     path: Path
     original_name: str
@@ -35,8 +40,9 @@ class SourceFile:
 
 @dataclass(frozen=True)
 class _Inspection:
-    """What was found on looking at a file with some options: its form, or what has to be said
-    first."""
+    """What inspecting a file with some options found: its format, a question to the user, or an
+    error.
+    """
 
     file_format: FileFormat | None = None
     needed: ColumnsNeeded | MemberNeeded | None = None
@@ -44,10 +50,13 @@ class _Inspection:
 
 
 def read_options_form(file: SourceFile, need_label: bool = True) -> ReadOptions | None:
-    """Shows what the file is and asks what it does not show by itself; None as long as it cannot be
-    read.
+    """Show the detected format and ask for what cannot be detected.
 
-    need_label: ask where a column that was not recognised may be the label.
+    Args:
+        need_label: whether to ask for the label if no column was recognised as such.
+
+    Returns:
+        The options, or None as long as the file cannot be read.
     """
     member = st.session_state.get(f"member-{file.widget_key}") or ""
     look = _cached_inspection(file, ReadOptions(member=member), need_label)
@@ -64,7 +73,7 @@ def read_options_form(file: SourceFile, need_label: bool = True) -> ReadOptions 
     options = _choose_columns(file, member, look)
     if options is None:
         return None
-    asked = isinstance(look.needed, ColumnsNeeded)
+    asked_for_columns = isinstance(look.needed, ColumnsNeeded)
     look = _cached_inspection(file, options, need_label)
     if look.file_format is None:
         above.error(escape_markdown(look.error or str(look.needed)), icon=":material/error:")
@@ -73,7 +82,7 @@ def read_options_form(file: SourceFile, need_label: bool = True) -> ReadOptions 
         DIALECTS[look.file_format.dialect].title,
         escape_markdown(look.file_format.reason),
     )
-    if not asked:
+    if not asked_for_columns:
         above.markdown(f":material/check: **{title}**: {reason}")
     for note in look.file_format.notes:
         above.caption(escape_markdown(_without_cli_advice(note)))
@@ -81,8 +90,9 @@ def read_options_form(file: SourceFile, need_label: bool = True) -> ReadOptions 
 
 
 def _cached_inspection(file: SourceFile, options: ReadOptions, need_label: bool) -> _Inspection:
-    """`detect_file_format`, remembered for the file as it is: a large archive is unpacked to list its
-    members."""
+    """Call `inspect_file` once per file and options: a large archive is unpacked to list its
+    members.
+    """
     looks = st.session_state.setdefault("looks", {})
     try:
         stat = file.path.stat()
@@ -90,12 +100,12 @@ def _cached_inspection(file: SourceFile, options: ReadOptions, need_label: bool)
     except OSError:
         key = (str(file.path), 0, 0, repr(options))
     if key not in looks:
-        with st.spinner("Looking at the file"):
-            found = _inspect(file, options, need_label)
-        # One file at a time is being added; what was found of others is no longer needed.
+        with st.spinner("Inspecting the file"):
+            inspection = _inspect(file, options, need_label)
+        # Only one file at a time is added, so results for other files are no longer needed.
         for other in [other for other in looks if other[0] != key[0]]:
             del looks[other]
-        looks[key] = found
+        looks[key] = inspection
     return looks[key]
 
 
@@ -109,22 +119,22 @@ def _inspect(file: SourceFile, options: ReadOptions, need_label: bool) -> _Inspe
 
 
 def _members(file: SourceFile, look: _Inspection) -> dict[str, str]:
-    """By name, the members of an archive that hold rows, described; {} where there is no choice."""
-    found: dict[str, str] = {}
+    """Return descriptions of an archive's members with rows, by name; {} if there is no choice."""
+    described: dict[str, str] = {}
     if isinstance(look.needed, MemberNeeded):
-        found = {
+        described = {
             member.name: _describe_member(member)
             for member in look.needed.members
             if member.may_hold_rows
         }
     elif look.file_format and look.file_format.member:
-        found = {look.file_format.member: look.file_format.member} | {
+        described = {look.file_format.member: look.file_format.member} | {
             other.name: _describe_member(other) for other in look.file_format.other_members
         }
-    # Where one member was asked for, the others are not listed again.
-    kept = st.session_state.setdefault(f"members-{file.widget_key}", found)
-    if len(found) > len(kept):
-        kept = st.session_state[f"members-{file.widget_key}"] = found
+    # After a member was chosen, an inspection no longer lists the others: keep the longer list.
+    kept = st.session_state.setdefault(f"members-{file.widget_key}", described)
+    if len(described) > len(kept):
+        kept = st.session_state[f"members-{file.widget_key}"] = described
     return kept if len(kept) > 1 else {}
 
 
@@ -143,15 +153,15 @@ def _choose_member(file: SourceFile, members: dict[str, str], look: _Inspection)
         placeholder="Choose the file that holds the rows",
         width=420,
         help=(
-            "One sample is read from one file. Add the archive again for another one, to combine"
-            " them as a dataset."
+            "A sample is read from one file. To use another one, add the archive again, and "
+            "combine the samples as a dataset."
         ),
     )
     return chosen or ""
 
 
 def _choose_columns(file: SourceFile, member: str, look: _Inspection) -> ReadOptions | None:
-    """The options that the table of columns gives; None as long as a feature has no column."""
+    """Return the options given by the table of columns; None as long as a feature has no column."""
     needed = look.needed if isinstance(look.needed, ColumnsNeeded) else None
     if needed is not None:
         names, examples, roles = needed.names, needed.examples, _proposed_roles(needed)
@@ -162,7 +172,7 @@ def _choose_columns(file: SourceFile, member: str, look: _Inspection) -> ReadOpt
         if not needed.usable:
             return None
         st.caption(
-            "What is proposed below is a guess: look at the examples, and change what is wrong."
+            "The columns proposed below are a guess: check the examples and change what is wrong."
         )
     else:
         assert look.file_format is not None
@@ -171,10 +181,10 @@ def _choose_columns(file: SourceFile, member: str, look: _Inspection) -> ReadOpt
             look.file_format.examples,
             _recognised_roles(look.file_format),
         )
-    title = "Say which column is which" if needed else f"Columns: {_summary(roles)}"
+    title = "Assign the columns" if needed else f"Columns: {_summary(roles)}"
     with st.expander(title, icon=":material/view_column:", expanded=needed is not None):
         chosen = _roles_table(file, member, names, examples, roles)
-        changed = {place: role for place, role in enumerate(chosen) if role != roles[place]}
+        changed = {index: role for index, role in enumerate(chosen) if role != roles[index]}
         if not changed and needed is None:
             return ReadOptions(member=member)
         if problem := _problem(chosen, needed is not None and not changed and not _complete(roles)):
@@ -189,7 +199,7 @@ def _choose_columns(file: SourceFile, member: str, look: _Inspection) -> ReadOpt
             key=f"mapping-{file.widget_key}",
             icon=":material/download:",
             on_click="ignore",
-            help="For the command line: --columns map.json, or for the next file of this form.",
+            help="For the next file in this format, or for the command line: --columns map.json.",
         )
     return options
 
@@ -237,7 +247,7 @@ def _summary(roles: list[str]) -> str:
     features = sum(role in FIELDS for role in roles)
     label = "label and " if LABEL in roles else ""
     extra = sum(role in (ID, KEEP) for role in roles)
-    return f"{label}{features} features" + (f", {extra} kept beside them" if extra else "")
+    return f"{label}{features} features" + (f", {extra} kept as extra columns" if extra else "")
 
 
 def _complete(roles: list[str]) -> bool:
@@ -245,7 +255,7 @@ def _complete(roles: list[str]) -> bool:
 
 
 def _problem(roles: list[str], untouched: bool) -> str:
-    """What is still wrong with the roles chosen; "" when nothing is."""
+    """Return what is still wrong with the chosen roles, or ""."""
     for role in (LABEL, *FIELDS, ID):
         if roles.count(role) > 1:
             return f"{role} is chosen for {roles.count(role)} columns; choose it for one."
@@ -253,8 +263,8 @@ def _problem(roles: list[str], untouched: bool) -> str:
     if untouched and missing:
         listed = ", ".join(missing[:6]) + (" …" if len(missing) > 6 else "")
         return (
-            f"Choose the columns of {listed}. What stays without one is read as missing in every"
-            " row."
+            f"Choose the columns of {listed}. A feature without a column is read as missing "
+            "in every row."
         )
     if len(missing) > len(FIELDS) // 2:
         return f"{len(missing)} of the 39 features have no column; too few are left to train on."
@@ -263,7 +273,7 @@ def _problem(roles: list[str], untouched: bool) -> str:
 
 def _has_header_names(names: tuple[str, ...]) -> bool:
     return not all(
-        name == f"column {place + 1}" or name == str(place + 1) for place, name in enumerate(names)
+        name == f"column {index + 1}" or name == str(index + 1) for index, name in enumerate(names)
     )
 
 
@@ -272,18 +282,20 @@ def _options(member: str, names: tuple[str, ...], roles: list[str]) -> ReadOptio
     columns: dict[str, ColumnSource] = {}
     for ours in (LABEL, *FIELDS, ID):
         if ours in roles:
-            place = roles.index(ours)
+            index = roles.index(ours)
             columns[ours] = (
-                names[place] if by_name and names.count(names[place]) == 1 else place + 1
+                names[index] if by_name and names.count(names[index]) == 1 else index + 1
             )
         elif ours != ID:
             columns[ours] = None
-    taken = {place for place, role in enumerate(roles) if role not in (KEEP, LEAVE, ID)}
-    stored = unique_names([place for place in range(len(names)) if place not in taken], names)
-    keep = tuple(stored[place] for place, role in enumerate(roles) if role == KEEP)
+    taken = {index for index, role in enumerate(roles) if role not in (KEEP, LEAVE, ID)}
+    stored = unique_names([index for index in range(len(names)) if index not in taken], names)
+    keep = tuple(stored[index] for index, role in enumerate(roles) if role == KEEP)
     return ReadOptions(member, columns, keep)
 
 
 def _without_cli_advice(note: str) -> str:
-    """A note of the reader without what it says of the command line."""
-    return re.sub(r" (Take another with|Name the ones to keep with) --\w+( NAME)?\.", "", note)
+    """Return a note of the reader without its advice for the command line."""
+    return re.sub(
+        r" ((?:Take|Choose) another with|Name the ones to keep with) --\w+( NAME)?\.", "", note
+    )

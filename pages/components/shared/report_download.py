@@ -1,4 +1,4 @@
-"""The HTML report of a sweep or of some runs, written when someone asks for it."""
+"""The HTML report of a sweep or of some runs, written when it is downloaded."""
 
 from collections.abc import Sequence
 
@@ -12,8 +12,9 @@ from core.report.report_data import runs_report_data, sweep_report_data
 from core.runs.subprocess_commands import report_in_subprocess
 from core.runs.sweep import find_sweep
 from core.workspace import Workspace
-from pages.components.shared.common import show_error, workspace
+from pages.components.shared.common import workspace
 from pages.components.shared.compute_slots import compute_slot
+from pages.components.shared.errors import show_error
 
 ABOUT = (
     "One HTML file that opens without a network: interactive plots, the data's hash, settings,"
@@ -24,8 +25,12 @@ ABOUT = (
 def report_download(
     key: str, sweep: str = "", runs: Sequence[str] = (), disabled: bool = False
 ) -> None:
-    """A button that opens the download. sweep: a sweep's id; runs: else ids of runs that ended well
-    on one dataset."""
+    """Draw the button that opens the download.
+
+    Args:
+        sweep: id of a sweep, or "".
+        runs: otherwise, ids of finished runs on one dataset.
+    """
     with st.popover(
         "Report", icon=":material/summarize:", key=key, disabled=disabled, on_change="rerun"
     ) as opened:
@@ -34,14 +39,14 @@ def report_download(
 
 
 def show_report_offer(key: str, sweep: str, runs: Sequence[str]) -> None:
-    """What the report holds, the download and its command; the sentence where there can be none."""
+    """Show what the report contains, the download and its command, or why there is no report."""
     st.markdown(ABOUT)
     space = workspace()
     try:
         if sweep:
             sweep_report_data(space, find_sweep(space, sweep))
         else:
-            runs_report_data(space, [RunStore(space).get(one) for one in runs])
+            runs_report_data(space, [RunStore(space).get(run_id) for run_id in runs])
     except ThawError as error:
         show_error(error)
         return
@@ -62,8 +67,12 @@ def show_report_offer(key: str, sweep: str, runs: Sequence[str]) -> None:
 
 
 def report_bytes(space: Workspace, subject: Sequence[str]) -> bytes:
-    """The report's bytes. subject: words such as ("--sweep", "s-…")."""
-    # In a process of its own: the bootstrap of a big sweep would slow down everyone's pages.
+    """Return the report.
+
+    Args:
+        subject: command-line words such as ("--sweep", "s-…").
+    """
+    # In a separate process: the bootstrap of a large sweep would slow down all sessions.
     with compute_slot(), staging(space.uploads) as folder:
         path = folder / "report.html"
         report_in_subprocess(space, subject, path)

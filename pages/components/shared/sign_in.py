@@ -1,5 +1,6 @@
-"""Optional sign-in by OpenID Connect: where the server's secrets hold [auth], no page shows
-anything without it."""
+"""Optional sign-in by OpenID Connect: with [auth] in the server's secrets, no page shows anything
+without it.
+"""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -8,9 +9,13 @@ import streamlit as st
 
 
 def is_allowed(user: Mapping[str, Any], allowed: Sequence[str] | None) -> bool:
-    """Whether this user may come in. allowed: addresses, or "@domain" for all of a domain; None
-    lets everyone in whom the provider signed in. An address that the provider has not verified
-    counts for nothing."""
+    """Return whether this user may enter.
+
+    Args:
+        user: the claims of Streamlit's ``st.user``.
+        allowed: e-mail addresses, or "@domain" for a whole domain; None admits everyone whom the
+            provider has signed in. An address that the provider has not verified is not accepted.
+    """
     if not user.get("is_logged_in"):
         return False
     if allowed is None:
@@ -18,25 +23,25 @@ def is_allowed(user: Mapping[str, Any], allowed: Sequence[str] | None) -> bool:
     email = str(user.get("email", "")).lower()
     verified = user.get("email_verified") is True
     return verified and any(
-        email == one.lower() or (one.startswith("@") and email.endswith(one.lower()))
-        for one in allowed
+        email == entry.lower() or (entry.startswith("@") and email.endswith(entry.lower()))
+        for entry in allowed
     )
 
 
 def sign_in_enabled() -> bool:
-    """Whether the server's secrets ask for sign-in. A broken file of secrets raises, so that nobody
-    gets in."""
+    """Return whether the server's secrets ask for sign-in; raises if they cannot be read, so that
+    nobody gets in.
+    """
     return st.secrets.load_if_toml_exists() and "auth" in st.secrets
 
 
 def allowed_users() -> Sequence[str] | None:
-    """Who may enter, as `is_allowed` takes it; only where `sign_in_enabled`."""
+    """Return who may enter, as `is_allowed` takes it; only valid if `sign_in_enabled`."""
     return st.secrets.get("thaw", {}).get("allowed")
 
 
 def require_sign_in() -> None:
-    """Stops the script with a button to sign in, unless sign-in is not asked for or the user may
-    enter."""
+    """Stop the script with a sign-in button, unless sign-in is off or the user may enter."""
     if not sign_in_enabled():
         return
     user = st.user.to_dict()

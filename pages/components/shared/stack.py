@@ -1,5 +1,6 @@
-"""A backbone drawn as a stack of blocks: input at the bottom, head on top, cold below the freeze
-line, warm above."""
+"""A backbone drawn as a stack of blocks: input at the bottom, head on top, frozen blue, trained
+orange.
+"""
 
 import math
 from collections.abc import Sequence
@@ -10,36 +11,36 @@ import streamlit as st
 from core.freezing.plan import Plan, PlannedStage
 from core.models.card import StageCard
 from core.models.objectives import ORIGINS
+from core.report.palette import block_css
 from core.workspace import PROJECT
-from pages.components.shared.common import format_compact, format_int, format_percent
+from pages.components.shared.formatting import format_compact, format_int, format_percent
 
 RANDOM = "random weights"
 SCOPE_TITLES = {"biases and norms": "biases and norms", "adapters": "additions"}
-"""What trains inside a stage where it is not all of it."""
-_STYLE = (PROJECT / "assets" / "stack.css").read_text(encoding="utf-8")
+"""What trains inside a stage if not all of it, by the plan's scope."""
+_STYLE = block_css() + (PROJECT / "assets" / "stack.css").read_text(encoding="utf-8")
 _INPUT = (
     '13 numeric + 26 categorical features<span class="thaw-wide"> · wider stages have more'
     " parameters</span>"
 )
 ICONS = {"frozen": "ac_unit", "trained": "local_fire_department"}
-"""Icon of a block by its state, which is its word and the end of its CSS class too."""
+"""Icon by state; the state is also the block's text and the end of its CSS class."""
 
 
 def load_stack_style() -> None:
-    """The looks of blocks, for those that are drawn by other means."""
+    """Load the CSS of blocks, for blocks that are drawn by other widgets."""
     st.html(f"<style>{_STYLE}</style>")
 
 
 def draw_plan(plan: Plan, draggable: bool = False) -> None:
-    """Draws what `plan` freezes and trains, with the freeze line between where all that is frozen
-    lies below it.
+    """Draw what `plan` freezes and trains, with the freeze line if all frozen stages lie below it.
 
-    movable: whether the line looks as if one could drag it; it is then there with nothing frozen,
-    too.
+    Args:
+        draggable: whether the line looks draggable; it is then drawn even if nothing is frozen.
     """
     frozen = sum(stage.frozen for stage in plan.stages)
     states = ["frozen" if stage.frozen else "trained" for stage in plan.stages]
-    # The head is new anyway and says so.
+    # The head is always new, and its title says so: no badge for random weights.
     rows = [
         _block(
             stage,
@@ -55,7 +56,7 @@ def draw_plan(plan: Plan, draggable: bool = False) -> None:
         rows.insert(
             frozen, '<div class="thaw-line" aria-hidden="true"><span>freeze line</span></div>'
         )
-    spoken = "; ".join(
+    description = "; ".join(
         ", ".join(
             filter(
                 None,
@@ -70,12 +71,15 @@ def draw_plan(plan: Plan, draggable: bool = False) -> None:
         for stage, state in zip(plan.stages, states, strict=True)
     )
     kind = "thaw-stack thaw-movable" if draggable else "thaw-stack"
-    _draw(rows, f"{frozen} of {len(plan.stages)} stages frozen. From the input up: {spoken}", kind)
+    _draw(
+        rows,
+        f"{frozen} of {len(plan.stages)} stages frozen. From the input up: {description}",
+        kind,
+    )
 
 
 def draw_stages(stages: Sequence[StageCard]) -> None:
-    """Draws the stages of a backbone, each with what its weights come from, without saying what
-    trains."""
+    """Draw the stages of a backbone with the origin of their weights, without a plan."""
     total = max(sum(stage.parameters for stage in stages), 1)
     planned = [
         PlannedStage(
@@ -89,7 +93,7 @@ def draw_stages(stages: Sequence[StageCard]) -> None:
         )
         for stage in stages
     ]
-    spoken = "; ".join(
+    description = "; ".join(
         f"{stage.title}: {origin_title(stage)}, {format_int(stage.parameters)} parameters"
         for stage in stages
     )
@@ -104,38 +108,37 @@ def draw_stages(stages: Sequence[StageCard]) -> None:
         )
         for stage in planned
     ]
-    _draw(rows, f"Stages from the input up: {spoken}")
+    _draw(rows, f"Stages from the input up: {description}")
     if shared := describe_parallel_parts(stages):
         st.caption(shared)
 
 
 def training_note(plan: Plan, stage: PlannedStage) -> str:
-    """What is not plain training from the first epoch at the full rate; empty for that, and for a
-    frozen stage."""
+    """Say how a stage trains if it does not simply train from the first epoch at the full rate,
+    else "".
+    """
     if stage.frozen:
         return ""
     words = [f"from epoch {stage.from_epoch + 1}"] if stage.from_epoch else []
     if plan.scope != "all" and stage.name != "head":
-        words.append(
-            f"{SCOPE_TITLES[plan.scope]} alone: {format_compact(stage.trained_parameters)}"
-        )
+        words.append(f"{SCOPE_TITLES[plan.scope]} only: {format_compact(stage.trained_parameters)}")
     if stage.lr_scale != 1:
         words.append(f"rate × {stage.lr_scale:.2g}")
     return ", ".join(words)
 
 
 def has_random_weights(stage: StageCard | PlannedStage) -> bool:
-    """Whether the stage's weights have learnt nothing."""
+    """Return whether the stage's weights are untrained."""
     return stage.origin == "random"
 
 
 def origin_title(stage: StageCard | PlannedStage) -> str:
-    """What the stage's weights come from, in a word or two."""
+    """Return the origin of the stage's weights in a word or two."""
     return ORIGINS.get(stage.origin, stage.origin)
 
 
 def describe_parallel_parts(stages: Sequence[StageCard]) -> str:
-    """Which parallel parts share a stage and so freeze together; empty where none do."""
+    """Say which parallel parts share a stage and so freeze together; "" if none do."""
     shared = [" and ".join(stage.parts) for stage in stages if stage.parts]
     if not shared:
         return ""
@@ -150,8 +153,10 @@ def describe_parallel_parts(stages: Sequence[StageCard]) -> str:
 
 
 def block_width(share: float) -> float:
-    """Percent of the full width for a parameter share: 100 for all of them, log scale, 34 for a
-    thousandth or less."""
+    """Return the block's width in percent for a share of the parameters.
+
+    Log scale: 100 for all parameters, 34 for a thousandth or less.
+    """
     decades = math.log10(max(share, 1e-3))
     return 100 + 22 * decades
 

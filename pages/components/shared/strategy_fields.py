@@ -1,5 +1,4 @@
-"""What a strategy shows of itself wherever it is chosen: its words, the fields of its options, the
-stack to click."""
+"""Parts of a strategy's form that Fine-tune and Sweep share: summary, options, clickable stack."""
 
 import math
 from typing import Any
@@ -8,7 +7,7 @@ import streamlit as st
 
 from core.freezing.strategies import STRATEGIES, Option
 from core.models.card import BackboneCard
-from pages.components.shared.common import escape_markdown, format_compact
+from pages.components.shared.formatting import escape_markdown, format_compact
 from pages.components.shared.stack import load_stack_style
 from pages.components.shared.widget_sync import set_value
 
@@ -31,20 +30,23 @@ STRATEGY_GROUPS = {
     "What changes inside a stage": ("bitfit", "lora", "meda"),
     "Controls": ("scratch", "zero-shot"),
 }
-"""Every strategy but "depth", which has a slider or a card of its own above them."""
+"""All strategies except "depth", which has a slider or a card of its own."""
 
 
 def show_strategy_summary(name: str) -> None:
-    """What the strategy does, when to try it, and whom it is from."""
-    about = STRATEGIES[name]
-    st.markdown(f"{about.summary}\n\n:small[**When:** {about.when}]")
-    if about.source:
-        st.caption(escape_markdown(about.source))
+    """Show what the strategy does, when to use it, and its source."""
+    strategy = STRATEGIES[name]
+    st.markdown(f"{strategy.summary}\n\n:small[**When:** {strategy.when}]")
+    if strategy.source:
+        st.caption(escape_markdown(strategy.source))
 
 
 def option_fields(prefix: str, strategy: str) -> dict[str, Any]:
-    """The numbers among the strategy's options where they differ from its defaults. prefix: of the
-    widget keys."""
+    """Draw the numeric options and return those that differ from the defaults.
+
+    Args:
+        prefix: of the widget keys.
+    """
     options = {
         key: option for key, option in STRATEGIES[strategy].options.items() if key != "stages"
     }
@@ -55,7 +57,7 @@ def option_fields(prefix: str, strategy: str) -> dict[str, Any]:
 
 
 def option_key(prefix: str, strategy: str, option: str) -> str:
-    """The key of the field of an option."""
+    """Return the widget key of an option."""
     return f"{prefix}_{strategy}_{option}"
 
 
@@ -75,11 +77,11 @@ def _field(key: str, option: Option) -> float:
 
 
 def stage_switches(card: BackboneCard, stack: str, default_stage: int) -> tuple[str, ...]:
-    """A stack whose stages one clicks to train or to freeze them: the names of those that train,
-    from the input up.
+    """Draw a stack whose stages are switches and return the names of those that train, input first.
 
-    stack: tells it from others on the page. first: the place of the stage that trains at the
-    beginning.
+    Args:
+        stack: distinguishes this stack from others on the page.
+        default_stage: index of the stage that trains by default.
     """
     load_stack_style()
     trained = []
@@ -89,10 +91,10 @@ def stage_switches(card: BackboneCard, stack: str, default_stage: int) -> tuple[
             ' aria-hidden="true">local_fire_department</span><span class="thaw-title">Head'
             ' (new)</span><span class="thaw-word">trained</span></div>'
         )
-        for place in reversed(range(len(card.stages))):
-            stage = card.stages[place]
+        for index in reversed(range(len(card.stages))):
+            stage = card.stages[index]
             key = switch_key(card, stack, stage.name)
-            st.session_state.setdefault(key, place == default_stage)
+            st.session_state.setdefault(key, index == default_stage)
             if st.toggle(
                 f"**{escape_markdown(stage.title)}** {format_compact(stage.parameters)}",
                 key=key,
@@ -106,11 +108,13 @@ def stage_switches(card: BackboneCard, stack: str, default_stage: int) -> tuple[
 
 
 def switch_key(card: BackboneCard, stack: str, stage: str) -> str:
-    """The key of a stage's switch; assets/stack.css draws what begins like it as a block."""
+    """Return the widget key of a stage's switch; assets/stack.css styles keys with this prefix as
+    blocks.
+    """
     return f"stage_{card.id}_{stack}_{stage}"
 
 
 def set_stage_switches(card: BackboneCard, stack: str, stages: tuple[str, ...]) -> None:
-    """Sets the switches of a stack that is still to be drawn."""
+    """Set the switches of a stack before it is drawn."""
     for stage in card.stages:
         set_value(switch_key(card, stack, stage.name), stage.name in stages)

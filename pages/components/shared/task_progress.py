@@ -1,25 +1,29 @@
-"""An errand under way, or one that failed: how far it is, the way to stop it, its sentence."""
+"""Progress of a background task: how far it is, a stop button, or the sentence of its error."""
 
 import streamlit as st
 
 from core.runs import tasks
-from pages.components.shared.common import catch_errors_in, escape_inline
+from pages.components.shared.errors import catch_errors_in
+from pages.components.shared.formatting import escape_inline
 
 TICK_SECONDS = 0.5
 
 
 def show_task_progress(key: str, activity: str, reports_progress: bool = True) -> bool:
-    """Shows the errand of that key, and the page anew when it has ended. Whether it is still under
-    way.
+    """Show the task with this key and rerun the page when it has ended.
 
-    doing: what it does, as in "Scoring the rows". measured: whether it says how far it is, which is
-    when it can stop.
+    Args:
+        activity: what the task does, as in "Scoring the rows".
+        reports_progress: whether the task reports its progress; only then can it be stopped.
+
+    Returns:
+        Whether the task is still running.
     """
     errand = tasks.find(key)
     if errand is None:
         return False
     if errand.error:
-        # It may quote what an uploaded file holds.
+        # The error may quote the content of an uploaded file.
         st.error(escape_inline(str(errand.error)), icon=":material/error:")
         return False
     st.fragment(catch_errors_in(_tick), run_every=TICK_SECONDS)(key, activity, reports_progress)
@@ -49,7 +53,7 @@ def _progress_text(errand: tasks.BackgroundTask, doing: str) -> str:
     if errand.stopping:
         return "Stopping"
     if errand.progress is None:
-        return "Waiting for others to end"
+        return "Waiting for other tasks to finish"
     if not errand.progress:
         return f"{doing}: starting, which takes some seconds"
     return f"{doing}: {errand.progress:.0%}"

@@ -1,5 +1,6 @@
-"""The fields of the training settings, filled by a preset: pretraining and fine-tuning ask for the
-same ones."""
+"""The fields of the training settings, filled by a preset; pretraining, Fine-tune and Sweep use
+them.
+"""
 
 import dataclasses
 from contextlib import suppress
@@ -18,7 +19,7 @@ from core.training.default_settings import (
     presets_for,
     settings_sentence,
 )
-from pages.components.shared.url_state import read_new, warn_ignored, write
+from pages.components.shared import url_state
 from pages.components.shared.widget_sync import reapply_unseen, set_value
 
 PRESET_FIELDS = (
@@ -31,10 +32,10 @@ PRESET_FIELDS = (
     "weight_decay",
     "cosine",
 )
-"""What a preset fills."""
+"""The fields that a preset fills."""
 MORE_FIELDS = ("seed", "device", "amp")
 MIN_LEARNING_RATE, VALIDATION_SHARE_RANGE = 1e-7, (0.01, 0.9)
-"""Bounds of fields that are narrower than those of the settings."""
+"""Bounds of the fields, narrower than those of TrainSettings."""
 N = TypeVar("N", int, float)
 DEVICE_TITLES = {"auto": "auto", "cuda": "GPU", "cpu": "CPU"}
 
@@ -46,20 +47,26 @@ def training_fields(
     with_seed: bool = True,
     in_url: bool = False,
 ) -> TrainSettings:
-    """Draws the fields and returns what they say; BadInput for what cannot be used.
+    """Draw the fields and return the settings.
 
-    prefix: of the widget keys. rows: training rows; they and the objective decide the preset and,
-    as long as "auto" is chosen, its values (core.training.default_settings). seeded: whether there is a
-    field for the seed, which is 0 otherwise. in_address: whether the address carries what differs
-    from the default preset.
+    Args:
+        prefix: of the widget keys.
+        rows: training rows; with the objective they decide the default preset and the values of
+            "auto".
+        objective: key of the training objective.
+        with_seed: whether there is a field for the seed, which is 0 otherwise.
+        in_url: whether the URL carries what differs from the default preset.
+
+    Raises:
+        BadInput: a value that cannot be used.
     """
-    usual, settings = default_settings(rows, objective)
-    # What the callbacks below read: they run before the page does, with the rows that the user saw.
-    known_for = f"{prefix}_presets_for"
-    moved = st.session_state.get(known_for) not in (None, (rows, objective))
-    st.session_state[known_for] = (rows, objective)
-    if suggest_value(f"{prefix}_preset", usual) or (
-        moved and st.session_state[f"{prefix}_preset"] == AUTO
+    default_preset, settings = default_settings(rows, objective)
+    # Callbacks run before the script, so they need the rows and objective of the previous run.
+    presets_key = f"{prefix}_presets_for"
+    changed = st.session_state.get(presets_key) not in (None, (rows, objective))
+    st.session_state[presets_key] = (rows, objective)
+    if suggest_value(f"{prefix}_preset", default_preset) or (
+        changed and st.session_state[f"{prefix}_preset"] == AUTO
     ):
         _apply_preset(prefix)
     if in_url:
@@ -77,7 +84,12 @@ def training_fields(
     st.caption(_describe_preset(preset, rows, settings))
     with st.grid(3, min_column_width=150):
         epochs = _number(
-            prefix, "epochs", "Epochs", 1, 1000, "Most passes over the rows; the best one is kept."
+            prefix,
+            "epochs",
+            "Epochs",
+            1,
+            1000,
+            "Maximum number of passes over the rows; the weights of the best epoch are kept.",
         )
         batch_size = _number(
             prefix,
@@ -85,7 +97,7 @@ def training_fields(
             "Batch size",
             1,
             1_000_000,
-            "Rows a step; fewer give noisier steps.",
+            "Rows per step; fewer give noisier steps.",
         )
         learning_rate = st.number_input(
             "Learning rate",
@@ -98,7 +110,8 @@ def training_fields(
             args=(prefix,),
             persist_state="session",
             help=(
-                "Adam's step size. Larger learns faster and forgets more; too large never settles."
+                "Adam's step size. A larger one learns faster and forgets more; too large a "
+                "one never converges."
             ),
         )
         stopping = (
@@ -127,8 +140,8 @@ def training_fields(
             args=(prefix,),
             persist_state="session",
             help=(
-                "Pulls weights towards zero, apart from the gradient (AdamW); 0 for none. Frozen"
-                " stages are spared."
+                "Shrinks weights towards zero, decoupled from the gradient (AdamW); 0 for "
+                "none. Frozen stages are not affected."
             ),
         )
         validation_share = st.number_input(
@@ -142,8 +155,8 @@ def training_fields(
             args=(prefix,),
             persist_state="session",
             help=(
-                "Share of the training and validation rows that validates. Empty: the cut the"
-                " dataset came with."
+                "Share of the training and validation rows used for validation. Empty: as "
+                "the dataset was split."
             ),
         )
         seed = _seed(prefix) if with_seed else 0
@@ -168,9 +181,9 @@ def training_fields(
         key=f"{prefix}_amp",
         persist_state="session",
         help=(
-            "Training multiplies matrices in bfloat16: about twice as fast where the processor or"
-            " GPU has instructions for it, slower elsewhere. The AUC differs in the fourth digit at"
-            " most; scoring stays in float32."
+            "Training multiplies matrices in bfloat16: about twice as fast where the "
+            "processor or GPU has instructions for it, slower elsewhere. The AUC differs in "
+            "the fourth digit at most; scoring stays in float32."
         ),
     )
     settings = TrainSettings(
@@ -187,18 +200,22 @@ def training_fields(
         amp=amp,
     )
     if in_url:
-        write("training", format_training(settings, presets_for(rows, objective), preset), usual)
+        url_state.write(
+            "training",
+            format_training(settings, presets_for(rows, objective), preset),
+            default_preset,
+        )
     return settings
 
 
 def format_training(
     settings: TrainSettings, presets: dict[str, TrainSettings], marked: str | None = None
 ) -> str:
-    """The settings in short: the preset that leaves the fewest others to name, and those, as in
-    "small,epochs=7".
+    """Format the settings as the nearest preset and what differs from it, as in "small,epochs=7".
 
-    presets: what every preset stands for here. marked: the one that the user chose, which is named
-    where two are alike.
+    Args:
+        presets: the settings of each preset for these rows.
+        marked: the preset the user chose; it is named if two are equally near.
     """
     values = {name: getattr(settings, name) for name in PRESET_FIELDS + MORE_FIELDS}
 
@@ -214,7 +231,11 @@ def format_training(
 
 
 def parse_training(text: str, presets: dict[str, TrainSettings]) -> TrainSettings:
-    """The settings that `format_training` put in short; BadInput for what it would not write."""
+    """Parse what `format_training` returns.
+
+    Raises:
+        BadInput: any other text.
+    """
     preset, *pairs = text.split(",")
     if preset not in presets:
         raise BadInput(f"There is no preset {preset[:40]!r}; the presets are {[*presets]}.")
@@ -225,8 +246,8 @@ def parse_training(text: str, presets: dict[str, TrainSettings]) -> TrainSetting
         or not low <= (settings.validation_share or low) <= high
     ):
         raise BadInput(
-            f"The fields take learning rates from {MIN_LEARNING_RATE:g}, and validation shares {low} to"
-            f" {high}."
+            f"The fields take learning rates from {MIN_LEARNING_RATE:g}, and validation "
+            f"shares {low} to {high}."
         )
     return settings
 
@@ -237,18 +258,18 @@ def _parse_setting(pair: str) -> tuple[str, Any]:
         kind = float if name == "validation_share" else type(getattr(TrainSettings, name))
         with suppress(ValueError):
             return name, value == "True" if kind is bool else kind(value)
-    raise BadInput(f"{pair[:40]!r} is no setting of the training.")
+    raise BadInput(f"{pair[:40]!r} is not a training setting.")
 
 
 def _read_url(prefix: str) -> None:
-    """Fills the fields with what the address brings."""
-    text = read_new("training")
+    """Fill the fields from the URL."""
+    text = url_state.read_new("training")
     if text is None:
         return
     try:
         settings = parse_training(text, _presets(prefix))
     except BadInput as error:
-        warn_ignored(text, error)
+        url_state.warn_ignored(text, error)
         return
     for name in PRESET_FIELDS + MORE_FIELDS:
         set_value(f"{prefix}_{name}", getattr(settings, name))
@@ -256,10 +277,11 @@ def _read_url(prefix: str) -> None:
 
 
 def suggest_value(key: str, value: str) -> bool:
-    """Starts the widget `key` with `value`, and moves it to another one unless the user left the
-    last suggestion.
+    """Initialise the widget `key` with `value`, and update it unless the user changed the last
+    suggestion.
 
-    Returns whether the widget's value changed.
+    Returns:
+        Whether the widget's value changed.
     """
     remembered = f"{key}_suggested"
     state = st.session_state
@@ -271,8 +293,14 @@ def suggest_value(key: str, value: str) -> bool:
 
 
 def parse_widths(text: str, what: str) -> tuple[int, ...]:
-    """Layer widths from text such as "64, 32"; none from an empty one. what: named when the text is
-    no such list."""
+    """Parse layer widths from a text such as "64, 32"; an empty text gives none.
+
+    Args:
+        what: names the field in the error.
+
+    Raises:
+        BadInput: the text is not a list of whole numbers.
+    """
     try:
         return tuple(int(part) for part in text.replace(" ", ",").split(",") if part)
     except ValueError:
@@ -282,7 +310,7 @@ def parse_widths(text: str, what: str) -> tuple[int, ...]:
 
 
 def _number(
-    prefix: str, name: str, label: str, low: int, high: int, about: str, disabled: bool = False
+    prefix: str, name: str, label: str, low: int, high: int, help_text: str, disabled: bool = False
 ) -> int | None:
     return st.number_input(
         label,
@@ -293,7 +321,7 @@ def _number(
         on_change=_select_matching_preset,
         args=(prefix,),
         persist_state="session",
-        help=about,
+        help=help_text,
         disabled=disabled,
     )
 
@@ -308,27 +336,29 @@ def _seed(prefix: str) -> int | None:
         key=f"{prefix}_seed",
         persist_state="session",
         help=(
-            "Of new weights, the row order and dropout. Another one shows how much is training"
-            " noise."
+            "Random seed of new weights, row order and dropout. Other seeds show how much "
+            "is training noise."
         ),
     )
 
 
 def _required(value: N | None, what: str) -> N:
     if value is None:
-        raise BadInput(f"The field for the {what} is empty; put a number in.")
+        raise BadInput(f"Enter the {what}.")
     return value
 
 
 def _presets(prefix: str) -> dict[str, TrainSettings]:
-    """What every preset stands for on this page, for the rows and the objective that the user saw
-    last."""
+    """Return the settings of every preset for the rows and objective that the user saw last."""
     return presets_for(*st.session_state[f"{prefix}_presets_for"])
 
 
 def _describe_preset(preset: str | None, rows: int, settings: TrainSettings) -> str:
-    """What the chosen preset is for; of "auto" the values it chose and why. settings: the
-    default."""
+    """Say what the chosen preset is for; for "auto", its values and why.
+
+    Args:
+        settings: the settings of the default preset.
+    """
     if preset is None:
         return "your own settings"
     if preset != AUTO:
@@ -337,8 +367,9 @@ def _describe_preset(preset: str | None, rows: int, settings: TrainSettings) -> 
 
 
 def _apply_preset(prefix: str) -> None:
-    """Puts the chosen preset's values into the fields; "auto" stands for another one where that is
-    the default."""
+    """Put the chosen preset's values into the fields; "auto" is replaced where another preset is
+    the default.
+    """
     reapply_unseen()
     presets = _presets(prefix)
     chosen = st.session_state[f"{prefix}_preset"]
@@ -351,7 +382,11 @@ def _apply_preset(prefix: str) -> None:
 
 
 def _select_matching_preset(prefix: str, wanted: str = "") -> None:
-    """Marks the preset whose values the fields hold, or none; `wanted` where several are alike."""
+    """Select the preset that matches the fields, or none.
+
+    Args:
+        wanted: the preset to select if several match.
+    """
     reapply_unseen()
     values = {name: st.session_state[f"{prefix}_{name}"] for name in PRESET_FIELDS}
     alike = [

@@ -1,5 +1,4 @@
-"""Uploads as files of ours, under names that the server makes: a browser's file name never becomes
-a path."""
+"""Uploads as files of ours under generated names: a browser's file name never becomes a path."""
 
 import secrets
 import shutil
@@ -14,22 +13,27 @@ from core.jobs.store import RESUMABLE_STATUSES, RunStore
 from core.read_only import require_writable
 from core.workspace import write_atomic
 from pages.components.shared.access import lock_reason
-from pages.components.shared.common import escape_markdown, format_bytes, workspace
+from pages.components.shared.common import workspace
+from pages.components.shared.formatting import escape_markdown, format_bytes
 from pages.server.upload_limit import UPLOADERS, forget_upload, session_id
 
 _OLD_NAME = "[0-9a-f]" * 16
-"""What versions up to 0.10.0 made up for the name of a copy."""
+"""Random part of a copy's name in versions up to 0.10.0, a glob pattern."""
 
 
 def upload_field(
     label: str, key: str, kind: str, help: str, suffixes: Sequence[str] = (), delete: bool = False
 ) -> tuple[Path, str] | None:
-    """(our copy, its own name) of one uploaded file, None as long as there is none; the copy
-    outlives reruns.
+    """Draw an uploader for one file and keep a copy that outlives reruns.
 
-    suffixes: endings it may have, all when empty; the copy gets the first that fits, else the last.
-    delete: whether the copy goes when another file is chosen; else a run that has been launched may
-    still read it.
+    Args:
+        suffixes: accepted endings, all if empty; the copy gets the first that matches, else the
+            last.
+        delete: whether the copy is deleted when another file is chosen; otherwise a launched run
+            may still read it.
+
+    Returns:
+        (path of our copy, the file's own name), or None as long as there is no file.
     """
     copied: tuple[Path, str, int] | None = st.session_state.get(key)
     if copied and copied[0].exists():
@@ -53,12 +57,12 @@ def upload_field(
     if uploaded is None:
         return None
     suffix = next(
-        (one for one in suffixes if uploaded.name.lower().endswith(one)),
+        (candidate for candidate in suffixes if uploaded.name.lower().endswith(candidate)),
         suffixes[-1] if suffixes else "",
     )
     st.session_state[key] = (save_upload(uploaded, kind, suffix), uploaded.name, uploaded.size)
     forget_upload(uploaded)
-    # A new widget next time, since the old one's file is no longer in memory.
+    # Use a new widget key: the old widget's file is no longer in memory.
     st.session_state[f"{key}_times"] = times + 1
     st.rerun()
     return None
@@ -67,10 +71,9 @@ def upload_field(
 def file_uploader(
     label: str, endings: Sequence[str] | None, key: str, help: str
 ) -> UploadedFile | None:
-    """st.file_uploader for one file, and the server told that this session may upload; why not,
-    where it may not.
+    """Draw `st.file_uploader` for one file and register the session as one that may upload.
 
-    None as long as there is no file. Every uploader of the app is drawn here.
+    All uploaders of the app are drawn here. Where uploads are not allowed, the reason is shown.
     """
     if reason := lock_reason():
         st.info(reason, icon=":material/visibility:")
@@ -86,33 +89,34 @@ def _drop(key: str, delete: bool) -> None:
 
 
 def save_upload(uploaded: UploadedFile, kind: str, suffix: str) -> Path:
-    """Copies an upload into the workspace as KIND-<made up>SUFFIX; `suffix` is one of ours, never
-    the file's own.
+    """Copy an upload into the workspace as KIND-<random>SUFFIX; `suffix` is one of ours, never the
+    file's.
 
-    It is held as long as the session lives. Copies of the same kind whose session has ended go on
-    the way, unless a run may still read them.
+    The copy is held while the session lives. Copies of the same kind whose session has ended are
+    deleted, unless a run may still read them.
     """
     require_writable()
-    needed = {
+    needed_paths = {
         run.pretrain_request.start_file
         for run in RunStore(workspace()).list(kind="pretrain")
         if run.active or run.status in RESUMABLE_STATUSES
     }
-    earlier = {
+    old_copies = {
         *workspace().uploads.glob(f"{kind}-{_OLD_NAME}"),
         *workspace().uploads.glob(f"{kind}-{_OLD_NAME}.*"),
     }
-    left = {*workspace().uploads.glob(f"{kind}-*")} - earlier
-    remove_legacy_files(one for one in earlier if str(one) not in needed)
-    remove_unheld(one for one in left if str(one) not in needed)
+    other_copies = {*workspace().uploads.glob(f"{kind}-*")} - old_copies
+    remove_legacy_files(copy for copy in old_copies if str(copy) not in needed_paths)
+    remove_unheld(copy for copy in other_copies if str(copy) not in needed_paths)
     path = workspace().uploads / f"{kind}-{secrets.token_hex(12)}{suffix}"
     st.session_state[f"held {path.name}"] = copy_upload(uploaded, path)
     return path
 
 
 def copy_upload(uploaded: UploadedFile, path: Path) -> HeldFile:
-    """Copies an upload to `path`, held from the start; a disk that fills up on the way keeps
-    nothing of it."""
+    """Copy an upload to `path`, held from the start; if the disk fills up, nothing is left
+    behind.
+    """
     held = []
 
     def write(part: Path) -> None:

@@ -1,19 +1,23 @@
-"""How much of a dataset's target values a backbone knows, asked once per pair, and the words for
-too little."""
+"""Coverage of a dataset's target values by a backbone's vocabulary, cached, and its warning."""
 
 import streamlit as st
 
-from core.data.datasets import Dataset, FieldCoverage, measure_coverage
+from core.data.dataset_rows import FieldCoverage, measure_coverage
+from core.data.datasets import Dataset
 from core.data.preprocessing import load_preprocessing
 from core.freezing.known_values import UNSEEN_LIMIT, unseen_share
 from core.models.card import BackboneCard
-from pages.components.shared.common import format_percent, workspace
+from pages.components.shared.common import workspace
 from pages.components.shared.compute_slots import compute_slot
+from pages.components.shared.formatting import format_percent
 
 
 def cached_coverage(dataset: Dataset, card: BackboneCard) -> list[FieldCoverage]:
-    """Coverage of every field; BadInput where the dataset's sample is gone or the preprocessing
-    cannot be read."""
+    """Return the coverage of every field.
+
+    Raises:
+        BadInput: the dataset's sample is gone or the preprocessing cannot be read.
+    """
     return _coverage(dataset.content_hash, card.preprocessing_hash, dataset, card)
 
 
@@ -28,7 +32,7 @@ def _coverage(
 
 
 def coverage_warning(fields: list[FieldCoverage], freeze_depth: int) -> str | None:
-    """What to say when the backbone knows too few of the values; None when it knows enough."""
+    """Return the warning if the backbone knows too few of the values, else None."""
     share = unseen_share(fields)
     if share <= UNSEEN_LIMIT:
         return None
@@ -37,13 +41,10 @@ def coverage_warning(fields: list[FieldCoverage], freeze_depth: int) -> str | No
         " values.** "
     )
     if freeze_depth:
-        return (
-            known
-            + "Freezing its embedding freezes noise: to it, all those values are one and the same."
-        )
-    return known + "To it they are all one value, so even full fine-tuning cannot tell them apart."
+        return known + "Freezing its embedding freezes noise: all those values share one vector."
+    return known + "They all share one id, so even full fine-tuning cannot distinguish them."
 
 
 def lacks_real_values(dataset: Dataset, card: BackboneCard) -> bool:
-    """Whether the backbone learnt from simulated rows and the dataset holds real ones."""
+    """Return whether the backbone was trained on simulated rows and the dataset has real ones."""
     return bool(card.trained_on["simulated"]) and not dataset.simulated

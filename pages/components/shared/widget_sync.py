@@ -1,10 +1,11 @@
-"""What the page itself puts into a field, kept from edits that the browser sends before it has
-heard of it.
+"""Set widget values from the server without losing them to stale client updates.
 
-With every edit a browser says what all fields hold. One made too early still names the old value of
-a field that the page has changed meanwhile, and Streamlit takes that for an edit and puts it back:
-a launch pressed right after a preset would go out with the settings before it. A hidden field tells
-how much the browser had heard when it spoke.
+Streamlit sends the state of all widgets with every interaction. If the user edits field A while the
+server has just changed field B (a preset, a dragged freeze line), the browser's message still
+carries B's old value and would undo the change: a run launched right after choosing a preset would
+start with the settings before it. Each change by the server therefore gets a sequence number; the
+client returns the last one it has rendered in a hidden field, and changes it had not yet seen are
+applied again.
 """
 
 from typing import Any
@@ -12,18 +13,19 @@ from typing import Any
 import streamlit as st
 
 _ACK = "heard"
-"""Key of the hidden field: the number of the latest put that the browser knows. assets/ink.css
-hides it."""
+"""Key of the hidden field: the last change that the client has rendered. assets/overrides.css hides
+it."""
 _SEQUENCE, _CHANGES = "put_number", "puts"
-"""In the session: the number of the latest put; by key, each put's number, what the field held
-before it, and since."""
+"""In the session: the number of the last change; by widget key, (number, old value, new value) of
+each."""
 _MAX_REMEMBERED = 20
-"""Puts remembered per field; a browser is a few behind at most."""
+"""Changes remembered per field; a client is a few behind at most."""
 
 
 def set_value(key: str, value: Any) -> None:
-    """Has the field with this key hold `value`; for callbacks, and for a page before it draws the
-    field."""
+    """Set the widget `key` to `value`; for callbacks, and for the script before it draws the
+    widget.
+    """
     state = st.session_state
     if state.setdefault(key, value) == value:
         return
@@ -34,8 +36,10 @@ def set_value(key: str, value: Any) -> None:
 
 
 def reapply_unseen() -> None:
-    """Puts in again what an overtaking edit undid: before the fields are drawn, and before a
-    callback reads them."""
+    """Apply changes again that a stale message has undone.
+
+    Call it before the fields are drawn, and in callbacks before they read fields.
+    """
     state = st.session_state
     heard = state.get(_ACK, state.get(_SEQUENCE, 0))
     for key, puts in state.get(_CHANGES, {}).items():
@@ -44,6 +48,10 @@ def reapply_unseen() -> None:
 
 
 def render_ack_field() -> None:
-    """Draws the hidden field: after all others, so that who has heard of it has heard of them."""
+    """Draw the hidden field that acknowledges the last change.
+
+    It must be drawn after all other fields, so that a client that has rendered it has rendered them
+    too.
+    """
     st.session_state[_ACK] = st.session_state.get(_SEQUENCE, 0)
     st.number_input("Heard", 0, key=_ACK, help="How many of the page's own changes you have seen.")

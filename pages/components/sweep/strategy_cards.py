@@ -1,5 +1,4 @@
-"""The strategies as cards to tick, each with what it does, when to try it, its source and its
-options."""
+"""All strategies as cards with a check box: summary, when to use it, source and options."""
 
 from collections.abc import Sequence
 
@@ -11,28 +10,29 @@ from core.freezing.strategies import STRATEGIES, complete_options
 from core.jobs.requests import TrainSettings
 from core.models.card import BackboneCard, HeadSettings
 from core.runs.sweep import Arm, depth_arms
+from pages.components.shared import url_state
 from pages.components.shared.arm_text import format_arm, parse_arm
-from pages.components.shared.common import escape_markdown, show_error
+from pages.components.shared.errors import show_error
+from pages.components.shared.formatting import escape_markdown
 from pages.components.shared.strategy_fields import (
     STRATEGY_GROUPS,
     option_fields,
     option_key,
     show_strategy_summary,
 )
-from pages.components.shared.url_state import read_new, warn_ignored, write
 from pages.components.shared.widget_sync import set_value
 from pages.components.sweep.surgical_stacks import set_surgical_stacks, surgical_stacks
 
 DEFAULT_STRATEGIES = ("scratch", "zero-shot")
 NO_ARMS = "none"
-"""In the address, where nothing is ticked."""
+"""In the URL, when no arm is selected."""
 
 
 def strategy_cards(card: BackboneCard, head: HeadSettings, train: TrainSettings) -> list[Arm]:
-    """Draws every card and gives the arms that are ticked, freeze depths first; BadInput for stacks
-    that fail.
+    """Draw every card and return the selected arms, freeze depths first. The URL carries the arms.
 
-    The address carries the arms.
+    Raises:
+        BadInput: a surgical stack that cannot be used.
     """
     _read_url(card)
     depths = _depth_card(card)
@@ -60,15 +60,15 @@ def strategy_cards(card: BackboneCard, head: HeadSettings, train: TrainSettings)
             except BadInput as error:
                 show_error(error)
                 problem = error
-    # Only now, so that one wrong stack does not take the cards below it off the page.
+    # Raise only now, so that an invalid stack does not hide the cards below it.
     if problem:
         raise problem
     arms += surgical
-    usual = [
+    default_arms = [
         *depth_arms(card),
         *(Arm(name) for name in DEFAULT_STRATEGIES if name != "zero-shot" or card.scores_clicks),
     ]
-    write("arms", _format_arms(arms), _format_arms(usual))
+    url_state.write("arms", _format_arms(arms), _format_arms(default_arms))
     return arms
 
 
@@ -77,8 +77,8 @@ def _format_arms(arms: Sequence[Arm]) -> str:
 
 
 def _read_url(card: BackboneCard) -> None:
-    """Ticks what the address asks for, and says what of it this backbone cannot have."""
-    text = read_new("arms")
+    """Select the arms that the URL asks for, and say which of them this backbone cannot have."""
+    text = url_state.read_new("arms")
     if text is None:
         return
     arms = []
@@ -86,7 +86,7 @@ def _read_url(card: BackboneCard) -> None:
         try:
             arms.append(parse_arm(part, card))
         except BadInput as error:
-            warn_ignored(part, error)
+            url_state.warn_ignored(part, error)
     set_value(
         _depths_key(card), sorted({arm.freeze_depth for arm in arms if arm.strategy == "depth"})
     )
@@ -110,11 +110,11 @@ def _depths_key(card: BackboneCard) -> str:
 
 
 def _depth_card(card: BackboneCard) -> list[int]:
-    about, stages = STRATEGIES["depth"], len(card.stages)
+    strategy, stages = STRATEGIES["depth"], len(card.stages)
     words = {0: "0 · full fine-tuning", stages: f"{stages} · linear probe"}
     with st.container(border=True):
-        st.markdown(f"**{about.title}**")
-        st.markdown(f"{about.summary} :gray[{about.when}]")
+        st.markdown(f"**{strategy.title}**")
+        st.markdown(f"{strategy.summary} :gray[{strategy.when}]")
         st.session_state.setdefault(_depths_key(card), [*range(stages + 1)])
         depths = st.pills(
             "Freeze depths",
@@ -126,27 +126,26 @@ def _depth_card(card: BackboneCard) -> list[int]:
             label_visibility="collapsed",
             wrap=True,
             help=(
-                "Each depth becomes an arm: so many stages from the input keep their weights, the"
-                " others train."
+                "Each depth becomes an arm: that many stages, counted from the input, are "
+                "frozen; the others train."
             ),
         )
         titles = ", ".join(escape_markdown(stage.title) for stage in card.stages)
-        st.caption(f"Stages from the input: {titles}. {escape_markdown(about.source)}.")
+        st.caption(f"Stages from the input: {titles}. {escape_markdown(strategy.source)}.")
     return sorted(depths)
 
 
 def _card(name: str, why_not: str) -> dict[str, object] | None:
-    """The strategy's options where they differ from its defaults; None when it is not ticked."""
-    about = STRATEGIES[name]
+    """Return the strategy's options that differ from its defaults; None if it is not selected."""
+    strategy = STRATEGIES[name]
     st.session_state.setdefault(_tick_key(name), name in DEFAULT_STRATEGIES)
     ticked = st.checkbox(
-        f"**{about.title}**",
+        f"**{strategy.title}**",
         key=_tick_key(name),
         disabled=bool(why_not),
         persist_state="session",
         help=(
-            "Adds this strategy to the sweep, with as many runs as there are seeds, sizes and"
-            " rates."
+            "Adds this strategy to the sweep, with one run per seed, target size and learning rate."
         ),
     )
     show_strategy_summary(name)
@@ -158,8 +157,9 @@ def _card(name: str, why_not: str) -> dict[str, object] | None:
 
 
 def _card_of_depth(name: str, depth: int) -> None:
-    """A card whose arm is already there as a freeze depth, so that nothing runs twice under two
-    names."""
+    """Draw the card of a strategy that equals a selected freeze depth, so that nothing runs
+    twice.
+    """
     title = STRATEGIES[name].title
     st.checkbox(
         f"**{title}**",
@@ -173,7 +173,7 @@ def _card_of_depth(name: str, depth: int) -> None:
 
 
 def _same_depth(card: BackboneCard, name: str) -> int:
-    """The freeze depth that trains just the same stages at the same rate; -1 for none."""
+    """Return the freeze depth that trains the same stages at the same rate; -1 if there is none."""
     same = {"full": 0, "linear-probe": len(card.stages)}
     if card.stages[0].name == "embedding":
         same["all-but-embeddings"] = 1
@@ -181,7 +181,7 @@ def _same_depth(card: BackboneCard, name: str) -> int:
 
 
 def _why_not(card: BackboneCard, name: str, head: HeadSettings, train: TrainSettings) -> str:
-    """Why this backbone or so few epochs do not allow the strategy; empty when they do."""
+    """Return why this backbone or number of epochs does not allow the strategy, or ""."""
     if name == "surgical":
         return ""
     try:

@@ -1,4 +1,4 @@
-"""Surgical arms of a sweep: several stacks whose stages one clicks make several arms."""
+"""Surgical arms of a sweep: every stack of clickable stages is one arm."""
 
 from collections.abc import Sequence
 
@@ -11,20 +11,23 @@ from pages.components.shared.strategy_fields import set_stage_switches, stage_sw
 
 MAX_STACKS = 12
 _STACKS = "sweep_stacks"
-"""In the session: numbers of the stacks there are."""
+"""In the session: numbers of the existing stacks."""
 
 
 def surgical_stacks(card: BackboneCard) -> list[Arm]:
-    """Draws the stacks and gives their arms; BadInput for a stack without a stage and for two that
-    are alike."""
+    """Draw the stacks and return their arms.
+
+    Raises:
+        BadInput: a stack trains no stage, or two stacks train the same stages.
+    """
     stacks: list[int] = st.session_state.setdefault(_STACKS, [0])
     arms = []
     with st.container(border=True):
         st.markdown("**Surgical stacks** :gray[· click a stage to train or to freeze it]")
         grid = st.grid(3, min_column_width=230, gap="medium")
-        for place, stack in enumerate(stacks):
+        for index, stack in enumerate(stacks):
             with grid.cell():
-                arms.append(Arm("surgical", 0, {"stages": _stack(card, stack, place + 1)}))
+                arms.append(Arm("surgical", 0, {"stages": _stack(card, stack, index + 1)}))
         st.button(
             "Add a stack",
             icon=":material/add:",
@@ -38,26 +41,26 @@ def surgical_stacks(card: BackboneCard) -> list[Arm]:
             f"Surgical stack {chosen.index(()) + 1} trains no stage; click one, or remove the"
             " stack."
         )
-    for place, stages in enumerate(chosen):
-        if stages in chosen[:place]:
+    for index, stages in enumerate(chosen):
+        if stages in chosen[:index]:
             raise BadInput(
-                f"The surgical stacks {chosen.index(stages) + 1} and {place + 1} train the same"
+                f"The surgical stacks {chosen.index(stages) + 1} and {index + 1} train the same"
                 f" stages, {', '.join(stages)}; change or remove one."
             )
     return arms
 
 
 def set_surgical_stacks(card: BackboneCard, arms: Sequence[Arm]) -> None:
-    """Sets a stack for each of the surgical arms, of which there is at least one, before they are
-    drawn."""
+    """Set one stack for each of the surgical arms (at least one) before they are drawn."""
     st.session_state[_STACKS] = [*range(len(arms[:MAX_STACKS]))]
     for stack, arm in enumerate(arms[:MAX_STACKS]):
         set_stage_switches(card, str(stack), arm.options["stages"])
 
 
 def _stack(card: BackboneCard, stack: int, number: int) -> tuple[str, ...]:
-    """The names of the stages that train, from the input up; the newest stack starts with a stage
-    of its own."""
+    """Return the names of the stages that train, input first; each new stack starts with another
+    stage.
+    """
     with st.container(
         horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"
     ):

@@ -1,16 +1,18 @@
-"""The figures of a sweep: arms, freeze depth, adaptation against forgetting, quality against cost,
-sizes, curves."""
+"""The figures of a sweep: by arm, by freeze depth, forgetting, quality by cost, target sizes,
+curves.
+"""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import plotly.graph_objects as go
 import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
 
+from core.evaluation.metric_registry import METRICS, metrics_shown_in
 from core.jobs.store import RunStore
 from core.report.sweep_figures import (
     COST_AXES,
-    METRIC_TITLES,
     arms_figure,
     auc_by_cost_figure,
     depth_figure,
@@ -22,16 +24,15 @@ from core.report.sweep_figures import (
 )
 from core.runs.sweep import Sweep
 from core.runs.sweep_result import ArmResult, missing_auc_sentences
+from pages.components.shared import url_state
 from pages.components.shared.chart import cached_figure_json, chart
 from pages.components.shared.choosers import choose_text
 from pages.components.shared.common import show_missing_metrics, workspace
 
 HEIGHT = 380
 MAX_LINES = 7
-"""Arms in overlays and lines: as many as there are colours."""
-BASELINE_HELP = "The reference: every arm's difference is to this one."
-METRIC_WORDS = {"auc": "AUC", "log_loss": "log loss"}
-DIRECTION_NOTES = {"auc": "", "log_loss": " :gray[· lower is better]"}
+"""Maximum number of arms in overlays and curves: one per colour."""
+BASELINE_HELP = "The baseline: every other arm's difference is from this one."
 CURVES = {"validation_loss": "Validation log loss (nats)", "validation_auc": "Validation AUC"}
 
 
@@ -42,34 +43,37 @@ def sweep_charts(
     results: Sequence[ArmResult],
     reference: str,
 ) -> None:
-    """Every figure of the results there are; `titles` and `settings` are all of the sweep's, done
-    or not."""
+    """Draw every figure of the results so far.
+
+    Args:
+        titles: titles of all arms of the sweep, finished or not.
+        settings: all settings of the sweep, finished or not.
+    """
     setting = _choose_setting(settings)
     shown = results_in_setting(results, setting)
     st.caption(
-        "Thin intervals: other test rows (mean of DeLong's 95 % intervals; AUC alone). Thick ones:"
-        " other seeds (mean ± one standard deviation). Two arms whose intervals overlap may still"
-        " differ, as both stand on the same rows: the verdicts say so."
+        "Thin intervals: test-row noise (mean of DeLong's 95 % intervals; AUC only). Thick "
+        "intervals: seed noise (mean ± one standard deviation). Arms whose intervals "
+        "overlap may still differ, since all are measured on the same rows: see the "
+        "verdicts."
     )
     show_missing_metrics(missing_auc_sentences(shown))
-    tall = 110 + 34 * len(titles)
-    for metric, column in zip(METRIC_TITLES, st.columns(2, gap="medium"), strict=True):
+    height = 110 + 34 * len(titles)
+    for metric, heading, column in metric_columns():
         with column:
-            st.markdown(f"**Every arm's {METRIC_WORDS[metric]}**{DIRECTION_NOTES[metric]}")
-            alt = f"Every arm's {METRIC_WORDS[metric]} on target and source test rows"
+            st.markdown(f"**{heading} by arm**{direction_note(metric)}")
+            alt = f"{heading} by arm on target and source test rows"
             chart(
                 cached_figure_json(arms_figure, tuple(titles), tuple(shown), metric),
                 f"sweep-arms-{metric}",
-                tall,
+                height,
                 alt,
             )
-    if sum(is_freeze_depth(one) for one in shown) > 1:
-        for metric, column in zip(METRIC_TITLES, st.columns(2, gap="medium"), strict=True):
+    if sum(is_freeze_depth(arm) for arm in shown) > 1:
+        for metric, heading, column in metric_columns():
             with column:
-                st.markdown(
-                    f"**Freeze depth against {METRIC_WORDS[metric]}**{DIRECTION_NOTES[metric]}"
-                )
-                alt = f"Freeze depth against {METRIC_WORDS[metric]}"
+                st.markdown(f"**{heading} by freeze depth**{direction_note(metric)}")
+                alt = f"{heading} by freeze depth"
                 chart(
                     cached_figure_json(depth_figure, tuple(shown), metric),
                     f"sweep-depth-{metric}",
@@ -84,38 +88,55 @@ def sweep_charts(
     _learning_and_size_curves(sweep, titles, results, shown, reference)
 
 
+def metric_columns() -> Iterator[tuple[str, str, DeltaGenerator]]:
+    """Yield (key, heading, column) of every metric shown in figures of arms, two per row."""
+    metrics = [*metrics_shown_in("figures").items()]
+    for start in range(0, len(metrics), 2):
+        columns = st.columns(2, gap="medium")
+        for (key, metric), column in zip(metrics[start : start + 2], columns, strict=False):
+            yield key, metric.heading, column
+
+
+def direction_note(metric: str) -> str:
+    """Return the suffix of a figure's title if a lower value is better, else ""."""
+    return " :gray[· lower is better]" if METRICS[metric].higher_is_better is False else ""
+
+
 def results_in_setting(results: Sequence[ArmResult], setting: str) -> list[ArmResult]:
-    """The results of one setting, and zero-shot, whose one run stands in every setting."""
-    return [one for one in results if one.setting == setting or one.strategy == "zero-shot"]
+    """Return the results of one setting, and zero-shot, which is valid in every setting."""
+    return [
+        result for result in results if result.setting == setting or result.strategy == "zero-shot"
+    ]
 
 
 def _choose_setting(settings: Sequence[str]) -> str:
-    """The setting (target size, learning rate) that the figures show; a box for it where there are
-    several."""
+    """Return the setting (target size, learning rate) of the figures; draws a box if there are
+    several.
+    """
     if len(settings) < 2:
         return settings[0]
     with st.columns([2, 5])[0]:
-        about = "The target size and learning rate that the figures show. It changes no result."
-        return choose_text("Figures for", settings, "setting", about)
+        help_text = "The target size and learning rate that the figures show. It changes no result."
+        return choose_text("Figures for", settings, "setting", help_text)
 
 
 def forgetting_chart(shown: Sequence[ArmResult]) -> None:
-    """Adaptation against forgetting."""
-    st.markdown("**Adaptation against forgetting**")
-    alt = "Change in target AUC against change in source AUC, from the backbone before"
+    """Draw adaptation to the target by forgetting of the source."""
+    st.markdown("**Adaptation and forgetting**")
+    alt = "Change in target AUC by change in source AUC, relative to the backbone"
     chart(cached_figure_json(forgetting_figure, tuple(shown)), "sweep-forgetting", HEIGHT, alt)
     st.caption(
-        "The backbone as it was lies where the two lines cross: above it an arm adapted to the"
-        " target, left of it the arm forgot some of the source."
+        "The backbone is where the two lines cross. An arm above it adapted to the target; "
+        "an arm to its left forgot some of the source."
     )
 
 
 def cost_chart(shown: Sequence[ArmResult]) -> None:
-    """Quality against a cost that one chooses; the choice is in the address."""
+    """Draw quality by a chosen cost; the URL carries the choice."""
     with st.container(
         horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"
     ):
-        st.markdown("**Quality against cost**", width="content")
+        st.markdown("**Quality by cost**", width="content")
         cost = st.segmented_control(
             "Cost",
             [*COST_AXES],
@@ -127,17 +148,17 @@ def cost_chart(shown: Sequence[ArmResult]) -> None:
                 "memory": "Memory",
             }.__getitem__,
             key="cost",
-            bind="query-params",
+            bind=url_state.BOUND,
             label_visibility="collapsed",
-            help="What the figure holds quality against. It changes no result.",
+            help="The cost on the horizontal axis. It changes no result.",
         )
-    alt = "AUC on target test rows against cost"
+    alt = "AUC on target test rows by cost"
     chart(
         cached_figure_json(auc_by_cost_figure, tuple(shown), str(cost)), "sweep-cost", HEIGHT, alt
     )
     st.caption(
-        "The frontier joins arms that nothing cheaper reaches. A step of it smaller than the"
-        " intervals above is noise."
+        "The frontier connects arms that no cheaper arm matches. Steps smaller than the "
+        "intervals above are noise."
     )
 
 
@@ -148,18 +169,18 @@ def _learning_and_size_curves(
     shown: Sequence[ArmResult],
     reference: str,
 ) -> None:
-    """Learning curves, and AUC by target size, of the arms that one chooses."""
-    if all(one.strategy == "zero-shot" for one in shown):
+    """Draw learning curves, and metrics by target size, of the chosen arms."""
+    if all(arm.strategy == "zero-shot" for arm in shown):
         return
     st.markdown("**Learning curves** :gray[· mean over seeds, the band one standard deviation]")
     options = [title for title in titles if title != "zero-shot"]
-    # From all arms and not from those that are done: the box takes its default once, when the first
-    # run is done.
+    # The default comes from all arms, finished or not: the widget takes it once, when the first run
+    # is done.
     first = dict.fromkeys(
         title for title in (reference, *options[:3], "from scratch") if title in options
     )
     picked = st.multiselect(
-        "Arms in the lines below",
+        "Arms in the curves below",
         options,
         default=[*first],
         max_selections=MAX_LINES,
@@ -167,24 +188,22 @@ def _learning_and_size_curves(
         persist_state="session",
         help=f"Up to {MAX_LINES}. An arm without a finished run has no line yet.",
     )
-    curve_charts([one for one in shown if one.title in picked])
+    curve_charts([arm for arm in shown if arm.title in picked])
     if len(sweep.spec.target_sizes) > 1:
         rate = shown[0].learning_rate
         lines = [one for one in results if one.learning_rate == rate]
-        for metric, column in zip(METRIC_TITLES, st.columns(2, gap="medium"), strict=True):
+        for metric, heading, column in metric_columns():
             with column:
-                st.markdown(
-                    f"**Target rows against {METRIC_WORDS[metric]}**{DIRECTION_NOTES[metric]}"
-                )
+                st.markdown(f"**{heading} by target rows**{direction_note(metric)}")
                 figure = cached_figure_json(
                     target_sizes_figure, tuple(lines), (*picked, "zero-shot"), metric
                 )
-                alt = f"Target rows that trained against {METRIC_WORDS[metric]} on target test rows"
+                alt = f"Target rows that trained against {heading} on target test rows"
                 chart(figure, f"sweep-sizes-{metric}", HEIGHT, alt)
 
 
 def curve_charts(arms: Sequence[ArmResult]) -> None:
-    """Mean validation curves of these arms with a band over their seeds."""
+    """Draw the mean validation curves of these arms with a band over seeds."""
     for column, (name, title) in zip(st.columns(2, gap="medium"), CURVES.items(), strict=True):
         alt = f"{title} by optimiser step, mean over seeds"
         with column:
@@ -194,11 +213,11 @@ def curve_charts(arms: Sequence[ArmResult]) -> None:
 
 
 def _curves_figure(arms: Sequence[ArmResult], name: str) -> go.Figure:
-    """Of finished runs, whose points change no more."""
+    """Make the figure from finished runs, whose points no longer change."""
     store, bands = RunStore(workspace()), {}
-    for one in arms:
+    for arm in arms:
         curves = [
-            store.points(run.id, name).get(name, (np.zeros(0), np.zeros(0))) for run in one.runs
+            store.points(run.id, name).get(name, (np.zeros(0), np.zeros(0))) for run in arm.runs
         ]
-        bands[one.title] = mean_band([curve for curve in curves if len(curve[0])])
+        bands[arm.title] = mean_band([curve for curve in curves if len(curve[0])])
     return learning_band_figure(bands, CURVES[name])

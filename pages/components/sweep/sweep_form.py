@@ -1,5 +1,6 @@
-"""A new sweep: dataset and backbone, strategies, seeds and sizes, what it costs, and the button
-that queues it."""
+"""The form of a new sweep: dataset and backbone, strategies, seeds and sizes, cost, and the
+button.
+"""
 
 import itertools
 
@@ -27,36 +28,27 @@ from core.training.default_settings import (
     settings_by_size,
 )
 from core.workspace import PROJECT, check_name
+from pages.components.shared import url_state
 from pages.components.shared.access import guarded_button
-from pages.components.shared.choosers import choose_named
-from pages.components.shared.common import (
-    catch_errors,
-    escape_markdown,
-    format_approx_duration,
-    format_compact,
-    format_int,
-    show_command,
-    show_error,
-    simulated_badge,
-    workspace,
-)
+from pages.components.shared.choosers import choose_dataset_and_backbone
+from pages.components.shared.common import show_command, workspace
+from pages.components.shared.errors import catch_errors, show_error
+from pages.components.shared.formatting import format_approx_duration, format_int
 from pages.components.shared.head_fields import head_fields
 from pages.components.shared.training_fields import MORE_FIELDS, training_fields
-from pages.components.shared.url_state import read_new, warn_ignored, write
 from pages.components.shared.vocabulary_coverage import cached_coverage, coverage_warning
 from pages.components.shared.widget_sync import set_value
 from pages.components.sweep.strategy_cards import strategy_cards
 
 TARGET_SIZES = (1000, 5000, 20_000)
-"""Target sizes offered beside all rows, where there are more rows than that."""
+"""Target sizes that are offered besides all rows, if the dataset has more rows."""
 DEFAULT_SEEDS = 3
-"""Seeds that a new sweep has, unless the user says otherwise."""
+"""Default number of seeds of a new sweep."""
 MAX_SEEDS = 50
 JUST_LAUNCHED = "sweep_launched"
-"""In the session, until its page is shown: a sweep was just launched from wherever the form was
-scrolled to."""
+"""In the session until the sweep is shown: it was just launched, so scroll to the top."""
 HALVING_TITLES = {
-    0: "off: all to the end",
+    0: "off: train all arms to the end",
     2: "keep the best half",
     3: "keep the best third",
     4: "keep the best quarter",
@@ -64,9 +56,10 @@ HALVING_TITLES = {
 
 
 def sweep_form(datasets: list[Dataset], cards: list[BackboneCard]) -> None:
-    """The whole form; a click on its button queues the sweep and shows it."""
+    """Draw the whole form; its button queues the sweep and opens it."""
     st.html(f"<style>{(PROJECT / 'assets' / 'sweep.css').read_text(encoding='utf-8')}</style>")
-    dataset, card = _choose_inputs(datasets, cards)
+    dataset, card = choose_dataset_and_backbone(datasets, cards)
+    _warn_about_coverage(dataset, card)
     left, right = st.columns([7, 3], gap="large")
     with left:
         cards_place, runs_place, settings_place = (
@@ -91,41 +84,15 @@ def sweep_form(datasets: list[Dataset], cards: list[BackboneCard]) -> None:
         return
     with summary, catch_errors():
         _launch(dataset, card, spec)
-    # The worker warms up while the user still reads.
+    # Start the worker now, so that it is ready when the user launches.
     ensure_worker(workspace(), queue_for_device(train.device))
 
 
-def _choose_inputs(
-    datasets: list[Dataset], cards: list[BackboneCard]
-) -> tuple[Dataset, BackboneCard]:
-    left, right = st.columns(2, gap="medium")
-    with left:
-        dataset = choose_named("Dataset", datasets, "dataset")
-        rows = {part.part: part.rows for part in dataset.parts}
-        with st.container(horizontal=True, vertical_alignment="center", gap="xsmall"):
-            words = (
-                f"{format_int(rows['target_train'])} target rows to train on,"
-                f" {format_int(rows['target_test'])} to test on"
-            )
-            st.caption(words, width="content")
-            if dataset.simulated:
-                simulated_badge()
-    with right:
-        card = choose_named("Backbone", cards, "backbone")
-        with st.container(horizontal=True, vertical_alignment="center", gap="xsmall"):
-            trained_on = escape_markdown(card.trained_on["dataset"])
-            words = (
-                f"{len(card.stages)} stages, {format_compact(card.parameters)} parameters, trained on"
-                f" {trained_on}"
-            )
-            st.caption(words, width="content")
-            if card.trained_on["simulated"]:
-                simulated_badge()
+def _warn_about_coverage(dataset: Dataset, card: BackboneCard) -> None:
     with catch_errors():
         warning = coverage_warning(cached_coverage(dataset, card), 1)
         if warning:
             st.warning(warning, icon=":material/warning:")
-    return dataset, card
 
 
 def _settings_fields(dataset: Dataset) -> tuple[HeadSettings, TrainSettings]:
@@ -138,8 +105,9 @@ def _settings_fields(dataset: Dataset) -> tuple[HeadSettings, TrainSettings]:
 def _settings_by_size(
     dataset: Dataset, sizes: tuple[int, ...], train: TrainSettings
 ) -> tuple[TrainSettings, ...]:
-    """The settings of each target size: as the fields say, but with the preset "auto" by the size's
-    number of rows."""
+    """Return the training settings of each target size; the preset "auto" depends on the number of
+    rows.
+    """
     if st.session_state.get("sweep_preset") != AUTO:
         return (train,) * len(sizes)
     given = {name: getattr(train, name) for name in MORE_FIELDS}
@@ -147,11 +115,11 @@ def _settings_by_size(
 
 
 def _runs_fields(dataset: Dataset) -> tuple[int, tuple[int, ...], tuple[float, ...], int]:
-    """(number of seeds, target sizes, learning rates, halving factor)."""
-    st.markdown("##### Every arm, over")
+    """Return (number of seeds, target sizes, learning rates, halving factor)."""
+    st.markdown("##### Runs of every arm")
     rows = {part.part: part.rows for part in dataset.parts}
-    there = rows["target_train"] + rows["target_validation"]
-    sizes = [size for size in TARGET_SIZES if size < there]
+    n_rows = rows["target_train"] + rows["target_validation"]
+    sizes = [size for size in TARGET_SIZES if size < n_rows]
     sizes_key = f"sweep_sizes_{dataset.id}"
     st.session_state.setdefault(sizes_key, [0])
     st.session_state.setdefault("seeds", DEFAULT_SEEDS)
@@ -166,8 +134,8 @@ def _runs_fields(dataset: Dataset) -> tuple[int, tuple[int, ...], tuple[float, .
             key="seeds",
             persist_state="session",
             help=(
-                "Each seed is another new head, row order and dropout. One seed cannot tell luck"
-                " from strategy."
+                "Each seed gives another new head, row order and dropout. One seed cannot "
+                "separate chance from the effect of a strategy."
             ),
         )
         chosen = st.pills(
@@ -179,8 +147,8 @@ def _runs_fields(dataset: Dataset) -> tuple[int, tuple[int, ...], tuple[float, .
             persist_state="session",
             wrap=True,
             help=(
-                "The last so many rows to train and validate on; smaller sizes lie within larger"
-                " ones."
+                "Number of rows, from the end, to train and validate on; smaller sizes are "
+                "subsets of larger ones."
             ),
         )
         rates = st.text_input(
@@ -189,8 +157,8 @@ def _runs_fields(dataset: Dataset) -> tuple[int, tuple[int, ...], tuple[float, .
             key="sweep_rates",
             persist_state="session",
             help=(
-                "Several, such as 1e-3, 3e-4, run every arm with each. Empty: the one under Head"
-                " and training."
+                "Every arm runs with each of these, such as 1e-3, 3e-4. Empty: the one "
+                "under Head and training."
             ),
         )
         halving = st.selectbox(
@@ -200,27 +168,28 @@ def _runs_fields(dataset: Dataset) -> tuple[int, tuple[int, ...], tuple[float, .
             key="sweep_halving",
             persist_state="session",
             help=(
-                "Saves time: after a few epochs, and again later, only the arms with the lowest"
-                " validation loss (mean over seeds) train on. The others end there, are marked so,"
-                " and their numbers are of that epoch. An arm that starts slowly may be ended too"
-                " soon: leave it off for a last comparison. Controls train to the end."
+                "Saves time: after a few epochs, and again later, only the arms with the "
+                "lowest validation loss (mean over seeds) continue. The others stop there, "
+                "are marked as stopped, and report the metrics of that epoch. An arm that "
+                "starts slowly may be stopped too early, so leave it off for a final "
+                "comparison. Controls train to the end."
             ),
         )
     if seeds is None:
-        raise BadInput("The field for the number of seeds is empty; put a number in.")
+        raise BadInput("Enter the number of seeds.")
     if not chosen:
-        raise BadInput("No number of target rows is chosen; choose at least one.")
+        raise BadInput("Choose at least one number of target rows.")
     if not sizes:
         st.caption(
-            f"Smaller targets than all {format_int(there)} rows can be chosen from {format_int(TARGET_SIZES[0])}"
-            " rows on."
+            f"Smaller targets than all {format_int(n_rows)} rows can be chosen from "
+            f"{format_int(TARGET_SIZES[0])} rows on."
         )
-    found = tuple(sorted(chosen, key=lambda size: size or there))
-    write("seeds", str(int(seeds)), str(DEFAULT_SEEDS))
-    write("sizes", ",".join(map(_size_text, found)), _size_text(0))
-    write("rates", rates)
-    write("halving", str(halving), "0")
-    return int(seeds), found, _parse_rates(rates), halving
+    target_sizes = tuple(sorted(chosen, key=lambda size: size or n_rows))
+    url_state.write("seeds", str(int(seeds)), str(DEFAULT_SEEDS))
+    url_state.write("sizes", ",".join(map(_size_text, target_sizes)), _size_text(0))
+    url_state.write("rates", rates)
+    url_state.write("halving", str(halving), "0")
+    return int(seeds), target_sizes, _parse_rates(rates), halving
 
 
 def _size_text(size: int) -> str:
@@ -228,27 +197,26 @@ def _size_text(size: int) -> str:
 
 
 def _read_url(sizes_key: str, offered: list[int]) -> None:
-    """Fills target sizes and learning rates with what the address brings."""
+    """Fill seeds, target sizes, learning rates and halving from the URL."""
     sizes, rates, halving, seeds = (
-        read_new("sizes"),
-        read_new("rates"),
-        read_new("halving"),
-        read_new("seeds"),
+        url_state.read_new("sizes"),
+        url_state.read_new("rates"),
+        url_state.read_new("halving"),
+        url_state.read_new("seeds"),
     )
     if seeds is not None:
-        # Streamlit's own binding ends the page over "inf", or a number of more digits than a float
-        # has.
+        # Not Streamlit's `bind`: it raises for "inf" and for numbers too large for a float.
         known = (
             seeds.isascii() and seeds.isdigit() and len(seeds) < 10 and 1 <= int(seeds) <= MAX_SEEDS
         )
         if not known:
-            warn_ignored(seeds, f"The number of seeds is 1 to {MAX_SEEDS}.")
+            url_state.warn_ignored(seeds, f"The number of seeds is 1 to {MAX_SEEDS}.")
         set_value("seeds", int(seeds) if known else DEFAULT_SEEDS)
     if sizes is not None:
         by_text = {_size_text(size): size for size in offered}
         for text in sizes.split(","):
             if text not in by_text:
-                warn_ignored(
+                url_state.warn_ignored(
                     text, f"The target sizes that this dataset allows are {', '.join(by_text)}."
                 )
         set_value(
@@ -260,7 +228,9 @@ def _read_url(sizes_key: str, offered: list[int]) -> None:
     if halving is not None:
         factors = {str(factor): factor for factor in HALVING_TITLES}
         if halving not in factors:
-            warn_ignored(halving, f"Successive halving takes one of {', '.join(factors)}.")
+            url_state.warn_ignored(
+                halving, f"Successive halving takes one of {', '.join(factors)}."
+            )
         set_value("sweep_halving", factors.get(halving, 0))
 
 
@@ -286,7 +256,7 @@ def _make_spec(
     halving: int,
 ) -> SweepSpec:
     if not arms:
-        raise BadInput("Nothing is ticked; tick at least one freeze depth or strategy.")
+        raise BadInput("Select at least one freeze depth or strategy.")
     train, differ = by_size[-1], len(set(by_size)) > 1
     return SweepSpec(
         dataset.id,
@@ -303,7 +273,7 @@ def _make_spec(
 
 
 def _launch(dataset: Dataset, card: BackboneCard, spec: SweepSpec) -> None:
-    """How many runs, how long, the name, the button and the command."""
+    """Show the number of runs, the estimated time, the name, the button and the command."""
     runs = len(expand_requests(spec))
     estimate = estimate_sweep(dataset, card, spec, RunStore(workspace()).list(status="done"))
     left, right = st.columns([1, 2], wrap=False)
@@ -317,7 +287,7 @@ def _launch(dataset: Dataset, card: BackboneCard, spec: SweepSpec) -> None:
             for size, train in zip(spec.target_sizes, spec.train_by_size, strict=True)
         ]
         st.caption(
-            "\n".join(["By the preset auto each target size has its own settings:", "", *lines])
+            "\n".join(["With the preset auto each target size has its own settings:", "", *lines])
         )
     suggestion = _free_name(f"{card.name} on {dataset.name}")
     name = (
@@ -326,7 +296,7 @@ def _launch(dataset: Dataset, card: BackboneCard, spec: SweepSpec) -> None:
             placeholder=suggestion,
             key="sweep_name",
             max_chars=64,
-            help="What lists and commands call the sweep; it changes no result.",
+            help="The name in lists and commands. It changes no result.",
         )
         or suggestion
     )
@@ -338,24 +308,24 @@ def _launch(dataset: Dataset, card: BackboneCard, spec: SweepSpec) -> None:
         width="stretch",
     ):
         sweep = submit_sweep(workspace(), spec, name)
-        st.query_params.from_dict({"sweep": sweep.id})
+        url_state.replace(sweep=sweep.id)
         st.session_state[JUST_LAUNCHED] = True
         st.rerun()
     if len(spec.seeds) == 1:
         st.caption(
-            ":material/info: With one seed the verdicts hold for that seed's luck alone; three tell"
-            " more."
+            ":material/info: With one seed the verdicts do not account for seed noise; "
+            "three are better."
         )
     if len(spec.arms) == 1:
         st.caption(
-            ":material/info: One arm alone is held against nothing; tick another, such as a"
-            " control."
+            ":material/info: One arm has nothing to be compared with; select another, such "
+            "as a control."
         )
     show_command(sweep_command_line(workspace(), spec, check_name(name, "sweep")))
 
 
 def _describe_run_count(spec: SweepSpec) -> str:
-    """How the number of runs comes about: "7 arms × 3 seeds, zero-shot once"."""
+    """Explain the number of runs, as in "7 arms × 3 seeds, zero-shot once"."""
     words = [_pluralise(len(spec.arms), "arm"), _pluralise(len(spec.seeds), "seed")]
     if len(spec.target_sizes) > 1:
         words.append(_pluralise(len(spec.target_sizes), "target size"))
@@ -370,7 +340,7 @@ def _pluralise(number: int, what: str) -> str:
 
 
 def _free_name(wanted: str) -> str:
-    """`wanted`, cut to what a name may be, with the first number behind it that no sweep has."""
+    """Return `wanted`, shortened if needed, with the first number appended that no sweep has."""
     taken = {sweep.name for sweep in list_sweeps(workspace())}
     for number in itertools.count(1):
         ending = f" {number}" if number > 1 else ""

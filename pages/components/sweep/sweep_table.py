@@ -1,4 +1,4 @@
-"""The table of a sweep as its page shows it: a row for every arm."""
+"""The table of a sweep: one row per arm and setting."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -11,17 +11,18 @@ from core.evaluation.format_metrics import (
     format_metric,
     number_or_none,
 )
+from core.evaluation.metric_registry import HEADLINE, metrics_shown_in
 from core.evaluation.verdicts import Verdict
 from core.jobs.store import Run
 from core.runs.sweep import Sweep, arm_of_run
 from core.runs.sweep_result import ArmResult, describe_setting
 
 ArmKey = tuple[str, str]
-"""An arm at a setting: (setting, title)."""
+"""Key of an arm at a setting: (setting, title)."""
 
 
 def group_runs(sweep: Sweep, runs: Sequence[Run]) -> dict[ArmKey, list[Run]]:
-    """The sweep's runs by arm and setting, in the order of the arms, whether done or not."""
+    """Return the sweep's runs by arm and setting, in the order of the arms, finished or not."""
     order = [arm.title for arm in sweep.spec.arms]
     groups: dict[tuple[bool, int, float, int], list[Run]] = {}
     for run in runs:
@@ -41,24 +42,23 @@ def sweep_table(
     verdicts: Sequence[Verdict],
     reference: str,
 ) -> pd.DataFrame:
-    """A row for every arm, those without a finished run too, so that the table keeps its height
-    while it fills."""
+    """Return one row per arm, including arms without a finished run: the table keeps its height."""
     by_place = {(result.setting, result.title): result for result in results}
-    against = {(one.setting, one.a): one for one in verdicts if one.b == reference}
+    verdict_by_key = {(entry.setting, entry.a): entry for entry in verdicts if entry.b == reference}
     several = len({setting for setting, _ in places}) > 1
     rows = []
     for (setting, title), runs in places.items():
-        result, verdict = by_place.get((setting, title)), against.get((setting, title))
+        result, verdict = by_place.get((setting, title)), verdict_by_key.get((setting, title))
         row: dict[str, Any] = {"Arm": title}
         if several:
-            # Zero-shot trains nothing, so that its one run stands in every setting.
+            # Zero-shot trains nothing, so its single run is valid in every setting.
             row["Setting"] = (
                 "every one" if title == "zero-shot" else setting.replace("learning rate", "rate")
             )
         row["Runs"] = _describe_progress(runs)
         row |= _auc_columns(result, "Target", "target_test")
         row["Verdict"] = (
-            "reference" if title == reference else verdict.outcome if verdict else MISSING_TEXT
+            "baseline" if title == reference else verdict.outcome if verdict else MISSING_TEXT
         )
         row["ΔAUC"] = format_metric(verdict.auc.delta, signed=True) if verdict else MISSING_TEXT
         row["95 % interval"] = (
@@ -66,9 +66,10 @@ def sweep_table(
             if verdict
             else MISSING_TEXT
         )
-        for name, metric in (("Log loss", "log_loss"), ("ECE", "ece")):
-            spread = getattr(result, metric).get("target_test") if result else None
-            row[name] = number_or_none(spread.mean) if spread else None
+        for key, metric in metrics_shown_in("arms").items():
+            if key != HEADLINE:
+                spread = result.spread(key, "target_test") if result else None
+                row[metric.heading] = number_or_none(spread.mean) if spread else None
         row |= _auc_columns(result, "Source", "source_test")
         row["Trained"] = result.trained_parameters if result else None
         row["Seconds"] = result.seconds if result else None

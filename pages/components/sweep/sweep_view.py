@@ -1,14 +1,15 @@
-"""One sweep: how far it is, what its numbers allow to say, table and figures; live while runs are
-out."""
+"""One sweep: progress, verdicts, table and figures; refreshed while runs are active."""
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from typing import Any
 
 import pandas as pd
 import streamlit as st
 
 from core.data.datasets import list_datasets
 from core.evaluation.format_metrics import metric_or_none
+from core.evaluation.metric_registry import HEADLINE, metrics_shown_in
 from core.evaluation.verdicts import Verdict
 from core.jobs.store import RESUMABLE_STATUSES, Run, RunStore
 from core.models.backbone_store import list_backbones
@@ -33,23 +34,20 @@ from core.runs.sweep_result import (
     judge_arms,
     summarise_arms,
 )
+from pages.components.shared import url_state
 from pages.components.shared.access import guarded_button
-from pages.components.shared.choosers import choose_text, restore_widget
-from pages.components.shared.common import (
-    SIMULATED,
+from pages.components.shared.choosers import choose_text
+from pages.components.shared.common import SIMULATED, show_command, status_markdown, workspace
+from pages.components.shared.compute_slots import compute_slot
+from pages.components.shared.errors import catch_errors, catch_errors_in
+from pages.components.shared.formatting import (
     bullet_list,
-    catch_errors,
-    catch_errors_in,
     escape_markdown,
     format_approx_duration,
     format_datetime,
     format_duration,
     format_int,
-    show_command,
-    status_markdown,
-    workspace,
 )
-from pages.components.shared.compute_slots import compute_slot
 from pages.components.shared.report_download import report_download
 from pages.components.shared.stall_warnings import show_stall_warnings
 from pages.components.sweep.sweep_charts import BASELINE_HELP, sweep_charts
@@ -59,7 +57,7 @@ TICK_SECONDS = 1.0
 
 
 def sweep_view(sweep: Sweep) -> None:
-    """Follows the sweep as long as runs are out, and shows what it came to."""
+    """Follow the sweep while runs are active, and show its results."""
     runs = RunStore(workspace()).list_group(sweep.id)
     active = any(run.active for run in runs)
     _header(sweep, runs)
@@ -74,36 +72,36 @@ def _header(sweep: Sweep, runs: Sequence[Run]) -> None:
     with title:
         st.subheader(escape_markdown(sweep.name))
         st.markdown(_describe_sweep(sweep))
-    own = any(run.lane == CLUSTER_QUEUE for run in runs)
+    on_cluster = any(run.queue == CLUSTER_QUEUE for run in runs)
     with actions.container(horizontal=True, horizontal_alignment="right"):
         if any(run.active for run in runs):
             if guarded_button(
                 "Cancel",
                 icon=":material/cancel:",
-                disabled=all(run.cancel_asked for run in _active(runs)),
+                disabled=all(run.cancel_requested for run in _active(runs)),
             ):
                 cancel_sweep(workspace(), sweep)
                 st.rerun()
         elif (
             _resumable(runs)
-            and not own
+            and not on_cluster
             and guarded_button("Resume", icon=":material/play_arrow:", type="primary")
         ):
             resume_sweep(workspace(), sweep)
             st.rerun()
-        if not own:
+        if not on_cluster:
             _add_seeds(sweep)
         if st.button(
             "Compare runs",
             icon=":material/compare_arrows:",
-            help="Every finished run in the table of runs.",
+            help="Opens every finished run in the table of runs.",
         ):
             done = [run.id for run in runs if run.status == "done"]
             st.switch_page("compare.py", query_params={"runs": ",".join(done)})
-    if own and (_resumable(runs) or any(run.status == "queued" for run in runs)):
+    if on_cluster and (_resumable(runs) or any(run.status == "queued" for run in runs)):
         st.caption(
-            "This sweep was started on the command line, which carries it out itself; the same"
-            " command with the same name goes on with it."
+            "This sweep was started on the command line, which runs it itself; the same "
+            "command with the same name continues it."
         )
 
 
@@ -116,7 +114,7 @@ def _resumable(runs: Sequence[Run]) -> list[Run]:
 
 
 def _describe_sweep(sweep: Sweep) -> str:
-    """Dataset, backbone and size of the sweep in one line."""
+    """Return backbone, dataset and size of the sweep in one line."""
     datasets = list_datasets(workspace())
     names = {one.id: escape_markdown(one.name) for one in datasets}
     names |= {one.id: escape_markdown(one.name) for one in list_backbones(workspace())}
@@ -125,7 +123,10 @@ def _describe_sweep(sweep: Sweep) -> str:
     arms, seeds = len(sweep.spec.arms), len(sweep.spec.seeds)
     counts = f"{arms} arm{'s' if arms > 1 else ''} × {seeds} seed{'s' if seeds > 1 else ''}"
     mark = f" {SIMULATED}" if simulated else ""
-    return f"**{backbone}** on **{dataset}**{mark} :gray[· {counts} · started {format_datetime(sweep.created)}]"
+    return (
+        f"**{backbone}** on **{dataset}**{mark} :gray[· {counts} · started "
+        f"{format_datetime(sweep.created)}]"
+    )
 
 
 def _add_seeds(sweep: Sweep) -> None:
@@ -137,11 +138,11 @@ def _add_seeds(sweep: Sweep) -> None:
             2,
             key="sweep_more",
             help=(
-                "More seeds tell training noise from real differences better; every arm runs once"
-                " more for each."
+                "More seeds separate training noise from real differences better; every arm "
+                "runs once more for each."
             ),
         )
-        st.caption(f"It has {len(sweep.spec.seeds)} now. Arms that have them are not run again.")
+        st.caption(f"It has {len(sweep.spec.seeds)} seeds now. Finished runs are not repeated.")
         if guarded_button("Add them", type="primary", key="sweep_extend"):
             with catch_errors():
                 extend_sweep(workspace(), sweep, int(seeds or 0))
@@ -152,7 +153,7 @@ def _live(sweep_id: str, was_active: bool) -> None:
     store = RunStore(workspace())
     refresh_statuses(workspace(), store)
     sweep, runs = find_sweep(workspace(), sweep_id), store.list_group(sweep_id)
-    # The header lies outside this fragment and has other buttons when nothing is out any more.
+    # The header, outside of this fragment, has other buttons once no run is active: rerun the page.
     if was_active != any(run.active for run in runs):
         st.rerun()
     _show_progress(store, sweep, runs)
@@ -164,11 +165,11 @@ def _live(sweep_id: str, was_active: bool) -> None:
 def _show_progress(store: RunStore, sweep: Sweep, runs: Sequence[Run]) -> None:
     done = [run for run in runs if run.status == "done"]
     words = f"{len(done)} of {format_int(len(runs))} runs done"
-    out = [run for run in runs if run.active]
-    if out:
-        running = [run for run in out if run.status == "running"]
+    active = [run for run in runs if run.active]
+    if active:
+        running = [run for run in active if run.status == "running"]
         part = sum(run.step / run.steps for run in running if run.steps)
-        now = _describe_activity(store, sweep, out, running, done, part)
+        now = _describe_activity(store, sweep, active, running, done, part)
         st.progress(min(1.0, (len(done) + part) / len(runs)), text=f"{words} · {now}")
         return
     ended = {status: sum(run.status == status for run in runs) for status in RESUMABLE_STATUSES}
@@ -177,7 +178,8 @@ def _show_progress(store: RunStore, sweep: Sweep, runs: Sequence[Run]) -> None:
     )
     spent = sum(run.result.total_seconds for run in done if run.result)
     st.markdown(
-        f"{status_markdown('done') if not rest else ''} {words}, {format_duration(spent)} of work. {rest}"
+        f"{status_markdown('done') if not rest else ''} {words}, {format_duration(spent)}, "
+        f"total. {rest}"
     )
     messages = dict.fromkeys(run.message for run in runs if run.status == "failed" and run.message)
     for message in [*messages][:3]:
@@ -185,28 +187,34 @@ def _show_progress(store: RunStore, sweep: Sweep, runs: Sequence[Run]) -> None:
 
 
 def _describe_activity(
-    store: RunStore, sweep: Sweep, out: list[Run], running: list[Run], done: list[Run], part: float
+    store: RunStore,
+    sweep: Sweep,
+    active: list[Run],
+    running: list[Run],
+    done: list[Run],
+    part: float,
 ) -> str:
-    """What runs now and how long the rest takes by the mean of the runs that are done."""
-    if all(run.cancel_asked for run in out):
+    """Say what is running and how long the rest takes, by the mean time of finished runs."""
+    if all(run.cancel_requested for run in active):
         return "stopping"
     if not running:
-        lane = out[0].lane
-        ahead = store.count_ahead(out)
+        queue = active[0].queue
+        ahead = store.count_ahead(active)
         if ahead:
             return (
                 f"{ahead} other run{'s' if ahead > 1 else ''} come{'' if ahead > 1 else 's'} first"
             )
-        if lane != CLUSTER_QUEUE and not is_worker_alive(workspace(), lane):
+        if queue != CLUSTER_QUEUE and not is_worker_alive(workspace(), queue):
             return "the worker is starting, which takes some seconds"
-        return "the worker takes the next one"
+        return "the worker is starting the next run"
     words = escape_markdown("; ".join(_run_title(sweep, run) for run in running[:2]))
     if len(done) > 1:
         mean = sum(run.result.total_seconds for run in done if run.result) / len(done)
         at_once = max(
-            len(running), 1 if out[0].lane == CLUSTER_QUEUE else max_parallel_runs(out[0].lane)
+            len(running),
+            1 if active[0].queue == CLUSTER_QUEUE else max_parallel_runs(active[0].queue),
         )
-        words += f" · {format_approx_duration(mean * max(len(out) - part, 0) / at_once)} left"
+        words += f" · {format_approx_duration(mean * max(len(active) - part, 0) / at_once)} left"
     return words
 
 
@@ -222,25 +230,24 @@ def _show_result(sweep: Sweep, runs: Sequence[Run]) -> None:
     places = group_runs(sweep, runs)
     if st.session_state.get("against") not in titles:
         st.session_state["against"] = default_reference(sweep.spec.arms)
-    restore_widget("against", titles)
+    url_state.restore_choice("against", titles)
     reference = st.session_state["against"]
     settings = [*dict.fromkeys(setting for setting, title in places if title != "zero-shot")] or [
         ""
     ]
     if any(run.active for run in runs):
-        # Room for what will be said, so that what lies below does not move with every sentence; not
-        # so much that the page looks empty before.
+        # Reserve room for the verdicts, so that the page below does not jump with every sentence.
         room = 17 if len(settings) == 1 else 27
         st.html(f"<style>.st-key-sweep_said {{ min-height: {room}rem; }}</style>")
     with st.container(border=True, key="sweep_said"):
         verdicts, sentences = _cached_verdicts(
-            tuple(_cache_key(one) for one in results), reference, results
+            tuple(_cache_key(result) for result in results), reference, results
         )
         _show_verdicts(
             runs, results, sentences_by_setting(sentences, settings, verdicts), reference
         )
     with st.columns([2, 5])[0]:
-        choose_text("Held against", titles, "against", BASELINE_HELP)
+        choose_text("Compared with (baseline)", titles, "against", BASELINE_HELP)
     _show_table(sweep_table(places, results, verdicts, reference))
     _show_downloads(sweep, runs, results, verdicts, reference)
     if results:
@@ -269,50 +276,59 @@ def _cached_verdicts(
 def sentences_by_setting(
     sentences: Sequence[str], settings: Sequence[str], verdicts: Sequence[Verdict]
 ) -> dict[str, list[str]]:
-    """The sentences of each setting without its name at their head; where one alone is judged yet,
-    they have none."""
-    found: dict[str, list[str]] = {setting: [] for setting in settings}
+    """Return the sentences by setting, without the setting's name as prefix.
+
+    Without a prefix a sentence belongs to the only setting that has verdicts yet.
+    """
+    by_setting: dict[str, list[str]] = {setting: [] for setting in settings}
     only = verdicts[0].setting if verdicts else settings[0]
     for sentence in sentences:
-        setting = next((one for one in settings if one and sentence.startswith(f"{one}: ")), only)
+        setting = next(
+            (
+                candidate
+                for candidate in settings
+                if candidate and sentence.startswith(f"{candidate}: ")
+            ),
+            only,
+        )
         words = sentence.removeprefix(f"{setting}: ")
-        found.setdefault(setting, []).append(words[:1].upper() + words[1:])
-    return found
+        by_setting.setdefault(setting, []).append(words[:1].upper() + words[1:])
+    return by_setting
 
 
 def _show_verdicts(
     runs: Sequence[Run],
     results: Sequence[ArmResult],
-    said: Mapping[str, Sequence[str]],
+    grouped: Mapping[str, Sequence[str]],
     reference: str,
 ) -> None:
-    """What the numbers allow to say, setting by setting, marked as provisional while runs are
-    out."""
-    out, done = sum(run.active for run in runs), sum(run.status == "done" for run in runs)
+    """Show what the results support, by setting, marked as provisional while runs are active."""
+    n_active, n_done = sum(run.active for run in runs), sum(run.status == "done" for run in runs)
     mark = (
-        f" :orange-badge[:material/hourglass_top: provisional: {done} of {len(runs)} runs done]"
-        if out
+        f" :orange-badge[:material/hourglass_top: provisional: {n_done} of {len(runs)} runs done]"
+        if n_active
         else ""
     )
-    st.markdown(f"**What the numbers allow to say**{mark}")
-    if any(said.values()):
-        for setting, sentences in said.items():
+    st.markdown(f"**What the results support**{mark}")
+    if any(grouped.values()):
+        for setting, sentences in grouped.items():
             if sentences:
-                if len(said) > 1:
+                if len(grouped) > 1:
                     st.markdown(f"**{escape_markdown(setting[:1].upper() + setting[1:])}**")
                 st.markdown(bullet_list(sentences))
     elif len({result.title for result in results}) < 2 and (
-        out or len({arm_of_run(run).title for run in runs}) > 1
+        n_active or len({arm_of_run(run).title for run in runs}) > 1
     ):
-        wait = "They come as runs finish." if out else "Resume the sweep to get there."
-        st.markdown(f"Nothing yet: it takes a finished run of two arms to compare. {wait}")
+        wait = "They appear as runs finish." if n_active else "Resume the sweep to get there."
+        st.markdown(f"Nothing yet: a comparison needs finished runs of two arms. {wait}")
     else:
-        st.markdown("Nothing: a sweep of one arm compares nothing.")
+        st.markdown("Nothing: this sweep has only one arm.")
     st.caption(
-        f"On the same target test rows: each arm against {escape_markdown(reference)}, and against"
-        " the arm that leads on validation rows. AUC by DeLong, log loss by paired bootstrap, both"
-        " over the seeds as well; p-values are adjusted by Holm over all comparisons of the sweep."
-        " Where p is 0.05 or more, nothing is ranked."
+        "On the same target test rows, each arm is compared with "
+        f"{escape_markdown(reference)}, and with the arm that is best on validation rows. "
+        "AUC by DeLong, log loss by paired bootstrap, both also over seeds; p-values are "
+        "Holm-adjusted over all comparisons of the sweep. Where p is 0.05 or more, nothing "
+        "is ranked."
     )
 
 
@@ -323,13 +339,13 @@ def _show_table(table: pd.DataFrame) -> None:
         placeholder="–",
         hide_index=True,
         height=min(35 * (len(table) + 1) + 3, 600),
-        alt="Arms of the sweep with their metrics, differences to the reference and verdicts",
+        alt="Arms of the sweep with their metrics, differences from the baseline and verdicts",
         column_config={
             "Arm": st.column_config.TextColumn(pinned=True),
             "Setting": st.column_config.TextColumn(
                 help="Learning rate and target rows, where the sweep has several"
             ),
-            "Runs": st.column_config.TextColumn(width=118, help="Seeds done, of those asked for"),
+            "Runs": st.column_config.TextColumn(width=118, help="Seeds done, of those requested"),
             "Target AUC": st.column_config.NumberColumn(
                 format="%.4f", help="Mean over seeds, on target test rows"
             ),
@@ -337,38 +353,45 @@ def _show_table(table: pd.DataFrame) -> None:
                 format="%.4f", help="Standard deviation over seeds"
             ),
             "Source AUC": st.column_config.NumberColumn(
-                format="%.4f", help="On source test rows: what was kept"
+                format="%.4f", help="On source test rows; a drop means forgetting"
             ),
             "Source ±": st.column_config.NumberColumn(
                 format="%.4f", help="Standard deviation over seeds"
             ),
-            "Log loss": st.column_config.NumberColumn(
-                format="%.4f", help="Mean over seeds, on target test rows"
-            ),
+            **_metric_columns(),
             "Verdict": st.column_config.TextColumn(
-                width=130, help="On target AUC, against the reference"
+                width=130, help="On target AUC, compared with the baseline"
             ),
-            "ΔAUC": st.column_config.TextColumn(width=68, help="Target AUC less the reference's"),
+            "ΔAUC": st.column_config.TextColumn(width=68, help="Target AUC minus the baseline's"),
             "95 % interval": st.column_config.TextColumn(
                 width=140,
                 help=(
-                    "Of the difference in AUC, by itself; the verdict counts in how much is"
-                    " compared"
+                    "Of the difference in AUC, unadjusted; the verdict is adjusted for the "
+                    "number of comparisons"
                 ),
-            ),
-            "ECE": st.column_config.NumberColumn(
-                format="%.4f",
-                help="Expected calibration error, mean over seeds, on target test rows",
             ),
             "Trained": st.column_config.NumberColumn(
                 width=80, format="localized", help="Parameters trained"
             ),
-            "Seconds": st.column_config.NumberColumn(format="%.1f", help="Mean of a run"),
+            "Seconds": st.column_config.NumberColumn(format="%.1f", help="Mean per run"),
             "Compare": st.column_config.LinkColumn(
-                "Open", width=72, display_text="Compare", help="The runs of the arm side by side"
+                "Open", width=72, display_text="Compare", help="Compare the runs of this arm"
             ),
         },
     )
+
+
+def _metric_columns() -> dict[str, Any]:
+    """The columns of the metrics of arms besides AUC."""
+    columns = {}
+    for key, metric in metrics_shown_in("arms").items():
+        if key != HEADLINE:
+            text = "mean over seeds, on target test rows"
+            text = f"{metric.long_name}, {text}" if metric.long_name else text
+            columns[metric.heading] = st.column_config.NumberColumn(
+                format=f"%.{metric.digits}f", help=text[:1].upper() + text[1:]
+            )
+    return columns
 
 
 def _show_downloads(
@@ -412,6 +435,7 @@ def _parquet(frame: pd.DataFrame) -> bytes:
 
 
 def _show_runs(runs: Sequence[Run]) -> None:
+    others = {key: one for key, one in metrics_shown_in("runs").items() if key != HEADLINE}
     rows = []
     for run in runs:
         target = run.result.metrics.get("target_test") if run.result else None
@@ -421,7 +445,7 @@ def _show_runs(runs: Sequence[Run]) -> None:
                 "Seed": run.seed,
                 "Status": run.status,
                 "Target AUC": metric_or_none(target, "auc"),
-                "Log loss": metric_or_none(target, "log_loss"),
+                **{metric.heading: metric_or_none(target, key) for key, metric in others.items()},
                 "Seconds": run.result.seconds.get("total") if run.result else None,
                 "Run": f"run?run={run.id}",
                 "Message": run.message,
@@ -436,7 +460,10 @@ def _show_runs(runs: Sequence[Run]) -> None:
         alt="Every run of the sweep",
         column_config={
             "Target AUC": st.column_config.NumberColumn(format="%.4f"),
-            "Log loss": st.column_config.NumberColumn(format="%.4f"),
+            **{
+                metric.heading: st.column_config.NumberColumn(format=f"%.{metric.digits}f")
+                for metric in others.values()
+            },
             "Seconds": st.column_config.NumberColumn(format="%.1f"),
             "Run": st.column_config.LinkColumn(display_text="Open"),
         },
@@ -444,10 +471,10 @@ def _show_runs(runs: Sequence[Run]) -> None:
 
 
 def _show_commands(sweep: Sweep, runs: Sequence[Run]) -> None:
-    own, active = any(run.lane == CLUSTER_QUEUE for run in runs), bool(_active(runs))
+    on_cluster, active = any(run.queue == CLUSTER_QUEUE for run in runs), bool(_active(runs))
     names = (
         ["watch", "cancel"] * active
-        + ["resume"] * (not own and bool(_resumable(runs)))
+        + ["resume"] * (not on_cluster and bool(_resumable(runs)))
         + ["compare"]
     )
     with catch_errors():

@@ -16,7 +16,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from core.__main__ import main
+from core.cli.parser import main
 from core.data.preprocessing import load_preprocessing
 from core.jobs.store import RunStore
 from core.models.backbone import load_backbone

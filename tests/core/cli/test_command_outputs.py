@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from core.__main__ import main
+from core.cli.parser import main
 from core.data.datasets import Dataset
 from core.jobs.requests import FinetuneRequest
 from core.jobs.store import Run
@@ -59,7 +59,7 @@ def test_a_place_that_cannot_be_written(
         raise AssertionError("work was done before the output was checked")
 
     for place in (
-        "core.inference.score_file.load_backbone", "core.data.simulate._GenerativeModel", "core.report.html_report.judged",
+        "core.inference.score_file.load_backbone", "core.data.simulate._GenerativeModel", "core.report.html_report.judge_arms",
         "core.models.exchange.hash_file", "core.inference.export._write_model", "core.tracking.tracked.track_run",
     ):  # fmt: skip
         monkeypatch.setattr(place, worked)

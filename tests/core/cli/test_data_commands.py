@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from core.__main__ import build_parser, main
 from core.cli.data_commands import split_spec
+from core.cli.parser import build_parser, main
 from core.data.datasets import find_dataset, list_datasets
 from core.data.samples import find_sample, list_samples
 from core.data.split import SplitSpec

@@ -4,8 +4,7 @@ import argparse
 
 import pytest
 
-from core.__main__ import build_parser, main
-from core.cli.help import COMMAND_GROUPS
+from core.cli.parser import COMMAND_GROUPS, build_parser, main
 
 
 def commands() -> dict[str, argparse.ArgumentParser]:
@@ -15,8 +14,12 @@ def commands() -> dict[str, argparse.ArgumentParser]:
     return dict(found.choices)
 
 
-def test_every_command_is_in_one_group() -> None:
-    assert sorted(name for names in COMMAND_GROUPS.values() for name in names) == sorted(commands())
+def test_help_lists_every_command_once_under_its_group() -> None:
+    listed = (build_parser().epilog or "").splitlines()
+    names = [line.split()[0] for line in listed if line[:2] == "  " and line[2:3].strip()]
+    assert sorted(names) == sorted(commands()) and len(names) == len(set(names))
+    titles = [line[:-1] for line in listed[1:] if line.endswith(":") and line[0] != " "]
+    assert titles == [*COMMAND_GROUPS]
 
 
 @pytest.mark.parametrize("columns", ["20", "80", "200"])

@@ -11,8 +11,9 @@ from typing import Any
 
 import pytest
 
-from core.__main__ import main
-from core.data.datasets import Dataset, find_dataset, list_datasets, prepare_files
+from core.cli.parser import main
+from core.data.datasets import Dataset, find_dataset, list_datasets
+from core.data.prepare import prepare_files
 from core.data.reading.ingest import ingest
 from core.data.samples import list_samples, save_sample
 from core.data.simulate import simulate
@@ -210,7 +211,7 @@ def test_a_run_that_the_command_line_carries_out_itself_wakes_no_worker(
     spec = SweepSpec(tiny[1].id, "simulated-dnn", (Arm("depth", 1),), (0,), train=QUICK)
     own = submit_sweep(tiny[0], spec, "own", run_here=True)
     run = store.list_group(own.id)[0]
-    assert run.lane == CLUSTER_QUEUE
+    assert run.queue == CLUSTER_QUEUE
     store.request_cancel(run.id)
     assert "give that command again" in refuse("resume", "--run", run.id)
     assert "sweep --name own --arms-at-once N" in refuse("resume", "--sweep", "own")
@@ -446,7 +447,7 @@ def test_tags_and_notes(tiny: Tiny, say: Say, refuse: Refuse, run: Run) -> None:
     assert {store.get(one).note for one in (run.id, other.id)} == {""}
     assert store.get(other.id).tags == ("b", "kept", "week 47")
     assert "No tag was given" in refuse("tag", "--run", run.id)
-    assert "--set says" in refuse("tag", "--run", run.id, "--set", "a", "--add", "b")
+    assert "--set replaces" in refuse("tag", "--run", run.id, "--set", "a", "--add", "b")
     assert "up to 32 letters" in refuse("tag", "--run", run.id, "--add", "x" * 33)
     assert "has 4,001 letters" in refuse("note", "--run", run.id, "--text", "x" * 4001)
 

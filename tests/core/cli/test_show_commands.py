@@ -13,7 +13,7 @@ import pyarrow as pa
 import pytest
 from sklearn.metrics import confusion_matrix, roc_auc_score
 
-from core.__main__ import main
+from core.cli.parser import main
 from core.data.datasets import Dataset, find_dataset, load_parts
 from core.data.datasets import select_test_rows as rows_to_test
 from core.data.samples import list_samples

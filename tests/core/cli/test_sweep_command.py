@@ -6,7 +6,7 @@ import shlex
 
 import pytest
 
-from core.__main__ import build_parser
+from core.cli.parser import build_parser
 from core.cli.sweep_command import sweep_spec
 from core.data.datasets import Dataset, select_training_rows
 from core.errors import BadInput

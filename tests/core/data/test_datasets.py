@@ -8,24 +8,26 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
-from core.data import datasets
+from core.data import dataset_rows
+from core.data.dataset_rows import (
+    load_encoded,
+    measure_coverage,
+    read_column,
+    shared_extra_columns,
+)
 from core.data.datasets import (
     Dataset,
     delete_dataset,
     find_dataset,
     list_datasets,
-    load_encoded,
     load_labels,
     load_parts,
-    measure_coverage,
-    prepare,
-    prepare_files,
-    read_column,
     require_labels,
     select_training_rows,
-    shared_extra_columns,
 )
 from core.data.datasets import select_test_rows as rows_to_test
+from core.data.drift import measure_drift
+from core.data.prepare import prepare, prepare_files
 from core.data.preprocessing import (
     MISSING,
     UNSEEN,
@@ -33,7 +35,6 @@ from core.data.preprocessing import (
     fit_preprocessing,
     load_preprocessing,
 )
-from core.data.profile import measure_drift
 from core.data.reading.ingest import ingest
 from core.data.samples import Sample, delete_sample, find_sample, read_sample_rows
 from core.data.schema import FIELDS, LABEL
@@ -157,7 +158,7 @@ def test_encoded_rows_equal_encoding_at_once_and_are_kept_per_preprocessing(
         np.testing.assert_array_equal(got.ids, wanted.ids)
         np.testing.assert_array_equal(got.numerics, wanted.numerics)
         assert (got.ids < np.array(preprocessing.field_sizes)).all()
-    monkeypatch.setattr(datasets, "_encode", None)
+    monkeypatch.setattr(dataset_rows, "encode_rows", None)
     load_encoded(workspace, dataset, other)
 
 
@@ -214,7 +215,7 @@ def test_all_or_nothing(
     def full_disk(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(datasets, "_encode", full_disk)
+    monkeypatch.setattr("core.data.prepare.encode_rows", full_disk)
     with pytest.raises(OSError, match="No space left"):
         prepare(workspace, sample, SplitSpec(), "one", min_count=3)
     assert fingerprint(workspace) == before

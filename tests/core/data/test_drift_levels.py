@@ -3,9 +3,9 @@ that is judged."""
 
 import numpy as np
 import pytest
-from scipy.stats import chi2
+from scipy.stats import binom, chi2
 
-from core.data.profile import (
+from core.data.drift import (
     DRIFT_THRESHOLDS,
     FAMILYWISE_ERROR_RATE,
     drift_level,
@@ -54,6 +54,19 @@ def test_what_has_not_moved_is_seldom_called_drifted(shape: str, training: int) 
         assert np.mean([level != "little" for level in found]) <= promised + 4 * np.sqrt(
             promised / 2000
         )
+
+
+def test_chance_exceeds_its_own_limit_as_often_as_promised() -> None:
+    """From both sides, with many rows: a limit that is never exceeded would never find drift."""
+    generator = np.random.default_rng(7)
+    files, p = 20_000, SHAPES["even"]
+    before, after = generator.multinomial(20_000, p, files), generator.multinomial(20_000, p, files)
+    exceeded = sum(
+        population_stability_index(*counts) > psi_noise_limit(*counts)
+        for counts in zip(before, after, strict=True)
+    )
+    low, high = binom.interval(0.9999, files, FAMILYWISE_ERROR_RATE / 39)
+    assert 0 < low <= exceeded <= high
 
 
 @pytest.mark.parametrize("training", [300, 2000])

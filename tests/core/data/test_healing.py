@@ -7,14 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from core.data.datasets import (
-    Dataset,
-    find_dataset,
-    list_datasets,
-    load_encoded,
-    prepare,
-    read_datasets,
-)
+from core.data.dataset_rows import load_encoded
+from core.data.datasets import Dataset, find_dataset, list_datasets, read_datasets
+from core.data.prepare import prepare
 from core.data.preprocessing import load_preprocessing
 from core.data.reading.ingest import ingest
 from core.data.samples import find_sample, list_samples, read_sample_rows, read_samples, save_sample

@@ -7,10 +7,12 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
-from core.data import profile
-from core.data.datasets import Dataset, load_parts, prepare
+from core.data import drift, profile
+from core.data.datasets import Dataset, load_parts
+from core.data.drift import measure_drift
+from core.data.prepare import prepare
 from core.data.preprocessing import log_transform
-from core.data.profile import N_TOP_VALUES, QUANTILES, ColumnProfile, measure_drift, profile_columns
+from core.data.profile import N_TOP_VALUES, QUANTILES, ColumnProfile, profile_columns
 from core.data.samples import Sample, find_sample, read_sample_rows
 from core.data.schema import CATEGORICAL, FIELDS, NUMERIC
 from core.data.split import SPLIT_PARTS, SplitSpec
@@ -145,9 +147,9 @@ def test_the_index_by_chance_is_that_of_rows_from_one_source(before: int, after:
     generator = np.random.default_rng(4)
     shares = np.full(23, 1 / 23)
     drawn = [
-        profile.population_stability_index(
+        drift.population_stability_index(
             generator.multinomial(before, shares), generator.multinomial(after, shares)
         )
         for _ in range(400)
     ]
-    assert np.mean(drawn) == pytest.approx(profile.expected_psi(before, after), rel=0.06)
+    assert np.mean(drawn) == pytest.approx(drift.expected_psi(before, after), rel=0.06)

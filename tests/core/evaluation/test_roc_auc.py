@@ -75,6 +75,24 @@ def test_equally_good_scorings_are_called_different_about_5_percent_of_the_time(
     assert 0.025 < different / 600 < 0.08
 
 
+def test_a_better_scoring_is_found_as_often_as_its_true_difference_predicts() -> None:
+    """Power within a few points of the normal approximation's, from both sides."""
+    generator = np.random.default_rng(6)
+    # Signal 1 apart; noise of the shared part 1, of each scoring 0.2 and 1.
+    truth = norm.cdf(1 / (2 * (1 + 0.2**2)) ** 0.5) - norm.cdf(1 / (2 * (1 + 1.0**2)) ** 0.5)
+    found, deviations = 0, []
+    for _ in range(600):
+        labels = (generator.random(400) < 0.25).astype(float)
+        shared = labels + generator.normal(0, 1, 400)
+        a, b = shared + generator.normal(0, 0.2, 400), shared + generator.normal(0, 1.0, 400)
+        difference = delong_test(labels, a, b)
+        found += difference.p < 0.05 and difference.delta > 0
+        deviations.append((difference.high - difference.low) / (2 * norm.ppf(0.975)))
+    expected = norm.sf(norm.ppf(0.975) - truth / np.mean(deviations))
+    assert found / 600 == pytest.approx(expected, abs=0.08)
+    assert 0.3 < expected < 0.9
+
+
 def test_width_at_the_sizes_the_design_quotes() -> None:
     generator = np.random.default_rng(5)
     separation = 2**0.5 * norm.ppf(0.81)

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from scipy.stats import t as student
 from sklearn.metrics import log_loss, roc_auc_score
 
 from core.evaluation.multiplicity import holm_adjust
@@ -71,9 +72,17 @@ def test_several_seeds_are_averaged_and_widen_the_interval() -> None:
     for one, metrics in zip(slices, slice_metrics(labels, noisy, slices), strict=True):
         each = [roc_auc_score(labels[one.rows], own[one.rows]) for own in noisy]
         assert metrics.auc.value == pytest.approx(np.mean(each))
-        # Not below the part of the seeds alone.
+        # Wider than the seeds' part alone; no wider than the seeds' part by Student's t with 3
+        # degrees of freedom and the mean of the rows' parts together.
+        width = metrics.auc.high - metrics.auc.low
+        of_seeds = 2 * np.std(each, ddof=1) / len(each) ** 0.5
+        of_rows = np.mean(
+            [np.diff(auc_interval(*auc_variance(labels[one.rows], own[one.rows]))) for own in noisy]
+        )
         assert (
-            metrics.auc.high - metrics.auc.low > 2 * 1.96 * np.std(each, ddof=1) / len(each) ** 0.5
+            1.96 * of_seeds
+            < width
+            < student.ppf(0.975, 3) * of_seeds + student.ppf(0.975, 3) / 1.96 * of_rows
         )
 
 

@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
+from core.data.drift import drift_counts
 from core.data.preprocessing import Preprocessing
-from core.data.profile import drift_counts
 from core.data.schema import CATEGORICAL, FIELDS, NUMERIC
 from core.data.simulate import simulate
 from core.inference.unknown_values import UnknownColumn, unknown_columns

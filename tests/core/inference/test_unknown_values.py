@@ -8,8 +8,8 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from core.data.drift import drift_counts
 from core.data.preprocessing import Preprocessing
-from core.data.profile import drift_counts
 from core.data.schema import CATEGORICAL
 from core.inference.unknown_values import known_shares, unknown_columns, unknown_sentences
 from tests.core.inference.changed_spellings import (

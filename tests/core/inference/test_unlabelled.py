@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from core.data.datasets import Dataset, prepare
+from core.data.datasets import Dataset
+from core.data.prepare import prepare
 from core.data.reading.ingest import ingest
 from core.data.split import SplitSpec
 from core.errors import BadInput

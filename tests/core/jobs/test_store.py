@@ -113,7 +113,7 @@ def test_cancel_resume_and_finish(store: RunStore) -> None:
     assert not store.get(running.id).active
     store.resume(running.id)
     again = store.get(running.id)
-    assert (again.status, again.cancel_asked, again.message, again.finished) == (
+    assert (again.status, again.cancel_requested, again.message, again.finished) == (
         "queued",
         None,
         "",

@@ -15,7 +15,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from core.__main__ import main
+from core.cli.parser import main
 from core.data.datasets import Dataset
 from core.errors import BadInput, RunError
 from core.inference.export import export_model

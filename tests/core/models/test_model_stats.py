@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from core.__main__ import main
+from core.cli.parser import main
 from core.data.datasets import Dataset
 from core.data.preprocessing import load_preprocessing
 from core.errors import BadInput

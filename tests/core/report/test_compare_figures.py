@@ -17,8 +17,8 @@ NOTHING = float("nan")
 def arm(setting: str, depth: int, auc: float, strategy: str = "depth") -> ArmResult:
     spread = SeedSummary(auc, NOTHING, auc - 0.01, auc + 0.02)
     return ArmResult(
-        f"freeze depth {depth}", strategy, setting, 0, 1e-3, depth, (), {"target_test": spread},
-        {"target_test": spread}, {}, 0.5, 10, 1.0, NOTHING, 0,
+        f"freeze depth {depth}", strategy, setting, 0, 1e-3, depth, (),
+        {name: {"target_test": spread} for name in ("auc", "log_loss")}, 0.5, 10, 1.0, NOTHING, 0,
     )  # fmt: skip
 
 

@@ -8,7 +8,8 @@ import pytest
 from plotly.offline import get_plotlyjs
 from sklearn.metrics import roc_auc_score
 
-from core.data.datasets import Dataset, prepare_files
+from core.data.datasets import Dataset
+from core.data.prepare import prepare_files
 from core.data.reading.ingest import ingest
 from core.data.simulate import simulate
 from core.data.split import SplitSpec

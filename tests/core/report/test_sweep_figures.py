@@ -9,7 +9,7 @@ import numpy as np
 import plotly.graph_objects as go
 import pytest
 
-from core.jobs.run_result import RunResult
+from core.jobs.run_result import PartMetrics, RunResult
 from core.jobs.store import Run
 from core.report.sweep_figures import (
     COST_AXES,
@@ -30,12 +30,10 @@ NAN = math.nan
 def arm(title: str, strategy: str, auc: float, **changes: Any) -> ArmResult:
     """An arm of one seed on 400 training rows, whose backbone had AUC 0.6 on the target and 0.7 on
     the source."""
-    before = {"target_test": {"auc": 0.6}, "source_test": {"auc": 0.7}}
+    before = {"target_test": PartMetrics({"auc": 0.6}), "source_test": PartMetrics({"auc": 0.7})}
     values: dict[str, Any] = {field.name: None for field in dataclasses.fields(Run)}
-    run = Run(
-        **values
-        | {"id": "r-1", "result": RunResult(before=before, train_rows=changes.pop("rows", 400))}
-    )
+    values["result"] = RunResult(before=before, train_rows=changes.pop("rows", 400))
+    run = Run(**{**values, "id": "r-1"})
     result = ArmResult(
         title=title,
         strategy=strategy,
@@ -44,12 +42,14 @@ def arm(title: str, strategy: str, auc: float, **changes: Any) -> ArmResult:
         learning_rate=1e-3,
         depth=0,
         runs=(run,),
-        auc={
-            "target_test": SeedSummary(auc, 0.01, auc - 0.03, auc + 0.02),
-            "source_test": SeedSummary(auc + 0.05, NAN, auc + 0.01, auc + 0.09),
+        metrics={
+            "auc": {
+                "target_test": SeedSummary(auc, 0.01, auc - 0.03, auc + 0.02),
+                "source_test": SeedSummary(auc + 0.05, NAN, auc + 0.01, auc + 0.09),
+            },
+            "log_loss": {"target_test": SeedSummary(0.4, 0.02, NAN, NAN)},
+            "ece": {"target_test": SeedSummary(0.01, 0.002, NAN, NAN)},
         },
-        log_loss={"target_test": SeedSummary(0.4, 0.02, NAN, NAN)},
-        ece={"target_test": SeedSummary(0.01, 0.002, NAN, NAN)},
         validation_loss=0.4,
         trained_parameters=100,
         seconds=2.0,

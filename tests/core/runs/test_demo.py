@@ -2,6 +2,7 @@
 
 import pytest
 
+from core.cli.parser import main
 from core.data.datasets import list_datasets
 from core.data.samples import list_samples
 from core.errors import BadInput
@@ -68,12 +69,11 @@ def test_the_command_makes_the_dataset_and_queues(
     workspace: Workspace, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("THAW_HOME", str(workspace.root))
-    monkeypatch.setattr("sys.argv", ["demo"])
-    assert demo.main() == 0
+    assert main(["demo", "--dataset-only"]) == 0
     assert "2,000 simulated rows" in capsys.readouterr().out
-    monkeypatch.setattr("sys.argv", ["demo", "--run"])
-    assert demo.main() == 0
-    assert "15 runs, 15 queued" in capsys.readouterr().out
+    assert not RunStore(workspace).list()
+    assert main(["demo"]) == 0
+    assert "15 runs, 15 queued or running" in capsys.readouterr().out
 
 
 def test_what_keeps_the_command_from_it_is_a_sentence(
@@ -85,9 +85,8 @@ def test_what_keeps_the_command_from_it_is_a_sentence(
         raise OSError(30, "Read-only file system", str(workspace.root / "demo.lock"))
 
     monkeypatch.setenv("THAW_HOME", str(workspace.root))
-    monkeypatch.setattr("sys.argv", ["demo"])
     monkeypatch.setattr(demo, "ensure_demo_dataset", refuse)
-    assert demo.main() == 1
+    assert main(["demo", "--dataset-only"]) == 1
     said = capsys.readouterr().err
     assert (
         said.startswith("thaw: The workspace")

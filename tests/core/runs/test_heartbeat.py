@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from core.__main__ import main
 from core.cli.output import StallNotices
+from core.cli.parser import main
 from core.data.datasets import Dataset
 from core.errors import explain_system_error
 from core.jobs import database

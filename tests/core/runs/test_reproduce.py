@@ -7,9 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from core.__main__ import build_parser
-from core.cli import commands, sweep_command
-from core.data.datasets import Dataset, prepare, prepare_files
+from core.cli import sweep_command
+from core.cli.data_commands import ingest as ingest_command
+from core.cli.parser import build_parser
+from core.data.datasets import Dataset
+from core.data.prepare import prepare, prepare_files
 from core.data.reading.ingest import ingest
 from core.data.samples import find_sample, save_sample
 from core.data.simulate import simulate
@@ -111,7 +113,7 @@ def test_a_dataset_comes_back_from_its_command(
     for made in (dataset, odd):
         options = parsed(data_commands(other, made)[-1])
         options.path = str(other.uploads / "tiny.tsv")
-        found = commands.ingest(workspace, options).data["dataset"]
+        found = ingest_command(workspace, options).data["dataset"]
         assert found["content_hash"] == made.content_hash and found["simulated"]
 
 
@@ -142,7 +144,7 @@ def test_a_dataset_of_several_files_comes_back_from_its_commands(
         options = parsed(line)
         options.path = str(tmp_path / options.path)
         assert options.no_prepare and options.simulated
-        commands.ingest(workspace, options)
+        ingest_command(workspace, options)
     options = parsed(lines[-1])
     assert options.run(workspace, options).data["dataset"]["content_hash"] == made.content_hash
 

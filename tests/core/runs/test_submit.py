@@ -6,9 +6,10 @@ from typing import Any
 
 import pytest
 
-from core.__main__ import build_parser
-from core.cli import commands
-from core.data.datasets import Dataset, prepare
+from core.cli import backbone_commands, finetune_commands
+from core.cli.parser import build_parser
+from core.data.datasets import Dataset
+from core.data.prepare import prepare
 from core.data.reading.ingest import ingest
 from core.data.samples import find_sample
 from core.data.split import SplitSpec
@@ -162,9 +163,10 @@ def test_the_command_line_asks_for_the_same_run(
         asked.append(request)
         return [None]
 
-    monkeypatch.setattr(commands, "submit_finetune", keep)
-    monkeypatch.setattr(commands, "submit_pretrain", keep)
-    monkeypatch.setattr(commands, "follow_run", lambda *_: None)
+    monkeypatch.setattr(finetune_commands, "submit_finetune", keep)
+    monkeypatch.setattr(backbone_commands, "submit_pretrain", keep)
+    for module in (backbone_commands, finetune_commands):
+        monkeypatch.setattr(module, "follow_run", lambda *_: None)
     words = shlex.split(command_line(workspace, request_))
     assert words[:3] == ["python", "-m", "core"]
     options = build_parser().parse_args(words[3:])

@@ -65,7 +65,7 @@ def test_one_by_one_together_and_over_a_cluster_are_the_same(
         n_workers=2, threads_per_worker=1, processes=True, dashboard_address=":0"
     ) as cluster:
         spread = submit_sweep(workspace, spec, "spread", run_here=True)
-        assert {run.lane for run in RunStore(workspace).list_group(spread.id)} == {CLUSTER_QUEUE}
+        assert {run.queue for run in RunStore(workspace).list_group(spread.id)} == {CLUSTER_QUEUE}
         run_sweep_here(workspace, spread, 2, cluster.scheduler_address)
     for sweep in (together, spread):
         found = scores(workspace, sweep)
@@ -101,11 +101,11 @@ def check_results(
     assert full.auc["target_test"].mean == pytest.approx(np.mean(auc), abs=1e-9)
     assert full.auc["target_test"].deviation == pytest.approx(np.std(auc, ddof=1), abs=1e-9)
     loss = [log_loss(labels, found["full fine-tuning", seed].astype(float)) for seed in (0, 1)]
-    assert full.log_loss["target_test"].mean == pytest.approx(np.mean(loss), abs=1e-6)
+    assert full.metrics["log_loss"]["target_test"].mean == pytest.approx(np.mean(loss), abs=1e-6)
     errors = [
         calibration_error(labels, found["full fine-tuning", seed].astype(float)) for seed in (0, 1)
     ]
-    assert full.ece["target_test"].mean == pytest.approx(np.mean(errors), abs=1e-6)
+    assert full.metrics["ece"]["target_test"].mean == pytest.approx(np.mean(errors), abs=1e-6)
     assert [by_title[arm.title].depth for arm in ARMS[:3]] == [0, 1, 3]
     assert full.peak_memory != full.peak_memory or full.peak_memory > 1e7
 
@@ -121,7 +121,10 @@ def check_results(
     assert any("source test rows" in text for text in forgetting_sentences(results))
     table = sweep_table(results)
     assert [row["seeds"] for row in table] == [2, 2, 2, 1] and table[3]["auc_deviation"] is None
-    assert table[0]["ece"] == full.ece["target_test"].mean and table[0]["ece_source"] is not None
+    assert (
+        table[0]["ece"] == full.metrics["ece"]["target_test"].mean
+        and table[0]["ece_source"] is not None
+    )
 
 
 def calibration_error(labels: np.ndarray, scores: np.ndarray) -> float:

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from core.__main__ import main
+from core.cli.parser import main
 from core.data.datasets import Dataset, find_dataset
 from core.errors import BadInput, Damaged
 from core.inference.evaluate_run import evaluate_on

@@ -10,7 +10,7 @@ import pytest
 import yaml
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 
-from core.__main__ import main
+from core.cli.parser import main
 from core.data.datasets import Dataset
 from core.errors import BadInput
 from core.jobs.requests import FinetuneRequest, TrainSettings

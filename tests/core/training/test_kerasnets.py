@@ -8,14 +8,9 @@ import numpy as np
 import pytest
 import torch
 
-from core.data.datasets import (
-    Dataset,
-    find_dataset,
-    load_encoded,
-    load_labels,
-    prepare,
-    select_training_rows,
-)
+from core.data.dataset_rows import load_encoded
+from core.data.datasets import Dataset, find_dataset, load_labels, select_training_rows
+from core.data.prepare import prepare
 from core.data.preprocessing import load_preprocessing
 from core.data.reading.ingest import ingest
 from core.data.simulate import simulate

@@ -10,7 +10,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from core.data.archives.containers import MemberNeeded, choose_member, list_members, open_rows
+from core.data.archives.containers import choose_member, list_members, open_rows
+from core.data.archives.member_choice import MemberNeeded
 from core.errors import BadInput
 from tests.core.data.archives.archive_files import (
     README,
@@ -44,7 +45,7 @@ def test_the_train_file_is_taken_and_the_others_are_named(packing: str, tmp_path
     assert [(one.name, one.rows) for one in choice.other_members] == [("test.txt", 20)]
     assert (
         choice.reason
-        == "The archive holds 2 files of rows; train.txt is read, not test.txt (20 rows). Take"
+        == "The archive holds 2 files of rows; train.txt is read, not test.txt (20 rows). Choose"
         " another with --member NAME."
     )
     assert read(path) == TRAIN and read(path, "test.txt") == TEST

@@ -15,7 +15,8 @@ from core.data.columns.dictionary_file import (
     memory_map_rows,
     open_row_writer,
 )
-from core.data.datasets import load_encoded, prepare
+from core.data.dataset_rows import load_encoded
+from core.data.prepare import prepare
 from core.data.preprocessing import fit_preprocessing, load_preprocessing
 from core.data.reading.ingest import ingest
 from core.data.samples import read_sample_rows

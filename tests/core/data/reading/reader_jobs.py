@@ -15,7 +15,7 @@ import pyarrow as pa
 
 from core.data.archives.member_choice import Member, MemberNeeded
 from core.data.read_options import ColumnSource
-from core.data.reading.column_mapping import ColumnsNeeded
+from core.data.reading.columns_needed import ColumnsNeeded
 from core.data.reading.reader_server import SendEvent
 from core.errors import BadInput, UnreadableRow
 

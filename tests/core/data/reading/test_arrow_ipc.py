@@ -209,7 +209,7 @@ resource.setrlimit(resource.RLIMIT_AS, (6 * 2**30, 6 * 2**30))
 import random
 import pyarrow as pa
 from core.data.reading.arrow_ipc import read_arrow
-from core.data.archives.containers import container_of
+from core.data.archives.containers import detect_container
 from core.errors import BadInput
 from tests.core.data.reading.arrow_files import CODECS, WRITERS, example_table, ipc_bytes
 import pyarrow.compute as pc
@@ -227,7 +227,7 @@ for turn in range(300):
         file[low : low + size] = dice.choice((dice.randbytes(size), b"\\xff" * size, b"\\x7f" * size, bytes(size)))
     path.write_bytes(file)
     try:
-        if not container_of(path).startswith("arrow"):
+        if not detect_container(path).startswith("arrow"):
             continue
         rows = 0
         for piece in read_arrow(path):

@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from core.data.read_options import DEFAULT_OPTIONS, ReadOptions, load_mapping
-from core.data.reading.column_mapping import MAX_EXTRA_COLUMNS, ColumnsNeeded, match_header
+from core.data.reading.column_mapping import MAX_EXTRA_COLUMNS, match_header
 from core.data.reading.column_names import recognise_columns
+from core.data.reading.columns_needed import ColumnsNeeded
 from core.data.schema import CATEGORICAL, FIELDS, LABEL, NUMERIC
 from core.errors import BadInput
 

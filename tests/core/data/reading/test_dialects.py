@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from core.data.read_options import ReadOptions
-from core.data.reading.column_mapping import ColumnsNeeded
+from core.data.reading.columns_needed import ColumnsNeeded
 from core.data.reading.dialects import FileFormat, count_lines_before_rows, detect_format
 from core.data.schema import FIELDS, LABEL
 from core.errors import BadInput
@@ -118,7 +118,7 @@ def test_columns_before_the_label_are_spotted(tmp_path: Path) -> None:
 
 def test_categories_where_numbers_belong_are_spotted(tmp_path: Path) -> None:
     error = ask(tmp_path, [[line[0], *line[14:], *line[1:14]] for line in LINES])
-    assert "most cells are no numbers" in str(error) and "another order" in str(error)
+    assert "most cells are not numbers" in str(error) and "another order" in str(error)
 
 
 def test_positions_in_a_mapping_for_a_file_without_a_header(tmp_path: Path) -> None:

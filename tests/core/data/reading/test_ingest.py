@@ -209,7 +209,7 @@ def test_the_hash_is_given_up_where_the_file_is_refused(
     assert started.is_set() and answers == [""]
 
 
-@pytest.mark.parametrize("where", ["progress", "on_form"])
+@pytest.mark.parametrize("where", ["progress", "on_format"])
 def test_ctrl_c_leaves_the_workspace_as_it_was(
     where: str, workspace: Workspace, tmp_path: Path
 ) -> None:

@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from core.data.read_options import ReadOptions, parse_names, to_cli_args
-from core.data.reading.column_mapping import ColumnsNeeded
+from core.data.reading.columns_needed import ColumnsNeeded
 from core.data.reading.dialects import detect_format
 from core.data.reading.ingest import ingest
 from core.data.samples import file_row_numbers, list_samples, read_sample_rows, save_sample
@@ -72,7 +72,7 @@ def test_a_header_is_found_below_what_is_none(
     sample = ingest(workspace, path, "again")
     lines = BEFORE_HEADER[kind].count(b"\n")
     assert file_row_numbers(sample)[0] == lines + 2 and any(
-        "passed over" in note for note in sample.notes
+        "skipped (" in note for note in sample.notes
     )
 
 
@@ -93,7 +93,7 @@ def test_a_second_header_in_another_order_is_refused_even_when_skipping(
     path = write(tmp_path, text(LINES, OURS) + TURNED_CSV)
     for way in ("reject", "skip"):
         with pytest.raises(
-            BadInput, match="Row 62 of 'file' names the columns anew, in another order"
+            BadInput, match="Row 62 of 'file' names the columns again, in another order"
         ):
             ingest(workspace, path, "x", way)
     twice = write(tmp_path, text(LINES, OURS) + text(LINES, OURS), "twice")
@@ -426,7 +426,8 @@ def test_a_sample_whose_header_was_a_row_is_read_anew(workspace: Workspace, tmp_
 def test_members_of_one_archive_are_samples_and_datasets_of_their_own(
     member: str, workspace: Workspace, tmp_path: Path
 ) -> None:
-    from core.data.datasets import list_datasets, prepare
+    from core.data.datasets import list_datasets
+    from core.data.prepare import prepare
     from core.data.split import SplitSpec
 
     data = packed_tar(
@@ -480,7 +481,7 @@ def test_a_line_of_nothing_but_delimiters(
 
 
 def test_twenty_sorted_rows_get_advice_that_works(workspace: Workspace, tmp_path: Path) -> None:
-    from core.data.datasets import prepare
+    from core.data.prepare import prepare
     from core.data.split import SplitSpec
 
     lines = [["1" if place < 5 else "0", *line[1:]] for place, line in enumerate(LINES[:20])]

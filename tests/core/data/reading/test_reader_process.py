@@ -14,7 +14,7 @@ import pytest
 
 from core.data.archives.member_choice import MemberNeeded
 from core.data.reading import reader_process
-from core.data.reading.column_mapping import ColumnsNeeded
+from core.data.reading.columns_needed import ColumnsNeeded
 from core.data.reading.reader_process import call
 from core.errors import BadInput, ReaderFailed, UnreadableRow
 from core.workspace import PROJECT

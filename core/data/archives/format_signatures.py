@@ -1,23 +1,18 @@
-"""Names file formats that are not read, from their first bytes, with what to do about each.
+"""File formats that are not read, and how to recognise them: what `unreadable` looks up.
 
-`SIGNATURES` lists formats with a fixed mark; `PATTERNS` those that are recognised by how their text
-begins; `ZIP_KINDS` those that are zip archives of a known layout (Excel, NumPy and so on). Nothing
-here opens or unpickles anything.
+`SIGNATURES` lists formats with a magic number, `PATTERNS` those recognised by how their text
+begins, `ZIP_KINDS` those that are zip archives with a known layout (Excel, NumPy and so on). To
+name another format, add a line.
 """
 
 import re
-import struct
-from collections.abc import Sequence
 from dataclasses import dataclass
 
-HEAD_BYTES = 4096
-"""First bytes that are looked at."""
-
 _UNPACK = "unpack it and give the file of rows inside"
-_CONVERT = "convert it to CSV or Parquet first"
+CONVERT_ADVICE = "convert it to CSV or Parquet first"
 _PANDAS = "read it with pandas and write it with to_parquet or to_csv"
 _TWICE = "unpack it once and give what is inside"
-_PICKLE = (
+PICKLE_ADVICE = (
     "loading it could run any code, so it is never unpickled; load it where you trust it and write"
     " CSV or Parquet"
 )
@@ -28,11 +23,15 @@ _DECRYPT = "decrypt it first"
 
 @dataclass(frozen=True)
 class Signature:
-    """A format and the bytes it begins with.
+    """A format with a magic number.
 
-    name: with its article, to stand behind "is". advice: what to do, a clause. offset: where
-    `magic` stands. binary: the mark is letters that could begin a text too, so that control bytes
-    must follow within the head.
+    Attributes:
+        magic: the bytes.
+        name: the format with its article, to follow "is" in a sentence.
+        advice: what to do, a clause.
+        offset: position of `magic` in the file.
+        binary: `magic` is made of letters, so the file must also contain control bytes; otherwise a
+            text could begin like this.
     """
 
     magic: bytes
@@ -111,12 +110,12 @@ SIGNATURES: tuple[Signature, ...] = (
         "write it again as version 2 or Parquet",
         binary=True,
     ),
-    Signature(b"ORC", "an ORC file", f"{_CONVERT} (pyarrow.orc reads it)", binary=True),
-    Signature(b"Obj\x01", "an Avro file", _CONVERT),
-    Signature(b"SEQ\x06", "a Hadoop sequence file", _CONVERT),
-    Signature(b"RCF\x01", "a Hive RCFile", _CONVERT),
+    Signature(b"ORC", "an ORC file", f"{CONVERT_ADVICE} (pyarrow.orc reads it)", binary=True),
+    Signature(b"Obj\x01", "an Avro file", CONVERT_ADVICE),
+    Signature(b"SEQ\x06", "a Hadoop sequence file", CONVERT_ADVICE),
+    Signature(b"RCF\x01", "a Hive RCFile", CONVERT_ADVICE),
     Signature(b"\x89HDF\r\n\x1a\n", "an HDF5 file", _PANDAS),
-    Signature(b"CDF\x01", "a NetCDF file", _CONVERT),
+    Signature(b"CDF\x01", "a NetCDF file", CONVERT_ADVICE),
     Signature(b"SQLite format 3\x00", "an SQLite database", "export its table as CSV"),
     Signature(
         b"DUCK",
@@ -133,7 +132,7 @@ SIGNATURES: tuple[Signature, ...] = (
     ),
     Signature(b"$FL2@(#)", "an SPSS file", _PANDAS),
     Signature(b"<stata_dta>", "a Stata file", _PANDAS),
-    Signature(b"MATLAB 5.0", "a MATLAB file", _CONVERT),
+    Signature(b"MATLAB 5.0", "a MATLAB file", CONVERT_ADVICE),
     Signature(b"RDX2\n", "an R workspace", "write the table from R with write.csv"),
     Signature(b"RDX3\n", "an R workspace", "write the table from R with write.csv"),
     Signature(b"X\n\x00\x00\x00", "an R object (.rds)", "write the table from R with write.csv"),
@@ -141,11 +140,13 @@ SIGNATURES: tuple[Signature, ...] = (
     # Pickles of protocol 2 on; those before are among PATTERNS.
     *(
         Signature(
-            bytes((0x80, protocol)), f"a Python pickle (protocol {protocol}), or joblib's", _PICKLE
+            bytes((0x80, protocol)),
+            f"a Python pickle (protocol {protocol}), or joblib's",
+            PICKLE_ADVICE,
         )
         for protocol in range(2, 6)
     ),
-    Signature(b"ZF0x", "an old joblib file", _PICKLE),
+    Signature(b"ZF0x", "an old joblib file", PICKLE_ADVICE),
     Signature(
         b"x\x9c", "packed by zlib (as joblib does)", "write CSV or Parquet instead", binary=True
     ),
@@ -202,8 +203,7 @@ SIGNATURES: tuple[Signature, ...] = (
     Signature(b"HTTP/1.", "an HTTP response with its headers", _DOWNLOAD),
     Signature(b"MIME-Version:", "a saved web page (MHTML)", _DOWNLOAD),
 )
-"""Formats by their first bytes; the first that fits is named, so longer marks come before shorter
-ones."""
+"""Formats by magic number. The first match counts, so longer numbers come before shorter ones."""
 
 PACKED_TWICE: tuple[Signature, ...] = (
     Signature(b"\x1f\x8b", "packed twice, on the inside by gzip", _TWICE),
@@ -230,12 +230,12 @@ PACKED_TWICE: tuple[Signature, ...] = (
         "unpack it and give the Arrow file alone",
     ),
 )
-"""Formats that are read, but not within another packing."""
+"""Formats that are read, but not if they are compressed a second time."""
 
 
 @dataclass(frozen=True)
 class Pattern:
-    """A format recognised by how its text begins. A group of `pattern` is shown behind the name."""
+    """A format recognised by how its text begins; its group is shown after the name."""
 
     pattern: re.Pattern[bytes]
     name: str
@@ -252,33 +252,51 @@ _XML_ERROR = (
     rb"(?:<\?xml[^>]{0,200}\?>\s*)?<Error[^>]{0,200}>.{0,300}?<Code>([^<]{1,60})</Code>",
     rb"(?:<\?xml[^>]{0,200}\?>\s*)?<(?:Error|EnumerationResults|ListBucketResult)\b()",
 )
+_HTML = rb"(?:<!--.{0,300}?-->\s*)?<(?:!doctype\s+html|html|head|body)\b"
 PATTERNS: tuple[Pattern, ...] = (
     *(_pattern(one, "an error page of a storage service in XML", _DOWNLOAD) for one in _XML_ERROR),
-    _pattern(rb"(?:<!--.{0,300}?-->\s*)?<(?:!doctype\s+html|html|head|body)\b.{0,2000}?<title[^>]{0,99}>\s*([^<]{1,60})",
-             "an HTML page", _DOWNLOAD),
-    _pattern(rb"(?:<!--.{0,300}?-->\s*)?<(?:!doctype\s+html|html|head|body)\b()", "an HTML page", _DOWNLOAD),
+    _pattern(_HTML + rb".{0,2000}?<title[^>]{0,99}>\s*([^<]{1,60})", "an HTML page", _DOWNLOAD),
+    _pattern(_HTML + rb"()", "an HTML page", _DOWNLOAD),
     _pattern(rb"<svg\b()", "a picture (SVG)", _MEDIA),
-    _pattern(rb"<\?xml\b()", "an XML document", _CONVERT),
-    _pattern(rb"\{\s*\"(?:errors?|message|detail)\"\s*:\s*\"?([^\"\n{\[]{0,60})", "an error in JSON", _DOWNLOAD),
-    _pattern(rb"\{\s*\"nbformat|\{\s*\"cells\"\s*:\s*\[()", "a Jupyter notebook", "give the file that it reads"),
+    _pattern(rb"<\?xml\b()", "an XML document", CONVERT_ADVICE),
+    _pattern(
+        rb"\{\s*\"(?:errors?|message|detail)\"\s*:\s*\"?([^\"\n{\[]{0,60})",
+        "an error in JSON",
+        _DOWNLOAD,
+    ),
+    _pattern(
+        rb"\{\s*\"nbformat|\{\s*\"cells\"\s*:\s*\[()",
+        "a Jupyter notebook",
+        "give the file that it reads",
+    ),
     _pattern(rb"(?:\{\s*(?:\"|\})|\[\s*[\[{])()", "JSON or JSON lines", _PANDAS),
     _pattern(rb"\[\s*(?:-?\d|\"|\])[^\n\t]*()", "JSON", _PANDAS),
-    _pattern(rb"((?:404: Not Found|403 Forbidden|Access denied|Entry not found|Not Found|Repository not found|"
-             rb"Invalid (?:username|credentials)[^\n]{0,40}|Too Many Requests|upstream [^\n]{0,60}))[.\s]*\Z",
-             "the error message of a server", _DOWNLOAD),
-)  # fmt: skip
-"""Text that is no rows; the first that fits is named."""
+    _pattern(
+        rb"((?:404: Not Found|403 Forbidden|Access denied|Entry not found|Not Found"
+        rb"|Repository not found|Invalid (?:username|credentials)[^\n]{0,40}|Too Many Requests"
+        rb"|upstream [^\n]{0,60}))[.\s]*\Z",
+        "the error message of a server",
+        _DOWNLOAD,
+    ),
+)
+"""Formats of text that hold no rows. The first match counts."""
 
-_PICKLE_TEXT = re.compile(
+PICKLE_TEXT = re.compile(
     rb"\A(?:\([ld]p\d+\n|c[A-Za-z_][\w.]*\n[A-Za-z_]\w*\n(?:p\d+\n|q.)|[\]})]q\x00)", re.DOTALL
 )
-"""How a pickle of protocol 0 or 1 begins: a container or a global, then where it is remembered."""
+"""How a pickle of protocol 0 or 1 begins: a container or a global, then its memo index."""
 
 
 @dataclass(frozen=True)
 class ZipKind:
-    """A zip archive that is no archive of rows. has: patterns of which each must fit a member.
-    only: all must fit."""
+    """A zip archive with a known layout that is not an archive of rows.
+
+    Attributes:
+        name: the format with its article.
+        advice: what to do, a clause.
+        has: patterns, each of which must match the name of some member.
+        only: a pattern that all names must match.
+    """
 
     name: str
     advice: str
@@ -300,7 +318,7 @@ ZIP_KINDS: tuple[ZipKind, ...] = (
         (r"mimetype", r"META-INF/manifest\.xml"),
     ),
     ZipKind("an Apple Numbers sheet", "export it as CSV", (r"Index/.*\.iwa",)),
-    ZipKind("a torch file (.pt), a pickle inside", _PICKLE, (r"[^/]+/data\.pkl",)),
+    ZipKind("a torch file (.pt), a pickle inside", PICKLE_ADVICE, (r"[^/]+/data\.pkl",)),
     ZipKind(
         "a Keras model (.keras)",
         "give a file of Criteo rows",
@@ -322,92 +340,3 @@ ZIP_KINDS: tuple[ZipKind, ...] = (
         only=r".*\.npy",
     ),
 )
-
-
-def describe_unreadable(head: bytes) -> str | None:
-    """What stands behind a file's name in a sentence, without the full stop; None for what may be
-    text of rows.
-
-    head: the first bytes of the file, or of what its packing holds (4 KB are looked at); a packing
-    among them is then one too many. For instance "is a PDF; give a file of Criteo rows".
-    """
-    head = head[:HEAD_BYTES]
-    binary = _has_control_bytes(head)
-    for signature in (*SIGNATURES, *PACKED_TWICE):
-        if head.startswith(signature.magic, signature.offset) and (binary or not signature.binary):
-            return f"is {signature.name}; {signature.advice}"
-    if _PICKLE_TEXT.match(head):
-        return f"is a Python pickle (protocol 0 or 1); {_PICKLE}"
-    if not binary:
-        return _describe_text(head)
-    return _describe_binary(head)
-
-
-def describe_zip(names: Sequence[str]) -> str | None:
-    """The same for a zip archive of members of these names: Excel's, NumPy's and so on."""
-    for kind in ZIP_KINDS:
-        if kind.only and names and all(re.fullmatch(kind.only, name) for name in names):
-            return f"is {kind.name}; {kind.advice}"
-        if kind.has and all(any(re.fullmatch(one, name) for name in names) for one in kind.has):
-            return f"is {kind.name}; {kind.advice}"
-    return None
-
-
-def _describe_text(head: bytes) -> str | None:
-    for pattern in PATTERNS:
-        if found := pattern.pattern.match(head):
-            shown = (found[1] or b"").decode("utf-8", "replace").strip()
-            return f"is {pattern.name}{f' ({shown!r})' if shown else ''}; {pattern.advice}"
-    return None
-
-
-def _describe_binary(head: bytes) -> str | None:
-    if not head.strip(b"\x00"):
-        return (
-            "holds only NUL bytes at its beginning: its download was probably interrupted; fetch it"
-            " again"
-        )
-    for name, wide, offset in (
-        ("UTF-32", 4, 0),
-        ("UTF-32", 4, 3),
-        ("UTF-16", 2, 0),
-        ("UTF-16", 2, 1),
-    ):
-        if _is_wide_text(head, wide, offset):
-            return f"is in {name}; save it as UTF-8"
-    if _is_tfrecord(head):
-        return f"is a TFRecord file; {_CONVERT}"
-    return None
-
-
-def _has_control_bytes(head: bytes) -> bool:
-    """Whether there are bytes that text in UTF-8 or Latin-1 has not."""
-    return bool(re.search(rb"[\x00-\x08\x0e-\x1a\x1c-\x1f]", head))
-
-
-def _is_wide_text(head: bytes, wide: int, offset: int) -> bool:
-    """Whether text in ASCII letters of `wide` bytes each, of which the one at `offset` is not
-    NUL."""
-    whole = head[: len(head) // wide * wide]
-    letters = whole[offset::wide]
-    if len(letters) < 8 or 0 in letters:
-        return False
-    return all(not any(whole[place::wide]) for place in range(wide) if place != offset)
-
-
-def _is_tfrecord(head: bytes) -> bool:
-    """Whether the length of a record and that length's checksum stand first."""
-    if len(head) < 16:
-        return False
-    length, checksum = struct.unpack_from("<QI", head)
-    crc = _crc32c(head[:8])
-    return length < 2**32 and checksum == ((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFFFFFF
-
-
-def _crc32c(data: bytes) -> int:
-    crc = 0xFFFFFFFF
-    for byte in data:
-        crc ^= byte
-        for _ in range(8):
-            crc = crc >> 1 ^ (0x82F63B78 if crc & 1 else 0)
-    return crc ^ 0xFFFFFFFF

@@ -14,9 +14,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from core.data.archives import unreadable
 from core.data.archives.containers import detect_container
-from core.data.reading import unreadable
-from core.data.reading.unreadable import PATTERNS, SIGNATURES, describe_unreadable
+from core.data.archives.unreadable import PATTERNS, SIGNATURES, describe_unreadable
 from core.errors import BadInput
 from tests.core.data.archives.archive_files import TRAIN, zip_of
 from tests.core.data.helpers import CSV_HEADER, packed_zstd, rows, text, write

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
+from core.data.drift import drift_counts
 from core.data.preprocessing import Preprocessing, fit_preprocessing
-from core.data.profile import drift_counts
 from core.inference.unknown_values import known_shares
 from tests.core.inference.changed_spellings import Columns, simulate_columns, to_table
 

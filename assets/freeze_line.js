@@ -1,7 +1,7 @@
-// The freeze line in the picture above this component: one drags it, or clicks a stage to freeze up to that stage.
-// Only the picture moves meanwhile; the depth is told when the line is let go.
+// The freeze line in the picture above this component: drag it, or click a stage to freeze up to that stage.
+// While dragging only the picture changes; the depth is sent to the server when the line is released.
 
-// Blocks from the input up; the head, which is never frozen, is left out.
+// Blocks from the input up, without the head, which is never frozen.
 const stagesOf = (stack) => [...stack.querySelectorAll(".thaw-block")].reverse().slice(0, -1);
 
 function depthAt(stack, y) {
@@ -11,7 +11,7 @@ function depthAt(stack, y) {
   }).length;
 }
 
-function show(stack, depth, icons) {
+function draw(stack, depth, icons) {
   const stages = stagesOf(stack);
   stages.forEach((block, place) => {
     const state = place < depth ? "frozen" : "trained";
@@ -20,23 +20,23 @@ function show(stack, depth, icons) {
     block.querySelector(".thaw-icon").textContent = icons[state];
     block.querySelector(".thaw-word").textContent = state;
   });
-  // The first child lies on top: the line goes above the highest frozen stage, or below them all.
+  // The first child is on top: put the line above the highest frozen stage, or below all stages.
   stack.insertBefore(stack.querySelector(".thaw-line"), stages[depth - 1] ?? stages[0].nextSibling);
 }
 
-const moved = new WeakMap();
+const lines = new WeakMap();
 
 function listen(parent) {
   const box = parent.closest(".st-key-freeze_line");
-  const line = { depth: 0, told: 0, stack: null, icons: null, listening: new AbortController() };
+  const line = { depth: 0, sent: 0, stack: null, icons: null, listening: new AbortController() };
   const on = (kind, act) => box.addEventListener(kind, act, { signal: line.listening.signal });
-  const put = (stack, depth) => {
-    if (depth !== line.depth) show(stack, depth, line.icons);
+  const move = (stack, depth) => {
+    if (depth !== line.depth) draw(stack, depth, line.icons);
     line.depth = depth;
   };
-  const tell = () => {
-    if (line.depth !== line.told) line.tell("depth", line.depth);
-    line.told = line.depth;
+  const send = () => {
+    if (line.depth !== line.sent) line.setDepth("depth", line.depth);
+    line.sent = line.depth;
   };
   on("pointerdown", (event) => {
     const grip = event.target.closest(".thaw-line");
@@ -46,11 +46,11 @@ function listen(parent) {
     line.stack = grip.parentElement;
   });
   on("pointermove", (event) => {
-    if (line.stack) put(line.stack, depthAt(line.stack, event.clientY));
+    if (line.stack) move(line.stack, depthAt(line.stack, event.clientY));
   });
   for (const end of ["pointerup", "pointercancel"]) {
     on(end, () => {
-      if (line.stack) tell();
+      if (line.stack) send();
       line.stack = null;
     });
   }
@@ -58,21 +58,21 @@ function listen(parent) {
     const block = event.target.closest(".thaw-block");
     const place = block ? stagesOf(block.parentElement).indexOf(block) : -1;
     if (place < 0) return;
-    // A click on the highest frozen stage thaws it.
-    put(block.parentElement, place + 1 === line.depth ? place : place + 1);
-    tell();
+    // A click on the highest frozen stage unfreezes it.
+    move(block.parentElement, place + 1 === line.depth ? place : place + 1);
+    send();
   });
-  moved.set(parent, line);
+  lines.set(parent, line);
   return line;
 }
 
 export default function ({ data, parentElement, setTriggerValue }) {
-  const line = moved.get(parentElement) ?? listen(parentElement);
-  line.tell = setTriggerValue;
+  const line = lines.get(parentElement) ?? listen(parentElement);
+  line.setDepth = setTriggerValue;
   line.icons = data.icons;
-  line.depth = line.told = data.depth;
+  line.depth = line.sent = data.depth;
   return () => {
     line.listening.abort();
-    moved.delete(parentElement);
+    lines.delete(parentElement);
   };
 }

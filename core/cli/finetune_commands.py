@@ -1,0 +1,128 @@
+"""The commands `finetune` and `demo`; a sweep has a module of its own."""
+
+import argparse
+
+from core.cli.dry_run import dry_run_finetune
+from core.cli.options import (
+    add_dry_run_option,
+    add_head_options,
+    add_strategy_options,
+    add_training_options,
+    comma_separated,
+    head_settings,
+    print_settings,
+    strategy_options,
+    train_settings,
+)
+from core.cli.output import CommandResult, ProgressBar, follow_run, run_state
+from core.cli.targets import AddCommand
+from core.data.datasets import find_dataset
+from core.freezing.strategies import STRATEGIES
+from core.jobs.requests import FinetuneRequest
+from core.jobs.store import RunStore
+from core.runs.submit import CONTROLS, submit_finetune
+from core.training.default_settings import count_training_rows
+from core.workspace import Workspace
+
+
+def add_finetune_command(add: AddCommand) -> None:
+    """Add `finetune` to the parser."""
+    command = add("finetune", "Adapt a backbone to a dataset's target rows.", finetune)
+    command.add_argument("--dataset", required=True)
+    command.add_argument("--backbone", required=True)
+    choice = command.add_mutually_exclusive_group(required=True)
+    choice.add_argument(
+        "--freeze-depth",
+        type=int,
+        help="number of stages frozen from the input; 0 is full fine-tuning",
+    )
+    choice.add_argument("--strategy", choices=[name for name in STRATEGIES if name != "depth"])
+    command.add_argument(
+        "--target-rows",
+        type=int,
+        default=0,
+        help="train on this many target rows, the last ones (default 0: all)",
+    )
+    command.add_argument(
+        "--controls",
+        type=_controls,
+        default=(),
+        help=f"runs to compare it with, of {', '.join(CONTROLS)}",
+    )
+    add_dry_run_option(command)
+    add_strategy_options(command)
+    add_head_options(command)
+    add_training_options(command)
+
+
+def add_demo_command(add: AddCommand) -> None:
+    """Add `demo` to the parser."""
+    summary = "Make the demo's simulated dataset and queue its sweep, or resume it."
+    command = add("demo", summary, demo)
+    command.add_argument(
+        "--dataset-only", action="store_true", help="make the dataset; queue nothing"
+    )
+    command.add_argument(
+        "--wait", action="store_true", help="wait until the sweep has ended, and print its verdicts"
+    )
+
+
+def finetune(workspace: Workspace, options: argparse.Namespace) -> CommandResult:
+    """Queue a fine-tuning run and its controls, and follow them to their end."""
+    strategy = options.strategy or "depth"
+    dataset = find_dataset(workspace, options.dataset)
+    rows = count_training_rows(dataset, "target", last=options.target_rows)
+    train = train_settings(options, rows)
+    request = FinetuneRequest(
+        dataset=options.dataset,
+        backbone=options.backbone,
+        strategy=strategy,
+        freeze_depth=options.freeze_depth or 0,
+        head=head_settings(options),
+        train=train,
+        options=strategy_options(options),
+        target_rows=options.target_rows,
+    )
+    if options.dry_run:
+        return dry_run_finetune(workspace, request, options.controls)
+    runs = submit_finetune(workspace, request, options.controls)
+    if strategy != "zero-shot":
+        print_settings(options, train, rows)
+    first, *controls = [follow_run(workspace, run) for run in runs]
+    if not controls:
+        return first
+    data = {**first.data, "controls": [control.data["run"] for control in controls]}
+    return CommandResult(data, "\n".join(result.text for result in (first, *controls)))
+
+
+def demo(workspace: Workspace, options: argparse.Namespace) -> CommandResult:
+    """Make the demo's dataset and queue its sweep, or what of the sweep was interrupted."""
+    from core.runs.demo import ensure_demo_dataset, run_demo, wait_for_demo
+
+    if options.dataset_only:
+        with ProgressBar("Preparing the demo") as progress:
+            dataset = ensure_demo_dataset(workspace, progress)
+        text = f"Dataset {dataset.name!r} is ready: {dataset.rows:,} simulated rows."
+        return CommandResult({"dataset": dataset.id, "name": dataset.name}, text)
+    with ProgressBar("Preparing the demo") as progress:
+        sweep = run_demo(workspace, progress)
+    verdicts = wait_for_demo(workspace, sweep) if options.wait else []
+    runs = RunStore(workspace).list_group(sweep.id)
+    n_active = sum(run.active for run in runs)
+    head = f"{sweep.id}  {sweep.name}: {len(runs)} runs, {n_active} queued or running"
+    data = {
+        "sweep": sweep.id,
+        "name": sweep.name,
+        "runs": [run_state(run) for run in runs],
+        "verdicts": verdicts,
+    }
+    return CommandResult(data, "\n".join([head, *verdicts]))
+
+
+def _controls(text: str) -> tuple[str, ...]:
+    names = comma_separated(text)
+    if unknown := [name for name in names if name not in CONTROLS]:
+        raise argparse.ArgumentTypeError(
+            f"{unknown[0]!r} is no control; choose from {', '.join(CONTROLS)}"
+        )
+    return names
