@@ -136,7 +136,7 @@ def summarise_selected_arms(arms: Sequence[ArmRuns], full_titles: bool) -> list[
 
 def common_seeds(results: Sequence[ArmResult]) -> list[int]:
     """Return the seeds that every arm has; zero-shot, which no seed changes, is left out."""
-    seeds = [{_seed(run) for run in one.runs} for one in results if one.strategy != "zero-shot"]
+    seeds = [{run.seed for run in one.runs} for one in results if one.strategy != "zero-shot"]
     return sorted(set.intersection(*seeds)) if seeds else [0]
 
 
@@ -154,7 +154,7 @@ def load_scores(
     Returns:
         float64, shape ``(n_seeds, n_rows)``.
     """
-    runs = {_seed(run): run for run in result.runs}
+    runs = {run.seed: run for run in result.runs}
     alone = len(result.runs) == 1
     return np.stack(
         [
@@ -173,7 +173,7 @@ def comparable_seeds(results: Sequence[ArmResult]) -> list[int]:
         BadInput: the arms have no seed in common.
     """
     if all(len(one.runs) == 1 for one in results):
-        return [_seed(results[0].runs[0])]
+        return [results[0].runs[0].seed]
     if seeds := common_seeds(results):
         return seeds
     raise BadInput(
@@ -212,7 +212,7 @@ def judge_selected_arms(
     alone = all(len(one.runs) == 1 for one in results)
     contenders = []
     for result, validation_loss in zip(results, comparable_validation_losses(results), strict=True):
-        seeds = [_seed(run) for run in result.runs]
+        seeds = [run.seed for run in result.runs]
         scores = StoredScores(workspace, result.runs)
         seedless = alone or result.strategy == "zero-shot"
         contenders.append(
@@ -291,7 +291,3 @@ def _describe_setting(name: str, value: Any) -> str:
 def _validation_rows_key(run: Run) -> tuple[Any, ...]:
     target_rows = run.request.target_rows if isinstance(run.request, FinetuneRequest) else 0
     return run.dataset, target_rows, run.request.train.validation_share
-
-
-def _seed(run: Run) -> int:
-    return run.seed
