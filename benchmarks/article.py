@@ -199,19 +199,21 @@ def run_protocol(workspace: Workspace, folder: Path, files: dict[str, Path | Non
 
 PAGE = """# The article's own networks
 
-Made by `python -m benchmarks.article` on {today} ({machine}; seconds include whatever else the machine was doing).
+Made by `python -m benchmarks.article` on {today} ({machine}; seconds include whatever else the
+machine was doing).
 
-The article's preset as written, batch 32, 10 epochs, Adam 1e-3, a dense softmax head on two classes, on pictures of the
-39 features (`core/models/zoo/feature_image.py`), beside a DCNv2 pretrained on the source rows in {seconds:.0f} s and tuned
-by the same preset. Real rows of the Kaggle Display Advertising Challenge in order of time: the first 60,000 are source,
-the next are target. The picture's statistics come from source training rows, as does DCNv2's vocabulary. Rows:
+The article's preset as written, batch 32, 10 epochs, Adam 1e-3, a dense softmax head on two
+classes, on pictures of the 39 features (`core/models/zoo/feature_image.py`), beside a DCNv2
+pretrained on the source rows in {seconds:.0f} s and tuned by the same preset. Real rows of the
+Kaggle Display Advertising Challenge in order of time: the first 60,000 are source, the next are
+target. The picture's statistics come from source training rows, as does DCNv2's vocabulary. Rows:
 
 {rows}
 
 **Weights of the image networks: {weights}.**{note}
 
-AUC with DeLong's 95 % interval on target test rows; log loss in nats; one seed; seconds of the whole fine-tuning run,
-the frozen prefix included.
+AUC with DeLong's 95 % interval on target test rows; log loss in nats; one seed; seconds of the
+whole fine-tuning run, the frozen prefix included.
 
 ## A linear probe: freeze depth 5, every stage frozen
 
@@ -225,9 +227,9 @@ the frozen prefix included.
 |---|---|---|---|---|---|
 {few}
 
-The logistic regression uses the 117 numbers that the picture encodes, on the same
-target rows, without any network: the difference to it is what a convolutional network adds. Shallower depths and more rows were left out for
-time.
+The logistic regression uses the 117 numbers that the picture encodes, on the same target rows,
+without any network: the difference to it is what a convolutional network adds. Shallower depths and
+more rows were left out for time.
 
 Commands:
 

@@ -28,16 +28,17 @@ TASKS = {
 
 
 MAIN = (
-    "task", "training rows", "windows", "default", "AUC / log loss", "chosen", "AUC / log loss", "difference, AUC",
-    "difference, log loss",
+    "task", "training rows", "windows", "default", "AUC / log loss", "chosen",
+    "AUC / log loss", "difference, AUC", "difference, log loss",
 )  # fmt: skip
 TEST = (
-    "task", "training rows", "best on test", "AUC / log loss", "default less best, log loss", "*fast*, AUC / log loss",
+    "task", "training rows", "best on test", "AUC / log loss", "default less best, log loss",
+    "*fast*, AUC / log loss",
     "default less *fast*, AUC", "log loss",
 )  # fmt: skip
 EPOCHS = (
-    "task", "training rows", "default: steps", "after one epoch", "best epoch", "seconds", "*fast*: steps",
-    "after one epoch", "best epoch", "seconds",
+    "task", "training rows", "default: steps", "after one epoch", "best epoch", "seconds",
+    "*fast*: steps", "after one epoch", "best epoch", "seconds",
 )  # fmt: skip
 
 
@@ -293,13 +294,15 @@ PAGE = """# Default settings
 Made by `python -m benchmarks.default_settings` on {today} ({machine};
 the trainings took {minutes:.0f} minutes of one core).
 
-One function of the number of training rows, `default_settings` in `core/training/default_settings.py`, chooses batch size, learning rate and
-epochs wherever they are not given: on the pages and in the commands (preset *auto*), for every target
-size of a sweep, in the demo. The batch size is a power of two: from 16 to 64 it gives an epoch about {few} optimiser
-steps; it stays 64 until an epoch has about {many:,}, and then grows with the rows to 4,096. The learning rate is 3e-4
-up to 9,000 rows and grows with the root of their number to 1e-3 at 100,000. Where batches of 16 make few steps, there
-are more epochs than 20. As in *fast*, training ends after {stopping} epochs without a lower validation loss, the rate
-falls to a tenth after one such epoch, and the best epoch is kept. For some sizes:
+One function of the number of training rows, `default_settings` in
+`core/training/default_settings.py`, chooses batch size, learning rate and epochs wherever they are
+not given: on the pages and in the commands (preset *auto*), for every target size of a sweep, in
+the demo. The batch size is a power of two: from 16 to 64 it gives an epoch about {few} optimiser
+steps; it stays 64 until an epoch has about {many:,}, and then grows with the rows to 4,096. The
+learning rate is 3e-4 up to 9,000 rows and grows with the root of their number to 1e-3 at 100,000.
+Where batches of 16 make few steps, there are more epochs than 20. As in *fast*, training ends after
+{stopping} epochs without a lower validation loss, the rate falls to a tenth after one such epoch,
+and the best epoch is kept. For some sizes:
 
 | training rows | batch size | learning rate | epochs at most | steps per epoch |
 |---|---|---|---|---|
@@ -307,48 +310,51 @@ falls to a tenth after one such epoch, and the best epoch is kept. For some size
 
 ## Compared with the best of a grid
 
-A DCNv2 (embedding 16, two cross layers, two blocks of 256) is trained from scratch; and one pretrained on the first
-40,000 real rows is fine-tuned, all of it or its new head alone. Rows are in order of time: training rows, a ninth as many validation rows that
-decide when training ends, then the rows that choose a setting of the grid (real 10,000, simulated
-20,000), then the test rows (real 20,000, simulated 50,000). Every window has a seed and, where there are enough,
-training rows of its own. A setting is written as batch size · learning rate; AUC and log loss are means over windows
-on the test rows.
+A DCNv2 (embedding 16, two cross layers, two blocks of 256) is trained from scratch; and one
+pretrained on the first 40,000 real rows is fine-tuned, all of it or its new head alone. Rows are in
+order of time: training rows, a ninth as many validation rows that decide when training ends, then
+the rows that choose a setting of the grid (real 10,000, simulated 20,000), then the test rows (real
+20,000, simulated 50,000). Every window has a seed and, where there are enough, training rows of its
+own. A setting is written as batch size · learning rate; AUC and log loss are means over windows on
+the test rows.
 
-*Chosen* is the setting of the grid with the lowest mean log loss on the rows that choose. Differences are default less
-chosen, paired by test row and window, with 95 % intervals: of AUC by DeLong's variance over test rows plus the variance
-over windows, Student's; of log loss by a bootstrap over both. With one window they hold for the test rows alone.
-Intervals in bold leave 0 out. The default is better where the difference of AUC is above 0, and that of log loss below.
+*Chosen* is the setting of the grid with the lowest mean log loss on the rows that choose.
+Differences are default less chosen, paired by test row and window, with 95 % intervals: of AUC by
+DeLong's variance over test rows plus the variance over windows, Student's; of log loss by a
+bootstrap over both. With one window they hold for the test rows alone. Intervals in bold leave 0
+out. The default is better where the difference of AUC is above 0, and that of log loss below.
 
 {main_head}
 {main}
 
 {verdict}
 
-The values in the function were chosen on the rows that choose, in these windows; the test rows were not used for it.
-At 120 rows only 13 validate, and they decide when training ends: the intervals
-there are wide, and a difference that is not significant may still be large. From 20,000 rows on, training from scratch would prefer a higher rate and
-fine-tuning a lower one; one function of the number of rows is a compromise.
-At 1,000,000 rows the grid has four settings, trained for three epochs at most (batches of 64 for one), and there is one
-window.
+The values in the function were chosen on the rows that choose, in these windows; the test rows were
+not used for it. At 120 rows only 13 validate, and they decide when training ends: the intervals
+there are wide, and a difference that is not significant may still be large. From 20,000 rows on,
+training from scratch would prefer a higher rate and fine-tuning a lower one; one function of the
+number of rows is a compromise. At 1,000,000 rows the grid has four settings, trained for three
+epochs at most (batches of 64 for one), and there is one window.
 
 ## Compared with the best on the test rows, and with the previous default
 
-Which setting is best on the test rows is known only after the test, so no rule can be sure to reach it. Until now
-commands trained with *fast* (batch 4,096, rate 0.001, at most 20 epochs) at every size.
+Which setting is best on the test rows is known only after the test, so no rule can be sure to reach
+it. Until now commands trained with *fast* (batch 4,096, rate 0.001, at most 20 epochs) at every
+size.
 
 {test_head}
 {test}
 
 ## One epoch, and the whole training
 
-Optimiser steps of an epoch; AUC / log loss on the test rows when training ends after one (`--epochs 1`); the best of
-the epochs run, and seconds of one core, of a whole training. Means over windows.
+Optimiser steps of an epoch; AUC / log loss on the test rows when training ends after one (`--epochs
+1`); the best of the epochs run, and seconds of one core, of a whole training. Means over windows.
 
 {epoch_head}
 {epochs}
 
-The example that motivated this: the last 37,139 rows of the real file, one epoch of pretraining and one of fine-tuning.
-AUC on the target test rows:
+The example that motivated this: the last 37,139 rows of the real file, one epoch of pretraining and
+one of fine-tuning. AUC on the target test rows:
 
 | preset | after pretraining | after fine-tuning |
 |---|---|---|
@@ -360,8 +366,9 @@ AUC on the target test rows:
 
 ## The grid
 
-Mean log loss on the rows that choose; the lowest is bold. Batch sizes above the number of rows are one step per epoch.
-A rate of 0.003 is left out at 60,000 rows and above, except for two settings, because it was never the best at 20,000.
+Mean log loss on the rows that choose; the lowest is bold. Batch sizes above the number of rows are
+one step per epoch. A rate of 0.003 is left out at 60,000 rows and above, except for two settings,
+because it was never the best at 20,000.
 
 {grids}
 """

@@ -3,8 +3,8 @@ docs/defaults.md.
 
 A DCNv2 is trained from scratch on 120 to 60,000 real rows and 100,000 and 1,000,000 simulated rows,
 and a pretrained one is fine-tuned on 120 to 20,000 real target rows: once with the settings that
-core.training.default_settings chooses for that many rows, and once with every batch size and learning rate
-of a grid. Trainings are kept in --folder, so that a broken run goes on where it was.
+core.training.default_settings chooses for that many rows, and once with every batch size and
+learning rate of a grid. Trainings are kept in --folder, so that a broken run goes on where it was.
 """
 
 import argparse

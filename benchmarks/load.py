@@ -182,13 +182,15 @@ def measure(workspace: Workspace, sessions: int, minutes: float) -> tuple[list[s
             f"{len(every)} sessions for {minutes:g} minutes on a store of {runs:,} runs with"
             f" {POINTS} points each, {(len(every) + 1) // 2} watching a run that was training, the"
             f" others going from page to page and reading each for {READING_SECONDS[0]:.0f} to"
-            f" {READING_SECONDS[1]:.0f} s. Seconds from the request until the server said that the script"
-            " had finished, every message read. Server, worker, sessions and one real browser"
+            f" {READING_SECONDS[1]:.0f} s. Seconds from the request until the server said that the"
+            " script had finished, every message read. Server, worker, sessions and one real"
+            " browser"
             f" shared {os.cpu_count()} cores (load {os.getloadavg()[0]:.1f} at the end); the server"
             f" took {share:.2f} of a core."
         ),
         "",
-        f"| page | alone, median of {VISITS_ALONE - 1}, s | looks | median, s | 95th percentile, s | kB |",
+        f"| page | alone, median of {VISITS_ALONE - 1}, s | visits | median, s "
+        "| 95th percentile, s | kB |",
         "|---|---|---|---|---|---|",
         *[row.replace("nan", "–") for row in rows],
         "",

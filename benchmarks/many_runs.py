@@ -134,8 +134,8 @@ def measure(workspace: Workspace, points: int) -> list[str]:
         (
             "Processor seconds of a page's rerun in Streamlit's own test runner, the median of"
             f" {RERUNS} and the slowest, and of a session's first look;"
-            f" {sum(store.count_by_status().values()):,} runs of {rows:,} target test rows and {points}"
-            f" points, {size:,} of them in one sweep. A rerun may take {BUDGET} s;"
+            f" {sum(store.count_by_status().values()):,} runs of {rows:,} target test rows and"
+            f" {points} points, {size:,} of them in one sweep. A rerun may take {BUDGET} s;"
             f" {', '.join(slow) or 'none'} {'take' if len(slow) > 1 else 'takes'} longer."
         ),
         "",

@@ -197,15 +197,15 @@ the last {test:,} test. Outcome of the {count} comparisons: {counted}.
 
 ## Test AUC
 
-Mean ± standard deviation over seeds; difference of the means, ours less theirs, with Welch's 95 % interval; log loss in
-nats; processor seconds an epoch with its validation, median.
+Mean ± standard deviation over seeds; difference of the means, ours less theirs, with Welch's 95 %
+interval; log loss in nats; processor seconds an epoch with its validation, median.
 
 | model | peer | AUC, ours | AUC, theirs | difference | verdict | log loss, ours | log loss, theirs | s, ours / theirs |
 |---|---|---|---|---|---|---|---|---|
 {table}
 
-For scale, DeLong's 95 % intervals say what other test rows would do: ± {one:.4f} to one AUC, ± {two:.4f} (median) to
-the difference of two trainings.
+For scale, DeLong's 95 % intervals say what other test rows would do: ± {one:.4f} to one AUC, ±
+{two:.4f} (median) to the difference of two trainings.
 
 ## Is it the same network?
 
@@ -213,9 +213,10 @@ the difference of two trainings.
 |---|---|---|---|---|---|
 {checks}
 
-Gap: with our trained weights copied into the peer's network, the largest difference of any test row's probability;
-about 1e-7 is float32 rounding, so both compute the same function. One start: with seed 0, the peer's network trained
-from the weights that ours starts from. Best epoch: the mean over seeds.
+Gap: with our trained weights copied into the peer's network, the largest difference of any test
+row's probability; about 1e-7 is float32 rounding, so both compute the same function. One start:
+with seed 0, the peer's network trained from the weights that ours starts from. Best epoch: the mean
+over seeds.
 
 ## What differs
 
@@ -239,8 +240,9 @@ factor that starts at one. Its FinalMLP builds feature gates that its forward co
 
 Training: {training}.
 
-Rows in order of time: the first 60 % less its test and validation rows train, nine tenths of the next 20 % validate,
-the last 20 % test. Categories seen fewer than 10 times in training rows share one id.
+Rows in order of time: the first 60 % less its test and validation rows train, nine tenths of the
+next 20 % validate, the last 20 % test. Categories seen fewer than 10 times in training rows share
+one id.
 
 Peers, in an environment of their own: {packages}.
 
@@ -253,4 +255,4 @@ Commands:
 ```
 {commands}
 ```
-"""
+"""  # noqa: E501 - a table's rows

@@ -83,7 +83,7 @@ def finetune_once(
     """Test scores after full fine-tuning, or training from scratch, on `budget` target rows drawn
     by the seed.
 
-    A seed's smaller budgets are part of its larger ones, and every initialisation gets the same rows.
+    A seed's smaller budgets are part of its larger ones, and initialisations share rows.
     """
     train, validation = select_training_rows(dataset, "target", None)
     chosen = np.random.default_rng(seed).permutation(train)[:budget]
@@ -233,35 +233,37 @@ Made by `python -m benchmarks.pretraining` on {today} ({machine}, device {device
 
 ## Real rows: what does each way of pretraining gain?
 
-100,000 real rows of the Kaggle Display Advertising Challenge in order of time. A DNN (embedding 16, three blocks of
-256) is pretrained once by each objective on {source:,} rows of the first 60 %; RFD and MFP read no labels. Then it is
-fully fine-tuned with a new head on target rows of the next 20 %, beside the same network from scratch, and tested on
-the last 20 % ({test:,} rows).
+100,000 real rows of the Kaggle Display Advertising Challenge in order of time. A DNN (embedding 16,
+three blocks of 256) is pretrained once by each objective on {source:,} rows of the first 60 %; RFD
+and MFP read no labels. Then it is fully fine-tuned with a new head on target rows of the next 20 %,
+beside the same network from scratch, and tested on the last 20 % ({test:,} rows).
 
 | objective | best epoch | seconds of training | reached |
 |---|---|---|---|
 {pretrained}
 
-Fine-tuning is the same for all: batch {train.batch_size}, learning rate {train.learning_rate:g}, at most {train.epochs}
-epochs, ended after {train.early_stopping} without a lower loss on the {validation:,} target validation rows, the best
-epoch kept. {seeds} seeds, each with its own draw of target rows, head, row order and dropout; a seed's 1,000 rows are
-among its 5,000, and every initialisation gets the same rows. ± is the standard deviation over seeds. "Over seeds" is the
-mean of the differences to scratch seed by seed with Student's 95 % interval: the noise of training and of which rows
-were drawn (with all rows only of training). "Over test rows" is the 95 % interval of the same mean by DeLong's method,
-with the seeds as they are: the noise of the test rows.
+Fine-tuning is the same for all: batch {train.batch_size}, learning rate {train.learning_rate:g}, at
+most {train.epochs} epochs, ended after {train.early_stopping} without a lower loss on the
+{validation:,} target validation rows, the best epoch kept. {seeds} seeds, each with its own draw of
+target rows, head, row order and dropout; a seed's 1,000 rows are among its 5,000, and every
+initialisation gets the same rows. ± is the standard deviation over seeds. "Over seeds" is the mean
+of the differences to scratch seed by seed with Student's 95 % interval: the noise of training and
+of which rows were drawn (with all rows only of training). "Over test rows" is the 95 % interval of
+the same mean by DeLong's method, with the seeds as they are: the noise of the test rows.
 
 | target rows | start | AUC | less scratch, over seeds | over test rows | log loss | less scratch, over seeds |
 |---|---|---|---|---|---|---|
 {table}
 
-Each backbone was pretrained with one seed; how much another pretraining would differ is in none of the intervals.
+Each backbone was pretrained with one seed; how much another pretraining would differ is in none of
+the intervals.
 
 Commands of the pretraining:
 
 ```
 {commands}
 ```
-"""
+"""  # noqa: E501 - a table's rows
 
 
 def main() -> None:

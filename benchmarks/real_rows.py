@@ -138,8 +138,8 @@ def run_protocol(workspace: Workspace) -> str:
 
 PAGE = """Made by `python -m benchmarks.real_rows` on {today} ({machine}, device {device}).
 
-100,000 real rows of the Kaggle Display Advertising Challenge in order of time: pretrained on the first 60 %, fine-tuned
-on the next 20 %, tested on the last 20 %.
+100,000 real rows of the Kaggle Display Advertising Challenge in order of time: pretrained on the
+first 60 %, fine-tuned on the next 20 %, tested on the last 20 %.
 
 Rows: {parts}.
 
@@ -149,15 +149,16 @@ Pretraining took {seconds:.1f} s. AUC with DeLong's 95 % interval; log loss in n
 |---|---|---|---|---|---|---|
 {table}
 
-The stages are embedding, cross 1, cross 2, block 1, block 2: freeze depth 0 is full fine-tuning, 5 a linear probe. The
-logistic regression has the same buckets and categories one-hot, minimum count 5, C = 0.1.
+The stages are embedding, cross 1, cross 2, block 1, block 2: freeze depth 0 is full fine-tuning, 5
+a linear probe. The logistic regression has the same buckets and categories one-hot, minimum count
+5, C = 0.1.
 
 Commands:
 
 ```
 {commands}
 ```
-"""
+"""  # noqa: E501 - a table's rows
 
 
 def main() -> None:

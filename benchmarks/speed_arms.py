@@ -3,9 +3,9 @@ performance.md's section.
 
 Arms that differ in learning rate (one batch order) or in seed (an order each), of the head alone
 and of the top block with the head, behind the cached prefix: by the product's `fit` one after
-another, and all in one: by the product's `fit_batched_heads` where it has them so, by a bare loop over
-one batched network elsewhere. Both must end with the same weights. Whole runs of a sweep say what
-that is worth.
+another, and all in one: by the product's `fit_batched_heads` where it has them so, by a bare loop
+over one batched network elsewhere. Both must end with the same weights. Whole runs of a sweep say
+what that is worth.
 """
 
 import argparse
@@ -237,8 +237,8 @@ class Trial:
         return time.perf_counter() - began
 
     def product_together(self) -> float:
-        """Seconds of `fit_batched_heads`, arm after arm, with its reporting and what it keeps for the
-        next."""
+        """Seconds of `fit_batched_heads`, arm after arm, with its reporting and what it keeps for
+        the next."""
         rates, ended, seconds = [arm.rate for arm in self.arms], [], 0.0
         with tempfile.TemporaryDirectory(dir=self.bench.folder) as name:
             for arm in self.arms:
@@ -332,20 +332,21 @@ def line(trial: Trial, kind: str, rounds: int) -> str:
 
 BODY = """Made by `python -m benchmarks.speed_arms` on {today} ({machine}).
 
-A DNN (embedding 16, three blocks of 400) on {rows:,} simulated rows behind the cached prefix, batch {batch:,}, {epochs}
-epochs, validated on {validation:,} rows after each, {threads} threads; {rounds} rounds in turn, medians; ratios are
-median (lowest to highest). In turn: the product's `fit`, arm after arm. Together: learning rates of the head alone by
-the product's `fit_batched_heads`, with its reports and what it keeps; the rest, which the product trains in turn, by a bare
-loop over all arms' weights stacked, with one optimiser and one gather where the batch order is the same. Both ways end
+A DNN (embedding 16, three blocks of 400) on {rows:,} simulated rows behind the cached prefix, batch
+{batch:,}, {epochs} epochs, validated on {validation:,} rows after each, {threads} threads; {rounds}
+rounds in turn, medians; ratios are median (lowest to highest). In turn: the product's `fit`, arm
+after arm. Together: learning rates of the head alone by the product's `fit_batched_heads`, with its
+reports and what it keeps; the rest, which the product trains in turn, by a bare loop over all arms'
+weights stacked, with one optimiser and one gather where the batch order is the same. Both ways end
 with the same weights (largest difference in the last column).
 
 | trained | arms | s, in turn | s, together | in turn / together | gap |
 |---|---|---|---|---|---|
 {table}
 
-A whole run of the head alone in a sweep (preset *fast*, all 20 epochs; encoding, cache, training, scoring, store and
-files): {in_turn:.2f} s in a sweep of {number} seeds, which train in turn, {together:.2f} s in one of {number} learning
-rates, which train together: {ratio}.
+A whole run of the head alone in a sweep (preset *fast*, all 20 epochs; encoding, cache, training,
+scoring, store and files): {in_turn:.2f} s in a sweep of {number} seeds, which train in turn,
+{together:.2f} s in one of {number} learning rates, which train together: {ratio}.
 """
 
 

@@ -185,8 +185,9 @@ def table(bench: Bench, rounds: int, workspace: Workspace) -> tuple[str, bool]:
 
 BODY = """Made by `python -m benchmarks.speed_freezing` on {today} ({machine}; {limits}).
 
-A DNN (embedding 16, three blocks of 400, {ids:,} ids) on {rows:,} simulated rows, batch {batch:,}; {rounds} rounds in
-turn, medians. Cached: from the prefix computed once. Depth {deepest} is the head only.
+A DNN (embedding 16, three blocks of 400, {ids:,} ids) on {rows:,} simulated rows, batch {batch:,};
+{rounds} rounds in turn, medians. Cached: from the prefix computed once. Depth {deepest} is the head
+only.
 
 | freeze depth | s, cached | s, uncached | full epoch / cached (lowest to highest) | share of operations | share of time | within 15 % of the share |
 |---|---|---|---|---|---|---|
@@ -194,10 +195,11 @@ turn, medians. Cached: from the prefix computed once. Depth {deepest} is the hea
 
 Head only at least {head_goal:.0f}x faster than a full epoch: {head}.
 
-A sweep of all {depths} depths with {seeds} seeds, {epochs} epochs each, beside the same done by DeepCTR-Torch's `fit`
-with gradients off below the freeze line: ours {ours:.1f} s, theirs {theirs:.1f} s, {ratio}; goal {goal}x: {reached}.
-With the switch "Mixed precision (bfloat16)" {half:.1f} s, {half_ratio}. Ours includes filling the cache from nothing and a
-checkpoint between any two epochs.
+A sweep of all {depths} depths with {seeds} seeds, {epochs} epochs each, beside the same done by
+DeepCTR-Torch's `fit` with gradients off below the freeze line: ours {ours:.1f} s, theirs
+{theirs:.1f} s, {ratio}; goal {goal}x: {reached}. With the switch "Mixed precision (bfloat16)"
+{half:.1f} s, {half_ratio}. Ours includes filling the cache from nothing and a checkpoint between
+any two epochs.
 """  # noqa: E501
 
 

@@ -1,7 +1,8 @@
 """core.models.layers beside torch's own layers: `python -m benchmarks.speed_layers` writes its part
 of performance.md.
 
-A step's worth of each: forward and backward of one layer at the shapes of a click model, alternating in one process.
+A step's worth of each: forward and backward of one layer at the shapes of a click model,
+alternating in one process.
 """
 
 import argparse
@@ -25,7 +26,9 @@ CALLS = 10
 
 BODY = """Made by `python -m benchmarks.speed_layers` on {today} ({machine}; {threads} threads).
 
-Forward and backward of one layer for a batch of {batch:,} rows in float32, {calls} calls a round, {rounds} rounds, alternating in one process. Expected: no difference where the sides of a product are multiples of 16, a clear one at {deep}.
+Forward and backward of one layer for a batch of {batch:,} rows in float32, {calls} calls a round,
+{rounds} rounds, alternating in one process. Expected: no difference where the sides of a product
+are multiples of 16, a clear one at {deep}.
 
 | layer | ours, ms | torch's, ms | theirs / ours (lowest to highest) |
 |---|---|---|---|

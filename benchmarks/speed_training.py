@@ -255,22 +255,23 @@ def measure(model: str, prepared: Prepared, many: bool, folder: Path, rounds: in
 
 BODY = """Made by `python -m benchmarks.speed_training` on {today} ({machine}; {limits}).
 
-One epoch over {rows:,} simulated rows, batch {batch:,}, Adam, embedding 16, three blocks of 400; {rounds} rounds, ours
-and the peers in turn, medians. The peers train as their packages do: DeepCTR-Torch by `fit`, FuxiCTR by `train_epoch`
-from its npz loader, with the class its package ships (DCNv2; without cross layers it is the DNN), pytorch_tabular
-(CategoryEmbeddingModel, no goal) by `train` on its own data set in memory, its column encoding and its accuracy of
-every batch left out. Ours is `fit` of `core/training/loop.py`, in float32 as the peers, and with the switch "Mixed
-precision (bfloat16)". A ratio above 1 means that ours took less time; the goal is for float32. AUC is after this epoch,
-each from its own start (after training to the end: parity.md). An epoch that another one follows ends with a checkpoint,
-which the peers have none of and this epoch neither: of the DNN {few_checkpoint:.2f} s at 95,000 ids, {many_checkpoint:.2f} s
-at 1,260,000.
+One epoch over {rows:,} simulated rows, batch {batch:,}, Adam, embedding 16, three blocks of 400;
+{rounds} rounds, ours and the peers in turn, medians. The peers train as their packages do:
+DeepCTR-Torch by `fit`, FuxiCTR by `train_epoch` from its npz loader, with the class its package
+ships (DCNv2; without cross layers it is the DNN), pytorch_tabular (CategoryEmbeddingModel, no goal)
+by `train` on its own data set in memory, its column encoding and its accuracy of every batch left
+out. Ours is `fit` of `core/training/loop.py`, in float32 as the peers, and with the switch "Mixed
+precision (bfloat16)". A ratio above 1 means that ours took less time; the goal is for float32. AUC
+is after this epoch, each from its own start (after training to the end: parity.md). An epoch that
+another one follows ends with a checkpoint, which the peers have none of and this epoch neither: of
+the DNN {few_checkpoint:.2f} s at 95,000 ids, {many_checkpoint:.2f} s at 1,260,000.
 
 | model | ids | peer | s: float32 / bfloat16 / theirs | theirs / float32 (lowest to highest) | goal | theirs / bfloat16 | AUC: float32 / bfloat16 / theirs | float32, of the matrix product |
 |---|---|---|---|---|---|---|---|---|
 {table}
 
-The last column is the operations of the epoch's matrix products over its time, as a share of what a plain product of
-2,048 x 2,048 reached in the same round (median; goal: over 75 %).
+The last column is the operations of the epoch's matrix products over its time, as a share of what a
+plain product of 2,048 x 2,048 reached in the same round (median; goal: over 75 %).
 """  # noqa: E501
 
 

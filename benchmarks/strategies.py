@@ -165,13 +165,14 @@ def lessons(results: Sequence[ArmResult], verdicts: Sequence[Verdict], reference
 
 
 LESSONS = """
-What this shows. Starting from the backbone matters more than how much of it
-stays frozen: compared with training from scratch, full fine-tuning gains {gains} AUC at the three sizes, and resetting the embeddings each epoch loses most of that.
-How much stays frozen hardly matters on 20,000 test rows: of {comparisons} comparisons of the other strategies with
-{reference}, {told} are distinguishable from noise ({named}), so the cheapest is good enough, and freeze depth 4 trains {share} of the
-parameters. A new head trained alone on few rows is what loses: at {few} rows the linear probe (freeze depth 5) varies by
-± {probe} over seeds and freeze depth 4 by ± {kept}, while the backbone as it is, without any
-training, loses no more than {adapted} AUC even at the largest size.
+What this shows. Starting from the backbone matters more than how much of it stays frozen: compared
+with training from scratch, full fine-tuning gains {gains} AUC at the three sizes, and resetting the
+embeddings each epoch loses most of that. How much stays frozen hardly matters on 20,000 test rows:
+of {comparisons} comparisons of the other strategies with {reference}, {told} are distinguishable
+from noise ({named}), so the cheapest is good enough, and freeze depth 4 trains {share} of the
+parameters. A new head trained alone on few rows is what loses: at {few} rows the linear probe
+(freeze depth 5) varies by ± {probe} over seeds and freeze depth 4 by ± {kept}, while the backbone
+as it is, without any training, loses no more than {adapted} AUC even at the largest size.
 """
 
 
@@ -198,15 +199,17 @@ def page(workspace: Workspace, sweep: Sweep, runs: Sequence[Run], commands: list
     )
 
 
-PAGE = """Made by `python -m benchmarks.strategies` on {today} ({machine}). {runs} runs, two at a time on one
-thread each, took {seconds} s from the first start to the last end, on a machine that did other work too: read seconds as orders of magnitude.
+PAGE = """Made by `python -m benchmarks.strategies` on {today} ({machine}). {runs} runs, two at a
+time on one thread each, took {seconds} s from the first start to the last end, on a machine that
+did other work too: read seconds as orders of magnitude.
 
 {lessons}
 
-The backbone and rows are those above; a target size of 20,000 is all target training and validation rows, a tenth of
-each size validates. AUC on 20,000 target test rows, mean ± standard deviation over five seeds. ▲ better, ▼ worse than
-{reference} by a difference that is significant over test rows and seeds, Holm-adjusted over the whole sweep; ≈ not
-distinguishable. Log loss, source AUC, parameters and seconds are at 20,000 rows. WiSE-FT averages the weights of each fully fine-tuned run
+The backbone and rows are those above; a target size of 20,000 is all target training and validation
+rows, a tenth of each size validates. AUC on 20,000 target test rows, mean ± standard deviation over
+five seeds. ▲ better, ▼ worse than {reference} by a difference that is significant over test rows
+and seeds, Holm-adjusted over the whole sweep; ≈ not distinguishable. Log loss, source AUC,
+parameters and seconds are at 20,000 rows. WiSE-FT averages the weights of each fully fine-tuned run
 and its backbone with the alpha that validation rows chose; it is not in the verdicts.
 
 | strategy | AUC, 1,000 rows | AUC, 5,000 rows | AUC, 20,000 rows | log loss | AUC, source test | parameters trained | seconds |

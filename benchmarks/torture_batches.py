@@ -1,4 +1,5 @@
-"""Files read by the batch in children of core.data.reading.reader_server, and what became of each."""
+"""Files read by the batch in children of core.data.reading.reader_server, and what became of
+each."""
 
 import time
 import traceback

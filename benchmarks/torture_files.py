@@ -1,10 +1,10 @@
 """Strangers' files by the ten thousand: damaged binaries, and texts against an independent reader.
 
 `python -m benchmarks.torture_files [--count 20000] [--first 0]` writes its two sections of
-docs/reliability.md. All are read as `ingest` reads them, in children of core.data.reading.reader_server,
-many by each child; one that ends its child is read once more on its own, by the very function that
-`ingest` calls. So what would have ended the app is counted, and this process is the proof that
-nothing did.
+docs/reliability.md. All are read as `ingest` reads them, in children of
+core.data.reading.reader_server, many by each child; one that ends its child is read once more on
+its own, by the very function that `ingest` calls. So what would have ended the app is counted, and
+this process is the proof that nothing did.
 """
 
 import argparse
@@ -188,7 +188,8 @@ def binaries_section(count: int, first: int) -> list[str]:
         ),
         f"| an exception that no sentence was written for | {len(strange):,} |",
         "| the calling process ended | 0 |",
-        f"| longer than {SLOW_SECONDS:.0f} s | {sum(end.seconds > SLOW_SECONDS for end in ends):,} |",
+        f"| longer than {SLOW_SECONDS:.0f} s "
+        f"| {sum(end.seconds > SLOW_SECONDS for end in ends):,} |",
         "",
         (
             f"The slowest took {max(end.seconds for end in ends):.1f} s; {count / seconds:.0f}"

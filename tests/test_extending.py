@@ -95,15 +95,15 @@ def test_the_metric_is_measured_stored_and_shown_everywhere(
         arrays = load_predictions(workspace, done)
         for part in ("target_validation", "target_test", "source_test"):
             labels, scores = arrays[f"{part}_label"], arrays[f"{part}_score"]
-            assert done.result.metrics[part]["brier"] == pytest.approx(
+            assert done.result.metrics[part].brier == pytest.approx(
                 brier_score_loss(labels, scores)
             )
-        value = f"{done.result.metrics['target_test']['brier']:.4f}"
+        value = f"{done.result.metrics['target_test'].brier:.4f}"
         assert_shown(workspace, done, value)
         assert_shown(workspace, older, "–")
         assert done.result.metrics["target_test"].keys() == set(all_names())
         model = load_card(workspace.runs / done.id / "model")
-        assert model.metrics["brier"] == done.result.metrics["target_test"]["brier"]
+        assert model.metrics["brier"] == done.result.metrics["target_test"].brier
         assert verify(workspace, older).same, "what the older result lacks is no difference"
     finally:
         METRICS.pop("brier", None)

@@ -7,6 +7,7 @@ import sys
 from typing import NoReturn
 
 from core.cli.targets import AddCommand
+from core.files.permissions import user_umask
 from core.program import PROJECT
 from core.workspace import Workspace
 
@@ -35,4 +36,8 @@ def app(workspace: Workspace, options: argparse.Namespace) -> NoReturn:
     # Without the option Streamlit decides: on a machine without a display it opens no browser
     # either.
     words += ["--server.headless", "true"] if options.headless else []
+    # The server makes private files by itself; outputs have the permissions of the user's umask.
+    os.umask(user_umask())
+    # Streamlit reads its configuration from the current folder.
+    os.chdir(PROJECT)
     os.execve(sys.executable, words, {**os.environ, "THAW_HOME": str(workspace.root)})

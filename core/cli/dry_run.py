@@ -7,14 +7,14 @@ from typing import Any
 from core.cli.output import CommandResult
 from core.data.datasets import find_dataset, require_labels
 from core.data.preprocessing import load_preprocessing
-from core.freezing.plan import Plan, make_plan
+from core.freezing.plan import Plan
 from core.jobs.requests import FinetuneRequest, PretrainRequest
 from core.jobs.store import RunStore
 from core.models.backbone_store import find_backbone
 from core.models.objectives import OBJECTIVES
 from core.models.registry import complete_settings
 from core.runs.estimate import Estimate, pretraining_estimate, pretraining_plan
-from core.runs.sweep import Arm, SweepSpec, estimate_sweep, expand_requests
+from core.runs.sweep import Arm, SweepSpec, estimate_sweep, expand_requests, plan_arms
 from core.training.default_settings import describe_settings
 from core.workspace import Workspace
 
@@ -42,13 +42,13 @@ def dry_run_sweep(workspace: Workspace, spec: SweepSpec) -> CommandResult:
     dataset = find_dataset(workspace, spec.dataset)
     card = find_backbone(workspace, spec.backbone)
     require_labels(dataset)
-    estimate = estimate_sweep(dataset, card, spec, RunStore(workspace).list(status="done"))
+    plans = plan_arms(card, spec)
+    estimate = estimate_sweep(dataset, plans, spec, RunStore(workspace).list(status="done"))
     arms, lines = [], []
-    for arm in spec.arms:
-        plan = make_plan(card, arm.strategy, arm.freeze_depth, spec.head, arm.options)
+    for title, plan in plans.items():
         plan.check_epochs(spec.train.epochs)
-        arms.append({"arm": arm.title, **_plan_data(plan)})
-        lines += [f"{arm.title}: {plan.trained_parameters:,} parameters train", *_stage_lines(plan)]
+        arms.append({"arm": title, **_plan_data(plan)})
+        lines += [f"{title}: {plan.trained_parameters:,} parameters train", *_stage_lines(plan)]
     for size, train in zip(spec.target_sizes, spec.size_settings, strict=True):
         rows = f"{size:,}" if size else "All"
         lines.append(f"{rows} target rows: {describe_settings(train)}.")

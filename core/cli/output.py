@@ -153,9 +153,8 @@ def follow_run(workspace: Workspace, run: Run) -> CommandResult:
     lines = [f"{run.id}  {run.name}"]
     if result.trained_parameters:
         lines.append(
-            f"{result.trained_parameters:,} parameters trained, best epoch "
-            f"{result.best_epoch} of {result.epochs_run}, "
-            f"{result.total_seconds:.1f} s on {result.device}"
+            f"{result.trained_parameters:,} parameters trained, best epoch {result.best_epoch} of "
+            f"{result.epochs_run}, {result.total_seconds:.1f} s on {result.device}"
         )
     for part, metrics in result.metrics.items():
         before = (result.before or {}).get(part)

@@ -89,17 +89,18 @@ def interpolate(workspace: Workspace, options: argparse.Namespace) -> CommandRes
     result."""
     run = submit_interpolation(workspace, RunStore(workspace).get(options.run_id))
     result = wait_for_run(workspace, run)
+    path = result.interpolation
+    assert path is not None
     lines = []
-    found = result.interpolation
-    assert found is not None
-    for index, alpha in enumerate(found.alphas):
+    for index, alpha in enumerate(path.alphas):
         texts = [
             f"{part.replace('_', ' ')} AUC {format_metric(values['auc'][index])}"
-            for part, values in found.parts.items()
+            for part, values in path.parts.items()
         ]
         lines.append(f"alpha {alpha:.1f}: {', '.join(texts)}")
-    lines.append(f"Chosen on validation rows: alpha {found.chosen}")
-    return CommandResult({"run": options.run_id, **result_to_json(result)}, "\n".join(lines))
+    lines.append(f"Chosen on validation rows: alpha {path.chosen}")
+    data = {"run": options.run_id, **result_to_json(result)}
+    return CommandResult(data, "\n".join(lines))
 
 
 def moved(workspace: Workspace, options: argparse.Namespace) -> CommandResult:

@@ -1,0 +1,1 @@
+"""Samples, datasets and splits; reading them, describing them, simulating them."""

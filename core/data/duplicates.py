@@ -55,7 +55,7 @@ def count_duplicates(
     hashes = hash_rows(table)
     by_part = {part: np.sort(hashes[parts == index]) for index, part in enumerate(SPLIT_PARTS)}
     training_parts = [part for part in SPLIT_PARTS if part.endswith("_train")]
-    found = [
+    pairs = [
         Duplicates(part, other, _count_in_both(by_part[part], by_part[other]), len(by_part[part]))
         for part in SPLIT_PARTS
         for other in training_parts
@@ -65,12 +65,12 @@ def count_duplicates(
     by_file = [np.sort(file_hashes) for file_hashes in np.split(hashes, ends[:-1])]
     for later, (role, rows) in enumerate(files):
         for earlier, (other, _) in enumerate(files[:later]):
-            found.append(
+            pairs.append(
                 Duplicates(
                     role, other, _count_in_both(by_file[later], by_file[earlier]), rows, True
                 )
             )
-    return tuple(pair for pair in found if pair.rows)
+    return tuple(pair for pair in pairs if pair.rows)
 
 
 def hash_rows(table: pa.Table) -> np.ndarray:

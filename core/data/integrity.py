@@ -100,10 +100,7 @@ def find_stream_fault(path: Path, rows: int) -> str:
     except (pa.ArrowException, OSError) as error:
         if isinstance(error, OSError) and error.errno is not None:
             raise
-        return (
-            f"{path.name} breaks off after {n_rows:,} of {rows:,} rows ({path.stat().st_size:,}"
-            " bytes)"
-        )
+        return f"{path.name} ends after {n_rows:,} of {rows:,} rows ({path.stat().st_size:,} bytes)"
     return "" if n_rows == rows and ended else f"{path.name} holds {n_rows:,} of {rows:,} rows"
 
 

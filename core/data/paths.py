@@ -4,7 +4,7 @@ import contextlib
 import os
 import re
 import stat
-from pathlib import Path
+from pathlib import Path, PurePath
 from urllib.parse import unquote, urlsplit
 
 from core.errors import BadInput
@@ -14,6 +14,21 @@ MAX_SHOWN_LENGTH = 200
 _QUOTE_PAIRS = ('""', "''", "“”", "‘’", "«»", "``", "<>")
 _REMOTE = re.compile(
     r"(https?|ftp|s3|s3a|gs|hdfs|abfss?|wasbs?|az|ssh|sftp|dbfs)://", re.IGNORECASE
+)
+_EXTENSIONS = (
+    "tsv",
+    "csv",
+    "txt",
+    "parquet",
+    "feather",
+    "arrow",
+    "tar",
+    "gz",
+    "zip",
+    "zst",
+    "tgz",
+    "bz2",
+    "xz",
 )
 _DRIVE = re.compile(r"[A-Za-z]:[\\/]")
 
@@ -36,9 +51,9 @@ def clean_path(text: str) -> Path:
         raise BadInput(f"{text!r} names no file; give the path of a file of rows on this machine.")
     if _REMOTE.match(cleaned):
         raise BadInput(
-            f"{cleaned[:120]!r} is an address on another machine, and Thaw reads only files on this"
-            " one: download the file first (for instance with curl -O or the storage's own tool),"
-            " then name the path it has here."
+            f"{cleaned[:120]!r} is an address on another machine, and Thaw reads only files "
+            "on this one: download the file first (for instance with curl -O or the "
+            "storage's own tool), then name the path it has here."
         )
     if cleaned.lower().startswith("file:"):
         cleaned = _path_of_file_url(cleaned)
@@ -101,3 +116,15 @@ def _path_of_file_url(address: str) -> str:
             f"{address[:120]!r} is a file on the machine {parts.netloc!r}; name a file on this one."
         )
     return unquote(parts.path)
+
+
+def name_from_file(file_name: str) -> str:
+    """Return a sample name made from a file's name: without its endings, and with nothing that a
+    name may not hold.
+
+    >>> name_from_file("day_0.tsv.gz")
+    'day_0'
+    """
+    endings = "|".join(_EXTENSIONS)
+    stem = re.sub(rf"(\.({endings}))+$", "", PurePath(file_name).name, flags=re.IGNORECASE)
+    return re.sub(r"[^\w .,()+%=-]", " ", stem).strip(" ._-,()+%=")[:64].strip() or "Sample"

@@ -15,12 +15,12 @@ COUNTS = ("rows", "click_rate", "threshold")
 
 
 class Metrics(Mapping[str, float]):
-    """Metrics of one set of rows by name, as attributes or items; NaN where a metric is missing.
+    """Metrics of one set of rows by name: those that are stored as items, any as an attribute.
 
-    A metric is missing where the rows do not define it (no rows, a single class), and in results
-    that were stored before the metric existed. Besides the metrics of
-    core.evaluation.metric_registry there are `rows`, `click_rate` and `threshold`, and AUC_low and
-    AUC_high for a metric AUC with an interval.
+    A missing metric is NaN. It is missing where the rows do not define it (no rows, a single class),
+    and in results that were stored before it existed. Besides the metrics of
+    core.evaluation.metric_registry there are `rows`, `click_rate` and `threshold`, and KEY_low and
+    KEY_high for a metric KEY with an interval.
 
     >>> metrics = compute_metrics(np.array([0, 1, 1, 0]), np.array([0.1, 0.8, 0.6, 0.7]), 0.5)
     >>> metrics.auc, metrics["recall"]
@@ -36,7 +36,13 @@ class Metrics(Mapping[str, float]):
 
     @classmethod
     def from_stored(cls, values: Mapping[str, Any] | None) -> "Metrics":
-        """Metrics as results store them; any may be None or not there."""
+        """Metrics as results store them; any may be None or not there.
+
+        Raises:
+            ValueError: `values` is not a JSON object, which a damaged result may hold.
+        """
+        if not isinstance(values, Mapping | None):
+            raise ValueError(f"{str(values)[:40]!r} is not an object of metrics by name")
         return cls(
             {
                 name: math.nan if is_missing(value) else value
@@ -49,22 +55,21 @@ class Metrics(Mapping[str, float]):
         return {name: None if is_missing(value) else value for name, value in self._values.items()}
 
     def __getitem__(self, name: str) -> float:
-        if name in self._values:
-            return self._values[name]
-        if name in all_names():
-            return math.nan
-        raise KeyError(name)
+        return self._values[name]
 
     def __getattr__(self, name: str) -> float:
         # Copying and pickling ask for attributes before there are any values.
         if name.startswith("_"):
             raise AttributeError(name)
-        try:
-            return self[name]
-        except KeyError:
+        if name not in self._values and name not in all_names():
             raise AttributeError(
                 f"There is no metric {name!r}; there are {', '.join(all_names())}."
-            ) from None
+            )
+        return self._values.get(name, math.nan)
+
+    def __dir__(self) -> list[str]:
+        # So that a notebook completes the names.
+        return [*super().__dir__(), *all_names()]
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._values)

@@ -2,8 +2,8 @@
 
 from core.data.datasets import Dataset, require_labels
 from core.errors import BadInput
+from core.evaluation.metrics import Metrics
 from core.inference.run_model import load_scoring_card
-from core.jobs.run_result import PartMetrics
 from core.jobs.store import Run
 from core.models.backbone import load_backbone
 from core.training.devices import choose_device
@@ -19,7 +19,7 @@ from core.training.training_rows import load_rows
 from core.workspace import Workspace
 
 
-def evaluate_on(workspace: Workspace, run: Run, dataset: Dataset) -> dict[str, PartMetrics]:
+def evaluate_on(workspace: Workspace, run: Run, dataset: Dataset) -> dict[str, Metrics]:
     """Return the metrics of a run's model on a dataset, by part, at the run's own threshold.
 
     Args:

@@ -6,62 +6,14 @@ those of a newer version are ignored, and any metric may be missing.
 
 import dataclasses
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from core.evaluation.metrics import Metrics
 from core.files.typed_json import from_json, to_json
 
-
-class PartMetrics(Mapping[str, float]):
-    """Metrics of the rows of one part, such as "target_test", by name; NaN where one is missing.
-
-    >>> metrics = PartMetrics.from_stored({"auc": 0.75, "ece": None})
-    >>> metrics["auc"], metrics.auc, metrics["ece"], metrics.get("lift")
-    (0.75, 0.75, nan, None)
-    """
-
-    __slots__ = ("_values",)
-
-    def __init__(self, values: Mapping[str, float]) -> None:
-        self._values = dict(values)
-
-    @classmethod
-    def from_stored(cls, values: Mapping[str, float | None] | None) -> "PartMetrics":
-        """The metrics that `as_dict` and JSON made `values` from; none for None.
-
-        Raises:
-            ValueError: `values` is not a JSON object.
-        """
-        if values is None:
-            return cls({})
-        if not isinstance(values, Mapping):
-            raise ValueError(f"{str(values)[:40]!r} are no metrics by name")
-        return cls({name: math.nan if value is None else value for name, value in values.items()})
-
-    def as_dict(self) -> dict[str, float | None]:
-        """JSON-ready, in the order of the metrics; None where one is missing."""
-        return {name: None if math.isnan(value) else value for name, value in self._values.items()}
-
-    def __getitem__(self, name: str) -> float:
-        return self._values[name]
-
-    def __getattr__(self, name: str) -> float:
-        if name.startswith("_"):
-            raise AttributeError(name)
-        return self._values.get(name, math.nan)
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._values)
-
-    def __len__(self) -> int:
-        return len(self._values)
-
-    def __repr__(self) -> str:
-        return f"PartMetrics({self._values})"
-
-
-MetricsByPart = Mapping[str, PartMetrics]
+MetricsByPart = Mapping[str, Metrics]
 """Metrics of "target_validation", "target_test" and "source_test", as far as they have rows."""
 
 

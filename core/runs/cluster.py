@@ -62,16 +62,20 @@ def run_sweep_here(workspace: Workspace, sweep: Sweep, n_jobs: int, cluster: str
 
 
 def run_here(workspace: Workspace, run_ids: Sequence[str]) -> None:
-    """Trains queued runs of the cluster lane in this process, one after another.
+    """Train queued runs of the cluster queue in this process, one after another.
 
-    A run that is broken off by Ctrl-C is interrupted: resumed, it goes on from its last checkpoint.
+    A run that Ctrl-C breaks off is interrupted: resumed, it goes on from its last checkpoint.
 
     Raises:
-        BadInput: another process carries out runs of this lane in the same workspace.
+        BadInput: another process trains runs of this queue in the same workspace.
     """
+    import torch
+
     from core.runs.dispatch import execute
 
-    store = RunStore(workspace)
+    store, threads_before = RunStore(workspace), torch.get_num_threads()
+    # As many as a worker takes: sums over other numbers of threads differ in their last digits.
+    torch.set_num_threads(threads_per_run())
     try:
         with (
             worker_lock(workspace, CLUSTER_QUEUE).acquire(timeout=LOCK_TIMEOUT),
@@ -91,6 +95,8 @@ def run_here(workspace: Workspace, run_ids: Sequence[str]) -> None:
             "Another process trains runs of its own in this workspace; wait until it has ended, or"
             " have the worker train this one."
         ) from None
+    finally:
+        torch.set_num_threads(threads_before)
 
 
 @contextmanager

@@ -50,11 +50,11 @@ _TRAIN_FLAGS = {
 }
 
 
-def submit_pretrain(workspace: Workspace, request: PretrainRequest, own: bool = False) -> Run:
+def submit_pretrain(workspace: Workspace, request: PretrainRequest, run_here: bool = False) -> Run:
     """Queues a pretraining run; BadInput when its name is taken or the dataset lacks source rows or
     labels it needs.
 
-    own: see `submit_finetune`.
+    run_here: see `submit_finetune`.
     """
     name = check_name(request.name, "backbone")
     dataset = find_dataset(workspace, request.dataset)
@@ -74,7 +74,7 @@ def submit_pretrain(workspace: Workspace, request: PretrainRequest, own: bool = 
     request = dataclasses.replace(request, name=name, dataset=dataset.id)
     with names_lock(workspace):
         _check_backbone_name(workspace, name)
-        return _enqueue(workspace, request, f"{name} · pretraining on {dataset.name}", own)
+        return _enqueue(workspace, request, f"{name} · pretraining on {dataset.name}", run_here)
 
 
 def backbone_names_in_training(workspace: Workspace) -> set[str]:
@@ -100,12 +100,16 @@ def _check_backbone_name(workspace: Workspace, name: str) -> None:
 
 
 def submit_finetune(
-    workspace: Workspace, request: FinetuneRequest, controls: Sequence[str] = (), own: bool = False
+    workspace: Workspace,
+    request: FinetuneRequest,
+    controls: Sequence[str] = (),
+    run_here: bool = False,
 ) -> list[Run]:
     """Queues the run and the controls asked for (names in CONTROLS), all of one group; the run
     itself comes first.
 
-    own: the calling process trains them itself (core.runs.cluster.run_here); no worker is started.
+    run_here: the calling process trains them itself (core.runs.cluster.run_here); no worker is
+    started.
     """
     dataset = find_dataset(workspace, request.dataset)
     require_labels(dataset)
@@ -134,7 +138,7 @@ def submit_finetune(
             one,
             f"{card.name} · {describe_strategy(one.strategy, one.freeze_depth, one.options)} ·"
             f" {dataset.name}",
-            own,
+            run_here,
         )
         for one in requests
     ]
@@ -308,9 +312,9 @@ def _flags_from(
     return parts + (["--amp"] if "amp" in given else [])
 
 
-def _enqueue(workspace: Workspace, request: Request, name: str, own: bool = False) -> Run:
-    lane = CLUSTER_QUEUE if own else queue_for_device(request.train.device)
+def _enqueue(workspace: Workspace, request: Request, name: str, run_here: bool = False) -> Run:
+    lane = CLUSTER_QUEUE if run_here else queue_for_device(request.train.device)
     run = RunStore(workspace).submit(request, name, lane)
-    if not own:
+    if not run_here:
         ensure_worker(workspace, lane)
     return run

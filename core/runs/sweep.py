@@ -10,14 +10,14 @@ import itertools
 import json
 import secrets
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from typing import Any
 
 from core.data.datasets import Dataset, find_dataset
 from core.errors import BadInput, Damaged, NameTaken
-from core.freezing.plan import make_plan
+from core.freezing.plan import Plan, make_plan
 from core.freezing.strategies import STRATEGIES, complete_options, describe_strategy
 from core.jobs.requests import FinetuneRequest, TrainSettings, head_from_json
 from core.jobs.store import RESUMABLE_STATUSES, Run, RunStore
@@ -305,31 +305,48 @@ def _cached_arm(strategy: str, freeze_depth: int, options: str) -> Arm:
     return Arm(strategy, freeze_depth, json.loads(options))
 
 
+def plan_arms(card: BackboneCard, spec: SweepSpec) -> dict[str, Plan]:
+    """The plan of every arm, by the arm's title.
+
+    Raises:
+        BadInput: the backbone cannot have one of the arms.
+    """
+    return {
+        arm.title: make_plan(card, arm.strategy, arm.freeze_depth, spec.head, arm.options)
+        for arm in spec.arms
+    }
+
+
 def estimate_sweep(
-    dataset: Dataset, card: BackboneCard, spec: SweepSpec, history: Sequence[Run]
+    dataset: Dataset, plans: Mapping[str, Plan], spec: SweepSpec, history: Sequence[Run]
 ) -> Estimate:
-    """About how long all runs of a sweep take one after another; history: runs, newest first, that
-    calibrate.
+    """How long all runs of a sweep take, one after another.
 
     A frozen prefix is computed once, for all target rows, and counted once, however many runs share
-    it. BadInput for an arm that the backbone cannot have.
+    it.
+
+    Args:
+        dataset: what the runs train on.
+        plans: the plan of every arm, see `plan_arms`.
+        spec: the sweep.
+        history: finished runs, newest first, by which the estimate is calibrated.
     """
     # Sizes may train with different batches, and each rests on runs of its own batch size.
     kept = {run.id for train in spec.size_settings for run in calibration_runs(history, train)}
-    seconds, known, history = 0.0, {}, [run for run in history if run.id in kept]
+    history = [run for run in history if run.id in kept]
+    seconds = 0.0
+    known: dict[tuple[str, int], Estimate] = {}
     prefixes: dict[int, float] = {}
     requests = expand_requests(spec)
     for request in requests:
-        key = (request.strategy, request.freeze_depth, str(request.options), request.target_rows)
+        title = describe_strategy(request.strategy, request.freeze_depth, request.options)
+        key = (title, request.target_rows)
         if key not in known:
-            plan = make_plan(
-                card, request.strategy, request.freeze_depth, request.head, request.options
-            )
             rows = count_training_rows(
                 dataset, "target", request.train.validation_share, request.target_rows
             )
             known[key] = estimate_seconds(
-                plan, rows, request.train, history, request.can_batch_heads
+                plans[title], rows, request.train, history, request.can_batch_heads
             )
         one = known[key]
         seconds += one.seconds - sum(one.prefix_seconds.values())
@@ -400,8 +417,7 @@ def sweep_command_line(
 
 
 def _check(card: BackboneCard, spec: SweepSpec) -> None:
-    for arm in spec.arms:
-        plan = make_plan(card, arm.strategy, arm.freeze_depth, spec.head, arm.options)
+    for plan in plan_arms(card, spec).values():
         plan.check_epochs(min(train.epochs for train in spec.size_settings))
 
 

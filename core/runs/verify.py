@@ -198,10 +198,8 @@ def verify(
             now = runtime_environment() | {"device": result.device}
         finally:
             torch.set_num_threads(threads)
-        first, again = (
-            _compared_numbers(result_to_json(run.result)),
-            _compared_numbers(result_to_json(result)),
-        )
+        first = _compared_numbers(result_to_json(run.result))
+        again = _compared_numbers(result_to_json(result))
         # A metric that was added to Thaw after the run is in none of its stored results.
         new = {name for name in again if name not in first and name.split()[-1] in all_names()}
         names = [name for name in dict.fromkeys([*first, *again]) if name not in new]

@@ -10,11 +10,11 @@ import torch
 from core.data.datasets import Dataset, require_labels
 from core.data.preprocessing import load_preprocessing
 from core.evaluation.format_metrics import metric_or_none
+from core.evaluation.metrics import Metrics
 from core.evaluation.thresholds import best_f1_threshold
 from core.freezing.plan import Plan, make_plan
 from core.jobs.reporter import Reporter
 from core.jobs.requests import FinetuneRequest
-from core.jobs.run_result import PartMetrics
 from core.jobs.store import Run
 from core.models.backbone import build_network, load_backbone, save_backbone
 from core.models.backbone_store import find_backbone
@@ -154,7 +154,7 @@ def finetuned_card(
     request: FinetuneRequest,
     dataset: Dataset,
     rows: int,
-    metrics: PartMetrics | None,
+    metrics: Metrics | None,
 ) -> BackboneCard:
     """Return the card of the fine-tuned network.
 

@@ -7,10 +7,10 @@ import numpy as np
 import torch
 
 from core.data.datasets import Dataset, load_labels, select_test_rows, select_training_rows
-from core.evaluation.metrics import compute_metrics
+from core.evaluation.metrics import Metrics, compute_metrics
 from core.freezing.plan import Plan
 from core.jobs.requests import FinetuneRequest
-from core.jobs.run_result import MetricsByPart, PartMetrics, RunResult, StageResult
+from core.jobs.run_result import MetricsByPart, RunResult, StageResult
 from core.jobs.store import Run
 from core.models.network import Network
 from core.training.loop import FitResult
@@ -96,11 +96,10 @@ def score_parts(
 
 def evaluate_parts(
     labels: ArraysByPart, scores: ArraysByPart, threshold: float
-) -> dict[str, PartMetrics]:
+) -> dict[str, Metrics]:
     """Return the metrics of every scored part at one threshold."""
     return {
-        part: PartMetrics.from_stored(compute_metrics(labels[part], values, threshold).as_dict())
-        for part, values in scores.items()
+        part: compute_metrics(labels[part], values, threshold) for part, values in scores.items()
     }
 
 

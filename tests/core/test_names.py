@@ -49,7 +49,7 @@ def test_what_is_marked_as_simulated_is_done_or_refused(
     made_up = ingest(workspace, path, "made up", simulated=True)
     with pytest.raises(
         BadInput,
-        match="'made up' of the same rows, and it is marked as simulated; ask with that mark",
+        match="'made up' of the same rows, and it is marked as simulated; ingest the file with",
     ):
         ingest(workspace, path, "made up")
     assert {one.name: one.simulated for one in list_samples(workspace)} == {

@@ -9,6 +9,7 @@ import streamlit as st
 from streamlit.testing.v1 import AppTest
 
 from core.data.datasets import find_dataset, list_datasets
+from core.data.paths import name_from_file
 from core.data.reading.ingest import ingest
 from core.data.samples import Sample, find_sample, list_samples, read_sample_rows
 from core.data.simulate import simulate
@@ -16,7 +17,6 @@ from core.data.split import SplitSpec
 from core.jobs.requests import FinetuneRequest
 from core.jobs.store import RunStore
 from core.workspace import PROJECT, Workspace, open_workspace
-from pages.components.data.add_sample import name_from_file
 from pages.components.data.split_form import describe_split, ingest_command
 from tests.core.data.helpers import with_segments
 

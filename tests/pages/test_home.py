@@ -8,8 +8,9 @@ import streamlit as st
 from streamlit.testing.v1 import AppTest
 
 from core.data.datasets import Dataset, list_datasets
+from core.evaluation.metrics import Metrics
 from core.jobs.requests import FinetuneRequest
-from core.jobs.run_result import PartMetrics, RunResult
+from core.jobs.run_result import RunResult
 from core.jobs.store import RunStore
 from core.runs import demo
 from core.runs.demo import ensure_demo_dataset
@@ -85,7 +86,7 @@ def test_every_status_has_its_line(home: AppTest, prepared: Workspace) -> None:
     for run in (done, cancelled, running):
         store.claim_run(run.id, 1)
     result = RunResult(
-        metrics={"target_test": PartMetrics({"auc": 0.78212, "auc_low": 0.772, "auc_high": 0.793})}
+        metrics={"target_test": Metrics({"auc": 0.78212, "auc_low": 0.772, "auc_high": 0.793})}
     )
     store.finish(done.id, "done", result=result)
     store.finish(cancelled.id, "cancelled", "Cancelled.")

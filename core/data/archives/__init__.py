@@ -1,0 +1,1 @@
+"""Opens containers: compressed files and archives, as streams of bounded size."""

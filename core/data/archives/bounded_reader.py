@@ -133,7 +133,7 @@ class BoundedReader:
 def describe_truncation(name: str, where: str) -> str:
     """Return the sentence about a truncated file."""
     return (
-        f"{name!r} breaks off {where}: the file is truncated; fetch it again, or choose to skip bad"
+        f"{name!r} ends {where}: the file is truncated; fetch it again, or choose to skip bad"
         " rows to keep the rows before the break."
     )
 

@@ -151,8 +151,8 @@ def choose_member(
         archive = Archive(raw, path.name, path.stat().st_size, kind, keep_truncated)
         members, truncated = list_archive_members(archive, count_lines_before_rows)
         if member:
-            found = member_choice.find_member(member, members, path.name)
-            return member_choice.choose_named_member(found, members, path.name, truncated)
+            named_member = member_choice.find_member(member, members, path.name)
+            return member_choice.choose_named_member(named_member, members, path.name, truncated)
         if len(members) == 1:
             # Reading it gives the best message if something is wrong with it.
             return member_choice.choose_only_member(members[0], path.name, truncated)

@@ -183,12 +183,12 @@ SIGNATURES: tuple[Signature, ...] = (
         b"L\x00\x00\x00\x01\x14\x02\x00", "a Windows shortcut", "give the file that it points to"
     ),
     Signature(b"#!", "a script", _MEDIA),
-    # Text in another encoding; without a mark it is told by its NUL bytes below.
+    # Text in another encoding; without a byte order mark it is recognised by its NUL bytes.
     Signature(b"\xff\xfe\x00\x00", "in UTF-32", "save it as UTF-8"),
     Signature(b"\x00\x00\xfe\xff", "in UTF-32", "save it as UTF-8"),
     Signature(b"\xff\xfe", "in UTF-16", "save it as UTF-8"),
     Signature(b"\xfe\xff", "in UTF-16", "save it as UTF-8"),
-    # What stands in for a file that is elsewhere.
+    # Placeholders for a file that is elsewhere.
     Signature(
         b"version https://git-lfs.github.com/spec/",
         "a pointer of Git LFS, not the file",

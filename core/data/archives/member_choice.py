@@ -251,7 +251,7 @@ def _format_count(rows: Sequence[Member]) -> str:
 
 
 def _truncation_note(truncated: bool) -> str:
-    return " The archive breaks off, so that further files may be missing." if truncated else ""
+    return " The archive is truncated, so further files may be missing." if truncated else ""
 
 
 def format_members(members: Sequence[Member], rows: bool = True) -> str:

@@ -170,7 +170,7 @@ def walk_members(archive: Archive) -> Iterator[tuple[str, TarMember, ByteSource]
         seen[name] = seen.get(name, 0) + 1
         yield name if seen[name] == 1 else f"{name} ({seen[name]})", member, stream
     if isinstance(source, BoundedReader) and source.truncated:
-        raise EOFError("the archive breaks off")
+        raise EOFError("the archive is truncated")
 
 
 def _too_many_members(archive: Archive) -> BadInput:
@@ -183,10 +183,10 @@ def _open_zip(archive: Archive, member: str) -> BoundedReader:
     members, _ = zip_members(archive)
     if member not in members:
         raise BadInput(f"{archive.name!r} has no member {member[:80]!r}.")
-    one = members[member]
-    _check_readable(archive, one.name, one.kind)
+    entry = members[member]
+    _check_readable(archive, entry.name, entry.kind)
     try:
-        opened = open_member(archive.raw, one, archive.keep_truncated)
+        opened = open_member(archive.raw, entry, archive.keep_truncated)
     except DAMAGE_ERRORS as error:
         raise BadInput(
             f"{archive.name!r} cannot be unpacked ({error}); the archive is damaged."
@@ -205,9 +205,9 @@ def _open_zip(archive: Archive, member: str) -> BoundedReader:
 def _open_tar(archive: Archive, member: str) -> BoundedReader:
     walk = walk_members(archive)
     try:
-        for name, one, stream in walk:
+        for name, entry, stream in walk:
             if name == member:
-                _check_readable(archive, one.name, one.kind)
+                _check_readable(archive, entry.name, entry.kind)
                 source = _DrainingReader(NestedReader(archive, stream), walk, archive)
                 keep = archive.keep_truncated
                 return BoundedReader(

@@ -41,7 +41,7 @@ def list_archive_members(
     truncated = add_members(archive, count_lines_before_rows, members)
     if truncated and not archive.keep_truncated:
         where = (
-            f"in or behind its member {members[-1].name[:80]!r}"
+            f"in or after its member {members[-1].name[:80]!r}"
             if members
             else "before its first file"
         )
@@ -174,7 +174,7 @@ def _classify(
         )
     if truncated and not looks_like_rows and not unreadable:
         return _Classified(
-            _unclassified_member(name, size, "breaks off too soon to tell what it is"),
+            _unclassified_member(name, size, "ends too soon to tell what it is"),
             reader.unpacked,
             True,
         )

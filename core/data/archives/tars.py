@@ -64,7 +64,7 @@ class MemberStream:
             if not data:
                 if pieces:
                     break
-                raise EOFError("the archive breaks off")
+                raise EOFError("the archive is truncated")
             pieces.append(data)
             n_bytes -= len(data)
             self.remaining -= len(data)
@@ -131,7 +131,7 @@ def walk_tar(
             yield from _yield_member(source, block, header, name, size, sparse)
             name, size, sparse = "", None, False
     if needs_end and not ended:
-        raise EOFError("the archive breaks off")
+        raise EOFError("the archive is truncated")
 
 
 def _yield_member(
@@ -168,14 +168,14 @@ def _read_block(source: ByteSource) -> bytes:
     while len(block) < BLOCK_BYTES and (data := source.read(BLOCK_BYTES - len(block))):
         block += data
     if 0 < len(block) < BLOCK_BYTES and block.strip(b"\x00"):
-        raise EOFError("the archive breaks off")
+        raise EOFError("the archive is truncated")
     return block if len(block) == BLOCK_BYTES else b""
 
 
 def _require_block(source: ByteSource) -> bytes:
     block = _read_block(source)
     if not block:
-        raise EOFError("the archive breaks off")
+        raise EOFError("the archive is truncated")
     return block
 
 
@@ -223,7 +223,7 @@ def _skip(source: ByteSource, size: int) -> None:
     while size > 0:
         data = source.read(min(size, _CHUNK_BYTES))
         if not data:
-            raise EOFError("the archive breaks off")
+            raise EOFError("the archive is truncated")
         size -= len(data)
 
 

@@ -103,7 +103,7 @@ class Unpacker:
             # bz2 asks for input even while it still has output.
             self._ready = decoder.decompress(data, size)
             if not (data or self._ready or decoder.eof):
-                raise EOFError("the packed data breaks off")
+                raise EOFError("the packed data is truncated")
         else:
             self._ready = decoder.decompress(data, size)
 
@@ -130,7 +130,7 @@ class Unpacker:
             self._decoder = self._codec.new_decoder()
             self._input = rest
         elif rest and any(magic.startswith(rest) for magic in self._codec.magic):
-            raise EOFError("the packed data breaks off")
+            raise EOFError("the packed data is truncated")
         else:
             self._done = True
             self._skip_garbage(rest)
@@ -140,11 +140,10 @@ class Unpacker:
             garbage += more
         garbage = garbage.strip(b"\x00")
         if len(garbage) > MAX_GARBAGE:
-            raise DamageError("behind its packed data lies something else")
+            raise DamageError("something else follows its packed data")
         if garbage:
             self.remark = (
-                f"{len(garbage):,} bytes behind the packed data are something else and were passed"
-                " over."
+                f"{len(garbage):,} bytes after the packed data are something else and were ignored."
             )
 
     def _recover_tail(self) -> bytes:

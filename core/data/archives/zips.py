@@ -200,7 +200,7 @@ def open_member(raw: BinaryIO, member: ZipMember, keep_truncated: bool = False) 
     size = raw.seek(0, 2)
     packed = size - start if member.packed is None else member.packed
     if member.listed and start + packed > size:
-        raise DamageError(f"{member.name[:80]!r} would end behind the archive's own end")
+        raise DamageError(f"{member.name[:80]!r} would end after the archive itself")
     window = FileWindow(raw, start, None if member.packed is None else start + packed)
     if member.method == 0:
         if member.packed is None:
@@ -223,7 +223,7 @@ class _StoredReader:
         data = self._window.read(size)
         self._left -= len(data)
         if not data and size and self._left:
-            raise EOFError("the archive breaks off")
+            raise EOFError("the archive is truncated")
         return data
 
 

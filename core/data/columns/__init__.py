@@ -1,0 +1,1 @@
+"""Dictionary-encoded columns on disk, and the compiled kernels that work on them."""

@@ -87,7 +87,7 @@ def _open(path: Path) -> Iterator[Any]:
 
 def _batches(reader: Any) -> Iterator[pa.RecordBatch]:
     if isinstance(reader, pa.ipc.RecordBatchFileReader):
-        return (reader.get_batch(place) for place in range(reader.num_record_batches))
+        return (reader.get_batch(i) for i in range(reader.num_record_batches))
     return iter(reader)
 
 

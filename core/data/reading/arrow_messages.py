@@ -76,7 +76,7 @@ def stream_messages(data: mmap) -> Iterator[Message]:
             return
         message = _message(data, metadata, metadata + length)
         if message.end > len(data):
-            raise ValueError("it breaks off: it is truncated")
+            raise ValueError("it is truncated")
         yield message
         position = message.end
 
@@ -122,7 +122,7 @@ def _message(data: mmap, metadata: int, end: int, body: int | None = None) -> Me
     if kind == _SCHEMA:
         return Message(0, 0, body + length)
     if kind not in (_DICTIONARY, _RECORDS):
-        raise ValueError("it holds tensors in place of rows")
+        raise ValueError("it holds tensors instead of rows")
     header = message.table(2)
     batch = header.table(1) if kind == _DICTIONARY else header
     rows = batch.number(0, "<q")
@@ -206,10 +206,10 @@ class _Table:
         return position + self._unpack("<I", position)
 
     def _unpack(self, format_: str, position: int) -> int:
-        (found,) = struct.unpack_from(
+        (value,) = struct.unpack_from(
             format_, self._data, self._check_bounds(position, struct.calcsize(format_))
         )
-        return int(found)
+        return int(value)
 
     def _check_bounds(self, position: int, size: int) -> int:
         if not (self._begin <= position and position + size <= self._end):

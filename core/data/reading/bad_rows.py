@@ -79,7 +79,7 @@ class BadRowHandler:
             row.column == "label" and parse_label(row.cell) == NO_LABEL for row in self._pending
         ):
             raise UnreadableRow(
-                f"{first} {n_bad:,} of the {rows:,} rows looked at have no label: choose to skip"
+                f"{first} {n_bad:,} of the {rows:,} rows read have no label: choose to skip"
                 " bad rows to keep those that have one."
             )
         cell, n_times = Counter(row.cell for row in self._pending).most_common(1)[0]
@@ -89,7 +89,7 @@ class BadRowHandler:
                 f"if {cell[:40]!r} stands for a missing value, write nothing, or NaN, in its place."
             )
         raise BadInput(
-            f"{first} {n_bad:,} of the {rows:,} rows looked at are bad, so skipping bad rows would"
+            f"{first} {n_bad:,} of the {rows:,} rows read are bad, so skipping bad rows would"
             f" leave few: {cause}"
         )
 

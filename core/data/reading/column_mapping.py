@@ -75,7 +75,7 @@ def match_header(
         )
     names = [name.strip().lstrip("\ufeff").strip() for name in names]
     mapped = _resolve_mapping(options.columns or {}, names, file)
-    found = {
+    positions = {
         field: position
         for field, position in recognise_columns(names, file).items()
         if position not in mapped.values()
@@ -83,10 +83,10 @@ def match_header(
     examples = [
         [row[position] for row in rows if position < len(row)] for position in range(len(names))
     ]
-    require_fields(found, names, examples, f"The header of {file!r}")
-    if LABEL not in found and need_label:
-        require_label(found, names, examples, file)
-    return _build_mapping(found, names, options, file, nested)
+    require_fields(positions, names, examples, f"The header of {file!r}")
+    if LABEL not in positions and need_label:
+        require_label(positions, names, examples, file)
+    return _build_mapping(positions, names, options, file, nested)
 
 
 def match_positions(
@@ -106,12 +106,14 @@ def match_positions(
         names: the numbered names, or positions.
     """
     mapped = _resolve_mapping(options.columns or {}, names, file)
-    found = _fill_in_order(default_order, mapped, len(names)) | mapped
+    positions = _fill_in_order(default_order, mapped, len(names)) | mapped
     examples = [[row[position] for row in rows] for position in range(len(names))]
-    require_fields(found, names, examples, f"{file!r}, which has no header,")
-    columns = _build_mapping(found, names, options, file)
+    require_fields(positions, names, examples, f"{file!r}, which has no header,")
+    columns = _build_mapping(positions, names, options, file)
     moved = tuple(
-        (field, name) for field, name in columns.renamed if found[field] != default_order.get(field)
+        (field, name)
+        for field, name in columns.renamed
+        if positions[field] != default_order.get(field)
     )
     return dataclasses.replace(columns, renamed=moved)
 
@@ -142,7 +144,7 @@ def _resolve_mapping(
     mapping: Mapping[str, ColumnSource], names: Sequence[str], file: str
 ) -> dict[str, int | None]:
     """Return the position, from 0, of every column that the mapping names."""
-    found: dict[str, int | None] = {}
+    positions: dict[str, int | None] = {}
     for field, source in mapping.items():
         if isinstance(source, int):
             if not 1 <= source <= len(names):
@@ -150,7 +152,7 @@ def _resolve_mapping(
                     f"The column mapping gives position {source} for {field}; {file!r} has columns"
                     f" 1 to {len(names)}."
                 )
-            found[field] = source - 1
+            positions[field] = source - 1
         elif source is not None:
             matches = [
                 position for position, name in enumerate(names) if name == source.strip()
@@ -165,54 +167,54 @@ def _resolve_mapping(
                     f" have; it has {', '.join(map(repr, names[:12]))}"
                     f"{' …' if len(names) > 12 else ''}."
                 )
-            found[field] = matches[0]
+            positions[field] = matches[0]
         else:
-            found[field] = None
+            positions[field] = None
         other_field = next(
             (
                 name_of_other
-                for name_of_other, position in found.items()
-                if position == found[field] and name_of_other != field
+                for name_of_other, position in positions.items()
+                if position == positions[field] and name_of_other != field
             ),
             None,
         )
-        if other_field and found[field] is not None:
+        if other_field and positions[field] is not None:
             raise BadInput(
                 f"The column mapping gives column {source!r} of {file!r} for both {other_field} and"
                 f" {field}."
             )
-    return found
+    return positions
 
 
 def _build_mapping(
-    found: Mapping[str, int | None],
+    positions: Mapping[str, int | None],
     names: Sequence[str],
     options: ReadOptions,
     file: str,
     nested: frozenset[str] = frozenset(),
 ) -> ColumnMapping:
-    positions = {field: position for field, position in found.items() if position is not None}
+    present = {field: position for field, position in positions.items() if position is not None}
     stored_as: list[str | None] = [None] * len(names)
-    for field, position in positions.items():
+    for field, position in present.items():
         if field != ID:
             stored_as[position] = field
     extra = [position for position in range(len(names)) if stored_as[position] is None]
     stored = unique_names(extra, names)
-    id_position = positions.get(ID) if ID in found else find_id_column(extra, names)
+    id_position = present.get(ID) if ID in positions else find_id_column(extra, names)
     others = [position for position in extra if position != id_position]
     chosen, notes = _select_extra_columns(others, stored, names, nested, options.keep, file)
     for position in ([] if id_position is None else [id_position]) + chosen:
         stored_as[position] = stored[position]
     renamed = tuple(
         (field, names[position])
-        for field, position in positions.items()
+        for field, position in present.items()
         if field not in (names[position], ID)
     )
     return ColumnMapping(
         tuple(stored_as),
         id_column="" if id_position is None else stored[id_position],
         segment_columns=tuple(stored[position] for position in chosen),
-        missing_fields=tuple(field for field in FIELDS if field not in positions),
+        missing_fields=tuple(field for field in FIELDS if field not in present),
         renamed=renamed,
         notes=notes,
     )

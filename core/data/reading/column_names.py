@@ -104,23 +104,23 @@ def recognise_columns(names: Sequence[str], file: str = "") -> dict[str, int]:
                 f"The header of {file!r} names the column {name} {names.count(name)} times."
             )
     names = _strip_table_prefix(names)
-    found: dict[str, int] = {}
+    positions: dict[str, int] = {}
     if len(labels := find_label_columns(names)) == 1:
-        found[LABEL] = labels[0]
+        positions[LABEL] = labels[0]
     groups = _group_numbered_names(names)
     for fields, words, starts in (
         (NUMERIC, NUMERIC_WORDS, (1, 0)),
         (CATEGORICAL, CATEGORICAL_WORDS, (1, 0, 14, 13)),
     ):
-        positions = _find_consecutive(
+        group_positions = _find_consecutive(
             [group for key, group in groups.items() if key & words], len(fields), starts
         )
-        found |= (
-            dict(zip(fields, positions, strict=True))
-            if positions
+        positions |= (
+            dict(zip(fields, group_positions, strict=True))
+            if group_positions
             else _match_exact_names(names, fields)
         )
-    return found
+    return positions
 
 
 def _strip_table_prefix(names: Sequence[str]) -> list[str]:

@@ -52,7 +52,7 @@ class ColumnsNeeded(BadInput):
 
 
 def require_fields(
-    found: Mapping[str, int | None],
+    positions: Mapping[str, int | None],
     names: Sequence[str],
     examples: Sequence[Sequence[str]],
     subject: str,
@@ -60,7 +60,7 @@ def require_fields(
     """Raise ColumnsNeeded unless every feature has a column or is mapped to none.
 
     Args:
-        found: position of each recognised or mapped field, None for a field without a column.
+        positions: that of each recognised or mapped field, None for a field without a column.
         names: the file's columns.
         examples: some cells of each.
         subject: the header, or the file without one, to start a sentence with.
@@ -68,8 +68,10 @@ def require_fields(
     Raises:
         BadInput: the mapping leaves too many features without a column.
     """
-    missing = [field for field in FIELDS if field not in found]
-    left_out = [field for field, position in found.items() if position is None and field in FIELDS]
+    missing = [field for field in FIELDS if field not in positions]
+    left_out = [
+        field for field, position in positions.items() if position is None and field in FIELDS
+    ]
     if len(left_out) > MAX_MISSING_FIELDS:
         raise BadInput(
             f"The column mapping leaves {len(left_out)} of the 39 features without a column; too"
@@ -87,7 +89,7 @@ def require_fields(
             {},
             usable=False,
         )
-    proposal = _propose_mapping(found, names)
+    proposal = _propose_mapping(positions, names)
     lacks = f"lacks the columns {', '.join(missing[:8])}{' …' if len(missing) > 8 else ''}"
     example = {field: proposal.get(field) or "name in the file" for field in missing[:2]}
     raise ColumnsNeeded(
@@ -102,13 +104,13 @@ def require_fields(
 
 
 def require_label(
-    found: Mapping[str, int | None],
+    positions: Mapping[str, int | None],
     names: Sequence[str],
     examples: Sequence[Sequence[str]],
     file: str,
 ) -> None:
     """Raise ColumnsNeeded if a column that was not recognised may be the label."""
-    used = set(found.values())
+    used = set(positions.values())
     free = [
         position
         for position in range(len(names))
@@ -137,7 +139,7 @@ def require_label(
         f' {json.dumps(names[labels[0]])}}}; if the rows have no label, {{"label": null}}.',
         names,
         examples,
-        _propose_mapping(found, names) | {LABEL: names[labels[0]]},
+        _propose_mapping(positions, names) | {LABEL: names[labels[0]]},
     )
 
 
@@ -149,13 +151,14 @@ def _looks_like_label(cells: Sequence[str]) -> bool:
 
 
 def _propose_mapping(
-    found: Mapping[str, int | None], names: Sequence[str]
+    positions: Mapping[str, int | None], names: Sequence[str]
 ) -> dict[str, ColumnSource]:
     """Propose what was recognised, and Criteo's order for the rest if their numbers match."""
     proposal: dict[str, ColumnSource] = {
-        field: None if position is None else names[position] for field, position in found.items()
+        field: None if position is None else names[position]
+        for field, position in positions.items()
     }
-    unused = [position for position in range(len(names)) if position not in found.values()]
+    unused = [position for position in range(len(names)) if position not in positions.values()]
     identifier = find_id_column(unused, names)
     free = [
         names[position]
@@ -163,7 +166,7 @@ def _propose_mapping(
         if position != identifier and not is_index_column(names[position])
     ]
     for fields in ((LABEL, *FIELDS), FIELDS):
-        missing = [field for field in fields if field not in found]
+        missing = [field for field in fields if field not in positions]
         if len(free) == len(missing):
             proposal |= dict(zip(missing, free, strict=True))
             break

@@ -150,8 +150,7 @@ def detect_format(
             head += block
         if not head and stream.truncated:
             raise BadInput(
-                f"{path.name!r} breaks off before its first row: the file is truncated; fetch it"
-                " again."
+                f"{path.name!r} ends before its first row: the file is truncated; fetch it again."
             )
     file_format = _detect_text_format(head, path.name, options, need_label, container, size)
     return dataclasses.replace(

@@ -144,7 +144,7 @@ class _RowsAlreadyStored:
             family = _find_samples_of_rows(
                 self._workspace, _make_rows_id(self._hashing.result(), self._suffix)
             )
-            self._stored = any(one.reader == READER_VERSION for one in family)
+            self._stored = any(sample.reader == READER_VERSION for sample in family)
         return bool(self._stored)
 
 
@@ -214,7 +214,8 @@ def _find_named_sample(
         marked, flag = ("is", "with") if existing.simulated else ("is not", "without")
         raise NameTaken(
             f"There is already a sample named {name!r} of the same rows, and it {marked} marked as"
-            f" simulated; ask {flag} that mark, choose another name, or delete that one first."
+            f" simulated; ingest the file {flag} that mark, choose another name, or delete that"
+            " one first."
         )
     return existing
 
@@ -314,7 +315,7 @@ def _collect_notes(file_format: FileFormat, summary: ReadSummary) -> list[str]:
         notes.append(summary.unpack_note)
     if summary.truncated:
         notes.append(
-            f"The file is truncated: the {summary.rows:,} whole rows before the break were kept."
+            f"The file is truncated: the {summary.rows:,} whole rows before its end were kept."
             " Fetch it again to have all of them."
         )
     return notes

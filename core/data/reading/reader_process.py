@@ -259,7 +259,7 @@ def _explain_exit(code: int | None, path: Path) -> ReaderFailed:
     name = path.name
     if code is None or code >= 0:
         return ReaderFailed(
-            f"The process that read {name!r} ended without a word; try again.", f"exit {code}"
+            f"The process that read {name!r} ended without an answer; try again.", f"exit {code}"
         )
     number = -code
     words = (signal.strsignal(number) or "unknown").lower()
@@ -276,7 +276,7 @@ def _explain_exit(code: int | None, path: Path) -> ReaderFailed:
     )
     return ReaderFailed(
         f"{name!r} ended the process that read it (signal {number}, {words}): the file is"
-        f" damaged{encrypted}, or was made to do harm; write it again{advice}, or fetch it anew.",
+        f" damaged{encrypted}, or was made to do harm; write it again{advice}, or fetch it again.",
         f"signal {number}",
     )
 

@@ -188,7 +188,7 @@ def _receive(source: socket.socket, size: int) -> bytes:
     while len(data) < size:
         piece = source.recv(min(size - len(data), 2**20))
         if not piece:
-            raise EOFError("the request breaks off")
+            raise EOFError("the request is truncated")
         data += piece
     return data
 

@@ -165,8 +165,8 @@ def is_missing(cell: str | None) -> bool:
 
 def _find_markers(trimmed: pa.Array) -> np.ndarray:
     """Return the indices of cells, without surrounding spaces, that are missing-value markers."""
-    found = pc.is_in(pc.utf8_lower(trimmed), value_set=pa.array(sorted(MISSING_MARKERS)))
-    return np.flatnonzero(np.asarray(found))
+    is_marker = pc.is_in(pc.utf8_lower(trimmed), value_set=pa.array(sorted(MISSING_MARKERS)))
+    return np.flatnonzero(np.asarray(is_marker))
 
 
 def _with_nulls(cells: pa.Array, positions: np.ndarray) -> pa.Array:

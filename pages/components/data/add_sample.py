@@ -3,16 +3,15 @@ rows.
 """
 
 import dataclasses
-import re
 import shlex
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path, PurePath
+from pathlib import Path
 
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
-from core.data.paths import clean_path
+from core.data.paths import clean_path, name_from_file
 from core.data.profile import profile_columns
 from core.data.read_options import DEFAULT_OPTIONS, ON_BAD_ROWS, ReadOptions, to_cli_args
 from core.data.reading import reader_process
@@ -43,21 +42,6 @@ UPLOAD_KEY = "sample_upload"
 ACCEPTED_FORMATS = (
     "Text with 40 columns (39 without the label), CSV, Parquet or Feather; uncompressed, "
     "compressed or in an archive."
-)
-_EXTENSIONS = (
-    "tsv",
-    "csv",
-    "txt",
-    "parquet",
-    "feather",
-    "arrow",
-    "tar",
-    "gz",
-    "zip",
-    "zst",
-    "tgz",
-    "bz2",
-    "xz",
 )
 MAX_SIMULATED_ROWS = 5_000_000
 
@@ -115,16 +99,6 @@ def progress_callback(
         bar.progress(min(start + (end - start) * share, 1.0), text)
 
     return move
-
-
-def name_from_file(file_name: str) -> str:
-    """Derive a sample name from a file name: without extensions and without characters a name may
-    not have.
-    """
-    stem = re.sub(
-        rf"(\.({'|'.join(_EXTENSIONS)}))+$", "", PurePath(file_name).name, flags=re.IGNORECASE
-    )
-    return re.sub(r"[^\w .,()+%=-]", " ", stem).strip(" ._-,()+%=")[:64].strip() or "Sample"
 
 
 def _upload_form() -> None:

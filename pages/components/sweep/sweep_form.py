@@ -18,6 +18,7 @@ from core.runs.sweep import (
     estimate_sweep,
     expand_requests,
     list_sweeps,
+    plan_arms,
     submit_sweep,
     sweep_command_line,
 )
@@ -275,7 +276,9 @@ def _make_spec(
 def _launch(dataset: Dataset, card: BackboneCard, spec: SweepSpec) -> None:
     """Show the number of runs, the estimated time, the name, the button and the command."""
     runs = len(expand_requests(spec))
-    estimate = estimate_sweep(dataset, card, spec, RunStore(workspace()).list(status="done"))
+    estimate = estimate_sweep(
+        dataset, plan_arms(card, spec), spec, RunStore(workspace()).list(status="done")
+    )
     left, right = st.columns([1, 2], wrap=False)
     left.metric("Runs", format_int(runs))
     right.metric("Estimated time", format_approx_duration(estimate.seconds))

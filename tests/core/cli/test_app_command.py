@@ -1,4 +1,4 @@
-"""`thaw app` starts the app from any folder, and hands its port, its browser and its workspace on."""
+"""`thaw app` starts the app from any folder, on its port and with its workspace."""
 
 import json
 import os

@@ -92,8 +92,8 @@ def story(tmp_path_factory: pytest.TempPathFactory) -> tuple[Workspace, str, str
         *small,
     )
     finetuned = ok(
-        workspace, "finetune", "--dataset", "story", "--backbone", "mine", "--freeze-depth", "1", "--epochs", "2",
-        "--head-output", "softmax", "--device", "cpu",
+        workspace, "finetune", "--dataset", "story", "--backbone", "mine", "--freeze-depth", "1",
+        "--epochs", "2", "--head-output", "softmax", "--device", "cpu",
     )  # fmt: skip
     assert finetuned["run"]["status"] == "done"
     assert finetuned["run"]["result"]["stages"][0] == {

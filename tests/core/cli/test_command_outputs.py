@@ -59,9 +59,13 @@ def test_a_place_that_cannot_be_written(
         raise AssertionError("work was done before the output was checked")
 
     for place in (
-        "core.inference.score_file.load_backbone", "core.data.simulate._GenerativeModel", "core.report.html_report.judge_arms",
-        "core.models.exchange.hash_file", "core.inference.export._write_model", "core.tracking.tracked.track_run",
-    ):  # fmt: skip
+        "core.inference.score_file.load_backbone",
+        "core.data.simulate._GenerativeModel",
+        "core.report.html_report.judge_arms",
+        "core.models.exchange.hash_file",
+        "core.inference.export._write_model",
+        "core.tracking.tracked.track_run",
+    ):
         monkeypatch.setattr(place, worked)
     (tmp_path / "file").write_text("mine")
     (tmp_path / "full").mkdir()

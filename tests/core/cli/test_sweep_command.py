@@ -23,6 +23,7 @@ from core.runs.sweep import (
     depth_arms,
     estimate_sweep,
     expand_requests,
+    plan_arms,
     sweep_command_line,
 )
 from core.training.default_settings import default_settings
@@ -137,7 +138,7 @@ def test_the_estimate_is_the_sum_over_runs_with_every_frozen_prefix_once(
         sum(rows * sum(stage.flops for stage in card.stages[:depth]) for depth in range(5))
         / SPEEDS["cpu"].flops_per_second
     )
-    assert estimate_sweep(dataset, card, asked, ()).seconds == pytest.approx(
+    assert estimate_sweep(dataset, plan_arms(card, asked), asked, ()).seconds == pytest.approx(
         sum(alone) - 2 * prefixes
     )
 
@@ -151,7 +152,7 @@ def test_sizes_and_strategies_share_a_prefix_too(
 
     def estimate(*arms: Arm, sizes: tuple[int, ...] = (0,)) -> Estimate:
         asked = dataclasses.replace(spec, seeds=(0,), train=train, arms=arms, target_sizes=sizes)
-        return estimate_sweep(dataset, card, asked, ())
+        return estimate_sweep(dataset, plan_arms(card, asked), asked, ())
 
     probe, both = Arm("linear-probe"), Arm("lp-ft", 0, {"probe_epochs": 2})
     (shared,) = estimate(probe).prefix_seconds.values()

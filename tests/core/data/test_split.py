@@ -129,8 +129,8 @@ def test_of_few_rows_without_labels_one_validates() -> None:
 
 def test_what_is_stored_of_a_split_is_what_always_was_unless_it_shuffles() -> None:
     assert [*SplitSpec().as_json()] == [
-        "method", "source_share", "column", "target_values", "target_test_share", "target_validation_share",
-        "source_test_share", "source_validation_share", "seed",
+        "method", "source_share", "column", "target_values", "target_test_share",
+        "target_validation_share", "source_test_share", "source_validation_share", "seed",
     ]  # fmt: skip
     assert SplitSpec(method="files", shuffle=True).as_json()["shuffle"] is True
 

@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 
+from core.evaluation.metrics import Metrics
 from core.jobs.requests import FinetuneRequest, PretrainRequest, request_from_json, request_to_json
-from core.jobs.run_result import PartMetrics, RunResult, result_from_json, result_to_json
+from core.jobs.run_result import RunResult, result_from_json, result_to_json
 from core.workspace import PROJECT, nan_to_none, parse_json
 
 EARLIER = sorted((PROJECT / "tests" / "faults" / "workspaces").glob("schema-*.zip"))
@@ -78,14 +79,14 @@ def test_what_is_missing_or_unknown_does_no_harm() -> None:
 
 
 def test_any_metric_may_be_missing() -> None:
-    metrics = PartMetrics.from_stored({"auc": None, "rows": 30})
+    metrics = Metrics.from_stored({"auc": None, "rows": 30})
     assert math.isnan(metrics["auc"]) and math.isnan(metrics.auc) and math.isnan(metrics.log_loss)
     assert (
-        metrics["rows"] == 30 and metrics.get("log_loss") is None and [*metrics] == ["auc", "rows"]
+        metrics["rows"] == 30 and math.isnan(metrics["log_loss"]) and [*metrics] == ["auc", "rows"]
     )
     assert metrics.as_dict() == {"auc": None, "rows": 30}
-    assert metrics == PartMetrics.from_stored(json.loads(json.dumps(metrics.as_dict())))
-    assert len(PartMetrics.from_stored(None)) == 0
+    assert metrics == Metrics.from_stored(json.loads(json.dumps(metrics.as_dict())))
+    assert len(Metrics.from_stored(None)) == 0
 
 
 @pytest.mark.parametrize(

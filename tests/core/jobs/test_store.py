@@ -12,11 +12,12 @@ from typing import Any
 import pytest
 
 from core.errors import BadInput
+from core.evaluation.metrics import Metrics
 from core.jobs import database, queue
 from core.jobs.database import MIGRATIONS, keep_connection
 from core.jobs.process_place import current_place
 from core.jobs.requests import FinetuneRequest, request_to_json
-from core.jobs.run_result import PartMetrics, RunResult
+from core.jobs.run_result import RunResult
 from core.jobs.store import PAUSED_PHASE, Run, RunStore, ValidationSummary
 from core.workspace import Workspace
 
@@ -294,7 +295,7 @@ def test_a_number_that_does_not_exist_is_stored_as_missing(
     store.finish(
         run.id,
         "done",
-        result=RunResult(metrics={"target_test": PartMetrics({"auc": math.nan, "log_loss": 0.5})}),
+        result=RunResult(metrics={"target_test": Metrics({"auc": math.nan, "log_loss": 0.5})}),
     )
     result = store.get(run.id).result
     assert result is not None and result.metrics["target_test"].as_dict() == {

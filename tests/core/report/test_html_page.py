@@ -28,8 +28,8 @@ EVIL = '</script><script>alert(1)</script><img src=x onerror="alert(2)">\u2028&a
 def evil_page() -> str:
     figure = go.Figure(go.Scatter(x=np.array([1.0, 2.0]), y=np.array([3.0, 4.0]), name=EVIL))
     parts = [
-        paragraph(EVIL), heading(EVIL), bullet_list([EVIL]), definition_list({EVIL: EVIL}), table([EVIL], [[EVIL]]),
-        code_block([EVIL]), plot(figure, EVIL),
+        paragraph(EVIL), heading(EVIL), bullet_list([EVIL]), definition_list({EVIL: EVIL}),
+        table([EVIL], [[EVIL]]), code_block([EVIL]), plot(figure, EVIL),
     ]  # fmt: skip
     return page(EVIL, {EVIL: EVIL}, EVIL, [Section(EVIL, "one", parts)])
 

@@ -9,7 +9,8 @@ import numpy as np
 import plotly.graph_objects as go
 import pytest
 
-from core.jobs.run_result import PartMetrics, RunResult
+from core.evaluation.metrics import Metrics
+from core.jobs.run_result import RunResult
 from core.jobs.store import Run
 from core.report.sweep_figures import (
     COST_AXES,
@@ -30,10 +31,11 @@ NAN = math.nan
 def arm(title: str, strategy: str, auc: float, **changes: Any) -> ArmResult:
     """An arm of one seed on 400 training rows, whose backbone had AUC 0.6 on the target and 0.7 on
     the source."""
-    before = {"target_test": PartMetrics({"auc": 0.6}), "source_test": PartMetrics({"auc": 0.7})}
+    before = {"target_test": Metrics({"auc": 0.6}), "source_test": Metrics({"auc": 0.7})}
     values: dict[str, Any] = {field.name: None for field in dataclasses.fields(Run)}
-    values["result"] = RunResult(before=before, train_rows=changes.pop("rows", 400))
-    run = Run(**{**values, "id": "r-1"})
+    values |= {"id": "r-1"}
+    values |= {"result": RunResult(before=before, train_rows=changes.pop("rows", 400))}
+    run = Run(**values)
     result = ArmResult(
         title=title,
         strategy=strategy,

@@ -13,8 +13,9 @@ from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 from core.cli.parser import main
 from core.data.datasets import Dataset
 from core.errors import BadInput
+from core.evaluation.metrics import Metrics
 from core.jobs.requests import FinetuneRequest, TrainSettings
-from core.jobs.run_result import PartMetrics, RunResult
+from core.jobs.run_result import RunResult
 from core.jobs.store import Run, RunStore
 from core.tracking.mlflow_files import write_mlflow
 from core.tracking.tensorboard_files import crc32c, write_tensorboard
@@ -22,7 +23,7 @@ from core.tracking.tracked import export_tracking
 from core.workspace import Workspace
 
 RESULT = RunResult(
-    metrics={"target_test": PartMetrics.from_stored({"auc": 0.75, "rows": 600, "auc_low": None})},
+    metrics={"target_test": Metrics.from_stored({"auc": 0.75, "rows": 600, "auc_low": None})},
     seconds={"total": 2.5},
 )
 

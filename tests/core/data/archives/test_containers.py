@@ -32,8 +32,11 @@ def zstd(data: bytes) -> bytes:
 def zstd_streamed(data: bytes) -> bytes:
     """A frame that does not say how long it is, in several blocks."""
     packer = zstandard.ZstdCompressor(write_checksum=True, write_content_size=False).compressobj()
-    pieces = [packer.compress(data[at : at + 5000]) + packer.flush(zstandard.COMPRESSOBJ_FLUSH_BLOCK) for at in
-              range(0, len(data), 5000)]  # fmt: skip
+    pieces = [
+        packer.compress(data[start : start + 5000])
+        + packer.flush(zstandard.COMPRESSOBJ_FLUSH_BLOCK)
+        for start in range(0, len(data), 5000)
+    ]
     return b"".join([*pieces, packer.flush()])
 
 
@@ -125,11 +128,11 @@ def test_a_little_behind_the_packed_data_is_passed_over_and_said(pack: str, tmp_
         assert stream.read() == DATA
         assert (
             stream.unpack_note
-            == "11 bytes behind the packed data are something else and were passed over."
+            == "11 bytes after the packed data are something else and were ignored."
         )
     with pytest.raises(
         BadInput,
-        match=r"is damaged after [\d,]+ unpacked bytes \(behind its packed data lies somethin",
+        match=r"is damaged after [\d,]+ unpacked bytes \(something else follows its packed",
     ):
         read(write(tmp_path, PACK[pack](DATA) + b"\x01" * 5000))
 
@@ -175,7 +178,7 @@ def test_a_break_loses_no_byte_that_can_be_unpacked(form: str, tmp_path: Path) -
         if truncated:
             with pytest.raises(
                 BadInput,
-                match=r"'file' breaks off after [\d,]+ unpacked bytes: the file is truncated; ",
+                match=r"'file' ends after [\d,]+ unpacked bytes: the file is truncated; ",
             ):
                 read(path)
 

@@ -88,7 +88,7 @@ def test_an_archive_that_was_never_closed(tmp_path: Path) -> None:
         == "The archive holds train.txt alone."
     )
     path = write(tmp_path, data)
-    with pytest.raises(BadInput, match="breaks off in or behind its member 'train.txt'"):
+    with pytest.raises(BadInput, match="ends in or after its member 'train.txt'"):
         choose_member(path, "")
     assert choose_member(path, "", keep_truncated=True).truncated
     assert read(path, "train.txt") == TRAIN
@@ -98,9 +98,9 @@ def test_an_archive_that_was_never_closed(tmp_path: Path) -> None:
 def test_cut_off_in_a_member(packing: str, tmp_path: Path) -> None:
     data = tar_of({"readme": README, "train.txt": TRAIN}, packing)
     path = write(tmp_path, data[: len(data) // 2] if packing else data[:6000])
-    with pytest.raises(BadInput, match="breaks off in or behind its member 'train.txt'"):
+    with pytest.raises(BadInput, match="ends in or after its member 'train.txt'"):
         choose_member(path, "")
-    with pytest.raises(BadInput, match=r"breaks off after [\d,]+ unpacked bytes"):
+    with pytest.raises(BadInput, match=r"ends after [\d,]+ unpacked bytes"):
         read(path, "train.txt")
     with open_rows(path, "train.txt", keep_truncated=True) as stream:
         found = stream.read()
@@ -163,7 +163,7 @@ def test_what_tarfile_takes_for_sparse(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("header", "sentence"),
     [
-        (tar_header("x", 2**40), "breaks off in or behind|breaks off before"),
+        (tar_header("x", 2**40), "ends in or after|ends before"),
         (tar_header("x", 2**70), "has the size 1180591620717411303424"),
         (tar_header("x", 2**30, tarfile.GNUTYPE_LONGNAME), "has a header of 1,073,741,824 bytes"),
         (tar_header("x", 2**30, tarfile.XHDTYPE), "has a header of 1,073,741,824 bytes"),

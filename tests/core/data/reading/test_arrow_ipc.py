@@ -224,7 +224,8 @@ for turn in range(300):
         place = dice.randrange(len(file) - 8)
         size = dice.choice((1, 4, 8))
         low = place // size * size
-        file[low : low + size] = dice.choice((dice.randbytes(size), b"\\xff" * size, b"\\x7f" * size, bytes(size)))
+        noise = dice.randbytes(size), b"\\xff" * size, b"\\x7f" * size, bytes(size)
+        file[low : low + size] = dice.choice(noise)
     path.write_bytes(file)
     try:
         if not detect_container(path).startswith("arrow"):

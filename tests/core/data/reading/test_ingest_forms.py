@@ -276,7 +276,7 @@ def test_advice_never_drops_nearly_all_rows(workspace: Workspace, tmp_path: Path
         line[3] = "many"
     with pytest.raises(
         BadInput,
-        match="150 of the 200 rows looked at are bad, so skipping bad rows would leave few",
+        match="150 of the 200 rows read are bad, so skipping bad rows would leave few",
     ):
         ingest(workspace, write(tmp_path, text(most)), "x")
 

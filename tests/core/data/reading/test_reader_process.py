@@ -212,7 +212,7 @@ def test_a_server_that_ends_under_a_job_is_a_sentence(tmp_path: Path) -> None:
         assert process is not None
         process.kill()
 
-    with pytest.raises(ReaderFailed, match="ended without a word"):
+    with pytest.raises(ReaderFailed, match="ended without an answer"):
         call(reader_jobs.hang, FILE, {"pid": str(tmp_path / "pid")}, end)
     assert gone(pid_in(tmp_path / "pid"))
     assert call(reader_jobs.echo, FILE, {"a": 1}) == {"a": 1}
@@ -221,8 +221,10 @@ def test_a_server_that_ends_under_a_job_is_a_sentence(tmp_path: Path) -> None:
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT, signal.SIGTERM])
 def test_no_reader_survives_the_one_who_asked(number: int, tmp_path: Path) -> None:
     program = (
-        "import sys\nfrom pathlib import Path\nfrom core.data.reading.reader_process import call\nfrom"
-        " tests.core.data.reading.reader_jobs import hang\ncall(hang, Path('x'), {'pid': sys.argv[1]})\n"
+        "import sys\nfrom pathlib import Path\n"
+        "from core.data.reading.reader_process import call\n"
+        "from tests.core.data.reading.reader_jobs import hang\n"
+        "call(hang, Path('x'), {'pid': sys.argv[1]})\n"
     )
     command = [sys.executable, "-c", program, str(tmp_path / "pid")]
     asking = subprocess.Popen(command, cwd=PROJECT, stderr=subprocess.DEVNULL)

@@ -1,0 +1,224 @@
+"""The wheel, built and installed into a fresh environment, works from an empty folder."""
+
+import json
+import os
+import re
+import socket
+import subprocess
+import sys
+import sysconfig
+import time
+import tomllib
+import urllib.error
+import urllib.request
+import venv
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from core.program import VERSION
+from core.workspace import BUNDLED_BACKBONES, PROJECT
+from hatch_build import EXTRAS, read_requirements
+
+pytest.importorskip("hatchling")
+IGNORED = ("assets/__init__.py", "assets/build_backbones.py", "assets/screenshots.py")
+"""Files of the app's folders that only the repository needs."""
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The wheel, built as `pip install .` builds it, but without a network."""
+    folder = tmp_path_factory.mktemp("wheel")
+    words = [
+        "wheel",
+        "--quiet",
+        "--no-deps",
+        "--no-build-isolation",
+        "--no-index",
+        "--wheel-dir",
+        str(folder),
+    ]
+    subprocess.run([sys.executable, "-m", "pip", *words, str(PROJECT)], check=True)
+    (built,) = folder.glob("*.whl")
+    return built
+
+
+@pytest.fixture(scope="module")
+def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The `bin` of a fresh environment that has the wheel, and finds the dependencies where this
+    process does.
+    """
+    root = tmp_path_factory.mktemp("venv")
+    venv.create(root, with_pip=False)
+    python = root / "bin" / "python"
+    words = ["install", "--quiet", "--no-deps", "--no-index", "--no-compile", str(wheel)]
+    subprocess.run([sys.executable, "-m", "pip", "--python", str(python), *words], check=True)
+    (site,) = (root / "lib").glob("python*/site-packages")
+    (site / "dependencies.pth").write_text(sysconfig.get_path("purelib"))
+    return root / "bin"
+
+
+@pytest.fixture
+def environment() -> dict[str, str]:
+    """Without what would lead an installed Thaw back to this checkout or to another workspace."""
+    kept = {
+        name: value for name, value in os.environ.items() if name not in ("THAW_HOME", "PYTHONPATH")
+    }
+    return {**kept, "THAW_WORKER_LINGER": "2"}
+
+
+def test_the_wheel_has_what_the_app_needs_and_no_top_level_but_thaw(wheel: Path) -> None:
+    names = set(zipfile.ZipFile(wheel).namelist())
+    assert {name.partition("/")[0] for name in names} == {"thaw", f"thaw-{VERSION}.dist-info"}
+    assert "thaw/py.typed" in names
+    tracked = subprocess.run(
+        ["git", "ls-files", "app.py", "core", "pages", "assets", ".streamlit"],
+        cwd=PROJECT, check=True, capture_output=True, text=True,
+    ).stdout.split()  # fmt: skip
+    wanted = {f"thaw/_app/{name}" for name in tracked if name not in IGNORED}
+    assert {name for name in names if name.startswith("thaw/_app/")} == wanted
+    assert sum(name.endswith("model.safetensors") for name in names) == len(
+        [*BUNDLED_BACKBONES.iterdir()]
+    )
+
+
+def test_dependencies_and_extras_are_those_of_the_requirements_files(wheel: Path) -> None:
+    archive = zipfile.ZipFile(wheel)
+    (metadata,) = (name for name in archive.namelist() if name.endswith("/METADATA"))
+    required = re.findall(r"^Requires-Dist: (.*)$", archive.read(metadata).decode(), re.MULTILINE)
+    plain = {one.lower() for one in required if ";" not in one}
+    assert plain == {one.lower() for one in read_requirements(PROJECT / "requirements.txt")}
+    assert "torch==2.13.0" in plain
+    for extra in EXTRAS:
+        mine = {
+            one.partition(";")[0].strip().lower()
+            for one in required
+            if one.endswith(f"extra == '{extra}'")
+        }
+        assert {
+            one.lower() for one in read_requirements(PROJECT / f"requirements-{extra}.txt")
+        } <= mine, extra
+    development = (PROJECT / "requirements-dev.txt").read_text()
+    assert all(f"-r requirements-{extra}.txt" in development for extra in EXTRAS if extra != "dev")
+    build = tomllib.loads((PROJECT / "pyproject.toml").read_text())["build-system"]["requires"]
+    assert set(build) <= set(read_requirements(PROJECT / "requirements-dev.txt")), (
+        "the tests build without a network"
+    )
+
+
+def test_the_command_works_from_an_empty_folder(
+    installed: Path, environment: dict[str, str], tmp_path: Path
+) -> None:
+    def call(*words: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [installed / "thaw", *words],
+            cwd=tmp_path,
+            env=environment,
+            capture_output=True,
+            text=True,
+        )
+
+    def thaw(*words: str) -> str:
+        done = call(*words)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    assert thaw("--version") == f"Thaw {VERSION}\n"
+    said = thaw("--help")
+    assert "usage: thaw [--workspace FOLDER] COMMAND" in said and "python -m core" not in said
+    thaw("simulate", "--rows", "3000", "--domain", "both", "--out", "rows.tsv")
+    made = json.loads(thaw("ingest", "rows.tsv", "--name", "rows", "--simulated", "--json"))
+    assert made["dataset"]["rows"] == 3000
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["rows.tsv", "workspace"]
+    assert "Simulated DCNv2" in thaw("backbones")
+    # A worker of its own, started from here, finds its modules.
+    words = ["--dataset", "rows", "--backbone", "Simulated DCNv2", "--freeze-depth", "4"]
+    run = json.loads(thaw("finetune", *words, "--epochs", "1", "--device", "cpu", "--json"))["run"]
+    assert run["status"] == "done" and run["result"]["metrics"]["target_test"]["auc"] > 0.5
+    thaw("report", "--runs", run["id"], "--out", "run.html")
+    report = (tmp_path / "run.html").read_text()
+    assert "thaw finetune --dataset rows" in report and "python -m core" not in report
+    refused = call("score", "--run", "r-none", "--input", "rows.tsv", "--output", "out.csv")
+    assert refused.returncode == 2 and "`thaw runs` lists them" in refused.stderr
+
+
+def test_import_thaw_works_from_an_empty_folder(
+    installed: Path, environment: dict[str, str], tmp_path: Path
+) -> None:
+    code = (
+        "import sys, thaw, core\nassert 'site-packages' in thaw.__file__ and 'thaw/_app' in "
+        "core.__file__.replace('\\\\', '/')\nassert not {'torch', 'streamlit'} & "
+        "set(sys.modules)\nprint(thaw.__version__, thaw.Workspace().folder)"
+    )
+    done = subprocess.run(
+        [installed / "python", "-c", code],
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split() == [VERSION, str(tmp_path / "workspace")]
+
+
+def test_another_package_named_core_is_named(
+    installed: Path, environment: dict[str, str], tmp_path: Path
+) -> None:
+    (tmp_path / "core").mkdir()
+    (tmp_path / "core" / "__init__.py").touch()
+    python: list[str | Path] = [installed / "python", "-c"]
+    first = subprocess.run(
+        [*python, "import core, thaw"],
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+    )
+    assert f"another one of that name is loaded already ({tmp_path / 'core'})" in first.stderr
+    # In the folder of a project with such a package thaw comes first, and works.
+    code = "import thaw; thaw.Workspace(); print('fine')"
+    done = subprocess.run(
+        [*python, code], cwd=tmp_path, env=environment, capture_output=True, text=True
+    )
+    assert done.stdout == "fine\n", done.stderr
+
+
+@pytest.fixture
+def served(installed: Path, environment: dict[str, str], tmp_path: Path) -> Iterator[str]:
+    """The address of `thaw app`, started in an empty folder."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        port = taken.getsockname()[1]
+    with (tmp_path / "log").open("w") as log:
+        words = ["app", "--port", str(port), "--headless"]
+        server = subprocess.Popen(
+            [installed / "thaw", *words], cwd=tmp_path, env=environment, stdout=log, stderr=log
+        )
+    try:
+        address = f"http://127.0.0.1:{port}"
+        for _ in range(600):
+            assert server.poll() is None, (tmp_path / "log").read_text()
+            try:
+                urllib.request.urlopen(f"{address}/_stcore/health", timeout=3).read()
+                break
+            except (urllib.error.URLError, OSError):
+                time.sleep(0.1)
+        yield address
+    finally:
+        server.terminate()
+        server.wait(20)
+
+
+def test_the_app_answers_with_its_own_settings(served: str, tmp_path: Path) -> None:
+    def get(path: str) -> tuple[bytes, str]:
+        with urllib.request.urlopen(f"{served}{path}", timeout=10) as answer:
+            return answer.read(), str(answer.headers)
+
+    assert get("/_stcore/health")[0] == b"ok"
+    assert len(get("/assets/plotly.min.js")[0]) > 10**6
+    assert "content-security-policy" in get("/")[1].lower(), (
+        "the middleware of pages/server stands before Streamlit"
+    )
+    assert (tmp_path / "workspace").is_dir(), "below the folder in which the command was given"

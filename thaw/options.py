@@ -1,0 +1,188 @@
+"""Keyword arguments that pretraining, fine-tuning, sweeps and splits share, and the core's settings
+made from them.
+
+Each keyword is an option of the command line: `batch_size=256` is `--batch-size 256`.
+"""
+
+import dataclasses
+import difflib
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Literal, TypedDict
+
+from core.data.split import SplitSpec
+from core.errors import BadInput
+from core.freezing.strategies import STRATEGIES
+from core.jobs.requests import TrainSettings
+from core.models.card import HeadSettings
+from core.models.registry import SETTING_FIELDS
+
+Wait = bool | Literal["here"]
+"""When a method returns: False once the run is queued, True once the worker has ended it, "here"
+once this process has trained it itself, without a worker."""
+
+
+class TrainingOptions(TypedDict, total=False):
+    """Settings of a training; what is left out is the preset's. See
+    `core.training.settings.TrainSettings`.
+    """
+
+    epochs: int
+    batch_size: int
+    lr: float
+    validation_share: float
+    early_stopping: int
+    plateau: int
+    seed: int
+    device: Literal["auto", "cuda", "cpu"]
+    weight_decay: float
+    cosine: bool
+    amp: bool
+
+
+class SweepOptions(TrainingOptions, total=False):
+    """Settings of a training, of its new head and of its strategy: what `Workspace.sweep` takes."""
+
+    head_hidden: Sequence[int]
+    head_activation: Literal["relu", "gelu", "tanh"]
+    head_output: Literal["logit", "softmax"]
+    probe_epochs: int
+    factor: float
+    decay: float
+    pull: float
+    rank: int
+
+
+class FinetuneOptions(SweepOptions, total=False):
+    """What `Workspace.finetune` takes: as a sweep, and the stages that strategy "surgical"
+    trains.
+    """
+
+    stages: Sequence[str]
+
+
+class PretrainOptions(TrainingOptions, total=False):
+    """Settings of a training and of the architecture; each architecture has some of these, with
+    its own defaults.
+    """
+
+    embedding: int
+    widths: Sequence[int]
+    crosses: int
+    layers: int
+    heads: int
+    attention: int
+    gate: int
+    width: int
+    hidden: int
+    members: int
+    dropout: float
+    batch_norm: bool
+
+
+class PartOptions(TypedDict, total=False):
+    """How the rows of each domain are cut into training, validation and test rows."""
+
+    target_test_share: float
+    target_validation_share: float
+    source_test_share: float
+    source_validation_share: float
+    shuffle: bool
+    split_seed: int
+
+
+class SplitOptions(PartOptions, total=False):
+    """How a sample is split into source and target domain, and each of them into its parts."""
+
+    split: Literal["order", "column", "random"]
+    source_share: float
+    column: str
+    target_values: Sequence[str]
+
+
+def plain(value: Any) -> Any:
+    """`value` as Python's own number, list or text, where NumPy or pandas made it: it is stored as
+    JSON.
+
+    >>> import numpy as np
+    >>> plain(np.float64(0.5)), plain(np.arange(2))
+    (0.5, [0, 1])
+    """
+    if hasattr(value, "tolist"):
+        return value.tolist()
+    return [plain(one) for one in value] if isinstance(value, list | tuple | range) else value
+
+
+def check_names(method: str, given: Iterable[str], known: type) -> None:
+    """Raises TypeError for a keyword that a method does not take; the message names the most
+    similar one.
+    """
+    names = known.__annotations__.keys()
+    for name in given:
+        if name not in names:
+            similar = difflib.get_close_matches({"learning_rate": "lr"}.get(name, name), names, 1)
+            hint = f"did you mean {similar[0]!r}?" if similar else f"it takes {', '.join(names)}."
+            raise TypeError(f"{method}() takes no option {name!r}; {hint}")
+
+
+def training_settings(options: Mapping[str, Any]) -> dict[str, Any]:
+    """The training settings among `options`, by field of TrainSettings; None stands for the
+    preset's value.
+    """
+    fields = {field.name for field in dataclasses.fields(TrainSettings)}
+    renamed = {
+        "learning_rate" if name == "lr" else name: plain(value) for name, value in options.items()
+    }
+    return {name: value for name, value in renamed.items() if name in fields and value is not None}
+
+
+def head_settings(options: Mapping[str, Any]) -> HeadSettings:
+    """The new head's settings among `options`."""
+    default = HeadSettings()
+    return HeadSettings(
+        hidden=tuple(plain(options.get("head_hidden", default.hidden))),
+        activation=options.get("head_activation", default.activation),
+        output=options.get("head_output", default.output),
+    )
+
+
+def strategy_options(options: Mapping[str, Any], strategy: str = "") -> dict[str, Any]:
+    """The options of strategies among `options`; with `strategy` those of that one alone."""
+    names = [
+        name for key, one in STRATEGIES.items() for name in one.options if strategy in ("", key)
+    ]
+    given = {name: plain(options[name]) for name in names if options.get(name) is not None}
+    if isinstance(given.get("stages"), str):
+        given["stages"] = [given["stages"]]
+    return given
+
+
+def architecture_settings(options: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings of an architecture among `options`."""
+    return {name: plain(options[name]) for name in SETTING_FIELDS if options.get(name) is not None}
+
+
+def split_spec(options: Mapping[str, Any], several_files: bool = False) -> SplitSpec:
+    """The split that `options` ask for.
+
+    Raises:
+        BadInput: a share is no share, or rows in file order should be shuffled.
+    """
+    method, shuffle = options.get("split", "order"), bool(options.get("shuffle", False))
+    if shuffle and method == "order" and not several_files:
+        raise BadInput(
+            "shuffle=True is for split='column' and for several files; for rows at random "
+            "use split='random'."
+        )
+    fields = {field.name for field in dataclasses.fields(SplitSpec)}
+    given = {
+        name: plain(value)
+        for name, value in options.items()
+        if name in fields and value is not None
+    }
+    values = given.pop("target_values", ())
+    return SplitSpec(
+        **{**given, "shuffle": shuffle and method != "random"},
+        method=method,
+        target_values=(values,) if isinstance(values, str) else tuple(map(str, values)),
+        seed=int(options.get("split_seed", 0)),
+    )

@@ -1,0 +1,443 @@
+"""Runs: one training each, with its status, metrics, predictions, figures and model."""
+
+import dataclasses
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import pandas as pd
+import plotly.graph_objects as go
+
+from core.data.datasets import find_dataset, select_test_rows, select_training_rows
+from core.data.paths import clean_path
+from core.data.read_options import ColumnSource, ReadOptions
+from core.errors import BadInput, RunError
+from core.evaluation.format_metrics import format_auc
+from core.evaluation.metric_registry import HEADLINE, METRICS
+from core.files.durable import staging
+from core.files.permissions import private_files
+from core.jobs.predictions import read_predictions
+from core.jobs.requests import FinetuneRequest, PretrainRequest
+from core.jobs.run import Run as StoredRun
+from core.jobs.run_result import RunResult
+from core.jobs.store import RunStore
+from core.models.backbone_store import find_backbone
+from core.report.html_report import write_report
+from core.report.report_data import runs_report_data
+from core.report.run_tables import run_frame
+from core.runs import removal, renaming
+from core.runs.launch import CLUSTER_QUEUE, refresh_statuses
+from core.runs.submit import command_line, resume_run, submit_interpolation
+from core.runs.sweep import list_sweeps
+from core.workspace import Workspace
+from thaw import figures
+from thaw.backbone import Backbone
+from thaw.data import Dataset
+from thaw.display import Listing, Progress, card_html, for_notebook, note_html, table_html
+from thaw.follow import load_torch, progress_words, train_here, wait_for_run
+from thaw.metrics import RunMetrics, run_metrics
+from thaw.options import plain
+
+Part = Literal["target_test", "source_test", "target_validation"]
+"""Rows that a run scores at its end."""
+
+
+class Run:
+    """One training.
+
+    Its properties are read from the workspace each time, so they follow a run that is under way.
+    """
+
+    def __init__(self, workspace: Workspace, run_id: str) -> None:
+        self._workspace = workspace
+        self.id = run_id
+
+    @property
+    def info(self) -> StoredRun:
+        """All that is stored of it: request, progress, tags, note, result."""
+        store = RunStore(self._workspace)
+        run = store.get(self.id)
+        if run.status == "running":
+            # Its worker may have died since.
+            refresh_statuses(self._workspace, store)
+            run = store.get(self.id)
+        return run
+
+    @property
+    def name(self) -> str:
+        """Its name."""
+        return self.info.name
+
+    @property
+    def status(self) -> str:
+        """queued, running, done, failed, cancelled or interrupted."""
+        return self.info.status
+
+    @property
+    def message(self) -> str:
+        """Why it failed, was cancelled or interrupted; else empty."""
+        return self.info.message
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The training settings, by name."""
+        return dataclasses.asdict(self.info.request.train)
+
+    @property
+    def command(self) -> str:
+        """The command line that asks for the same run."""
+        return command_line(self._workspace, self.info.request)
+
+    @property
+    def controls(self) -> Listing["Run"]:
+        """The runs launched together with it, such as the controls of a fine-tuning run."""
+        run = self.info
+        group = RunStore(self._workspace).list_group(run.group) if run.group else []
+        return list_runs(self._workspace, [one for one in group if one.id != self.id])
+
+    @property
+    def dataset(self) -> Dataset:
+        """The dataset that it trains on."""
+        return Dataset(self._workspace, find_dataset(self._workspace, self.info.dataset))
+
+    @property
+    def backbone(self) -> Backbone:
+        """The backbone that a pretraining run made, or that a fine-tuning run began with."""
+        request = self.info.request
+        if isinstance(request, FinetuneRequest):
+            named = request.backbone
+        elif isinstance(request, PretrainRequest):
+            named = self.result.backbone
+        else:
+            return Run(self._workspace, request.run).backbone
+        return Backbone(self._workspace, find_backbone(self._workspace, named))
+
+    # Waiting and managing.
+
+    def wait(self, timeout: float | None = None) -> "Run":
+        """Wait until the run has ended, showing its progress; the run.
+
+        An interrupt (Ctrl-C, the stop button) ends the waiting; the run goes on in its worker.
+
+        Args:
+            timeout: seconds after which to give up; default: never.
+
+        Raises:
+            RunError: it failed, was cancelled or interrupted; the message says why.
+            TimeoutError: it has not ended by then.
+        """
+        wait_for_run(self._workspace, self.id, timeout)
+        return self._require_done()
+
+    def train_here(self) -> "Run":
+        """Train a queued run in this process, as ``wait="here"`` does; the run. Loads torch.
+
+        Raises:
+            BadInput: another process trains runs of its own in this workspace.
+            RunError: it failed.
+        """
+        train_here(self._workspace, self.id)
+        return self._require_done()
+
+    def cancel(self) -> "Run":
+        """Ask a queued or running run to stop; what it has reached is kept for `resume`."""
+        run = self.info
+        if not run.active:
+            raise BadInput(
+                f"Run {run.id} is {run.status}; only queued and running runs can be cancelled."
+            )
+        RunStore(self._workspace).request_cancel(self.id)
+        return self
+
+    def resume(self) -> "Run":
+        """Go on with a run that failed, was cancelled or interrupted, from its last checkpoint.
+
+        It is queued again; one that this process trained (``wait="here"``) is trained here again.
+        """
+        if self.info.queue == CLUSTER_QUEUE:
+            RunStore(self._workspace).resume(self.id)
+            return self.train_here()
+        with private_files():
+            resume_run(self._workspace, self.id)
+        return self
+
+    def rename(self, name: str) -> "Run":
+        """Give the run another name."""
+        renaming.rename_run(self._workspace, self.id, name)
+        return self
+
+    def annotate(self, tags: Sequence[str] | None = None, note: str | None = None) -> "Run":
+        """Set its tags and its note, each as far as it is given."""
+        RunStore(self._workspace).annotate(self.id, tags=tags, note=note)
+        return self
+
+    def delete(self) -> None:
+        """Delete the run with its model, predictions and curves; not while it is running."""
+        removal.delete_runs(self._workspace, [self.id])
+
+    # Its result.
+
+    @property
+    def result(self) -> RunResult:
+        """All that came of it: metrics, stages, epochs, seconds, device, versions.
+
+        Raises:
+            RunError: it is not done.
+        """
+        run = self.info
+        if run.status != "done" or run.result is None:
+            why = run.message or "wait() returns once it has one."
+            raise RunError(f"Run {run.id} is {run.status}, so it has no result. {why}")
+        return run.result
+
+    @property
+    def metrics(self) -> RunMetrics:
+        """Metrics after training, by part: ``run.metrics.target_test.auc``."""
+        return run_metrics(self.result.metrics)
+
+    @property
+    def before(self) -> RunMetrics:
+        """Metrics of the backbone as it was on the same rows; none where it had no click head."""
+        return run_metrics(self.result.before or {})
+
+    @property
+    def threshold(self) -> float:
+        """The score from which a click is predicted: that of the highest F1 on validation rows."""
+        threshold = self.result.threshold
+        return math.nan if threshold is None else threshold
+
+    @property
+    def stages(self) -> pd.DataFrame:
+        """A row per stage: frozen or trained, parameters."""
+        return pd.DataFrame(map(dataclasses.asdict, self.result.stages))
+
+    def predictions(self, part: Part = "target_test") -> pd.DataFrame:
+        """Label and score of each row, and the backbone's own score `before` where it had one.
+
+        The index is the row's number in the dataset, from 0, if the dataset is still there.
+        """
+        arrays = read_predictions(self._workspace, self.id)
+        found = {
+            name: arrays[f"{part}_{name}"]
+            for name in ("label", "score", "before")
+            if f"{part}_{name}" in arrays
+        }
+        if not found:
+            parts = sorted(name.removesuffix("_label") for name in arrays if "_label" in name)
+            raise BadInput(f"Run {self.id} scored no part {part!r}; it scored {parts}.")
+        return pd.DataFrame(found, index=self._row_numbers(part, len(found["label"])))
+
+    def points(self) -> pd.DataFrame:
+        """What the training has reported, a row per optimiser step: losses, validation AUC, …"""
+        found = RunStore(self._workspace).points(self.id)
+        columns = {name: pd.Series(values, index=steps) for name, (steps, values) in found.items()}
+        return pd.DataFrame(columns).rename_axis("step")
+
+    def learning_curves(self, metric: Literal["loss", "auc", "accuracy"] = "loss") -> go.Figure:
+        """Losses, validation AUC or accuracy by optimiser step, also while the run trains."""
+        result = self.info.result
+        best = result.best_epoch if result else None
+        figure = figures.learning_curves(self._workspace, self.id, metric, best)
+        return for_notebook(figure, f"{self.name}: learning curves")
+
+    def roc(self, part: Part = "target_test") -> go.Figure:
+        """The ROC curve after training and before, each with its operating point."""
+        figure = figures.roc(self.predictions(part), self.threshold)
+        return for_notebook(figure, self._title("ROC", part))
+
+    def precision_recall(self, part: Part = "target_test") -> go.Figure:
+        """Precision by recall after training and before, each with its operating point."""
+        figure = figures.precision_recall(self.predictions(part), self.threshold)
+        return for_notebook(figure, self._title("precision and recall", part))
+
+    def calibration(self, part: Part = "target_test") -> go.Figure:
+        """Click rate by mean score in 15 bins of equally many rows, after training and before."""
+        figure = figures.calibration(self.predictions(part))
+        return for_notebook(figure, self._title("calibration", part))
+
+    def gains(self, part: Part = "target_test") -> go.Figure:
+        """Share of clicks caught by the share of rows taken, best scored first."""
+        return for_notebook(figures.gains(self.predictions(part)), self._title("gains", part))
+
+    def confusion(self, threshold: float | None = None, part: Part = "target_test") -> go.Figure:
+        """The confusion matrix at a threshold (default: the run's own)."""
+        at = self.threshold if threshold is None else plain(threshold)
+        figure = figures.confusion(self.predictions(part), at)
+        return for_notebook(figure, self._title(f"confusion matrix at {at:.3f}", part))
+
+    def report(self, out: str | Path) -> Path:
+        """Write the result as one HTML file that opens without a network; its path."""
+        with private_files():
+            write_report(self._workspace, runs_report_data(self._workspace, [self.info]), Path(out))
+        return Path(out)
+
+    # Its model put to use. These load torch.
+
+    def score(
+        self,
+        rows: str | Path | pd.DataFrame,
+        *,
+        on_bad_rows: Literal["reject", "skip"] = "reject",
+        member: str = "",
+        columns: Mapping[str, ColumnSource] | None = None,
+    ) -> pd.DataFrame:
+        """Score rows with the run's model; labels are optional.
+
+        Args:
+            rows: a file of Criteo rows, or a table with their columns.
+            on_bad_rows: "reject" the file at its first bad row, or "skip" bad rows.
+            member, columns: as `Workspace.ingest` takes them.
+
+        Returns:
+            `score` (click probability) and `predicted_click`. Of a table they have its index; of a
+            file, `row` is the row's number in the file, followed by its id if it has one.
+            ``attrs`` holds the metrics of labelled rows, the drift against the training rows, and
+            the reader's notes and bad rows.
+
+        Raises:
+            BadInput: the run has no model that scores clicks, or the rows cannot be read.
+        """
+        load_torch()
+        from core.inference.score_file import score_file
+
+        with private_files(), staging(self._workspace.cache) as folder:
+            target = folder / "predictions.csv"
+            if isinstance(rows, pd.DataFrame):
+                source = folder / "DataFrame.parquet"
+                rows.to_parquet(source, index=False)
+            else:
+                source = clean_path(str(rows))
+            with Progress(f"Scoring {source.name}") as report:
+                result = score_file(
+                    self._workspace,
+                    self.info,
+                    source,
+                    target,
+                    on_bad_rows,
+                    report,
+                    options=ReadOptions(member, columns, ()),
+                )
+            # Ids are texts, whose leading zeros belong to them.
+            types = {"row": "int64", "score": "float32", "predicted_click": "int8"}
+            names = pd.read_csv(target, nrows=0).columns
+            scores = pd.read_csv(target, dtype={name: types.get(name, "str") for name in names})
+        if isinstance(rows, pd.DataFrame):
+            scores.index = rows.index[scores.pop("row") - 1]
+        kept = ("metrics", "drift", "notes", "bad_rows", "bad_examples")
+        scores.attrs = {name: result[name] for name in kept}
+        return scores
+
+    def evaluate(self, data: "Dataset | str | None" = None) -> RunMetrics:
+        """Metrics of the run's model on a dataset (default: its own), at the run's threshold."""
+        load_torch()
+        from core.inference.evaluate_run import evaluate_on
+
+        run = self.info
+        named = data.id if isinstance(data, Dataset) else data or run.dataset
+        return run_metrics(evaluate_on(self._workspace, run, find_dataset(self._workspace, named)))
+
+    def interpolate(self) -> pd.DataFrame:
+        """Mix a fine-tuned run with its backbone (WiSE-FT): AUC and log loss of every mixture.
+
+        `alpha` is the run's share in the weights; ``attrs["chosen"]`` that of the best one on
+        validation rows.
+        """
+        with private_files():
+            mixing = submit_interpolation(self._workspace, self.info)
+        found = Run(self._workspace, mixing.id).wait().result.interpolation
+        assert found is not None
+        frame = pd.DataFrame({"alpha": found.alphas})
+        for part, metrics in found.parts.items():
+            for metric, values in metrics.items():
+                frame[f"{part}_{metric}"] = values
+        frame.attrs = {"chosen": found.chosen}
+        return frame
+
+    def verify(self) -> str:
+        """Train the run again and say in a sentence whether every metric is the same."""
+        load_torch()
+        from core.runs.verify import verify
+
+        with private_files(), Progress(f"Training {self.id} again") as report:
+            return verify(self._workspace, self.info, report).sentence
+
+    def export(self, out: str | Path) -> Path:
+        """Write weights, ONNX, card and a script that scores alone to a folder or a .zip file."""
+        load_torch()
+        from core.inference.export import export_model
+
+        with private_files():
+            export_model(self._workspace, self.info, Path(out))
+        return Path(out)
+
+    # Inside.
+
+    def _require_done(self) -> "Run":
+        run = self.info
+        if run.status != "done":
+            raise RunError(f"Run {run.id} {run.status}: {run.message}")
+        return self
+
+    def _row_numbers(self, part: Part, rows: int) -> pd.Index:
+        request, domain = self.info.request, part.partition("_")[0]
+        try:
+            dataset = self.dataset.info
+            if part == "target_validation":
+                share = request.train.validation_share
+                last = request.target_rows if isinstance(request, FinetuneRequest) else 0
+                numbers = select_training_rows(dataset, domain, share, last)[1]
+            else:
+                numbers = select_test_rows(dataset, domain)
+        except BadInput:
+            # Deleted or damaged since.
+            return pd.RangeIndex(rows, name="row")
+        return pd.Index(numbers, name="row")
+
+    def _title(self, what: str, part: Part) -> str:
+        return f"{self.name}: {what}, {part.replace('_', ' ')} rows"
+
+    def __repr__(self) -> str:
+        run = self.info
+        target = run.result.metrics.get("target_test") if run.result else None
+        quality = f", target test {format_auc(target)}" if target else ""
+        return f"<thaw.Run {run.id} {run.name!r}: {run.status}{quality}>"
+
+    def _repr_html_(self) -> str:
+        run = self.info
+        marks = [run.status, *["simulated"] * self._is_simulated()]
+        if run.status != "done" or not run.result:
+            note = note_html(run.message or progress_words(run), f"Run {run.id}")
+            return card_html(run.name, marks, note)
+        result, rows = run.result, list[dict[str, Any]]()
+        shown = [key for key, one in METRICS.items() if "arms" in one.shown_in and key != HEADLINE]
+        states = {"before": result.before or {}, "after": result.metrics}
+        for part in ("target_test", "source_test"):
+            for state, metrics in states.items():
+                if values := metrics.get(part):
+                    row = {"rows": part.replace("_", " "), "": state, "AUC": format_auc(values)}
+                    rows.append(row | {METRICS[key].heading: values.get(key) for key in shown})
+        facts = (
+            f"{result.trained_parameters:,} parameters trained, best epoch {result.best_epoch} of"
+            f" {result.epochs_run}, {result.total_seconds:.1f} s on {result.device}. Run {run.id}."
+        )
+        return card_html(run.name, marks, table_html(rows), note_html(facts))
+
+    def _is_simulated(self) -> bool:
+        try:
+            return self.dataset.info.simulated
+        except BadInput:
+            return False
+
+
+def list_runs(workspace: Workspace, runs: Sequence[StoredRun]) -> Listing[Run]:
+    """Runs of the store as a list that a notebook shows as a table."""
+
+    def frame() -> pd.DataFrame:
+        if not runs:
+            return pd.DataFrame()
+        sweeps = {sweep.id: sweep.name for sweep in list_sweeps(workspace)}
+        validation = RunStore(workspace).validation_summaries(runs)
+        return run_frame(workspace, runs, validation, sweeps)
+
+    return Listing([Run(workspace, run.id) for run in runs], "runs", frame)

@@ -1,0 +1,255 @@
+"""Sweeps: strategies times seeds on one dataset and backbone, and what their numbers support."""
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+import pandas as pd
+import plotly.graph_objects as go
+
+from core.errors import BadInput, RunError
+from core.files.permissions import private_files
+from core.jobs.run import Run as StoredRun
+from core.jobs.store import RunStore
+from core.report import sweep_figures
+from core.report.html_report import write_report
+from core.report.report_data import sweep_report_data
+from core.report.sweep_tables import arms_table, runs_table
+from core.runs import removal, renaming
+from core.runs.launch import CLUSTER_QUEUE, refresh_statuses
+from core.runs.sweep import Sweep as StoredSweep
+from core.runs.sweep import cancel_sweep, extend_sweep, find_sweep, resume_sweep, sweep_command_line
+from core.runs.sweep_result import (
+    ArmResult,
+    default_reference,
+    forgetting_sentences,
+    judge_arms,
+    summarise_arms,
+)
+from core.workspace import Workspace
+from thaw.display import Listing, Progress, card_html, for_notebook, note_html, table_html
+from thaw.follow import POLL_SECONDS, load_torch, watched
+from thaw.run import Run
+
+_SHOWN = {
+    "arm": "Arm",
+    "setting": "Setting",
+    "seeds": "Seeds",
+    "auc": "Target AUC",
+    "log_loss": "Log loss",
+    "ece": "ECE",
+    "auc_source": "Source AUC",
+    "trained_parameters": "Parameters trained",
+    "verdict": "Verdict",
+}
+
+
+class Sweep:
+    """Strategies times seeds. Its properties are read from the workspace each time: they follow
+    a sweep under way.
+    """
+
+    def __init__(self, workspace: Workspace, sweep_id: str) -> None:
+        self._workspace = workspace
+        self.id = sweep_id
+
+    @property
+    def info(self) -> StoredSweep:
+        """What was asked for: arms, seeds, learning rates, target sizes, settings."""
+        return find_sweep(self._workspace, self.id)
+
+    @property
+    def name(self) -> str:
+        """Its name."""
+        return self.info.name
+
+    @property
+    def runs(self) -> Listing[Run]:
+        """Its runs, in the order in which they train."""
+        runs = self._runs()
+        return Listing([Run(self._workspace, run.id) for run in runs], "runs", self.runs_table)
+
+    @property
+    def status(self) -> dict[str, int]:
+        """How many of its runs are queued, running, done, …"""
+        statuses = [run.status for run in self._runs()]
+        return {status: statuses.count(status) for status in dict.fromkeys(statuses)}
+
+    @property
+    def command(self) -> str:
+        """The command line that asks for the same sweep."""
+        sweep = self.info
+        return sweep_command_line(self._workspace, sweep.spec, sweep.name)
+
+    def wait(self, timeout: float | None = None) -> "Sweep":
+        """Wait until every run has ended, showing the progress. An interrupt (Ctrl-C, stop) leaves
+        the sweep going.
+
+        Args:
+            timeout: seconds after which to give up waiting; default: never.
+
+        Raises:
+            RunError: a run failed, was cancelled or interrupted.
+            TimeoutError: it has not ended by then.
+        """
+        store, began = RunStore(self._workspace), time.monotonic()
+        with Progress(self.name) as report:
+            while any(run.active for run in store.list_group(self.id)):
+                share, words = _share_ended(store.list_group(self.id))
+                report(share, words)
+                if timeout is not None and time.monotonic() - began > timeout:
+                    raise TimeoutError(f"After {timeout:g} s only {words} have ended; they go on.")
+                time.sleep(POLL_SECONDS)
+                refresh_statuses(self._workspace, store)
+        return self._require_done()
+
+    def train_here(self, arms_at_once: int = 1) -> "Sweep":
+        """Train the queued runs in this process, as ``wait="here"`` does; the sweep. Loads torch.
+
+        Args:
+            arms_at_once: with more than 1, so many runs at a time in processes of this machine.
+
+        Raises:
+            BadInput: another process trains runs of its own in this workspace.
+            RunError: a run failed.
+        """
+        load_torch()
+        from core.runs.cluster import run_sweep_here
+
+        store = RunStore(self._workspace)
+        with private_files(), watched(self.name, lambda: _share_ended(store.list_group(self.id))):
+            run_sweep_here(self._workspace, self.info, arms_at_once, "")
+        return self._require_done()
+
+    def cancel(self) -> "Sweep":
+        """Cancel every run that waits or runs; those that are done stay."""
+        cancel_sweep(self._workspace, self.info)
+        return self
+
+    def resume(self) -> "Sweep":
+        """Queue every run again that failed, was cancelled or interrupted; each goes on from its
+        checkpoint.
+        """
+        with private_files():
+            resume_sweep(self._workspace, self.info)
+        return (
+            self.train_here() if any(run.queue == CLUSTER_QUEUE for run in self._runs()) else self
+        )
+
+    def add_seeds(self, seeds: int) -> "Sweep":
+        """Queue every arm with so many seeds more."""
+        with private_files():
+            extend_sweep(self._workspace, self.info, seeds)
+        return (
+            self.train_here() if any(run.queue == CLUSTER_QUEUE for run in self._runs()) else self
+        )
+
+    def table(self, reference: str | None = None) -> pd.DataFrame:
+        """A row per arm that has a finished run: metrics over its seeds, and how it compares with a
+        reference arm.
+
+        Args:
+            reference: title of the arm to compare with; default: full fine-tuning, else a control.
+        """
+        results = self._results()
+        against = self._reference(results, reference)
+        verdicts, _ = judge_arms(self._workspace, results, against)
+        return arms_table(results, verdicts, against)
+
+    def runs_table(self) -> pd.DataFrame:
+        """A row per run, with its arm, seed, status and metrics."""
+        return runs_table(self._runs())
+
+    @property
+    def verdict(self) -> str:
+        """What the results support, in sentences; by paired tests on the target test rows,
+        Holm-corrected.
+        """
+        results = self._results()
+        return "\n".join(
+            judge_arms(self._workspace, results, default_reference(results))[1]
+            + forgetting_sentences(results)
+        )
+
+    def figure(self, metric: Literal["auc", "log_loss", "ece"] = "auc") -> go.Figure:
+        """A metric on target and source test rows with its intervals, by freeze depth or,
+        without depths, by arm.
+        """
+        results = self._results()
+        if any(sweep_figures.is_freeze_depth(one) for one in results):
+            figure = sweep_figures.depth_figure(results, metric)
+        else:
+            figure = sweep_figures.arms_figure(
+                [*dict.fromkeys(one.title for one in results)], results, metric
+            )
+        return for_notebook(figure, self.name)
+
+    def report(self, out: str | Path) -> Path:
+        """Write the sweep as one HTML file that opens without a network; its path."""
+        with private_files():
+            write_report(self._workspace, sweep_report_data(self._workspace, self.info), Path(out))
+        return Path(out)
+
+    def rename(self, name: str) -> "Sweep":
+        """Give the sweep another name."""
+        renaming.rename_sweep(self._workspace, self.info, name)
+        return self
+
+    def delete(self) -> None:
+        """Delete the sweep and all its runs; refused while one of them is queued or running."""
+        removal.delete_sweep(self._workspace, self.info)
+
+    def _runs(self) -> list[StoredRun]:
+        store = RunStore(self._workspace)
+        refresh_statuses(self._workspace, store)
+        return store.list_group(self.id)
+
+    def _results(self) -> list[ArmResult]:
+        if results := summarise_arms(self.info, self._runs()):
+            return results
+        raise BadInput(
+            f"No run of the sweep {self.name!r} is done yet, so there is nothing to compare; "
+            "wait for one."
+        )
+
+    def _reference(self, results: list[ArmResult], named: str | None) -> str:
+        titles = [*dict.fromkeys(one.title for one in results)]
+        if named and named not in titles:
+            raise BadInput(
+                f"There is no arm {named!r} to compare with; the arms here are {titles}."
+            )
+        return named or default_reference(results)
+
+    def _require_done(self) -> "Sweep":
+        ended = self.status
+        if set(ended) - {"done"}:
+            counts = ", ".join(f"{number} {status}" for status, number in ended.items())
+            why = next(
+                (run.message for run in self._runs() if run.status != "done" and run.message), ""
+            )
+            raise RunError(
+                f"Not every run of the sweep {self.name!r} is done: {counts}. {why}".rstrip()
+            )
+        return self
+
+    def __repr__(self) -> str:
+        counts = ", ".join(f"{number} {status}" for status, number in self.status.items())
+        return f"<thaw.Sweep {self.id} {self.name!r}: {len(self.info.spec.arms)} arms, {counts}>"
+
+    def _repr_html_(self) -> str:
+        counts = [f"{number} {status}" for status, number in self.status.items()]
+        if not self.status.get("done"):
+            return card_html(f"Sweep {self.name}", counts)
+        frame = self.table()
+        columns = [name for name in _SHOWN if name in frame and not frame[name].isna().all()]
+        rows = frame[columns].rename(columns=_SHOWN).to_dict("records")
+        return card_html(
+            f"Sweep {self.name}", counts, table_html(rows), note_html(*self.verdict.split("\n"))
+        )
+
+
+def _share_ended(runs: Sequence[StoredRun]) -> tuple[float, str]:
+    """How many of the runs have ended, as a share and in words."""
+    ended = sum(not run.active for run in runs)
+    return ended / max(len(runs), 1), f"{ended} of {len(runs)} runs"

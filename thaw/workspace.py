@@ -1,0 +1,558 @@
+"""The workspace: where everything begins."""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal, Unpack
+
+import pandas as pd
+
+from core.data.datasets import Dataset as StoredDataset
+from core.data.datasets import find_dataset, list_datasets
+from core.data.paths import clean_path, name_from_file
+from core.data.prepare import prepare_files
+from core.data.read_options import ColumnSource, ReadOptions
+from core.data.reading.ingest import ingest
+from core.data.samples import find_sample, list_samples
+from core.errors import BadInput
+from core.files.durable import staging
+from core.files.permissions import private_files
+from core.jobs.requests import MASK_SHARE, FinetuneRequest, PretrainRequest, TrainSettings
+from core.jobs.store import RunStore
+from core.models.backbone_store import find_backbone, list_backbones
+from core.models.card import BackboneCard
+from core.runs.launch import refresh_statuses
+from core.runs.submit import backbone_names_in_training, submit_finetune, submit_pretrain
+from core.runs.sweep import Arm, SweepSpec, depth_arms, list_sweeps, resume_sweep, submit_sweep
+from core.training.default_settings import count_training_rows, preset_settings, settings_by_size
+from core.workspace import open_workspace
+from thaw.backbone import Backbone
+from thaw.data import Dataset, Sample
+from thaw.display import Listing, Progress, card_html, note_html
+from thaw.follow import load_torch
+from thaw.options import (
+    FinetuneOptions,
+    PartOptions,
+    PretrainOptions,
+    SweepOptions,
+    Wait,
+    architecture_settings,
+    check_names,
+    head_settings,
+    plain,
+    split_spec,
+    strategy_options,
+    training_settings,
+)
+from thaw.run import Run, list_runs
+from thaw.sweep import Sweep
+
+Preset = Literal["auto", "fast", "small", "article", "map"]
+
+
+class Workspace:
+    """The folder that holds samples, datasets, backbones and runs: the one that the app and the
+    command line use.
+
+    Args:
+        folder: default: ``$THAW_HOME``, else ``./workspace``; made when absent.
+
+    Raises:
+        BadInput: the folder cannot be used.
+    """
+
+    def __init__(self, folder: str | Path | None = None) -> None:
+        with private_files():
+            self._workspace = open_workspace(folder)
+
+    @property
+    def folder(self) -> Path:
+        """Where it lies."""
+        return self._workspace.root
+
+    # What is there.
+
+    @property
+    def samples(self) -> Listing[Sample]:
+        """Its samples, newest first."""
+        found = list_samples(self._workspace)
+        names = ("id", "name", "rows", "click_rate", "bad_rows", "simulated", "source", "created")
+        rows = [{name: getattr(one, name) for name in names} for one in found]
+        return Listing(
+            [Sample(self._workspace, one) for one in found], "samples", lambda: pd.DataFrame(rows)
+        )
+
+    @property
+    def datasets(self) -> Listing[Dataset]:
+        """Its datasets, newest first."""
+        found = list_datasets(self._workspace)
+        rows = [
+            {
+                "id": one.id,
+                "name": one.name,
+                "rows": one.rows,
+                **{part.part: part.rows for part in one.parts},
+                "sample": one.sample_name,
+                "simulated": one.simulated,
+                "created": one.created,
+            }
+            for one in found
+        ]
+        return Listing(
+            [Dataset(self._workspace, one) for one in found], "datasets", lambda: pd.DataFrame(rows)
+        )
+
+    @property
+    def backbones(self) -> Listing[Backbone]:
+        """Its backbones, the bundled ones among them."""
+        found = list_backbones(self._workspace)
+        rows = [
+            {
+                "id": one.id,
+                "name": one.name,
+                "architecture": one.architecture,
+                "stages": len(one.stages),
+                "parameters": one.parameters,
+                "AUC": one.metrics.get("auc") if one.scores_clicks else None,
+                "simulated": bool(one.trained_on.get("simulated")),
+                "created": one.created,
+            }
+            for one in found
+        ]
+        return Listing(
+            [Backbone(self._workspace, one) for one in found],
+            "backbones",
+            lambda: pd.DataFrame(rows),
+        )
+
+    @property
+    def runs(self) -> Listing[Run]:
+        """Its runs, newest first."""
+        store = RunStore(self._workspace)
+        refresh_statuses(self._workspace, store)
+        return list_runs(self._workspace, store.list())
+
+    @property
+    def sweeps(self) -> Listing[Sweep]:
+        """Its sweeps, newest first."""
+        found = list_sweeps(self._workspace)
+        rows = [
+            {
+                "id": one.id,
+                "name": one.name,
+                "arms": len(one.spec.arms),
+                "seeds": len(one.spec.seeds),
+                "created": one.created,
+            }
+            for one in found
+        ]
+        return Listing(
+            [Sweep(self._workspace, one.id) for one in found], "sweeps", lambda: pd.DataFrame(rows)
+        )
+
+    def sample(self, name: str) -> Sample:
+        """The sample of that name or id; BadInput lists those there are."""
+        return Sample(self._workspace, find_sample(self._workspace, name))
+
+    def dataset(self, name: str) -> Dataset:
+        """The dataset of that name or id; BadInput lists those there are."""
+        return Dataset(self._workspace, find_dataset(self._workspace, name))
+
+    def backbone(self, name: str) -> Backbone:
+        """The backbone of that name or id; BadInput lists those there are."""
+        return Backbone(self._workspace, find_backbone(self._workspace, name))
+
+    def run(self, run_id: str) -> Run:
+        """The run of that id; BadInput where there is none."""
+        return Run(self._workspace, RunStore(self._workspace).get(run_id).id)
+
+    # Data.
+
+    def ingest(
+        self,
+        rows: str | Path | pd.DataFrame,
+        name: str | None = None,
+        *,
+        on_bad_rows: Literal["reject", "skip"] = "reject",
+        simulated: bool = False,
+        member: str = "",
+        columns: Mapping[str, ColumnSource] | None = None,
+        keep: Sequence[str] | None = None,
+    ) -> Sample:
+        """Take rows into the workspace, checked and typed. The same rows give the same sample
+        again.
+
+        Args:
+            rows: a file of Criteo rows (text, Parquet or Feather; plain, packed or in an archive),
+                or a table with the columns label, I1 to I13 and C1 to C26.
+            name: of the sample; default: the file's name without its endings. A table needs one.
+            on_bad_rows: "reject" the file at its first bad row, or "skip" and count bad rows.
+            simulated: mark the sample as simulated wherever it appears.
+            member: of an archive, the file that holds the rows.
+            columns: which column is which, where the names do not say it: ``{"label": "clicked",
+                "I1": 2}``; names, positions from 1, None for a column that is missing.
+            keep: columns beside label and features to keep, for splits and slices; default: all.
+
+        Raises:
+            BadInput: the rows cannot be used; the message names the row and the value. Nothing is
+                stored then.
+        """
+        options = ReadOptions(member, columns, None if keep is None else tuple(keep))
+        with private_files(), staging(self._workspace.uploads) as folder:
+            if isinstance(rows, pd.DataFrame):
+                if not name:
+                    raise BadInput(
+                        "A table has no name of its own; give the sample one: ingest(table, "
+                        "name='...')."
+                    )
+                path = folder / "DataFrame.parquet"
+                rows.to_parquet(path, index=False)
+            else:
+                path = clean_path(str(rows))
+            with Progress(f"Reading {path.name}") as report:
+                found = ingest(
+                    self._workspace,
+                    path,
+                    name or name_from_file(member or path.name),
+                    on_bad_rows,
+                    report,
+                    simulated,
+                    allow_single_class=True,
+                    options=options,
+                )
+        return Sample(self._workspace, found)
+
+    def simulate(
+        self,
+        rows: int,
+        domain: Literal["source", "target", "both"] = "both",
+        seed: int = 0,
+        name: str = "Simulated Criteo",
+    ) -> Sample:
+        """Take simulated rows into the workspace, marked as such: for trying things out.
+
+        Args:
+            rows: how many.
+            domain: "source", "target", or "both" (60 % source rows, then 40 % target rows).
+            seed: of the rows; the same arguments give the same rows.
+            name: of the sample.
+        """
+        from core.data.simulate import simulate
+
+        with private_files(), staging(self._workspace.uploads) as folder:
+            path = folder / "simulated_criteo.tsv.gz"
+            with Progress(f"Simulating {rows:,} rows") as report:
+                simulate(path, rows, domain, seed, lambda share: report(share / 2))
+                found = ingest(
+                    self._workspace,
+                    path,
+                    name,
+                    progress=lambda share: report(0.5 + share / 2),
+                    simulated=True,
+                )
+        return Sample(self._workspace, found)
+
+    def prepare(
+        self,
+        name: str,
+        *,
+        source: "Sample | str | None" = None,
+        target: "Sample | str | None" = None,
+        source_validation: "Sample | str | None" = None,
+        source_test: "Sample | str | None" = None,
+        target_validation: "Sample | str | None" = None,
+        target_test: "Sample | str | None" = None,
+        min_count: int | None = None,
+        **parts: Unpack[PartOptions],
+    ) -> Dataset:
+        """Prepare a dataset from several samples, each with its role. Of one sample:
+        `Sample.prepare`.
+
+        Args:
+            name: of the dataset. source, target: samples with each domain's rows.
+                source_validation, source_test, target_validation, target_test: samples with the
+                rows of a part, where they
+                are a file of their own; the parts without one are cut from the domain's sample.
+            min_count: see `Sample.prepare`.
+            parts: shares of the parts that are cut, ``shuffle`` and ``split_seed``, see
+                `Sample.prepare`.
+        """
+        check_names("prepare", parts, PartOptions)
+        given = {
+            "source": source,
+            "source_validation": source_validation,
+            "source_test": source_test,
+            "target": target,
+            "target_validation": target_validation,
+            "target_test": target_test,
+        }
+        files = {
+            role: one.info if isinstance(one, Sample) else find_sample(self._workspace, one)
+            for role, one in given.items()
+            if one is not None
+        }
+        spec = split_spec(parts, several_files=True)
+        with private_files(), Progress(f"Preparing {name}") as report:
+            return Dataset(
+                self._workspace,
+                prepare_files(self._workspace, files, spec, name, min_count, report),
+            )
+
+    # Training.
+
+    def pretrain(
+        self,
+        data: Dataset | str,
+        architecture: str,
+        name: str,
+        *,
+        objective: str = "supervised",
+        start: str = "random",
+        start_file: str | Path = "",
+        mask_share: float = MASK_SHARE,
+        preset: Preset = "auto",
+        wait: Wait = False,
+        **options: Unpack[PretrainOptions],
+    ) -> Run:
+        """Train a new backbone on a dataset's source rows.
+
+        Args:
+            data: the dataset, or its name.
+            architecture: a key of `core.models.registry.ARCHITECTURES`, such as "dcnv2".
+            name: of the backbone.
+            objective: "supervised" (clicks), "rfd", "mfp", or "none".
+            start: what the stages hold at first: "random", or another of
+                `core.models.objectives.INITIALISATIONS`.
+            start_file: the file of vectors or weights that the start reads.
+            mask_share: share of fields that "rfd" replaces and "mfp" hides.
+            preset: of the training settings; "auto" chooses them by the number of training rows.
+            wait: when to return, see `Wait`.
+            options: training settings that replace the preset's, and settings of the architecture.
+
+        Raises:
+            BadInput: a setting cannot be used, the dataset lacks source rows or labels, or the name
+                is taken.
+        """
+        check_names("pretrain", options, PretrainOptions)
+        dataset = self._dataset(data)
+        rows = count_training_rows(dataset, "source")
+        request = PretrainRequest(
+            dataset.id,
+            architecture,
+            name,
+            self._settings(preset, rows, options, objective),
+            architecture_settings(options),
+            objective,
+            start,
+            str(clean_path(str(start_file)).absolute()) if start_file else "",
+            plain(mask_share),
+        )
+        with private_files():
+            run = Run(
+                self._workspace,
+                submit_pretrain(self._workspace, request, run_here=wait == "here").id,
+            )
+        return self._finish([run], wait)
+
+    def finetune(
+        self,
+        data: Dataset | str,
+        backbone: Backbone | Run | str,
+        freeze_depth: int | None = None,
+        *,
+        strategy: str | None = None,
+        target_rows: int = 0,
+        controls: Sequence[str] = (),
+        preset: Preset = "auto",
+        wait: Wait = False,
+        **options: Unpack[FinetuneOptions],
+    ) -> Run:
+        """Adapt a backbone to a dataset's target rows. For several seeds or strategies side by
+        side: `sweep`.
+
+        Args:
+            data: the dataset, or its name.
+            backbone: the backbone, its name, or the pretraining run that made it.
+            freeze_depth: stages frozen from the input; 0 is full fine-tuning.
+            strategy: instead of a depth, a key of `core.freezing.strategies.STRATEGIES`, such as
+                "lora".
+            target_rows: use the last so many target rows; 0 for all.
+            controls: runs beside it to compare it with, of "scratch" and "zero-shot"; see
+                `Run.controls`.
+            preset: of the training settings; "auto" chooses them by the number of training rows.
+            wait: when to return, see `Wait`.
+            options: training settings that replace the preset's, ``head_hidden``,
+                ``head_activation`` and ``head_output`` of the new head, and options of the
+                strategy, such as ``rank`` of "lora".
+
+        Raises:
+            BadInput: a setting cannot be used with this backbone or dataset.
+        """
+        check_names("finetune", options, FinetuneOptions)
+        if (freeze_depth is None) == (strategy is None):
+            raise BadInput(
+                "Name either freeze_depth or strategy: freeze_depth=2, or strategy='lora'."
+            )
+        dataset, target_rows = self._dataset(data), plain(target_rows)
+        request = FinetuneRequest(
+            dataset=dataset.id,
+            backbone=self._card(backbone).id,
+            strategy=strategy or "depth",
+            freeze_depth=plain(freeze_depth) or 0,
+            head=head_settings(options),
+            train=self._settings(
+                preset, count_training_rows(dataset, "target", last=target_rows), options
+            ),
+            options=strategy_options(options),
+            target_rows=target_rows,
+        )
+        with private_files():
+            queued = submit_finetune(self._workspace, request, controls, run_here=wait == "here")
+        return self._finish([Run(self._workspace, one.id) for one in queued], wait)
+
+    def sweep(
+        self,
+        data: Dataset | str,
+        backbone: Backbone | Run | str,
+        *,
+        depths: Sequence[int] | Literal["all"] = (),
+        strategies: Sequence[str] = (),
+        surgical: Sequence[Sequence[str]] = (),
+        seeds: int = 3,
+        rates: Sequence[float] = (),
+        target_sizes: Sequence[int] = (0,),
+        halving: int = 0,
+        name: str | None = None,
+        preset: Preset = "auto",
+        wait: Wait = False,
+        **options: Unpack[SweepOptions],
+    ) -> Sweep:
+        """Run strategies side by side over seeds.
+
+        Args:
+            data: the dataset, or its name.
+            backbone: the backbone, its name, or the pretraining run that made it.
+            depths: freeze depths, each an arm, or "all" of the backbone's.
+            strategies: keys of `core.freezing.strategies.STRATEGIES`, each an arm; "scratch" and
+                "zero-shot" are the controls.
+            surgical: for each arm of the strategy "surgical" the names of the stages that train.
+            seeds: of every arm: 0, 1, 2, …
+            rates: learning rates for every arm; default: the preset's alone.
+            target_sizes: numbers of target rows for every arm; 0 for all.
+            halving: with 2, 3 or 4, only the best one in so many arms trains on at every rung.
+            name: of the sweep; default: made of backbone and dataset. One that is there and asks
+                for the same is gone on with.
+            preset, wait, options: see `finetune`; without ``seed`` and ``stages``.
+
+        Raises:
+            BadInput: an arm is not possible with this backbone, or the name belongs to another
+                sweep.
+        """
+        check_names("sweep", options, SweepOptions)
+        dataset, card = self._dataset(data), self._card(backbone)
+        arms = (
+            depth_arms(card)
+            if depths == "all"
+            else tuple(Arm("depth", int(depth)) for depth in depths)
+        )
+        arms += tuple(Arm(one, 0, strategy_options(options, one)) for one in strategies)
+        arms += tuple(Arm("surgical", 0, {"stages": tuple(stages)}) for stages in surgical)
+        sizes = tuple(plain(target_sizes))
+        by_size = settings_by_size(dataset, sizes, preset, training_settings(options))
+        spec = SweepSpec(
+            dataset=dataset.id,
+            backbone=card.id,
+            arms=arms,
+            seeds=tuple(range(seeds)),
+            learning_rates=tuple(plain(rates)),
+            target_sizes=sizes,
+            head=head_settings(options),
+            train=by_size[-1],
+            halving=plain(halving),
+            train_by_size=tuple(by_size) if len(set(by_size)) > 1 else (),
+        )
+        known = [
+            one for one in list_sweeps(self._workspace) if one.name == name and one.spec == spec
+        ]
+        with private_files():
+            if known:
+                resume_sweep(self._workspace, known[0])
+            found = (
+                known[0]
+                if known
+                else submit_sweep(
+                    self._workspace,
+                    spec,
+                    name or self._free_sweep_name(card.name, dataset.name),
+                    run_here=wait == "here",
+                )
+            )
+        sweep = Sweep(self._workspace, found.id)
+        if wait == "here":
+            return sweep.train_here()
+        return sweep.wait() if wait else sweep
+
+    def import_backbone(self, path: str | Path, name: str = "") -> Backbone:
+        """Take in a backbone: a zip archive of `Backbone.export`, or a folder of `Run.export`.
+        Loads torch.
+        """
+        load_torch()
+        from core.models.backbone_import import import_backbone
+
+        with private_files():
+            card = import_backbone(
+                self._workspace,
+                clean_path(str(path)),
+                name,
+                lambda: backbone_names_in_training(self._workspace),
+            )
+        return Backbone(self._workspace, card)
+
+    # Inside.
+
+    def _dataset(self, data: Dataset | str) -> StoredDataset:
+        return data.info if isinstance(data, Dataset) else find_dataset(self._workspace, data)
+
+    def _card(self, backbone: Backbone | Run | str) -> BackboneCard:
+        if isinstance(backbone, Run):
+            backbone = backbone.backbone
+        return (
+            backbone.info
+            if isinstance(backbone, Backbone)
+            else find_backbone(self._workspace, backbone)
+        )
+
+    def _settings(
+        self, preset: str, rows: int, options: Mapping[str, Any], objective: str = "supervised"
+    ) -> TrainSettings:
+        return dataclasses.replace(
+            preset_settings(preset, rows, objective), **training_settings(options)
+        )
+
+    def _finish(self, runs: Sequence[Run], wait: Wait) -> Run:
+        if wait == "here":
+            for run in runs:
+                run.train_here()
+        elif wait:
+            for run in runs:
+                run.wait()
+        return runs[0]
+
+    def _free_sweep_name(self, *words: str) -> str:
+        first = " on ".join(words)[:56]
+        taken, number = {one.name for one in list_sweeps(self._workspace)}, 1
+        while (name := first if number == 1 else f"{first} {number}") in taken:
+            number += 1
+        return name
+
+    def __repr__(self) -> str:
+        return f"<thaw.Workspace {str(self.folder)!r}: {self._counts()}>"
+
+    def _repr_html_(self) -> str:
+        return card_html(f"Workspace {self.folder}", [], note_html(self._counts()))
+
+    def _counts(self) -> str:
+        found = (self.samples, self.datasets, self.backbones, self.runs, self.sweeps)
+        return ", ".join(
+            f"{len(one)} {one.what if len(one) != 1 else one.what[:-1]}" for one in found
+        )
