@@ -77,10 +77,13 @@ def test_the_wheel_has_what_the_app_needs_and_no_top_level_but_thaw(wheel: Path)
     names = set(zipfile.ZipFile(wheel).namelist())
     assert {name.partition("/")[0] for name in names} == {"thaw", f"thaw-{VERSION}.dist-info"}
     assert "thaw/py.typed" in names
-    tracked = subprocess.run(
-        ["git", "ls-files", "app.py", "core", "pages", "assets", ".streamlit"],
-        cwd=PROJECT, check=True, capture_output=True, text=True,
-    ).stdout.split()  # fmt: skip
+    folders = [PROJECT / name for name in ("core", "pages", "assets", ".streamlit")]
+    files = [PROJECT / "app.py", *(path for folder in folders for path in folder.rglob("*"))]
+    tracked = [
+        path.relative_to(PROJECT).as_posix()
+        for path in files
+        if path.is_file() and path.parent.name != "__pycache__"
+    ]
     wanted = {f"thaw/_app/{name}" for name in tracked if name not in IGNORED}
     assert {name for name in names if name.startswith("thaw/_app/")} == wanted
     assert all((PROJECT / name).exists() for name in IGNORED)

@@ -50,7 +50,7 @@ class Backbone:
         )
 
     def vocabulary(self, data: Dataset) -> pd.DataFrame:
-        """Shares of a dataset's target values that it has never seen or that are missing, by field."""
+        """Shares of a dataset's target values that it never saw or that are missing, by field."""
         found = measure_coverage(
             self._workspace, data.info, load_preprocessing(self.info.folder / "preprocessing")
         )

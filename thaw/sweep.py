@@ -111,7 +111,8 @@ class Sweep:
             The sweep itself.
 
         Raises:
-            BadInput: its runs wait for the worker, or another process trains runs of its own in this workspace.
+            BadInput: its runs wait for the worker, or another process trains runs of its own in
+                this workspace.
             RunError: a run failed.
         """
         require_own(self._runs())
