@@ -13,6 +13,7 @@ from pages.components.learn.glossary import TERMS, number_terms
 
 # Files of the repository's root that are pages of the site as well, by the name of the page.
 ROOT_PAGES = {"contributing.md": "CONTRIBUTING.md", "changelog.md": "CHANGELOG.md"}
+NOTEBOOK = PROJECT / "docs" / "notebook.ipynb"
 IMAGES = {"images/logo.svg": "assets/icon.svg"}
 
 
@@ -52,6 +53,18 @@ def glossary_page() -> str:
             "",
         ]
     )
+
+
+def notebook_page() -> str:
+    """The notebook's text and code as Markdown, without outputs: it is stored without them."""
+    cells = json.loads(NOTEBOOK.read_text(encoding="utf-8"))["cells"]
+    parts = []
+    for cell in cells:
+        source = "".join(cell["source"])
+        parts.append(source if cell["cell_type"] == "markdown" else f"```python\n{source}\n```")
+    title, *rest = parts
+    download = f"[Download this notebook]({NOTEBOOK.name}). The tests run it from top to bottom."
+    return "\n\n".join([title, download, *rest, ""])
 
 
 def _section(title: str, entries: dict[str, str]) -> list[str]:
