@@ -217,6 +217,24 @@ def test_a_run_is_waited_for_where_it_trains(
     assert here.train_here().status == {"done": 1}
 
 
+def test_an_interrupt_leaves_a_run_that_resumes(
+    tiny: tuple[Workspace, Dataset], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    ws = thaw.Workspace(tiny[0].root)
+    with monkeypatch.context() as patched:
+        patched.setattr("core.runs.dispatch.execute", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            ws.finetune("tiny", "Simulated DNN", freeze_depth=4, epochs=1, wait="here")
+    (run,) = ws.runs
+    assert run.status == "interrupted"
+    with pytest.raises(thaw.RunError, match="interrupted"):
+        run.wait()
+    assert run.resume().status == "done"
+
+
 def test_what_cannot_be_is_said_as_the_command_line_says_it(
     ws: thaw.Workspace, capsys: pytest.CaptureFixture[str]
 ) -> None:
