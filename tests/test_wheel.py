@@ -112,6 +112,7 @@ def test_dependencies_and_extras_are_those_of_the_requirements_files(wheel: Path
     assert build <= pinned("-dev"), "so that the tests can build without a network"
 
 
+@pytest.mark.timeout(600)
 def test_the_command_works_from_an_empty_folder(
     installed: Path, environment: dict[str, str], tmp_path: Path
 ) -> None:
@@ -136,7 +137,6 @@ def test_the_command_works_from_an_empty_folder(
     made = json.loads(thaw("ingest", "rows.tsv", "--name", "rows", "--simulated", "--json"))
     assert made["dataset"]["rows"] == 3000
     assert sorted(path.name for path in tmp_path.iterdir()) == ["rows.tsv", "workspace"]
-    assert "Simulated DCNv2" in thaw("backbones")
     # A worker of its own, started from here, finds its modules.
     words = ["--dataset", "rows", "--backbone", "Simulated DCNv2", "--freeze-depth", "4"]
     run = json.loads(thaw("finetune", *words, "--epochs", "1", "--device", "cpu", "--json"))["run"]
