@@ -14,7 +14,8 @@ from tests.pages.helpers import clear_workspace_cache, page_text
 from tests.pages.page_states import furnish, places, serve
 
 HARMLESS = {
-    "Compare", "Compare runs", "Reset", "Open", "Watch it", "Take the tour", "No, thanks", "Pretrain a backbone",
+    "Compare", "Compare runs", "Reset", "Open", "Watch it", "Take the tour", "No, thanks",
+    "Pretrain a backbone",
     "Check its vocabulary", "Split a sample", "Add a sample", "Split it into domains",
     "Select all shown", "Clear the selection",
 }  # fmt: skip
