@@ -317,7 +317,7 @@ class Workspace:
             name: of the backbone.
             objective: "supervised" (clicks), "rfd", "mfp", or "none".
             start: what the stages hold at first: "random", or another of
-                `core.training.objectives.STARTS`.
+                `core.models.objectives.INITIALISATIONS`.
             start_file: the file of vectors or weights that the start reads.
             mask_share: share of fields that "rfd" replaces and "mfp" hides.
             preset: of the training settings; "auto" chooses them by the number of training rows.
