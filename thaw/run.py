@@ -33,7 +33,7 @@ from core.runs.sweep import list_sweeps
 from core.workspace import Workspace
 from thaw import figures
 from thaw.backbone import Backbone
-from thaw.data import Dataset
+from thaw.data import Dataset, simulated_marks
 from thaw.display import Listing, Progress, card_html, for_notebook, note_html, table_html
 from thaw.follow import load_torch, progress_words, train_here, wait_for_run
 from thaw.metrics import RunMetrics, run_metrics
@@ -116,14 +116,18 @@ class Run:
     # Waiting and managing.
 
     def wait(self, timeout: float | None = None) -> "Run":
-        """Wait until the run has ended, showing its progress; the run.
+        """Wait until the run has ended, showing its progress.
 
         An interrupt (Ctrl-C, the stop button) ends the waiting; the run goes on in its worker.
 
         Args:
             timeout: seconds after which to give up; default: never.
 
+        Returns:
+            The run itself, so that calls can be chained.
+
         Raises:
+            BadInput: no worker takes it, since another process was to train it and is gone.
             RunError: it failed, was cancelled or interrupted; the message says why.
             TimeoutError: it has not ended by then.
         """
@@ -131,10 +135,14 @@ class Run:
         return self._require_done()
 
     def train_here(self) -> "Run":
-        """Train a queued run in this process, as ``wait="here"`` does; the run. Loads torch.
+        """Train a queued run in this process, as ``wait="here"`` does. Loads torch.
+
+        Returns:
+            The run itself.
 
         Raises:
-            BadInput: another process trains runs of its own in this workspace.
+            BadInput: it waits for the worker, or another process trains runs of its own in this
+                workspace.
             RunError: it failed.
         """
         train_here(self._workspace, self.id)
@@ -267,7 +275,7 @@ class Run:
         return for_notebook(figure, self._title(f"confusion matrix at {at:.3f}", part))
 
     def report(self, out: str | Path) -> Path:
-        """Write the result as one HTML file that opens without a network; its path."""
+        """Write the result as one HTML file that opens without a network. Returns its path."""
         with private_files():
             write_report(self._workspace, runs_report_data(self._workspace, [self.info]), Path(out))
         return Path(out)
@@ -395,7 +403,8 @@ class Run:
         return pd.Index(numbers, name="row")
 
     def _title(self, what: str, part: Part) -> str:
-        return f"{self.name}: {what}, {part.replace('_', ' ')} rows"
+        marks = simulated_marks(self._workspace, self.info.dataset)
+        return f"{self.name}: {', '.join([what, f'{part} rows'.replace('_', ' '), *marks])}"
 
     def __repr__(self) -> str:
         run = self.info
@@ -405,7 +414,7 @@ class Run:
 
     def _repr_html_(self) -> str:
         run = self.info
-        marks = [run.status, *["simulated"] * self._is_simulated()]
+        marks = [run.status, *simulated_marks(self._workspace, run.dataset)]
         if run.status != "done" or not run.result:
             note = note_html(run.message or progress_words(run), f"Run {run.id}")
             return card_html(run.name, marks, note)
@@ -422,12 +431,6 @@ class Run:
             f" {result.epochs_run}, {result.total_seconds:.1f} s on {result.device}. Run {run.id}."
         )
         return card_html(run.name, marks, table_html(rows), note_html(facts))
-
-    def _is_simulated(self) -> bool:
-        try:
-            return self.dataset.info.simulated
-        except BadInput:
-            return False
 
 
 def list_runs(workspace: Workspace, runs: Sequence[StoredRun]) -> Listing[Run]:

@@ -9,6 +9,7 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from core.errors import BadInput, RunError
+from core.evaluation.metric_registry import METRICS
 from core.files.permissions import private_files
 from core.jobs.run import Run as StoredRun
 from core.jobs.store import RunStore
@@ -28,26 +29,16 @@ from core.runs.sweep_result import (
     summarise_arms,
 )
 from core.workspace import Workspace
+from thaw.data import simulated_marks
 from thaw.display import Listing, Progress, card_html, for_notebook, note_html, table_html
-from thaw.follow import POLL_SECONDS, load_torch, watched
+from thaw.follow import POLL_SECONDS, load_torch, require_own, require_worker, watched
 from thaw.run import Run
-
-_SHOWN = {
-    "arm": "Arm",
-    "setting": "Setting",
-    "seeds": "Seeds",
-    "auc": "Target AUC",
-    "log_loss": "Log loss",
-    "ece": "ECE",
-    "auc_source": "Source AUC",
-    "trained_parameters": "Parameters trained",
-    "verdict": "Verdict",
-}
 
 
 class Sweep:
-    """Strategies times seeds. Its properties are read from the workspace each time: they follow
-    a sweep under way.
+    """Strategies times seeds on one dataset and backbone.
+
+    Its properties are read from the workspace each time: they follow a sweep under way.
     """
 
     def __init__(self, workspace: Workspace, sweep_id: str) -> None:
@@ -83,16 +74,22 @@ class Sweep:
         return sweep_command_line(self._workspace, sweep.spec, sweep.name)
 
     def wait(self, timeout: float | None = None) -> "Sweep":
-        """Wait until every run has ended, showing the progress. An interrupt (Ctrl-C, stop) leaves
-        the sweep going.
+        """Wait until every run has ended, showing the progress.
+
+        An interrupt (Ctrl-C, the stop button) ends the waiting; the sweep goes on in its worker.
 
         Args:
             timeout: seconds after which to give up waiting; default: never.
 
+        Returns:
+            The sweep itself, so that calls can be chained.
+
         Raises:
+            BadInput: no worker takes its runs, since another process was to train them and is gone.
             RunError: a run failed, was cancelled or interrupted.
             TimeoutError: it has not ended by then.
         """
+        require_worker(self._workspace, self._runs())
         store, began = RunStore(self._workspace), time.monotonic()
         with Progress(self.name) as report:
             while any(run.active for run in store.list_group(self.id)):
@@ -105,15 +102,20 @@ class Sweep:
         return self._require_done()
 
     def train_here(self, arms_at_once: int = 1) -> "Sweep":
-        """Train the queued runs in this process, as ``wait="here"`` does; the sweep. Loads torch.
+        """Train the queued runs in this process, as ``wait="here"`` does. Loads torch.
 
         Args:
             arms_at_once: with more than 1, so many runs at a time in processes of this machine.
 
+        Returns:
+            The sweep itself.
+
         Raises:
-            BadInput: another process trains runs of its own in this workspace.
+            BadInput: its runs wait for the worker, or another process trains runs of its own in
+                this workspace.
             RunError: a run failed.
         """
+        require_own(self._runs())
         load_torch()
         from core.runs.cluster import run_sweep_here
 
@@ -128,9 +130,7 @@ class Sweep:
         return self
 
     def resume(self) -> "Sweep":
-        """Queue every run again that failed, was cancelled or interrupted; each goes on from its
-        checkpoint.
-        """
+        """Go on with every run that failed, was cancelled or interrupted, from its checkpoint."""
         with private_files():
             resume_sweep(self._workspace, self.info)
         return (
@@ -146,8 +146,7 @@ class Sweep:
         )
 
     def table(self, reference: str | None = None) -> pd.DataFrame:
-        """A row per arm that has a finished run: metrics over its seeds, and how it compares with a
-        reference arm.
+        """A row per arm with a finished run: metrics over its seeds, compared with a reference arm.
 
         Args:
             reference: title of the arm to compare with; default: full fine-tuning, else a control.
@@ -163,8 +162,9 @@ class Sweep:
 
     @property
     def verdict(self) -> str:
-        """What the results support, in sentences; by paired tests on the target test rows,
-        Holm-corrected.
+        """What the results support, in sentences.
+
+        By paired tests on the target test rows, Holm-corrected over the arms.
         """
         results = self._results()
         return "\n".join(
@@ -173,8 +173,9 @@ class Sweep:
         )
 
     def figure(self, metric: Literal["auc", "log_loss", "ece"] = "auc") -> go.Figure:
-        """A metric on target and source test rows with its intervals, by freeze depth or,
-        without depths, by arm.
+        """A metric on target and source test rows with its intervals.
+
+        By freeze depth where arms are depths, else by arm.
         """
         results = self._results()
         if any(sweep_figures.is_freeze_depth(one) for one in results):
@@ -186,7 +187,7 @@ class Sweep:
         return for_notebook(figure, self.name)
 
     def report(self, out: str | Path) -> Path:
-        """Write the sweep as one HTML file that opens without a network; its path."""
+        """Write the sweep as one HTML file that opens without a network. Returns its path."""
         with private_files():
             write_report(self._workspace, sweep_report_data(self._workspace, self.info), Path(out))
         return Path(out)
@@ -238,15 +239,20 @@ class Sweep:
         return f"<thaw.Sweep {self.id} {self.name!r}: {len(self.info.spec.arms)} arms, {counts}>"
 
     def _repr_html_(self) -> str:
-        counts = [f"{number} {status}" for status, number in self.status.items()]
-        if not self.status.get("done"):
-            return card_html(f"Sweep {self.name}", counts)
-        frame = self.table()
-        columns = [name for name in _SHOWN if name in frame and not frame[name].isna().all()]
-        rows = frame[columns].rename(columns=_SHOWN).to_dict("records")
-        return card_html(
-            f"Sweep {self.name}", counts, table_html(rows), note_html(*self.verdict.split("\n"))
-        )
+        sweep, status = self.info, self.status
+        marks = [f"{number} {state}" for state, number in status.items()]
+        marks += simulated_marks(self._workspace, sweep.spec.dataset)
+        if not status.get("done"):
+            return card_html(f"Sweep {sweep.name}", marks)
+        metrics = {key: one.heading for key, one in METRICS.items() if "arms" in one.shown_in}
+        shown = {"arm": "Arm", "setting": "Setting", "seeds": "Seeds", **metrics}
+        shown |= {"auc_source": "Source AUC", "trained_parameters": "Parameters trained"}
+        shown["verdict"] = "Verdict"
+        rows = [
+            {shown[name]: row[name] for name in shown} for row in self.table().to_dict("records")
+        ]
+        note = note_html("Metrics of target test rows.", *self.verdict.split("\n"))
+        return card_html(f"Sweep {sweep.name}", marks, table_html(rows), note)
 
 
 def _share_ended(runs: Sequence[StoredRun]) -> tuple[float, str]:

@@ -1,9 +1,8 @@
 """The workspace: where everything begins."""
 
-import dataclasses
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, Unpack
+from typing import Literal, Unpack
 
 import pandas as pd
 
@@ -17,14 +16,13 @@ from core.data.samples import find_sample, list_samples
 from core.errors import BadInput
 from core.files.durable import staging
 from core.files.permissions import private_files
-from core.jobs.requests import MASK_SHARE, FinetuneRequest, PretrainRequest, TrainSettings
+from core.jobs.requests import MASK_SHARE
 from core.jobs.store import RunStore
 from core.models.backbone_store import find_backbone, list_backbones
 from core.models.card import BackboneCard
 from core.runs.launch import refresh_statuses
 from core.runs.submit import backbone_names_in_training, submit_finetune, submit_pretrain
-from core.runs.sweep import Arm, SweepSpec, depth_arms, list_sweeps, resume_sweep, submit_sweep
-from core.training.default_settings import count_training_rows, preset_settings, settings_by_size
+from core.runs.sweep import list_sweeps, resume_sweep, submit_sweep
 from core.workspace import open_workspace
 from thaw.backbone import Backbone
 from thaw.data import Dataset, Sample
@@ -36,14 +34,11 @@ from thaw.options import (
     PretrainOptions,
     SweepOptions,
     Wait,
-    architecture_settings,
     check_names,
-    head_settings,
     plain,
     split_spec,
-    strategy_options,
-    training_settings,
 )
+from thaw.requests import finetune_request, free_sweep_name, pretrain_request, same_spec, sweep_spec
 from thaw.run import Run, list_runs
 from thaw.sweep import Sweep
 
@@ -51,8 +46,7 @@ Preset = Literal["auto", "fast", "small", "article", "map"]
 
 
 class Workspace:
-    """The folder that holds samples, datasets, backbones and runs: the one that the app and the
-    command line use.
+    """The folder of samples, datasets, backbones and runs that app and command line use too.
 
     Args:
         folder: default: ``$THAW_HOME``, else ``./workspace``; made when absent.
@@ -179,8 +173,9 @@ class Workspace:
         columns: Mapping[str, ColumnSource] | None = None,
         keep: Sequence[str] | None = None,
     ) -> Sample:
-        """Take rows into the workspace, checked and typed. The same rows give the same sample
-        again.
+        """Take rows into the workspace, checked and typed.
+
+        The same rows give the same sample again.
 
         Args:
             rows: a file of Criteo rows (text, Parquet or Feather; plain, packed or in an archive),
@@ -196,6 +191,9 @@ class Workspace:
         Raises:
             BadInput: the rows cannot be used; the message names the row and the value. Nothing is
                 stored then.
+
+        >>> sample = ws.ingest("train.txt")  # doctest: +SKIP
+        >>> sample = ws.ingest(frame, name="march", columns={"label": "clicked"})  # doctest: +SKIP
         """
         options = ReadOptions(member, columns, None if keep is None else tuple(keep))
         with private_files(), staging(self._workspace.uploads) as folder:
@@ -265,8 +263,9 @@ class Workspace:
         min_count: int | None = None,
         **parts: Unpack[PartOptions],
     ) -> Dataset:
-        """Prepare a dataset from several samples, each with its role. Of one sample:
-        `Sample.prepare`.
+        """Prepare a dataset from several samples, each with its role.
+
+        Of one sample: `Sample.prepare`.
 
         Args:
             name: of the dataset. source, target: samples with each domain's rows.
@@ -322,7 +321,7 @@ class Workspace:
             name: of the backbone.
             objective: "supervised" (clicks), "rfd", "mfp", or "none".
             start: what the stages hold at first: "random", or another of
-                `core.training.objectives.STARTS`.
+                `core.models.objectives.INITIALISATIONS`.
             start_file: the file of vectors or weights that the start reads.
             mask_share: share of fields that "rfd" replaces and "mfp" hides.
             preset: of the training settings; "auto" chooses them by the number of training rows.
@@ -335,24 +334,20 @@ class Workspace:
         """
         check_names("pretrain", options, PretrainOptions)
         dataset = self._dataset(data)
-        rows = count_training_rows(dataset, "source")
-        request = PretrainRequest(
-            dataset.id,
+        request = pretrain_request(
+            dataset,
             architecture,
             name,
-            self._settings(preset, rows, options, objective),
-            architecture_settings(options),
             objective,
             start,
-            str(clean_path(str(start_file)).absolute()) if start_file else "",
-            plain(mask_share),
+            start_file,
+            mask_share,
+            preset,
+            options,
         )
         with private_files():
-            run = Run(
-                self._workspace,
-                submit_pretrain(self._workspace, request, run_here=wait == "here").id,
-            )
-        return self._finish([run], wait)
+            queued = submit_pretrain(self._workspace, request, run_here=wait == "here")
+        return self._finish([Run(self._workspace, queued.id)], wait)
 
     def finetune(
         self,
@@ -367,8 +362,9 @@ class Workspace:
         wait: Wait = False,
         **options: Unpack[FinetuneOptions],
     ) -> Run:
-        """Adapt a backbone to a dataset's target rows. For several seeds or strategies side by
-        side: `sweep`.
+        """Adapt a backbone to a dataset's target rows.
+
+        For several seeds or strategies side by side: `sweep`.
 
         Args:
             data: the dataset, or its name.
@@ -387,24 +383,19 @@ class Workspace:
 
         Raises:
             BadInput: a setting cannot be used with this backbone or dataset.
+
+        >>> run = ws.finetune(data, "Simulated DCNv2", freeze_depth=2, epochs=10)  # doctest: +SKIP
+        >>> run = ws.finetune(data, mine, strategy="lora", rank=8, wait=True)  # doctest: +SKIP
         """
         check_names("finetune", options, FinetuneOptions)
-        if (freeze_depth is None) == (strategy is None):
-            raise BadInput(
-                "Name either freeze_depth or strategy: freeze_depth=2, or strategy='lora'."
-            )
-        dataset, target_rows = self._dataset(data), plain(target_rows)
-        request = FinetuneRequest(
-            dataset=dataset.id,
-            backbone=self._card(backbone).id,
-            strategy=strategy or "depth",
-            freeze_depth=plain(freeze_depth) or 0,
-            head=head_settings(options),
-            train=self._settings(
-                preset, count_training_rows(dataset, "target", last=target_rows), options
-            ),
-            options=strategy_options(options),
-            target_rows=target_rows,
+        request = finetune_request(
+            self._dataset(data),
+            self._card(backbone),
+            freeze_depth,
+            strategy,
+            plain(target_rows),
+            preset,
+            options,
         )
         with private_files():
             queued = submit_finetune(self._workspace, request, controls, run_here=wait == "here")
@@ -447,46 +438,35 @@ class Workspace:
         Raises:
             BadInput: an arm is not possible with this backbone, or the name belongs to another
                 sweep.
+
+        >>> sweep = ws.sweep(data, backbone, depths="all", seeds=3).wait()  # doctest: +SKIP
+        >>> print(sweep.verdict)  # doctest: +SKIP
         """
         check_names("sweep", options, SweepOptions)
         dataset, card = self._dataset(data), self._card(backbone)
-        arms = (
-            depth_arms(card)
-            if depths == "all"
-            else tuple(Arm("depth", int(depth)) for depth in depths)
+        spec = sweep_spec(
+            dataset,
+            card,
+            depths,
+            strategies,
+            surgical,
+            seeds,
+            rates,
+            target_sizes,
+            halving,
+            preset,
+            options,
         )
-        arms += tuple(Arm(one, 0, strategy_options(options, one)) for one in strategies)
-        arms += tuple(Arm("surgical", 0, {"stages": tuple(stages)}) for stages in surgical)
-        sizes = tuple(plain(target_sizes))
-        by_size = settings_by_size(dataset, sizes, preset, training_settings(options))
-        spec = SweepSpec(
-            dataset=dataset.id,
-            backbone=card.id,
-            arms=arms,
-            seeds=tuple(range(seeds)),
-            learning_rates=tuple(plain(rates)),
-            target_sizes=sizes,
-            head=head_settings(options),
-            train=by_size[-1],
-            halving=plain(halving),
-            train_by_size=tuple(by_size) if len(set(by_size)) > 1 else (),
+        sweeps = list_sweeps(self._workspace)
+        found = next(
+            (one for one in sweeps if one.name == name and same_spec(one.spec, spec)), None
         )
-        known = [
-            one for one in list_sweeps(self._workspace) if one.name == name and one.spec == spec
-        ]
         with private_files():
-            if known:
-                resume_sweep(self._workspace, known[0])
-            found = (
-                known[0]
-                if known
-                else submit_sweep(
-                    self._workspace,
-                    spec,
-                    name or self._free_sweep_name(card.name, dataset.name),
-                    run_here=wait == "here",
-                )
-            )
+            if found:
+                resume_sweep(self._workspace, found)
+            else:
+                name = name or free_sweep_name(sweeps, f"{card.name} on {dataset.name}")
+                found = submit_sweep(self._workspace, spec, name, run_here=wait == "here")
         sweep = Sweep(self._workspace, found.id)
         if wait == "here":
             return sweep.train_here()
@@ -522,13 +502,6 @@ class Workspace:
             else find_backbone(self._workspace, backbone)
         )
 
-    def _settings(
-        self, preset: str, rows: int, options: Mapping[str, Any], objective: str = "supervised"
-    ) -> TrainSettings:
-        return dataclasses.replace(
-            preset_settings(preset, rows, objective), **training_settings(options)
-        )
-
     def _finish(self, runs: Sequence[Run], wait: Wait) -> Run:
         if wait == "here":
             for run in runs:
@@ -537,13 +510,6 @@ class Workspace:
             for run in runs:
                 run.wait()
         return runs[0]
-
-    def _free_sweep_name(self, *words: str) -> str:
-        first = " on ".join(words)[:56]
-        taken, number = {one.name for one in list_sweeps(self._workspace)}, 1
-        while (name := first if number == 1 else f"{first} {number}") in taken:
-            number += 1
-        return name
 
     def __repr__(self) -> str:
         return f"<thaw.Workspace {str(self.folder)!r}: {self._counts()}>"

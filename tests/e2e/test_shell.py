@@ -1,5 +1,5 @@
-"""The shell in a browser: every page at every size and theme, deep links on a fresh server, and the
-whole demo."""
+"""Every page in a browser at every size and theme, deep links on a fresh server, and the whole
+demo."""
 
 import re
 import sqlite3
@@ -38,7 +38,7 @@ def navigation(page: Page) -> list[str]:
 
 @pytest.fixture
 def fresh(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """A server nobody has opened yet."""
+    """A server that no browser has opened yet."""
     server = Server(PROJECT / "app.py", tmp_path_factory.mktemp("home"))
     server.start()
     yield server

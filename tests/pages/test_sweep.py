@@ -1,4 +1,5 @@
-"""The page Sweep: what the form asks for, and what the view says of a sweep half done and done."""
+"""The page Sweep: what the form submits, and what the view says of unfinished and finished
+sweeps."""
 
 import dataclasses
 import io
@@ -37,9 +38,9 @@ TRAIN = TrainSettings(epochs=1, batch_size=256, early_stopping=0, device="cpu")
 @pytest.fixture(autouse=True)
 def still(monkeypatch: pytest.MonkeyPatch) -> None:
     """No worker: what is queued stays queued."""
-    monkeypatch.setattr("core.runs.sweep.ensure_worker", lambda workspace, lane: None)
+    monkeypatch.setattr("core.runs.sweep.ensure_worker", lambda workspace, queue: None)
     monkeypatch.setattr(
-        "pages.components.sweep.sweep_form.ensure_worker", lambda workspace, lane: None
+        "pages.components.sweep.sweep_form.ensure_worker", lambda workspace, queue: None
     )
 
 
@@ -166,7 +167,7 @@ def test_the_address_carries_the_whole_form(
     page.number_input("sweep_epochs").set_value(7).run()
     page.text_input("sweep_hidden").set_value("16").run()
     page.selectbox("sweep_halving").set_value(3).run()
-    assert any("At most so long: successive halving" in one.value for one in page.caption)
+    assert any("Upper bound: successive halving" in one.value for one in page.caption)
     asked = asked_for(page, tiny[0])
     assert len(asked.arms) == 6 and asked.halving == 3
     shared = dict(page.query_params)

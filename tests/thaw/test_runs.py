@@ -9,7 +9,7 @@ import plotly.graph_objects as go
 import pytest
 
 import thaw
-from core.__main__ import main
+from core.cli.parser import main
 from core.data.datasets import Dataset
 from core.evaluation.metrics import compute_metrics
 from core.runs.launch import CLUSTER_QUEUE, worker_lock
@@ -53,7 +53,7 @@ def test_a_run_trained_here_has_what_a_run_has(ws: thaw.Workspace, run: thaw.Run
 
 def test_metrics_are_those_of_the_predictions(run: thaw.Run) -> None:
     frame, target = run.predictions("target_test"), run.metrics.target_test
-    assert target is not None and run.before.target_test is not None
+    assert 0.5 < run.before.target_test.auc < 1
     again = compute_metrics(
         frame["label"].to_numpy(), frame["score"].to_numpy(dtype=np.float64), run.threshold
     )
@@ -99,7 +99,7 @@ def test_a_table_is_scored_under_its_own_index(run: thaw.Run, tmp_path: Path) ->
 
 def test_scoring_the_dataset_again_gives_the_same_metrics(run: thaw.Run) -> None:
     target, again = run.metrics.target_test, run.evaluate().target_test
-    assert target and again and math.isclose(target.auc, again.auc, abs_tol=1e-6)
+    assert math.isclose(target.auc, again.auc, abs_tol=1e-6)
 
 
 def test_a_report_and_the_model_go_out(run: thaw.Run, tmp_path: Path) -> None:
@@ -148,6 +148,7 @@ def test_a_pretrained_backbone_is_fine_tuned(ws: thaw.Workspace) -> None:
     made = ws.pretrain(
         "tiny", "dnn", "mine", widths=[16], embedding=4, epochs=1, batch_size=512, wait="here"
     )
+    assert math.isnan(made.before.target_test.auc) and made.before.to_pandas().empty
     assert made.backbone.name == "mine" and made.backbone.info.settings["embedding"] == 4
     run = ws.finetune("tiny", made, freeze_depth=1, epochs=1, batch_size=512, wait="here")
     assert run.backbone.id == made.backbone.id
@@ -190,6 +191,48 @@ def test_only_one_process_trains_runs_of_its_own(
         ws.finetune("tiny", "Simulated DNN", freeze_depth=4, epochs=1, wait="here")
     (run,) = ws.runs
     assert run.status == "cancelled", "no worker would take it"
+    assert run.resume().status == "done"
+
+
+def test_a_run_is_waited_for_where_it_trains(
+    tiny: tuple[Workspace, Dataset], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("core.runs.submit.ensure_worker", lambda *_: None)
+    monkeypatch.setattr("core.runs.sweep.ensure_worker", lambda *_: None)
+    ws = thaw.Workspace(tiny[0].root)
+    run = ws.finetune("tiny", "Simulated DNN", freeze_depth=4, epochs=1, device="cpu")
+    with pytest.raises(thaw.BadInput, match="waits for the worker, which trains it"):
+        run.train_here()
+    sweep = ws.sweep("tiny", "Simulated DNN", depths=[4], seeds=1, epochs=1, name="by a worker")
+    with pytest.raises(thaw.BadInput, match="waits for the worker"):
+        sweep.train_here()
+    # As after Ctrl-C in the first of its runs: the others wait, and no worker takes them.
+    monkeypatch.setattr("thaw.sweep.Sweep.train_here", lambda self: self)
+    here = ws.sweep("tiny", "Simulated DNN", depths=[4], seeds=1, epochs=1, name="h", wait="here")
+    monkeypatch.undo()
+    for waiting in (here, here.runs[0]):
+        with pytest.raises(
+            thaw.BadInput, match=r"No worker takes the run .* train_here\(\) trains"
+        ):
+            waiting.wait()
+    assert here.train_here().status == {"done": 1}
+
+
+def test_an_interrupt_leaves_a_run_that_resumes(
+    tiny: tuple[Workspace, Dataset], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    ws = thaw.Workspace(tiny[0].root)
+    with monkeypatch.context() as patched:
+        patched.setattr("core.runs.dispatch.execute", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            ws.finetune("tiny", "Simulated DNN", freeze_depth=4, epochs=1, wait="here")
+    (run,) = ws.runs
+    assert run.status == "interrupted"
+    with pytest.raises(thaw.RunError, match="interrupted"):
+        run.wait()
     assert run.resume().status == "done"
 
 

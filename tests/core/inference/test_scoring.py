@@ -1,5 +1,4 @@
-"""Files as users have them, scored: row numbers, ids, labels that stand for none, and what is said
-of each."""
+"""Scoring files as users have them: row numbers, ids, placeholder labels, and what is reported."""
 
 import csv
 import json
@@ -59,7 +58,7 @@ def comma(path: Path, names: list[str], rows: list[list[str]]) -> Path:
 
 
 def score(tuned: Tuned, path: Path, **options: Any) -> tuple[dict[str, Any], pd.DataFrame]:
-    """(what is said, the predictions; ids as they are written)."""
+    """(the summary, the predictions; ids as they are written)."""
     out = path.with_name("out.csv")
     said = score_file(*tuned, path, out, **options)
     json.dumps(said)
