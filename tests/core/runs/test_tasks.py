@@ -16,7 +16,7 @@ PATIENCE = 30
 
 @pytest.fixture(autouse=True)
 def alone(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """No errands of other tests, and none of these left over."""
+    """No tasks of other tests, and none of these left over."""
     monkeypatch.setattr(tasks, "_tasks", {})
     before = set(threading.enumerate())
     yield
@@ -26,7 +26,7 @@ def alone(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 def finished(key: str, job: Callable[[ProgressFn], None]) -> tasks.BackgroundTask | None:
-    """What is known of an errand once it has ended."""
+    """What is known of an task once it has ended."""
     before = set(threading.enumerate())
     tasks.start(key, job)
     for thread in set(threading.enumerate()) - before:
@@ -71,16 +71,16 @@ def test_the_same_is_not_begun_twice_and_can_be_stopped() -> None:
     tasks.start("one", job)
     assert begun.wait(PATIENCE)
     tasks.start("one", job)
-    errand = tasks.find("one")
-    assert errand and errand.progress == 0.25 and errand.active
-    errand.stop()
-    assert errand.stopping
+    task = tasks.find("one")
+    assert task and task.progress == 0.25 and task.active
+    task.stop()
+    assert task.stopping
     going.set()
     for thread in threading.enumerate():
         if (
             thread is not threading.current_thread()
             and thread.daemon
-            and "_carry_out" in thread.name
+            and "_run_task" in thread.name
         ):
             thread.join(PATIENCE)
     assert calls == [1] and tasks.find("one") is None
