@@ -17,7 +17,7 @@ from core.jobs.run import Run, ValidationSummary, run_from_row
 from core.workspace import Workspace
 
 MAX_CACHED_RUNS = 2**14
-"""Cached runs per workspace, about 150 MB; where a store has more, the cache is emptied when full."""
+"""Cached runs per workspace, about 150 MB; a full cache is emptied."""
 _MUTABLE_COLUMNS = (
     "id, name, status, message, started, finished, phase, epoch, epochs, step, steps, tags, note,"
     " worker_pid, cancel_asked, worker_host, claim"
@@ -105,14 +105,14 @@ def read_validation(workspace: Workspace, runs: Sequence[Run]) -> dict[str, Vali
     cache = _cache_of(workspace).validation
     found = {run.id: cached for run in runs if (cached := cache.get(_validation_key(run)))}
     new = [run for run in runs if run.id not in found]
-    # The index on these points is partial: SQLite uses it only where the query repeats its condition.
+    # The index on these points is partial: SQLite uses it only if the query has its condition.
     own_points = (
         "FROM points WHERE run = id AND name = metric AND name IN ('validation_loss',"
         " 'validation_auc')"
     )
     query = (
-        "SELECT *, (SELECT value FROM points WHERE run = id AND name = metric ORDER BY step DESC"
-        f" LIMIT 1) AS last FROM (SELECT metric AS name, (SELECT min(value) {own_points}) AS lowest,"
+        "SELECT *, (SELECT value FROM points WHERE run = id AND name = metric ORDER BY step"
+        f" DESC LIMIT 1) AS last FROM (SELECT metric AS name, (SELECT min(value) {own_points}) AS lowest,"
         f" (SELECT max(value) {own_points}) AS highest, id, metric FROM (SELECT value AS id FROM"
         " json_each(?)), (SELECT 'validation_loss' AS metric UNION SELECT 'validation_auc')) WHERE"
         " lowest IS NOT NULL"
