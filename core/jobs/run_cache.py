@@ -111,11 +111,13 @@ def read_validation(workspace: Workspace, runs: Sequence[Run]) -> dict[str, Vali
         " 'validation_auc')"
     )
     query = (
-        "SELECT *, (SELECT value FROM points WHERE run = id AND name = metric ORDER BY step"
-        f" DESC LIMIT 1) AS last FROM (SELECT metric AS name, (SELECT min(value) {own_points}) AS lowest,"
-        f" (SELECT max(value) {own_points}) AS highest, id, metric FROM (SELECT value AS id FROM"
-        " json_each(?)), (SELECT 'validation_loss' AS metric UNION SELECT 'validation_auc')) WHERE"
-        " lowest IS NOT NULL"
+        "SELECT *, (SELECT value FROM points WHERE run = id AND name = metric"
+        " ORDER BY step DESC LIMIT 1) AS last"
+        f" FROM (SELECT metric AS name, (SELECT min(value) {own_points}) AS lowest,"
+        f" (SELECT max(value) {own_points}) AS highest, id, metric"
+        " FROM (SELECT value AS id FROM json_each(?)),"
+        " (SELECT 'validation_loss' AS metric UNION SELECT 'validation_auc'))"
+        " WHERE lowest IS NOT NULL"
     )
     metrics: dict[str, dict[str, float]] = {run.id: {} for run in new}
     with connect(workspace) as db:

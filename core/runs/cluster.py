@@ -225,8 +225,8 @@ def check_lock_visible(workspace: Workspace, place: str) -> None:
     if not is_worker_alive(workspace, CLUSTER_QUEUE):
         raise BadInput(
             f"{machine_name(current_place())} does not see the file locks of"
-            f" {machine_name(place)} in {str(workspace.root)!r}: both could write the run store at once. Put the workspace"
-            " on a file system that passes locks on, such as NFS 4."
+            f" {machine_name(place)} in {str(workspace.root)!r}: both could write the run store at"
+            " once. Put the workspace on a file system that passes locks on, such as NFS 4."
         )
 
 

@@ -1,4 +1,4 @@
-"""A store that is put in the place of another one whose log still lies there."""
+"""A store that replaces another whose write-ahead log is still there."""
 
 import shutil
 import signal
