@@ -16,8 +16,8 @@ from core.jobs.store import Run, RunStore
 from core.models.backbone_store import find_backbone
 from core.models.card import BackboneCard
 from core.program import COMMAND
-from core.runs.submit import command_line
-from core.runs.sweep import Sweep, SweepSpec, expand_requests, sweep_command_line, sweep_train_flags
+from core.runs.command_lines import command_line, sweep_command_line, sweep_train_flags
+from core.runs.sweep import Sweep, SweepSpec, expand_requests
 from core.workspace import Workspace
 
 _SPLIT_FLAGS = (
