@@ -270,7 +270,10 @@ def _predicted_seconds(run: Run) -> float:
 
 
 def _stage_flops(stage: StageResult) -> int:
-    """Operations per row; early results do not state them: a dense layer does two per weight, a lookup none."""
+    """Return operations per row; early results do not state them.
+
+    A dense layer does two per weight, an embedding lookup none.
+    """
     if stage.flops is not None:
         return stage.flops
     return 0 if stage.name == "embedding" else 2 * stage.parameters
