@@ -17,16 +17,9 @@ from core.models.backbone_store import list_backbones
 from core.program import PROGRAM
 from core.report.sweep_tables import arms_table, runs_table
 from core.report.table_files import to_safe_csv
+from core.runs.command_lines import sweep_command_line
 from core.runs.launch import CLUSTER_QUEUE, is_worker_alive, max_parallel_runs, refresh_statuses
-from core.runs.sweep import (
-    Sweep,
-    arm_of_run,
-    cancel_sweep,
-    extend_sweep,
-    find_sweep,
-    resume_sweep,
-    sweep_command_line,
-)
+from core.runs.sweep import Sweep, arm_of_run, cancel_sweep, extend_sweep, find_sweep, resume_sweep
 from core.runs.sweep_result import (
     ArmResult,
     default_reference,
