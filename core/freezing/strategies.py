@@ -33,10 +33,11 @@ class FreezeSpec:
     the full rate.
 
     trainable: one a stage. from_epoch: first epoch (from 0) in which each trains; all in the first
-    when empty. lr_scales: the part of the learning rate of each; 1 when empty. scope: what trains inside
-    a stage, one of PARTS. rank: of LoRA's adapters. l2_sp: strength of the pull towards the
-    backbone's weights (L2-SP). schedule: what changes while it trains, one of RULES. reset_embeddings: whether
-    embeddings start anew each epoch. reinitialise: whether stages start from random weights.
+        when empty. lr_scales: the part of the learning rate of each; 1 when empty. scope: what
+        trains inside a stage, one of PARTS. rank: of LoRA's adapters. l2_sp: strength of the pull
+        towards the backbone's weights (L2-SP). schedule: what changes while it trains, one of
+        RULES. reset_embeddings: whether embeddings start anew each epoch. reinitialise: whether
+        stages start from random weights.
     """
 
     trainable: tuple[bool, ...]
@@ -77,8 +78,8 @@ def _depth(stages: Stages, options: Options) -> FreezeSpec:
     depth = options["depth"]
     if not 0 <= depth <= len(stages):
         raise BadInput(
-            f"Freeze depth {depth} does not fit this backbone: it has {len(stages)} stages, so take"
-            f" 0 (full fine-tuning) to {len(stages)} (linear probe)."
+            f"Freeze depth {depth} does not fit this backbone: it has {len(stages)} stages, "
+            f"so take 0 (full fine-tuning) to {len(stages)} (linear probe)."
         )
     return FreezeSpec(tuple(index >= depth for index in range(len(stages))))
 
@@ -207,7 +208,7 @@ STRATEGIES: dict[str, Strategy] = {
     "full": Strategy(
         "Full fine-tuning",
         "Nothing is frozen (freeze depth 0); the head is new.",
-        "Many rows, or a target unlike the source; what every other strategy is held against.",
+        "Many rows, or a target unlike the source; the baseline for every other strategy.",
         _full,
         "Girshick et al.: Rich feature hierarchies, CVPR 2014",
     ),

@@ -270,7 +270,9 @@ def _predicted_seconds(run: Run) -> float:
 
 
 def _stage_flops(stage: StageResult) -> int:
-    """Operations per row; early results do not state them: a dense layer does two per weight, a lookup none."""
+    """Operations per row; early results do not state them: a dense layer does two per weight, a
+    lookup none.
+    """
     if stage.flops is not None:
         return stage.flops
     return 0 if stage.name == "embedding" else 2 * stage.parameters
@@ -314,5 +316,5 @@ def _explanation(lane: str, runs: int, settings: TrainSettings) -> str:
             " one yet."
         )
     if settings.early_stopping:
-        text += " At most so long: early stopping may end it sooner."
+        text += " Upper bound: early stopping may end it sooner."
     return text

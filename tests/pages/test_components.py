@@ -80,7 +80,8 @@ def test_width_grows_with_the_share_and_stays_readable() -> None:
 
 
 def test_numbers_as_text() -> None:
-    assert [formatting.format_compact(n) for n in (0, 257, 999, 1000, 65_000, 999_600, 1_234_567, 2e9)] == [
+    numbers = (0, 257, 999, 1000, 65_000, 999_600, 1_234_567, 2e9)
+    assert [formatting.format_compact(n) for n in numbers] == [
         "0", "257", "999", "1.00 k", "65.0 k", "1.00 M", "1.23 M", "2.00 G",
     ]  # fmt: skip
     assert formatting.format_percent(0.2562) == "25.6 %" and formatting.format_percent(

@@ -167,7 +167,7 @@ def test_the_address_carries_the_whole_form(
     page.number_input("sweep_epochs").set_value(7).run()
     page.text_input("sweep_hidden").set_value("16").run()
     page.selectbox("sweep_halving").set_value(3).run()
-    assert any("At most so long: successive halving" in one.value for one in page.caption)
+    assert any("Upper bound: successive halving" in one.value for one in page.caption)
     asked = asked_for(page, tiny[0])
     assert len(asked.arms) == 6 and asked.halving == 3
     shared = dict(page.query_params)
@@ -274,7 +274,7 @@ def test_half_done_is_provisional_and_keeps_every_row(
     workspace, sweep = begun
     app = open_page(workspace, "sweep", monkeypatch, sweep="half")
     text = page_text(app).replace("\\", "")
-    assert "provisional: 3 of 5 runs done" in text and "another seed may turn it round" in text
+    assert "provisional: 3 of 5 runs done" in text and "another seed may reverse it" in text
     table = app.dataframe[0].value
     assert table["Arm"].tolist() == ["full fine-tuning", "freeze depth 1", "zero-shot"]
     assert table["Runs"].tolist() == ["1 of 2", "1 of 2", "1 of 1"]

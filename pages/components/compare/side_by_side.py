@@ -294,7 +294,7 @@ def _cached_verdicts(
 def _verdict_row(verdict: Verdict) -> dict[str, str]:
     row = {
         "Arm": verdict.a,
-        "Against": verdict.b,
+        "Compared with": verdict.b,
         "Verdict": verdict.outcome_with_rows,
     }
     for metric in COMPARED_METRICS:

@@ -178,8 +178,8 @@ def _show_progress(store: RunStore, sweep: Sweep, runs: Sequence[Run]) -> None:
     )
     spent = sum(run.result.total_seconds for run in done if run.result)
     st.markdown(
-        f"{status_markdown('done') if not rest else ''} {words}, {format_duration(spent)}, "
-        f"total. {rest}"
+        f"{status_markdown('done') if not rest else ''} {words}, {format_duration(spent)} "
+        f"in total. {rest}"
     )
     messages = dict.fromkeys(run.message for run in runs if run.status == "failed" and run.message)
     for message in [*messages][:3]:
