@@ -70,7 +70,8 @@ def test_a_card_is_drawn_without_saying_what_trains(drawn: list[str]) -> None:
     stack.draw_stages(CARD.stages)
     body = drawn[0].partition("</style>")[2]
     assert body.count("thaw-plain") == 2
-    assert "frozen" not in body and "trained" not in body
+    assert "thaw-frozen" not in body and "thaw-trained" not in body
+    assert ">frozen<" not in body and ">trained<" not in body
 
 
 def test_width_grows_with_the_share_and_stays_readable() -> None:
