@@ -207,7 +207,9 @@ def show_figures(runs: list[Run]) -> None:
             f"No finished fine-tuning run {named[:40]!r} is here; the newest is shown instead."
         ),
     )
-    dataset = next((one for one in list_datasets(workspace()) if one.id == run.dataset), None)
+    dataset = next(
+        (candidate for candidate in list_datasets(workspace()) if candidate.id == run.dataset), None
+    )
     if dataset is not None:
         rows = sum(part.rows for part in dataset.parts if part.part.startswith("target"))
         share = format_percent(rows / dataset.rows)
