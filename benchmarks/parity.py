@@ -116,7 +116,7 @@ class Silent:
 
     def rung(self, epoch: int) -> Decision:
         """Always continue."""
-        return "go"
+        return "continue"
 
     def should_stop(self) -> bool:
         """Never."""
