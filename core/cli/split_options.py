@@ -2,7 +2,7 @@
 
 import argparse
 
-from core.data.split import FILE_ROLES, SplitSpec
+from core.data.split import FILE_ROLES, SAMPLE_SPLIT_METHODS, SplitSpec
 from core.errors import BadInput
 
 
@@ -14,7 +14,7 @@ def add_split_options(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument(
         "--split",
-        choices=("order", "column", "random"),
+        choices=SAMPLE_SPLIT_METHODS,
         default="order",
         help="default: by row order",
     )

@@ -57,7 +57,7 @@ def data_section(dataset: Dataset) -> list[Html]:
 
 def _describe_split(dataset: Dataset) -> str:
     spec, roles = dataset.spec, {one.role for one in dataset.samples}
-    texts = [SPLIT_METHODS[spec.method]]
+    texts = [SPLIT_METHODS[spec.method].description]
     if tested := [domain for domain in ("target", "source") if f"{domain}_test" not in roles]:
         shares = [f"{getattr(spec, f'{domain}_test_share'):g} of the {domain}" for domain in tested]
         texts.append(f"test {' and '.join(shares)} rows")

@@ -362,7 +362,7 @@ def estimate_sweep(
     if len(requests) > 1:
         basis += " A frozen prefix that runs share is computed and counted once."
     if spec.halving:
-        basis += " At most so long: successive halving ends arms before their last epoch."
+        basis += " Upper bound: successive halving ends arms before their last epoch."
     return Estimate(seconds + sum(prefixes.values()), basis, prefixes)
 
 

@@ -120,7 +120,7 @@ def judge_arms(
     settings: dict[str, list[ArmScores]] = {}
     for result in results:
         scores = StoredScores(workspace, result.runs)
-        seeds = tuple(_seed(run) for run in result.runs) if is_trained(result.strategy) else ()
+        seeds = tuple(run.seed for run in result.runs) if is_trained(result.strategy) else ()
         contender = ArmScores(result.title, result.validation_loss, scores, seeds, scores.keys)
         settings.setdefault(result.setting, []).append(contender)
     _share_zero_shot(settings)
@@ -231,7 +231,7 @@ def _share_zero_shot(settings: dict[str, list[ArmScores]]) -> None:
 def summarise_arm(runs: Sequence[Run], title: str, setting: str) -> ArmResult:
     """One arm from its runs that are done: alike but for their seeds. A pretraining's strategy is
     "pretraining"."""
-    return _summarise_arm(tuple(sorted(runs, key=_seed)), title, setting)
+    return _summarise_arm(tuple(sorted(runs, key=lambda run: run.seed)), title, setting)
 
 
 @lru_cache(maxsize=2**12)
@@ -290,7 +290,3 @@ def _seed_summary(metrics: Sequence[MetricValues], metric: str) -> SeedSummary:
 
 def _mean(values: Sequence[float | None]) -> float:
     return float(np.mean([float("nan") if value is None else value for value in values]))
-
-
-def _seed(run: Run) -> int:
-    return run.seed
