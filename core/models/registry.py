@@ -118,8 +118,8 @@ ARCHITECTURES: dict[str, Architecture] = {
     "fcn": Architecture(
         title="FCN (DCNv3)",
         summary=(
-            "Crosses of exponentially and of linearly growing order, with LayerNorm and a self-mask"
-            " against noise."
+            "Crosses of exponentially and of linearly growing order, with LayerNorm and a "
+            "self-mask against noise."
         ),
         source="Li et al.: DCNv3, 2024, arXiv 2407.13349",
         module="core.models.zoo.fcn",
@@ -170,8 +170,8 @@ ARCHITECTURES: dict[str, Architecture] = {
     "resnet50": Architecture(
         title="ResNet50 (images)",
         summary=(
-            "The article's: rows drawn as small pictures for a residual network that learnt to see."
-            " Slow on a CPU."
+            "The article's: rows drawn as small pictures for a residual network that learnt "
+            "to see. Slow on a CPU."
         ),
         source=(
             "He et al.: Deep Residual Learning for Image Recognition, CVPR 2016"
