@@ -23,7 +23,7 @@ once this process has trained it itself, without a worker."""
 
 class TrainingOptions(TypedDict, total=False):
     """Settings of a training; what is left out is the preset's. See
-    `core.training.settings.TrainSettings`.
+    `core.jobs.requests.TrainSettings`.
     """
 
     epochs: int

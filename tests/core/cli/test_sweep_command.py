@@ -26,8 +26,7 @@ from core.runs.sweep import (
     plan_arms,
     sweep_command_line,
 )
-from core.training.default_settings import default_settings
-from core.training.settings import PRESETS
+from core.training.default_settings import PRESETS, default_settings
 from core.workspace import Workspace
 
 BY_SIZE = tuple(

@@ -141,7 +141,8 @@ def test_whichever_comes_first_and_wherever_it_breaks_off_the_bits_are_the_same(
 def test_what_one_run_computed_the_others_find(
     setup: Setup, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    settings = dataclasses.replace(QUICK, epochs=3, learning_rate=RATES[0])
+    # Small batches, so that training takes far longer than setting up, on a busy machine too.
+    settings = dataclasses.replace(QUICK, epochs=3, batch_size=8, learning_rate=RATES[0])
     _, first, _ = beside(setup, settings, tmp_path)
     monkeypatch.setattr(batched_heads, "train_epoch", None)
     _, second, told = beside(setup, dataclasses.replace(settings, learning_rate=RATES[1]), tmp_path)

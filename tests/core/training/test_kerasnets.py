@@ -23,10 +23,10 @@ from core.models.network import Network, Stage
 from core.models.registry import ARCHITECTURES
 from core.training import loop
 from core.training.batches import RowTensors
+from core.training.default_settings import PRESETS
 from core.training.loop import CancelledError, fit
 from core.training.losses import predict
 from core.training.param_groups import parameter_groups, set_trainable
-from core.training.settings import PRESETS
 from core.training.training_rows import apply_frozen_prefix, load_rows
 from core.workspace import Workspace, open_workspace
 from tests.core.training.helpers import ListReporter, carry_out

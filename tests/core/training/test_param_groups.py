@@ -90,18 +90,18 @@ class Setup:
             task or ClickTask(),
         )
 
-    def run_behind(
+    def run_after_prefix(
         self, strategy: str, path: Path, settings: TrainSettings, reporter: ListReporter
     ) -> tuple[Network, list[int]]:
-        """The network trained behind cached stages, and behind how many at a time."""
-        network, asked = self.network(), []
+        """Return the network trained from cached stage outputs, and the depths of the caches."""
+        network, depths = self.network(), []
 
-        def behind(depth: int) -> tuple[RowTensors, RowTensors]:
-            asked.append(depth)
-            moved = apply_frozen_prefix(self.workspace, network, depth, self.table, "key")
-            assert moved.first_stage == depth
+        def rows_after_prefix(depth: int) -> tuple[RowTensors, RowTensors]:
+            depths.append(depth)
+            rows = apply_frozen_prefix(self.workspace, network, depth, self.table, "key")
+            assert rows.first_stage == depth
             train, validation = select_training_rows(self.dataset, "target", None)
-            return moved.take(train, CPU), moved.take(validation, CPU)
+            return rows.take(train, CPU), rows.take(validation, CPU)
 
         fit(
             network,
@@ -111,9 +111,9 @@ class Setup:
             settings,
             reporter,
             path,
-            rows_after_prefix=behind,
+            rows_after_prefix=rows_after_prefix,
         )
-        return network, asked
+        return network, depths
 
 
 @pytest.fixture
@@ -152,7 +152,7 @@ def test_every_strategy_trains_what_its_plan_announces(
     assert sum(counts.values()) == plan.trained_parameters
 
 
-def test_stages_stand_still_until_they_open(setup: Setup, tmp_path: Path) -> None:
+def test_stages_do_not_change_before_their_first_epoch(setup: Setup, tmp_path: Path) -> None:
     for strategy in ("gradual", "lp-ft"):
         spy = Spy()
         settings = dataclasses.replace(QUICK, epochs=len(setup.card.stages) + 1, batch_size=512)
@@ -172,7 +172,7 @@ def test_stages_stand_still_until_they_open(setup: Setup, tmp_path: Path) -> Non
             )
 
 
-def test_stages_that_wait_together_are_computed_once(
+def test_stages_that_start_to_train_later_are_computed_once(
     setup: Setup, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     strategy = "lp-ft"
@@ -181,7 +181,7 @@ def test_stages_that_wait_together_are_computed_once(
     usual = ListReporter()
     network, _ = setup.run(strategy, tmp_path / "usual.pt", settings, usual)
     reporter, whole = ListReporter(), tmp_path / "whole.pt"
-    cached, asked = setup.run_behind(strategy, whole, settings, reporter)
+    cached, asked = setup.run_after_prefix(strategy, whole, settings, reporter)
     assert asked == [5, 0]
     for (name, a), b in zip(
         network.state_dict().items(), cached.state_dict().values(), strict=True
@@ -197,13 +197,15 @@ def test_stages_that_wait_together_are_computed_once(
     for stop in (each - 1, 2):
         # Within the first epoch, and just after the first stage has joined.
         with pytest.raises(CancelledError):
-            setup.run_behind(strategy, broken, settings, ListReporter(stop_at=stop))
-    again, _ = setup.run_behind(strategy, broken, settings, ListReporter())
+            setup.run_after_prefix(strategy, broken, settings, ListReporter(stop_at=stop))
+    again, _ = setup.run_after_prefix(strategy, broken, settings, ListReporter())
     for a, b in zip(cached.state_dict().values(), again.state_dict().values(), strict=True):
         assert torch.equal(a, b)
 
 
-def test_the_first_step_of_adam_is_as_long_as_the_stages_rate(setup: Setup, tmp_path: Path) -> None:
+def test_the_first_adam_step_has_the_size_of_the_learning_rate(
+    setup: Setup, tmp_path: Path
+) -> None:
     spy = Spy()
     settings = dataclasses.replace(QUICK, epochs=1, batch_size=512, learning_rate=1e-3)
     setup.run("decay", tmp_path / "c.pt", settings, ListReporter(), spy)
@@ -219,7 +221,7 @@ def test_the_first_step_of_adam_is_as_long_as_the_stages_rate(setup: Setup, tmp_
         assert stage.lr_scale == pytest.approx(0.65 ** (len(setup.card.stages) - index))
 
 
-def test_bitfit_moves_biases_and_norms_alone(setup: Setup, tmp_path: Path) -> None:
+def test_bitfit_trains_only_biases_and_norms(setup: Setup, tmp_path: Path) -> None:
     before = setup.network().state_dict()
     network, _ = setup.run("bitfit", tmp_path / "c.pt", QUICK, ListReporter())
     allowed = {id(one) for stage in network.stages for one in biases_and_norms(stage)}
@@ -235,9 +237,7 @@ def test_bitfit_moves_biases_and_norms_alone(setup: Setup, tmp_path: Path) -> No
     )
 
 
-def test_adapters_begin_at_the_layer_merge_to_equal_outputs_and_have_their_rank(
-    setup: Setup, tmp_path: Path
-) -> None:
+def test_lora_starts_at_the_layer_and_merges_to_equal_outputs(setup: Setup, tmp_path: Path) -> None:
     network = setup.network().eval()
     state = tuple(tensor[:50] for tensor in setup.train.state)
     with torch.no_grad():
@@ -262,7 +262,7 @@ def test_adapters_begin_at_the_layer_merge_to_equal_outputs_and_have_their_rank(
     assert singular[1] > 0 and singular[2] < 1e-4 * singular[0]
 
 
-def test_the_pull_is_half_the_squared_distance_and_its_gradient_the_distance(setup: Setup) -> None:
+def test_l2_sp_is_half_the_squared_distance_and_its_gradient_the_distance(setup: Setup) -> None:
     network = setup.network()
     plan = setup.plan("l2-sp")
     pull = L2SPPenalty(parameter_groups(network, plan), len(network.stages), plan.l2_sp)
@@ -281,7 +281,7 @@ def test_the_pull_is_half_the_squared_distance_and_its_gradient_the_distance(set
     torch.testing.assert_close(weight.grad.double(), 0.1 * distance, rtol=1e-4, atol=1e-7)
 
 
-def test_a_strong_pull_keeps_the_backbone(setup: Setup, tmp_path: Path) -> None:
+def test_a_strong_l2_sp_penalty_keeps_the_backbone(setup: Setup, tmp_path: Path) -> None:
     began = setup.network().state_dict()["stages.1.linear.weight"]
     moved = {}
     for strength in (1e-6, 10):
@@ -300,9 +300,7 @@ def test_a_strong_pull_keeps_the_backbone(setup: Setup, tmp_path: Path) -> None:
     assert moved[10] < 0.5 * moved[1e-6]
 
 
-def test_embeddings_start_anew_each_epoch_and_nothing_else_does(
-    setup: Setup, tmp_path: Path
-) -> None:
+def test_only_embeddings_are_reset_each_epoch(setup: Setup, tmp_path: Path) -> None:
     spy = Spy()
     settings = dataclasses.replace(QUICK, epochs=3, batch_size=512)
     setup.run("meda", tmp_path / "c.pt", settings, ListReporter(), spy)
@@ -347,13 +345,13 @@ def test_auto_rgn_is_gradient_over_weight_norm_scaled_to_one(setup: Setup) -> No
         ([1, 1], [1, 1], 2, 2),
     ],
 )
-def test_autofreeze_closes_leading_stages_at_or_below_the_median(
+def test_autofreeze_freezes_leading_stages_at_or_below_the_median(
     before: list[float], now: list[float], closed: int, expected: int
 ) -> None:
     assert update_autofreeze_depth(before, now, closed) == expected
 
 
-def test_what_autofreeze_closed_never_moves_again(setup: Setup, tmp_path: Path) -> None:
+def test_stages_that_autofreeze_froze_never_change_again(setup: Setup, tmp_path: Path) -> None:
     spy, reporter = Spy(), ListReporter()
     settings = dataclasses.replace(QUICK, epochs=10, batch_size=512)
     setup.run("autofreeze", tmp_path / "c.pt", settings, reporter, spy)
@@ -369,7 +367,7 @@ def test_what_autofreeze_closed_never_moves_again(setup: Setup, tmp_path: Path) 
 
 
 @pytest.mark.parametrize("strategy", ["gradual", "auto-rgn", "l2-sp", "lora", "meda", "autofreeze"])
-def test_a_run_that_was_stopped_ends_like_one_that_was_not(
+def test_a_resumed_run_ends_like_an_uninterrupted_one(
     strategy: str, setup: Setup, tmp_path: Path
 ) -> None:
     settings = dataclasses.replace(QUICK, epochs=6, batch_size=512)
@@ -383,7 +381,7 @@ def test_a_run_that_was_stopped_ends_like_one_that_was_not(
 
 
 @pytest.mark.parametrize("strategy", ["auto-rgn", "lora", "autofreeze"])
-def test_a_run_that_version_0_11_left_unfinished_ends_like_an_unbroken_one(
+def test_a_checkpoint_of_version_0_11_ends_like_an_uninterrupted_run(
     strategy: str, setup: Setup, tmp_path: Path
 ) -> None:
     settings = dataclasses.replace(QUICK, epochs=6, batch_size=512)
@@ -416,7 +414,7 @@ def write_as_version_0_11(path: Path) -> None:
     torch.save(values | {"progress": progress, "network": network}, path)
 
 
-def test_every_click_model_can_renew_its_embeddings() -> None:
+def test_every_click_model_can_reset_its_embeddings() -> None:
     for architecture in ("lr", "fm", "widedeep", "deepfm", "fttransformer", "autoint", "finalnet"):
         settings = {key: value for key, value in SMALL.items() if key in _defaults(architecture)}
         torch.manual_seed(3)
