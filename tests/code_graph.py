@@ -3,7 +3,7 @@ graph.
 
 A node is "module:function", "module:Class.method", "module:NAME" for what is assigned at the top of
 a module, and "module:" for whatever else stands there. Referring counts as calling, since functions
-are handed on as callbacks.
+are passed as callbacks.
 """
 
 import ast
@@ -26,7 +26,7 @@ def read_sources(root: Path, *folders: str) -> dict[str, str]:
 def build_graph(
     sources: Mapping[str, str], commands: Mapping[str, str], others: Collection[str] = ()
 ) -> Graph:
-    """The graph of these modules. commands: nodes by the name of the command they carry out.
+    """The graph of these modules. commands: nodes by the name of the command they run.
     others: known modules.
 
     A list such as [sys.executable, "-m", "core", …, "costs"], and the words given to `run_command`,

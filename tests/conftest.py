@@ -1,4 +1,5 @@
-"""Fixtures shared by all tests: an empty workspace, and a tiny prepared one made once."""
+"""Fixtures for all tests: an empty workspace, and a tiny prepared one that is made once and
+copied."""
 
 import json
 import os

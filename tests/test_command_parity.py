@@ -1,5 +1,5 @@
 """Whatever a page does, a command does: read from the code of both, so that a new action without
-one fails here."""
+one fails."""
 
 import argparse
 import ast
@@ -32,7 +32,7 @@ FRONTS = {
     "core.runs.artifacts:verify_and_store": "verify",
     "core.runs.subprocess_commands:weight_drift_in_subprocess": "moved",
 }
-"""What pages call to have a command carried out by a process of its own: the command that it is."""
+"""What pages call to run a command in its own process: the command that it is."""
 
 BUTTONS: dict[str, tuple[str, ...]] = {
     "pages.components.data.add_sample:_file_form": ("ingest",),

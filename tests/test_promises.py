@@ -1,5 +1,5 @@
-"""Every promise in the docs names a test that exists, and every campaign is one that `make torture`
-can run."""
+"""Every promise in the docs names an existing test, and every campaign is one that `make torture`
+runs."""
 
 import ast
 import re

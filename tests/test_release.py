@@ -1,5 +1,5 @@
-"""What a release is made of fits together: version and changelog, templates, the container's and
-the Space's files."""
+"""The parts of a release match: version and changelog, templates, the files of the container and
+the Space."""
 
 import json
 import os

@@ -15,6 +15,7 @@ from core.data.preprocessing import load_preprocessing
 from core.data.profile import profile_columns
 from core.data.schema import FIELDS, LABEL
 from core.data.simulate import simulate as write_simulated
+from core.errors import BadInput
 from core.files.permissions import private_files
 from core.runs import removal, renaming
 from core.workspace import Workspace
@@ -243,6 +244,14 @@ def simulate(
         return pd.read_csv(
             path, sep="\t", header=None, names=[LABEL, *FIELDS], dtype={LABEL: "int8", **types}
         )
+
+
+def simulated_marks(workspace: Workspace, dataset_id: str) -> list[str]:
+    """The mark of whatever rests on a simulated dataset; none where the dataset is gone."""
+    try:
+        return _marks(datasets.find_dataset(workspace, dataset_id).simulated)
+    except BadInput:
+        return []
 
 
 def _marks(simulated: bool) -> list[str]:

@@ -23,7 +23,7 @@ notebook's file keeps.
 MOST_ROWS = 20
 """Rows of a list that a notebook shows; `to_pandas` has all."""
 
-_CELL = "text-align:left;padding:.15em .8em .15em 0"
+_CELL = "text-align:left;white-space:nowrap;padding:.15em .8em .15em 0"
 
 
 class Listing(list[Item], Generic[Item]):
@@ -67,28 +67,27 @@ class Listing(list[Item], Generic[Item]):
             if len(frame) > MOST_ROWS
             else ""
         )
-        columns = [str(name) for name in frame.columns if not frame[name].isna().all()]
-        rows = frame.head(MOST_ROWS)[columns].to_dict("records")
-        return table_html(rows) + more
+        return table_html(frame.head(MOST_ROWS).to_dict("records")) + more
 
 
 def table_html(rows: Sequence[Mapping[Any, Any]]) -> str:
-    """A table with a head of the first row's keys."""
+    """A table with the first row's keys as its head, without columns that are empty."""
     if not rows:
         return ""
-    head = "".join(f'<th style="{_CELL}">{escape(str(name))}</th>' for name in rows[0])
-    body = "".join(
-        "<tr>"
-        + "".join(f'<td style="{_CELL}">{escape(cell_text(value))}</td>' for value in row.values())
-        + "</tr>"
-        for row in rows
-    )
-    return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+    texts = {name: [cell_text(row.get(name)) for row in rows] for name in rows[0]}
+    texts = {name: column for name, column in texts.items() if any(column)}
+    head = "".join(f'<th style="{_CELL}">{escape(str(name))}</th>' for name in texts)
+    cells = [
+        [f'<td style="{_CELL}">{escape(text)}</td>' for text in row]
+        for row in zip(*texts.values(), strict=True)
+    ]
+    body = "".join(f"<tr>{''.join(row)}</tr>" for row in cells)
+    table = f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+    return f'<div style="overflow-x:auto">{table}</div>'
 
 
 def cell_text(value: Any) -> str:
-    """A value as a table shows it: counts with commas, other numbers with four decimals, nothing
-    for what is missing.
+    """A value as a table shows it: counts with commas, other numbers with four decimals.
 
     >>> cell_text(12345), cell_text(0.78125), cell_text(None), cell_text(["a", "b"])
     ('12,345', '0.7812', '', 'a, b')
@@ -101,15 +100,11 @@ def cell_text(value: Any) -> str:
         return "" if value is None or value is pd.NaT else str(value)
     if is_missing(value):
         return ""
-    return (
-        f"{value:,.0f}" if float(value).is_integer() and abs(value) >= 1 else format_metric(value)
-    )
+    return f"{value:,.0f}" if float(value).is_integer() else format_metric(value)
 
 
 def card_html(title: str, marks: Sequence[str], *body: str) -> str:
-    """A box with a title, marks beside it such as "simulated", and `body`, which is HTML
-    already.
-    """
+    """A box with a title, marks beside it such as "simulated", and `body`, which is HTML."""
     badges = "".join(
         '<span style="margin-left:.6em;padding:.05em .5em;border-radius:.8em;font-size:85%;'
         f'border:1px solid {TRAINED if mark == "simulated" else FROZEN}">{escape(mark)}</span>'

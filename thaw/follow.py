@@ -4,7 +4,7 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 from core.errors import BadInput
@@ -12,7 +12,13 @@ from core.files.permissions import private_files
 from core.jobs.run import Run
 from core.jobs.store import RunStore
 from core.runs.cluster import run_here
-from core.runs.launch import check_stall, refresh_statuses, stall_message
+from core.runs.launch import (
+    CLUSTER_QUEUE,
+    check_stall,
+    is_worker_alive,
+    refresh_statuses,
+    stall_message,
+)
 from core.workspace import Workspace
 from thaw.display import Progress
 
@@ -36,6 +42,7 @@ def wait_for_run(workspace: Workspace, run_id: str, timeout: float | None) -> No
         TimeoutError: it has not ended after `timeout` seconds.
     """
     store, began, warning = RunStore(workspace), time.monotonic(), ""
+    require_worker(workspace, [store.get(run_id)])
     with Progress(store.get(run_id).name) as report:
         while (run := store.get(run_id)).active:
             report(share_done(run), progress_words(run))
@@ -51,6 +58,23 @@ def wait_for_run(workspace: Workspace, run_id: str, timeout: float | None) -> No
                 print(f"{run.id}  {run.name}: {warning}", file=sys.stderr)
 
 
+def require_worker(workspace: Workspace, runs: Sequence[Run]) -> None:
+    """Raise BadInput where runs wait for a process that asked to train them itself, and is gone."""
+    waiting = [run for run in runs if run.status == "queued" and run.queue == CLUSTER_QUEUE]
+    if waiting and not is_worker_alive(workspace, CLUSTER_QUEUE):
+        raise BadInput(
+            f"No worker takes the run {waiting[0].id}: it was to be trained by the process that"
+            " asked for it. train_here() trains it in this one."
+        )
+
+
+def require_own(runs: Sequence[Run]) -> None:
+    """Raise BadInput where runs wait for a worker, so that this process may not train them."""
+    waiting = [run for run in runs if run.status == "queued" and run.queue != CLUSTER_QUEUE]
+    if waiting:
+        raise BadInput(f"Run {waiting[0].id} waits for the worker, which trains it; see wait().")
+
+
 def train_here(workspace: Workspace, run_id: str) -> None:
     """Train a queued run of the cluster queue in this process.
 
@@ -58,6 +82,7 @@ def train_here(workspace: Workspace, run_id: str) -> None:
         BadInput: another process trains runs of this queue; the run is cancelled then.
     """
     store = RunStore(workspace)
+    require_own([store.get(run_id)])
 
     def look() -> tuple[float, str]:
         run = store.get(run_id)

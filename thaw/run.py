@@ -33,7 +33,7 @@ from core.runs.sweep import list_sweeps
 from core.workspace import Workspace
 from thaw import figures
 from thaw.backbone import Backbone
-from thaw.data import Dataset
+from thaw.data import Dataset, simulated_marks
 from thaw.display import Listing, Progress, card_html, for_notebook, note_html, table_html
 from thaw.follow import load_torch, progress_words, train_here, wait_for_run
 from thaw.metrics import RunMetrics, run_metrics
@@ -395,7 +395,8 @@ class Run:
         return pd.Index(numbers, name="row")
 
     def _title(self, what: str, part: Part) -> str:
-        return f"{self.name}: {what}, {part.replace('_', ' ')} rows"
+        marks = simulated_marks(self._workspace, self.info.dataset)
+        return f"{self.name}: {', '.join([what, f'{part} rows'.replace('_', ' '), *marks])}"
 
     def __repr__(self) -> str:
         run = self.info
@@ -405,7 +406,7 @@ class Run:
 
     def _repr_html_(self) -> str:
         run = self.info
-        marks = [run.status, *["simulated"] * self._is_simulated()]
+        marks = [run.status, *simulated_marks(self._workspace, run.dataset)]
         if run.status != "done" or not run.result:
             note = note_html(run.message or progress_words(run), f"Run {run.id}")
             return card_html(run.name, marks, note)
@@ -422,12 +423,6 @@ class Run:
             f" {result.epochs_run}, {result.total_seconds:.1f} s on {result.device}. Run {run.id}."
         )
         return card_html(run.name, marks, table_html(rows), note_html(facts))
-
-    def _is_simulated(self) -> bool:
-        try:
-            return self.dataset.info.simulated
-        except BadInput:
-            return False
 
 
 def list_runs(workspace: Workspace, runs: Sequence[StoredRun]) -> Listing[Run]:

@@ -9,6 +9,7 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from core.errors import BadInput, RunError
+from core.evaluation.metric_registry import METRICS
 from core.files.permissions import private_files
 from core.jobs.run import Run as StoredRun
 from core.jobs.store import RunStore
@@ -28,21 +29,10 @@ from core.runs.sweep_result import (
     summarise_arms,
 )
 from core.workspace import Workspace
+from thaw.data import simulated_marks
 from thaw.display import Listing, Progress, card_html, for_notebook, note_html, table_html
-from thaw.follow import POLL_SECONDS, load_torch, watched
+from thaw.follow import POLL_SECONDS, load_torch, require_own, require_worker, watched
 from thaw.run import Run
-
-_SHOWN = {
-    "arm": "Arm",
-    "setting": "Setting",
-    "seeds": "Seeds",
-    "auc": "Target AUC",
-    "log_loss": "Log loss",
-    "ece": "ECE",
-    "auc_source": "Source AUC",
-    "trained_parameters": "Parameters trained",
-    "verdict": "Verdict",
-}
 
 
 class Sweep:
@@ -93,6 +83,7 @@ class Sweep:
             RunError: a run failed, was cancelled or interrupted.
             TimeoutError: it has not ended by then.
         """
+        require_worker(self._workspace, self._runs())
         store, began = RunStore(self._workspace), time.monotonic()
         with Progress(self.name) as report:
             while any(run.active for run in store.list_group(self.id)):
@@ -114,6 +105,7 @@ class Sweep:
             BadInput: another process trains runs of its own in this workspace.
             RunError: a run failed.
         """
+        require_own(self._runs())
         load_torch()
         from core.runs.cluster import run_sweep_here
 
@@ -238,15 +230,20 @@ class Sweep:
         return f"<thaw.Sweep {self.id} {self.name!r}: {len(self.info.spec.arms)} arms, {counts}>"
 
     def _repr_html_(self) -> str:
-        counts = [f"{number} {status}" for status, number in self.status.items()]
-        if not self.status.get("done"):
-            return card_html(f"Sweep {self.name}", counts)
-        frame = self.table()
-        columns = [name for name in _SHOWN if name in frame and not frame[name].isna().all()]
-        rows = frame[columns].rename(columns=_SHOWN).to_dict("records")
-        return card_html(
-            f"Sweep {self.name}", counts, table_html(rows), note_html(*self.verdict.split("\n"))
-        )
+        sweep, status = self.info, self.status
+        marks = [f"{number} {state}" for state, number in status.items()]
+        marks += simulated_marks(self._workspace, sweep.spec.dataset)
+        if not status.get("done"):
+            return card_html(f"Sweep {sweep.name}", marks)
+        metrics = {key: one.heading for key, one in METRICS.items() if "arms" in one.shown_in}
+        shown = {"arm": "Arm", "setting": "Setting", "seeds": "Seeds", **metrics}
+        shown |= {"auc_source": "Source AUC", "trained_parameters": "Parameters trained"}
+        shown["verdict"] = "Verdict"
+        rows = [
+            {shown[name]: row[name] for name in shown} for row in self.table().to_dict("records")
+        ]
+        note = note_html("Metrics of target test rows.", *self.verdict.split("\n"))
+        return card_html(f"Sweep {sweep.name}", marks, table_html(rows), note)
 
 
 def _share_ended(runs: Sequence[StoredRun]) -> tuple[float, str]:

@@ -1,9 +1,8 @@
 """The workspace: where everything begins."""
 
-import dataclasses
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, Unpack
+from typing import Literal, Unpack
 
 import pandas as pd
 
@@ -17,14 +16,13 @@ from core.data.samples import find_sample, list_samples
 from core.errors import BadInput
 from core.files.durable import staging
 from core.files.permissions import private_files
-from core.jobs.requests import MASK_SHARE, FinetuneRequest, PretrainRequest, TrainSettings
+from core.jobs.requests import MASK_SHARE
 from core.jobs.store import RunStore
 from core.models.backbone_store import find_backbone, list_backbones
 from core.models.card import BackboneCard
 from core.runs.launch import refresh_statuses
 from core.runs.submit import backbone_names_in_training, submit_finetune, submit_pretrain
-from core.runs.sweep import Arm, SweepSpec, depth_arms, list_sweeps, resume_sweep, submit_sweep
-from core.training.default_settings import count_training_rows, preset_settings, settings_by_size
+from core.runs.sweep import list_sweeps, resume_sweep, submit_sweep
 from core.workspace import open_workspace
 from thaw.backbone import Backbone
 from thaw.data import Dataset, Sample
@@ -36,14 +34,11 @@ from thaw.options import (
     PretrainOptions,
     SweepOptions,
     Wait,
-    architecture_settings,
     check_names,
-    head_settings,
     plain,
     split_spec,
-    strategy_options,
-    training_settings,
 )
+from thaw.requests import finetune_request, free_sweep_name, pretrain_request, same_spec, sweep_spec
 from thaw.run import Run, list_runs
 from thaw.sweep import Sweep
 
@@ -335,24 +330,20 @@ class Workspace:
         """
         check_names("pretrain", options, PretrainOptions)
         dataset = self._dataset(data)
-        rows = count_training_rows(dataset, "source")
-        request = PretrainRequest(
-            dataset.id,
+        request = pretrain_request(
+            dataset,
             architecture,
             name,
-            self._settings(preset, rows, options, objective),
-            architecture_settings(options),
             objective,
             start,
-            str(clean_path(str(start_file)).absolute()) if start_file else "",
-            plain(mask_share),
+            start_file,
+            mask_share,
+            preset,
+            options,
         )
         with private_files():
-            run = Run(
-                self._workspace,
-                submit_pretrain(self._workspace, request, run_here=wait == "here").id,
-            )
-        return self._finish([run], wait)
+            queued = submit_pretrain(self._workspace, request, run_here=wait == "here")
+        return self._finish([Run(self._workspace, queued.id)], wait)
 
     def finetune(
         self,
@@ -389,22 +380,14 @@ class Workspace:
             BadInput: a setting cannot be used with this backbone or dataset.
         """
         check_names("finetune", options, FinetuneOptions)
-        if (freeze_depth is None) == (strategy is None):
-            raise BadInput(
-                "Name either freeze_depth or strategy: freeze_depth=2, or strategy='lora'."
-            )
-        dataset, target_rows = self._dataset(data), plain(target_rows)
-        request = FinetuneRequest(
-            dataset=dataset.id,
-            backbone=self._card(backbone).id,
-            strategy=strategy or "depth",
-            freeze_depth=plain(freeze_depth) or 0,
-            head=head_settings(options),
-            train=self._settings(
-                preset, count_training_rows(dataset, "target", last=target_rows), options
-            ),
-            options=strategy_options(options),
-            target_rows=target_rows,
+        request = finetune_request(
+            self._dataset(data),
+            self._card(backbone),
+            freeze_depth,
+            strategy,
+            plain(target_rows),
+            preset,
+            options,
         )
         with private_files():
             queued = submit_finetune(self._workspace, request, controls, run_here=wait == "here")
@@ -450,43 +433,29 @@ class Workspace:
         """
         check_names("sweep", options, SweepOptions)
         dataset, card = self._dataset(data), self._card(backbone)
-        arms = (
-            depth_arms(card)
-            if depths == "all"
-            else tuple(Arm("depth", int(depth)) for depth in depths)
+        spec = sweep_spec(
+            dataset,
+            card,
+            depths,
+            strategies,
+            surgical,
+            seeds,
+            rates,
+            target_sizes,
+            halving,
+            preset,
+            options,
         )
-        arms += tuple(Arm(one, 0, strategy_options(options, one)) for one in strategies)
-        arms += tuple(Arm("surgical", 0, {"stages": tuple(stages)}) for stages in surgical)
-        sizes = tuple(plain(target_sizes))
-        by_size = settings_by_size(dataset, sizes, preset, training_settings(options))
-        spec = SweepSpec(
-            dataset=dataset.id,
-            backbone=card.id,
-            arms=arms,
-            seeds=tuple(range(seeds)),
-            learning_rates=tuple(plain(rates)),
-            target_sizes=sizes,
-            head=head_settings(options),
-            train=by_size[-1],
-            halving=plain(halving),
-            train_by_size=tuple(by_size) if len(set(by_size)) > 1 else (),
+        sweeps = list_sweeps(self._workspace)
+        found = next(
+            (one for one in sweeps if one.name == name and same_spec(one.spec, spec)), None
         )
-        known = [
-            one for one in list_sweeps(self._workspace) if one.name == name and one.spec == spec
-        ]
         with private_files():
-            if known:
-                resume_sweep(self._workspace, known[0])
-            found = (
-                known[0]
-                if known
-                else submit_sweep(
-                    self._workspace,
-                    spec,
-                    name or self._free_sweep_name(card.name, dataset.name),
-                    run_here=wait == "here",
-                )
-            )
+            if found:
+                resume_sweep(self._workspace, found)
+            else:
+                name = name or free_sweep_name(sweeps, f"{card.name} on {dataset.name}")
+                found = submit_sweep(self._workspace, spec, name, run_here=wait == "here")
         sweep = Sweep(self._workspace, found.id)
         if wait == "here":
             return sweep.train_here()
@@ -522,13 +491,6 @@ class Workspace:
             else find_backbone(self._workspace, backbone)
         )
 
-    def _settings(
-        self, preset: str, rows: int, options: Mapping[str, Any], objective: str = "supervised"
-    ) -> TrainSettings:
-        return dataclasses.replace(
-            preset_settings(preset, rows, objective), **training_settings(options)
-        )
-
     def _finish(self, runs: Sequence[Run], wait: Wait) -> Run:
         if wait == "here":
             for run in runs:
@@ -537,13 +499,6 @@ class Workspace:
             for run in runs:
                 run.wait()
         return runs[0]
-
-    def _free_sweep_name(self, *words: str) -> str:
-        first = " on ".join(words)[:56]
-        taken, number = {one.name for one in list_sweeps(self._workspace)}, 1
-        while (name := first if number == 1 else f"{first} {number}") in taken:
-            number += 1
-        return name
 
     def __repr__(self) -> str:
         return f"<thaw.Workspace {str(self.folder)!r}: {self._counts()}>"

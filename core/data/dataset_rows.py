@@ -68,7 +68,7 @@ def find_samples(workspace: Workspace, dataset: Dataset) -> list[Sample]:
                 "",
             )
             raise BadInput(
-                f"There is no sample {name!r} any more, of whose rows the dataset {dataset.name!r}"
+                f"There is no sample {name!r} any more, of which the dataset {dataset.name!r}"
                 f" is made; ingest its file again.{reason}"
             )
         samples.append(min(matches, key=lambda candidate: candidate.id != sample_id))

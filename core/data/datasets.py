@@ -196,10 +196,8 @@ def select_training_rows(
     Raises:
         BadInput: there are fewer rows than `n_last`, or none is left to train on.
     """
-    train, validation = (
-        _rows_of_part(dataset, f"{domain}_train"),
-        _rows_of_part(dataset, f"{domain}_validation"),
-    )
+    train = _rows_of_part(dataset, f"{domain}_train")
+    validation = _rows_of_part(dataset, f"{domain}_validation")
     rows = np.concatenate([train, validation])
     if n_last > len(rows):
         raise BadInput(

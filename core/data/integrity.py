@@ -24,14 +24,15 @@ _LENGTH_BYTES = 8
 
 def find_sample_fault(folder: Path, rows: int) -> str:
     """Check the files of a sample of `rows` rows."""
-    stream, parquet, skipped = (
-        folder / name for name in ("rows.arrow", "rows.parquet", "skipped.npy")
-    )
-    return (
-        find_parquet_fault(parquet, rows)
-        if parquet.exists() and not stream.exists()
-        else find_stream_fault(stream, rows)
-    ) or (find_array_fault(skipped, np.int64, None) if skipped.exists() else "")
+    stream, parquet = folder / "rows.arrow", folder / "rows.parquet"
+    if parquet.exists() and not stream.exists():
+        fault = find_parquet_fault(parquet, rows)
+    else:
+        fault = find_stream_fault(stream, rows)
+    skipped = folder / "skipped.npy"
+    if not fault and skipped.exists():
+        fault = find_array_fault(skipped, np.int64, None)
+    return fault
 
 
 def find_dataset_fault(folder: Path, rows: int) -> str:
@@ -114,7 +115,7 @@ def find_parquet_fault(path: Path, rows: int | None = None) -> str:
         stream.seek(max(0, size - len(_PARQUET_MAGIC)))
         ends.append(stream.read())
     if ends != [_PARQUET_MAGIC, _PARQUET_MAGIC]:
-        return f"{path.name} is no Parquet file ({size:,} bytes)"
+        return f"{path.name} is not a Parquet file ({size:,} bytes)"
     try:
         n_rows = pq.read_metadata(path).num_rows
     except (pa.ArrowException, UnicodeDecodeError, OSError) as error:
@@ -150,7 +151,7 @@ def find_json_fault(path: Path) -> str:
     try:
         json.loads(path.read_bytes())
     except (ValueError, RecursionError):
-        return f"{path.name} is no JSON ({path.stat().st_size:,} bytes)"
+        return f"{path.name} is not JSON ({path.stat().st_size:,} bytes)"
     return ""
 
 

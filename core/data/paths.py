@@ -51,15 +51,15 @@ def clean_path(text: str) -> Path:
         raise BadInput(f"{text!r} names no file; give the path of a file of rows on this machine.")
     if _REMOTE.match(cleaned):
         raise BadInput(
-            f"{cleaned[:120]!r} is an address on another machine, and Thaw reads only files "
-            "on this one: download the file first (for instance with curl -O or the "
-            "storage's own tool), then name the path it has here."
+            f"{cleaned[:120]!r} is a URL on another machine, and Thaw reads only files on this"
+            " one: download the file first (for instance with curl -O or the storage's own tool),"
+            " then name the path it has here."
         )
     if cleaned.lower().startswith("file:"):
         cleaned = _path_of_file_url(cleaned)
     if _DRIVE.match(cleaned) and not os.path.exists(cleaned):  # noqa: PTH110
         raise BadInput(
-            f"{cleaned[:120]!r} is a path of Windows, and Thaw runs on another system; name the"
+            f"{cleaned[:120]!r} is a Windows path, and Thaw runs on another system; name the"
             " file's path there."
         )
     path = Path(cleaned)
@@ -90,7 +90,7 @@ def check_input(path: Path, what: str, or_folder: bool = False) -> None:
         if stat.S_ISREG(mode):
             path.open("rb").close()
     except FileNotFoundError:
-        link = " (a link leads to nothing)" if path.is_symlink() else ""
+        link = " (a broken link)" if path.is_symlink() else ""
         kind = "file or folder" if or_folder else "file"
         raise BadInput(
             f"There is no {kind} {name} on this machine{link}; check the path of the {what}."

@@ -181,7 +181,7 @@ def check_dataset_name(
     named = next((one for one in list_datasets(workspace) if one.name == name), None)
     if named and content_hash is not None and named.content_hash != content_hash:
         raise NameTaken(
-            f"There is already a dataset named {name!r}, with another content; choose another name,"
+            f"There is already a dataset named {name!r}, with other content; choose another name,"
             " or rename or delete that one first."
         )
     return named

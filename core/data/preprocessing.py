@@ -176,7 +176,7 @@ def load_preprocessing(folder: Path) -> Preprocessing:
             values["fitted_rows"],
         )
         if result.hash != values["hash"]:
-            raise ValueError("its content does not fit its hash")
+            raise ValueError("its content does not match its hash")
     except (OSError, ValueError, KeyError, TypeError, pa.ArrowException) as error:
         if caused_by_system(error):
             raise

@@ -119,7 +119,7 @@ def load_sample_metadata(folder: Path) -> Sample:
             raise ValueError(f"it describes the sample {sample.id[:40]!r}")
         if sample.dialect not in DIALECTS:
             raise ValueError(
-                f"its dialect is {sample.dialect[:40]!r}, which this Thaw does not know"
+                f"its dialect is {sample.dialect[:40]!r}, which this version of Thaw does not know"
             )
         if sample.rows < 1 or sample.bad_rows < 0:
             raise ValueError(f"it counts {sample.rows} rows and {sample.bad_rows} bad ones")

@@ -135,9 +135,8 @@ def _move_block_cuts(
     shares = [keep[0] if part.endswith("_train") else keep[1] for part in block.parts]
     min_rows = [int(np.ceil(share * rows)) for share, rows in zip(shares, block.sizes, strict=True)]
     for min_per_class in MIN_ROWS_PER_CLASS:
-        if (
-            sizes := place_cuts(labels[block.rows], block.sizes, min_rows, min_per_class)
-        ) is not None:
+        sizes = place_cuts(labels[block.rows], block.sizes, min_rows, min_per_class)
+        if sizes is not None:
             return dataclasses.replace(block, sizes=tuple(sizes))
     return None
 
@@ -159,17 +158,10 @@ def _stratify_block(labels: np.ndarray, block: RowBlock) -> RowBlock | None:
     rows_of_part: list[list[np.ndarray]] = [[] for _ in block.parts]
     for label in (0, 1):
         rows = block.rows[labels[block.rows] == label]
-        min_per_class = next(
-            (
-                min_per_class
-                for min_per_class in MIN_ROWS_PER_CLASS
-                if len(rows) >= min_per_class * len(block.parts)
-            ),
-            None,
-        )
-        if min_per_class is None:
+        possible = [least for least in MIN_ROWS_PER_CLASS if len(rows) >= least * len(block.parts)]
+        if not possible:
             return None
-        counts = apportion(len(rows), block.sizes, min_per_class)
+        counts = apportion(len(rows), block.sizes, possible[0])
         for i, part_rows in enumerate(np.split(rows, np.cumsum(counts)[:-1])):
             rows_of_part[i].append(part_rows)
     parts = [np.concatenate(part_rows) for part_rows in rows_of_part]
@@ -204,19 +196,11 @@ def _describe_changes(
         rows = rows_after[f"{domain}_train"] + rows_after[f"{domain}_validation"]
         for name, whole in (("test", rows + rows_after[f"{domain}_test"]), ("validation", rows)):
             part = f"{domain}_{name}"
-            asked = getattr(spec, f"{part}_share")
-            if (
-                rows_after[part] != rows_before[part]
-                and abs(rows_after[part] - round(whole * asked)) > tolerance
-            ):
-                notes.append(
-                    _describe_change(
-                        part,
-                        (rows_before[part], rows_after[part]),
-                        (asked, rows_after[part] / whole),
-                        minority[part],
-                    )
-                )
+            requested = getattr(spec, f"{part}_share")
+            old, new = rows_before[part], rows_after[part]
+            if new != old and abs(new - round(whole * requested)) > tolerance:
+                shares = requested, new / whole
+                notes.append(_describe_change(part, (old, new), shares, minority[part]))
     return notes
 
 

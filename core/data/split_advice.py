@@ -32,28 +32,20 @@ def explain_refusal(
         What is wrong and what would work; the split that is recommended, if one is.
     """
     needed, blocks = required_parts(summaries), cut(spec)
-    if untrained := next(
-        (part for part in needed if part.part.endswith("_train") and not part.rows), None
-    ):
-        domain = untrained.part.split("_")[0]
+    untrained = [part for part in needed if part.part.endswith("_train") and not part.rows]
+    if untrained:
+        domain = untrained[0].part.split("_")[0]
         if any(part.rows for part in summaries if part.part.startswith(domain)):
-            return (
-                f"{_describe_defect(untrained)} Lower the {domain} test and validation shares.",
-                None,
-            )
+            defect = _describe_defect(untrained[0])
+            return f"{defect} Lower the {domain} test and validation shares.", None
     worst = min(needed, key=lambda part: (part.minority_rows, part.rows))
     defect = _describe_defect(worst)
     block = next((block for block in blocks if worst.part in block.parts), None)
     if spec.method in ("order", "random") or block is None:
         block = merge_blocks(blocks)
     if len(block.parts) == 1:
-        return (
-            (
-                f"{defect} It is a file of its own: choose a file with rows of both classes for"
-                " this part."
-            ),
-            None,
-        )
+        advice = "It is a file of its own: choose a file with rows of both classes for this part."
+        return f"{defect} {advice}", None
     block_labels = labels[block.rows]
     if too_few := _describe_too_few(block_labels, block):
         return f"{defect} {too_few} {_suggest_fewer_parts(labels, spec, cut)}", None

@@ -54,10 +54,8 @@ def file_split_spec(spec: SplitSpec) -> SplitSpec:
 def _plan_unlabelled(sample: Sample, spec: SplitSpec) -> Split:
     parts, order = assign_unlabelled_parts(sample.rows, spec)
     split = Split(parts, order, summarise_parts(None, parts))
-    n_validation, n_requested = (
-        split.summaries[1].rows,
-        round(sample.rows * spec.source_validation_share),
-    )
+    n_validation = split.summaries[1].rows
+    n_requested = round(sample.rows * spec.source_validation_share)
     if n_validation > n_requested:
         note = (
             f"The source validation rows were widened from {n_requested} to {n_validation}, so"
@@ -97,6 +95,6 @@ def _target_mask(sample: Sample, table: pa.Table, spec: SplitSpec) -> np.ndarray
         raise BadInput(
             f"No row has {requested} in column {spec.column}, which holds"
             f" {', '.join(examples)}{more}; choose the values that mean target among these."
-            + (" With one value alone no split by it is possible." * (len(value_counts) == 1))
+            + (" A column with a single value cannot split the rows." * (len(value_counts) == 1))
         )
     return in_target

@@ -1,4 +1,4 @@
-"""The scores that finished runs gave, read from their folders."""
+"""Labels and scores that finished runs stored in their folders."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,14 +10,20 @@ from core.stored import StoredArrays, damaged_file_error, read_arrays
 from core.workspace import Workspace
 
 PREDICTIONS_FILE = "predictions.npz"
-DAMAGE_ADVICE = "put a copy of the run's folder back, or carry the run out again"
+DAMAGE_ADVICE = "put a copy of the run's folder back, or launch the same run again"
 
 
 def read_predictions(workspace: Workspace, run_id: str, names: Sequence[str] = ()) -> StoredArrays:
-    """The arrays of a finished run's predictions, all or those named; see core.training.results for
-    their names.
+    """Return the arrays of a finished run's predictions.
 
-    `Damaged` where the file is not whole, or labels and scores of a part do not fit each other.
+    Args:
+        workspace: where the run is.
+        run_id: the run.
+        names: the arrays to read, such as "target_test_score" (see core.training.results); all
+            where empty.
+
+    Raises:
+        Damaged: the file is damaged, or the arrays of a part have different lengths.
     """
     path = workspace.runs / run_id / PREDICTIONS_FILE
     arrays = read_arrays(path, DAMAGE_ADVICE, names)
@@ -38,15 +44,15 @@ def read_predictions(workspace: Workspace, run_id: str, names: Sequence[str] = (
 
 
 def read_prediction_array(workspace: Workspace, run: Run, array: str) -> np.ndarray:
-    """One array of a finished run's predictions, (rows,) float64; see core.training.results for
-    their names."""
+    """Return one array of a finished run's predictions, float64 of shape ``(n_rows,)``."""
     return np.asarray(read_predictions(workspace, run.id, [array])[array], dtype=np.float64)
 
 
 @dataclass(frozen=True)
 class StoredScores:
-    """Scores on the target test rows of several runs, each read when it is asked for; a
-    core.evaluation.Scores."""
+    """Scores of several runs on the target test rows, read when they are needed (a
+    core.evaluation.comparison_cache.Scores).
+    """
 
     workspace: Workspace
     runs: tuple[Run, ...]
@@ -59,5 +65,5 @@ class StoredScores:
 
     @property
     def keys(self) -> tuple[str, ...]:
-        """What tells each run's scores from any other's."""
+        """A key for the scores of each run, by which comparisons are cached."""
         return tuple(f"{run.id} {run.finished}" for run in self.runs)

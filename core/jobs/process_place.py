@@ -1,5 +1,6 @@
-"""Where a process runs: process ids mean something on one machine alone, between its starts, and in
-one container."""
+"""Where a process runs. A process id has a meaning only on one machine, until its restart, and in
+one container.
+"""
 
 import socket
 import uuid
@@ -9,8 +10,7 @@ from pathlib import Path
 
 @cache
 def current_place() -> str:
-    """This machine's name, which start of it this is, and the container, such as
-    "gpu-1/9f2c…/4026531836"."""
+    """Return machine, boot and container of this process, such as "gpu-1/9f2c…/4026531836"."""
     try:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
         container = Path("/proc/self/ns/pid").readlink().name.strip("pid:[]")
@@ -20,5 +20,9 @@ def current_place() -> str:
 
 
 def machine_name(place: str) -> str:
-    """The machine's name in what `here` said there."""
+    """Return the machine's name in a `current_place`.
+
+    >>> machine_name("gpu-1/9f2c/4026531836")
+    'gpu-1'
+    """
     return place.partition("/")[0]

@@ -1,7 +1,7 @@
-"""What those who carry runs out do with the store: claim a run, report on it, end it.
+"""What the processes that run jobs do with the store: claim a run, report on it, end it.
 
-Each call is one transaction, and nothing is computed inside one: a process that is stopped there
-keeps the others waiting.
+Each call is one transaction, and nothing is computed inside one: a process that is stopped within a
+transaction holds SQLite's lock and blocks all others.
 """
 
 import json
@@ -22,28 +22,38 @@ from core.jobs.run_result import RunResult, result_to_json
 from core.workspace import Workspace, nan_to_none
 
 PAUSED_PHASE = "waiting for the other arms"
-"""Phase of a queued run that has come to a rung of its sweep (core.runs.halving)."""
+"""Phase of a queued run that waits at a rung of its sweep (core.runs.halving)."""
 PAUSED_LAST_ORDER = f"CASE phase WHEN '{PAUSED_PHASE}' THEN epoch ELSE 0 END"
-"""Orders waiting runs: those that have not come to a rung first, then by how far they have come."""
+"""SQL that orders waiting runs: first those not yet at a rung, then by finished epochs."""
 
 RELEASE_ASSIGNMENTS = "worker_pid = NULL, worker_host = NULL, claim = NULL, phase = ''"
-"""What a run loses when nothing runs it any more."""
+"""SQL that clears the columns of the process that ran a run."""
 CANCELLED_MESSAGE = "Cancelled. Resume goes on from the last checkpoint."
 
 
 class ClaimLost(RunError):
-    """The run that this process carries out is another's now, or is not in the store that is there
-    now."""
+    """The run belongs to another process now, or is not in the store that is there now."""
 
 
 def utc_now() -> str:
-    """The time in UTC, ISO, to the microsecond, to be shown; the order of runs is that of their
-    rows."""
+    """Return the time in UTC, ISO 8601 with microseconds.
+
+    It is only shown. Runs are ordered by their row numbers, since a clock may be set back.
+    """
     return datetime.now(UTC).isoformat(timespec="microseconds")
 
 
 class RunQueue:
-    """The part of the store (core.jobs.store.RunStore) that workers write."""
+    """The part of the run store (core.jobs.store.RunStore) that workers write.
+
+    The writing methods take the `claim` of the run (`Run.claim`): where the run is not running
+    under that claim any more, they raise ClaimLost and change nothing. None skips the check.
+
+    Args:
+        workspace: where the store is.
+        create: whether to create the store if there is none. A worker passes False: its workspace
+            was removed then, and must not be created again.
+    """
 
     def __init__(self, workspace: Workspace, create: bool = True) -> None:
         """create: whether the store is made when absent; a worker may not, its workspace was
@@ -52,10 +62,10 @@ class RunQueue:
         migrate(workspace, create)
 
     def register_worker(self, queue: str) -> str:
-        """A token for the worker that holds the lane's lock: with it alone runs of the lane are
-        claimed from now on.
+        """Register the worker that holds the queue's lock, and return its token.
 
-        A store that was put in this one's place does not know it.
+        From now on runs of the queue are claimed with this token only. A store that was put in the
+        place of this one does not know the token, so that the worker notices.
         """
         token = secrets.token_hex(8)
         with connect(self.workspace) as db:
@@ -63,7 +73,7 @@ class RunQueue:
         return token
 
     def is_worker_registered(self, queue: str, token: str) -> bool:
-        """Whether the lane's worker is still the one with that token."""
+        """Return whether the queue's worker is still the one with that token."""
         with connect(self.workspace) as db:
             return (
                 db.execute(
@@ -73,11 +83,17 @@ class RunQueue:
             )
 
     def claim(self, queue: str, pid: int, token: str | None = None) -> Run | None:
-        """Marks the first of the lane's waiting runs as running and returns it; None when none
-        waits.
+        """Mark the queue's next waiting run as running and return it.
 
-        token: the claiming worker's, see `register`; None where no worker of the lane is registered
-        any more.
+        Next is the run that has come least far of the group whose run has waited longest.
+
+        Args:
+            queue: "cuda", "cpu" or "cluster".
+            pid: of the process that will run it.
+            token: the worker's, see `register_worker`; None skips the check.
+
+        Returns:
+            The run, or None where none waits or another worker is registered.
         """
         chosen = (
             "(SELECT id FROM runs WHERE status = 'queued' AND lane = :lane AND grouping = (SELECT"
@@ -87,8 +103,9 @@ class RunQueue:
         return self._claim(chosen, pid, token, {"lane": queue})
 
     def claim_run(self, run_id: str, pid: int, token: str | None = None) -> Run | None:
-        """Marks that run as running and returns it; None when it no longer waits, or see
-        `claim`."""
+        """Mark that run as running and return it; None where it does not wait any more. See
+        `claim`.
+        """
         return self._claim(":id", pid, token, {"id": run_id})
 
     def _claim(
@@ -101,7 +118,7 @@ class RunQueue:
             "claim": secrets.token_hex(8),
             "token": token,
         }
-        known = (
+        registered = (
             " AND EXISTS (SELECT 1 FROM workers WHERE workers.lane = runs.lane AND token = :token)"
             if token
             else ""
@@ -110,14 +127,17 @@ class RunQueue:
             row = db.execute(
                 "UPDATE runs SET status = 'running', message = '', started = coalesce(started,"
                 " :now), worker_pid = :pid, worker_host = :host, claim = :claim WHERE id ="
-                f" {chosen} AND status = 'queued'{known} RETURNING *",
+                f" {chosen} AND status = 'queued'{registered} RETURNING *",
                 values,
             ).fetchone()
         return run_from_row(row) if row else None
 
     def waiting_ids(self, queue: str) -> tuple[str, tuple[str, ...]]:
-        """(group of the lane's oldest queued run, ids of all of it that wait, in order); empty when
-        none waits."""
+        """Return the group of the queue's oldest waiting run, and the ids of all of the group that
+        wait.
+
+        Both are empty where none waits.
+        """
         query = (
             "SELECT id, grouping, rowid FROM runs WHERE status = 'queued' AND lane = ? ORDER BY"
             f" {PAUSED_LAST_ORDER}, rowid"
@@ -128,7 +148,7 @@ class RunQueue:
         return group, tuple(row["id"] for row in rows if row["grouping"] == group)
 
     def active_statuses(self, queue: str) -> frozenset[str]:
-        """Which of "queued" and "running" some run of the lane is."""
+        """Return which of "queued" and "running" occur among the queue's runs."""
         query = (
             "SELECT DISTINCT status FROM runs WHERE status IN ('queued', 'running') AND lane = ?"
         )
@@ -136,14 +156,14 @@ class RunQueue:
             return frozenset(row["status"] for row in db.execute(query, (queue,)))
 
     def set_phase(self, run_id: str, phase: str, claim: str | None = None) -> None:
-        """Records what a running job does now; claim: see `_claimed_transaction`."""
+        """Record what a running job does now."""
         with self._claimed_transaction(run_id, claim, durable=False) as db:
             db.execute("UPDATE runs SET phase = ? WHERE id = ?", (phase, run_id))
 
     def set_progress(
         self, run_id: str, epoch: int, epochs: int, step: int, steps: int, claim: str | None = None
     ) -> None:
-        """Records how far a running job has come."""
+        """Record how many epochs and optimiser steps of a running job are done."""
         with self._claimed_transaction(run_id, claim, durable=False) as db:
             db.execute(
                 "UPDATE runs SET epoch = ?, epochs = ?, step = ?, steps = ? WHERE id = ?",
@@ -151,20 +171,19 @@ class RunQueue:
             )
 
     def add_points(self, run_id: str, rows: Sequence[Point], claim: str | None = None) -> None:
-        """Appends points of a run; one of the same step and name is replaced.
+        """Append points of a run's curves; a point of the same step and name is replaced.
 
-        A point without a value is left out, such as the AUC of validation rows that are all of one
-        class. They outlast a power cut, since the checkpoint that is written next says that they
-        are there.
+        NaN is left out, such as the AUC of validation rows of a single class. The write survives a
+        power cut, because the checkpoint written next assumes that the points are there.
         """
-        kept = [(run_id, *row) for row in rows if not math.isnan(row[2])]
+        finite = [(run_id, *row) for row in rows if not math.isnan(row[2])]
         with self._claimed_transaction(run_id, claim) as db:
             db.executemany(
-                "INSERT OR REPLACE INTO points (run, step, name, value) VALUES (?, ?, ?, ?)", kept
+                "INSERT OR REPLACE INTO points (run, step, name, value) VALUES (?, ?, ?, ?)", finite
             )
 
     def drop_points_after(self, run_id: str, step: int, claim: str | None = None) -> None:
-        """Removes points of steps after `step`."""
+        """Remove the points of steps after `step`."""
         with self._claimed_transaction(run_id, claim) as db:
             db.execute("DELETE FROM points WHERE run = ? AND step > ?", (run_id, step))
 
@@ -172,10 +191,9 @@ class RunQueue:
     def _claimed_transaction(
         self, run_id: str, claim: str | None, durable: bool = True
     ) -> Iterator[sqlite3.Connection]:
-        """A transaction for the process that runs it: ClaimLost unless the run is running under
-        `claim`.
+        """Open a transaction; raise ClaimLost unless the run is running under `claim`.
 
-        The store that it finds may have been put in the place of the one that it claimed from.
+        Another store may have been put in the place of the one in which the run was claimed.
         """
         with connect(self.workspace, durable=durable) as db:
             if claim is not None:
@@ -186,15 +204,17 @@ class RunQueue:
             yield db
 
     def pause(self, run_id: str, claim: str | None = None) -> None:
-        """Queues a running run again, behind those of its group that have not come so far; ends it
-        where someone has asked to cancel it meanwhile."""
+        """Put a running run back into the queue, behind those of its group that have come less far.
+
+        A run that someone has asked to cancel meanwhile is cancelled instead.
+        """
         with self._claimed_transaction(run_id, claim) as db:
             queued = db.execute(
                 "UPDATE runs SET status = 'queued', phase = ?, worker_pid = NULL, worker_host ="
                 " NULL, claim = NULL WHERE id = ? AND status = 'running' AND cancel_asked IS NULL",
                 (PAUSED_PHASE, run_id),
             ).rowcount
-        # Once it waits, another process may have it running again.
+        # Not asked of the store anew: once the run waits, another process may have claimed it.
         if not queued:
             self.finish(run_id, "cancelled", CANCELLED_MESSAGE, claim=claim)
 
@@ -206,8 +226,15 @@ class RunQueue:
         result: RunResult | None = None,
         claim: str | None = None,
     ) -> None:
-        """Ends a running run as done, failed, cancelled or interrupted; does nothing when it is no
-        longer running."""
+        """End a running run; does nothing where it is not running any more.
+
+        Args:
+            run_id: the run.
+            status: "done", "failed", "cancelled" or "interrupted".
+            message: why, where it is not done.
+            result: what came of it, where it is done.
+            claim: see the class.
+        """
         stored = (
             None
             if result is None
@@ -215,14 +242,17 @@ class RunQueue:
         )
         with self._claimed_transaction(run_id, claim) as db:
             db.execute(
-                f"UPDATE runs SET status = ?, message = ?, result = ?, finished = ?, {RELEASE_ASSIGNMENTS}"
-                " WHERE id = ? AND status = 'running'",
+                "UPDATE runs SET status = ?, message = ?, result = ?, finished = ?,"
+                f" {RELEASE_ASSIGNMENTS} WHERE id = ? AND status = 'running'",
                 (status, message, stored, utc_now(), run_id),
             )
 
     def interrupt_stale(self, queue: str) -> None:
-        """Marks the lane's running runs as interrupted; only for one who knows that no worker of
-        the lane lives."""
+        """Mark the queue's running runs as interrupted.
+
+        Only for a caller that holds the queue's lock, and so knows that no worker of the queue
+        lives.
+        """
         with connect(self.workspace) as db:
             db.execute(
                 "UPDATE runs SET status = CASE WHEN cancel_asked IS NULL THEN 'interrupted' ELSE"
@@ -233,7 +263,7 @@ class RunQueue:
             )
 
     def cancel_requested(self, run_id: str) -> bool:
-        """Whether someone asked the run to stop."""
+        """Return whether someone has asked to cancel the run, or deleted it."""
         with connect(self.workspace) as db:
             row = db.execute("SELECT cancel_asked FROM runs WHERE id = ?", (run_id,)).fetchone()
         return row is None or row["cancel_asked"] is not None

@@ -1,15 +1,15 @@
-"""What a running job tells the outside, and what it hears from it."""
+"""What a running job reports, and what it is told."""
 
 from collections.abc import Sequence
 from typing import Literal, Protocol
 
 Point = tuple[int, str, float]
-"""(optimiser steps done, name, value); names are those in POINT_NAMES, and "gradient/STAGE" for the
+"""(optimiser steps done, name, value). The name is one of POINT_NAMES, or "gradient/STAGE" for the
 norm of a stage's gradient."""
 
-Decision = Literal["go", "stop", "wait"]
-"""Of successive halving: train on, end here with what there is, or go back to the queue until the
-rivals are here."""
+Decision = Literal["continue", "stop", "pause"]
+"""At a rung of successive halving: train on, end with the result so far, or wait in the queue until
+the other arms have come to the rung."""
 
 POINT_NAMES = (
     "train_loss",
@@ -23,25 +23,24 @@ POINT_NAMES = (
 
 
 class Reporter(Protocol):
-    """A worker's reporter writes to the run store; a test's may keep everything in lists."""
+    """Takes what a running job reports: a worker's reporter writes it to the run store."""
 
     def phase(self, name: str) -> None:
-        """What the job does now, as the page shows it: "encoding", "training", "evaluating" or
-        another few words."""
+        """Report what the job does now, in a few words that the page shows, such as "training"."""
 
     def progress(self, epoch: int, epochs: int, step: int, steps: int) -> None:
-        """Epoch (from 1) and optimiser steps done, each beside its most."""
+        """Report the epoch (from 1) and the optimiser steps done, each with its total."""
 
     def points(self, rows: Sequence[Point]) -> None:
-        """Appends points; one that is already there (same step and name) is replaced."""
+        """Append points; one of the same step and name is replaced."""
 
     def rewind(self, step: int) -> None:
-        """Drops points after `step`: an interrupted run goes on from its checkpoint."""
+        """Drop points after `step`: a resumed run repeats the steps after its checkpoint."""
 
     def rung(self, epoch: int) -> Decision:
-        """Whether to train on after so many finished epochs; a run by itself always goes on."""
+        """Return what to do after that many finished epochs; "continue" for a run without rungs."""
         ...
 
     def should_stop(self) -> bool:
-        """True once the user has asked to cancel."""
+        """Return True once the user has asked to cancel."""
         ...

@@ -51,7 +51,7 @@ def load_complete_card(folder: Path, advice: str = REPAIR_ADVICE) -> BackboneCar
     core.stored.damaged_file_error."""
     card = load_card(folder, advice)
     if card.architecture not in ARCHITECTURES:
-        why = f"its architecture is {card.architecture[:40]!r}, which this Thaw does not know"
+        why = f"its architecture is {card.architecture[:40]!r}, which this version of Thaw does not know"
         raise damaged_file_error(folder / CARD_FILE, why, advice)
     advice = advice.replace("the backbone", f"the backbone {card.name!r}")
     check_files_intact(

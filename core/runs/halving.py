@@ -43,7 +43,7 @@ def decide(store: RunStore, run: Run, epoch: int) -> Decision:
     """
     left = dict(_rungs(run)).get(epoch)
     if left is None:
-        return "go"
+        return "continue"
     arms: dict[str, list[Run]] = {}
     for rival in store.list_group(run.finetune_request.group):
         if rival.finetune_request.target_rows == run.finetune_request.target_rows and _rungs(rival):
@@ -52,7 +52,7 @@ def decide(store: RunStore, run: Run, epoch: int) -> Decision:
         if sibling.halted == epoch:
             return "stop"
         if sibling.epoch > epoch:
-            return "go"
+            return "continue"
     means = {}
     for arm, runs in arms.items():
         if any(0 < one.halted < epoch for one in runs):
@@ -63,11 +63,11 @@ def decide(store: RunStore, run: Run, epoch: int) -> Decision:
             if reached or one.status == "done":
                 losses.append(loss)
             elif one.active:
-                return "wait"
+                return "pause"
         if losses:
             means[arm] = sum(losses) / len(losses)
     leading = sorted(means, key=means.__getitem__)[:left]
-    return "go" if _arm_key(run) in leading else "stop"
+    return "continue" if _arm_key(run) in leading else "stop"
 
 
 def _rungs(run: Run) -> Sequence[tuple[int, int]]:

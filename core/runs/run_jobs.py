@@ -96,7 +96,7 @@ class StoreReporter:
         self.flush()
         self._identity.check()
         decision = decide(self._store, self._store.get(self._run), epoch)
-        self.paused = decision == "wait"
+        self.paused = decision == "pause"
         return decision
 
     def should_stop(self) -> bool:

@@ -158,7 +158,7 @@ class _ProgressReporter:
 
     def rung(self, epoch: int) -> Decision:
         """See Reporter."""
-        return "stop" if 0 < self._halted <= epoch else "go"
+        return "stop" if 0 < self._halted <= epoch else "continue"
 
     def should_stop(self) -> bool:
         """See Reporter."""

@@ -146,8 +146,8 @@ def fit(
         # Above 0 only in the epoch that a checkpoint was taken in.
         steps_done = progress.step - progress.epoch * steps_per_epoch
         # Successive halving compares arms between epochs, so a rung is never asked for within one.
-        decision = "go" if steps_done else reporter.rung(progress.epoch)
-        if decision == "wait":
+        decision = "continue" if steps_done else reporter.rung(progress.epoch)
+        if decision == "pause":
             raise CancelledError
         if decision == "stop":
             halted = progress.epoch

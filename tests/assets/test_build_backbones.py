@@ -1,5 +1,5 @@
-"""The script that rebuilds the bundled backbones: a function of its seeds; and what is bundled is
-what it makes."""
+"""The script that rebuilds the bundled backbones depends on its seeds alone, and the bundled files
+are what it makes."""
 
 import dataclasses
 from pathlib import Path

@@ -43,7 +43,8 @@ def test_what_is_marked_as_simulated_is_done_or_refused(
     path = write(tmp_path, text(rows(200)))
     real = ingest(workspace, path, "real")
     with pytest.raises(
-        BadInput, match="'real' of the same rows, and it is not marked as simulated; ask without"
+        BadInput,
+        match="'real' of the same rows, and it is not marked as simulated; ingest the file without",
     ):
         ingest(workspace, path, "real", simulated=True)
     made_up = ingest(workspace, path, "made up", simulated=True)
@@ -86,7 +87,7 @@ def test_a_dataset_reads_the_rows_of_another_name_once_its_own_sample_is_gone(
     other = fit_preprocessing(read_sample_rows(two), 3)
     delete_sample(two)
     with pytest.raises(
-        BadInput, match="There is no sample 'one' any more, of whose rows the dataset 'one' is made"
+        BadInput, match="There is no sample 'one' any more, of which the dataset 'one' is made"
     ):
         load_encoded(workspace, first, other)
     ingest(workspace, path, "three")

@@ -12,7 +12,7 @@ from core.data.datasets import find_dataset
 from core.jobs.store import RunStore
 from core.workspace import Workspace, open_workspace
 from tests.missing.examples import Example
-from tests.missing.made import with_parts
+from tests.missing.scored_workspace import with_parts
 
 ONE_CLICK = Example("one click", (0,) * 29 + (1,), (0.5,) * 30, (0.5,) * 30)
 SMALL = ("--epochs", "1", "--batch-size", "256", "--device", "cpu")

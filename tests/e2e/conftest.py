@@ -1,4 +1,4 @@
-"""A real server and a real browser: every page that shows an exception, logs an error or calls out
+"""A real server and a real browser: a page that shows an exception, logs an error or calls out
 fails its test."""
 
 import shutil

@@ -1,5 +1,5 @@
-"""An OpenID Connect provider of its own: it signs in whoever the test says, at once, with keys made
-for it."""
+"""An OpenID Connect provider for tests: it signs in the user that the test names, at once, with its
+own keys."""
 
 import base64
 import hashlib

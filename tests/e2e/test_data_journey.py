@@ -1,5 +1,5 @@
-"""Rows brought to the Data page in a browser: upload, prepare, restart, find again; a broken file
-is a sentence."""
+"""The Data page in a browser: upload, prepare, restart, find again; a damaged file gives a
+message."""
 
 import gzip
 import re

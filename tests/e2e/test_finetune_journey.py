@@ -1,5 +1,5 @@
-"""From a dataset and a bundled backbone to a finished run, and from an unknown vocabulary to a
-backbone of its own."""
+"""From a dataset and a bundled backbone to a finished run, and from an unknown vocabulary to a new
+backbone."""
 
 import re
 import time

@@ -1,5 +1,5 @@
-"""What the browser makes of the headers: no script that text brings along, no frame on a page of
-another site."""
+"""The headers in a browser: no injected script runs, and no page of another site shows the app in a
+frame."""
 
 import http.server
 import threading

@@ -1,5 +1,5 @@
-"""A report as its reader opens it: from the disk, without a network, in both themes, on a phone and
-on paper."""
+"""A report as its reader opens it: from disk, without a network, in both themes, on a phone and on
+paper."""
 
 import time
 from functools import partial

@@ -1,4 +1,4 @@
-"""A run watched in a browser: live without blinking, cancelled, resumed, through a restart, then
+"""A run in a browser: live without flicker, cancelled, resumed, through a restart, then
 compared."""
 
 import contextlib

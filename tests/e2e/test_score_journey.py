@@ -1,5 +1,5 @@
-"""A finished run put to use in a browser: a file scored as the command line does; export and report
-taken along."""
+"""A finished run in a browser: a file scored as by the command line; export and report
+downloaded."""
 
 import json
 import zipfile

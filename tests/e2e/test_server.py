@@ -1,5 +1,4 @@
-"""A real server under what a stranger's script does: uploads that nobody asked for, and connections
-left half open."""
+"""A real server under attack: uploads that nobody asked for, and half-open connections."""
 
 import os
 import socket

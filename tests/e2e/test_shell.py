@@ -1,5 +1,5 @@
-"""The shell in a browser: every page at every size and theme, deep links on a fresh server, and the
-whole demo."""
+"""Every page in a browser at every size and theme, deep links on a fresh server, and the whole
+demo."""
 
 import re
 import sqlite3

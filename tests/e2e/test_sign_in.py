@@ -1,5 +1,4 @@
-"""A fresh server with sign-in set up: nothing for whoever has not signed in, and no ear for pages
-of other hosts."""
+"""Sign-in on a fresh server: nothing is shown before it, and pages of other hosts are refused."""
 
 import socket
 from collections.abc import Iterator
@@ -176,12 +175,12 @@ def test_signed_in_from_home_one_is_at_home(
 @pytest.mark.parametrize(
     "user",
     [{"email": "bob@example.com", "email_verified": True}, ANN | {"email_verified": False}],
-    ids=["stranger", "unverified"],
+    ids=["unknown", "unverified"],
 )
 def test_signed_in_but_not_let_in(
     user: dict[str, object], open_page: OpenPage, guarded: Server, provider: Provider
 ) -> None:
-    """A stranger, and someone whose address the provider has not verified; who signs out may come
+    """An unknown user, and someone whose address the provider has not verified; who signs out may come
     as another one."""
     provider.user = user
     page = open_page()

@@ -1,4 +1,4 @@
-"""A sweep from the form to its verdict: ticked, watched as it fills, cancelled, resumed, extended,
+"""A sweep from the form to its verdict: started, watched, cancelled, resumed, extended,
 downloaded."""
 
 import io

@@ -1,5 +1,5 @@
-"""A visitor without a browser: opens sessions by WebSocket, and uploads by bare PUT, as a
-stranger's script would."""
+"""A client without a browser: opens sessions by WebSocket, and uploads by bare PUT, as an
+attacker's script would."""
 
 import contextlib
 import socket

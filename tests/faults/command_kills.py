@@ -107,7 +107,7 @@ def _hash(content: bytes) -> str:
 
 
 def campaign(template: Path, kills: int, seed: int, names: list[str]) -> dict[str, Any]:
-    """Kills each command in turn so many times in all; AssertionError at the first thing lost or
+    """Kills each command in turn this many times in all; AssertionError at the first thing lost or
     different."""
     dice, began = random.Random(seed), time.monotonic()
     counted: collections.Counter[str] = collections.Counter()

@@ -23,7 +23,7 @@ its round."""
 
 @dataclass(frozen=True)
 class Round:
-    """Runs that are queued together and carried out by a worker with so many `arms` at once."""
+    """Runs that are queued together and executed by a worker with `arms` at a time."""
 
     wanted: Wanted
     arms: int = 1

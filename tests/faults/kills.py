@@ -134,7 +134,7 @@ def remove(workspace: Workspace, store: RunStore, ids: list[str]) -> None:
 
 
 def campaign(workspace: Workspace, kills: int, seed: int, name: str) -> dict[str, Any]:
-    """Kills a worker so many times; raises AssertionError at the first thing lost, doubled or
+    """Kills a worker this many times; raises AssertionError at the first thing lost, doubled or
     different."""
     # Whoever finds a dead worker's run would start a worker for those behind it; here that is the
     # campaign's part.
@@ -187,7 +187,7 @@ def campaign(workspace: Workspace, kills: int, seed: int, name: str) -> dict[str
     compared += compare(workspace, store, ids, unbroken)
     for watcher in apps:
         killed(watcher)
-    assert not (workspace.logs / "twice").exists(), "a run was carried out twice at once"
+    assert not (workspace.logs / "twice").exists(), "a run was executed twice at once"
     left = [path for path in workspace.root.rglob(".part-*") if path.exists()]
     assert not left, f"left after the last worker had started: {left}"
     return {
@@ -221,7 +221,7 @@ def killed_once(
     os.close(hears)
     alive = process.is_alive()
     if rival:
-        # First, since it would take over the lane as soon as that is free.
+        # First, since it would take over the queue as soon as its lock is free.
         killed(rival)
     if name == IN_ONE:
         alive = kill_one_of(process, dice)

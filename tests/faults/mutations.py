@@ -1,4 +1,4 @@
-"""Files of every dialect and container, spoilt at random but reproducibly, and what becomes of
+"""Files of every dialect and container, damaged at random but reproducibly, and what Thaw does with
 them."""
 
 import io

@@ -1,4 +1,4 @@
-"""What a run came to, as far as it must be the same however often the run was broken off."""
+"""The results of a run that must be the same however often it was interrupted."""
 
 import hashlib
 from typing import Any

@@ -3,7 +3,7 @@ not whole, nothing lost that was said to be done, and all the rest to be done ag
 
 `python -m tests.faults.power FOLDER CUTS SEED PAUSE STEPS` prints one JSON object. FOLDER: empty.
 PAUSE: seconds between two pieces of work; the file system commits names every second, so that more
-than one lets names reach the disk that were given too early. STEPS: so many of `steps`, the first
+than one lets names reach the disk that were given too early. STEPS: how many of `steps`, the first
 ones. Only root may mount.
 """
 
@@ -42,7 +42,7 @@ State = dict[str, str]
 TRAIN = TrainSettings(epochs=2, batch_size=256, early_stopping=0, plateau=0, device="cpu")
 ROWS = 2000
 REDONE = 10
-"""One of so many cuts is followed by doing all of the work again."""
+"""One of this many cuts is followed by doing all of the work again."""
 
 
 @dataclass(frozen=True)
@@ -205,7 +205,7 @@ def in_this_process() -> None:
 
 
 def do_all(root: Path, files: Path, pause: float, most: int, tell: Connection) -> None:
-    """Does the first steps on the disk of `root`; tells each that was done and, once heard, what is
+    """Does the first steps on the disk of `root`; reports each that was done and, once received, what is
     there then."""
     in_this_process()
     workspace = open_workspace(root)

@@ -97,7 +97,7 @@ class Processes:
         mine, counted = str(root.stat().st_ino), dict[str, int]()
         for line in self.journal.read_text().splitlines():
             word, inode, run = line.split()
-            assert word != "twice", f"{run} was carried out twice at once"
+            assert word != "twice", f"{run} was executed twice at once"
             if inode == mine:
                 counted[run] = counted.get(run, 0) + 1
         return counted
@@ -121,7 +121,7 @@ class Processes:
 
 
 def worker(folder: Path, root: str, linger: str) -> None:
-    """A worker of the lane cpu, each run behind a lock of its own: two at once would be seen in the
+    """A worker of the queue cpu, each run behind a lock of its own: two at once would be seen in the
     journal."""
     from core.jobs.reporter import Reporter
     from core.jobs.store import Run

@@ -1,5 +1,5 @@
-"""What a soak acts on: a workspace on a small disk of its own, its processes, and what unbroken
-runs come to."""
+"""The environment of a soak test: a workspace on a small disk, its processes, and the results of
+uninterrupted runs."""
 
 import contextlib
 import os

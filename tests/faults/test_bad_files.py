@@ -1,5 +1,5 @@
-"""Bad files made by hand, beyond those of tests/core/data/reading/test_bad_input.py: a sentence, and
-nothing changed."""
+"""Bad files beyond those of tests/core/data/reading/test_bad_input.py give a message and change
+nothing."""
 
 import gzip
 import io

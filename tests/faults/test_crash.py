@@ -27,7 +27,7 @@ from tests.faults.kills import PLACES
 
 
 def test_killed_in_every_place_and_resumed(tiny: tuple[Workspace, Dataset]) -> None:
-    """Weights, metrics and points as in the unbroken run; no run lost or carried out twice at
+    """Weights, metrics and points as in the uninterrupted run; no run lost or executed twice at
     once."""
     workspace, _ = tiny
     pretrained(workspace, "dnn")
@@ -130,7 +130,7 @@ def test_after_a_restart_of_the_machine_one_click_resumes(
     store.claim("cpu", 2**22 + 1)
     Path(worker_lock(workspace, "cpu").lock_file).write_text("4194305")
     woken: list[str] = []
-    monkeypatch.setattr("core.runs.submit.ensure_worker", lambda space, lane: woken.append(lane))
+    monkeypatch.setattr("core.runs.submit.ensure_worker", lambda space, queue: woken.append(queue))
     app = AppTest.from_file(str(PROJECT / "pages" / "router.py"), default_timeout=30)
     app.query_params["run"] = run.id
     app.switch_page(str(PROJECT / "pages" / "run.py"))

@@ -23,7 +23,7 @@ from core.data.samples import list_samples
 from core.jobs import run_cache
 from core.models.backbone_store import list_backbones
 from core.workspace import Workspace
-from tests.pages.places import Place, furnished_copy, places, serve
+from tests.pages.page_states import Place, furnished_copy, places, serve
 
 LISTS = ("samples", "datasets", "backbones", "runs", "sweeps")
 

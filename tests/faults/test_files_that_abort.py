@@ -1,5 +1,4 @@
-"""A file over which pyarrow ends its process: a sentence wherever one can be given, and the process
-goes on."""
+"""Files over which pyarrow aborts its process give a message, and the app continues."""
 
 import ast
 import io
@@ -73,7 +72,7 @@ def test_a_look_at_it_as_the_page_has_it(aborting: Path) -> None:
 
 
 def test_no_page_reads_a_file_itself() -> None:
-    """Of what opens strangers' files pages import the types alone."""
+    """Of the modules that open files from others, pages import only types."""
     names = {
         "open_rows",
         "choose_member",

@@ -1,5 +1,5 @@
-"""The app on a disk that is full, fills up under a press, or may not be written: a sentence,
-nothing lost."""
+"""The app on a disk that is full, becomes full at a press, or is read-only: a message, and nothing
+is lost."""
 
 import contextlib
 import io
@@ -29,7 +29,7 @@ from core.workspace import Workspace, open_workspace
 from tests.core.data.helpers import rows, text
 from tests.faults.disks import fill_disk, remount_read_only
 from tests.pages.helpers import clear_workspace_cache
-from tests.pages.places import Place, furnished_copy, places
+from tests.pages.page_states import Place, furnished_copy, places
 
 FULL, READ_ONLY = "is full", "may not be written"
 NO_FOLDER = "cannot be made (Read-only file system)"
@@ -229,7 +229,7 @@ ACTIONS = {
 
 @pytest.fixture
 def commands_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Commands carried out in this process as the command line would, before the page is drawn
+    """Commands run in this process as the command line would, before the page is drawn
     again."""
 
     def run(

@@ -1,4 +1,4 @@
-"""A hundred spoilt files; benchmarks/fuzz.py takes ten thousand."""
+"""A hundred damaged files; benchmarks/fuzz.py takes ten thousand."""
 
 from pathlib import Path
 

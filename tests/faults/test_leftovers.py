@@ -1,5 +1,5 @@
-"""A command killed in the midst of writing: what it leaves in the workspace or beside an output the
-next one clears."""
+"""The next command removes what a killed one left half-written in the workspace or beside an
+output."""
 
 import os
 import signal

@@ -1,5 +1,5 @@
-"""Paths that people name: whatever lies there, and however long it is, a command ends in a sentence
-at once."""
+"""Paths that people name: whatever is there, and however long the path is, a command ends at once
+with a message."""
 
 import os
 import signal

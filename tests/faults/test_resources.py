@@ -1,5 +1,4 @@
-"""What runs out or vanishes: disk, memory, the right to write, a GPU. A sentence, nothing lost, the
-queue goes on."""
+"""Disk, memory, permissions or a GPU run out: a message, nothing lost, and the queue continues."""
 
 import os
 import resource
@@ -210,7 +209,7 @@ def test_memory_runs_out_in_the_loop_and_the_queue_goes_on(tiny: tuple[Workspace
 def test_a_gpu_that_vanishes(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its process can never use it again, so a fresh worker takes the queue over."""
     woken: list[str] = []
-    monkeypatch.setattr(worker, "ensure_worker", lambda space, lane: woken.append(lane))
+    monkeypatch.setattr(worker, "ensure_worker", lambda space, queue: woken.append(queue))
 
     def execute(workspace: Workspace, run: Run, reporter: Reporter) -> RunResult:
         raise RuntimeError(
@@ -234,7 +233,7 @@ def test_killed_for_memory_by_the_system_the_queue_goes_on(
     """The kernel's killer sends SIGKILL: interrupted, and whoever notices wakes a worker for the
     runs that wait."""
     woken: list[str] = []
-    monkeypatch.setattr("core.runs.launch.ensure_worker", lambda space, lane: woken.append(lane))
+    monkeypatch.setattr("core.runs.launch.ensure_worker", lambda space, queue: woken.append(queue))
     run, _ = submit(workspace), submit(workspace)
     process = start_pretender(workspace, "stubborn")
     wait_for((workspace.root / "started").exists)

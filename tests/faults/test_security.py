@@ -37,7 +37,7 @@ from pages.components.shared.formatting import escape_inline
 from pages.components.shared.sign_in import is_allowed
 from tests.core.data.helpers import fingerprint, rows, text
 from tests.pages.helpers import PAGE_FILES
-from tests.pages.places import furnish, places, serve
+from tests.pages.page_states import furnish, places, serve
 
 EVIL = "http://evil.example/x.png"
 HOSTILE = f"` ![x]({EVIL}) <img src={EVIL} onerror=alert(1)> '; DROP TABLE runs; --"

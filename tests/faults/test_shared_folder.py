@@ -1,4 +1,4 @@
-"""A workspace on a folder that two machines share: two mounts of one server that pass locks on and
+"""A workspace on a folder that two machines share: two mounts of one server that support locks but
 share no memory."""
 
 import sqlite3
@@ -145,10 +145,8 @@ def test_one_worker_serves_a_lane_on_both_machines(shared: tuple[Workspace, Work
     process = start_pretender(first, "quick")
     try:
         wait_for(lambda: is_worker_alive(second, "cpu"))
-        # Another machine's worker finds the lane taken, and does not mark its runs as interrupted.
-        run_worker(
-            second, "cpu", lambda *_: pytest.fail("it was carried out twice"), idle_timeout=0.1
-        )
+        # Another machine's worker finds the queue's lock taken, and does not mark its runs as interrupted.
+        run_worker(second, "cpu", lambda *_: pytest.fail("it was executed twice"), idle_timeout=0.1)
         wait_for(lambda: {RunStore(second).get(run.id).status for run in runs} == {"done"})
     finally:
         process.kill()

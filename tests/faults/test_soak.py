@@ -1,5 +1,5 @@
-"""A light version of benchmarks/fault_soak.py: whatever befalls a workspace, nothing is lost and
-nothing done twice."""
+"""A light version of benchmarks/fault_soak.py: after random faults nothing is lost and nothing done
+twice."""
 
 from collections.abc import Iterator
 from pathlib import Path

@@ -1,5 +1,5 @@
-"""Some dozens of damaged binaries and of texts beside an independent reader;
-benchmarks/torture_files.py takes more."""
+"""Some damaged binaries, and texts compared with an independent reader; benchmarks/torture_files.py
+takes more."""
 
 from benchmarks.torture_binaries import sound_files
 from benchmarks.torture_files import torture_binaries, torture_texts

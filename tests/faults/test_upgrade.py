@@ -1,4 +1,4 @@
-"""Workspaces that earlier Thaws made open today, with everything in them, and go on."""
+"""Workspaces of earlier versions open today with everything in them, and continue."""
 
 import sqlite3
 import zipfile
@@ -75,7 +75,7 @@ def test_nothing_is_lost_and_it_goes_on(old: Workspace) -> None:
     )
     assert "small dnn" in [card.name for card in list_backbones(old)]
 
-    # What was queued then is carried out now, and what had failed resumes, to what the run of then
+    # What was queued then is executed now, and what had failed resumes, to what the run of then
     # gave.
     store.resume(noted.id)
     run_worker(old, "cpu", execute, idle_timeout=0.1)

@@ -1,4 +1,4 @@
-"""Everything that shows, stores or exports metrics, driven as its users drive it: commands, files,
+"""Everything that shows, stores or exports metrics, used as its users do: commands, files,
 pages."""
 
 import json
@@ -30,8 +30,8 @@ from core.tracking.tracked import track_run
 from core.workspace import Workspace
 from pages.components.shared.common import workspace as of_pages
 from tests.missing.examples import Example
-from tests.missing.made import Made
-from tests.pages.places import Place
+from tests.missing.scored_workspace import Made
+from tests.pages.page_states import Place
 
 NO_NUMBER = re.compile(r"(?<![\w/.'])[+-]?(nan|NaN|inf|None)(?![\w/])(?!: these runs)")
 """A number that does not exist, printed; a caption of Compare begins with the word None."""

@@ -29,6 +29,7 @@ from core.runs.worker import run_job
 from core.workspace import open_workspace
 from tests.core.models.references import SMALL
 from tests.core.training.helpers import QUICK
+from tests.missing.called_functions import entered
 from tests.missing.consumers import (
     check,
     check_figures,
@@ -39,11 +40,10 @@ from tests.missing.consumers import (
     run_here,
     words_of,
 )
-from tests.missing.entered import entered
 from tests.missing.examples import Example, arrays, examples
-from tests.missing.made import make, template, train, with_parts
+from tests.missing.scored_workspace import make, template, train, with_parts
 from tests.missing.walk import readers_of_metrics
-from tests.pages.places import Place
+from tests.pages.page_states import Place
 
 RISING = tuple(np.linspace(0.1, 0.9, 30).tolist())
 ONE_CLICK = Example("one click", (0,) * 29 + (1,), RISING, RISING[::-1])

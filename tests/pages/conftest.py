@@ -1,4 +1,4 @@
-"""What pages ask other processes for, done in this one."""
+"""Replace the processes that pages start by calls in this process."""
 
 from collections.abc import Callable, Sequence
 from types import SimpleNamespace
@@ -12,7 +12,7 @@ from core.workspace import Workspace
 
 @pytest.fixture
 def commands_in_process(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Commands carried out in this process, before the page that starts one is drawn again."""
+    """Commands run in this process, before the page that starts one is drawn again."""
     from core.cli.parser import build_parser
     from core.runs import tasks
 

@@ -21,8 +21,8 @@ def open_page(
     workspace: Workspace, name: str, monkeypatch: pytest.MonkeyPatch, **query: str
 ) -> AppTest:
     monkeypatch.setenv("THAW_HOME", str(workspace.root))
-    monkeypatch.setattr("core.runs.launch.ensure_worker", lambda workspace, lane: None)
-    monkeypatch.setattr("core.runs.submit.ensure_worker", lambda workspace, lane: None)
+    monkeypatch.setattr("core.runs.launch.ensure_worker", lambda workspace, queue: None)
+    monkeypatch.setattr("core.runs.submit.ensure_worker", lambda workspace, queue: None)
     clear_workspace_cache()
     app = AppTest.from_file(str(PROJECT / "pages" / "router.py"), default_timeout=30).run()
     for key, value in query.items():
@@ -90,11 +90,11 @@ def has_button(app: AppTest, label: str) -> bool:
 def send_stale_edits(
     page: AppTest, edit: Callable[[AppTest], Any], next_edit: Callable[[AppTest], Any]
 ) -> None:
-    """Both edits, the second sent by a browser that has not heard yet what came of the first."""
+    """Send both edits, the second from a browser that has not received the answer to the first."""
     edit(page)
     first = page._tree.get_widget_states()
     for button in page.button:
-        # A press is told once; the fields are told every time.
+        # A press is sent once; the values of fields are sent every time.
         button.set_value(False)
     next_edit(page)
     second = page._tree.get_widget_states()

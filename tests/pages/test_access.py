@@ -1,5 +1,4 @@
-"""What a visitor and an audience see: every button that changes something is disabled and says
-why."""
+"""Read-only and presenter mode: every button that changes something is disabled and says why."""
 
 import ast
 from pathlib import Path
@@ -12,10 +11,11 @@ from core.read_only import READ_ONLY, READ_ONLY_MESSAGE
 from core.workspace import PROJECT, Workspace
 from pages.components.shared.access import PRESENTER_KEY, PRESENTER_SENTENCE
 from tests.pages.helpers import clear_workspace_cache, page_text
-from tests.pages.places import furnish, places, serve
+from tests.pages.page_states import furnish, places, serve
 
 HARMLESS = {
-    "Compare", "Compare runs", "Reset", "Open", "Watch it", "Take the tour", "No, thanks", "Pretrain a backbone",
+    "Compare", "Compare runs", "Reset", "Open", "Watch it", "Take the tour", "No, thanks",
+    "Pretrain a backbone",
     "Check its vocabulary", "Split a sample", "Add a sample", "Split it into domains",
     "Select all shown", "Clear the selection",
 }  # fmt: skip

@@ -1,4 +1,4 @@
-"""The page Backbones, driven without a browser."""
+"""The page Backbones in AppTest."""
 
 import dataclasses
 import io

@@ -1,4 +1,4 @@
-"""The stack drawing and the small texts."""
+"""The drawing of the stack, and short texts."""
 
 import re
 

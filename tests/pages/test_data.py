@@ -1,4 +1,4 @@
-"""The Data page in AppTest: add, look, split, prepare, delete; bad input is a sentence."""
+"""The page Data in AppTest: add, look, split, prepare, delete; bad input gives a message."""
 
 import shutil
 from collections.abc import Iterator

@@ -1,4 +1,5 @@
-"""Costs, slices and mixing on the Run page, against the functions and files behind them."""
+"""Costs, slices and interpolation on the page Run, compared with the functions and files behind
+them."""
 
 import numpy as np
 import pytest

@@ -1,5 +1,5 @@
-"""For the same dataset the pages, the commands that they show and commands without options ask for
-equal settings."""
+"""For one dataset the pages, the commands that they show and commands without options use equal
+settings."""
 
 import dataclasses
 import shlex
@@ -32,7 +32,7 @@ SOURCE, TARGET = 1539, 540
 def still(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing trains, and no command waits for what it queued."""
     for place in ("core.runs.submit", "core.runs.sweep", "pages.components.sweep.sweep_form"):
-        monkeypatch.setattr(f"{place}.ensure_worker", lambda workspace, lane: None)
+        monkeypatch.setattr(f"{place}.ensure_worker", lambda workspace, queue: None)
     for module in (backbone_commands, finetune_commands):
         monkeypatch.setattr(
             module,

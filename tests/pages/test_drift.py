@@ -1,5 +1,4 @@
-"""Drift as the pages show it: levels where there are enough rows, and a sentence in their place
-where there are not."""
+"""Drift on the pages: levels if there are enough rows, otherwise a message."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""The page Fine-tune, driven without a browser."""
+"""The page Fine-tune in AppTest."""
 
 import dataclasses
 import math

@@ -1,5 +1,5 @@
-"""Strategies on the page Fine-tune: each can be launched, the stack is clickable, the address
-carries the choice."""
+"""Strategies on the page Fine-tune: each can be launched, the stack is clickable, the URL keeps the
+choice."""
 
 import dataclasses
 import shlex

@@ -1,5 +1,4 @@
-"""Every input on every page says what it does to the result, unless its label is a sentence
-already."""
+"""Every input on every page explains its effect, unless its label does."""
 
 import ast
 from typing import Any
@@ -9,7 +8,7 @@ from streamlit.testing.v1 import AppTest
 
 from core.data.datasets import Dataset
 from core.workspace import PROJECT, Workspace
-from tests.pages.places import furnish, places, serve
+from tests.pages.page_states import furnish, places, serve
 
 INPUTS = (
     "checkbox",

@@ -1,4 +1,4 @@
-"""Home in AppTest: the demo's button queues its sweep once, and every state of a run has its
+"""The page Home in AppTest: the demo queues its sweep once, and every state of a run has its
 line."""
 
 from pathlib import Path

@@ -1,5 +1,5 @@
-"""Learn: what it says with no run, and that its figures and sentences are those of the chosen
-run."""
+"""The page Learn: what it says without a run, and that its figures and sentences are those of the
+selected run."""
 
 import pytest
 

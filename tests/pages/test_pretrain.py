@@ -1,4 +1,4 @@
-"""The section Pretrain of the page Backbones, driven without a browser."""
+"""The section Pretrain of the page Backbones in AppTest."""
 
 import shutil
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""An app whose workspace is exchanged, and one whose worker has stalled."""
+"""An app whose workspace is replaced, and one whose worker has stalled."""
 
 import json
 import shutil

@@ -1,4 +1,4 @@
-"""The page Run in every state a run can be in."""
+"""The page Run in every state of a run."""
 
 import shutil
 
@@ -73,7 +73,7 @@ def test_queued_then_cancelled_then_resumed(tiny: Tiny, monkeypatch: pytest.Monk
 def test_a_run_of_a_sweep_of_the_command_line_is_resumed_there(
     tiny: Tiny, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """No worker takes its lane, and one that was started for it would end at once."""
+    """No worker takes its queue, and one that was started for it would end at once."""
     workspace, dataset = tiny
     store = RunStore(workspace)
     run = store.submit(FinetuneRequest(dataset.id, "simulated-dnn"), "a run", CLUSTER_QUEUE)

@@ -1,5 +1,4 @@
-"""The page Score: a file through a run, against the command line's own function, scikit-learn and
-pandas."""
+"""The page Score compared with the command line's function, scikit-learn and pandas."""
 
 import shlex
 from pathlib import Path

@@ -1,4 +1,5 @@
-"""The page Sweep: what the form asks for, and what the view says of a sweep half done and done."""
+"""The page Sweep: what the form submits, and what the view says of unfinished and finished
+sweeps."""
 
 import dataclasses
 import io
@@ -37,9 +38,9 @@ TRAIN = TrainSettings(epochs=1, batch_size=256, early_stopping=0, device="cpu")
 @pytest.fixture(autouse=True)
 def still(monkeypatch: pytest.MonkeyPatch) -> None:
     """No worker: what is queued stays queued."""
-    monkeypatch.setattr("core.runs.sweep.ensure_worker", lambda workspace, lane: None)
+    monkeypatch.setattr("core.runs.sweep.ensure_worker", lambda workspace, queue: None)
     monkeypatch.setattr(
-        "pages.components.sweep.sweep_form.ensure_worker", lambda workspace, lane: None
+        "pages.components.sweep.sweep_form.ensure_worker", lambda workspace, queue: None
     )
 
 

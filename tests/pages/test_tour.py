@@ -1,4 +1,4 @@
-"""The tour goes from page to page, ends when it is told to, and is not offered again."""
+"""The tour goes from page to page, ends when asked to, and is not offered again."""
 
 import pytest
 

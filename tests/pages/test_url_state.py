@@ -1,4 +1,4 @@
-"""The state in the URL: what it brings, what the page writes back, and what is left alone."""
+"""State in the URL: what is read, what the page writes back, and what it leaves unchanged."""
 
 from pathlib import Path
 

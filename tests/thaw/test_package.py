@@ -8,7 +8,7 @@ import sys
 import pytest
 
 import thaw
-from core.__main__ import build_parser
+from core.cli.parser import build_parser
 from core.program import VERSION
 from core.workspace import PROJECT
 from thaw import options

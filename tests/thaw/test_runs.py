@@ -9,7 +9,7 @@ import plotly.graph_objects as go
 import pytest
 
 import thaw
-from core.__main__ import main
+from core.cli.parser import main
 from core.data.datasets import Dataset
 from core.evaluation.metrics import compute_metrics
 from core.runs.launch import CLUSTER_QUEUE, worker_lock
@@ -191,6 +191,30 @@ def test_only_one_process_trains_runs_of_its_own(
     (run,) = ws.runs
     assert run.status == "cancelled", "no worker would take it"
     assert run.resume().status == "done"
+
+
+def test_a_run_is_waited_for_where_it_trains(
+    tiny: tuple[Workspace, Dataset], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("core.runs.submit.ensure_worker", lambda *_: None)
+    monkeypatch.setattr("core.runs.sweep.ensure_worker", lambda *_: None)
+    ws = thaw.Workspace(tiny[0].root)
+    run = ws.finetune("tiny", "Simulated DNN", freeze_depth=4, epochs=1, device="cpu")
+    with pytest.raises(thaw.BadInput, match="waits for the worker, which trains it"):
+        run.train_here()
+    sweep = ws.sweep("tiny", "Simulated DNN", depths=[4], seeds=1, epochs=1, name="by a worker")
+    with pytest.raises(thaw.BadInput, match="waits for the worker"):
+        sweep.train_here()
+    # As after Ctrl-C in the first of its runs: the others wait, and no worker takes them.
+    monkeypatch.setattr("thaw.sweep.Sweep.train_here", lambda self: self)
+    here = ws.sweep("tiny", "Simulated DNN", depths=[4], seeds=1, epochs=1, name="h", wait="here")
+    monkeypatch.undo()
+    for waiting in (here, here.runs[0]):
+        with pytest.raises(
+            thaw.BadInput, match=r"No worker takes the run .* train_here\(\) trains"
+        ):
+            waiting.wait()
+    assert here.train_here().status == {"done": 1}
 
 
 def test_what_cannot_be_is_said_as_the_command_line_says_it(

@@ -43,43 +43,57 @@ class Signature:
 
 SIGNATURES: tuple[Signature, ...] = (
     # Archives and packings.
-    Signature(b"7z\xbc\xaf\x27\x1c", "a 7z archive", f"{_UNPACK}, or pack that as .gz"),
-    Signature(b"Rar!\x1a\x07", "a RAR archive", f"{_UNPACK}, or pack that as .gz"),
+    Signature(b"7z\xbc\xaf\x27\x1c", "a 7z archive", f"{_UNPACK}, or compress that with gzip"),
+    Signature(b"Rar!\x1a\x07", "a RAR archive", f"{_UNPACK}, or compress that with gzip"),
     Signature(
-        b"\x04\x22\x4d\x18", "packed by LZ4", "unpack it with lz4 -d, or pack it as .zst instead"
+        b"\x04\x22\x4d\x18",
+        "compressed with LZ4",
+        "unpack it with lz4 -d, or compress it with zstd instead",
     ),
     Signature(
         b"\x02\x21\x4c\x18",
-        "packed by LZ4 (old format)",
-        "unpack it with lz4 -d, or pack it as .zst instead",
+        "compressed with LZ4 (old format)",
+        "unpack it with lz4 -d, or compress it with zstd instead",
     ),
     Signature(
-        b"\xff\x06\x00\x00sNaPpY", "packed by Snappy", "unpack it first, or pack it as .zst instead"
+        b"\xff\x06\x00\x00sNaPpY",
+        "compressed with Snappy",
+        "unpack it first, or compress it with zstd instead",
     ),
     Signature(
         b"\x1f\x9d",
-        "packed by Unix compress (.Z)",
-        "unpack it with uncompress, or pack it as .gz instead",
+        "compressed with Unix compress (.Z)",
+        "unpack it with uncompress, or compress it with gzip instead",
     ),
     Signature(
         b"\x1f\xa0",
-        "packed by Unix compress (SCO's .Z)",
-        "unpack it with gzip -d, or pack it as .gz instead",
+        "compressed with Unix compress (SCO's .Z)",
+        "unpack it with gzip -d, or compress it with gzip instead",
     ),
     Signature(
-        b"\x1f\x1e", "packed by Unix pack (.z)", "unpack it with gzip -d, or pack it as .gz instead"
+        b"\x1f\x1e",
+        "compressed with Unix pack (.z)",
+        "unpack it with gzip -d, or compress it with gzip instead",
     ),
     Signature(
         b"]\x00\x00",
-        "packed by LZMA's old format (.lzma)",
-        "unpack it with xz -d, or pack it as .xz instead",
+        "compressed with LZMA's old format (.lzma)",
+        "unpack it with xz -d, or compress it with xz instead",
     ),
-    Signature(b"LZIP\x01", "packed by lzip", "unpack it with lzip -d, or pack it as .xz instead"),
-    Signature(b"LRZI\x00", "packed by lrzip", "unpack it with lrzip -d, or pack it as .xz instead"),
+    Signature(
+        b"LZIP\x01",
+        "compressed with lzip",
+        "unpack it with lzip -d, or compress it with xz instead",
+    ),
+    Signature(
+        b"LRZI\x00",
+        "compressed with lrzip",
+        "unpack it with lrzip -d, or compress it with xz instead",
+    ),
     Signature(
         b"\x89LZO\x00\r\n\x1a\n",
-        "packed by lzop",
-        "unpack it with lzop -d, or pack it as .gz instead",
+        "compressed with lzop",
+        "unpack it with lzop -d, or compress it with gzip instead",
     ),
     Signature(b"MSCF\x00\x00\x00\x00", "a cabinet archive (.cab)", _UNPACK),
     Signature(b"xar!\x00", "a xar archive", _UNPACK),
@@ -148,16 +162,25 @@ SIGNATURES: tuple[Signature, ...] = (
     ),
     Signature(b"ZF0x", "an old joblib file", PICKLE_ADVICE),
     Signature(
-        b"x\x9c", "packed by zlib (as joblib does)", "write CSV or Parquet instead", binary=True
+        b"x\x9c",
+        "compressed with zlib (as joblib does)",
+        "write CSV or Parquet instead",
+        binary=True,
     ),
     Signature(
-        b"x\xda", "packed by zlib (as joblib does)", "write CSV or Parquet instead", binary=True
+        b"x\xda",
+        "compressed with zlib (as joblib does)",
+        "write CSV or Parquet instead",
+        binary=True,
     ),
     Signature(
-        b"x^", "packed by zlib (as joblib does)", "write CSV or Parquet instead", binary=True
+        b"x^", "compressed with zlib (as joblib does)", "write CSV or Parquet instead", binary=True
     ),
     Signature(
-        b"x\x01", "packed by zlib (as joblib does)", "write CSV or Parquet instead", binary=True
+        b"x\x01",
+        "compressed with zlib (as joblib does)",
+        "write CSV or Parquet instead",
+        binary=True,
     ),
     # Documents, pictures, sound, programs.
     Signature(b"%PDF-", "a PDF", _MEDIA),
@@ -206,27 +229,27 @@ SIGNATURES: tuple[Signature, ...] = (
 """Formats by magic number. The first match counts, so longer numbers come before shorter ones."""
 
 PACKED_TWICE: tuple[Signature, ...] = (
-    Signature(b"\x1f\x8b", "packed twice, on the inside by gzip", _TWICE),
-    Signature(b"BZh", "packed twice, on the inside by bzip2", _TWICE, binary=True),
-    Signature(b"\xfd7zXZ\x00", "packed twice, on the inside by xz", _TWICE),
-    Signature(b"\x28\xb5\x2f\xfd", "packed twice, on the inside by zstd", _TWICE),
-    Signature(b"PK\x03\x04", "packed twice, on the inside as a zip archive", _TWICE),
-    Signature(b"PK\x05\x06", "packed twice, on the inside as a zip archive", _TWICE),
-    Signature(b"ustar", "packed twice, on the inside as a tar archive", _TWICE, offset=257),
+    Signature(b"\x1f\x8b", "compressed twice, the inner time with gzip", _TWICE),
+    Signature(b"BZh", "compressed twice, the inner time with bzip2", _TWICE, binary=True),
+    Signature(b"\xfd7zXZ\x00", "compressed twice, the inner time with xz", _TWICE),
+    Signature(b"\x28\xb5\x2f\xfd", "compressed twice, the inner time with zstd", _TWICE),
+    Signature(b"PK\x03\x04", "compressed twice, inside as a zip archive", _TWICE),
+    Signature(b"PK\x05\x06", "compressed twice, inside as a zip archive", _TWICE),
+    Signature(b"ustar", "compressed twice, inside as a tar archive", _TWICE, offset=257),
     Signature(
         b"PAR1",
-        "a Parquet file within another packing",
+        "a Parquet file within another compression",
         "unpack it and give the Parquet file alone",
         binary=True,
     ),
     Signature(
         b"ARROW1\x00",
-        "an Arrow file within another packing",
+        "an Arrow file within another compression",
         "unpack it and give the Arrow file alone",
     ),
     Signature(
         b"\xff\xff\xff\xff",
-        "an Arrow stream within another packing",
+        "an Arrow stream within another compression",
         "unpack it and give the Arrow file alone",
     ),
 )

@@ -279,8 +279,8 @@ def format_name(name: str) -> str:
 def _explain_no_rows(members: Sequence[Member], archive: str) -> str:
     if not members:
         return (
-            f"{archive!r} holds no file of rows: nothing but folders, or files that systems put"
-            " there."
+            f"{archive!r} holds no file of rows: only folders, or files added by the operating"
+            " system."
         )
     explained = "; ".join(
         f"{format_name(member.name)} {member.reason}" for member in members[:_MAX_EXPLAINED]

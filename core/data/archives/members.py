@@ -37,10 +37,10 @@ UNREADABLE_KINDS = {
     "device": "is a device, not a file",
     "encrypted": "is encrypted; unpack the archive with its password first",
     "deflate64": (
-        "is packed by Deflate64 (as Windows does with large files), which is not read; pack it as"
-        " .gz instead"
+        "is compressed with Deflate64 (as Windows does with large files), which is not read;"
+        " compress it with gzip instead"
     ),
-    "method": "is packed by a method that is not read; pack it as .gz instead",
+    "method": "is compressed with a method that is not read; compress it with gzip instead",
     "sparse": "is stored with holes (tar --sparse); pack it without",
     "part": "goes on in another volume of the archive; join the volumes first",
 }

@@ -83,11 +83,9 @@ class BadRowHandler:
                 " bad rows to keep those that have one."
             )
         cell, n_times = Counter(row.cell for row in self._pending).most_common(1)[0]
-        cause = "check that delimiter and columns are what they seem."
+        cause = "check the delimiter and the columns."
         if cell and n_times >= _NEARLY_ALL_SHARE * n_bad:
-            cause = (
-                f"if {cell[:40]!r} stands for a missing value, write nothing, or NaN, in its place."
-            )
+            cause = f"if {cell[:40]!r} stands for a missing value, write nothing or NaN instead."
         raise BadInput(
             f"{first} {n_bad:,} of the {rows:,} rows read are bad, so skipping bad rows would"
             f" leave few: {cause}"

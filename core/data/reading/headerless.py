@@ -69,7 +69,7 @@ def infer_column_order(
         if not _mostly(columns[0], _is_label) and all(map(_is_label, columns[-1])):
             raise _mapping_needed(
                 f"{file!r} has no header, column 1 is not a label ({columns[0][0]!r} in row 1), and"
-                " the last column holds only 0 and 1: the label seems to stand at the end.",
+                " the last column holds only 0 and 1: the label seems to be at the end.",
                 names,
                 columns,
                 {LABEL: width} | {field: position + 1 for position, field in enumerate(FIELDS)},

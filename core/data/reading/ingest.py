@@ -1,11 +1,10 @@
 """Reads a Criteo file into the workspace as a sample: all of it, or nothing and an error."""
 
 import dataclasses
-import os
-import shutil
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from threading import Event
@@ -13,20 +12,27 @@ from threading import Event
 from core.data.read_options import DEFAULT_OPTIONS, ON_BAD_ROWS, ReadOptions
 from core.data.reading.dialects import FileFormat
 from core.data.reading.read_rows import ReadSummary, detect_file_format, read_file_rows
+from core.data.reading.stored_rows import (
+    RowsAlreadyStored,
+    choose_sample_id,
+    find_named_sample,
+    find_samples_of_rows,
+    find_stored_sample,
+    make_id_suffix,
+    make_rows_id,
+    share_rows,
+)
 from core.data.samples import (
     READER_VERSION,
-    SAMPLE_FILE,
-    SKIPPED_FILE,
     Sample,
-    list_samples,
     load_sample_metadata,
     save_sample,
 )
-from core.errors import BadInput, Damaged, NameTaken
+from core.errors import BadInput, Damaged
 from core.files.durable import publish_folder, staging, sync_tree
-from core.names import find_damaged_id, names_lock, unused_id
+from core.names import names_lock
 from core.read_only import require_writable
-from core.workspace import Workspace, check_name, hash_file, hash_json
+from core.workspace import Workspace, check_name, hash_file
 
 
 def ingest(
@@ -76,210 +82,112 @@ def ingest(
     if on_format:
         on_format(file_format)
     skip = on_bad_rows == "skip"
-    suffix = _make_id_suffix(file_format, skip, options, labels)
+    suffix = make_id_suffix(file_format, skip, options, labels)
 
-    if existing := _find_stored_sample(workspace, path, name, suffix, simulated):
+    if existing := find_stored_sample(workspace, path, name, suffix, simulated):
         return existing
-    with staging(workspace.samples) as part:
+    with staging(workspace.samples) as new_folder:
         with _hash_in_background(path) as hash_future:
-            label_rule = (
-                "unknown" if file_format.unknown_labels and labels == "required" else labels
-            )
+            label_rule = labels
+            if file_format.unknown_labels and labels == "required":
+                label_rule = "unknown"
             report = progress or (lambda share: None)
-            already_stored = _RowsAlreadyStored(workspace, hash_future, suffix)
+            already_stored = RowsAlreadyStored(workspace, hash_future, suffix)
             summary = read_file_rows(
-                path, file_format, part, skip, label_rule, report, already_stored
+                path, file_format, new_folder, skip, label_rule, report, already_stored
             )
             content_hash = hash_future.result()
         if summary:
             _check_rows(path, summary, allow_single_class)
+        new = _NewSample(
+            path, name, simulated, options, labels, file_format, summary, content_hash, suffix
+        )
         # Slow work is done before the lock on names is taken.
-        sync_tree(part)
+        sync_tree(new_folder)
         with names_lock(workspace):
-            rows_id = _make_rows_id(content_hash, suffix)
-            related = _find_samples_of_rows(workspace, rows_id)
-            current = [sample for sample in related if sample.reader == READER_VERSION] or related
-            earlier = current[0] if current else _try_load_metadata(workspace.samples / rows_id)
-            if (
-                summary
-                and earlier
-                and earlier.reader != READER_VERSION
-                and _differs(summary, earlier, lost=not current)
-            ):
-                # The old sample stays, because datasets may be made of it.
-                rows_id, current = f"{rows_id}-{READER_VERSION}", []
-            if existing := _find_named_sample(workspace, name, current, related, simulated):
-                return existing
-            folder = workspace.samples / _choose_id(workspace, rows_id, name)
-            if current:
-                return _share_rows(current[0], part, folder, path, name, simulated)
-            if summary is None:
-                raise BadInput(
-                    f"The sample of {path.name!r} was deleted while the file was read; add the file"
-                    " again."
-                )
-            sample = _make_sample(
-                path, file_format, summary, folder, name, simulated, content_hash, options, labels
-            )
-            if sample.id != rows_id:
-                sample = dataclasses.replace(sample, rows_of=rows_id)
-            save_sample(dataclasses.replace(sample, folder=part))
-            # This replaces a damaged sample of the same id.
-            publish_folder(part, folder)
-    return sample
+            return _store(workspace, new, new_folder)
 
 
-class _RowsAlreadyStored:
-    """Whether the rows of the file are stored already; called for every batch.
+@dataclass(frozen=True)
+class _NewSample:
+    """A sample that is about to be stored; `summary` is None if its rows are stored already."""
 
-    The answer is no until the hash of the file is known.
-    """
-
-    def __init__(self, workspace: Workspace, hashing: Future[str], suffix: str) -> None:
-        self._workspace, self._hashing, self._suffix = workspace, hashing, suffix
-        self._stored: bool | None = None
-
-    def __call__(self) -> bool:
-        if self._stored is None and self._hashing.done():
-            family = _find_samples_of_rows(
-                self._workspace, _make_rows_id(self._hashing.result(), self._suffix)
-            )
-            self._stored = any(sample.reader == READER_VERSION for sample in family)
-        return bool(self._stored)
+    path: Path
+    name: str
+    simulated: bool
+    options: ReadOptions
+    labels: str
+    file_format: FileFormat
+    summary: ReadSummary | None
+    content_hash: str
+    suffix: str
 
 
-def _make_rows_id(content_hash: str, suffix: str) -> str:
-    return f"s-{content_hash[:12]}{suffix}"
-
-
-def _find_samples_of_rows(workspace: Workspace, rows_id: str) -> list[Sample]:
-    """Return the samples read from the same bytes in the same way, by this or another version."""
-    return [
-        sample
-        for sample in list_samples(workspace)
-        if sample.rows_id in (rows_id, f"{rows_id}-{READER_VERSION}")
-    ]
-
-
-def _find_stored_sample(
-    workspace: Workspace, path: Path, name: str, suffix: str, simulated: bool
-) -> Sample | None:
-    """Return the sample with this name and the rows of the file, before the file is read.
-
-    Raises:
-        NameTaken: another sample has the name.
-    """
-    if not any(sample.name == name for sample in list_samples(workspace)):
-        return None
-    related = _find_samples_of_rows(workspace, _make_rows_id(hash_file(path), suffix))
-    return _find_named_sample(
-        workspace,
-        name,
-        [sample for sample in related if sample.reader == READER_VERSION],
-        related,
-        simulated,
-    )
-
-
-def _find_named_sample(
-    workspace: Workspace,
-    name: str,
-    current: Sequence[Sample],
-    related: Sequence[Sample],
-    simulated: bool,
-) -> Sample | None:
-    """Return the sample with this name among `current`; None if no sample has the name.
-
-    Args:
-        workspace: to search in.
-        name: of the sample.
-        current: samples of the same rows.
-        related: samples that an earlier version read from the same bytes; they may have the name.
-        simulated: whether the sample must be marked as simulated.
-
-    Raises:
-        NameTaken: a sample of other rows has the name, or the mark differs.
-    """
-    named = [sample for sample in list_samples(workspace) if sample.name == name]
-    ids, related_ids = {sample.id for sample in current}, {sample.id for sample in related}
-    existing = next((sample for sample in named if sample.id in ids), None)
-    if existing is None:
-        if all(sample.id in related_ids for sample in named):
-            return None
-        raise NameTaken(
-            f"There is already a sample named {name!r}, with other rows (of {named[0].source!r}) or"
-            " read in another way; choose another name, or rename or delete that one first."
+def _store(workspace: Workspace, new: _NewSample, new_folder: Path) -> Sample:
+    """Publish `new_folder` as a sample, or return the sample that is there already."""
+    rows_id = make_rows_id(new.content_hash, new.suffix)
+    related = find_samples_of_rows(workspace, rows_id)
+    current = [sample for sample in related if sample.reader == READER_VERSION] or related
+    if _was_read_differently(new.summary, workspace.samples / rows_id, current):
+        # The old sample stays, because datasets may be made of it.
+        rows_id, current = f"{rows_id}-{READER_VERSION}", []
+    if existing := find_named_sample(workspace, new.name, current, related, new.simulated):
+        return existing
+    folder = workspace.samples / choose_sample_id(workspace, rows_id, new.name)
+    if current:
+        return share_rows(current[0], new_folder, folder, new.path, new.name, new.simulated)
+    if new.summary is None:
+        raise BadInput(
+            f"The sample of {new.path.name!r} was deleted while the file was read; add the file"
+            " again."
         )
-    if existing.simulated != simulated:
-        marked, flag = ("is", "with") if existing.simulated else ("is not", "without")
-        raise NameTaken(
-            f"There is already a sample named {name!r} of the same rows, and it {marked} marked as"
-            f" simulated; ingest the file {flag} that mark, choose another name, or delete that"
-            " one first."
-        )
-    return existing
-
-
-def _choose_id(workspace: Workspace, rows_id: str, name: str) -> str:
-    """Return the id for a new sample: that of a damaged sample it replaces, or a free one."""
-    ids = (sample.id for sample in list_samples(workspace))
-    return find_damaged_id(workspace.samples, SAMPLE_FILE, rows_id, name, ids) or unused_id(
-        workspace.samples, rows_id
-    )
-
-
-def _share_rows(
-    original: Sample, new_folder: Path, folder: Path, path: Path, name: str, simulated: bool
-) -> Sample:
-    """Store another sample of the same rows, by hard links where the file system has them."""
-    for file in new_folder.iterdir():
-        file.unlink()
-    for file in (original.rows_path, original.folder / SKIPPED_FILE):
-        if file.exists():
-            try:
-                os.link(file, new_folder / file.name)
-            except OSError:
-                shutil.copyfile(file, new_folder / file.name)
-    sample = dataclasses.replace(
-        original,
-        id=folder.name,
-        name=name,
-        source=path.name,
-        simulated=simulated,
-        created=datetime.now(UTC).isoformat(timespec="seconds"),
-        folder=folder,
-        rows_of=original.rows_id if folder.name != original.rows_id else "",
-    )
+    sample = _make_sample(new, new.summary, folder)
+    if sample.id != rows_id:
+        sample = dataclasses.replace(sample, rows_of=rows_id)
     save_sample(dataclasses.replace(sample, folder=new_folder))
-    publish_folder(new_folder, sample.folder)
+    # This replaces a damaged sample of the same id.
+    publish_folder(new_folder, folder)
     return sample
 
 
-def _make_sample(
-    path: Path,
-    file_format: FileFormat,
-    summary: ReadSummary,
-    folder: Path,
-    name: str,
-    simulated: bool,
-    content_hash: str,
-    options: ReadOptions,
-    labels: str,
-) -> Sample:
+def _was_read_differently(
+    summary: ReadSummary | None, folder: Path, current: Sequence[Sample]
+) -> bool:
+    """Return whether an earlier version read other values or rows from the same file.
+
+    If the earlier rows are lost (`current` is empty) this cannot be known; the same number of rows
+    may then replace them.
+    """
+    earlier = current[0] if current else _try_load_metadata(folder)
+    if summary is None or earlier is None or earlier.reader == READER_VERSION:
+        return False
+    return summary.rows != earlier.rows or (bool(summary.markers) and bool(current))
+
+
+def _try_load_metadata(folder: Path) -> Sample | None:
+    """Return the sample described there, even if its rows are damaged; None if there is none."""
+    try:
+        return load_sample_metadata(folder)
+    except Damaged:
+        return None
+
+
+def _make_sample(new: _NewSample, summary: ReadSummary, folder: Path) -> Sample:
+    file_format = new.file_format
     return Sample(
         id=folder.name,
-        name=name,
-        source=path.name,
+        name=new.name,
+        source=new.path.name,
         dialect=file_format.dialect,
         reason=file_format.reason,
         container=file_format.container,
         rows=summary.rows,
         labelled=summary.labelled,
-        click_rate=_click_rate(summary, labels),
+        click_rate=_click_rate(summary, new.labels),
         bad_rows=summary.bad_rows,
         bad_examples=summary.bad_examples,
-        simulated=simulated,
-        content_hash=content_hash,
+        simulated=new.simulated,
+        content_hash=new.content_hash,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         folder=folder,
         kept=file_format.segment_columns,
@@ -288,7 +196,7 @@ def _make_sample(
         columns=(*file_format.renamed, *((absent, "") for absent in file_format.missing_fields)),
         missing_markers=summary.markers,
         notes=(*file_format.notes, *_collect_notes(file_format, summary)),
-        options=options,
+        options=new.options,
         reader=READER_VERSION,
     )
 
@@ -319,40 +227,6 @@ def _collect_notes(file_format: FileFormat, summary: ReadSummary) -> list[str]:
             " Fetch it again to have all of them."
         )
     return notes
-
-
-def _make_id_suffix(file_format: FileFormat, skip: bool, options: ReadOptions, labels: str) -> str:
-    """Return what tells samples of the same bytes read in other ways apart; "" by default."""
-    plain = not (
-        options.member
-        or options.columns
-        or file_format.extra_columns
-        or file_format.renamed
-        or file_format.missing_fields
-    )
-    suffix = (
-        ""
-        if plain
-        else "-" + hash_json([file_format.member, file_format.columns, file_format.id_column])[:6]
-    )
-    return suffix + ("-skip" if skip else "") + ("-optional" if labels == "optional" else "")
-
-
-def _try_load_metadata(folder: Path) -> Sample | None:
-    """Return the sample described there, even if its rows are damaged; None if there is none."""
-    try:
-        return load_sample_metadata(folder)
-    except Damaged:
-        return None
-
-
-def _differs(summary: ReadSummary, earlier: Sample, lost: bool) -> bool:
-    """Return whether an earlier version read other values or rows from the same file.
-
-    If the earlier rows are lost this cannot be known; the same number of rows may then replace
-    them.
-    """
-    return summary.rows != earlier.rows or (bool(summary.markers) and not lost)
 
 
 @contextmanager

@@ -359,7 +359,7 @@ def _suggest_cause(name: str, value: str | None) -> str:
     if name in NUMERIC and value.strip().startswith('"'):
         return " (quotation marks around a number)"
     if name in NUMERIC and re.fullmatch(r"[-+]?\d+,\d+", value.strip()):
-        return " (a decimal comma: write a point in its place)"
+        return " (a decimal comma: use a point instead)"
     return ""
 
 

@@ -80,7 +80,7 @@ def error_from_json(values: dict[str, Any], path: Path, memory: int) -> Exceptio
     if kind == "memory":
         return ReaderFailed(
             f"{path.name!r} needs more than {memory / 2**30:,.1f} GB of memory to be read, which is"
-            " what this machine can give it; write it in smaller parts, or read it on a machine"
+            " what this machine can give it; split it into smaller parts, or read it on a machine"
             " with more memory.",
             "no memory",
         )
@@ -89,8 +89,8 @@ def error_from_json(values: dict[str, Any], path: Path, memory: int) -> Exceptio
     name, message = from_json(str, values["type"]), from_json(str, values["message"])
     shown = message.strip().splitlines()[0][:160] if message.strip() else name
     return ReaderFailed(
-        f"{path.name!r} cannot be read ({shown}): it is damaged, or in a form that is not read;"
-        " write it again.",
+        f"{path.name!r} cannot be read ({shown}): it is damaged, or in a format that is not"
+        " supported; write it again.",
         name,
     )
 

@@ -227,10 +227,10 @@ def _receive_lines(
             waited += _POLL_SECONDS
             if waited >= max_idle:
                 raise ReaderFailed(
-                    f"{path.name!r} was given up: reading it went on for {max_idle:,.0f} seconds"
-                    " without coming any further. Check the disk or share that it lies on, or"
-                    " write it again.",
-                    "no word",
+                    f"{path.name!r} was abandoned: reading it made no progress for"
+                    f" {max_idle:,.0f} seconds. Check the disk or share that it is on, or write it"
+                    " again.",
+                    "no progress",
                 ) from None
             continue
         if not data:
@@ -265,8 +265,8 @@ def _explain_exit(code: int | None, path: Path) -> ReaderFailed:
     words = (signal.strsignal(number) or "unknown").lower()
     if number == signal.SIGKILL:
         return ReaderFailed(
-            f"The process that read {name!r} was killed (signal 9), which is what systems do where"
-            " memory runs out. Close what else runs, or write the file in smaller parts; then try"
+            f"The process that read {name!r} was killed (signal 9), which the system does when"
+            " memory runs out. Close other programs, or split the file into smaller parts; then try"
             " again.",
             "signal 9",
         )
@@ -276,7 +276,7 @@ def _explain_exit(code: int | None, path: Path) -> ReaderFailed:
     )
     return ReaderFailed(
         f"{name!r} ended the process that read it (signal {number}, {words}): the file is"
-        f" damaged{encrypted}, or was made to do harm; write it again{advice}, or fetch it again.",
+        f" damaged{encrypted}, or is malicious; write it again{advice}, or fetch it again.",
         f"signal {number}",
     )
 

@@ -184,10 +184,8 @@ def _has_punctuation_edge(cells: pa.Array) -> np.ndarray:
     if buffer is None or not buffer.size:
         return np.zeros(len(cells), bool)
     data = np.frombuffer(buffer, np.uint8)
-    first, last = (
-        data[np.minimum(offsets[:-1], len(data) - 1)],
-        data[np.maximum(offsets[1:] - 1, 0)],
-    )
+    first = data[np.minimum(offsets[:-1], len(data) - 1)]
+    last = data[np.maximum(offsets[1:] - 1, 0)]
     return ((first < ord("0")) | (last < ord("0"))) & (np.diff(offsets) > 0)
 
 

@@ -1,5 +1,5 @@
-"""The command line as a user runs it: one JSON object out, sentences and exit status, the app's own
-numbers."""
+"""The command line as a user runs it: JSON output, messages and exit status, and the same numbers
+as the app."""
 
 import json
 import os

@@ -1,5 +1,4 @@
-"""Every command that writes a file or folder where the user says refuses a place it cannot write,
-before any work."""
+"""Every command with an output path refuses one that it cannot write, before it does any work."""
 
 from pathlib import Path
 

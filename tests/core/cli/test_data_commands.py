@@ -1,5 +1,4 @@
-"""`prepare` and `ingest --no-prepare`, in this process: what they make and say, and what they
-refuse."""
+"""`prepare` and `ingest --no-prepare`, run in this process: what they make, print and refuse."""
 
 import argparse
 import json

@@ -1,5 +1,4 @@
-"""cancel, resume, watch, delete, rename, tag and note: what changes, what is refused, and what is
-said of it."""
+"""cancel, resume, watch, delete, rename, tag and note: what they change, refuse and print."""
 
 import dataclasses
 import io
@@ -62,7 +61,7 @@ def say(tiny: Tiny, capsys: pytest.CaptureFixture[str]) -> Say:
 
 @pytest.fixture
 def refuse(tiny: Tiny, capsys: pytest.CaptureFixture[str]) -> Refuse:
-    """Gives a command that cannot be carried out; its sentence, where nothing has changed."""
+    """Run a command that must be refused and change nothing; returns its message."""
 
     def run(*words: str, status: int = 2) -> str:
         before = fingerprint(tiny[0])
@@ -206,7 +205,7 @@ def test_a_run_that_the_command_line_carries_out_itself_wakes_no_worker(
     tiny: Tiny, refuse: Refuse, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     woken: list[str] = []
-    monkeypatch.setattr(submit, "ensure_worker", lambda space, lane: woken.append(lane))
+    monkeypatch.setattr(submit, "ensure_worker", lambda space, queue: woken.append(queue))
     store = RunStore(tiny[0])
     spec = SweepSpec(tiny[1].id, "simulated-dnn", (Arm("depth", 1),), (0,), train=QUICK)
     own = submit_sweep(tiny[0], spec, "own", run_here=True)

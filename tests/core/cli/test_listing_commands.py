@@ -1,5 +1,4 @@
-"""Commands that show what is there, checked against the file of rows and the stored predictions
-themselves."""
+"""Commands that show stored things, compared with the file of rows and the stored predictions."""
 
 import json
 import shutil
@@ -85,7 +84,7 @@ def say(workspace: Workspace, capsys: pytest.CaptureFixture[str]) -> Say:
 
 @pytest.fixture
 def refuse(workspace: Workspace, capsys: pytest.CaptureFixture[str]) -> Refuse:
-    """Gives a command that cannot be carried out; its sentence."""
+    """Run a command that must be refused; returns its message."""
 
     def run(*words: str | Path) -> str:
         assert main(["--workspace", str(workspace.root), *map(str, words)]) == 2
@@ -208,7 +207,7 @@ def test_runs_by_filter(workspace: Workspace, say: Say, refuse: Refuse) -> None:
 
 
 def test_runs_as_a_table(workspace: Workspace, say: Say, refuse: Refuse, tmp_path: Path) -> None:
-    """A name that a spreadsheet would take for a formula is told apart in CSV, and is as it is in
+    """A name that a spreadsheet would take for a formula is marked in CSV, and is as it is in
     Parquet."""
     expected = {
         run.id: run.result.metrics["target_test"]["auc"] for run in done(workspace) if run.result

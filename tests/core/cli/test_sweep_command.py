@@ -1,4 +1,4 @@
-"""A sweep's command line asks for the same sweep, and its estimated time is the sum over its
+"""The command of a sweep submits the same sweep, and its estimated time is the sum over its
 runs."""
 
 import dataclasses

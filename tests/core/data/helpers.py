@@ -1,5 +1,4 @@
-"""Small Criteo files made by hand, packed in every way, segment columns, and a fingerprint of a
-workspace."""
+"""Small Criteo files, packed in every way, segment columns, and a fingerprint of a workspace."""
 
 import bz2
 import dataclasses

@@ -1,4 +1,4 @@
-"""Datasets: fitted on training rows only, all or nothing, found again."""
+"""Datasets are fitted on training rows only, made completely or not at all, and found again."""
 
 import dataclasses
 from pathlib import Path

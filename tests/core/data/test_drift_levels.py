@@ -1,5 +1,5 @@
-"""Whether drift is called what it is: by simulation, from both sides, at the least number of rows
-that is judged."""
+"""Drift levels by simulation: false alarms and power, at the smallest number of rows that is
+judged."""
 
 import numpy as np
 import pytest
@@ -29,7 +29,7 @@ SHAPES = {
 def levels(
     before: np.ndarray, after: np.ndarray, rows: tuple[int, int], files: int, seed: int
 ) -> list[str]:
-    """Of a field drawn from two distributions, in so many files."""
+    """Levels of a field drawn from two distributions, one per file."""
     generator = np.random.default_rng(seed)
     drawn = [
         (generator.multinomial(rows[0], before), generator.multinomial(rows[1], after))

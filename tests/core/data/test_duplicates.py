@@ -1,4 +1,4 @@
-"""Duplicate rows against pandas on the rows themselves."""
+"""Duplicate rows compared with pandas."""
 
 import numpy as np
 import pandas as pd

@@ -1,5 +1,5 @@
-"""A file cut short, emptied or filled with zeros, as power cuts leave them, is noticed; a whole one
-is not."""
+"""A truncated, empty or zero-filled file, as power cuts leave them, is detected; an intact one is
+not."""
 
 import shutil
 from collections.abc import Callable

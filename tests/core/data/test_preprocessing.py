@@ -1,4 +1,4 @@
-"""Preprocessing against scikit-learn and counting in plain Python."""
+"""Preprocessing compared with scikit-learn and with counting in plain Python."""
 
 import json
 from collections import Counter
@@ -101,7 +101,7 @@ def test_damaged_files_get_a_sentence(tmp_path: Path) -> None:
     values = json.loads((tmp_path / "preprocessing.json").read_text())
     values["mean"][0] += 1
     (tmp_path / "preprocessing.json").write_text(json.dumps(values))
-    with pytest.raises(BadInput, match="does not fit its hash"):
+    with pytest.raises(BadInput, match="does not match its hash"):
         load_preprocessing(tmp_path)
     (tmp_path / "vocabulary.parquet").write_bytes(b"junk")
     with pytest.raises(BadInput, match="cannot be read"):

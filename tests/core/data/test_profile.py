@@ -1,4 +1,4 @@
-"""Profiles and drift against pandas, on simulated rows and on columns that are odd."""
+"""Profiles and drift compared with pandas, on simulated rows and on unusual columns."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""The simulator keeps what its docstring states."""
+"""The simulator does what its docstring states."""
 
 import gzip
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Splits against a loop in plain Python."""
+"""Splits compared with a loop in plain Python."""
 
 import numpy as np
 import pytest

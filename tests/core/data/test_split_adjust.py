@@ -1,5 +1,5 @@
-"""Splits of small and uneven samples: both classes in every part, or a sentence that names what
-would work."""
+"""Splits of small and uneven samples: both classes in every part, or a message that says what would
+work."""
 
 import re
 from dataclasses import replace

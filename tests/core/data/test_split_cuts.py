@@ -1,4 +1,4 @@
-"""Cuts against every possible one, and distributions against their definition."""
+"""Cuts compared with every possible one, and distributions with their definition."""
 
 import itertools
 

@@ -1,4 +1,5 @@
-"""Comparisons that are kept: the same bits as anew, and nothing read that has not changed."""
+"""Cached comparisons: the same bits as computed afresh, and nothing is read that has not
+changed."""
 
 import dataclasses
 
@@ -92,7 +93,7 @@ def test_only_what_the_new_run_changes_is_read() -> None:
     compare_arms(LABELS, {"": before}, "arm 1")
     assert [sum(reads(arm)) for arm in found] == read
     compare_arms(LABELS, {"": found}, "arm 1")
-    # Arm 0 leads and arm 1 is the reference; arm 4 is held against both.
+    # Arm 0 leads and arm 1 is the reference; arm 4 is compared with both.
     changed = [sum(reads(arm)) - old for arm, old in zip(found, read, strict=True)]
     assert changed == [3, 3, 0, 0, 3, 0]
 

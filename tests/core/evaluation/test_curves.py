@@ -1,4 +1,4 @@
-"""Curves, counts and thresholds against scikit-learn and brute force."""
+"""Curves, counts and thresholds compared with scikit-learn and brute force."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Costs of thresholds against every threshold tried by hand."""
+"""Costs of thresholds compared with trying every threshold."""
 
 import numpy as np
 import pytest

@@ -1,5 +1,4 @@
-"""How metrics are worded: whichever is missing, a text says why, and never shows a number that does
-not exist."""
+"""Metrics as text: a missing one is explained, and no number is shown that does not exist."""
 
 import doctest
 import re
@@ -161,7 +160,7 @@ def test_curves_slices_and_thresholds_take_every_sort_of_rows(drawn: Example) ->
 
 
 def test_a_difference_without_variance_proves_nothing() -> None:
-    # Four rows, told apart completely by one scoring and the wrong way round by the other: DeLong's
+    # Four rows, separated completely by one scoring and the wrong way round by the other: DeLong's
     # variance is 0.
     labels, right = np.array([0.0, 0, 1, 1]), np.array([0.1, 0.2, 0.8, 0.9])
     for found in (

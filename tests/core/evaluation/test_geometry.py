@@ -1,4 +1,4 @@
-"""CKA and the plane of principal components against their definitions and scikit-learn."""
+"""CKA and PCA compared with their definitions and scikit-learn."""
 
 import numpy as np
 import pytest

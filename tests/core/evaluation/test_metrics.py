@@ -1,4 +1,4 @@
-"""Metrics against scikit-learn, on random and on degenerate input."""
+"""Metrics compared with scikit-learn, on random and on degenerate input."""
 
 import warnings
 

@@ -1,5 +1,4 @@
-"""Comparisons over seeds: against DeLong for one seed, closed forms, and simulation with known
-truth."""
+"""Comparisons over seeds: DeLong for one seed, closed forms, and simulations with known truth."""
 
 import numpy as np
 import pytest

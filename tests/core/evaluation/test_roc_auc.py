@@ -1,5 +1,5 @@
-"""DeLong against structural components written out, scikit-learn, and simulation with known
-truth."""
+"""DeLong's test compared with structural components written out, scikit-learn, and simulations with
+known truth."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Slices against scikit-learn on hand-picked rows."""
+"""Metrics by slice compared with scikit-learn on the rows of each slice."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Verdicts: who is compared with whom, how p-values are adjusted, and what the words say."""
+"""Verdicts: which arms are compared, how p-values are adjusted, and how the result is worded."""
 
 import dataclasses
 

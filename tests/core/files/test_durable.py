@@ -1,4 +1,4 @@
-"""What gets a name is on the disk by then, and what takes another's place never leaves it empty."""
+"""A file is on the disk before it gets its name, and replacing one never leaves its name empty."""
 
 import errno
 import os

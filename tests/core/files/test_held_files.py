@@ -1,4 +1,4 @@
-"""A file that somebody holds is no leftover, whatever name and age it has."""
+"""A file that somebody holds is not a leftover, whatever its name and age."""
 
 import os
 from pathlib import Path

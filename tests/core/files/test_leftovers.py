@@ -1,4 +1,4 @@
-"""What is left half-written goes when its writer has ended, and never before, whatever the clock
+"""Half-written files are removed once their writer has ended, and never before, whatever the clock
 says."""
 
 import errno

@@ -1,5 +1,4 @@
-"""Outputs that a user names: every way of naming one that must be refused, and nothing left behind
-by a failure."""
+"""Output paths: every kind that must be refused, and nothing left behind by a failure."""
 
 import os
 import stat

@@ -1,5 +1,5 @@
-"""Everything in a workspace is for its owner alone, whatever the umask; outputs have what the
-user's umask says."""
+"""Everything in a workspace is private to its owner, whatever the umask; outputs follow the user's
+umask."""
 
 import json
 import os

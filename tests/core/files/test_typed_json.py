@@ -1,4 +1,4 @@
-"""Dataclasses as JSON and back; what is not of its type is refused."""
+"""Dataclasses as JSON and back; a value of another type is refused."""
 
 import dataclasses
 import json

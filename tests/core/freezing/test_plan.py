@@ -1,4 +1,4 @@
-"""Plans: what each strategy freezes, what it counts, and what it refuses."""
+"""Plans: what each strategy freezes, counts and refuses."""
 
 import dataclasses
 import json

@@ -1,4 +1,4 @@
-"""Exports: every click model as ONNX equal to torch, and a script that scores alone as Thaw
+"""Exports: every click model as ONNX equals torch, and the script scores without Thaw as Thaw
 does."""
 
 import gzip

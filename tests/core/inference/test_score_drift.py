@@ -1,4 +1,4 @@
-"""Scoring a file: metrics against scikit-learn, drift against its definition, and the same from
+"""Scoring a file: metrics compared with scikit-learn, drift with its definition, and the same from
 another process."""
 
 import os

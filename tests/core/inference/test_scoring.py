@@ -1,5 +1,4 @@
-"""Files as users have them, scored: row numbers, ids, labels that stand for none, and what is said
-of each."""
+"""Scoring files as users have them: row numbers, ids, placeholder labels, and what is reported."""
 
 import csv
 import json

@@ -1,4 +1,4 @@
-"""What is said of a file whose values no model could know, and of columns that are missing in every
+"""What is reported of a file whose values the model does not know, and of columns missing in every
 row."""
 
 import hashlib

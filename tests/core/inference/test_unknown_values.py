@@ -1,5 +1,5 @@
-"""Columns of which nothing is known: the reason is found for every spelling, and never where values
-only drift."""
+"""Columns with unknown values: the reason is found for every spelling, and never where values only
+drift."""
 
 import hashlib
 from pathlib import Path

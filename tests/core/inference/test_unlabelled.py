@@ -1,5 +1,4 @@
-"""Rows without labels through the jobs: what reads none trains on them, everything else says why
-not."""
+"""Rows without labels: jobs that read no labels train on them, all others say why not."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""What a run moved against numpy on the stored weights; what is frozen has not moved at all."""
+"""Weight drift compared with NumPy on the stored weights; frozen weights have not moved."""
 
 import numpy as np
 import pytest

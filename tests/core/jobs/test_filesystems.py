@@ -1,5 +1,5 @@
-"""Workspaces on file systems that several machines share: how they are told, their journal, and
-their locks."""
+"""Workspaces on file systems that several machines share: how they are recognised, their journal,
+and their locks."""
 
 import fcntl
 import shutil

@@ -1,4 +1,4 @@
-"""A store that is put in the place of another one whose log still lies there."""
+"""A store that replaces another whose write-ahead log is still there."""
 
 import shutil
 import signal
@@ -16,11 +16,11 @@ from core.workspace import PROJECT, Workspace, WorkspaceMissing, open_workspace
 
 KEEPS_OPEN = """
 import sys
-from core.jobs.database import held_open
+from core.jobs.database import keep_connection
 from core.jobs.store import RunStore
 from core.workspace import open_workspace
 workspace = open_workspace(sys.argv[1])
-with held_open(workspace):
+with keep_connection(workspace):
     store = RunStore(workspace)
     run = store.list()[0].id
     for step in range(300):

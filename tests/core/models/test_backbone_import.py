@@ -1,4 +1,4 @@
-"""Weights and vocabularies of strangers: checked before they are used, refused with a sentence."""
+"""Weights and vocabularies from others are checked before use, and refused with a message."""
 
 import dataclasses
 import io
@@ -107,9 +107,9 @@ def test_preprocessing_that_is_refused(files: Files, workspace: Workspace, tmp_p
         (changed(mean=[0.0]), "preprocessing's mean must be 13 numbers"),
         (changed(mean=["0"] * 13), r"preprocessing.mean is '0'; it must be a finite number"),
         (changed(std=[0.0] * 13), "std holds 0.0; deviations must be above 0"),
-        (changed(mean=[1.0] * 13), "its content does not fit its hash"),
+        (changed(mean=[1.0] * 13), "its content does not match its hash"),
         (changed(min_count="x"), "preprocessing.min_count is 'x'"),
-        (given(vocabulary(files)), "its content does not fit its hash"),
+        (given(vocabulary(files)), "its content does not match its hash"),
         (given(b"PAR1junk"), "'vocabulary.parquet' cannot be read"),
         (
             given(vocabulary(files, field=["C1"], value=[1])),
@@ -134,7 +134,7 @@ def test_vocabularies_beyond_measure_are_refused_before_they_are_decoded(
     repeated = vocabulary(files, field=["C1"] * 200_000, value=["x" * 100] * 200_000)
     assert len(repeated) < 100_000
     path = packed(tmp_path / "it.zip", files | {VOCABULARY: repeated})
-    refused(workspace, path, "holds a value twice|does not fit its hash")
+    refused(workspace, path, "holds a value twice|does not match its hash")
     monkeypatch.setattr(foreign_files, "MAX_VALUES_BYTES", 10**7)
     refused(workspace, path, r"takes 20,400,000 bytes in memory; at most 10,000,000")
     monkeypatch.setattr(foreign_files, "MAX_VALUES", 1000)
@@ -304,7 +304,7 @@ def test_a_backbone_whose_vocabulary_is_such(
 def test_an_imported_vocabulary_is_written_anew(
     files: Files, workspace: Workspace, tmp_path: Path
 ) -> None:
-    """Of a stranger's Parquet nothing is kept, so that nothing of it can end whoever opens the
+    """Of a Parquet file from others nothing is kept, so that nothing of it can end whoever opens the
     backbone."""
     stream = io.BytesIO()
     pq.write_table(

@@ -1,4 +1,4 @@
-"""Cards of strangers: every fault is refused with a sentence, and nothing is left of it."""
+"""Cards from others: every fault is refused with a message, and nothing is left."""
 
 import json
 from pathlib import Path

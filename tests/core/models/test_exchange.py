@@ -1,5 +1,4 @@
-"""Export and import: the same backbone on the other side, and every trick with an archive
-refused."""
+"""Export and import give the same backbone, and every trick with an archive is refused."""
 
 import dataclasses
 import io

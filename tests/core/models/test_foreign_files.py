@@ -1,4 +1,4 @@
-"""What is taken out of strangers' backbones and weights in a process of its own."""
+"""Files of backbones from others are read in a separate process."""
 
 from pathlib import Path
 
@@ -18,7 +18,7 @@ from tests.core.data.helpers import write
 def test_weights_that_claim_more_than_memory_holds(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A file of some kilobytes, whose one dataset would be terabytes of noughts."""
+    """A file of some kilobytes, whose one dataset would be terabytes of zeros."""
     h5py = pytest.importorskip("h5py")
     monkeypatch.setattr(reader_process, "memory_limit", lambda: 3 * 2**30)
     path = tmp_path / "bomb.weights.h5"

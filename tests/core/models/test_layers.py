@@ -1,3 +1,5 @@
+"""Our linear layer and embedding compared with torch's: outputs, gradients and exports."""
+
 from pathlib import Path
 
 import onnxruntime

@@ -1,5 +1,5 @@
-"""Costs: counted by another process, equal to the built network's own, kept, and refused in a
-sentence."""
+"""Costs are counted in another process, equal those of the built network, are cached, and refused
+with a message."""
 
 import subprocess
 import time

@@ -1,4 +1,4 @@
-"""Every architecture against a forward pass written in numpy."""
+"""Every architecture compared with a forward pass written in NumPy."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""A small sweep that really trained, to report on."""
+"""A small sweep with trained runs, to report on."""
 
 from core.data.datasets import Dataset
 from core.jobs.requests import TrainSettings
@@ -17,7 +17,7 @@ TRAIN = TrainSettings(epochs=2, batch_size=256, early_stopping=0, device="cpu")
 def finished_sweep(
     workspace: Workspace, dataset: Dataset, seeds: tuple[int, ...] = (0, 1)
 ) -> Sweep:
-    """The sweep "first" of ARMS, carried out in this process."""
+    """The sweep "first" of ARMS, trained in this process."""
     spec = SweepSpec(dataset.id, pretrained(workspace, "dnn").id, ARMS, seeds, train=TRAIN)
     sweep = submit_sweep(workspace, spec, "first", run_here=True)
     store = RunStore(workspace)

@@ -1,4 +1,4 @@
-"""An arm looks the same wherever it is drawn, and arms of one figure are told apart."""
+"""An arm looks the same in every figure, and the arms of one figure differ."""
 
 import colorsys
 

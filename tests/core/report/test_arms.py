@@ -1,4 +1,4 @@
-"""Runs put together into arms, and the arms of one setting judged as those of a sweep are."""
+"""Runs grouped into arms, and the arms of one setting judged like those of a sweep."""
 
 import dataclasses
 import shutil

@@ -1,4 +1,4 @@
-"""Figures of chosen arms: a line a setting, parallel coordinates."""
+"""Figures of selected arms: one line per setting, parallel coordinates."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""The page of a report: what users wrote stays text, scripts are allowed by hash alone, figures
+"""The page of a report: text of users stays text, scripts are allowed by hash only, figures can be
 read back."""
 
 import base64

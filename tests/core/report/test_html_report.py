@@ -1,5 +1,4 @@
-"""The report of a sweep that trained, and of runs picked by hand: numbers, hashes, commands, and
-hostile names."""
+"""The report of a sweep and of selected runs: numbers, hashes, commands, and hostile names."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Names beside points: the higher of two neighbours keeps its own, and edges cut none."""
+"""Labels of points: none covers another, and none is cut off at an edge."""
 
 import numpy as np
 

@@ -1,4 +1,4 @@
-"""Figures of one run: what they draw is what they are given, small enough to send."""
+"""Figures of one run draw what they are given, and are small enough to send."""
 
 import numpy as np
 import plotly.graph_objects as go

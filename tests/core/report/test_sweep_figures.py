@@ -1,4 +1,4 @@
-"""Figures of a sweep: both kinds of interval, rows that wait, the frontier, controls as lines,
+"""Figures of a sweep: both kinds of interval, unfinished rows, the frontier, controls as lines,
 bands over seeds."""
 
 import dataclasses

@@ -1,4 +1,4 @@
-"""What is kept of a finished run: whole or not at all, bounded, and gone with the run."""
+"""Artifacts of a run are complete or absent, bounded in number, and deleted with the run."""
 
 import json
 from collections.abc import Callable

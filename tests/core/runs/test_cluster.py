@@ -1,4 +1,4 @@
-"""Runs carried out at once, each in a process of its own."""
+"""Runs executed in parallel, each in its own process."""
 
 import signal
 import subprocess

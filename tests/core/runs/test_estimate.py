@@ -1,3 +1,5 @@
+"""Estimates of training time, from operations and from earlier runs."""
+
 import dataclasses
 import math
 from typing import Any

@@ -1,4 +1,4 @@
-"""Successive halving against what the whole sweep's curves say, and survivors against runs without
+"""Successive halving compared with the curves of the whole sweep, and survivors with runs without
 it."""
 
 import dataclasses
@@ -34,7 +34,7 @@ ARMS = (Arm("depth", 0), Arm("depth", 2), Arm("depth", 3), Arm("scratch"), Arm("
 @pytest.fixture(autouse=True)
 def still(monkeypatch: pytest.MonkeyPatch) -> None:
     """No worker of its own: the tests carry runs out."""
-    monkeypatch.setattr(sweeps, "ensure_worker", lambda workspace, lane: None)
+    monkeypatch.setattr(sweeps, "ensure_worker", lambda workspace, queue: None)
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,4 @@
-"""Workers that stop, sleep or hang: what is said of them, and that clocks which are set say
-nothing."""
+"""Workers that stop, sleep or hang are reported, and setting a clock has no effect."""
 
 import json
 import os
@@ -71,7 +70,7 @@ def beat(path: Path, beats: int, clock: float, host: str = "", idle: float = 0.0
 def looks(
     path: Path, clock: Clock, watcher: ChangeWatcher, seconds: float, step: float = 1.0
 ) -> StallCheck:
-    """The last of the looks of a watcher over so many seconds."""
+    """The last of the looks of a watcher over some seconds."""
     end = clock.now + seconds
     while clock.now < end:
         check_heartbeat(path, "k", watcher)

@@ -1,4 +1,4 @@
-"""Deleting backbones: one's own, none that comes with Thaw, none that a run still needs."""
+"""Backbones can be deleted unless they are bundled or a run still needs them."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Workspaces that are moved away, removed, or put back from a copy while a worker or the app uses
+"""Workspaces that are moved, removed or restored from a copy while a worker or the app uses
 them."""
 
 import os
@@ -80,7 +80,10 @@ def started(
 
     def start(workspace: Workspace, job: Job) -> threading.Thread:
         thread = threading.Thread(
-            target=run_worker, args=(workspace, "cpu", job), kwargs={"linger": 60.0}, daemon=True
+            target=run_worker,
+            args=(workspace, "cpu", job),
+            kwargs={"idle_timeout": 60.0},
+            daemon=True,
         )
         thread.start()
         jobs.append((job, thread))
@@ -188,7 +191,7 @@ def test_a_copy_put_over_the_store_is_served_by_a_worker_of_its_own(
     RunStore(workspace).claim("cpu", 1)
     copy = copied(workspace)
     fresh: list[str] = []
-    monkeypatch.setattr(worker, "ensure_worker", lambda _, lane: fresh.append(lane))
+    monkeypatch.setattr(worker, "ensure_worker", lambda _, queue: fresh.append(queue))
 
     def put_back(workspace: Workspace, run: Run, reporter: Reporter) -> RunResult:
         inode = workspace.database.stat().st_ino

@@ -1,4 +1,4 @@
-"""Commands that reproduce: read by the command line's own parser they ask for the same again."""
+"""Commands that reproduce a run or sweep give the same request when parsed."""
 
 import dataclasses
 import shlex

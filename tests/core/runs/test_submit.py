@@ -1,4 +1,4 @@
-"""Submitting: what is refused, how controls are grouped, and commands that ask for the same run."""
+"""Submitting: what is refused, how controls are grouped, and commands that give the same run."""
 
 import shlex
 from pathlib import Path
@@ -35,7 +35,7 @@ from tests.core.data.helpers import rows, text
 def started(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Lanes a worker was asked for; none is started."""
     lanes: list[str] = []
-    monkeypatch.setattr(submit, "ensure_worker", lambda workspace, lane: lanes.append(lane))
+    monkeypatch.setattr(submit, "ensure_worker", lambda workspace, queue: lanes.append(queue))
     return lanes
 
 

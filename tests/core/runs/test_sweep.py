@@ -36,7 +36,7 @@ TRAIN = TrainSettings(epochs=3, batch_size=256, device="cpu")
 @pytest.fixture
 def still(monkeypatch: pytest.MonkeyPatch) -> None:
     """No worker: what is queued stays queued."""
-    monkeypatch.setattr(sweeps, "ensure_worker", lambda workspace, lane: None)
+    monkeypatch.setattr(sweeps, "ensure_worker", lambda workspace, queue: None)
 
 
 def spec_of(workspace: Workspace, dataset: Dataset, **changes: object) -> SweepSpec:

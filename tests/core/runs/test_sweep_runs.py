@@ -1,5 +1,4 @@
-"""Whole sweeps: one after another, several at a time and over a cluster give the same numbers, put
-together right."""
+"""Whole sweeps give the same numbers one after another, in parallel and over a cluster."""
 
 import dataclasses
 from pathlib import Path
@@ -34,7 +33,7 @@ ARMS = (Arm("full"), Arm("depth", 1), Arm("linear-probe"), Arm("zero-shot"))
 
 @pytest.fixture
 def spec(tiny: tuple[Workspace, Dataset], monkeypatch: pytest.MonkeyPatch) -> SweepSpec:
-    monkeypatch.setattr(sweeps, "ensure_worker", lambda workspace, lane: None)
+    monkeypatch.setattr(sweeps, "ensure_worker", lambda workspace, queue: None)
     workspace, dataset = tiny
     return SweepSpec(dataset.id, pretrained(workspace, "dnn").id, ARMS, (0, 1), train=TRAIN)
 

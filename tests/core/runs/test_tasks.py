@@ -1,7 +1,8 @@
-"""Errands: how far they are, what went wrong, stopped, and no more than so many at a time."""
+"""Background tasks: progress, failure, stopping, and a limit on how many run at a time."""
 
 import errno
 import threading
+import time
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -16,7 +17,7 @@ PATIENCE = 30
 
 @pytest.fixture(autouse=True)
 def alone(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """No errands of other tests, and none of these left over."""
+    """No tasks of other tests, and none of these left over."""
     monkeypatch.setattr(tasks, "_tasks", {})
     before = set(threading.enumerate())
     yield
@@ -26,7 +27,7 @@ def alone(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 def finished(key: str, job: Callable[[ProgressFn], None]) -> tasks.BackgroundTask | None:
-    """What is known of an errand once it has ended."""
+    """What is known of a task once it has ended."""
     before = set(threading.enumerate())
     tasks.start(key, job)
     for thread in set(threading.enumerate()) - before:
@@ -71,18 +72,15 @@ def test_the_same_is_not_begun_twice_and_can_be_stopped() -> None:
     tasks.start("one", job)
     assert begun.wait(PATIENCE)
     tasks.start("one", job)
-    errand = tasks.find("one")
-    assert errand and errand.progress == 0.25 and errand.active
-    errand.stop()
-    assert errand.stopping
+    task = tasks.find("one")
+    assert task and task.progress == 0.25 and task.active
+    task.stop()
+    assert task.stopping
     going.set()
-    for thread in threading.enumerate():
-        if (
-            thread is not threading.current_thread()
-            and thread.daemon
-            and "_carry_out" in thread.name
-        ):
-            thread.join(PATIENCE)
+    # Not by the thread's name, which is that of a function and changes with it.
+    deadline = time.monotonic() + PATIENCE
+    while tasks.find("one") is not None and time.monotonic() < deadline:
+        time.sleep(0.01)
     assert calls == [1] and tasks.find("one") is None
 
 

@@ -186,7 +186,7 @@ def test_a_damaged_file_of_the_run_is_named_by_whatever_reads_it(
             lambda: evaluate_on(workspace, run, find_dataset(workspace, run.dataset)),
         ]
     for read in readers:
-        with pytest.raises(Damaged, match="carry the run out again") as caught:
+        with pytest.raises(Damaged, match="launch the same run again") as caught:
             read()
         assert caught.value.path == path
     assert not (tmp_path / "out").exists()

@@ -45,7 +45,7 @@ class ListReporter:
         self.rows = [row for row in self.rows if row[0] <= step]
 
     def rung(self, epoch: int) -> Decision:
-        return "go"
+        return "continue"
 
     def should_stop(self) -> bool:
         self.asked += 1

@@ -37,7 +37,7 @@ Setup = tuple[BackboneCard, RowTensors, RowTensors]
 
 @pytest.fixture
 def setup(tiny: tuple[Workspace, Dataset]) -> Setup:
-    """Rows behind every stage of a backbone whose last stage hands on two tensors."""
+    """Rows after every stage of a backbone whose last stage returns two tensors."""
     workspace, dataset = tiny
     card = pretrained(workspace, "deepfm")
     network, depth = load_backbone(card), len(card.stages)
@@ -233,7 +233,7 @@ def swept(
     tiny: tuple[Workspace, Dataset], monkeypatch: pytest.MonkeyPatch
 ) -> tuple[Workspace, list[Run]]:
     """A finished sweep of the head alone and of one depth more, two rates and two seeds."""
-    monkeypatch.setattr(sweeps, "ensure_worker", lambda workspace, lane: None)
+    monkeypatch.setattr(sweeps, "ensure_worker", lambda workspace, queue: None)
     workspace, dataset = tiny
     card = pretrained(workspace, "dnn")
     arms = (Arm("linear-probe"), Arm("depth", 1))

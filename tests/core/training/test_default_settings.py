@@ -1,5 +1,5 @@
-"""The default settings: one function of the number of training rows, and no other place that
-decides them."""
+"""Default settings: one function of the number of training rows, and no other place that decides
+them."""
 
 import ast
 import dataclasses

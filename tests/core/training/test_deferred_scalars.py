@@ -1,4 +1,4 @@
-"""Numbers that arrive late are told in order and before anybody counts on them."""
+"""Deferred scalars are reported in order, and before anybody needs them."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Frozen means frozen: bit-identical, out of the optimiser, without gradients, statistics
+"""Frozen stages are bit-identical, out of the optimiser and without gradients, statistics
 included."""
 
 from pathlib import Path

@@ -1,4 +1,5 @@
-"""The loop against plain torch, a numerical gradient's worth of Adam, and itself after a break."""
+"""The loop compared with plain torch, with Adam written out, and with itself after an
+interruption."""
 
 import dataclasses
 from pathlib import Path

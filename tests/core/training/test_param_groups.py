@@ -1,5 +1,4 @@
-"""What plans ask beyond frozen or not against closed forms, and every strategy against what its
-plan announces."""
+"""Adapters, rates and schedules compared with closed forms, and every strategy with its plan."""
 
 import dataclasses
 from pathlib import Path

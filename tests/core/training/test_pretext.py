@@ -1,5 +1,5 @@
-"""Replaced and masked features: what is spoilt, the losses against numpy, breaks, and what is
-handed back."""
+"""Replaced and masked features: the corruption, the losses compared with NumPy, and
+interruptions."""
 
 import dataclasses
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What is measured of a run: on which rows."""
+"""On which rows a run is measured."""
 
 import dataclasses
 

@@ -1,4 +1,4 @@
-"""Vectors from a text file: what is taken, what is refused and in which words."""
+"""Text files of vectors: what is accepted, and how others are refused."""
 
 import gzip
 from pathlib import Path

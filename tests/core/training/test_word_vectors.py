@@ -1,5 +1,5 @@
-"""Word2Vec of rows: the words, the places they land in, what they mean, and a backbone made and
-tuned from them."""
+"""Word2Vec of rows: words, indices, meaning, and a backbone made and fine-tuned from the
+vectors."""
 
 import dataclasses
 from typing import Any

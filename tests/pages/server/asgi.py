@@ -1,4 +1,4 @@
-"""An ASGI app called without a server."""
+"""Call an ASGI app without a server."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence

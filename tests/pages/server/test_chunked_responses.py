@@ -1,4 +1,4 @@
-"""Large answers go out part by part and whole; a piece of a download is not cut out."""
+"""Large responses are sent in parts and complete; range requests are not served."""
 
 import pytest
 from starlette.datastructures import Headers

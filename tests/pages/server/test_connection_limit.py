@@ -1,5 +1,4 @@
-"""Connections that wait for a request, or take nothing in of an answer, do not stay; nobody is kept
-out by them."""
+"""Connections that send no request, or read no response, are closed and keep nobody out."""
 
 import asyncio
 from types import SimpleNamespace
@@ -127,7 +126,7 @@ def test_where_there_are_too_many_the_one_that_waits_longest_goes() -> None:
 
 
 def test_every_connection_of_a_server_is_watched() -> None:
-    """A real one: told of, handed on to the protocol, and forgotten at its end."""
+    """A real connection is counted, passed to the protocol, and forgotten at its end."""
 
     async def body() -> tuple[int, bytes, int]:
         class Echo(asyncio.Protocol):
@@ -142,12 +141,12 @@ def test_every_connection_of_a_server_is_watched() -> None:
         server = await loop.create_server(Echo, "127.0.0.1", 0)
         reader, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
         writer.write(b"hello")
-        heard = await reader.readexactly(5)
+        received = await reader.readexactly(5)
         during = len(watch.connections)
         writer.close()
         while watch.connections:
             await asyncio.sleep(0.01)
         server.close()
-        return during, heard, len(watch.connections)
+        return during, received, len(watch.connections)
 
     assert run(body) == (1, b"hello", 0)

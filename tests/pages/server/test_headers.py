@@ -1,4 +1,4 @@
-"""Headers of every answer, errors included, and who may frame the app."""
+"""Headers of every response, errors included, and who may frame the app."""
 
 import base64
 import hashlib

@@ -1,5 +1,4 @@
-"""Whom the app answers: its own hosts, and pages that came from the very host and port that they
-talk to."""
+"""Which hosts and origins the app answers."""
 
 import pytest
 from starlette.datastructures import Headers

@@ -1,4 +1,4 @@
-"""What addresses beside the pages tell, and to whom."""
+"""What routes beside the pages reveal, and to whom."""
 
 import json
 from types import SimpleNamespace

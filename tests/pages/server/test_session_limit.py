@@ -1,4 +1,4 @@
-"""So many WebSockets at once, fewer from one address, and none that stays silent."""
+"""A limit on WebSockets in total and per address; silent ones are closed."""
 
 import asyncio
 

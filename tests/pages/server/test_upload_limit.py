@@ -1,5 +1,5 @@
-"""Uploads are taken from pages that ask for a file alone, within bounds, and leave memory with the
-uploader."""
+"""Uploads are accepted only from pages that show an uploader, within limits, and are freed with
+it."""
 
 import asyncio
 from types import SimpleNamespace
@@ -93,7 +93,7 @@ def test_a_file_beyond_the_bound_of_a_session_is_refused(server: Server, chunked
         with pytest.raises(HTTPException) as refused:
             server.put("shows", size=5 * MIB, chunked=True)
         assert refused.value.status_code == 413 and refused.value.headers == {"Connection": "close"}
-        assert server.inner.read == 8 * MIB, "nothing beyond the bound is handed on"
+        assert server.inner.read == 8 * MIB, "nothing beyond the limit is passed on"
     else:
         assert server.put("shows", size=5 * MIB) == 413
         assert server.inner.read == 4 * MIB

@@ -1,4 +1,4 @@
-"""Archives made by hand for tests: members in zip and tar, whole, damaged and hostile."""
+"""Zip and tar archives for tests: intact, damaged and hostile."""
 
 import io
 import tarfile

@@ -1,5 +1,5 @@
-"""Packed files are read whole, up to a break where that is to be kept, and never beyond all
-measure."""
+"""Packed files are read completely, or up to a break if that is allowed, and never beyond the
+limits."""
 
 import bz2
 import gzip

@@ -1,4 +1,4 @@
-"""Which member of an archive is read, and what is said about the others."""
+"""Which member of an archive is read, and what is reported about the others."""
 
 import gzip
 import io
@@ -93,7 +93,7 @@ def test_files_that_systems_put_there_are_no_members(tmp_path: Path) -> None:
         assert read(path, "train.txt") == TRAIN
     with pytest.raises(
         BadInput,
-        match="holds no file of rows: nothing but folders, or files that systems put there",
+        match="holds no file of rows: only folders, or files added by the operating system",
     ):
         choose_member(write(tmp_path, zip_of(junk)), "")
 
@@ -180,15 +180,15 @@ def test_two_members_of_the_same_name(tmp_path: Path) -> None:
         ),
         (
             zip_of({"a.zip": zip_of({"train.txt": TRAIN})}),
-            "'a.zip' in 'file' is packed twice, on the inside as a zip",
+            "'a.zip' in 'file' is compressed twice, inside as a zip",
         ),
         (
             tar_of({"a.tar": tar_of({"train.txt": TRAIN})}, "gz"),
-            "packed twice, on the inside as a tar archive",
+            "compressed twice, inside as a tar archive",
         ),
         (
             zip_of({"a.gz": gzip.compress(gzip.compress(TRAIN))}),
-            "'a.gz' in 'file' is packed twice, on the inside by gz",
+            "'a.gz' in 'file' is compressed twice, the inner time with gz",
         ),
         (
             zip_of({"rows.txt": TRAIN.decode().encode("utf-16")}),
@@ -265,10 +265,11 @@ def test_what_cannot_be_read_but_may_be_the_rows_is_not_replaced_by_another(tmp_
         choose_member(path, "secret.txt")
     data = bytearray(zip_of({"train.txt": TRAIN, "test.txt": TEST}))
     data[8] = data[data.index(b"PK\x01\x02") + 10] = 9
-    with pytest.raises(BadInput, match="'train.txt' in 'file' is packed by Deflate64"):
+    with pytest.raises(BadInput, match="'train.txt' in 'file' is compressed with Deflate64"):
         choose_member(write(tmp_path, bytes(data)), "")
     with pytest.raises(
-        BadInput, match="'train.parquet' in 'file' is a Parquet file within another packing; unpack"
+        BadInput,
+        match="'train.parquet' in 'file' is a Parquet file within another compression; unpack",
     ):
         choose_member(
             write(tmp_path, zip_of({"train.parquet": PARQUET.getvalue(), "test.txt": TEST})), ""
@@ -371,5 +372,5 @@ def test_zip_methods(tmp_path: Path) -> None:
     for method, name in ((9, "Deflate64"), (97, "a method that is not read")):
         data = bytearray(zip_of({"train.txt": TRAIN}))
         data[8] = data[data.index(b"PK\x01\x02") + 10] = method
-        with pytest.raises(BadInput, match=f"'train.txt' in 'file' is packed by {name}"):
+        with pytest.raises(BadInput, match=f"'train.txt' in 'file' is compressed with {name}"):
             choose_member(write(tmp_path, bytes(data)), "")

@@ -1,4 +1,4 @@
-"""Tar archives of every make are walked to their end, and no member is lost silently."""
+"""Tar archives of every format are read to their end, and no member is lost silently."""
 
 import gzip
 import io

@@ -1,4 +1,4 @@
-"""Formats that are not read are named, with what to do; rows of text are never taken for one."""
+"""Unsupported formats are named with what to do; rows of text are never taken for one."""
 
 import bz2
 import gzip
@@ -44,16 +44,16 @@ FILES: dict[str, tuple[bytes, str]] = {
         "a 7z archive; unpack it and give the file of rows inside",
     ),
     "rar": (b"Rar!\x1a\x07\x01\x00" + BINARY, "a RAR archive; unpack it"),
-    "lz4": (b"\x04\x22\x4d\x18\x64\x40\xa7" + BINARY, "packed by LZ4; unpack it with lz4 -d"),
-    "snappy": (b"\xff\x06\x00\x00sNaPpY" + BINARY, "packed by Snappy; unpack it first"),
+    "lz4": (b"\x04\x22\x4d\x18\x64\x40\xa7" + BINARY, "compressed with LZ4; unpack it with lz4 -d"),
+    "snappy": (b"\xff\x06\x00\x00sNaPpY" + BINARY, "compressed with Snappy; unpack it first"),
     "compress": (
         b"\x1f\x9d\x90" + BINARY,
-        r"packed by Unix compress \(.Z\); unpack it with uncompress",
+        r"compressed with Unix compress \(.Z\); unpack it with uncompress",
     ),
-    "lzip": (b"LZIP\x01\x14" + BINARY, "packed by lzip; unpack it with lzip -d"),
+    "lzip": (b"LZIP\x01\x14" + BINARY, "compressed with lzip; unpack it with lzip -d"),
     "lzma": (
         lzma.compress(TRAIN, lzma.FORMAT_ALONE),
-        "packed by LZMA's old format .*unpack it with xz -d",
+        "compressed with LZMA's old format .*unpack it with xz -d",
     ),
     "xlsx": (XLSX, r"an Excel workbook \(.xlsx\); save the sheet as CSV"),
     "xls": (
@@ -68,7 +68,7 @@ FILES: dict[str, tuple[bytes, str]] = {
         r"a torch file \(.pt\), a pickle inside",
     ),
     "joblib": (JOBLIB.getvalue(), "a Python pickle .*never unpickled"),
-    "joblib, packed": (PACKED_JOBLIB.getvalue(), r"packed by zlib \(as joblib does\)"),
+    "joblib, packed": (PACKED_JOBLIB.getvalue(), r"compressed with zlib \(as joblib does\)"),
     "feather 1": (
         b"FEA1" + BINARY,
         "a Feather file of version 1; write it again as version 2 or Parquet",
@@ -158,7 +158,7 @@ def test_a_download_that_was_interrupted(tmp_path: Path) -> None:
     [gzip.compress, bz2.compress, lzma.compress, packed_zstd, lambda data: zip_of({"a": data})],
 )
 def test_packed_twice(pack: type) -> None:
-    assert "is packed twice, on the inside" in str(describe_unreadable(pack(TRAIN)))
+    assert "is compressed twice, " in str(describe_unreadable(pack(TRAIN)))
 
 
 LINES = rows(5)

@@ -1,5 +1,5 @@
-"""Zip archives are held to what they say of themselves, and one without its directory gives what it
-has."""
+"""Zip archives are compared with what they state about themselves; one without its directory gives
+what it has."""
 
 import io
 import zipfile

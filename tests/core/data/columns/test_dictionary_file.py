@@ -1,4 +1,5 @@
-"""Coded rows against the plain ones they came from, and the Parquet files of earlier days."""
+"""Dictionary-encoded rows compared with the plain ones, and the Parquet files of earlier
+versions."""
 
 import dataclasses
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The helpers of the compiled loops, and what happens where nothing compiled can be kept."""
+"""The helpers of the compiled loops, and what happens where no compiled code can be cached."""
 
 from typing import Any
 

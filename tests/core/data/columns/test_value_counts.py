@@ -1,4 +1,4 @@
-"""Counted columns against Python's Counter, coded and plain, words and texts that are none."""
+"""Value counts compared with Python's Counter, for encoded and plain columns."""
 
 import random
 from collections import Counter

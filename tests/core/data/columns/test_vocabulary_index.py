@@ -1,4 +1,4 @@
-"""Words against Python's own counting and finding."""
+"""Counting and looking up 64-bit words compared with Python's own."""
 
 import random
 import struct

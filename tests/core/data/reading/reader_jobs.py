@@ -1,4 +1,4 @@
-"""Jobs for a reader process that end badly, each as a library could; and some that end well."""
+"""Jobs for a reader process that fail in each way a library could, and some that succeed."""
 
 import errno
 import mmap

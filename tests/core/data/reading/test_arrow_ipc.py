@@ -1,5 +1,5 @@
-"""Arrow IPC files and streams: read in bounded pieces, and what claims or is damaged is refused in
-a sentence."""
+"""Arrow IPC files and streams are read in bounded pieces; false claims and damage are refused with
+a message."""
 
 import io
 import struct

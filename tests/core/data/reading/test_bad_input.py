@@ -1,5 +1,5 @@
-"""Every kind of bad input gets a sentence with the row and the value, and leaves the workspace as
-it was."""
+"""Every kind of bad input gives a message with the row and the value, and leaves the workspace
+unchanged."""
 
 import gzip
 import io

@@ -1,4 +1,4 @@
-"""Columns recognised by their names, in every spelling that people have, or asked for."""
+"""Columns are recognised by their names, in every usual spelling; otherwise Thaw asks."""
 
 import json
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""The form of a text file: delimiter, header or none, quotation marks, and what is no row."""
+"""The format of a text file: delimiter, header, quotation marks, and lines that are not rows."""
 
 from pathlib import Path
 
@@ -101,7 +101,7 @@ def ask(folder: Path, lines: list[list[str]], delimiter: str = "\t") -> ColumnsN
 def test_a_label_at_the_end_is_spotted_and_its_proposal_reads_the_file(tmp_path: Path) -> None:
     lines = [[*line[1:], line[0]] for line in LINES]
     error = ask(tmp_path, lines)
-    assert "the label seems to stand at the end" in str(error) and '{"label": 40, "I1": 1' in str(
+    assert "the label seems to be at the end" in str(error) and '{"label": 40, "I1": 1' in str(
         error
     )
     form = form_of(tmp_path, lines, options=ReadOptions(columns=error.proposal))

@@ -1,4 +1,4 @@
-"""Good input: every dialect in every container against pandas."""
+"""Good input: every dialect in every container, compared with pandas."""
 
 import csv
 import io

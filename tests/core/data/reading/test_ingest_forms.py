@@ -1,5 +1,4 @@
-"""Files in the forms that people really have, read into samples: the same rows from every one of
-them."""
+"""Files in the formats that people have give the same rows from each of them."""
 
 import dataclasses
 from collections.abc import Callable

@@ -1,5 +1,5 @@
-"""Files that are nearly in one of the forms: read as they are meant, or refused with the cause;
-never in silence."""
+"""Files close to a known format are read as intended, or refused with the cause, never silently
+misread."""
 
 from collections.abc import Callable
 from pathlib import Path

@@ -1,5 +1,5 @@
-"""Reading in a process of its own: whatever becomes of it, this one goes on, and nothing of it
-stays behind."""
+"""Reading in a separate process: whatever happens to it, this one continues, and nothing is left
+behind."""
 
 import os
 import signal

@@ -1,5 +1,4 @@
-"""Where rows end, against Python's csv module and str.splitlines; and blocks that end anywhere in a
-file."""
+"""Where rows end, compared with Python's csv module and str.splitlines, wherever a block ends."""
 
 import csv
 import io

@@ -1,5 +1,5 @@
-"""The quick parser against the careful one: the same rows from the same bytes, and the same
-sentences."""
+"""The fast parser compared with the careful one: the same rows and the same messages from the same
+bytes."""
 
 import random
 import re
@@ -62,7 +62,7 @@ FILES: dict[str, bytes] = {
     "missing numbers": text([[*line[:3], "NaN", *line[4:]] for line in LINES]),
     "missing categories": text([[*line[:20], "null", *line[21:]] for line in LINES]),
     "a category of twelve letters": cell(150, 20, "twelve chars"),
-    "minus nought and nought": cell(150, 3, "-0").replace(b"\t7\t", b"\t0\t"),
+    "minus zero and zero": cell(150, 3, "-0").replace(b"\t7\t", b"\t0\t"),
     "commas": (HEADER + text(LINES)).replace(b"\t", b","),
     "commas and quotation marks": (HEADER + text(quoted(LINES))).replace(b"\t", b","),
     "a column more": (

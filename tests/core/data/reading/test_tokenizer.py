@@ -1,4 +1,4 @@
-"""Cut and coded cells against Python's own `split`."""
+"""Tokenized and encoded cells compared with Python's `split`."""
 
 import random
 

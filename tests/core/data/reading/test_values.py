@@ -1,4 +1,4 @@
-"""What cells mean, against pandas and Python's own float."""
+"""How cells are interpreted, compared with pandas and Python's float."""
 
 import io
 import math

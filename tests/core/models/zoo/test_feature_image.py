@@ -1,4 +1,4 @@
-"""The picture of the 39 features against plain numpy, pixel by pixel, and against Keras' own
+"""The picture of the 39 features compared with NumPy, pixel by pixel, and with Keras' own
 preprocessing."""
 
 import numpy as np

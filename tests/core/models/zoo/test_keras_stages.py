@@ -1,5 +1,5 @@
-"""VGG19 and ResNet50 as stages against Keras' own whole models, and the weights that Keras loads
-into them."""
+"""VGG19 and ResNet50 as stages compared with Keras' whole models, and the weights that Keras
+loads."""
 
 import functools
 import shutil

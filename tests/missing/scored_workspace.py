@@ -1,5 +1,5 @@
-"""A workspace whose runs scored an example: as training and evaluation would have left it, without
-the training."""
+"""A workspace whose runs have given scores, as training and evaluation would leave it, without the
+training."""
 
 import dataclasses
 import shutil

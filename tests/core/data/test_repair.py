@@ -1,5 +1,5 @@
-"""What a power cut under an earlier version left hollow is made whole by ingesting and preparing it
-again."""
+"""What a power cut under an earlier version left incomplete is repaired by ingesting and preparing
+it again."""
 
 import dataclasses
 import shutil

@@ -1,5 +1,5 @@
-"""Which functions of the project were called, in whatever thread: page tests run a page in a thread
-of its own."""
+"""Which functions of the project were called, in any thread: page tests run a page in its own
+thread."""
 
 import sys
 import threading

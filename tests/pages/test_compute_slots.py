@@ -1,4 +1,4 @@
-"""What any visitor can start: two at a time, and the place is free again whatever becomes of it."""
+"""Expensive computations: two at a time for all visitors, and a slot is freed whatever happens."""
 
 import threading
 

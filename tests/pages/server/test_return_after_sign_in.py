@@ -1,4 +1,4 @@
-"""After signing in one is led to a page of the app, and never out of it."""
+"""After signing in the user returns to a page of the app, and never elsewhere."""
 
 import asyncio
 from concurrent.futures import ThreadPoolExecutor

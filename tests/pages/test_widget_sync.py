@@ -1,4 +1,4 @@
-"""What a page puts into a field, against edits that a browser sends before it has heard of it."""
+"""Widget values set by the server survive stale edits from the browser."""
 
 from collections.abc import Callable
 from typing import Any

@@ -1,4 +1,4 @@
-"""Every page in the states that differ, over a workspace with something on each."""
+"""Every page in each of its states, over a workspace with something on each."""
 
 import shutil
 from dataclasses import dataclass, field

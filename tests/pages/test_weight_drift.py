@@ -1,4 +1,4 @@
-"""Weight drift, on the Run page: measured by its button in a process of its own, then shown."""
+"""Weight drift on the page Run: measured by its button in a separate process, then shown."""
 
 import pytest
 

@@ -1,5 +1,5 @@
-"""What the Data page shows of a file before it is read: member of an archive, columns, and what it
-cannot read."""
+"""What the page Data shows of a file before it is read: members, columns, and what it cannot
+read."""
 
 from pathlib import Path
 
@@ -73,7 +73,7 @@ def test_a_proposed_mapping_is_taken_with_one_press(space: Workspace, tmp_path: 
     path = tmp_path / "last.tsv"
     path.write_bytes(text([[*line[1:], line[0]] for line in LINES]))
     app = page_of(path)
-    assert "the label seems to stand at the end" in app.warning[0].value.replace("\\", "")
+    assert "the label seems to be at the end" in app.warning[0].value.replace("\\", "")
     assert '"label": 40' in app.code[0].value
     sample = add(app, space)
     assert sample.labelled and dict(sample.columns)[LABEL] == "column 40"

@@ -1,5 +1,4 @@
-"""VGG19 and ResNet50 through pretraining, freezing, cache, checkpoint and fine-tuning, on a handful
-of rows."""
+"""VGG19 and ResNet50: pretraining, freezing, cache, checkpoints and fine-tuning on a few rows."""
 
 import dataclasses
 from pathlib import Path

@@ -1,0 +1,137 @@
+"""From the arguments of `Workspace.pretrain`, `finetune` and `sweep` to requests of the core."""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+from core.data.datasets import Dataset
+from core.data.paths import clean_path
+from core.errors import BadInput
+from core.jobs.requests import FinetuneRequest, PretrainRequest, TrainSettings
+from core.models.card import BackboneCard
+from core.runs.sweep import Arm, Sweep, SweepSpec, depth_arms
+from core.training.default_settings import (
+    count_training_rows,
+    preset_settings,
+    settings_by_size,
+)
+from core.workspace import hash_json
+from thaw.options import (
+    architecture_settings,
+    head_settings,
+    plain,
+    strategy_options,
+    training_settings,
+)
+
+Options = Mapping[str, Any]
+"""The keyword arguments that `thaw.options` describes."""
+
+
+def pretrain_request(
+    dataset: Dataset,
+    architecture: str,
+    name: str,
+    objective: str,
+    start: str,
+    start_file: str | Path,
+    mask_share: float,
+    preset: str,
+    options: Options,
+) -> PretrainRequest:
+    """The request for a pretraining run; see `Workspace.pretrain`."""
+    rows = count_training_rows(dataset, "source")
+    return PretrainRequest(
+        dataset.id,
+        architecture,
+        name,
+        _train_settings(preset, rows, options, objective),
+        architecture_settings(options),
+        objective,
+        start,
+        # A worker has another current folder.
+        str(clean_path(str(start_file)).absolute()) if start_file else "",
+        plain(mask_share),
+    )
+
+
+def finetune_request(
+    dataset: Dataset,
+    card: BackboneCard,
+    freeze_depth: int | None,
+    strategy: str | None,
+    target_rows: int,
+    preset: str,
+    options: Options,
+) -> FinetuneRequest:
+    """The request for a fine-tuning run; see `Workspace.finetune`."""
+    if (freeze_depth is None) == (strategy is None):
+        raise BadInput("Name either freeze_depth or strategy: freeze_depth=2, or strategy='lora'.")
+    rows = count_training_rows(dataset, "target", last=target_rows)
+    return FinetuneRequest(
+        dataset=dataset.id,
+        backbone=card.id,
+        strategy=strategy or "depth",
+        freeze_depth=plain(freeze_depth) or 0,
+        head=head_settings(options),
+        train=_train_settings(preset, rows, options),
+        options=strategy_options(options),
+        target_rows=target_rows,
+    )
+
+
+def sweep_spec(
+    dataset: Dataset,
+    card: BackboneCard,
+    depths: Sequence[int] | Literal["all"],
+    strategies: Sequence[str],
+    surgical: Sequence[Sequence[str]],
+    seeds: int,
+    rates: Sequence[float],
+    target_sizes: Sequence[int],
+    halving: int,
+    preset: str,
+    options: Options,
+) -> SweepSpec:
+    """What a sweep asks for; see `Workspace.sweep`."""
+    if depths == "all":
+        arms = depth_arms(card)
+    else:
+        arms = tuple(Arm("depth", int(depth)) for depth in depths)
+    arms += tuple(Arm(one, 0, strategy_options(options, one)) for one in strategies)
+    arms += tuple(Arm("surgical", 0, {"stages": tuple(stages)}) for stages in surgical)
+    sizes = tuple(plain(target_sizes))
+    by_size = settings_by_size(dataset, sizes, preset, training_settings(options))
+    return SweepSpec(
+        dataset=dataset.id,
+        backbone=card.id,
+        arms=arms,
+        seeds=tuple(range(seeds)),
+        learning_rates=tuple(plain(rates)),
+        target_sizes=sizes,
+        head=head_settings(options),
+        train=by_size[-1],
+        halving=plain(halving),
+        train_by_size=tuple(by_size) if len(set(by_size)) > 1 else (),
+    )
+
+
+def same_spec(one: SweepSpec, other: SweepSpec) -> bool:
+    """Whether two sweeps ask for the same; lists and tuples are alike, as in the store."""
+    return hash_json(dataclasses.asdict(one)) == hash_json(dataclasses.asdict(other))
+
+
+def free_sweep_name(sweeps: Sequence[Sweep], first: str) -> str:
+    """`first`, shortened to what a name may have, or it with the lowest number that is free."""
+    taken, name, number = {sweep.name for sweep in sweeps}, first[:56], 1
+    while (found := name if number == 1 else f"{name} {number}") in taken:
+        number += 1
+    return found
+
+
+def _train_settings(
+    preset: str, training_rows: int, options: Options, objective: str = "supervised"
+) -> TrainSettings:
+    settings = preset_settings(preset, training_rows, objective)
+    return dataclasses.replace(settings, **training_settings(options))
