@@ -14,6 +14,7 @@ import plotly.graph_objects as go
 
 from core.evaluation.format_metrics import format_bounds, format_metric, is_missing
 from core.evaluation.metric_registry import HEADLINE, METRICS
+from core.freezing.strategies import is_control, is_trained
 from core.report.arm_styles import arm_colors, arm_styles
 from core.report.figure_base import Trace, axis, make_figure, scatter
 from core.report.label_positions import label_positions
@@ -37,7 +38,6 @@ COST_AXES: dict[str, tuple[str, Callable[[ArmResult], float], str]] = {
 NO_POINTS = "No points: the validation rows do not define this metric"
 LOG_SCALE_RATIO = 20
 """The largest cost over the smallest from which the axis is logarithmic."""
-CONTROLS = ("scratch", "zero-shot")
 DODGE = 0.05
 """Distance of target and source test rows to the left and right of their freeze depth."""
 
@@ -114,7 +114,7 @@ def depth_figure(results: Sequence[ArmResult], metric: str = HEADLINE) -> go.Fig
         )
     ends = (-4 * DODGE, max((arm.depth for arm in depth_arms), default=0) + 4 * DODGE)
     for arm in results:
-        if arm.strategy in CONTROLS and "target_test" in defined_spreads(arm, metric):
+        if is_control(arm.strategy) and "target_test" in defined_spreads(arm, metric):
             _add_level_line(
                 traces,
                 ends,
@@ -139,7 +139,7 @@ def forgetting_figure(results: Sequence[ArmResult]) -> go.Figure:
     scratch, which has nothing to forget, is left out, as is an arm whose backbone has no AUC.
     """
     traces: list[Trace] = []
-    trained = [arm for arm in results if arm.strategy not in CONTROLS]
+    trained = [arm for arm in results if not is_control(arm.strategy)]
     arms = [
         arm
         for arm in trained
@@ -231,7 +231,7 @@ def target_sizes_figure(
     """Return a metric on target test rows by the number of target rows that trained, a line per
     title."""
     traces: list[Trace] = []
-    sizes = [_train_rows(arm) for arm in results if arm.strategy != "zero-shot"]
+    sizes = [_train_rows(arm) for arm in results if is_trained(arm.strategy)]
     styles = arm_styles(titles)
     for title in titles:
         candidates = (
@@ -241,7 +241,7 @@ def target_sizes_figure(
         )
         arms = sorted(candidates, key=_train_rows)
         spreads = [defined_spreads(arm, metric)["target_test"] for arm in arms]
-        if arms and arms[0].strategy == "zero-shot" and sizes:
+        if arms and not is_trained(arms[0].strategy) and sizes:
             _add_level_line(traces, (min(sizes), max(sizes)), spreads[0].mean, title, title)
             continue
         rows = np.array([_train_rows(arm) for arm in arms])
@@ -501,6 +501,6 @@ def _add_level_line(
 
 
 def _arm_kind(arm: ArmResult) -> str:
-    if arm.strategy in CONTROLS:
+    if is_control(arm.strategy):
         return "controls"
     return "freeze depths" if is_freeze_depth(arm) else "other strategies"
