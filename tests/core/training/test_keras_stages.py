@@ -68,7 +68,7 @@ def resnet(few: tuple[Workspace, Dataset]) -> Backbone:
 
 
 def some_rows(backbone: Backbone, network: Network, depth: int, cached: bool) -> RowTensors:
-    """Eight target rows, both labels among them, behind the frozen prefix when `cached`."""
+    """Eight target rows, both labels among them, after the frozen prefix if `cached`."""
     workspace, dataset, card = backbone
     table = load_rows(
         workspace, dataset, card.folder / "preprocessing", ("target_train", "target_validation")

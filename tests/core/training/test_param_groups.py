@@ -81,8 +81,8 @@ def test_stages_that_start_to_train_later_are_computed_once(
     usual = ListReporter()
     network, _ = strategy_setup.run(strategy, tmp_path / "usual.pt", settings, usual)
     reporter, whole = ListReporter(), tmp_path / "whole.pt"
-    cached, asked = strategy_setup.run_after_prefix(strategy, whole, settings, reporter)
-    assert asked == [5, 0]
+    cached, depths = strategy_setup.run_after_prefix(strategy, whole, settings, reporter)
+    assert depths == [5, 0]
     for (name, a), b in zip(
         network.state_dict().items(), cached.state_dict().values(), strict=True
     ):
