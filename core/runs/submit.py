@@ -12,7 +12,7 @@ from core.data.datasets import Dataset, find_dataset, require_labels
 from core.data.paths import check_input, format_path
 from core.errors import BadInput, NameTaken
 from core.freezing.plan import make_plan
-from core.freezing.strategies import describe_strategy
+from core.freezing.strategies import control_strategies, describe_strategy, is_trained
 from core.jobs.requests import (
     MASK_SHARE,
     FinetuneRequest,
@@ -34,8 +34,6 @@ from core.workspace import Workspace, check_name
 
 MIN_TRAINING_ROWS = 2
 """Rows that a training needs."""
-CONTROLS = ("scratch", "zero-shot")
-"""Strategies offered as controls beside a fine-tuning run."""
 
 _TRAIN_FLAGS = {
     "epochs": "--epochs",
@@ -105,7 +103,7 @@ def submit_finetune(
     controls: Sequence[str] = (),
     run_here: bool = False,
 ) -> list[Run]:
-    """Queues the run and the controls asked for (names in CONTROLS), all of one group; the run
+    """Queues the run and the controls asked for (see core.freezing.strategies.control_strategies), all of one group; the run
     itself comes first.
 
     run_here: the calling process trains them itself (core.runs.cluster.run_here); no worker is
@@ -115,7 +113,10 @@ def submit_finetune(
     require_labels(dataset)
     card = find_backbone(workspace, request.backbone)
     group = request.group or f"g-{secrets.token_hex(4)}"
-    strategies = [request.strategy, *(control for control in CONTROLS if control in controls)]
+    strategies = [
+        request.strategy,
+        *(control for control in control_strategies() if control in controls),
+    ]
     requests = []
     for strategy in dict.fromkeys(strategies):
         options = request.options if strategy == request.strategy else {}
@@ -162,7 +163,7 @@ def submit_interpolation(workspace: Workspace, run: Run) -> Run:
     The run may be queued before it, as in the demo. BadInput where it is no fine-tuning, or trains
     nothing.
     """
-    if run.kind != "finetune" or run.strategy == "zero-shot":
+    if run.kind != "finetune" or not is_trained(run.strategy):
         what = "is the backbone as it was" if run.kind == "finetune" else "is not a fine-tuning run"
         raise BadInput(
             f"Run {run.id} {what}, so there is nothing to mix; choose a fine-tuning run."

@@ -18,7 +18,13 @@ from typing import Any
 from core.data.datasets import Dataset, find_dataset
 from core.errors import BadInput, Damaged, NameTaken
 from core.freezing.plan import Plan, make_plan
-from core.freezing.strategies import STRATEGIES, complete_options, describe_strategy
+from core.freezing.strategies import (
+    STRATEGIES,
+    complete_options,
+    describe_strategy,
+    is_control,
+    is_trained,
+)
 from core.jobs.requests import FinetuneRequest, TrainSettings, head_from_json
 from core.jobs.store import RESUMABLE_STATUSES, Run, RunStore
 from core.models.backbone_store import find_backbone
@@ -26,7 +32,7 @@ from core.models.card import BackboneCard, HeadSettings
 from core.names import names_lock
 from core.program import COMMAND
 from core.runs.estimate import Estimate, calibration_runs, estimate_seconds
-from core.runs.halving import CONTROLS, FACTORS, plan_rungs
+from core.runs.halving import FACTORS, plan_rungs
 from core.runs.launch import CLUSTER_QUEUE, ensure_worker, queue_for_device
 from core.runs.submit import check_rows_to_train, head_flags, train_flags
 from core.stored import check_timestamp
@@ -133,7 +139,7 @@ def expand_requests(spec: SweepSpec) -> list[FinetuneRequest]:
         for rate in spec.learning_rates or (train.learning_rate,)
     ]
     rates = max(1, len(spec.learning_rates))
-    arms = [arm for arm in spec.arms if arm.strategy not in CONTROLS]
+    arms = [arm for arm in spec.arms if not is_control(arm.strategy)]
     # Halving ends arms one by one, so they cannot train together.
     together = spec.learning_rates if rates > 1 and not spec.halving else ()
     found = []
@@ -141,7 +147,7 @@ def expand_requests(spec: SweepSpec) -> list[FinetuneRequest]:
         train = dataclasses.replace(train, seed=seed)
         rungs = plan_rungs(train.epochs, spec.halving, len(arms) * rates) if spec.halving else ()
         for arm in spec.arms:
-            if arm.strategy == "zero-shot" and place:
+            if not is_trained(arm.strategy) and place:
                 continue
             found.append(
                 dataclasses.replace(
@@ -356,7 +362,7 @@ def estimate_sweep(
     if len(requests) > 1:
         basis += " A frozen prefix that runs share is computed and counted once."
     if spec.halving:
-        basis += " At most so long: successive halving ends arms before their last epoch."
+        basis += " Upper bound: successive halving ends arms before their last epoch."
     return Estimate(seconds + sum(prefixes.values()), basis, prefixes)
 
 

@@ -167,7 +167,7 @@ def test_the_address_carries_the_whole_form(
     page.number_input("sweep_epochs").set_value(7).run()
     page.text_input("sweep_hidden").set_value("16").run()
     page.selectbox("sweep_halving").set_value(3).run()
-    assert any("At most so long: successive halving" in one.value for one in page.caption)
+    assert any("Upper bound: successive halving" in one.value for one in page.caption)
     asked = asked_for(page, tiny[0])
     assert len(asked.arms) == 6 and asked.halving == 3
     shared = dict(page.query_params)

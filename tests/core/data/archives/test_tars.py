@@ -109,8 +109,8 @@ def test_cut_off_in_a_member(packing: str, tmp_path: Path) -> None:
 
 
 def sparse_of_old() -> bytes:
-    """GNU's header: a member of 512 bytes that claims to expand to a terabyte, with a second block
-    for its map."""
+    """GNU's old header: a member of 512 bytes that claims to unpack to a terabyte, with a second
+    block."""
     header = bytearray(
         tar_header("train.txt", 512, tarfile.GNUTYPE_SPARSE).tobuf(tarfile.GNU_FORMAT)
     )
