@@ -34,7 +34,7 @@ IDLE_SECONDS_PER_MEGABYTE = 3.0
 MEMORY_SHARE = 0.75
 MIN_MEMORY_BYTES = 4 * 2**30
 """Memory limit of a child in bytes: a share of the machine's (or container's) memory, but at least
-this, because Arrow reserves 1 GB of address space at the start. On a smaller machine the system
+this, because Arrow sets 1 GB aside at the start. On a smaller machine the system
 kills the child when memory runs out."""
 MAX_LINE_BYTES = 256 * 2**20
 """Largest event or answer; 1,000 columns with examples take a few MB."""
