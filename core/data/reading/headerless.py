@@ -200,16 +200,16 @@ def _kaggle_or_terabyte(lines: Sequence[str]) -> tuple[str, str]:
                 " Kaggle's. Rows are read the same way."
             ),
         )
-    seen = f"C20 has {distinct} {'value' if distinct == 1 else 'values'} in {len(values):,} rows"
+    variety = f"C20 has {distinct} {'value' if distinct == 1 else 'values'} in {len(values):,} rows"
     if distinct > _MAX_KAGGLE_C20_VALUES:
         return (
             "criteo-1tb",
-            f"40 tab-separated columns and no header, and {seen}, where Kaggle's train.txt has 4.",
+            f"40 tab-separated columns and no header, and {variety}, where Kaggle's train.txt has 4.",
         )
     return (
         "kaggle-train",
         (
-            f"40 tab-separated columns and no header, and {seen}; Kaggle's train.txt has 4, a 1TB"
+            f"40 tab-separated columns and no header, and {variety}; Kaggle's train.txt has 4, a 1TB"
             " day file thousands."
         ),
     )
