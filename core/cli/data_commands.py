@@ -32,7 +32,7 @@ from core.data.samples import (
 )
 from core.data.simulate import SIMULATED_DOMAINS
 from core.data.simulate import simulate as simulate_file
-from core.data.split import FILE_ROLES, SplitSpec
+from core.data.split import FILE_ROLES, SAMPLE_SPLIT_METHODS, SplitSpec
 from core.errors import BadInput, NameTaken
 from core.workspace import Workspace, hash_file
 
@@ -106,7 +106,7 @@ def add_split_options(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument(
         "--split",
-        choices=("order", "column", "random"),
+        choices=SAMPLE_SPLIT_METHODS,
         default="order",
         help="default: by row order",
     )

@@ -149,13 +149,13 @@ def _verdicts_section(
         return [
             paragraph("There is only one arm, so there is nothing to compare it with.", "quiet")
         ]
-    many = f"{len(verdicts)} comparison{'s' if len(verdicts) > 1 else ''}"
+    count_text = f"{len(verdicts)} comparison{'s' if len(verdicts) > 1 else ''}"
     rule = (
-        f"{many} on the target test rows. The p-values of all comparisons are adjusted together by "
-        f"Holm's method (1979), separately for AUC and for log loss; at {SIGNIFICANCE_LEVEL:g} or "
-        "more two arms are “not distinguishable”. Intervals of AUC differences include the "
-        "variance of test rows (DeLong) and of seeds; those of log loss come from a paired "
-        "bootstrap."
+        f"{count_text} on the target test rows. The p-values of all comparisons are adjusted "
+        "together by Holm's method (1979), separately for AUC and for log loss; at "
+        f"{SIGNIFICANCE_LEVEL:g} or more two arms are “not distinguishable”. Intervals of AUC "
+        "differences include the variance of test rows (DeLong) and of seeds; those of log loss "
+        "come from a paired bootstrap."
     )
     rows: list[list[Cell]] = [
         [
@@ -197,26 +197,28 @@ def _difference_cells(verdict: Verdict, metric: str) -> tuple[Cell, Cell, Cell]:
 
 
 def _arms_section(results: Sequence[ArmResult]) -> list[Html]:
-    others = {key: one for key, one in metrics_shown_in("arms").items() if key != HEADLINE}
+    others = {key: metric for key, metric in metrics_shown_in("arms").items() if key != HEADLINE}
     columns = (
         "Arm", "Seeds", "AUC, target test", "95 % (DeLong)",
         *(f"{metric.heading}, target" for metric in others.values()),
         "AUC, source test", "Trained parameters", "Seconds", "Peak memory",
     )  # fmt: skip
     rows: list[list[Cell]] = []
-    for one in results:
-        auc = one.auc.get("target_test")
+    for result in results:
+        auc = result.auc.get("target_test")
         rows.append(
             [
-                f"{one.setting}: {one.title}" if one.setting else one.title,
-                len(one.runs),
+                f"{result.setting}: {result.title}" if result.setting else result.title,
+                len(result.runs),
                 _format_spread(auc),
                 format_bounds(auc.low, auc.high) if auc else None,
-                *(_format_spread(one.spread(key, "target_test")) for key in others),
-                _format_spread(one.auc.get("source_test")),
-                one.trained_parameters,
-                f"{one.seconds:.1f}",
-                None if is_missing(one.peak_memory) else f"{one.peak_memory / 2**20:,.0f} MiB",
+                *(_format_spread(result.spread(key, "target_test")) for key in others),
+                _format_spread(result.auc.get("source_test")),
+                result.trained_parameters,
+                f"{result.seconds:.1f}",
+                None
+                if is_missing(result.peak_memory)
+                else f"{result.peak_memory / 2**20:,.0f} MiB",
             ]
         )
     note = (
@@ -241,9 +243,10 @@ def _figures_section(workspace: Workspace, data: ReportData) -> list[Html]:
     for setting in settings:
         if len(settings) > 1:
             parts.append(heading(_capitalise(setting)))
-        own = [one for one in data.results if one.setting == setting]
+        of_setting = [one for one in data.results if one.setting == setting]
         parts += [
-            plot(figure, title, _height(title, len(own))) for title, figure in setting_figures(own)
+            plot(figure, title, _height(title, len(of_setting)))
+            for title, figure in setting_figures(of_setting)
         ]
     if len(settings) > 1:
         parts.append(heading("All settings"))
@@ -307,34 +310,36 @@ def _data_section(dataset: Dataset) -> list[Html]:
 
 def _describe_split(dataset: Dataset) -> str:
     spec, roles = dataset.spec, {one.role for one in dataset.samples}
-    said = [SPLIT_METHODS[spec.method]]
+    texts = [SPLIT_METHODS[spec.method].description]
     if tested := [domain for domain in ("target", "source") if f"{domain}_test" not in roles]:
         shares = [f"{getattr(spec, f'{domain}_test_share'):g} of the {domain}" for domain in tested]
-        said.append(f"test {' and '.join(shares)} rows")
+        texts.append(f"test {' and '.join(shares)} rows")
     if spec.method == "column":
         values = ", ".join(value or "(missing)" for value in spec.target_values)
-        said.append(f"column {spec.column}, target values {values}")
+        texts.append(f"column {spec.column}, target values {values}")
     elif spec.method != "files":
-        said.append(f"source share {spec.source_share:g}")
+        texts.append(f"source share {spec.source_share:g}")
     if spec.shuffled:
-        said.append(f"shuffled with seed {spec.seed}")
-    return "; ".join(said)
+        texts.append(f"shuffled with seed {spec.seed}")
+    return "; ".join(texts)
 
 
 def _backbone_section(card: BackboneCard) -> list[Html]:
-    about = ARCHITECTURES.get(card.architecture)
-    learnt = card.trained_on
+    architecture = ARCHITECTURES.get(card.architecture)
+    trained_on = card.trained_on
     values: dict[str, Cell] = {
-        "Architecture": f"{about.title} ({about.source})" if about else card.architecture,
+        "Architecture": f"{architecture.title} ({architecture.source})"
+        if architecture
+        else card.architecture,
         "Parameters": card.parameters,
         "Objective": (
             OBJECTIVES[card.objective].title if card.objective in OBJECTIVES else card.objective
         ),
         "Trained on": (
-            f"{learnt['rows']:,} {learnt['domain']} rows of {learnt['dataset']}"
-            + (" (simulated)" if learnt["simulated"] else "")
+            f"{trained_on['rows']:,} {trained_on['domain']} rows of {trained_on['dataset']}"
+            + (" (simulated)" if trained_on["simulated"] else "")
         ),
-        "Content hash of these rows": learnt["content_hash"],
+        "Content hash of these rows": trained_on["content_hash"],
         "Weights, SHA-256": card.weights_sha256,
         "Preprocessing hash": card.preprocessing_hash,
         "Licence": card.licence,
@@ -408,9 +413,9 @@ def _runs_section(data: ReportData) -> list[Html]:
         "Tags",
         "Note",
     )
-    kept = [place for place in range(len(columns)) if any(row[place] is not None for row in rows)]
+    kept = [index for index in range(len(columns)) if any(row[index] is not None for row in rows)]
     return [
-        table([columns[place] for place in kept], [[row[place] for place in kept] for row in rows])
+        table([columns[index] for index in kept], [[row[index] for index in kept] for row in rows])
     ]
 
 

@@ -14,8 +14,6 @@ from core.jobs.requests import FinetuneRequest
 from core.jobs.store import Run, RunStore
 
 FACTORS = (2, 3, 4)
-CONTROLS = ("zero-shot", "scratch")
-"""Strategies that others are compared with: they always train to their end."""
 Rungs = tuple[tuple[int, int], ...]
 """(epoch, arms of the same target size that train on after it), ascending."""
 

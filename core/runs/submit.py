@@ -9,7 +9,7 @@ from core.data.datasets import Dataset, find_dataset, require_labels
 from core.data.paths import check_input, format_path
 from core.errors import BadInput, NameTaken
 from core.freezing.plan import make_plan
-from core.freezing.strategies import describe_strategy
+from core.freezing.strategies import control_strategies, describe_strategy, is_trained
 from core.jobs.requests import (
     FinetuneRequest,
     InterpolateRequest,
@@ -28,8 +28,6 @@ from core.workspace import Workspace, check_name
 
 MIN_TRAINING_ROWS = 2
 """Fewest rows to train on."""
-CONTROLS = ("scratch", "zero-shot")
-"""Strategies offered as controls beside a fine-tuning run."""
 
 
 def submit_pretrain(workspace: Workspace, request: PretrainRequest, run_here: bool = False) -> Run:
@@ -94,7 +92,7 @@ def submit_finetune(
     Args:
         workspace: where to queue them.
         request: what to train; dataset and backbone may be given by name or id.
-        controls: names in CONTROLS.
+        controls: names of `control_strategies`.
         run_here: the calling process trains them itself (core.runs.cluster.run_here), so that no
             worker is started.
 
@@ -105,7 +103,10 @@ def submit_finetune(
     require_labels(dataset)
     card = find_backbone(workspace, request.backbone)
     group = request.group or f"g-{secrets.token_hex(4)}"
-    strategies = [request.strategy, *(control for control in CONTROLS if control in controls)]
+    strategies = [
+        request.strategy,
+        *(control for control in control_strategies() if control in controls),
+    ]
     requests = []
     for strategy in dict.fromkeys(strategies):
         options = request.options if strategy == request.strategy else {}
@@ -163,7 +164,7 @@ def submit_interpolation(workspace: Workspace, run: Run) -> Run:
     Raises:
         BadInput: the run is not a fine-tuning run, or trains nothing.
     """
-    if run.kind != "finetune" or run.strategy == "zero-shot":
+    if run.kind != "finetune" or not is_trained(run.strategy):
         what = "is the backbone as it was" if run.kind == "finetune" else "is not a fine-tuning run"
         raise BadInput(
             f"Run {run.id} {what}, so there is nothing to mix; choose a fine-tuning run."

@@ -16,13 +16,19 @@ from typing import Any
 from core.data.datasets import find_dataset
 from core.errors import BadInput, Damaged, NameTaken
 from core.freezing.plan import Plan, make_plan
-from core.freezing.strategies import STRATEGIES, complete_options, describe_strategy
+from core.freezing.strategies import (
+    STRATEGIES,
+    complete_options,
+    describe_strategy,
+    is_control,
+    is_trained,
+)
 from core.jobs.requests import FinetuneRequest, TrainSettings, head_from_json
 from core.jobs.store import RESUMABLE_STATUSES, Run, RunStore
 from core.models.backbone_store import find_backbone
 from core.models.card import BackboneCard, HeadSettings
 from core.names import names_lock
-from core.runs.halving import CONTROLS, FACTORS, plan_rungs
+from core.runs.halving import FACTORS, plan_rungs
 from core.runs.launch import CLUSTER_QUEUE, ensure_worker, queue_for_device
 from core.runs.submit import check_rows_to_train
 from core.stored import check_timestamp
@@ -141,7 +147,7 @@ def expand_requests(spec: SweepSpec) -> list[FinetuneRequest]:
         for rate in spec.learning_rates or (train.learning_rate,)
     ]
     n_rates = max(1, len(spec.learning_rates))
-    arms = [arm for arm in spec.arms if arm.strategy not in CONTROLS]
+    arms = [arm for arm in spec.arms if not is_control(arm.strategy)]
     # Halving ends arms one by one, so that their heads cannot train in one batched product.
     batched_rates = spec.learning_rates if n_rates > 1 and not spec.halving else ()
     found = []
@@ -149,7 +155,7 @@ def expand_requests(spec: SweepSpec) -> list[FinetuneRequest]:
         train = dataclasses.replace(train, seed=seed)
         rungs = plan_rungs(train.epochs, spec.halving, len(arms) * n_rates) if spec.halving else ()
         for arm in spec.arms:
-            if arm.strategy == "zero-shot" and position:
+            if not is_trained(arm.strategy) and position:
                 continue
             found.append(
                 dataclasses.replace(

@@ -19,6 +19,7 @@ from core.evaluation.format_metrics import (
 )
 from core.evaluation.metric_registry import metrics_shown_in
 from core.evaluation.verdicts import ArmScores, Verdict, compare_arms, summarise_verdicts
+from core.freezing.strategies import control_titles, describe_strategy, is_control, is_trained
 from core.jobs.predictions import StoredScores, read_prediction_array
 from core.jobs.requests import FinetuneRequest
 from core.jobs.store import Run
@@ -118,7 +119,8 @@ def default_reference(results: Sequence[ArmResult | Arm]) -> str:
     the first.
     """
     titles = [result.title for result in results]
-    for wanted in ("full fine-tuning", "freeze depth 0", "from scratch", "zero-shot"):
+    full = (describe_strategy(name, 0, {}) for name in ("full", "depth"))
+    for wanted in (*full, *control_titles()):
         if wanted in titles:
             return wanted
     return titles[0]
@@ -135,7 +137,7 @@ def judge_arms(
     settings: dict[str, list[ArmScores]] = {}
     for result in results:
         scores = StoredScores(workspace, result.runs)
-        seeds = () if result.strategy == "zero-shot" else tuple(_seed(run) for run in result.runs)
+        seeds = tuple(run.seed for run in result.runs) if is_trained(result.strategy) else ()
         contender = ArmScores(result.title, result.validation_loss, scores, seeds, scores.keys)
         settings.setdefault(result.setting, []).append(contender)
     _share_zero_shot(settings)
@@ -170,7 +172,7 @@ def forgetting_sentences(results: Sequence[ArmResult]) -> list[str]:
         lost = {}
         for result in results:
             change = change_from_backbone(result, "source_test")
-            trained = result.strategy not in ("scratch", "zero-shot")
+            trained = not is_control(result.strategy)
             if result.setting == setting and trained and change is not None:
                 lost[result.title] = change
         if len(lost) > 1:
@@ -235,15 +237,15 @@ def _share_zero_shot(settings: dict[str, list[ArmScores]]) -> None:
     """Add zero-shot's only run to every setting, where it can be compared but never leads."""
     for found in list(settings.values()):
         for one in found:
-            if one.title == "zero-shot":
+            if not one.seeds:
                 for others in settings.values():
-                    if all(other.title != "zero-shot" for other in others):
+                    if all(other.title != one.title for other in others):
                         others.append(dataclasses.replace(one, validation_loss=float("nan")))
 
 
 def summarise_arm(runs: Sequence[Run], title: str, setting: str) -> ArmResult:
     """Return the result of one arm from its finished runs, which differ only by seed."""
-    return _summarise_arm(tuple(sorted(runs, key=_seed)), title, setting)
+    return _summarise_arm(tuple(sorted(runs, key=lambda run: run.seed)), title, setting)
 
 
 @lru_cache(maxsize=2**12)
@@ -302,7 +304,3 @@ def _seed_summary(metrics: Sequence[MetricValues], metric: str) -> SeedSummary:
 
 def _mean(values: Sequence[float | None]) -> float:
     return float(np.mean([float("nan") if value is None else value for value in values]))
-
-
-def _seed(run: Run) -> int:
-    return run.seed

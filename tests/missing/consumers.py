@@ -44,7 +44,7 @@ def check(text: str, where: str) -> None:
 
 
 def reason(example: Example) -> str:
-    """What must be said of the example; "" where AUC and interval exist."""
+    """The reason that must be given for the example; "" where AUC and interval exist."""
     rows, clicks = len(example.labels), sum(example.labels)
     if clicks in (0, rows):
         label = int(clicks > 0)
@@ -215,7 +215,7 @@ def compare_commands(made: Made, command: Callable[..., None], folder: Path) -> 
 
 
 def drive_files(made: Made) -> None:
-    """The tables that pages offer as files, and what tracking tools are told."""
+    """The tables that pages offer as files, and the files for tracking tools."""
     store, space = RunStore(made.workspace), made.workspace
     results = summarise_arms(made.sweep, made.runs)
     verdicts, sentences = judge_arms(space, results, results[0].title)

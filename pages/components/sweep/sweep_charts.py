@@ -10,6 +10,7 @@ import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
 from core.evaluation.metric_registry import METRICS, metrics_shown_in
+from core.freezing.strategies import is_trained, untrained_titles
 from core.jobs.store import RunStore
 from core.report.sweep_figures import (
     COST_AXES,
@@ -105,7 +106,7 @@ def direction_note(metric: str) -> str:
 def results_in_setting(results: Sequence[ArmResult], setting: str) -> list[ArmResult]:
     """Return the results of one setting, and zero-shot, which is valid in every setting."""
     return [
-        result for result in results if result.setting == setting or result.strategy == "zero-shot"
+        result for result in results if result.setting == setting or not is_trained(result.strategy)
     ]
 
 
@@ -170,10 +171,10 @@ def _learning_and_size_curves(
     reference: str,
 ) -> None:
     """Draw learning curves, and metrics by target size, of the chosen arms."""
-    if all(arm.strategy == "zero-shot" for arm in shown):
+    if not any(is_trained(arm.strategy) for arm in shown):
         return
     st.markdown("**Learning curves** :gray[· mean over seeds, the band one standard deviation]")
-    options = [title for title in titles if title != "zero-shot"]
+    options = [title for title in titles if title not in untrained_titles()]
     # The default comes from all arms, finished or not: the widget takes it once, when the first run
     # is done.
     first = dict.fromkeys(
@@ -196,7 +197,7 @@ def _learning_and_size_curves(
             with column:
                 st.markdown(f"**{heading} by target rows**{direction_note(metric)}")
                 figure = cached_figure_json(
-                    target_sizes_figure, tuple(lines), (*picked, "zero-shot"), metric
+                    target_sizes_figure, tuple(lines), (*picked, *untrained_titles()), metric
                 )
                 alt = f"Target rows that trained against {heading} on target test rows"
                 chart(figure, f"sweep-sizes-{metric}", HEIGHT, alt)
