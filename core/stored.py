@@ -57,7 +57,9 @@ def check_regular_file(path: Path) -> None:
         raise ValueError(_describe_os_error(path, error)) from error
     if not stat.S_ISREG(found.st_mode):
         raise ValueError(
-            "a folder lies in its place" if stat.S_ISDIR(found.st_mode) else "it is no regular file"
+            "a folder is in its place"
+            if stat.S_ISDIR(found.st_mode)
+            else "it is not a regular file"
         )
     if not found.st_size:
         raise ValueError("it is empty")
@@ -99,11 +101,11 @@ def check_files_intact(
             raise damaged_file_error(
                 Path(error.filename or folder), _describe_os_error(folder, error), advice
             ) from error
-    if said := _fault_cache[key][1]:
-        name = next((name for name in files if Path(name).name == said.split()[0]), "")
+    if fault := _fault_cache[key][1]:
+        name = next((name for name in files if Path(name).name == fault.split()[0]), "")
         raise damaged_file_error(
             folder / name,
-            f"it {said.removeprefix(Path(name).name).strip()}" if name else said,
+            f"it {fault.removeprefix(Path(name).name).strip()}" if name else fault,
             advice,
         )
 
@@ -209,7 +211,7 @@ def read_arrays(path: Path, advice: str, names: Sequence[str] = ()) -> StoredArr
         raise damaged_file_error(path, error or type(error).__name__, advice) from error
     for name, array in arrays.items():
         if not isinstance(array, np.ndarray):
-            raise damaged_file_error(path, f"{name!r} is no array", advice)
+            raise damaged_file_error(path, f"{name!r} is not an array", advice)
     return StoredArrays(path, advice, arrays)
 
 
@@ -229,7 +231,7 @@ def check_timestamp(value: str, field: str) -> None:
     try:
         datetime.fromisoformat(value)
     except ValueError:
-        raise ValueError(f"its {field} is {value[:40]!r}, which is no time") from None
+        raise ValueError(f"its {field} is {value[:40]!r}, which is not a time") from None
 
 
 def load_stored(path: Path, advice: str, parse: Callable[[dict[str, Any]], T]) -> T:
@@ -286,4 +288,4 @@ def _describe_json_error(error: Exception) -> str:
     if isinstance(error, RecursionError):
         return "it is nested too deeply"
     # Those of json say where; ours are sentences already.
-    return f"it is no whole JSON ({error})" if hasattr(error, "lineno") else str(error)
+    return f"it is not complete JSON ({error})" if hasattr(error, "lineno") else str(error)
