@@ -58,10 +58,10 @@ def pretrain_form(datasets: list[Dataset], taken: set[str]) -> None:
             st.markdown("##### What to train")
             dataset = choose_dataset(usable)
             architecture = choose_architecture()
-            about = ARCHITECTURES[architecture]
-            start, path = choose_start(about)
-            objective, mask_share = choose_objective(about, dataset)
-            free = free_name(f"{about.title} {dataset.name}", taken)
+            spec = ARCHITECTURES[architecture]
+            start, path = choose_start(spec)
+            objective, mask_share = choose_objective(spec, dataset)
+            free = free_name(f"{spec.title} {dataset.name}", taken)
             name = (
                 st.text_input(
                     "Name of the backbone",
@@ -100,7 +100,7 @@ def pretrain_form(datasets: list[Dataset], taken: set[str]) -> None:
                 show_stages(costs.chosen, request)
         with summary:
             if not is_installed(architecture):
-                show_missing_package(about)
+                show_missing_package(spec)
             elif request is None:
                 st.info(
                     f"First upload its file: {INITIALISATIONS[start].file_type}.",
