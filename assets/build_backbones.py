@@ -53,7 +53,7 @@ class PrintReporter:
 
     def rung(self, epoch: int) -> Decision:
         """See core.jobs.reporter.Reporter."""
-        return "go"
+        return "continue"
 
     def should_stop(self) -> bool:
         """See core.jobs.reporter.Reporter."""
