@@ -30,17 +30,6 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     return files
 
 
-def notebook_page() -> str:
-    """The notebook docs/notebook.ipynb as Markdown, its code as code blocks."""
-    notebook = json.loads((PROJECT / "docs" / "notebook.ipynb").read_text(encoding="utf-8"))
-    cells = []
-    for cell in notebook["cells"]:
-        text = "".join(cell["source"])
-        cells.append(f"```python\n{text}\n```" if cell["cell_type"] == "code" else text)
-    cells.insert(1, "[Download it](notebook.ipynb){ .md-button download=thaw.ipynb }")
-    return "\n\n".join(cells) + "\n"
-
-
 def glossary_page() -> str:
     """The glossary of the app's page *Learn* as Markdown, in alphabetical order."""
     return "\n".join(

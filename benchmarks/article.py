@@ -36,16 +36,16 @@ from core.workspace import PROJECT, Workspace, open_workspace
 
 SOURCE_ROWS = 60_000
 TARGETS = {"many": (10_000, 1 / 2), "few": (3_500, 4 / 7)}
-"""Per dataset the target rows and the share of them that tests: as many as convolutions get through
-in the time."""
+"""By dataset, the number of target rows and the share of them that tests; few, as convolutions are
+slow."""
 IMAGES = ("vgg19", "resnet50")
 ARTICLE = "--preset article --head-output softmax"
 FINETUNE_FLAGS = (("many", "--freeze-depth 5"), ("few", "--freeze-depth 4"))
-"""Per dataset what is tuned: a linear probe, and the uppermost stage with it."""
+"""By dataset, what is fine-tuned: a linear probe, and the uppermost stage with it."""
 
 
 def first_rows(rows: int, path: Path) -> Path:
-    """The first `rows` real rows as a file of their own."""
+    """Write the first `rows` real rows into a file of their own, and return it."""
     with (
         gzip.open(ROWS, "rt", encoding="utf-8") as source,
         path.open("w", encoding="utf-8") as target,
@@ -55,7 +55,7 @@ def first_rows(rows: int, path: Path) -> Path:
 
 
 def prepare(workspace: Workspace, folder: Path, printed: list[str]) -> str:
-    """Datasets of TARGETS; their rows in words."""
+    """Prepare the datasets of TARGETS, and return their rows in words."""
     texts = []
     for name, (rows, test_share) in TARGETS.items():
         path = first_rows(SOURCE_ROWS + rows, folder / f"{name}.tsv")
@@ -79,7 +79,8 @@ def prepare(workspace: Workspace, folder: Path, printed: list[str]) -> str:
 def make_backbone(
     workspace: Workspace, architecture: str, file: Path | None, printed: list[str]
 ) -> str:
-    """Makes the image backbone from the best weights to be had; where they come from, in words."""
+    """Make the image backbone from the best weights available, and return in words where they are
+    from."""
     command = (
         f"pretrain --dataset many --architecture {architecture} --name {architecture} --objective"
         " none"
@@ -102,8 +103,7 @@ def make_backbone(
 
 
 def cell_colour_baseline(workspace: Workspace, name: str) -> tuple[dict[str, Any], float]:
-    """(test metrics, seconds) of a logistic regression on the picture's 117 cell colours, without
-    any network."""
+    """Return (test metrics, seconds) of a logistic regression on the picture's 117 cell colours."""
     began = time.monotonic()
     fitted, dataset = find_dataset(workspace, "many"), find_dataset(workspace, name)
     folder = fitted.folder / "preprocessing"
@@ -130,7 +130,7 @@ def cell_colour_baseline(workspace: Workspace, name: str) -> tuple[dict[str, Any
 def table_row(
     what: str, weights: str, metrics: dict[str, Any], trained: str, seconds: float
 ) -> str:
-    """One row of a table."""
+    """Return one row of a table."""
     auc = format_with_bounds(metrics["auc"], metrics["auc_low"], metrics["auc_high"])
     return (
         f"| {what} | {weights} | {auc} | {format_metric(metrics['log_loss'])} | {trained} |"
@@ -141,14 +141,14 @@ def table_row(
 def finetune(
     workspace: Workspace, name: str, backbone: str, flags: str, printed: list[str]
 ) -> dict[str, Any]:
-    """The result of one fine-tuning run."""
+    """Return the result of one fine-tuning run."""
     return thaw(workspace, f"finetune --dataset {name} --backbone {backbone} {flags}", printed)[
         "run"
     ]["result"]
 
 
 def run_protocol(workspace: Workspace, folder: Path, files: dict[str, Path | None]) -> str:
-    """Everything, as the text of docs/article.md."""
+    """Run everything, and return the text of docs/article.md."""
     printed: list[str] = []
     rows = prepare(workspace, folder, printed)
     pretrained = thaw(
@@ -244,7 +244,7 @@ not available; these numbers do not show what those would reach."""
 
 
 def main() -> None:
-    """Runs the protocol in a temporary workspace and writes the page."""
+    """Run the protocol in a temporary workspace, and write the page."""
     parser = argparse.ArgumentParser(description=__doc__)
     for architecture in IMAGES:
         parser.add_argument(

@@ -1,5 +1,5 @@
-"""docs/defaults.md from the trainings of benchmarks.default_settings: the default beside the best
-of a grid."""
+"""Write docs/defaults.md from the trainings of benchmarks.default_settings: default against
+grid."""
 
 import math
 import os
@@ -46,8 +46,12 @@ EPOCHS = (
 class Outcome:
     """What one setting reached in a study, window by window.
 
-    choice, test: scores (windows, rows) of the rows that choose among settings and of the test
-    rows. best_epochs, epochs, seconds: per window; seconds of one core.
+    Attributes:
+        choice: scores of the rows that choose among settings, shape ``(n_windows, n_rows)``.
+        test: scores of the test rows, shape ``(n_windows, n_rows)``.
+        best_epochs: one per window.
+        epochs: epochs run, one per window.
+        seconds: of one core, one per window.
     """
 
     settings: TrainSettings
@@ -65,10 +69,15 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Finding:
-    """A study carried out. choice_labels, test_labels: (rows,). default, fast, one_epoch: outside
-    the grid.
+    """The outcomes of a study.
 
-    fast: the default of before. one_epoch, fast_one_epoch: default and fast after a single epoch.
+    Attributes:
+        choice_labels: shape ``(n_rows,)``.
+        test_labels: shape ``(n_rows,)``.
+        default: outside the grid.
+        fast: the default of earlier versions.
+        one_epoch: the default after a single epoch.
+        fast_one_epoch: `fast` after a single epoch.
     """
 
     task: str
@@ -89,43 +98,43 @@ class Finding:
 
     @property
     def best_on_test(self) -> Outcome:
-        """The setting of the grid with the lowest mean log loss on the test rows, which nobody can
-        know beforehand."""
+        """The setting of the grid with the lowest mean log loss on the test rows, unknowable in
+        advance."""
         return min(self.grid, key=lambda one: mean_loss(self.test_labels, one.test))
 
 
 def mean_loss(labels: np.ndarray, scores: np.ndarray) -> float:
-    """Mean log loss over windows."""
+    """Return the mean log loss over windows."""
     return float(np.mean([log_loss(labels, one) for one in scores]))
 
 
 def mean_auc(labels: np.ndarray, scores: np.ndarray) -> float:
-    """Mean AUC over windows."""
+    """Return the mean AUC over windows."""
     return float(np.mean([auc_variance(labels, one)[0] for one in scores]))
 
 
 def differences(
     finding: Finding, a: Outcome, b: Outcome
 ) -> tuple[PairedDifference, PairedDifference]:
-    """(AUC, log loss) of a less b on the test rows, paired by row and window."""
+    """Return (AUC, log loss) of `a` minus `b` on the test rows, paired by row and window."""
     pair = a.test.astype(np.float64), b.test.astype(np.float64)
     return compare_auc(finding.test_labels, *pair), compare_log_loss(finding.test_labels, *pair)
 
 
 def interval(difference: PairedDifference) -> str:
-    """A difference with its 95 % interval; bold where the interval leaves 0 out."""
+    """Return a difference with its 95 % interval, bold if the interval excludes 0."""
     text = f"{difference.delta:+.4f} ({difference.low:+.4f} to {difference.high:+.4f})"
     return text if difference.low <= 0 <= difference.high else f"**{text}**"
 
 
 def test_metrics_text(finding: Finding, outcome: Outcome) -> str:
-    """AUC and log loss on the test rows."""
+    """Return AUC and log loss on the test rows."""
     labels = finding.test_labels
     return f"{mean_auc(labels, outcome.test):.4f} / {mean_loss(labels, outcome.test):.4f}"
 
 
 def first_cells(finding: Finding) -> list[str]:
-    """Task, rows and how many windows."""
+    """Return task, rows and number of windows."""
     rows = f"{finding.rows:,}{' simulated' if finding.simulated else ''}"
     return [TASKS[finding.task], rows, str(len(finding.default.test))]
 
@@ -154,8 +163,7 @@ def main_line(finding: Finding) -> str:
 
 
 def test_line(finding: Finding) -> str:
-    """The default beside the setting that was best on the test rows, and beside what was the
-    default before."""
+    """Compare the default with the best setting on the test rows, and with the earlier default."""
     default, best, fast = finding.default, finding.best_on_test, finding.fast
     _, to_best = differences(finding, default, best)
     to_fast, loss_to_fast = differences(finding, default, fast)
@@ -172,7 +180,7 @@ def test_line(finding: Finding) -> str:
 
 
 def epoch_line(finding: Finding) -> str:
-    """What a single epoch reaches, and what the whole training takes."""
+    """Return what a single epoch reaches, and what the whole training takes."""
     default, fast = finding.default, finding.fast
     steps = [math.ceil(finding.rows / one.settings.batch_size) for one in (default, fast)]
     cells = [
@@ -218,7 +226,7 @@ def grid_table(finding: Finding) -> str:
 
 
 def chosen_line(rows: int) -> str:
-    """What the function gives for a number of rows."""
+    """Return the settings that are the default for a number of rows."""
     settings = default_settings(rows)[1]
     steps = math.ceil(rows / settings.batch_size)
     return table_row(
@@ -233,7 +241,7 @@ def chosen_line(rows: int) -> str:
 
 
 def verdict(findings: Sequence[Finding]) -> str:
-    """Where the default is within noise of the chosen setting, and where not."""
+    """Say for which studies the default equals the chosen setting within its interval."""
     worse, better = [], []
     for finding in findings:
         auc, loss = differences(finding, finding.default, finding.chosen)
@@ -257,7 +265,13 @@ def verdict(findings: Sequence[Finding]) -> str:
 def write_page(
     findings: Sequence[Finding], example: Sequence[Example], commands: Sequence[str]
 ) -> str:
-    """The text of docs/defaults.md. example: of one epoch, by preset; commands: that made it."""
+    """Return the text of docs/defaults.md.
+
+    Args:
+        findings: one per study.
+        example: of one epoch, by preset.
+        commands: that made the example.
+    """
     fast = PRESETS["fast"]
     every = [one for found in findings for one in (found.default, found.fast, *found.grid)]
     return PAGE.format(

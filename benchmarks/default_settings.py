@@ -34,7 +34,7 @@ LAST_ROWS = 37_139
 def settings_grid(
     batches: Sequence[int], rates: Sequence[float], epochs: int = 20
 ) -> tuple[tuple[int, float, int], ...]:
-    """Every batch size with every learning rate."""
+    """Return every batch size with every learning rate."""
     return tuple((batch, rate, epochs) for batch in batches for rate in rates)
 
 
@@ -71,7 +71,7 @@ STUDIES = (
 
 
 def measure_outcome(laboratory: Laboratory, study: Study, settings: TrainSettings) -> Outcome:
-    """One setting in every window of a study."""
+    """Train one setting in every window of a study."""
     found = [laboratory.train(study, window, settings) for window in range(study.windows)]
     made = Outcome(
         settings,
@@ -86,7 +86,7 @@ def measure_outcome(laboratory: Laboratory, study: Study, settings: TrainSetting
 
 
 def print_outcome(laboratory: Laboratory, study: Study, made: Outcome) -> None:
-    """One line about a setting that has been measured."""
+    """Print one line about a setting that has been measured."""
     reached = [
         f"{part} AUC {mean_auc(labels, scores):.4f}, log loss {mean_loss(labels, scores):.4f}"
         for part, labels, scores in zip(
@@ -108,7 +108,7 @@ def print_outcome(laboratory: Laboratory, study: Study, made: Outcome) -> None:
 
 
 def measure(laboratory: Laboratory, study: Study) -> Finding:
-    """The default, the default of before, both after one epoch, and the grid."""
+    """Measure the default, the earlier default, both after one epoch, and the grid."""
     usual = PRESETS["fast"]
     most = max(epochs for _, _, epochs in study.grid)
     default, fast = (
@@ -140,8 +140,7 @@ def measure(laboratory: Laboratory, study: Study) -> Finding:
 
 
 def one_epoch_example(laboratory: Laboratory, commands: list[str]) -> list[Example]:
-    """(preset, AUC after pretraining, AUC after fine-tuning) by command, one epoch each, on the
-    last rows of a file."""
+    """Return (preset, AUC after pretraining, AUC after fine-tuning), by command, one epoch each."""
     path = laboratory.folder / "last.tsv"
     with gzip.open(ROWS, "rb") as stream:
         path.write_bytes(b"".join(stream.readlines()[-LAST_ROWS:]))

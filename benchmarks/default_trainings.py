@@ -1,4 +1,4 @@
-"""The trainings behind docs/defaults.md: rows, backbone and one training at a time, each kept in a
+"""The trainings behind docs/defaults.md: rows, backbone, one training at a time, each stored in a
 file."""
 
 import dataclasses
@@ -35,7 +35,8 @@ from core.workspace import open_workspace
 
 ARCHITECTURE = "dcnv2"
 VALIDATION = 1 / 9
-"""Rows that end a training early, of its training rows: a tenth of both, as target rows are cut."""
+"""Share of the training rows that stops a training early: a tenth of both together, as for target
+rows."""
 SOURCE = 40_000
 """Real rows, the first ones, that the backbone is pretrained on."""
 PRETRAIN = TrainSettings(
@@ -45,8 +46,8 @@ PRETRAIN = TrainSettings(
 
 @dataclass(frozen=True)
 class Data:
-    """Rows in order of time. The last `choice + test` of them choose among settings and test; the
-    others train."""
+    """Rows in order of time; the last `choice + test` choose among settings and test, the others
+    train."""
 
     table: pa.Table
     choice: int
@@ -54,7 +55,7 @@ class Data:
 
     @property
     def end(self) -> int:
-        """Where the rows that train and validate end."""
+        """First row that neither trains nor validates."""
         return self.table.num_rows - self.choice - self.test
 
     def labels(self) -> tuple[np.ndarray, np.ndarray]:
@@ -65,11 +66,12 @@ class Data:
 
 @dataclass(frozen=True)
 class Study:
-    """What is trained, on how many training rows, and with which settings.
+    """What is trained, on how many training rows, with which settings.
 
-    task: "scratch", "finetune" or "head" (only the new head trains). windows: how often, each time
-    with other training rows where there are enough, and another seed. grid: (batch size, learning
-    rate, epochs at most).
+    Attributes:
+        task: "scratch", "finetune" or "head" (only the new head trains).
+        windows: number of repetitions, each with another seed and, if there are enough, other rows.
+        grid: (batch size, learning rate, maximum number of epochs).
     """
 
     task: str
@@ -106,8 +108,8 @@ class Training:
 
 
 class Laboratory:
-    """Holds the rows and the backbone, and trains; a training that was made before is read from
-    `folder`."""
+    """Holds the rows and the backbone, and trains; a training that is in `folder` is read from
+    there."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -116,7 +118,7 @@ class Laboratory:
 
     @cache  # noqa: B019
     def data(self, simulated: int) -> Data:
-        """The real rows, or so many simulated ones."""
+        """Return the real rows, or this many simulated ones."""
         if not simulated:
             sample = ingest(self.workspace, ROWS, "real")
             return Data(read_dictionary_table(sample), 10_000, 20_000)
@@ -177,7 +179,7 @@ class Laboratory:
         return preprocessing, network.state_dict()
 
     def network(self, study: Study, preprocessing: Preprocessing, seed: int) -> Network:
-        """What training starts from."""
+        """Return the network that training starts from."""
         torch.manual_seed(seed)
         network = build_network(ARCHITECTURE, {}, preprocessing.field_sizes, HeadSettings())
         if study.task != "scratch":
@@ -187,7 +189,7 @@ class Laboratory:
         return network
 
     def train(self, study: Study, window: int, settings: TrainSettings) -> Training:
-        """One training, or what it gave before."""
+        """Return a training, from its file if it has been made before."""
         settings = dataclasses.replace(settings, seed=window, device="cpu")
         key = json.dumps([study.task, study.rows, study.simulated, dataclasses.asdict(settings)])
         file = (

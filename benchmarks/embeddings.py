@@ -1,9 +1,9 @@
-"""What the embedding stage may start from: `python -m benchmarks.embeddings` writes
+"""How the embedding stage is best initialised: `python -m benchmarks.embeddings` writes
 docs/embeddings.md.
 
-On the real rows: the embedding random, by Word2Vec of the source rows, or out of a network that has
-learnt their clicks, with every other stage random; each frozen and tuned on target rows, five
-seeds.
+On the real rows, the embedding is random, from Word2Vec of the source rows, or from a network that
+was trained on their clicks; every other stage is random. Each is frozen, or fine-tuned on target
+rows, with five seeds.
 """
 
 import argparse
@@ -53,7 +53,7 @@ FINETUNE = TrainSettings(
 
 @dataclass(frozen=True)
 class Cell:
-    """AUC on target test rows of every seed. width: half of DeLong's 95 % interval, the mean over
+    """AUC on target test rows of every seed; `width` is half of DeLong's 95 % interval, mean over
     seeds."""
 
     auc: np.ndarray
@@ -62,7 +62,7 @@ class Cell:
 
 
 def run_here(workspace: Workspace, request: Request) -> RunResult:
-    """The result of a request executed in this process, as a worker would."""
+    """Run a request in this process, as a worker would, and return its result."""
     store = RunStore(workspace)
     run = store.submit(request, "benchmark", "cpu")
     store.claim("cpu", os.getpid())
@@ -72,8 +72,8 @@ def run_here(workspace: Workspace, request: Request) -> RunResult:
 
 
 def real_dataset(workspace: Workspace, target: int) -> Dataset:
-    """The first 60 % as source, the last 20 % as target test rows, and the `target` rows before
-    those to tune on."""
+    """Prepare the first 60 % as source, the last 20 % as test, and `target` rows before those to
+    tune on."""
     with gzip.open(ROWS, "rb") as stream:
         lines = stream.readlines()
     if len(lines) != SOURCE + TARGET + TEST:
@@ -93,7 +93,7 @@ def real_dataset(workspace: Workspace, target: int) -> Dataset:
 
 
 def export_vectors(workspace: Workspace, backbone: str, path: Path) -> None:
-    """Writes a backbone's embedding table as a text file in GloVe's format."""
+    """Write a backbone's embedding table as a text file in GloVe's format."""
     card = load_card(workspace.backbones / backbone)
     stage = load_backbone(card).stage_list()[0]
     assert isinstance(stage, Embedding)
@@ -112,9 +112,10 @@ def export_vectors(workspace: Workspace, backbone: str, path: Path) -> None:
 def backbones(
     workspace: Workspace, dataset: Dataset, architecture: str, word2vec: Path
 ) -> dict[str, RunResult]:
-    """Results of pretraining: "clicks", and one for each of STARTS, untrained above its embedding.
+    """Return the results of pretraining: by clicks, and one untrained backbone per initialisation.
 
-    Word2Vec is learnt once and kept in the file `word2vec`: its vectors hang on the rows alone.
+    Word2Vec is trained once, and its vectors are stored in the file `word2vec`, as they depend only
+    on the rows.
     """
     made = {
         "clicks": run_here(
@@ -141,7 +142,7 @@ def backbones(
 
 
 def tune(workspace: Workspace, dataset: Dataset, backbone: str, depth: int) -> Cell:
-    """Fine-tunes once a seed."""
+    """Fine-tune once per seed."""
     metrics, epochs = [], []
     for seed in SEEDS:
         train = TrainSettings(**{**vars(FINETUNE), "seed": seed})

@@ -1,10 +1,9 @@
-"""Five thousand runs among kills, sleep, clock steps, full disks and swapped workspaces. Writes a
-section of the docs.
+"""Five thousand runs among kills, sleep, clock steps, full disks and swapped workspaces.
 
-`python -m benchmarks.fault_soak [--count 5000] [--seed 1]`; see tests/faults/soak.py for what
-befalls them and what must hold. What is done is kept in a file, so that a campaign that was broken
-off goes on where it stopped, as long as the code is the same. Exits with 1 where anything was
-found.
+`python -m benchmarks.fault_soak [--count 5000] [--seed 1]` writes a section of docs/reliability.md;
+see tests/faults/soak.py for the faults and for what must hold. Results are stored in a file, so
+that an interrupted campaign resumes where it stopped, as long as the code is the same. Exit status
+1 if something did not hold.
 """
 
 import argparse
@@ -29,7 +28,7 @@ from tests.faults.soak import Soak
 from tests.faults.soak_world import DISK_MEGABYTES, ROWS, STRATEGIES, make_template
 
 SEQUENCES, RULES = 5, 50
-"""Workspaces to one part of the campaign, and what befalls each of them."""
+"""Workspaces in one part of the campaign, and faults in each of them."""
 COUNTED_EVENTS = (
     *(
         "sleeps",
@@ -54,7 +53,7 @@ COUNTED_EVENTS = (
 
 
 def run_part(seed: int) -> dict[str, Any]:
-    """What happened in SEQUENCES workspaces; with the finding, where there is one."""
+    """Return what happened in SEQUENCES workspaces, with the finding if there is one."""
     began = time.monotonic()
     Soak.counted.clear()
     many = settings(
@@ -79,7 +78,8 @@ def run_part(seed: int) -> dict[str, Any]:
 
 
 def campaign(count: int, seed: int, result_file: Path) -> list[dict[str, Any]]:
-    """Parts until `count` runs were made; those that are in the file `kept` are not done again."""
+    """Run parts until `count` runs have been made; parts that are in `result_file` are not run
+    again."""
     parts = (
         [json.loads(line) for line in result_file.read_text().splitlines()]
         if result_file.exists()
@@ -107,12 +107,12 @@ def campaign(count: int, seed: int, result_file: Path) -> list[dict[str, Any]]:
 
 
 def count_runs(parts: list[dict[str, Any]]) -> int:
-    """Runs that were submitted in all of them."""
+    """Return the number of submitted runs in all parts."""
     return sum(part["counted"].get("runs", 0) for part in parts)
 
 
 def collect_findings(parts: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The parts in which something did not hold."""
+    """Return the parts in which something did not hold."""
     return [part for part in parts if part["finding"]]
 
 
@@ -150,7 +150,7 @@ def main() -> int:
                 "After each of these the listed runs were those that had been submitted. At the"
                 " end of each stretch every run that was not deleted was done, with the weights,"
                 " predictions, metrics and points of the run that nothing befell; none was begun"
-                " again after it was done, and none was carried out twice at once; no half-written"
+                " again after it was done, and none ran twice at once; no half-written"
                 " file, no checkpoint and no folder of a run that is not listed was left after the"
                 " next worker had started; every sample and dataset that a command said it had"
                 " made was listed, and all that were listed could be read in full. Findings:"

@@ -1,8 +1,8 @@
-"""Ten thousand spoilt files: a dataset or a sentence, never anything else. Writes its section of
-docs/reliability.md.
+"""Ten thousand damaged files: each becomes a dataset or a sentence, never anything else.
 
-`python -m benchmarks.fuzz [--files 10000]`. Every 200 files have a process of their own, so that a
-crash of the interpreter is one finding and not the end.
+`python -m benchmarks.fuzz [--files 10000]` writes its section of docs/reliability.md. Every 200
+files are read in a process of their own, so that a crash of the interpreter is one finding and does
+not end the campaign.
 """
 
 import argparse
@@ -25,7 +25,7 @@ SECONDS_PER_MEGABYTE = 10.0
 
 
 def print_outcomes(first: int, count: int) -> None:
-    """Prints a line of JSON for each file: before it is read, and how it ended."""
+    """Print two lines of JSON for each file: before it is read, and how it ended."""
     with tempfile.TemporaryDirectory() as folder:
         workspace = open_workspace(Path(folder) / "workspace")
         path = Path(folder) / "file"
@@ -55,8 +55,7 @@ def print_outcomes(first: int, count: int) -> None:
 
 
 def campaign(files: int) -> list[dict[str, object]]:
-    """The outcome of every file; one that took the process down with it is "!" and how that
-    ended."""
+    """Return the outcome of every file; for one that ended its process, "!" and how it ended."""
     found: dict[int, dict[str, object]] = {}
     first = 0
     while first < files:
@@ -83,7 +82,7 @@ def campaign(files: int) -> list[dict[str, object]]:
 
 
 def normalise_outcome(outcome: str) -> str:
-    """A sentence without what is particular to one file."""
+    """Return a sentence without what is particular to one file."""
     text = re.sub(r"'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\"", "…", outcome)
     text = re.sub(r"\([^)]*\)", "(…)", re.sub(r"\b[IC]\d+\b|\blabel\b", "COLUMN", text))
     return re.sub(r"[\d,]*\d", "N", text)[:110]

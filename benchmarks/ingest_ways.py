@@ -106,7 +106,7 @@ def thaw(file: Path, folder: Path) -> Callable[[], None]:
 
 
 def import_readers() -> None:
-    """Has the reader's process import its libraries before the clock starts, as ours does."""
+    """Let the reader's process import its libraries before the clock starts, as ours does."""
     from contextlib import suppress
 
     from core.data.reading.read_rows import detect_file_format
@@ -117,7 +117,7 @@ def import_readers() -> None:
 
 
 def encode_with_vocabulary(file: Path, folder: Path) -> Callable[[], None]:
-    """The file read and encoded by a vocabulary fitted before, as scoring does it."""
+    """Read and encode the file by a vocabulary that was fitted before, as scoring does."""
     import pyarrow as pa
 
     from core.data.columns import (
@@ -149,7 +149,7 @@ def encode_with_vocabulary(file: Path, folder: Path) -> Callable[[], None]:
 
 
 def load_dataset(file: Path, folder: Path) -> Callable[[], None]:
-    """A prepared dataset found by name, its vocabulary read, and every encoded row copied into
+    """Find a prepared dataset by name, read its vocabulary, and copy every encoded row into
     memory."""
     import numpy as np
 

@@ -1,10 +1,10 @@
-"""Workers and commands killed 200 times, over every kind of job: nothing lost, doubled or
+"""Workers and commands killed 200 times, in every kind of job: nothing lost, duplicated or
 different.
 
 `python -m benchmarks.kills [--count 200] [--seed 1]` writes its section of docs/reliability.md; see
-tests/faults/kills.py and tests/faults/command_kills.py for what is done and compared. What is done
-is kept in a file, so that a campaign that was broken off goes on with the round after, as long as
-the code is the same.
+tests/faults/kills.py and tests/faults/command_kills.py for what is done and compared. Results are
+stored in a file, so that an interrupted campaign resumes with the next round, as long as the code
+is the same.
 """
 
 import argparse
@@ -57,8 +57,7 @@ def workspace_with_a_backbone(root: Path) -> Workspace:
 
 
 def in_process(module: str, folder: str, kills: int, seed: int, *rest: str) -> dict[str, Any]:
-    """What one campaign of tests/faults says of itself; "failed" where it ended by what it
-    found."""
+    """Return the results of one campaign of tests/faults; "failed" if it ended with a finding."""
     command = [sys.executable, "-m", f"tests.faults.{module}", folder, str(kills), str(seed), *rest]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     # Files and not pipes, which a process that outlives the campaign would keep open.
@@ -81,7 +80,7 @@ def in_process(module: str, folder: str, kills: int, seed: int, *rest: str) -> d
 
 
 def campaign(count: int, seed: int, kept: Path) -> dict[str, dict[str, Any]]:
-    """What each round says of itself; those that are in the file `kept` are not done again."""
+    """Return the results of each round; rounds that are in the file `kept` are not run again."""
     parts: dict[str, dict[str, Any]] = json.loads(kept.read_text()) if kept.exists() else {}
     for name, share in SHARES.items():
         if name in parts:
@@ -142,7 +141,7 @@ def main() -> int:
             (
                 f"{compared} runs came to their end. Each had the weights of the unbroken run byte"
                 " for byte, the same metrics, predictions and points of every curve: none missing,"
-                " none doubled. No run was lost, and none carried out twice at once (each held a"
+                " none doubled. No run was lost, and none ran twice at once (each held a"
                 " lock of its own while it ran). A command that was killed, given again, made what"
                 " the unbroken one makes, and lost nothing that was there. Nothing half-written"
                 " was left once the next worker had started."

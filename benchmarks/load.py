@@ -35,16 +35,14 @@ from tests.e2e.helpers import CHROMIUM_FLAGS, Server
 
 PAGES = ("", "data", "backbones", "finetune", "sweep", "run", "score", "compare", "learn")
 READING_SECONDS = (10.0, 30.0)
-"""Seconds for which one reads a page before the next."""
+"""Seconds that a session stays on a page before the next one."""
 VISITS_ALONE, VISITS_PER_TAB = 5, 12
-"""Looks at each page by one session alone; pages that a tab sees before it is closed and another
-one opened."""
+"""Visits to each page by one session alone, and pages that a tab opens before it is closed."""
 SAMPLE_SECONDS = 2.0
 
 
 class Load:
-    """What is seen while the server works: seconds and bytes by what was asked for, memory over
-    time."""
+    """What is measured while the server works: seconds and bytes by request, memory over time."""
 
     def __init__(self, server: Server, watched: str) -> None:
         self.server = server
@@ -57,18 +55,18 @@ class Load:
         self.memory: list[int] = []
 
     def record(self, what: str, seconds: float, size: int) -> None:
-        """A request was answered."""
+        """Note that a request was answered."""
         self.seconds[what].append(seconds)
         self.bytes[what].append(size)
 
     def open(self) -> Session:
-        """One more session."""
+        """Open one more session."""
         self.sessions.append(Session(self.server.url, len(self.sessions), self.record))
         return self.sessions[-1]
 
     async def alone(self) -> None:
-        """Every page some times in one tab; a first look at a page computes what later ones find
-        kept."""
+        """Visit every page several times in one tab; the first visit fills caches that later ones
+        use."""
         session = self.open()
         for page in PAGES:
             for _ in range(VISITS_ALONE):
@@ -83,7 +81,7 @@ class Load:
             await session.stay(dice.uniform(60, 180), "run")
 
     async def go_about(self, session: Session, dice: random.Random) -> None:
-        """Goes from page to page, and types where one can."""
+        """Go from page to page, and type into text fields."""
         for visits in range(10**6):
             await asyncio.sleep(dice.uniform(0, READING_SECONDS[0]))
             page = dice.choice(PAGES)
@@ -97,7 +95,7 @@ class Load:
                 await session.close()
 
     async def in_a_browser(self, page: Page, dice: random.Random) -> None:
-        """Goes from page to page in a real tab, until each is drawn."""
+        """Go from page to page in a real browser tab, waiting until each is drawn."""
         while True:
             began = time.monotonic()
             try:
@@ -113,14 +111,14 @@ class Load:
             await asyncio.sleep(dice.uniform(*READING_SECONDS))
 
     async def sample(self) -> None:
-        """Follows the server's memory."""
+        """Record the server's memory."""
         process = psutil.Process(self.server.process.pid)
         while True:
             self.memory.append(process.memory_info().rss)
             await asyncio.sleep(SAMPLE_SECONDS)
 
     async def all_together(self, sessions: int, minutes: float) -> None:
-        """The load itself."""
+        """Run the load itself."""
         dice = random.Random(1)
         async with async_playwright() as playwright:
             browser = await playwright.chromium.launch(
@@ -140,8 +138,7 @@ class Load:
 
 
 def measure(workspace: Workspace, sessions: int, minutes: float) -> tuple[list[str], bool]:
-    """Carries the load out; what it came to, as the section's lines, and whether anything went
-    wrong."""
+    """Run the load; return the section's lines, and whether anything went wrong."""
     watched = start_long_run(workspace)
     server = Server(PROJECT / "app.py", workspace.root)
     server.start()

@@ -19,23 +19,28 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import WebSocketException
 
 LIMIT = 60.0
-"""Seconds after which an answer is waited for no longer."""
+"""Seconds after which an answer counts as missing."""
 WORD = re.compile(rb"word-(\d+)-\d+")
 NOTHING = b"No run passes the filters"
-"""What Compare says to whoever looks for a word that no run has."""
+"""What Compare shows if no run contains a word."""
 ENDED = (ForwardMsg.FINISHED_SUCCESSFULLY, ForwardMsg.FINISHED_FRAGMENT_RUN_SUCCESSFULLY)
 
 RecordFn = Callable[[str, float, int], None]
-"""Takes (what was asked for, seconds until it was there, bytes that came)."""
+"""Takes (what was requested, seconds until the answer, bytes of the answer)."""
 
 
 @dataclass
 class Session:
-    """One tab. number: its own, which its words carry. record: hears of every answer.
+    """One browser tab.
 
-    foreign: words of other sessions that came, or what comes of them. lost: own words that did not
-    come back. unanswered: requests that took longer than LIMIT, or whose connection broke. broken:
-    exceptions on pages.
+    Attributes:
+        url: of the server.
+        number: of this session; its search words contain it.
+        record: called with every answer.
+        foreign: words of other sessions that arrived here.
+        lost: own words that did not come back.
+        unanswered: requests that took longer than LIMIT, or whose connection broke.
+        broken: exceptions on pages.
     """
 
     url: str
@@ -56,13 +61,13 @@ class Session:
     _searched: bool = False
 
     async def close(self) -> None:
-        """Closes the tab."""
+        """Close the tab."""
         if self._socket:
             await self._socket.close()
         self._socket, self._searched = None, False
 
     async def look(self, page: str, query: str = "") -> None:
-        """Goes to a page, in a new tab where none is open; notes the time under the page's name."""
+        """Go to a page, in a new tab if none is open, and record the time under the page's name."""
         self._typed.clear()
         self._query = query
         message = BackMsg()
@@ -70,8 +75,7 @@ class Session:
         await self._ask(page or "home", message)
 
     async def write(self, page: str, label: str, answer: bytes = b"") -> None:
-        """Types a new word into a text field of the page that is open; twice the page must show
-        `answer`, or else the word."""
+        """Type a new word into a text field; the page must then show `answer`, or else the word."""
         if label not in self._fields:
             # The page was not answered, or is another one by now.
             return
@@ -87,7 +91,7 @@ class Session:
             self.lost += (answer or word.encode()) not in found and self.unanswered == before
 
     async def stay(self, seconds: float, page: str) -> None:
-        """Looks at the open page for so long, and answers its fragments' wish to run again."""
+        """Stay on the open page for this long, and answer its fragments' requests to run again."""
         end = time.monotonic() + seconds
         while (now := time.monotonic()) < end:
             due = min(self._ticking, key=lambda one: self._ticking[one][1], default=None)
@@ -103,8 +107,7 @@ class Session:
             await self._ask(f"{page}, live", message)
 
     async def _ask(self, what: str, message: BackMsg) -> bytes:
-        """Sends the request and reads until it is answered; all that came, "" where it was not
-        answered in time."""
+        """Send the request and read until it is answered; return all messages, "" after LIMIT."""
         state = message.rerun_script
         state.query_string = self._query
         state.cached_message_hashes.extend(self._cached)

@@ -1,5 +1,5 @@
-"""A store of thousands of finished runs for benchmarks/load.py: a few real ones, copied under other
-seeds and rates."""
+"""A store of thousands of finished runs: a few real ones, copied under other seeds and learning
+rates."""
 
 import dataclasses
 import itertools
@@ -26,14 +26,13 @@ from tests.core.training.helpers import carry_out
 ROWS, POINTS = 20_000, 50
 BACKBONE = "Simulated DNN"
 LARGE = 0.4
-"""Share of the runs that lie in one large sweep; the rest lies in sweeps of 30."""
+"""Share of the runs that are in one large sweep; the rest is in sweeps of 30."""
 RATES = (1e-4, 2e-4, 5e-4, 1e-3, 2e-3, 5e-3, 1e-2)
 SIZES = (1000, 3000, 0)
 
 
 def fill(home: Path, runs: int, rows: int = ROWS) -> Workspace:
-    """A workspace with `runs` finished runs of POINTS points each on a dataset of so many simulated
-    rows."""
+    """Make a workspace with `runs` finished runs of POINTS points each, on a simulated dataset."""
     workspace = open_workspace(home)
     file = workspace.uploads / "load.tsv"
     simulate(file, rows, "both")
@@ -131,7 +130,7 @@ def _copy(
 
 
 def start_long_run(workspace: Workspace) -> Run:
-    """Queues a run that trains longer than anyone watches."""
+    """Queue a run that trains longer than the measurement takes."""
     (dataset,) = workspace.datasets.glob("d-*")
     train = TrainSettings(epochs=1000, batch_size=16, early_stopping=0, plateau=0, device="cpu")
     request = FinetuneRequest(dataset.name, find_backbone(workspace, BACKBONE).id, train=train)

@@ -1,9 +1,8 @@
-"""A line of 1 GB without an end: refused in a sentence, in bounded memory. Writes its section of
-docs/reliability.md.
+"""A line of 1 GB without an end: refused in a sentence, in bounded memory.
 
-`python -m benchmarks.long_line`. Each file goes through `python -m core ingest` in a process of its
-own, with bad rows rejected and skipped; the files lie in the folder for temporary ones, one at a
-time.
+`python -m benchmarks.long_line` writes its section of docs/reliability.md. Each file is ingested by
+command in a process of its own, with bad rows rejected and skipped; one file at a time is on the
+disk.
 """
 
 import gzip
@@ -28,8 +27,7 @@ GOOD = text(rows(200))
 
 @dataclass(frozen=True)
 class Ended:
-    """How a command ended. seconds: of processor time, the system's included. peak: most memory
-    held, bytes."""
+    """How a command ended; `seconds` of processor time, `peak` bytes of memory."""
 
     status: int
     said: str
@@ -38,7 +36,7 @@ class Ended:
 
 
 def long_line_parts(letters: bytes, before: bytes) -> Iterator[bytes]:
-    """`before`, then `letters` again and again, 1 GB of them, without a line end."""
+    """Yield `before`, then `letters` until there is 1 GB of them, without a line end."""
     if before:
         yield before
     for _ in range(BLOCKS):
@@ -92,7 +90,7 @@ def ingest(workspace: Path, path: Path, on_bad_rows: str) -> Ended:
 
 
 def measure_files(folder: Path) -> Iterator[tuple[str, Ended]]:
-    """(kind of file, how its ingest ended), each file with bad rows rejected and skipped."""
+    """Yield (kind of file, how its ingest ended), each with bad rows rejected and skipped."""
     workspace = open_workspace(folder / "workspace").root
     dice = random.Random(0)
     hex_digits = "".join(dice.choices("0123456789abcdef", k=BLOCK)).encode()
@@ -119,8 +117,7 @@ def measure_files(folder: Path) -> Iterator[tuple[str, Ended]]:
 
 
 def measure_good_rows(folder: Path) -> Ended:
-    """The 200 good rows by themselves, in a workspace of their own: what the program takes
-    anyway."""
+    """Ingest the 200 good rows alone, which shows the memory that the program needs anyway."""
     path = folder / "good"
     path.write_bytes(GOOD)
     ended = ingest(folder / "of good rows", path, "reject")

@@ -36,8 +36,11 @@ BUDGET = 0.2
 
 @dataclass(frozen=True)
 class Verdicts:
-    """What verdicts of the large sweep take: processor seconds from nothing, after one more run,
-    after one more of the reference's; comparisons there are; MB at the peak, and before."""
+    """The cost of the verdicts of the large sweep.
+
+    Attributes are processor seconds without a cache, after one more run, and after one more run of
+    the reference; the number of comparisons; memory in MB at the peak, and before.
+    """
 
     first: float
     one_more: float
@@ -55,8 +58,7 @@ def processor_seconds(work: Callable[[], object]) -> float:
 
 
 def page_seconds(page: str, **query: str) -> tuple[float, float, float]:
-    """Processor seconds of a page: (a session's first look, median of its reruns, the slowest of
-    them)."""
+    """Return processor seconds of a page: (first visit, median of its reruns, slowest rerun)."""
     app = AppTest.from_file(str(PROJECT / "pages" / "router.py"), default_timeout=120)
     app.switch_page(f"{page}.py")
     for name, value in query.items():
@@ -68,7 +70,7 @@ def page_seconds(page: str, **query: str) -> tuple[float, float, float]:
 
 
 def measure_verdicts(root: Path) -> Verdicts:
-    """Measured in a process of its own, whose memory is then that of the verdicts."""
+    """Measure in a process of its own, whose memory is then that of the verdicts."""
     workspace = open_workspace(root)
     sweep = largest_sweep(workspace)
     runs = RunStore(workspace).list_group(sweep.id)
@@ -98,7 +100,7 @@ def measure_verdicts(root: Path) -> Verdicts:
 
 
 def largest_sweep(workspace: Workspace) -> Sweep:
-    """The sweep that holds most of the runs."""
+    """Return the sweep with the most runs."""
     return max(
         list_sweeps(workspace), key=lambda sweep: len(RunStore(workspace).list_group(sweep.id))
     )

@@ -104,7 +104,7 @@ class Prepared:
 
 
 class Silent:
-    """A reporter that nobody listens to."""
+    """A reporter that discards everything."""
 
     def phase(self, name: str) -> None: ...
 
@@ -115,7 +115,7 @@ class Silent:
     def rewind(self, step: int) -> None: ...
 
     def rung(self, epoch: int) -> Decision:
-        """Always on."""
+        """Always continue."""
         return "continue"
 
     def should_stop(self) -> bool:
@@ -152,7 +152,7 @@ def prepare(folder: Path, commands: list[str]) -> Prepared:
 
 
 def count(network: torch.nn.Module) -> int:
-    """Scalars that train."""
+    """Return the number of parameters that train."""
     return sum(parameter.numel() for parameter in network.parameters())
 
 
@@ -260,8 +260,7 @@ def largest_gap(trial: Trial, prepared: Prepared, network: Network, folder: Path
 
 
 def same_start(trial: Trial, prepared: Prepared, folder: Path) -> Training | None:
-    """The peer's training with seed 0 from the weights ours starts from; None where it cannot hold
-    them (DeepFM)."""
+    """Train the peer with seed 0 from our initial weights; None if it cannot hold them (DeepFM)."""
     if trial.model == "deepfm":
         return None
     torch.manual_seed(0)
@@ -306,7 +305,7 @@ def run_trials(trials: Sequence[Trial], seeds: int, folder: Path) -> str:
 
 
 def print_training(what: str, seed: int, labels: np.ndarray, training: Training) -> None:
-    """One line about a training that has ended."""
+    """Print one line about a finished training."""
     auc, loss = auc_variance(labels, training.scores)[0], log_loss(labels, training.scores)
     end = f"best epoch {training.best_epoch}, {training.seconds:.2f} s an epoch"
     print(

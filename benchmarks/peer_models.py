@@ -1,4 +1,4 @@
-"""The peers' own networks behind one call each; runs in the peers' environment and never imports
+"""The peers' own networks, one function each; runs in the peers' environment and never imports
 core.
 
 The packages' model classes are used as published: their forward code is theirs. What their packages
@@ -50,7 +50,7 @@ def copy_parameter(parameter: Tensor, values: np.ndarray) -> None:
 def copy_embedding_tables(
     tables: Mapping[str, nn.Module] | nn.ModuleDict, values: np.ndarray, sizes: Sequence[int]
 ) -> None:
-    """Cuts our one table of all fields into the peer's tables, one a field."""
+    """Cut our single table of all fields into the peer's tables, one per field."""
     starts = np.cumsum([0, *sizes])
     for field in range(len(sizes)):
         table: Any = tables[f"F{field}"]
@@ -58,8 +58,7 @@ def copy_embedding_tables(
 
 
 def copy_linear_layers(layers: Sequence[nn.Linear], weights: Weights, names: Sequence[str]) -> None:
-    """Copies linear layers, ours by name; a peer's layer wider than ours gets zeros for its further
-    inputs."""
+    """Copy linear layers, ours by name; inputs that only the peer's layer has get weight 0."""
     for layer, name in zip(layers, names, strict=True):
         values = weights[f"{name}.weight"]
         copy_parameter(
@@ -216,8 +215,8 @@ def fuxictr(model: str, settings: dict[str, Any], sizes: Sequence[int], seed: in
 
 
 def open_gates(network: Any) -> None:
-    """Puts FinalMLP's feature gates to work: the class builds them, the forward code of this
-    release skips them."""
+    """Apply FinalMLP's feature gates, which the class builds but this release's forward does not
+    use."""
     gated: list[Tensor] = []
 
     def before_first(module: nn.Module, inputs: tuple[Tensor]) -> tuple[Tensor]:
@@ -320,8 +319,7 @@ def tabular_model(settings: dict[str, Any], sizes: Sequence[int]) -> Any:
 
 
 def pytorch_tabular(model: str, settings: dict[str, Any], sizes: Sequence[int], seed: int) -> Peer:
-    """pytorch_tabular's CategoryEmbeddingModel, "dnn" alone; it has an output for each of two
-    classes, ours has one."""
+    """Return pytorch_tabular's CategoryEmbeddingModel; "dnn" only. It has one output per class."""
     if model != "dnn":
         raise ValueError(f"pytorch_tabular is compared as a dnn, not as {model!r}")
     from omegaconf import OmegaConf

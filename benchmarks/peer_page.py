@@ -83,7 +83,8 @@ def welch(a: Sequence[float], b: Sequence[float]) -> tuple[float, float, float]:
 
 
 def verdict(low: float, high: float) -> str:
-    """What an interval of ours less theirs says; one seed gives NaN and no verdict."""
+    """Return what the interval of ours minus theirs says; a single seed gives NaN and no
+    verdict."""
     if low != low:
         return "one seed only"
     return "ours higher" if low > 0 else "ours lower" if high < 0 else "no difference"
@@ -97,7 +98,7 @@ def mean_and_deviation(values: Sequence[float]) -> str:
 
 
 def settings_text(settings: dict[str, Any]) -> str:
-    """Settings as words."""
+    """Return settings as text."""
     return ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in settings.items())
 
 

@@ -26,7 +26,7 @@ WARM_BATCHES = 2
 
 
 def deepctr_epoch(peer: Peer, job: dict[str, Any], rows: Arrays) -> Callable[[int], None]:
-    """The package's `fit` over the first so many training rows."""
+    """The package's `fit` over the first training rows."""
     network: Any = peer.network
     trained = [parameter for parameter in network.parameters() if parameter.requires_grad]
     network.compile(torch.optim.Adam(trained, lr=job["learning_rate"]), "binary_crossentropy")
@@ -46,7 +46,7 @@ def deepctr_epoch(peer: Peer, job: dict[str, Any], rows: Arrays) -> Callable[[in
 
 
 def fuxictr_epoch(peer: Peer, job: dict[str, Any], rows: Arrays) -> Callable[[int], None]:
-    """The package's `train_epoch` over the first so many training rows, from its npz loader's
+    """The package's `train_epoch` over the first training rows, from its npz loader's
     batches."""
     from fuxictr.pytorch.dataloaders.npz_dataloader import NpzDataLoader
 
@@ -89,7 +89,7 @@ def fuxictr_epoch(peer: Peer, job: dict[str, Any], rows: Arrays) -> Callable[[in
 
 
 def tabular_epoch(peer: Peer, job: dict[str, Any], rows: Arrays) -> Callable[[int], None]:
-    """The package's `train` over the first so many training rows, from its own data set in memory.
+    """The package's `train` over the first training rows, from its own data set in memory.
 
     Left out: its encoding of the columns, and the accuracy that it takes of every batch.
     """
@@ -147,11 +147,9 @@ def auc(peer: Peer, rows: Arrays) -> float:
 
 
 def sweep_epochs(job: dict[str, Any], rows: Arrays) -> tuple[Peer, float]:
-    """DeepCTR-Torch's DNN fine-tuned at every depth with every seed: what is frozen gets no
-    gradients.
+    """Fine-tune DeepCTR-Torch's DNN at every depth with every seed; frozen layers get no gradients.
 
-    The backbone is that of the job's seed, untrained: what it knows does not change how long an
-    epoch takes.
+    The backbone is untrained, as its quality does not change how long an epoch takes.
     """
     peer = PEERS["deepctr-torch"]("dnn", job["settings"], job["field_sizes"], job["seed"])
     backbone = {name: tensor.clone() for name, tensor in peer.network.state_dict().items()}

@@ -1,8 +1,8 @@
-"""The power cut 100 times while a workspace is at work: what is listed is whole, what was said to
-be done is there. Writes its section of docs/reliability.md.
+"""The power cut 100 times while a workspace is in use: whatever is listed is complete afterwards.
 
-`python -m benchmarks.power_cuts [--count 100] [--seed 1]`, as root; see tests/faults/power.py for
-what is done and checked, and tests/faults/recorded_disk.py for the disk.
+`python -m benchmarks.power_cuts [--count 100] [--seed 1]`, as root, writes its section of
+docs/reliability.md; see tests/faults/power.py for what is done and checked, and
+tests/faults/recorded_disk.py for the disk.
 """
 
 import argparse

@@ -1,9 +1,9 @@
-"""What pretraining buys, on the real rows: `python -m benchmarks.pretraining` writes
+"""What pretraining gains on the real rows: `python -m benchmarks.pretraining` writes
 docs/pretraining.md.
 
-A DNN learns from the first 60 % of the real Criteo rows by clicks, by replaced features and by
+A DNN is pretrained on the first 60 % of the real Criteo rows by clicks, by replaced features and by
 masked features, once each; then it is fully fine-tuned on 1,000, 5,000 and all target training
-rows, beside the same network from scratch.
+rows, and compared with the same network from scratch.
 """
 
 import argparse
@@ -54,8 +54,12 @@ CPU = torch.device("cpu")
 
 @dataclass(frozen=True)
 class Arm:
-    """Test scores (seeds, rows) of one way to begin and one number of target rows; labels
-    (rows,)."""
+    """One initialisation with one number of target rows.
+
+    Attributes:
+        scores: of the test rows, shape ``(n_seeds, n_rows)``.
+        labels: shape ``(n_rows,)``.
+    """
 
     scores: np.ndarray
     labels: np.ndarray
@@ -115,7 +119,7 @@ def interval(differences: np.ndarray) -> str:
 
 
 def mean_placement_values(arm: Arm) -> tuple[np.ndarray, np.ndarray]:
-    """DeLong's components of every click and every other row, averaged over the seeds."""
+    """Return DeLong's placement values of every click and every other row, means over the seeds."""
     parts = [placement_values(arm.labels, scores) for scores in arm.scores]
     return np.mean([clicks for _, clicks, _ in parts], axis=0), np.mean(
         [others for _, _, others in parts], axis=0
@@ -123,8 +127,7 @@ def mean_placement_values(arm: Arm) -> tuple[np.ndarray, np.ndarray]:
 
 
 def interval_over_rows(a: Arm, b: Arm) -> str:
-    """95 % interval of the mean difference over test rows (DeLong; of one seed it is DeLong's
-    own)."""
+    """Return the 95 % interval of the mean difference for other test rows (DeLong)."""
     differences = [
         of_a - of_b
         for of_a, of_b in zip(mean_placement_values(a), mean_placement_values(b), strict=True)
@@ -158,7 +161,7 @@ def table_row(rows: int, start: str, arm: Arm, scratch: Arm) -> str:
 
 
 def pretrained_line(objective: str, run: dict[str, Any]) -> str:
-    """One backbone: what it took and what it reached on the source domain's own rows."""
+    """Return a row about one backbone: what it took, and what it reached on source rows."""
     result = run["result"]
     learnt = result["learnt"]
     if objective == "supervised":

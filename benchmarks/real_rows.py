@@ -45,7 +45,7 @@ HEADING = "Real rows: how much of a DCNv2 should stay frozen?"
 
 
 def thaw(workspace: Workspace, command: str, printed: list[str]) -> dict[str, Any]:
-    """Runs one command of Thaw and returns its JSON; the command is remembered for the page."""
+    """Run one command of Thaw, add it to `printed` for the page, and return its JSON."""
     printed.append(f"python -m core {command}")
     done = subprocess.run(
         [sys.executable, "-m", "core", *shlex.split(command), "--json"],

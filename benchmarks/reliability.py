@@ -10,8 +10,7 @@ PAGE = PROJECT / "docs" / "reliability.md"
 
 
 def write_section(title: str, script: str, lines: Sequence[str]) -> None:
-    """Writes the section `title`, made by the command `script`, in place of the one there is, or at
-    the end."""
+    """Replace the section `title` of docs/reliability.md, or add it at the end."""
     day = datetime.now(UTC).date().isoformat()
     body = "\n".join([f"Made by `{script}` on {day}.", "", *lines])
     put_section(PAGE, title, body)

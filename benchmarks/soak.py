@@ -1,8 +1,8 @@
-"""Whether the server's memory comes to rest: `python -m benchmarks.soak [--minutes 4]` writes its
-section of docs/reliability.md.
+"""Whether the server's memory stops growing: `python -m benchmarks.soak [--minutes 4]`.
 
-Two sessions at a time open the pages of a workspace with a few finished runs as fast as the server
-answers, six pages each; then their tabs are closed and others come.
+Writes its section of docs/reliability.md. Two sessions at a time open the pages of a workspace with
+a few finished runs as fast as the server answers, six pages each; then their tabs are closed and
+new ones opened.
 """
 
 import argparse

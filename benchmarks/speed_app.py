@@ -1,5 +1,5 @@
-"""How quickly the app answers: `python -m benchmarks.speed_app` drives the real app and writes its
-section.
+"""How quickly the app answers: `python -m benchmarks.speed_app` writes its section of
+docs/performance.md.
 
 A workspace with one real run copied to 200 of 10,000 points each; the app in headless Chromium;
 every page rerun in Streamlit's own test runner; evaluation of a million rows.
@@ -67,7 +67,7 @@ FIRST_POINT = """() => [...document.querySelectorAll('.js-plotly-plot')].some(
 
 @dataclass
 class Seen:
-    """What a browser's page received: bytes of each websocket frame since `clear`."""
+    """What a page in the browser received: bytes of each websocket frame since `clear`."""
 
     frames: list[int] = field(default_factory=list)
 
@@ -80,7 +80,7 @@ class Seen:
 
 
 def fill(home: Path, rows: int) -> Workspace:
-    """A dataset, a real run on it, and copies of that run."""
+    """Make a dataset, a real run on it, and copies of that run."""
     workspace = open_workspace(home)
     file = workspace.uploads / "bench.tsv"
     simulate(file, rows, "both")
@@ -140,7 +140,7 @@ def copy_runs(workspace: Workspace) -> None:
 
 @contextmanager
 def app(home: Path) -> Iterator[str]:
-    """The app on a free port; its address."""
+    """Start the app on a free port; yields its URL."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -176,7 +176,7 @@ def app(home: Path) -> Iterator[str]:
 
 
 def wait_for_page(page: Page) -> None:
-    """Waits until the page's script has run."""
+    """Wait until the page's script has run."""
     page.wait_for_selector('[data-testid="stApp"][data-test-script-state="notRunning"]')
     page.wait_for_selector('[data-testid="stMain"] h1')
 
@@ -202,18 +202,19 @@ def first_point(page: Page, url: str, store: RunStore) -> float:
 
 
 def wait_for_idle_workers(workspace: Workspace) -> None:
-    """Waits until no worker lives, as pages that were opened before woke one."""
+    """Wait until no worker is alive, as opening pages starts one."""
     while any(is_worker_alive(workspace, lane) for lane in QUEUES):
         time.sleep(0.2)
 
 
 def print_step(words: str) -> None:
-    """What is measured now, on standard error."""
+    """Print to standard error what is measured now."""
     print(f"{datetime.now(UTC):%H:%M:%S} {words}", file=sys.stderr, flush=True)
 
 
 def page_bytes(browser: Browser, url: str, address: str) -> tuple[int, int]:
-    """(largest websocket frame, all of them) in bytes that a first look at `address` brings."""
+    """Return (bytes of the largest websocket frame, of all frames) of a first visit to
+    `address`."""
     page, seen = browser.new_page(), Seen()
     seen.watch(page)
     page.goto(f"{url}/{address}")

@@ -2,7 +2,7 @@
 performance.md's section.
 
 Arms that differ in learning rate (one batch order) or in seed (an order each), of the head alone
-and of the top block with the head, behind the cached prefix: by the product's `fit` one after
+and of the top block with the head, after the cached prefix: by the product's `fit` one after
 another, and all in one: by the product's `fit_batched_heads` where it has them so, by a bare loop
 over one batched network elsewhere. Both must end with the same weights. Whole runs of a sweep say
 what that is worth.
@@ -58,7 +58,7 @@ Stack = list[tuple[Tensor, Tensor]]
 
 @dataclasses.dataclass(frozen=True)
 class Arm:
-    """What arms of one shape differ in."""
+    """In what arms of the same shape differ."""
 
     seed: int
     rate: float
@@ -81,7 +81,7 @@ def linears(network: Network, depth: int) -> list[nn.Linear]:
 
 
 def stack_of_one(network: Network, depth: int) -> Stack:
-    """The weights that train at this depth, as a stack of one arm."""
+    """Return the weights that train at this depth, as a stack of one arm."""
     layers = linears(network, depth)
     return [
         (layer.weight.detach().clone()[None], layer.bias.detach().clone()[None]) for layer in layers
@@ -89,7 +89,7 @@ def stack_of_one(network: Network, depth: int) -> Stack:
 
 
 def concat_stacks(starts: Sequence[Stack]) -> Stack:
-    """Stacks of several arms as one."""
+    """Return the stacks of several arms as one."""
     return [
         (torch.cat([weight for weight, _ in layers]), torch.cat([bias for _, bias in layers]))
         for layers in zip(*starts, strict=True)
@@ -126,7 +126,8 @@ def losses(stack: Stack, x: Tensor, labels: Tensor) -> Tensor:
 def make_optimiser(
     stack: Stack, arms: Sequence[Arm]
 ) -> tuple[torch.optim.Optimizer, Callable[[], None]]:
-    """(One fused optimiser over a group for each rate, what hands the stack's gradients on to it).
+    """Return (one fused optimiser with a group per learning rate, a function that sets its
+    gradients).
 
     A group holds views of its arms' slices of the stack, so its steps change the stack itself.
     """
@@ -153,8 +154,7 @@ def make_optimiser(
 def train_stack(
     stack: Stack, arms: Sequence[Arm], train: RowTensors, validation: RowTensors
 ) -> Stack:
-    """The best epoch's weights of every arm, all trained by one bare loop; one arm is the loop
-    without batching."""
+    """Return the best epoch's weights of every arm, all trained in one loop without reporting."""
     (x,), (x_validation,) = train.state, validation.state
     stack = [
         (weight.clone().requires_grad_(), bias.clone().requires_grad_()) for weight, bias in stack
@@ -191,8 +191,7 @@ def train_stack(
 
 
 class Trial:
-    """Arms of one kind, number and depth, and the two ways to train them; each keeps the weights it
-    ended with."""
+    """Arms of one kind, number and depth, and two ways to train them, with their final weights."""
 
     def __init__(
         self, bench: Bench, workspace: Workspace, kind: str, number: int, depth: int
@@ -210,7 +209,8 @@ class Trial:
         return stack_of_one(self.bench.start(arm.seed), self.depth)
 
     def in_turn(self) -> float:
-        """Seconds of `fit`, arm after arm, with its reporting and its checkpoints."""
+        """Return the seconds of `fit` for one arm after the other, with reporting and
+        checkpoints."""
         ended, seconds = [], 0.0
         for arm in self.arms:
             network, checkpoint = self.bench.start(arm.seed), self.bench.folder / "checkpoint.pt"
@@ -227,8 +227,8 @@ class Trial:
         return seconds
 
     def together(self) -> float:
-        """Seconds of all arms in one: the product's way for learning rates of the head, the bare
-        loop elsewhere."""
+        """Return the seconds of all arms at once: `fit_batched_heads` for learning rates of the
+        head, else `train_stack`."""
         if self.depth == max(PARTS) and len({arm.rate for arm in self.arms}) > 1:
             return self.product_together()
         start = concat_stacks([self.start(arm) for arm in self.arms])
@@ -237,8 +237,8 @@ class Trial:
         return time.perf_counter() - began
 
     def product_together(self) -> float:
-        """Seconds of `fit_batched_heads`, arm after arm, with its reporting and what it keeps for
-        the next."""
+        """Return the seconds of `fit_batched_heads` for one arm after the other, with reporting and
+        cache."""
         rates, ended, seconds = [arm.rate for arm in self.arms], [], 0.0
         with tempfile.TemporaryDirectory(dir=self.bench.folder) as name:
             for arm in self.arms:
@@ -264,10 +264,10 @@ class Trial:
         return seconds
 
     def largest_gap(self) -> float:
-        """Largest difference between the weights of the two ways, which must be rounding.
+        """Return the largest difference between the weights of both ways, which must be rounding.
 
-        Below the head the product multiplies by another library, and Adam makes a step of the
-        rounding of a gradient near nought: there one weight in a thousand may differ by more.
+        Below the head, matrix products come from another library, and Adam turns the rounding of a
+        gradient near 0 into a whole step: one weight in a thousand may differ by more there.
         """
         gaps = []
         for ours, theirs in zip(self.ended["in turn"], self.ended["together"], strict=True):
@@ -332,7 +332,7 @@ def line(trial: Trial, kind: str, rounds: int) -> str:
 
 BODY = """Made by `python -m benchmarks.speed_arms` on {today} ({machine}).
 
-A DNN (embedding 16, three blocks of 400) on {rows:,} simulated rows behind the cached prefix, batch
+A DNN (embedding 16, three blocks of 400) on {rows:,} simulated rows after the cached prefix, batch
 {batch:,}, {epochs} epochs, validated on {validation:,} rows after each, {threads} threads; {rounds}
 rounds in turn, medians; ratios are median (lowest to highest). In turn: the product's `fit`, arm
 after arm. Together: learning rates of the head alone by the product's `fit_batched_heads`, with its

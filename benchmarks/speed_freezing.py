@@ -1,8 +1,7 @@
 """What freezing saves: `python -m benchmarks.speed_freezing` writes its section of performance.md.
 
-A DNN of three blocks on simulated rows: an epoch at every freeze depth behind the cached prefix and
-without it, and a sweep of all depths with three seeds beside the same sweep done with
-DeepCTR-Torch.
+A DNN of three blocks on simulated rows: an epoch at every freeze depth with and without the cached
+prefix, and a sweep of all depths with three seeds, compared with the same sweep in DeepCTR-Torch.
 """
 
 import argparse
@@ -68,7 +67,7 @@ def train(
 def rows_after_prefix(
     network: Network, depth: int, rows: RowTensors, workspace: Workspace, key: str
 ) -> RowTensors:
-    """The rows behind the frozen prefix, from the cache when it is there."""
+    """Return the outputs of the frozen prefix for all rows, from the cache if they are there."""
     state: State | None = (
         frozen_prefix_outputs(network, depth, rows.state, key, workspace) if depth else None
     )
@@ -137,9 +136,11 @@ class Bench:
         return float(run_peer_job(job, self.folder)["seconds"])
 
     def share_of_operations(self, depth: int) -> float:
-        """Operations of an epoch behind the prefix over those of a full one: two a weight forward,
-        two for each of the gradients of weights and inputs; the lowest trained layer's inputs need
-        none, an embedding's always do."""
+        """Return the operations of an epoch after the prefix as a share of those of a full epoch.
+
+        Two per weight forward, and two for each gradient, of weights and of inputs; the lowest
+        trained layer's inputs need none, an embedding's always do.
+        """
         widths = [
             count(part) for part in self.backbone.modules() if isinstance(part, torch.nn.Linear)
         ]

@@ -38,8 +38,13 @@ SMALL_BATCH, SMALL_ROWS = 32, 20_000
 
 @dataclasses.dataclass(frozen=True)
 class Way:
-    """One way to train. replayed: by a CUDA graph. resident: rows on the GPU. rows: at most so
-    many."""
+    """One way to train.
+
+    Attributes:
+        replayed: whether steps are replayed as a CUDA graph.
+        resident: whether the rows are on the GPU.
+        rows: maximum number of rows.
+    """
 
     title: str
     batch_size: int = 4096
@@ -60,7 +65,7 @@ WAYS = (
 
 
 def to_device(device: torch.device, rows: RowTensors) -> RowTensors:
-    """The rows, moved there."""
+    """Return the rows on the device."""
     return RowTensors(
         tuple(tensor.to(device) for tensor in rows.state), rows.labels.to(device), rows.first_stage
     )
@@ -74,8 +79,8 @@ def epoch(
     folder: Path,
     aucs: list[float],
 ) -> float:
-    """Seconds of one epoch, its checkpoint and the validation of few rows included, after one on
-    few batches."""
+    """Return the seconds of one epoch, with its checkpoint and a small validation, after a
+    warm-up."""
     torch.manual_seed(0)
     device = test.labels.device
     network = build_network(MODEL, SETTINGS[MODEL], sizes, HeadSettings()).to(device)

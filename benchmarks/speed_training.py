@@ -123,7 +123,7 @@ def prepare(folder: Path, rows: int, many: bool) -> Prepared:
 
 
 def first_rows(rows: RowTensors, number: int) -> RowTensors:
-    """The first so many rows."""
+    """Return the first `number` rows."""
     state = tuple(tensor[:number] for tensor in rows.state)
     return dataclasses.replace(rows, state=state, labels=rows.labels[:number])
 
@@ -131,7 +131,7 @@ def first_rows(rows: RowTensors, number: int) -> RowTensors:
 def our_epoch(
     model: str, prepared: Prepared, folder: Path, aucs: list[float], amp: bool = False
 ) -> float:
-    """Seconds of one epoch by core.training.loop.fit, its validation on few rows included."""
+    """Return the seconds of one epoch by core.training.loop.fit, with a small validation."""
     torch.manual_seed(0)
     network = build_network(model, SETTINGS[model], prepared.field_sizes, HeadSettings())
     plan, checkpoint = plan_at(network, 0), folder / "checkpoint.pt"
@@ -158,7 +158,7 @@ def our_epoch(
 
 
 def peer_epoch(model: str, peer: str, prepared: Prepared, folder: Path, aucs: list[float]) -> float:
-    """Seconds of one epoch by the peer's package."""
+    """Return the seconds of one epoch by the peer's package."""
     job = {
         "peer": peer,
         "model": model,
@@ -178,7 +178,7 @@ def peer_epoch(model: str, peer: str, prepared: Prepared, folder: Path, aucs: li
 
 
 def run_peer_job(job: dict[str, Any], folder: Path) -> dict[str, float]:
-    """What benchmarks.peer_speed says of a job, carried out in the peers' environment."""
+    """Run a job of benchmarks.peer_speed in the peers' environment, and return its answer."""
     (folder / "job.json").write_text(json.dumps(job), encoding="utf-8")
     command = [str(peer_python()), "-m", "benchmarks.peer_speed", str(folder / "job.json")]
     done = subprocess.run(command, cwd=PROJECT, check=True, stdout=subprocess.PIPE, text=True)

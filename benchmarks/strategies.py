@@ -65,7 +65,7 @@ def prepare(workspace: Workspace, commands: list[str]) -> None:
 
 
 def wise_ft(workspace: Workspace, full: Sequence[Run]) -> dict[str, float]:
-    """AUC on target test rows by run id, at the alpha that validation rows chose."""
+    """Return AUC on target test rows by run id, at the alpha that validation rows chose."""
     found = {}
     for run in full:
         result = thaw(workspace, f"interpolate --run {run.id}", [])
@@ -131,7 +131,7 @@ def table(
 
 
 def lessons(results: Sequence[ArmResult], verdicts: Sequence[Verdict], reference: str) -> str:
-    """What the table teaches, in three sentences with its numbers."""
+    """Return what the table shows, in three sentences with its numbers."""
     found = {(one.title, one.target_rows): one for one in results}
     auc = {key: one.auc["target_test"] for key, one in found.items()}
     gains = [f"{auc[reference, size].mean - auc['from scratch', size].mean:+.4f}" for size in SIZES]

@@ -43,11 +43,10 @@ class Ceilings:
 def alternate(
     contestants: Mapping[str, Callable[[], float]], rounds: int
 ) -> dict[str, list[float]]:
-    """What each contestant returned (seconds, say) in each of `rounds` rounds; a round runs all of
-    them in turn.
+    """Return what each contestant returned (seconds, say) in each of `rounds` rounds.
 
-    Alternating lets whatever else the machine does fall on all alike. Every second round goes
-    backwards.
+    A round runs all of them in turn, so that other load on the machine affects all alike. Every
+    second round goes backwards.
     """
     taken: dict[str, list[float]] = {name: [] for name in contestants}
     for number in range(rounds):
@@ -62,8 +61,8 @@ def alternate(
 
 
 def ratio(ours: Sequence[float], theirs: Sequence[float]) -> tuple[float, float, float]:
-    """(median, lowest, highest) of theirs over ours, round by round: 2.0 means that ours took half
-    the time."""
+    """Return (median, lowest, highest) of theirs over ours, round by round; 2.0 means ours took
+    half the time."""
     ratios = [their / our for our, their in zip(ours, theirs, strict=True)]
     return statistics.median(ratios), min(ratios), max(ratios)
 

@@ -1,5 +1,4 @@
-"""Files read by the batch in children of core.data.reading.reader_server, and what became of
-each."""
+"""Read files in batches in children of core.data.reading.reader_server, and record each outcome."""
 
 import time
 import traceback
@@ -23,7 +22,7 @@ from core.files.typed_json import to_json
 
 @dataclass(frozen=True)
 class ReadOutcome:
-    """How reading a file ended. outcome: "rows", a sentence, or "!" and what nobody expected."""
+    """How reading a file ended; `outcome` is "rows", a sentence, or "!" and an unexpected error."""
 
     seed: int
     outcome: str
@@ -34,7 +33,7 @@ class ReadOutcome:
 
 
 def batch_job(request: dict[str, Any], tell: SendEvent) -> None:
-    """Reads one file after the other, telling of each before and after; runs in the reader's
+    """Read one file after the other, reporting before and after each; runs in the reader's
     child."""
     for one in request["files"]:
         tell({"begun": one["seed"]})
@@ -59,8 +58,8 @@ def batch_job(request: dict[str, Any], tell: SendEvent) -> None:
 
 
 def read_all(files: list[dict[str, Any]]) -> list[ReadOutcome]:
-    """How each of the files ended; one that ended the child is "!" unless, read alone, it is a
-    sentence."""
+    """Return the outcome of each file; one that ended the child is "!" unless it is a sentence
+    alone."""
     found: dict[int, ReadOutcome] = {}
     while left := [one for one in files if one["seed"] not in found]:
         begun: list[int] = []
@@ -85,7 +84,7 @@ def read_all(files: list[dict[str, Any]]) -> list[ReadOutcome]:
 
 
 def _read_alone(one: dict[str, Any], cause: str) -> ReadOutcome:
-    """A file that ended the child which read it, once more, as `ingest` reads it."""
+    """Read a file that ended its child once more, as `ingest` reads it."""
     began = time.monotonic()
     path, folder = Path(one["path"]), Path(one["folder"])
     try:

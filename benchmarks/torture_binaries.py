@@ -1,4 +1,4 @@
-"""Files of every packed or typed form that Thaw reads, and the same files damaged, each by a
+"""Files of every compressed or typed format that Thaw reads, and damaged copies, each by a
 number."""
 
 import bz2
@@ -31,7 +31,7 @@ WORDS = (
     b"PAR1",
     b"\xff" * 8,
 )
-"""What sizes, counts and places are overwritten with."""
+"""Bytes that replace sizes, counts and offsets."""
 
 
 def cells(dice: random.Random) -> list[list[str]]:
@@ -81,7 +81,7 @@ def _arrow(table: pa.Table, stream_form: bool, codec: str | None) -> bytes:
 
 
 class _TestKmsClient(pe.KmsClient):
-    """A key service that keeps its keys to itself, so to speak."""
+    """A key service for tests, which stores wrapped keys as they are."""
 
     def wrap_key(self, key_bytes: bytes, master_key_identifier: str) -> str:
         return key_bytes.hex()
@@ -127,7 +127,7 @@ def _zstd(data: bytes) -> bytes:
 
 @functools.cache
 def sound_files() -> dict[str, bytes]:
-    """Whole files, by what they are."""
+    """Return undamaged files by name."""
     dice = random.Random(20)
     plain, other = _table(dice, {}), _text(dice)
     text = _text(dice)
@@ -203,7 +203,7 @@ COMPRESSIONS: dict[str, Callable[[bytes], bytes]] = {
 
 
 def damaged_file(seed: int) -> tuple[str, bytes]:
-    """(what it was, its bytes once damaged in one to four ways)."""
+    """Return (name of the original, its bytes after one to four kinds of damage)."""
     dice = random.Random(seed)
     files = sound_files()
     names = sorted(files)
@@ -243,7 +243,7 @@ def _damage(dice: random.Random, data: bytearray, files: dict[str, bytes]) -> No
 
 
 def _random_position(dice: random.Random, data: bytearray) -> int:
-    """Anywhere, or where readers find what they trust: the beginning, the end, a Parquet file's
+    """Return a position anywhere, or where readers find structure: the start, the end, a Parquet
     footer."""
     size = len(data)
     footer = (

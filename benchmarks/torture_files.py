@@ -53,7 +53,8 @@ def torture_binaries(seeds: range) -> list[tuple[str, ReadOutcome]]:
 
 
 def torture_texts(seeds: range) -> list[ReadOutcome]:
-    """How texts ended; "!" where their values are not those of the independent reader."""
+    """Return the outcome of each text; "!" if its values are not those of the independent
+    reader."""
     with tempfile.TemporaryDirectory(prefix="thaw-torture-") as name:
         files, made = [], {}
         for seed in seeds:
@@ -120,7 +121,7 @@ def _compare_with_expected(end: ReadOutcome, made: MadeFile, folder: Path) -> Re
 
 
 def _may_be_refused(outcome: str) -> bool:
-    """Whether the file's form could not be told, which spoilt beginnings may be the reason for."""
+    """Return whether the format was not recognised, which damage to the first rows may explain."""
     return (
         outcome.startswith("?")
         or "names the columns anew" in outcome

@@ -1,7 +1,7 @@
-"""Texts of rows, spoilt or not, by a number; and a reader of them that shares no code with Thaw's.
+"""Text files of rows, damaged or not, each by a number; and a reader that shares no code with Thaw.
 
-The reader is the plainest there is: Python's csv module where cells may be quoted, splitting
-elsewhere, one row after the other. The rules are those that the guide states, written down anew.
+The reader is as simple as possible: Python's csv module if cells may be quoted, splitting
+otherwise, one row after the other. Its rules are those of the guide, written down again.
 """
 
 import csv
@@ -132,7 +132,7 @@ DIFFICULT_TEXTS = (
         "1e0",
     ),
 )
-"""Cells that readers have stumbled over, without line ends, delimiters and quotation marks."""
+"""Cells that readers have failed on, without line ends, delimiters and quotation marks."""
 QUOTED = (
     'a"b',
     '"',
@@ -149,13 +149,18 @@ QUOTED = (
     'x""y',
     'é"😀\n',
 )
-"""Cells that need quotation marks around them; a delimiter is put into some of them."""
+"""Cells that need quotation marks; a delimiter is inserted into some of them."""
 
 
 @dataclass(frozen=True)
 class MadeFile:
-    """A file. sound: whether nothing in it was spoilt. skip: whether bad rows are left out. block:
-    bytes of a block."""
+    """A generated file.
+
+    Attributes:
+        sound: whether nothing in it was damaged.
+        skip: whether bad rows are skipped.
+        block: bytes of a block.
+    """
 
     data: bytes
     delimiter: str
@@ -169,15 +174,14 @@ class MadeFile:
 
 @dataclass(frozen=True)
 class Expected:
-    """What the independent reader makes of a file: the good rows as values, and the numbers of the
-    bad ones."""
+    """What the independent reader finds in a file: values of good rows, and numbers of bad ones."""
 
     rows: list[list[object]]
     bad: list[int]
 
 
 def make_file(seed: int) -> MadeFile:
-    """A file by its number."""
+    """Return the file with this number."""
     dice = random.Random(seed)
     header = dice.random() < 0.6
     delimiter = dice.choice(",,;|\t") if header else "\t"
@@ -230,7 +234,7 @@ def _damage_rows(dice: random.Random, rows: list[list[str]], delimiter: str, quo
 
 
 def _insert_quoted_texts(dice: random.Random, rows: list[list[str]], delimiter: str) -> None:
-    """Puts texts that need quotation marks into categories."""
+    """Replace some categories by texts that need quotation marks."""
     for _ in range(dice.randint(1, 80)):
         row = dice.choice(rows)
         if len(row) == 40:
@@ -242,14 +246,14 @@ def _insert_quoted_texts(dice: random.Random, rows: list[list[str]], delimiter: 
 
 def _write_row(row: Sequence[str], delimiter: str, style: int) -> str:
     out = io.StringIO(newline="")
-    # Its own line end is one that the module quotes cells for, whatever stands behind the row in
+    # Its own line end is one that the module quotes cells for, whatever follows the row in
     # the end.
     csv.writer(out, delimiter=delimiter, lineterminator="\r\n", quoting=style).writerow(row)  # type: ignore[arg-type]
     return out.getvalue().removesuffix("\r\n")
 
 
 def read_independently(made: MadeFile, data: bytes) -> Expected:
-    """What is in the unpacked `data` by the rules of the guide."""
+    """Return what is in the decompressed `data` by the rules of the guide."""
     text = data.decode().removeprefix("\ufeff")
     if made.quoted or made.header:
         table = list(csv.reader(io.StringIO(text, newline=""), delimiter=made.delimiter))
@@ -272,7 +276,7 @@ def read_independently(made: MadeFile, data: bytes) -> Expected:
 
 
 def _values(row: dict[str, str]) -> list[object] | None:
-    """The row's values in our order; None where it is bad."""
+    """Return the row's values in our order, or None if the row is bad."""
     values: list[object] = []
     for name in OURS:
         cell = row[name]

@@ -15,6 +15,7 @@ from core.evaluation.format_metrics import (
 from core.evaluation.roc_auc import delong_test
 from core.evaluation.verdicts import SIGNIFICANCE_LEVEL
 from core.freezing.plan import make_plan
+from core.freezing.strategies import is_control, is_trained
 from core.inference.weight_drift_files import read_weight_drift
 from core.jobs.store import Run, RunStore
 from core.models.backbone_store import find_backbone
@@ -36,7 +37,7 @@ from pages.components.shared.stack import draw_plan
 from pages.components.shared.tour import tour_button
 from pages.components.shared.weight_drift import describe_weight_drift, measure_weight_drift_button
 
-CONTROLS = {"zero-shot": "the backbone as it is", "scratch": "a network trained from scratch"}
+CONTROL_WORDS = {"zero-shot": "the backbone as it is", "scratch": "a network trained from scratch"}
 METHOD = (
     "A network trained on plentiful **source** rows is fine-tuned on scarce, different "
     "**target** rows: its lower stages are **frozen**, a new **head** is added, and "
@@ -53,7 +54,7 @@ NO_RUNS = (
 def trained_runs() -> list[Run]:
     """Return finished fine-tuning runs that trained something, newest first."""
     runs = RunStore(workspace()).list("done", "finetune")
-    return [run for run in runs if run.result and run.strategy not in CONTROLS]
+    return [run for run in runs if run.result and not is_control(run.strategy)]
 
 
 def show_freezing(run: Run) -> None:
@@ -140,10 +141,10 @@ def comparable_runs(run: Run) -> list[Run]:
         # Zero-shot trains nothing, so only its dataset and backbone must be the same.
         comparable = (
             settings(other)[:2] == settings(run)[:2]
-            if strategy == "zero-shot"
+            if not is_trained(strategy)
             else settings(other) == settings(run)
         )
-        if comparable and other.result and strategy in ("depth", *CONTROLS):
+        if comparable and other.result and (strategy == "depth" or is_control(strategy)):
             newest.setdefault(
                 (strategy, other.finetune_request.freeze_depth if strategy == "depth" else 0), other
             )
@@ -159,8 +160,8 @@ def show_when_it_pays(run: Run) -> None:
         "with many, freezing less."
     )
     runs = comparable_runs(run)
-    controls = {other.strategy: other for other in runs if other.strategy in CONTROLS}
-    for strategy, what in CONTROLS.items():
+    controls = {other.strategy: other for other in runs if is_control(other.strategy)}
+    for strategy, what in CONTROL_WORDS.items():
         words = (
             compare_with_control(run, controls[strategy])
             if strategy in controls

@@ -5,10 +5,12 @@ import shlex
 import streamlit as st
 
 from core.errors import ThawError
+from core.freezing.strategies import is_trained
 from core.jobs.store import RESUMABLE_STATUSES, Run, RunStore
 from core.program import PROGRAM
+from core.runs.command_lines import command_line
 from core.runs.launch import refresh_statuses
-from core.runs.submit import command_line, resume_run
+from core.runs.submit import resume_run
 from pages.components.run.decisions import decisions_section
 from pages.components.run.live import live_view
 from pages.components.run.result import result_view
@@ -137,7 +139,7 @@ try:
         result_view(run)
         if run.kind == "finetune":
             decisions_section(run)
-            if run.strategy != "zero-shot":
+            if is_trained(run.strategy):
                 interpolation_section(run)
                 weight_drift_section(run)
         use_run(run)

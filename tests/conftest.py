@@ -63,7 +63,7 @@ def read_in_process(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def real_rows() -> Path:
-    """The real Criteo rows, read in place; the test is skipped where they are not at hand."""
+    """The real Criteo rows, read in place; the test is skipped if they are not available."""
     if not REAL_ROWS.exists():
         pytest.skip(
             "the real Criteo rows are not in ../shared/data here (their licence forbids copying"

@@ -1,5 +1,7 @@
-"""Puts Thaw's own modules on the path: `core` lies beside this package in a checkout, below it once
-installed."""
+"""Put Thaw's own modules on the module search path.
+
+`core` lies beside this package in a checkout, and in its folder `_app` where it is installed.
+"""
 
 import sys
 from importlib import import_module

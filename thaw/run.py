@@ -27,8 +27,9 @@ from core.report.html_report import write_report
 from core.report.report_data import runs_report_data
 from core.report.run_tables import run_frame
 from core.runs import removal, renaming
+from core.runs.command_lines import command_line
 from core.runs.launch import CLUSTER_QUEUE, refresh_statuses
-from core.runs.submit import command_line, resume_run, submit_interpolation
+from core.runs.submit import resume_run, submit_interpolation
 from core.runs.sweep import list_sweeps
 from core.workspace import Workspace
 from thaw import figures
@@ -116,14 +117,18 @@ class Run:
     # Waiting and managing.
 
     def wait(self, timeout: float | None = None) -> "Run":
-        """Wait until the run has ended, showing its progress; the run.
+        """Wait until the run has ended, showing its progress.
 
         An interrupt (Ctrl-C, the stop button) ends the waiting; the run goes on in its worker.
 
         Args:
             timeout: seconds after which to give up; default: never.
 
+        Returns:
+            The run itself, so that calls can be chained.
+
         Raises:
+            BadInput: no worker takes it, since another process was to train it and is gone.
             RunError: it failed, was cancelled or interrupted; the message says why.
             TimeoutError: it has not ended by then.
         """
@@ -131,10 +136,14 @@ class Run:
         return self._require_done()
 
     def train_here(self) -> "Run":
-        """Train a queued run in this process, as ``wait="here"`` does; the run. Loads torch.
+        """Train a queued run in this process, as ``wait="here"`` does. Loads torch.
+
+        Returns:
+            The run itself.
 
         Raises:
-            BadInput: another process trains runs of its own in this workspace.
+            BadInput: it waits for the worker, or another process trains runs of its own in this
+                workspace.
             RunError: it failed.
         """
         train_here(self._workspace, self.id)
@@ -267,7 +276,7 @@ class Run:
         return for_notebook(figure, self._title(f"confusion matrix at {at:.3f}", part))
 
     def report(self, out: str | Path) -> Path:
-        """Write the result as one HTML file that opens without a network; its path."""
+        """Write the result as one HTML file that opens without a network. Returns its path."""
         with private_files():
             write_report(self._workspace, runs_report_data(self._workspace, [self.info]), Path(out))
         return Path(out)

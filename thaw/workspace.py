@@ -46,8 +46,7 @@ Preset = Literal["auto", "fast", "small", "article", "map"]
 
 
 class Workspace:
-    """The folder that holds samples, datasets, backbones and runs: the one that the app and the
-    command line use.
+    """The folder of samples, datasets, backbones and runs that app and command line use too.
 
     Args:
         folder: default: ``$THAW_HOME``, else ``./workspace``; made when absent.
@@ -174,8 +173,9 @@ class Workspace:
         columns: Mapping[str, ColumnSource] | None = None,
         keep: Sequence[str] | None = None,
     ) -> Sample:
-        """Take rows into the workspace, checked and typed. The same rows give the same sample
-        again.
+        """Take rows into the workspace, checked and typed.
+
+        The same rows give the same sample again.
 
         Args:
             rows: a file of Criteo rows (text, Parquet or Feather; plain, packed or in an archive),
@@ -191,6 +191,9 @@ class Workspace:
         Raises:
             BadInput: the rows cannot be used; the message names the row and the value. Nothing is
                 stored then.
+
+        >>> sample = ws.ingest("train.txt")  # doctest: +SKIP
+        >>> sample = ws.ingest(frame, name="march", columns={"label": "clicked"})  # doctest: +SKIP
         """
         options = ReadOptions(member, columns, None if keep is None else tuple(keep))
         with private_files(), staging(self._workspace.uploads) as folder:
@@ -260,8 +263,9 @@ class Workspace:
         min_count: int | None = None,
         **parts: Unpack[PartOptions],
     ) -> Dataset:
-        """Prepare a dataset from several samples, each with its role. Of one sample:
-        `Sample.prepare`.
+        """Prepare a dataset from several samples, each with its role.
+
+        Of one sample: `Sample.prepare`.
 
         Args:
             name: of the dataset. source, target: samples with each domain's rows.
@@ -317,7 +321,7 @@ class Workspace:
             name: of the backbone.
             objective: "supervised" (clicks), "rfd", "mfp", or "none".
             start: what the stages hold at first: "random", or another of
-                `core.training.objectives.STARTS`.
+                `core.models.objectives.INITIALISATIONS`.
             start_file: the file of vectors or weights that the start reads.
             mask_share: share of fields that "rfd" replaces and "mfp" hides.
             preset: of the training settings; "auto" chooses them by the number of training rows.
@@ -358,8 +362,9 @@ class Workspace:
         wait: Wait = False,
         **options: Unpack[FinetuneOptions],
     ) -> Run:
-        """Adapt a backbone to a dataset's target rows. For several seeds or strategies side by
-        side: `sweep`.
+        """Adapt a backbone to a dataset's target rows.
+
+        For several seeds or strategies side by side: `sweep`.
 
         Args:
             data: the dataset, or its name.
@@ -378,6 +383,9 @@ class Workspace:
 
         Raises:
             BadInput: a setting cannot be used with this backbone or dataset.
+
+        >>> run = ws.finetune(data, "Simulated DCNv2", freeze_depth=2, epochs=10)  # doctest: +SKIP
+        >>> run = ws.finetune(data, mine, strategy="lora", rank=8, wait=True)  # doctest: +SKIP
         """
         check_names("finetune", options, FinetuneOptions)
         request = finetune_request(
@@ -430,6 +438,9 @@ class Workspace:
         Raises:
             BadInput: an arm is not possible with this backbone, or the name belongs to another
                 sweep.
+
+        >>> sweep = ws.sweep(data, backbone, depths="all", seeds=3).wait()  # doctest: +SKIP
+        >>> print(sweep.verdict)  # doctest: +SKIP
         """
         check_names("sweep", options, SweepOptions)
         dataset, card = self._dataset(data), self._card(backbone)

@@ -207,7 +207,7 @@ def select_training_rows(
     if validation_share is None and not n_last:
         return train, validation
     share = len(validation) / len(rows) if validation_share is None else validation_share
-    n_validation = max(1, round((n_last or len(rows)) * share))
+    n_validation = count_validation_rows(n_last or len(rows), share)
     rows = rows[-n_last:]
     n_train = len(rows) - n_validation
     if n_train < 1:
@@ -220,6 +220,15 @@ def select_training_rows(
         return train[-n_train:], validation[-n_validation:]
     n_train = _cut_with_both_classes(load_labels(dataset)[rows], n_train)
     return rows[:n_train], rows[n_train:]
+
+
+def count_validation_rows(n_rows: int, share: float) -> int:
+    """Return how many of `n_rows` rows validate: at least one.
+
+    >>> count_validation_rows(1000, 0.1), count_validation_rows(3, 0.1)
+    (100, 1)
+    """
+    return max(1, round(n_rows * share))
 
 
 def _cut_with_both_classes(labels: np.ndarray, cut: int) -> int:

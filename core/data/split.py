@@ -19,16 +19,39 @@ SPLIT_PARTS = (
 )
 """Names of the parts. The stored int8 array holds indices into this tuple."""
 
-SPLIT_METHODS = {
-    "order": (
-        "By row order (time): the first rows are the source domain, the rest the target domain"
+
+@dataclass(frozen=True)
+class SplitMethod:
+    """How rows are assigned to the source and the target domain.
+
+    Args:
+        title: names the method where one is chosen.
+        description: says in a report what the method did.
+        of_one_sample: whether it splits a single sample, so that a form and a command offer it.
+    """
+
+    title: str
+    description: str
+    of_one_sample: bool = True
+
+
+SPLIT_METHODS: dict[str, SplitMethod] = {
+    "order": SplitMethod(
+        "Row order (time)",
+        "By row order (time): the first rows are the source domain, the rest the target domain",
     ),
-    "column": (
-        "By the value of a column (segment): rows with the chosen values are the target domain"
+    "column": SplitMethod(
+        "Value of a column (segment)",
+        "By the value of a column (segment): rows with the chosen values are the target domain",
     ),
-    "random": "At random, with a seed",
-    "files": "By file: each file is a domain, or the validation or test rows of one",
+    "random": SplitMethod("At random", "At random, with a seed"),
+    "files": SplitMethod(
+        "File",
+        "By file: each file is a domain, or the validation or test rows of one",
+        of_one_sample=False,
+    ),
 }
+SAMPLE_SPLIT_METHODS = tuple(name for name, method in SPLIT_METHODS.items() if method.of_one_sample)
 
 DOMAINS = ("source", "target")
 FILE_ROLES = (

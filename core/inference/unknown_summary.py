@@ -8,13 +8,8 @@ import numpy as np
 
 from core.data.preprocessing import MISSING, UNSEEN, Preprocessing
 from core.data.schema import CATEGORICAL, FIELDS, NUMERIC
-from core.inference.unknown_values import (
-    NEARLY_NONE_SHARE,
-    UnknownColumn,
-    format_fields,
-    known_shares,
-    unknown_sentences,
-)
+from core.inference.unknown_sentences import format_fields, unknown_sentences
+from core.inference.unknown_values import NEARLY_NONE_SHARE, UnknownColumn, known_shares
 
 CHANCE_LEVEL = 1e-3
 """A column that is missing in every row is named if that would happen by chance more rarely than
@@ -73,13 +68,13 @@ def knows_no_category(counts: np.ndarray, training: np.ndarray) -> bool:
         counts: of the scored rows, int64 ``(39, bins)``, see `core.data.drift.drift_counts`.
         training: see `core.inference.unknown_values.known_shares`.
     """
-    places = [FIELDS.index(field) for field in CATEGORICAL]
-    present = (counts.sum(axis=1) - counts[:, MISSING])[places]
-    known = present - counts[places, UNSEEN]
-    most = NEARLY_NONE_SHARE * present.sum()
-    return bool(
-        present.any() and known.sum() <= most and (training[places] * present).sum() <= most
-    )
+    indices = [FIELDS.index(field) for field in CATEGORICAL]
+    present = (counts.sum(axis=1) - counts[:, MISSING])[indices]
+    known = present - counts[indices, UNSEEN]
+    # Of these rows, and of as many training rows.
+    limit = NEARLY_NONE_SHARE * present.sum()
+    known_in_training = training[indices] * present
+    return bool(present.any() and known.sum() <= limit and known_in_training.sum() <= limit)
 
 
 def missing_columns(counts: np.ndarray, missing: np.ndarray) -> list[str]:
@@ -90,11 +85,13 @@ def missing_columns(counts: np.ndarray, missing: np.ndarray) -> list[str]:
         missing: share of the training rows in which each field is missing, float64 ``(39,)``.
     """
     rows = counts.sum(axis=1)
+    all_missing = (rows > 0) & (counts[:, MISSING] == rows)
+    # That all rows are missing by chance, if each is with the training rows' probability.
     chance = missing ** rows.astype(np.float64)
     return [
         field
-        for place, field in enumerate(FIELDS)
-        if rows[place] and counts[place, MISSING] == rows[place] and chance[place] < CHANCE_LEVEL
+        for field, named in zip(FIELDS, all_missing & (chance < CHANCE_LEVEL), strict=True)
+        if named
     ]
 
 
@@ -123,6 +120,5 @@ def _missing_shares(preprocessing: Preprocessing, training_counts: np.ndarray | 
     """
     if training_counts is None:
         return 1 - known_shares(preprocessing, None)
-    # As if two more rows had been seen, one of them missing: of few rows, none missing does not
-    # mean never.
+    # Laplace's rule of succession: if none of few rows is missing, that does not mean never.
     return (training_counts[:, MISSING] + 1) / (training_counts.sum(axis=1) + 2)

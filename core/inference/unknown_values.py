@@ -109,32 +109,20 @@ def unknown_columns(
         training: see `known_shares`.
     """
     rows = _subsample_batches(rows)
-    found: list[UnknownColumn] = []
-    # The columns of a file are mostly spelled in the same way, so what explained one is tried first
-    # on the next.
+    columns: list[UnknownColumn] = []
+    # Most columns of a file are spelled in the same way: what explained one is tried first on the
+    # next.
     explained: list[Spelling] = []
     for field in CATEGORICAL:
-        place = FIELDS.index(field)
-        present = int(counts[place].sum() - counts[place, MISSING])
-        unknown = int(counts[place, UNSEEN])
-        column = UnknownColumn(field, present, present - unknown, float(training[place] * present))
+        index = FIELDS.index(field)
+        present = int(counts[index].sum() - counts[index, MISSING])
+        unknown = int(counts[index, UNSEEN])
+        column = UnknownColumn(field, present, present - unknown, float(training[index] * present))
         if column.nearly_all:
-            found.append(_explain(preprocessing, rows[field], column, explained))
+            columns.append(_explain(preprocessing, rows[field], column, explained))
         elif unknown >= MIN_ROWS:
-            found += _explain_partly(preprocessing, rows[field], column)
-    return tuple(found)
-
-
-def unknown_sentences(columns: Sequence[UnknownColumn]) -> list[str]:
-    """Return one sentence for all columns that are unknown for the same kind of reason.
-
-    Reasons that concern most columns come first.
-    """
-    groups: dict[str, list[UnknownColumn]] = {}
-    for column in columns:
-        # "column:C7" and "column:C8" are of one kind, as are two texts added before the values.
-        groups.setdefault(column.reason.partition(":")[0], []).append(column)
-    return [_sentence(group) for group in sorted(groups.values(), key=len, reverse=True)]
+            columns += _explain_partly(preprocessing, rows[field], column)
+    return tuple(columns)
 
 
 def _explain(
@@ -153,41 +141,40 @@ def _explain(
     """
     field = column.field
     values, totals = _unknown_values(preprocessing, rows, field)
-    # Once undone, as many are known as in training, and of the most frequent values rather more.
-    wanted = EXPLAINED_SHARE * column.expected / column.rows * totals.sum()
+    # Once the spelling is undone, about as many rows should be known as in training.
+    required = EXPLAINED_SHARE * column.expected / column.rows * totals.sum()
 
     def best_of(candidates: Iterable[Spelling]) -> Spelling | None:
         """Return the simplest spelling that explains enough, unless a later one explains clearly
         more.
         """
-        best, most = None, 0.0
+        best, best_rows = None, 0.0
         for spelling in candidates:
-            reached = _explained_rows(preprocessing, field, spelling, values, totals)
-            if reached >= wanted and reached > 1.1 * most:
-                best, most = spelling, reached
-            if most == totals.sum():
+            explained_rows = _explained_rows(preprocessing, field, spelling, values, totals)
+            if explained_rows >= required and explained_rows > 1.1 * best_rows:
+                best, best_rows = spelling, explained_rows
+            if best_rows == totals.sum():
                 break
         return best
 
-    found = best_of(explained)
-    if found is None and (
-        found := best_of(candidate_spellings(values, _usual_length(preprocessing, field)))
-    ):
-        explained.append(found)
-    if found is not None:
-        return _with_reason(column, found, values[0])
+    spelling = best_of(explained)
+    if spelling is None:
+        spelling = best_of(candidate_spellings(values, _usual_length(preprocessing, field)))
+        if spelling is not None:
+            explained.append(spelling)
+    if spelling is not None:
+        return _with_reason(column, spelling, values[0])
+    # No spelling: the values may be those of another column.
     for other in CATEGORICAL:
-        if (
-            other != field
-            and totals[preprocessing.in_vocabulary(other, pa.array(values))].sum() >= wanted
-        ):
+        if other == field:
+            continue
+        known = preprocessing.in_vocabulary(other, pa.array(values))
+        if totals[known].sum() >= required:
             return dataclasses.replace(column, reason=f"column:{other}", example=values[0])
-    theirs, ours = (
-        _describe_values(values),
-        _describe_values(preprocessing.vocabularies[field][:_MAX_TRIED].to_pylist()),
-    )
-    reason = "another_hash" if theirs == ours else "another_spelling"
-    return dataclasses.replace(column, reason=reason, file=theirs, model=ours, example=values[0])
+    file = _describe_values(values)
+    model = _describe_values(preprocessing.vocabularies[field][:_MAX_TRIED].to_pylist())
+    reason = "another_hash" if file == model else "another_spelling"
+    return dataclasses.replace(column, reason=reason, file=file, model=model, example=values[0])
 
 
 def _explain_partly(
@@ -199,12 +186,11 @@ def _explain_partly(
     lose a leading zero.
     """
     values, totals = _unknown_values(preprocessing, rows, column.field)
-    wanted = max(MIN_ROWS, PARTLY_EXPLAINED_SHARE * len(rows))
+    required = max(MIN_ROWS, PARTLY_EXPLAINED_SHARE * len(rows))
     for spelling in all_spellings(_usual_length(preprocessing, column.field)):
-        if (
-            spelling.partial
-            and _explained_rows(preprocessing, column.field, spelling, values, totals) >= wanted
-        ):
+        if not spelling.partial:
+            continue
+        if _explained_rows(preprocessing, column.field, spelling, values, totals) >= required:
             example = next(
                 value
                 for value in values
@@ -274,76 +260,3 @@ def _describe_value(value: str) -> str:
         if set(value) <= set(letters):
             return f"{len(value)} {kind}"
     return f"texts of {len(value)} characters"
-
-
-def _sentence(columns: list[UnknownColumn]) -> str:
-    first, rows = columns[0], sum(column.rows for column in columns)
-    names = format_fields([column.field for column in columns])
-    where = (
-        f"{names} ({len(columns)} of {len(CATEGORICAL)} categorical columns)"
-        if len(columns) > 3
-        else names
-    )
-    where += f", such as {_shorten(first.example)},"
-    known, expected = (
-        sum(getattr(column, name) for column in columns) / rows for name in ("known", "expected")
-    )
-    start = (
-        f"Only {known:.0%} of the values of {where} are known to this model, where {expected:.0%}"
-        " were in training: "
-        if known
-        else f"No value of {where} is known to this model: "
-    )
-    if first.reason.startswith("column:"):
-        return start + f"{_describe_swaps(columns)} Are the columns in another order?"
-    alike = all((column.file, column.model) == (first.file, first.model) for column in columns)
-    if first.reason == "another_hash":
-        looks = first.model if alike else f"in {first.field} {first.model}"
-        return (
-            start
-            + f"they look like the model's ({looks}), so they come from another hash or data set."
-            " The scores hardly use these columns; use a model that was trained on such values."
-        )
-    if first.reason == "another_spelling":
-        where = "The" if alike else f"In {first.field}, for example, the"
-        return (
-            start + f"another spelling or another hash. {where} file has {first.file}, the model"
-            f" {first.model}. The scores hardly use these columns."
-        )
-    has = (
-        f"the file has {'them' if alike else f'those of {first.field}'} {first.file}, the model"
-        f" {first.model}"
-    )
-    likewise = "" if alike else ", and likewise in the other columns"
-    return start + f"{has}{likewise}. Write them as the model has them, then score the file again."
-
-
-def _describe_swaps(columns: list[UnknownColumn]) -> str:
-    """Return which columns hold whose values; names at most three of them."""
-    pairs = [(column.field, column.reason.removeprefix("column:")) for column in columns]
-    if len(pairs) == 1:
-        return f"they are values of {pairs[0][1]}."
-    shown = [f"{field} has those of {other}" for field, other in pairs[:3]]
-    if len(pairs) > 3:
-        return f"they are values of other columns ({', '.join(shown)} and so on)."
-    return f"they are values of other columns ({', '.join(shown[:-1])} and {shown[-1]})."
-
-
-def format_fields(fields: Sequence[str]) -> str:
-    """Return the fields as a list in words, three or more neighbours as a range; "" for none.
-
-    >>> format_fields(["C1", "C3", "C4", "C5", "C9"])
-    'C1, C3 to C5 and C9'
-    """
-    if not fields:
-        return ""
-    runs: list[list[str]] = []
-    for field in fields:
-        follows = runs and FIELDS.index(field) == FIELDS.index(runs[-1][-1]) + 1
-        runs[-1].append(field) if follows else runs.append([field])
-    texts = [text for run in runs for text in ([f"{run[0]} to {run[-1]}"] if len(run) > 2 else run)]
-    return texts[0] if len(texts) == 1 else f"{', '.join(texts[:-1])} and {texts[-1]}"
-
-
-def _shorten(value: str) -> str:
-    return repr(value if len(value) <= 40 else value[:37] + "...")

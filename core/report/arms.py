@@ -14,6 +14,7 @@ import numpy as np
 
 from core.errors import BadInput
 from core.evaluation.verdicts import ArmScores, Verdict, compare_arms, summarise_verdicts
+from core.freezing.strategies import is_trained
 from core.jobs.predictions import StoredScores, read_prediction_array
 from core.jobs.requests import FinetuneRequest
 from core.jobs.store import Run
@@ -74,27 +75,27 @@ def _group_into_arms(
 ) -> tuple[ArmRuns, ...]:
     """Return the arms; cached, as thousands of runs stay the same between two page reruns."""
     # Of thousands of runs few differ in more than arm and seed.
-    alike: dict[tuple[Hashable, ...], Run] = {}
+    run_by_setting: dict[tuple[Hashable, ...], Run] = {}
     for run in runs:
-        alike.setdefault(_setting_key(run), run)
-    several = _varying_settings([*alike.values()])
+        run_by_setting.setdefault(_setting_key(run), run)
+    varying = _varying_settings([*run_by_setting.values()])
     settings = {
-        key: _setting_words(run, several, dict(backbones), dict(datasets))
-        for key, run in alike.items()
+        key: _setting_words(run, varying, dict(backbones), dict(datasets))
+        for key, run in run_by_setting.items()
     }
-    found: dict[tuple[str, tuple[str, ...]], dict[int, Run]] = {}
+    runs_by_arm: dict[tuple[str, tuple[str, ...]], dict[int, Run]] = {}
     for run in runs:
         title, setting, seed = (
             _title(run),
             settings[_setting_key(run)],
             run.seed,
         )
-        if seed in found.get((title, setting), {}):
+        if seed in runs_by_arm.get((title, setting), {}):
             title = f"{title} again ({run.id})"
-        found.setdefault((title, setting), {})[seed] = run
+        runs_by_arm.setdefault((title, setting), {})[seed] = run
     arms = [
-        ArmRuns(*key, tuple(of_seed[seed] for seed in sorted(of_seed)))
-        for key, of_seed in found.items()
+        ArmRuns(*key, tuple(run_by_seed[seed] for seed in sorted(run_by_seed)))
+        for key, run_by_seed in runs_by_arm.items()
     ]
     if len(arms) == 1 and len(arms[0].runs) > 1:
         arms = [ArmRuns(f"{arms[0].title}, seed {run.seed}", (), (run,)) for run in arms[0].runs]
@@ -106,19 +107,19 @@ def arms_in_setting(arms: Sequence[ArmRuns], setting_words: str) -> list[ArmRuns
 
     No training setting changes zero-shot, so it belongs to every setting of its backbone.
     """
-    wanted = next((arm.setting for arm in arms if arm.setting_words == setting_words), ())
+    setting = next((arm.setting for arm in arms if arm.setting_words == setting_words), ())
     return [
         arm
         for arm in arms
-        if arm.setting == wanted
-        or (_is_zero_shot(arm.runs[0]) and arm.setting == wanted[: len(arm.setting)])
+        if arm.setting == setting
+        or (_is_zero_shot(arm.runs[0]) and arm.setting == setting[: len(arm.setting)])
     ]
 
 
 def distinct_settings(arms: Sequence[ArmRuns]) -> list[str]:
     """Return the settings there are, in words; zero-shot alone does not make one."""
-    found = [arm.setting_words for arm in arms if not _is_zero_shot(arm.runs[0])]
-    return [*dict.fromkeys(found or [arm.setting_words for arm in arms])]
+    trained = [arm.setting_words for arm in arms if not _is_zero_shot(arm.runs[0])]
+    return [*dict.fromkeys(trained or [arm.setting_words for arm in arms])]
 
 
 def summarise_selected_arms(arms: Sequence[ArmRuns], full_titles: bool) -> list[ArmResult]:
@@ -136,7 +137,7 @@ def summarise_selected_arms(arms: Sequence[ArmRuns], full_titles: bool) -> list[
 
 def common_seeds(results: Sequence[ArmResult]) -> list[int]:
     """Return the seeds that every arm has; zero-shot, which no seed changes, is left out."""
-    seeds = [{_seed(run) for run in one.runs} for one in results if one.strategy != "zero-shot"]
+    seeds = [{run.seed for run in result.runs} for result in results if is_trained(result.strategy)]
     return sorted(set.intersection(*seeds)) if seeds else [0]
 
 
@@ -154,11 +155,13 @@ def load_scores(
     Returns:
         float64, shape ``(n_seeds, n_rows)``.
     """
-    runs = {_seed(run): run for run in result.runs}
-    alone = len(result.runs) == 1
+    runs = {run.seed: run for run in result.runs}
+    is_single = len(result.runs) == 1
     return np.stack(
         [
-            read_prediction_array(workspace, result.runs[0] if alone else runs[seed], array_name)
+            read_prediction_array(
+                workspace, result.runs[0] if is_single else runs[seed], array_name
+            )
             for seed in seeds
         ]
     )
@@ -172,8 +175,8 @@ def comparable_seeds(results: Sequence[ArmResult]) -> list[int]:
     Raises:
         BadInput: the arms have no seed in common.
     """
-    if all(len(one.runs) == 1 for one in results):
-        return [_seed(results[0].runs[0])]
+    if all(len(result.runs) == 1 for result in results):
+        return [results[0].runs[0].seed]
     if seeds := common_seeds(results):
         return seeds
     raise BadInput(
@@ -188,14 +191,14 @@ def comparable_validation_losses(results: Sequence[ArmResult]) -> list[float]:
     Another dataset, number of target rows or validation share means other validation rows; such an
     arm must not be chosen as the leading one by its loss.
     """
-    rows = [_validation_rows_key(one.runs[0]) for one in results]
-    tuned = {
-        of_one for of_one, one in zip(rows, results, strict=True) if one.strategy != "zero-shot"
-    } or set(rows)
-    alike = tuned if len(tuned) == 1 else set()
+    keys = [_validation_rows_key(result.runs[0]) for result in results]
+    trained = {
+        key for key, result in zip(keys, results, strict=True) if is_trained(result.strategy)
+    } or set(keys)
+    comparable = trained if len(trained) == 1 else set()
     return [
-        one.validation_loss if of_one in alike else float("nan")
-        for of_one, one in zip(rows, results, strict=True)
+        result.validation_loss if key in comparable else float("nan")
+        for key, result in zip(keys, results, strict=True)
     ]
 
 
@@ -209,12 +212,12 @@ def judge_selected_arms(
     """
     if len(results) < 2:
         return [], []
-    alone = all(len(one.runs) == 1 for one in results)
+    single_runs = all(len(result.runs) == 1 for result in results)
     contenders = []
     for result, validation_loss in zip(results, comparable_validation_losses(results), strict=True):
-        seeds = [_seed(run) for run in result.runs]
+        seeds = [run.seed for run in result.runs]
         scores = StoredScores(workspace, result.runs)
-        seedless = alone or result.strategy == "zero-shot"
+        seedless = single_runs or not is_trained(result.strategy)
         contenders.append(
             ArmScores(
                 result.title, validation_loss, scores, () if seedless else tuple(seeds), scores.keys
@@ -236,19 +239,19 @@ def _title(run: Run) -> str:
 
 
 def _is_zero_shot(run: Run) -> bool:
-    return run.strategy == "zero-shot"
+    return not is_trained(run.strategy)
 
 
 def _varying_settings(runs: Sequence[Run]) -> set[str]:
     """Return the names of what differs between the runs: "dataset", "backbone", settings of
     training."""
-    several = {"dataset"} if len({run.dataset for run in runs}) > 1 else set()
+    varying = {"dataset"} if len({run.dataset for run in runs}) > 1 else set()
     tuned = [run for run in runs if run.kind == "finetune"]
     if len({run.finetune_request.backbone for run in tuned}) > 1:
-        several.add("backbone")
+        varying.add("backbone")
     settings = [request_settings(run.request) for run in tuned if not _is_zero_shot(run)]
     names = dict.fromkeys(name for one in settings for name in one)
-    return several | {
+    return varying | {
         name for name in names if any(one.get(name) != settings[0].get(name) for one in settings)
     }
 
@@ -291,7 +294,3 @@ def _describe_setting(name: str, value: Any) -> str:
 def _validation_rows_key(run: Run) -> tuple[Any, ...]:
     target_rows = run.request.target_rows if isinstance(run.request, FinetuneRequest) else 0
     return run.dataset, target_rows, run.request.train.validation_share
-
-
-def _seed(run: Run) -> int:
-    return run.seed

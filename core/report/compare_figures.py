@@ -32,28 +32,28 @@ def depth_by_setting_figure(results: Sequence[ArmResult], metric: str = HEADLINE
         metric: a key of METRICS, see `core.evaluation.metric_registry`.
     """
     traces: list[Trace] = []
-    deep = sorted((one for one in results if is_freeze_depth(one)), key=lambda one: one.depth)
+    depth_arms = sorted((arm for arm in results if is_freeze_depth(arm)), key=lambda arm: arm.depth)
     # In the order of the arms and not of the depths, so that lines keep their colours.
     settings = [
-        one
-        for one in dict.fromkeys(arm.setting for arm in results)
-        if any(one == arm.setting for arm in deep)
+        setting
+        for setting in dict.fromkeys(arm.setting for arm in results)
+        if any(setting == arm.setting for arm in depth_arms)
     ]
-    for place, setting in enumerate(settings):
-        found = [
-            one
-            for one in deep
-            if one.setting == setting and "target_test" in defined_spreads(one, metric)
+    for index, setting in enumerate(settings):
+        arms = [
+            arm
+            for arm in depth_arms
+            if arm.setting == setting and "target_test" in defined_spreads(arm, metric)
         ]
-        spreads = [defined_spreads(one, metric)["target_test"] for one in found]
+        spreads = [defined_spreads(arm, metric)["target_test"] for arm in arms]
         # Side by side, so that the intervals of one depth do not cover one another.
-        depths = np.array([one.depth + _DODGE * (place - (len(settings) - 1) / 2) for one in found])
-        color, symbol = SERIES[place % len(SERIES)], _SYMBOLS[place % len(_SYMBOLS)]
+        depths = np.array([arm.depth + _DODGE * (index - (len(settings) - 1) / 2) for arm in arms])
+        color, symbol = SERIES[index % len(SERIES)], _SYMBOLS[index % len(_SYMBOLS)]
         add_intervals(
             traces,
             spreads,
             depths,
-            found,
+            arms,
             setting or "target",
             color,
             symbol,
@@ -62,8 +62,8 @@ def depth_by_setting_figure(results: Sequence[ArmResult], metric: str = HEADLINE
         )
     x = axis("Freeze depth (stages frozen from the input)", dtick=1)
     y = axis(f"{METRICS[metric].axis_title} on target test rows", nticks=6)
-    nothing = empty_text(results, metric)
-    return make_figure(traces, x, y, f"setting-depths-{metric}", nothing, showlegend=True)
+    empty = empty_text(results, metric)
+    return make_figure(traces, x, y, f"setting-depths-{metric}", empty, showlegend=True)
 
 
 @dataclass(frozen=True)
@@ -110,14 +110,20 @@ def parallel_coordinates_figure(
 def _dimension(axis: ParallelAxis) -> dict[str, object]:
     """Return plotly's dimension: a setting of few values has a tick at each of them."""
     values = np.array(axis.values, dtype=float)
-    one: dict[str, object] = {"label": axis.title, "values": values}
+    dimension: dict[str, object] = {"label": axis.title, "values": values}
     distinct = np.unique(values[~np.isnan(values)])
     if axis.tick_labels:
-        places = list(range(len(axis.tick_labels)))
-        return one | {"tickvals": places, "ticktext": [_shorten(text) for text in axis.tick_labels]}
+        indices = list(range(len(axis.tick_labels)))
+        return dimension | {
+            "tickvals": indices,
+            "ticktext": [_shorten(text) for text in axis.tick_labels],
+        }
     if len(distinct) <= 6:
-        return one | {"tickvals": distinct, "ticktext": [f"{value:,.6g}" for value in distinct]}
-    return one
+        return dimension | {
+            "tickvals": distinct,
+            "ticktext": [f"{value:,.6g}" for value in distinct],
+        }
+    return dimension
 
 
 def _shorten(text: str) -> str:

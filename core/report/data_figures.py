@@ -135,10 +135,10 @@ def drift_figure(drifts: Sequence[FieldDrift], later_name: str, max_fields: int 
         )
     )
     # On a long axis the words of the limits would lie on each other.
-    worded = DRIFT_THRESHOLDS if max(values, default=0) < 2 else [max(DRIFT_THRESHOLDS)]
+    labelled = DRIFT_THRESHOLDS if max(values, default=0) < 2 else [max(DRIFT_THRESHOLDS)]
     for limit, word in DRIFT_THRESHOLDS.items():
         figure.add_vline(x=limit, line={"color": NEUTRAL, "dash": "dot", "width": 1})
-        if limit not in worded:
+        if limit not in labelled:
             continue
         figure.add_annotation(
             x=limit, y=1, yref="paper", yanchor="bottom", text=word, showarrow=False
@@ -182,13 +182,15 @@ def _histogram(profile: ColumnProfile) -> go.Figure:
         )
     )
     marks = np.concatenate([-_TICK_VALUES[:0:-1], _TICK_VALUES])
-    places = log_transform(marks)
+    positions = log_transform(marks)
     inside = (
-        (places >= edges[0] - 1e-9) & (places <= edges[-1] + 1e-9) if len(edges) else places == 0
+        (positions >= edges[0] - 1e-9) & (positions <= edges[-1] + 1e-9)
+        if len(edges)
+        else positions == 0
     )
     figure.update_xaxes(
         title_text=f"{profile.name} (log scale)",
-        tickvals=places[inside],
+        tickvals=positions[inside],
         ticktext=[_format_si(mark) for mark in marks[inside]],
         showgrid=False,
     )
@@ -210,11 +212,11 @@ def _most_frequent(profile: ColumnProfile, rows: int) -> go.Figure:
     if profile.missing_share:
         bars.append(("missing", profile.missing_share, NEUTRAL))
     names, shares, colors = (list(column) for column in zip(*bars, strict=True))
-    places = np.arange(len(bars))
+    positions = np.arange(len(bars))
     figure = go.Figure(
         go.Bar(
             x=np.array(shares),
-            y=places,
+            y=positions,
             orientation="h",
             marker={"color": colors},
             customdata=np.array(names, dtype=object),
@@ -226,7 +228,7 @@ def _most_frequent(profile: ColumnProfile, rows: int) -> go.Figure:
     figure.update_yaxes(
         title_text=profile.name,
         range=[len(bars) - 0.5, -0.5],
-        tickvals=places,
+        tickvals=positions,
         ticktext=names,
         showgrid=False,
     )

@@ -67,7 +67,7 @@ def cost_curve_figure(
     """
     traces: list[Trace] = []
     styles = arm_styles([*costs])
-    for place, (name, (values, chosen)) in enumerate(costs.items()):
+    for index, (name, (values, chosen)) in enumerate(costs.items()):
         color, dash = styles[name] if len(costs) > 1 else (TRAINED, "solid")
         traces.append(
             scatter(
@@ -87,7 +87,7 @@ def cost_curve_figure(
                 y=np.interp([at], thresholds, values),
                 name="chosen on validation rows",
                 legendgroup=name,
-                showlegend=place == 0,
+                showlegend=index == 0,
                 mode="markers",
                 marker={"size": 12, "symbol": "diamond", "color": color, "line": {"width": 2}},
                 hovertemplate="%{x:.3f}, chosen on validation: %{y:.4f} per row<extra></extra>",
@@ -112,11 +112,11 @@ def slice_figure(
     """
     traces: list[Trace] = []
     names = [one.name for one in next(iter(slices_by_name.values()))]
-    for place, (name, slices) in enumerate(slices_by_name.items()):
+    for index, (name, slices) in enumerate(slices_by_name.items()):
         means = [one.auc for one in slices]
         auc = np.array([one.value for one in means])
         # Side by side, so that the intervals of one slice do not cover one another.
-        shift = 0.7 * ((place + 0.5) / len(slices_by_name) - 0.5)
+        shift = 0.7 * ((index + 0.5) / len(slices_by_name) - 0.5)
         traces.append(
             scatter(
                 x=auc,
@@ -125,8 +125,8 @@ def slice_figure(
                 mode="markers",
                 marker={
                     "size": 8,
-                    "color": colors[place % len(colors)],
-                    "symbol": _SYMBOLS[place % len(_SYMBOLS)],
+                    "color": colors[index % len(colors)],
+                    "symbol": _SYMBOLS[index % len(_SYMBOLS)],
                 },
                 error_x={
                     "type": "data",

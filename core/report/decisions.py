@@ -54,7 +54,7 @@ class ArmCost:
 def arm_cost(workspace: Workspace, arm: ArmResult, costs: DecisionCosts) -> ArmCost:
     """Return what an arm's decisions cost; the threshold is chosen for every seed separately."""
     seeds = tuple(run.seed for run in arm.runs)
-    read = {
+    arrays = {
         name: load_scores(workspace, arm, name, seeds)
         for name in (
             "target_validation_label",
@@ -63,22 +63,31 @@ def arm_cost(workspace: Workspace, arm: ArmResult, costs: DecisionCosts) -> ArmC
             "target_test_score",
         )
     }
-    labels, scores = read["target_test_label"][0], read["target_test_score"]
-    validation = zip(read["target_validation_label"], read["target_validation_score"], strict=True)
-    thresholds = tuple(cheapest_threshold(*one, costs) for one in validation)
-    rows = np.stack(
-        [costs.per_row(labels, own, at) for own, at in zip(scores, thresholds, strict=True)]
+    y_true, y_scores = arrays["target_test_label"][0], arrays["target_test_score"]
+    validation = zip(
+        arrays["target_validation_label"], arrays["target_validation_score"], strict=True
     )
-    f1 = [
-        run.result.threshold for run in arm.runs if run.result and run.result.threshold is not None
-    ]
-    at_f1 = float(
-        np.mean([costs.per_row(labels, own, at).mean() for own, at in zip(scores, f1, strict=True)])
+    thresholds = tuple(
+        cheapest_threshold(*labels_and_scores, costs) for labels_and_scores in validation
     )
-    acted = float(np.mean([(own >= at).mean() for own, at in zip(scores, thresholds, strict=True)]))
-    table = threshold_table(labels, scores[0])
-    curve = np.array([costs.total(table.confusion_at(one)) for one in THRESHOLD_GRID]) / len(labels)
-    return ArmCost(seeds, thresholds, rows, at_f1, acted, curve)
+    results = [run.result for run in arm.runs if run.result]
+    f1_thresholds = [one.threshold for one in results if one.threshold is not None]
+
+    def costs_at(chosen: Sequence[float]) -> np.ndarray:
+        pairs = zip(y_scores, chosen, strict=True)
+        return np.stack([costs.per_row(y_true, y_score, at) for y_score, at in pairs])
+
+    acted = y_scores >= np.array(thresholds)[:, None]
+    table = threshold_table(y_true, y_scores[0])
+    totals = [costs.total(table.confusion_at(threshold)) for threshold in THRESHOLD_GRID]
+    return ArmCost(
+        seeds,
+        thresholds,
+        row_costs=costs_at(thresholds),
+        cost_at_f1=float(costs_at(f1_thresholds).mean(axis=1).mean()),
+        acted_share=float(acted.mean(axis=1).mean()),
+        curve=np.array(totals) / len(y_true),
+    )
 
 
 def cost_difference(one: ArmCost, other: ArmCost) -> MeanEstimate | str:
@@ -101,10 +110,10 @@ def slice_columns(workspace: Workspace, dataset_id: str) -> list[str]:
     """Return the columns that test rows can be sliced by: extra columns of the files, then the 39
     fields."""
     try:
-        kept = shared_extra_columns(workspace, find_dataset(workspace, dataset_id))
+        extra = shared_extra_columns(workspace, find_dataset(workspace, dataset_id))
     except BadInput:
-        kept = ()
-    return [*kept, *CATEGORICAL, *NUMERIC]
+        extra = ()
+    return [*extra, *CATEGORICAL, *NUMERIC]
 
 
 def column_slices(workspace: Workspace, dataset_id: str, column: str) -> list[Slice]:

@@ -19,19 +19,19 @@ def label_positions(x: np.ndarray, y: np.ndarray, labelled: Iterable[int]) -> di
         labelled: indices of the points that should have a name.
     """
     across, up = _as_shares_of_range(x), _as_shares_of_range(y)
-    found: dict[int, str] = {}
-    for place in sorted(labelled, key=lambda one: -float(up[one])):
+    positions: dict[int, str] = {}
+    for index in sorted(labelled, key=lambda index: -float(up[index])):
         if all(
-            abs(across[place] - across[other]) > LABEL_WIDTH
-            or abs(up[place] - up[other]) > LABEL_HEIGHT
-            for other in found
+            abs(across[index] - across[other]) > LABEL_WIDTH
+            or abs(up[index] - up[other]) > LABEL_HEIGHT
+            for other in positions
         ):
             # Inwards from both edges, which would cut it.
             side = (
-                "right" if across[place] < 1 / 3 else "left" if across[place] > 2 / 3 else "center"
+                "right" if across[index] < 1 / 3 else "left" if across[index] > 2 / 3 else "center"
             )
-            found[place] = f"top {side}"
-    return found
+            positions[index] = f"top {side}"
+    return positions
 
 
 def _as_shares_of_range(values: np.ndarray) -> np.ndarray:

@@ -122,7 +122,7 @@ def lift_overlay_figure(runs: Mapping[str, ArmCurves]) -> go.Figure:
 def calibration_overlay_figure(runs: Mapping[str, ArmCurves]) -> go.Figure:
     """Return click rate by mean score in bins of equally many rows; the diagonal is perfect
     calibration."""
-    most = max(
+    limit = max(
         float(
             max(
                 run.calibration_bins.predicted.max(initial=0),
@@ -131,7 +131,7 @@ def calibration_overlay_figure(runs: Mapping[str, ArmCurves]) -> go.Figure:
         )
         for run in runs.values()
     )
-    traces = [_reference_line([0, most], [0, most])]
+    traces = [_reference_line([0, limit], [0, limit])]
     for run_id, run in runs.items():
         _add_curve(
             traces,
@@ -207,7 +207,7 @@ def _add_threshold_point(
 
 
 def _arm_style(runs: Mapping[str, ArmCurves], run_id: str) -> Style:
-    return arm_styles([one.label for one in runs.values()])[runs[run_id].label]
+    return arm_styles([run.label for run in runs.values()])[runs[run_id].label]
 
 
 def _reference_line(x: Sequence[float], y: Sequence[float]) -> Trace:

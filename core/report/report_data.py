@@ -126,13 +126,13 @@ def request_settings(request: Request) -> dict[str, Any]:
 
 
 def _split_settings(runs: Sequence[Run]) -> tuple[dict[str, Any], tuple[str, ...]]:
-    every = [request_settings(run.request) for run in runs]
+    by_run = [request_settings(run.request) for run in runs]
     shared = {
         name: value
-        for name, value in every[0].items()
-        if all(one.get(name) == value for one in every)
+        for name, value in by_run[0].items()
+        if all(settings.get(name) == value for settings in by_run)
     }
-    return shared, tuple(name for name in every[0] if name not in shared)
+    return shared, tuple(name for name in by_run[0] if name not in shared)
 
 
 def _arm_title(run: Run, varied: Sequence[str], cards: dict[str, BackboneCard]) -> str:

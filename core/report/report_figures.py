@@ -34,20 +34,22 @@ TitledFigure = tuple[str, go.Figure]
 
 def setting_figures(results: Sequence[ArmResult]) -> list[TitledFigure]:
     """Return the figures of one setting: intervals, freeze depth, forgetting, cost."""
-    results = [with_escaped_title(one) for one in results]
-    found: list[TitledFigure] = [(ARMS_TITLE, arms_figure([one.title for one in results], results))]
-    if len({one.depth for one in results if is_freeze_depth(one)}) > 1:
-        found += [
+    results = [with_escaped_title(result) for result in results]
+    figures: list[TitledFigure] = [
+        (ARMS_TITLE, arms_figure([result.title for result in results], results))
+    ]
+    if len({result.depth for result in results if is_freeze_depth(result)}) > 1:
+        figures += [
             (f"{metric.heading} by freeze depth", depth_figure(results, key))
             for key, metric in metrics_shown_in("figures").items()
         ]
     forgetting = forgetting_figure(results)
     if len(forgetting.data):
-        found.append(("Adaptation against forgetting", forgetting))
-    if sum(one.trained_parameters > 0 for one in results) > 1:
-        found += [("AUC by trained parameters", auc_by_cost_figure(results, "parameters"))]
-        found += [("AUC by seconds per run", auc_by_cost_figure(results, "seconds"))]
-    return found
+        figures.append(("Adaptation against forgetting", forgetting))
+    if sum(result.trained_parameters > 0 for result in results) > 1:
+        figures += [("AUC by trained parameters", auc_by_cost_figure(results, "parameters"))]
+        figures += [("AUC by seconds per run", auc_by_cost_figure(results, "seconds"))]
+    return figures
 
 
 def learning_curves_figure(workspace: Workspace, results: Sequence[ArmResult]) -> go.Figure:
@@ -60,7 +62,7 @@ def learning_curves_figure(workspace: Workspace, results: Sequence[ArmResult]) -
             store.points(run.id, "validation_loss").get("validation_loss") for run in result.runs
         ]
         # A single point, as zero-shot leaves at most, is no curve.
-        if curves := [one for one in losses if one is not None and len(one[0]) > 1]:
+        if curves := [curve for curve in losses if curve is not None and len(curve[0]) > 1]:
             bands[escape_text(_full_title(result))] = mean_band(curves)
     return learning_band_figure(bands, "Log loss (nats)")
 
@@ -83,13 +85,13 @@ def roc_of_arms_figure(workspace: Workspace, results: Sequence[ArmResult]) -> go
 def calibration_of_arms_figure(workspace: Workspace, results: Sequence[ArmResult]) -> go.Figure:
     """Return the calibration of each arm's first seed on target test rows."""
     figure = go.Figure()
-    most = 0.0
+    limit = 0.0
     for result, style in _with_styles(results):
         bins = calibration_curve(*_first_seed(workspace, result))
-        most = max(most, float(bins.predicted.max(initial=0)), float(bins.actual.max(initial=0)))
+        limit = max(limit, float(bins.predicted.max(initial=0)), float(bins.actual.max(initial=0)))
         hover = "mean score %{x:.3f}, click rate %{y:.3f}"
         _add_curve(figure, bins.predicted, bins.actual, result, style, "lines+markers", hover)
-    return _add_diagonal_and_axes(figure, most, "Mean predicted click probability", "Click rate")
+    return _add_diagonal_and_axes(figure, limit, "Mean predicted click probability", "Click rate")
 
 
 def escape_text(text: str) -> str:
@@ -107,8 +109,8 @@ def _full_title(result: ArmResult) -> str:
 
 
 def _with_styles(results: Sequence[ArmResult]) -> list[tuple[ArmResult, Style]]:
-    styles = arm_styles([_full_title(one) for one in results])
-    return [(one, styles[_full_title(one)]) for one in results]
+    styles = arm_styles([_full_title(result) for result in results])
+    return [(result, styles[_full_title(result)]) for result in results]
 
 
 def _first_seed(workspace: Workspace, result: ArmResult) -> tuple[np.ndarray, np.ndarray]:
@@ -140,13 +142,15 @@ def _add_curve(
     )
 
 
-def _add_diagonal_and_axes(figure: go.Figure, most: float, x_title: str, y_title: str) -> go.Figure:
+def _add_diagonal_and_axes(
+    figure: go.Figure, limit: float, x_title: str, y_title: str
+) -> go.Figure:
     figure.add_shape(
         type="line",
         x0=0,
         y0=0,
-        x1=most,
-        y1=most,
+        x1=limit,
+        y1=limit,
         line={"color": NEUTRAL, "dash": "dash", "width": 1},
     )
     figure.update_xaxes(title_text=x_title)

@@ -140,11 +140,11 @@ def calibration_figure(bins: Mapping[bool, CalibrationBins]) -> go.Figure:
 
     On the diagonal, a score is the click rate of the rows that have it.
     """
-    most = max(
+    limit = max(
         (float(max(b.predicted.max(), b.actual.max())) for b in bins.values() if len(b.rows)),
         default=1.0,
     )
-    traces = [_diagonal(most)]
+    traces = [_diagonal(limit)]
     for after, values in bins.items():
         spread = 1.96 * np.sqrt(values.actual * (1 - values.actual) / np.maximum(values.rows, 1))
         traces.append(
@@ -281,10 +281,10 @@ def scored_file_figure(counts: Mapping[str, Sequence[int]], threshold: float) ->
 def _line(
     x: np.ndarray, y: np.ndarray, name: str, color: str, mode: str = "lines", **line: object
 ) -> Trace:
-    shown = np.linspace(0, len(x) - 1, min(MAX_CURVE_POINTS, len(x))).round().astype(int)
+    indices = np.linspace(0, len(x) - 1, min(MAX_CURVE_POINTS, len(x))).round().astype(int)
     return scatter(
-        x=x[shown],
-        y=y[shown],
+        x=x[indices],
+        y=y[indices],
         name=name,
         mode=mode,
         line={"color": color, "width": 2, **line},
@@ -323,10 +323,10 @@ def _operating_point(x: float, y: float, after: bool) -> Trace:
     )
 
 
-def _diagonal(most: float = 1.0) -> Trace:
+def _diagonal(limit: float = 1.0) -> Trace:
     return scatter(
-        x=np.array([0.0, most]),
-        y=np.array([0.0, most]),
+        x=np.array([0.0, limit]),
+        y=np.array([0.0, limit]),
         mode="lines",
         line={"color": NEUTRAL, "dash": "dash", "width": 1},
         showlegend=False,

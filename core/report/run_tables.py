@@ -129,16 +129,20 @@ def arm_frame(
     datasets = {dataset.id: dataset.name for dataset in list_datasets(workspace)}
     arms = group_into_arms(runs, backbones, datasets)
     ids = [tuple(run.id for run in arm.runs) for arm in arms]
-    place = {run_id: number for number, of_arm in enumerate(ids) for run_id in of_arm}
+    arm_index = {run_id: index for index, run_ids in enumerate(ids) for run_id in run_ids}
     numbers = [name for name in number_columns() if name in table]
     # All arms at once, as pandas takes a millisecond for every small table.
     grouped = (
-        table[numbers].astype(float).groupby([place[run_id] for run_id in table["Run"].tolist()])
+        table[numbers]
+        .astype(float)
+        .groupby([arm_index[run_id] for run_id in table["Run"].tolist()])
     )
     means, deviation = grouped.mean(), grouped["Target AUC"].std().to_numpy()
-    said = (table[name].tolist() for name in ("Backbone", "Dataset", "Sweep"))
-    of_run = dict(zip(table["Run"].tolist(), zip(*said, strict=True), strict=True))
-    names = [[of_run[run_id] for run_id in of_arm] for of_arm in ids]
+    columns_of_names = (table[name].tolist() for name in ("Backbone", "Dataset", "Sweep"))
+    names_by_run = dict(
+        zip(table["Run"].tolist(), zip(*columns_of_names, strict=True), strict=True)
+    )
+    names = [[names_by_run[run_id] for run_id in run_ids] for run_ids in ids]
     done = [sum(run.status == "done" for run in arm.runs) for arm in arms]
     columns = {
         "Arm": [arm.full_title for arm in arms],
@@ -149,10 +153,11 @@ def arm_frame(
         **{
             name: means[name].to_numpy() for name in numbers if name not in ("Target AUC", "± 95 %")
         },
-        "Backbone": [of_arm[0][0] for of_arm in names],
-        "Dataset": [of_arm[0][1] for of_arm in names],
+        "Backbone": [arm_names[0][0] for arm_names in names],
+        "Dataset": [arm_names[0][1] for arm_names in names],
         "Sweep": [
-            ", ".join(dict.fromkeys(sweep for _, _, sweep in of_arm if sweep)) for of_arm in names
+            ", ".join(dict.fromkeys(sweep for _, _, sweep in arm_names if sweep))
+            for arm_names in names
         ],
         "Tags": [sorted({tag for run in arm.runs for tag in run.tags}) for arm in arms],
     }

@@ -14,6 +14,7 @@ import plotly.graph_objects as go
 
 from core.evaluation.format_metrics import format_bounds, format_metric, is_missing
 from core.evaluation.metric_registry import HEADLINE, METRICS
+from core.freezing.strategies import is_control, is_trained
 from core.report.arm_styles import arm_colors, arm_styles
 from core.report.figure_base import Trace, axis, make_figure, scatter
 from core.report.label_positions import label_positions
@@ -37,7 +38,6 @@ COST_AXES: dict[str, tuple[str, Callable[[ArmResult], float], str]] = {
 NO_POINTS = "No points: the validation rows do not define this metric"
 LOG_SCALE_RATIO = 20
 """The largest cost over the smallest from which the axis is logarithmic."""
-CONTROLS = ("scratch", "zero-shot")
 DODGE = 0.05
 """Distance of target and source test rows to the left and right of their freeze depth."""
 
@@ -64,16 +64,18 @@ def arms_figure(
         results: of arms that have a finished run.
         metric: a key of METRICS, see `core.evaluation.metric_registry`.
     """
-    rows = {title: place for place, title in enumerate(titles)}
+    row_by_title = {title: index for index, title in enumerate(titles)}
     traces: list[Trace] = []
     for shift, (part, (name, color, symbol)) in zip((-0.16, 0.16), TEST_PARTS.items(), strict=True):
-        found = [
-            one for one in results if part in defined_spreads(one, metric) and one.title in rows
+        arms = [
+            arm
+            for arm in results
+            if part in defined_spreads(arm, metric) and arm.title in row_by_title
         ]
-        places = np.array([rows[one.title] + shift for one in found])
-        spreads = [defined_spreads(one, metric)[part] for one in found]
+        positions = np.array([row_by_title[arm.title] + shift for arm in arms])
+        spreads = [defined_spreads(arm, metric)[part] for arm in arms]
         add_intervals(
-            traces, spreads, places, found, f"{name} test rows", color, symbol, value_axis="x"
+            traces, spreads, positions, arms, f"{name} test rows", color, symbol, value_axis="x"
         )
     names = {
         "tickvals": np.arange(len(titles)),
@@ -91,34 +93,34 @@ def depth_figure(results: Sequence[ArmResult], metric: str = HEADLINE) -> go.Fig
     """Return a metric by freeze depth on target and source test rows; controls are horizontal
     lines."""
     traces: list[Trace] = []
-    deep = sorted((one for one in results if is_freeze_depth(one)), key=lambda one: one.depth)
+    depth_arms = sorted((arm for arm in results if is_freeze_depth(arm)), key=lambda arm: arm.depth)
     for part, (name, color, symbol) in TEST_PARTS.items():
-        found = [one for one in deep if part in defined_spreads(one, metric)]
-        spreads = [defined_spreads(one, metric)[part] for one in found]
+        arms = [arm for arm in depth_arms if part in defined_spreads(arm, metric)]
+        spreads = [defined_spreads(arm, metric)[part] for arm in arms]
         # Side by side, so that the intervals of one depth do not cover one another.
         depths = np.array(
-            [one.depth + (-DODGE if part == "target_test" else DODGE) for one in found]
+            [arm.depth + (-DODGE if part == "target_test" else DODGE) for arm in arms]
         )
         add_intervals(
             traces,
             spreads,
             depths,
-            found,
+            arms,
             f"{name} test rows",
             color,
             symbol,
             value_axis="y",
             dash="solid",
         )
-    ends = (-4 * DODGE, max((one.depth for one in deep), default=0) + 4 * DODGE)
-    for one in results:
-        if one.strategy in CONTROLS and "target_test" in defined_spreads(one, metric):
+    ends = (-4 * DODGE, max((arm.depth for arm in depth_arms), default=0) + 4 * DODGE)
+    for arm in results:
+        if is_control(arm.strategy) and "target_test" in defined_spreads(arm, metric):
             _add_level_line(
                 traces,
                 ends,
-                defined_spreads(one, metric)["target_test"].mean,
-                f"{one.title}, target",
-                one.title,
+                defined_spreads(arm, metric)["target_test"].mean,
+                f"{arm.title}, target",
+                arm.title,
             )
     x, y = (
         axis("Freeze depth (stages frozen from the input)", dtick=1),
@@ -137,22 +139,26 @@ def forgetting_figure(results: Sequence[ArmResult]) -> go.Figure:
     scratch, which has nothing to forget, is left out, as is an arm whose backbone has no AUC.
     """
     traces: list[Trace] = []
-    trained = [one for one in results if one.strategy not in CONTROLS]
-    found = [
-        one
-        for one in trained
-        if all(change_from_backbone(one, part) is not None for part in TEST_PARTS)
+    trained = [arm for arm in results if not is_control(arm.strategy)]
+    arms = [
+        arm
+        for arm in trained
+        if all(change_from_backbone(arm, part) is not None for part in TEST_PARTS)
     ]
-    lost = np.array([change_from_backbone(one, "source_test") for one in found], dtype=float)
-    won = np.array([change_from_backbone(one, "target_test") for one in found], dtype=float)
+    source_change = np.array(
+        [change_from_backbone(arm, "source_test") for arm in arms], dtype=float
+    )
+    target_change = np.array(
+        [change_from_backbone(arm, "target_test") for arm in arms], dtype=float
+    )
     # Named are those that no other beats in both.
     _add_arm_points(
         traces,
-        lost,
-        won,
-        found,
+        source_change,
+        target_change,
+        arms,
         "source %{x:+.4f}, target %{y:+.4f}",
-        set(pareto_frontier(-lost, won).tolist()),
+        set(pareto_frontier(-source_change, target_change).tolist()),
     )
     crossing = {"zeroline": True, "zerolinewidth": 2, "tickformat": "+.2~r", "nticks": 6}
     x, y = (
@@ -171,41 +177,51 @@ def auc_by_cost_figure(results: Sequence[ArmResult], cost: str) -> go.Figure:
         results: of the arms.
         cost: a key of COST_AXES.
     """
-    title, number, unit = COST_AXES[cost]
-    found = [
-        one
-        for one in results
-        if "target_test" in defined_spreads(one, "auc") and not is_missing(number(one))
+    title, cost_of, unit = COST_AXES[cost]
+    arms = [
+        arm
+        for arm in results
+        if "target_test" in defined_spreads(arm, "auc") and not is_missing(cost_of(arm))
     ]
-    costs = np.array([number(one) for one in found])
-    quality = np.array([one.auc["target_test"].mean for one in found])
-    best = [place for place in pareto_frontier(costs, quality) if costs[place] > 0]
+    costs = np.array([cost_of(arm) for arm in arms])
+    quality = np.array([arm.auc["target_test"].mean for arm in arms])
+    frontier = [index for index in pareto_frontier(costs, quality) if costs[index] > 0]
     traces = [
         scatter(
-            x=costs[best],
-            y=quality[best],
+            x=costs[frontier],
+            y=quality[frontier],
             mode="lines",
             name="frontier",
             line={"color": NEUTRAL, "width": 1.5, "dash": "dash", "shape": "hv"},
             hoverinfo="skip",
         )
     ]
-    paid = np.flatnonzero(costs > 0)
-    arms = [found[place] for place in paid]
-    named = {int(np.flatnonzero(paid == place)[0]) for place in best}
-    wide = len(paid) > 0 and costs[paid].max() > LOG_SCALE_RATIO * costs[paid].min()
+    costing = np.flatnonzero(costs > 0)
+    costing_arms = [arms[index] for index in costing]
+    named = {int(np.flatnonzero(costing == index)[0]) for index in frontier}
+    is_log = len(costing) > 0 and costs[costing].max() > LOG_SCALE_RATIO * costs[costing].min()
     _add_arm_points(
-        traces, costs[paid], quality[paid], arms, f"{unit}, AUC %{{y:.4f}}", named, bool(wide)
+        traces,
+        costs[costing],
+        quality[costing],
+        costing_arms,
+        f"{unit}, AUC %{{y:.4f}}",
+        named,
+        bool(is_log),
     )
-    for place in np.flatnonzero(costs == 0) if len(paid) else ():
-        ends = (float(costs[paid].min()), float(costs[paid].max()))
+    for index in np.flatnonzero(costs == 0) if len(costing) else ():
+        ends = (float(costs[costing].min()), float(costs[costing].max()))
         _add_level_line(
-            traces, ends, float(quality[place]), f"{found[place].title}: none", found[place].title
+            traces,
+            ends,
+            float(quality[index]),
+            f"{arms[index].title}: none",
+            arms[index].title,
         )
-    x = axis(title, nticks=6, **({"type": "log", "dtick": 1} if wide else {}))
+    x = axis(title, nticks=6, **({"type": "log", "dtick": 1} if is_log else {}))
     y = axis("AUC on target test rows", nticks=6)
-    known = any("target_test" in defined_spreads(one, "auc") for one in results)
-    nothing = "No arm has a known cost" if known else empty_text(results)
+    has_auc = any("target_test" in defined_spreads(arm, "auc") for arm in results)
+    nothing = "No arm has a known cost" if has_auc else empty_text(results)
     return make_figure(traces, x, y, f"cost-{cost}", nothing, showlegend=True)
 
 
@@ -215,23 +231,23 @@ def target_sizes_figure(
     """Return a metric on target test rows by the number of target rows that trained, a line per
     title."""
     traces: list[Trace] = []
-    sizes = [_train_rows(one) for one in results if one.strategy != "zero-shot"]
+    sizes = [_train_rows(arm) for arm in results if is_trained(arm.strategy)]
     styles = arm_styles(titles)
     for title in titles:
-        known = (
-            one
-            for one in results
-            if one.title == title and "target_test" in defined_spreads(one, metric)
+        candidates = (
+            arm
+            for arm in results
+            if arm.title == title and "target_test" in defined_spreads(arm, metric)
         )
-        found = sorted(known, key=_train_rows)
-        spreads = [defined_spreads(one, metric)["target_test"] for one in found]
-        if found and found[0].strategy == "zero-shot" and sizes:
+        arms = sorted(candidates, key=_train_rows)
+        spreads = [defined_spreads(arm, metric)["target_test"] for arm in arms]
+        if arms and not is_trained(arms[0].strategy) and sizes:
             _add_level_line(traces, (min(sizes), max(sizes)), spreads[0].mean, title, title)
             continue
-        rows = np.array([_train_rows(one) for one in found])
+        rows = np.array([_train_rows(arm) for arm in arms])
         color, dash = styles[title]
         add_intervals(
-            traces, spreads, rows, found, title, color, "circle", value_axis="y", dash=dash
+            traces, spreads, rows, arms, title, color, "circle", value_axis="y", dash=dash
         )
     ticks = sorted({round(size) for size in sizes})
     texts = [f"{size:,}" for size in ticks]
@@ -293,8 +309,8 @@ def mean_band(curves: Sequence[tuple[np.ndarray, np.ndarray]]) -> Band:
         np.concatenate([steps for steps, _ in curves] or [np.zeros(0, dtype=np.int64)])
     )
     values = np.full((len(curves), len(steps)), np.nan)
-    for row, (own, points) in zip(values, curves, strict=True):
-        row[np.searchsorted(steps, own)] = points
+    for row, (seed_steps, points) in zip(values, curves, strict=True):
+        row[np.searchsorted(steps, seed_steps)] = points
     seeds = np.sum(~np.isnan(values), axis=0)
     mean = np.nansum(values, axis=0) / seeds
     deviation = np.sqrt(np.nansum((values - mean) ** 2, axis=0) / np.maximum(seeds - 1, 1))
@@ -312,11 +328,11 @@ def pareto_frontier(costs: np.ndarray, quality: np.ndarray) -> np.ndarray:
     >>> pareto_frontier(np.array([1.0, 2.0, 3.0]), np.array([0.7, 0.6, 0.8])).tolist()
     [0, 2]
     """
-    best: list[int] = []
-    for place in np.lexsort((-quality, costs)):
-        if not best or quality[place] > quality[best[-1]]:
-            best.append(int(place))
-    return np.array(best, dtype=np.int64)
+    frontier: list[int] = []
+    for index in np.lexsort((-quality, costs)):
+        if not frontier or quality[index] > quality[frontier[-1]]:
+            frontier.append(int(index))
+    return np.array(frontier, dtype=np.int64)
 
 
 def is_freeze_depth(result: ArmResult) -> bool:
@@ -369,12 +385,12 @@ def add_intervals(
     """
     if not spreads:
         return
-    means = np.array([one.mean for one in spreads])
-    deviation = np.nan_to_num(np.array([one.deviation for one in spreads]))
+    means = np.array([spread.mean for spread in spreads])
+    deviation = np.nan_to_num(np.array([spread.deviation for spread in spreads]))
     thin = {
         "type": "data",
-        "array": np.nan_to_num(np.array([one.high for one in spreads]) - means),
-        "arrayminus": np.nan_to_num(means - np.array([one.low for one in spreads])),
+        "array": np.nan_to_num(np.array([spread.high for spread in spreads]) - means),
+        "arrayminus": np.nan_to_num(means - np.array([spread.low for spread in spreads])),
         "thickness": 1.5,
         "width": 4,
         "color": color,
@@ -388,8 +404,8 @@ def add_intervals(
     }
     where = {"x": means, "y": positions} if value_axis == "x" else {"x": positions, "y": means}
     texts = [
-        f"{arm.title}: {_describe_spread(one, len(arm.runs))}"
-        for arm, one in zip(arms, spreads, strict=True)
+        f"{arm.title}: {_describe_spread(spread, len(arm.runs))}"
+        for arm, spread in zip(arms, spreads, strict=True)
     ]
     if deviation.any():
         traces.append(
@@ -442,25 +458,25 @@ def _add_arm_points(
     colors = arm_colors([arm.title for arm in arms])
     positions = label_positions(np.log10(x) if log_x else x, y, labelled)
     for kind, symbol in kinds.items():
-        places = [place for place, arm in enumerate(arms) if _arm_kind(arm) == kind]
-        if places:
+        indices = [index for index, arm in enumerate(arms) if _arm_kind(arm) == kind]
+        if indices:
             traces.append(
                 scatter(
-                    x=x[places],
-                    y=y[places],
+                    x=x[indices],
+                    y=y[indices],
                     mode="markers+text",
                     name=kind,
                     marker={
                         "size": 10,
-                        "color": [colors[place] for place in places],
+                        "color": [colors[index] for index in indices],
                         "symbol": symbol,
                     },
                     text=[
-                        arms[place].title.removeprefix("freeze ") if place in positions else ""
-                        for place in places
+                        arms[index].title.removeprefix("freeze ") if index in positions else ""
+                        for index in indices
                     ],
-                    customdata=[arms[place].title for place in places],
-                    textposition=[positions.get(place, "top center") for place in places],
+                    customdata=[arms[index].title for index in indices],
+                    textposition=[positions.get(index, "top center") for index in indices],
                     cliponaxis=False,
                     hovertemplate=f"%{{customdata}}: {hover}<extra></extra>",
                 )
@@ -485,6 +501,6 @@ def _add_level_line(
 
 
 def _arm_kind(arm: ArmResult) -> str:
-    if arm.strategy in CONTROLS:
+    if is_control(arm.strategy):
         return "controls"
     return "freeze depths" if is_freeze_depth(arm) else "other strategies"

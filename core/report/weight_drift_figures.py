@@ -24,10 +24,12 @@ def weight_distance_figure(stages: Sequence[Mapping[str, Any]]) -> go.Figure:
         stages: as `core.inference.weight_drift` stores them.
     """
     shares = [stage["relative"] for stage in stages]
-    texts = ["–" if one is None else "0" if one == 0 else f"{100 * one:.3g} %" for one in shares]
-    most = max((one for one in shares if one), default=0.01)
-    percent = ".0%" if most > 0.05 else ".1%"
-    x = axis("Distance from the backbone", tickformat=percent, range=[0, 1.2 * most], nticks=5)
+    texts = [
+        "–" if share is None else "0" if share == 0 else f"{100 * share:.3g} %" for share in shares
+    ]
+    largest = max((share for share in shares if share), default=0.01)
+    percent = ".0%" if largest > 0.05 else ".1%"
+    x = axis("Distance from the backbone", tickformat=percent, range=[0, 1.2 * largest], nticks=5)
     hover = "%{y}: weights moved by %{text} of their norm<extra>%{fullData.name}</extra>"
     return _stage_bars(stages, shares, texts, hover, x, "distance")
 
@@ -38,7 +40,7 @@ def cka_figure(stages: Sequence[Mapping[str, Any]]) -> go.Figure:
     1 means equal up to rotation and scale (Kornblith et al., ICML 2019).
     """
     values = [stage["cka"] for stage in stages]
-    texts = ["–" if one is None else f"{one:.4f}" for one in values]
+    texts = ["–" if value is None else f"{value:.4f}" for value in values]
     x = axis("Linear CKA, before against after", range=[0, 1.2], tickvals=[0, 0.25, 0.5, 0.75, 1])
     return _stage_bars(
         stages, values, texts, "%{y}: CKA %{text}<extra>%{fullData.name}</extra>", x, "cka"
@@ -53,7 +55,7 @@ def gradient_figure(points: MetricSeries, titles: Mapping[str, str]) -> go.Figur
         titles: of stages, by name.
     """
     traces: list[Trace] = []
-    for place, (name, title) in enumerate(titles.items()):
+    for index, (name, title) in enumerate(titles.items()):
         if GRADIENT_PREFIX + name not in points:
             continue
         steps, norms = points[GRADIENT_PREFIX + name]
@@ -64,8 +66,8 @@ def gradient_figure(points: MetricSeries, titles: Mapping[str, str]) -> go.Figur
                 name=title,
                 mode="lines+markers" if len(steps) < 3 else "lines",
                 line={
-                    "color": SERIES[place % len(SERIES)],
-                    "dash": _DASHES[place % len(_DASHES)],
+                    "color": SERIES[index % len(SERIES)],
+                    "dash": _DASHES[index % len(_DASHES)],
                     "width": 2,
                 },
                 hovertemplate="step %{x}: %{y:.3g}<extra>%{fullData.name}</extra>",
@@ -83,12 +85,12 @@ def embedding_map_figure(before: np.ndarray, after: np.ndarray, values: np.ndarr
         after: shape ``(n_values, 2)``; warm dots, joined by a line to where they were.
         values: names of the values, shape ``(n_values,)``.
     """
-    ways = np.full((3 * len(before), 2), np.nan)
-    ways[::3], ways[1::3] = before, after
+    segments = np.full((3 * len(before), 2), np.nan)
+    segments[::3], segments[1::3] = before, after
     traces = [
         scatter(
-            x=ways[:, 0],
-            y=ways[:, 1],
+            x=segments[:, 0],
+            y=segments[:, 1],
             mode="lines",
             line={"color": with_alpha(NEUTRAL, 0.55), "width": 1},
             hoverinfo="skip",
@@ -129,16 +131,16 @@ def _stage_bars(
     traces: list[Trace] = []
     titles = [stage["title"] for stage in stages]
     for frozen, name, color in ((True, "frozen", FROZEN), (False, "trained", TRAINED)):
-        chosen = [place for place, stage in enumerate(stages) if stage["frozen"] == frozen]
-        if chosen:
+        indices = [index for index, stage in enumerate(stages) if stage["frozen"] == frozen]
+        if indices:
             traces.append(
                 bar(
-                    y=[titles[place] for place in chosen],
+                    y=[titles[index] for index in indices],
                     x=np.array(
-                        [np.nan if values[place] is None else values[place] for place in chosen],
+                        [np.nan if values[index] is None else values[index] for index in indices],
                         dtype=float,
                     ),
-                    text=[texts[place] for place in chosen],
+                    text=[texts[index] for index in indices],
                     textposition="outside",
                     cliponaxis=False,
                     orientation="h",

@@ -32,7 +32,7 @@ def execute(workspace: Workspace, run: Run, reporter: Reporter) -> RunResult:
         RunError: training failed; the message is for the user.
         CancelledError: the reporter asked to stop.
     """
-    began = time.monotonic()
+    started = time.monotonic()
     reset_peak_memory()
     folder = workspace.runs / run.id
     make_folder(folder)
@@ -47,7 +47,7 @@ def execute(workspace: Workspace, run: Run, reporter: Reporter) -> RunResult:
         outcome = finetune(workspace, run, request, dataset, device, reporter)
     seconds = outcome.result.seconds
     # A run that was interrupted, or waited for its rivals, counts what it trained before.
-    total = round(time.monotonic() - began + seconds.get("earlier", 0.0), 3)
+    total = round(time.monotonic() - started + seconds.get("earlier", 0.0), 3)
     result = dataclasses.replace(
         outcome.result,
         seconds={**seconds, "total": total},

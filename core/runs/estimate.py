@@ -170,20 +170,18 @@ def estimate_seconds(
         history: runs, newest first.
         can_batch_heads: as in FinetuneRequest.
     """
-    lane = queue_for_device(settings.device)
-    chosen = _recent_similar_runs(history, settings)
-    scale, start = 1.0, SPEEDS[lane].startup_seconds
-    if chosen:
-        scale = statistics.median(_train_seconds(run) / _predicted_seconds(run) for run in chosen)
-        start = statistics.median(_start_seconds(run) for run in chosen)
-    prefixes, training = training_seconds(plan.stages, rows, settings, settings.epochs)
-    prefixes = {depth: scale * one for depth, one in prefixes.items()}
-    seconds = (
-        start
-        + sum(prefixes.values())
-        + scale * training * _batching_factor(plan.stages, lane, can_batch_heads)
-    )
-    return Estimate(seconds, _explanation(lane, len(chosen), settings), prefixes)
+    queue = queue_for_device(settings.device)
+    similar = _recent_similar_runs(history, settings)
+    scale, start = 1.0, SPEEDS[queue].startup_seconds
+    if similar:
+        # The median: a run that waited for a busy machine is no measure of its speed.
+        scale = statistics.median(_train_seconds(run) / _predicted_seconds(run) for run in similar)
+        start = statistics.median(_start_seconds(run) for run in similar)
+    prefix_seconds, training = training_seconds(plan.stages, rows, settings, settings.epochs)
+    prefix_seconds = {depth: scale * seconds for depth, seconds in prefix_seconds.items()}
+    training *= scale * _batching_factor(plan.stages, queue, can_batch_heads)
+    seconds = start + sum(prefix_seconds.values()) + training
+    return Estimate(seconds, _explanation(queue, len(similar), settings), prefix_seconds)
 
 
 def training_seconds(
@@ -202,43 +200,40 @@ def training_seconds(
     if not any(stage.trained_parameters for stage in stages):
         return {}, rows * sum(stage.flops for stage in stages) / speed.flops_per_second
     steps = math.ceil(rows / settings.batch_size)
-    prefixes, seconds = {}, 0.0
+    prefix_seconds, seconds = {}, 0.0
     for epoch in range(epochs):
         depth = cacheable_depth(stages, epoch)
         if depth:
-            prefixes[depth] = (
-                rows * sum(stage.flops for stage in stages[:depth]) / speed.flops_per_second
-            )
-        open_now = [stage for stage in stages if not stage.frozen and stage.from_epoch <= epoch]
-        flops = sum(stage.flops for stage in stages[depth:]) + 2 * sum(
-            stage.flops for stage in open_now
-        )
-        moved = sum(stage.trained_parameters for stage in open_now)
-        seconds += rows * flops / speed.flops_per_second + steps * (
-            speed.seconds_per_step + moved * speed.seconds_per_scalar
-        )
-    return prefixes, seconds
+            prefix_flops = sum(stage.flops for stage in stages[:depth])
+            prefix_seconds[depth] = rows * prefix_flops / speed.flops_per_second
+        training = [stage for stage in stages if not stage.frozen and stage.from_epoch <= epoch]
+        forward = sum(stage.flops for stage in stages[depth:])
+        backward = 2 * sum(stage.flops for stage in training)
+        updated = sum(stage.trained_parameters for stage in training)
+        step_seconds = speed.seconds_per_step + updated * speed.seconds_per_scalar
+        seconds += rows * (forward + backward) / speed.flops_per_second + steps * step_seconds
+    return prefix_seconds, seconds
 
 
 def _recent_similar_runs(history: Sequence[Run], settings: TrainSettings) -> list[Run]:
-    lane = queue_for_device(settings.device)
+    """Return the newest finished runs of the same device, of the same batch size if there are any.
 
-    def tells(run: Run) -> bool:
-        return run.status == "done" and run.queue == lane and _train_seconds(run) > 0
+    Batch size and precision change the speed of an operation.
+    """
+    queue = queue_for_device(settings.device)
 
-    # What changes the speed of an operation: batch size and precision.
-    alike = (
-        run
-        for run in history
-        if _batch_and_precision(run.request.train) == (settings.batch_size, settings.amp)
-    )
-    return [*islice(filter(tells, alike), MAX_CALIBRATION_RUNS)] or [
-        *islice(filter(tells, history), MAX_CALIBRATION_RUNS)
+    def is_usable(run: Run) -> bool:
+        return run.status == "done" and run.queue == queue and _train_seconds(run) > 0
+
+    def is_similar(run: Run) -> bool:
+        train = run.request.train
+        return (train.batch_size, train.amp) == (settings.batch_size, settings.amp)
+
+    # Lazily: a history may have thousands of runs, and the first few are enough.
+    similar = filter(is_usable, filter(is_similar, history))
+    return [*islice(similar, MAX_CALIBRATION_RUNS)] or [
+        *islice(filter(is_usable, history), MAX_CALIBRATION_RUNS)
     ]
-
-
-def _batch_and_precision(train: TrainSettings) -> tuple[int, bool]:
-    return train.batch_size, train.amp
 
 
 def _starts_by_word2vec(run: Run) -> bool:
@@ -262,30 +257,37 @@ def _predicted_seconds(run: Run) -> float:
         )
         for stage in run.result.stages
     ]
-    prefixes, training = training_seconds(
+    prefix_seconds, training = training_seconds(
         stages, run.result.train_rows, settings, run.result.epochs_run
     )
-    may_share = isinstance(run.request, FinetuneRequest) and run.request.can_batch_heads
-    return sum(prefixes.values()) + training * _batching_factor(stages, run.queue, may_share)
+    can_batch = isinstance(run.request, FinetuneRequest) and run.request.can_batch_heads
+    training *= _batching_factor(stages, run.queue, can_batch)
+    return sum(prefix_seconds.values()) + training
 
 
 def _stage_flops(stage: StageResult) -> int:
-    """Operations per row; early results do not state them: a dense layer does two per weight, a
-    lookup none.
+    """Return operations per row; early results do not state them.
+
+    A dense layer does two per weight, an embedding lookup none.
     """
     if stage.flops is not None:
         return stage.flops
+    # Results of early versions have none. A dense layer does two per weight, a look-up none.
     return 0 if stage.name == "embedding" else 2 * stage.parameters
 
 
-def _batching_factor(stages: Sequence[PlannedStage], lane: str, can_batch_heads: bool) -> float:
-    """Return a run's training time as a share of what it takes alone."""
+def _batching_factor(stages: Sequence[PlannedStage], queue: str, can_batch_heads: bool) -> float:
+    """Return a run's training time as a share of what it takes alone.
+
+    The conditions are those of `core.training.batched_heads.should_batch_heads`.
+    """
     head = stages[-1]
-    deeper = any(stage.trained_parameters for stage in stages[:-1])
-    # The members of an ensemble train in turn, and each has a bias of its own: scalars that
-    # multiply nothing.
-    one = 2 * (head.parameters - 1) == head.flops
-    return BATCHED_HEADS_SHARE if can_batch_heads and lane == "cpu" and one and not deeper else 1.0
+    head_alone = not any(stage.trained_parameters for stage in stages[:-1])
+    # Two operations per weight and none per bias: one linear head has one bias, and an ensemble of
+    # heads, which is not batched, has one per member.
+    single_head = 2 * (head.parameters - 1) == head.flops
+    batched = can_batch_heads and queue == "cpu" and single_head and head_alone
+    return BATCHED_HEADS_SHARE if batched else 1.0
 
 
 def _train_seconds(run: Run) -> float:
@@ -303,8 +305,8 @@ def _start_seconds(run: Run) -> float:
     return max(0.0, run.result.total_seconds - _train_seconds(run))
 
 
-def _explanation(lane: str, runs: int, settings: TrainSettings) -> str:
-    device = "GPU" if lane == "cuda" else "CPU"
+def _explanation(queue: str, runs: int, settings: TrainSettings) -> str:
+    device = "GPU" if queue == "cuda" else "CPU"
     if runs:
         text = (
             f"From the work to do and {runs} finished run{'s' if runs > 1 else ''} on this"

@@ -80,7 +80,7 @@ class Verification:
     def sentence(self) -> str:
         """The result in words."""
         where = f"on {self.device} with {self.threads} thread{'s' if self.threads > 1 else ''}"
-        around = "; ".join(
+        changes = "; ".join(
             f"{name} was {then} and is {now}" for name, then, now in self.environment
         )
         if self.same:
@@ -94,7 +94,7 @@ class Verification:
                     f"The same: all {self.compared} numbers came out identical {where}; scores"
                     f" differ by at most {self.largest_score_difference:.2g}."
                 )
-            return f"{text} (Around the run, {around}.)" if around else text
+            return f"{text} (In the environment, {changes}.)" if changes else text
         worst = max(self.differences, key=_magnitude)
         text = (
             f"Not the same {where}: {len(self.differences)} of {self.compared} numbers "
@@ -104,9 +104,9 @@ class Verification:
         if self.largest_score_difference is not None:
             text += f" Scores differ by at most {self.largest_score_difference:.2g}."
         return (
-            f"{text} Around the run, {around}."
-            if around
-            else f"{text} Nothing known around the run has changed."
+            f"{text} In the environment, {changes}."
+            if changes
+            else f"{text} Nothing known in the environment has changed."
         )
 
 
@@ -185,16 +185,17 @@ def verify(
     assert run.result is not None
     threads = torch.get_num_threads()
     with staging(workspace.cache) as folder:
-        aside = _ScratchWorkspace(workspace.root, folder, run.kind == "pretrain")
-        aside.cache.mkdir()
+        scratch = _ScratchWorkspace(workspace.root, folder, run.kind == "pretrain")
+        scratch.cache.mkdir()
         try:
+            # The order in which threads add floats changes the last digits.
             torch.set_num_threads(int(run.result.environment.get("threads", threads)))
             result = execute(
-                aside,
+                scratch,
                 dataclasses.replace(run, request=request),
                 _ProgressReporter(on_progress, run.halted),
             )
-            around = runtime_environment() | {"device": result.device}
+            now = runtime_environment() | {"device": result.device}
         finally:
             torch.set_num_threads(threads)
         first = _compared_numbers(result_to_json(run.result))
@@ -202,25 +203,25 @@ def verify(
         # A metric that was added to Thaw after the run is in none of its stored results.
         new = {name for name in again if name not in first and name.split()[-1] in all_names()}
         names = [name for name in dict.fromkeys([*first, *again]) if name not in new]
-        found = [Difference(name, first.get(name), again.get(name)) for name in names]
-        differences = tuple(one for one in found if not _identical(one.first, one.again))
-        before = {**run.result.environment, "device": run.result.device}
+        pairs = [Difference(name, first.get(name), again.get(name)) for name in names]
+        differences = tuple(pair for pair in pairs if not _identical(pair.first, pair.again))
+        then = {**run.result.environment, "device": run.result.device}
         return Verification(
             run.id,
             not differences,
             len(names),
             differences,
             _largest_difference(
-                read_predictions(workspace, run.id), read_predictions(aside, run.id)
+                read_predictions(workspace, run.id), read_predictions(scratch, run.id)
             ),
-            hash_file(_weights_path(workspace, run)) == hash_file(_weights_path(aside, run)),
+            hash_file(_weights_path(workspace, run)) == hash_file(_weights_path(scratch, run)),
             tuple(
-                (name, str(before.get(name, "not recorded")), str(value))
-                for name, value in around.items()
-                if before.get(name) != value
+                (name, str(then.get(name, "not recorded")), str(value))
+                for name, value in now.items()
+                if then.get(name) != value
             ),
             result.device,
-            around["threads"],
+            now["threads"],
         )
 
 
@@ -258,10 +259,10 @@ def _check_repeatable(workspace: Workspace, run: Run) -> Request:
             f"The weights or predictions of run {run.id} are gone, so there is nothing to compare"
             " with."
         )
-    # What is damaged is said before hours are spent on what it is to be compared with.
+    # Damaged files are reported now, not after hours of training.
     load_model_card(workspace, run)
     read_predictions(workspace, run.id)
-    # `auto` must find the kind of device that the run had, whatever else is here now.
+    # The type of device that the run had: "auto" may choose another one today.
     device = "cpu" if run.result.device == "cpu" else "cuda"
     choose_device(device)
     return dataclasses.replace(
@@ -287,19 +288,19 @@ def _weights_path(workspace: Workspace, run: Run) -> Path:
 
 def _compared_numbers(result: dict[str, Any]) -> dict[str, float | None]:
     """Return every compared number of a result by its path, such as "metrics target_test auc"."""
-    found: dict[str, float | None] = {}
+    numbers: dict[str, float | None] = {}
 
     def walk(name: str, value: Any) -> None:
         if isinstance(value, Mapping):
             for key, inner in value.items():
                 walk(f"{name} {key}", inner)
         else:
-            found[name] = value
+            numbers[name] = value
 
     for name in _COMPARED:
         if result.get(name) is not None:
             walk(name, result[name])
-    return found
+    return numbers
 
 
 def _identical(a: float | None, b: float | None) -> bool:
@@ -307,12 +308,12 @@ def _identical(a: float | None, b: float | None) -> bool:
     return a == b or (is_missing(a) and is_missing(b))
 
 
-def _magnitude(one: Difference) -> float:
+def _magnitude(pair: Difference) -> float:
     """Return the size of a difference; infinite if one of the numbers is missing."""
-    if is_missing(one.first) or is_missing(one.again):
+    if is_missing(pair.first) or is_missing(pair.again):
         return float("inf")
-    assert one.first is not None and one.again is not None
-    return abs(one.first - one.again)
+    assert pair.first is not None and pair.again is not None
+    return abs(pair.first - pair.again)
 
 
 def _largest_difference(first: StoredArrays, again: StoredArrays) -> float | None:
@@ -320,7 +321,7 @@ def _largest_difference(first: StoredArrays, again: StoredArrays) -> float | Non
     if not names:
         return None
     if any(name not in again or first[name].shape != again[name].shape for name in names):
-        # What has no counterpart is as far off as a probability can be.
+        # Scores without a counterpart count as the largest difference of two probabilities.
         return 1.0
     return max(
         float(np.abs(first[name].astype(np.float64) - again[name]).max(initial=0.0))

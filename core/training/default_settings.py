@@ -9,7 +9,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from core.data.datasets import Dataset, select_training_rows
+from core.data.datasets import Dataset, count_validation_rows, select_training_rows
 from core.errors import BadInput
 from core.jobs.requests import TrainSettings
 from core.training.settings import PRESETS
@@ -124,15 +124,12 @@ def count_training_rows(
     if validation_share is None and not last:
         return train
     share = validation / (train + validation) if validation_share is None else validation_share
-    both = min(last, train + validation) or train + validation
-    validated = max(1, round(both * share))
-    if validated < both <= _EXACT_COUNT_ROWS:
-        return len(
-            select_training_rows(dataset, domain, validation_share, min(last, train + validation))[
-                0
-            ]
-        )
-    return both - validated
+    last = min(last, train + validation)
+    n_rows = last or train + validation
+    n_validation = count_validation_rows(n_rows, share)
+    if n_validation < n_rows <= _EXACT_COUNT_ROWS:
+        return len(select_training_rows(dataset, domain, validation_share, last)[0])
+    return n_rows - n_validation
 
 
 def settings_by_size(

@@ -25,9 +25,10 @@ CLIENT, SECRET = "thaw", "not-a-secret"
 
 
 class Provider:
-    """A provider at `url`. user: claims of whoever signs in next, such as email and email_verified.
+    """A provider at `url`.
 
-    redeemed: how many codes were exchanged for an identity.
+    user: claims of the next user to sign in, such as email and email_verified. redeemed: how many
+    codes were exchanged for an identity.
     """
 
     def __init__(self, url: str) -> None:
@@ -66,8 +67,8 @@ class Provider:
         return f"{asked['redirect_uri']}?{urlencode({'code': code, 'state': asked['state']})}"
 
     def token(self, given: dict[str, str], authorization: str) -> dict[str, Any]:
-        """The identity for a code, which counts once, to whoever knows the client's secret and the
-        code's verifier."""
+        """The identity for a code, valid once, if the client's secret and the code's verifier are
+        right."""
         basic = f"Basic {base64.b64encode(f'{CLIENT}:{SECRET}'.encode()).decode()}"
         assert authorization == basic or given.get("client_secret") == SECRET
         asked = self._asked.pop(given["code"])

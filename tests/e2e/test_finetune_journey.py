@@ -78,7 +78,7 @@ def test_move_the_freeze_line_launch_and_read_the_result(prepared: Server, page:
 
 
 class SlowAnswers:
-    """What the server says reaches the page only when told to; what the page says goes out at
+    """Hold back the server's messages to the page until released; the page's messages pass at
     once."""
 
     def __init__(self, page: Page) -> None:

@@ -84,8 +84,7 @@ def held(workspace: Workspace, run_id: str) -> Iterator[int]:
 
 
 def writable(workspace: Workspace) -> bool:
-    """Whether nobody stands still in the middle of writing to the store: that would hold up
-    everybody else."""
+    """Whether the store can be written: no stopped process holds its lock."""
     with contextlib.closing(sqlite3.connect(workspace.database, timeout=0.2)) as store:
         try:
             store.execute("BEGIN IMMEDIATE")
@@ -184,7 +183,7 @@ def workers(server: Server) -> list[int]:
 
 
 def test_two_apps_on_one_workspace(server: Server, dataset: Dataset, open_page: OpenPage) -> None:
-    """Launched in one and watched in the other; one worker carries the run out, and goes on when
+    """Launched in one app and watched in the other; one worker executes the run, and continues when
     its app is killed."""
     workspace = open_workspace(server.home)
     store = RunStore(workspace)

@@ -38,7 +38,7 @@ def navigation(page: Page) -> list[str]:
 
 @pytest.fixture
 def fresh(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """A server nobody has opened yet."""
+    """A server that no browser has opened yet."""
     server = Server(PROJECT / "app.py", tmp_path_factory.mktemp("home"))
     server.start()
     yield server

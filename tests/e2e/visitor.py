@@ -45,8 +45,7 @@ class Session:
 
 
 def put(port: int, session: str, file: str, size: int, chunked: bool = False) -> int:
-    """Uploads `size` bytes with a valid token, and never mind what it is told: the status, 0 if it
-    was cut off."""
+    """Upload `size` bytes with a valid token and return the status, 0 if the connection was cut."""
     with urlopen(f"http://127.0.0.1:{port}/_stcore/health") as answer:
         token = SimpleCookie(answer.headers["Set-Cookie"])["_streamlit_xsrf"].value
     length = f"Content-Length: {len(_HEAD) + size + len(_TAIL)}"

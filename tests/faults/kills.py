@@ -255,7 +255,7 @@ def killed(process: multiprocessing.process.BaseProcess) -> None:
 def compare(
     workspace: Workspace, store: RunStore, ids: list[str], unbroken: list[dict[str, Any]]
 ) -> int:
-    """Holds every run against the unbroken one, then removes them; how many there were."""
+    """Compare every run with the uninterrupted one, remove them, and return how many there were."""
     for one, expected in zip(ids, unbroken, strict=True):
         require_same(
             outcome(workspace, store, store.get(one)), expected, f"{store.get(one).request}"

@@ -93,7 +93,7 @@ class Processes:
             os.killpg(pid, number)
 
     def started(self, root: Path) -> dict[str, int]:
-        """How often each run of the workspace at `root` was begun."""
+        """How often each run of the workspace at `root` was started."""
         mine, counted = str(root.stat().st_ino), dict[str, int]()
         for line in self.journal.read_text().splitlines():
             word, inode, run = line.split()
@@ -167,8 +167,8 @@ def app(_: Path, root: str) -> None:
 
 
 def command(_: Path, *words: str) -> None:
-    """`python -m core …`, with the server's reader of files at hand, which takes as long to start
-    as torch."""
+    """`python -m core …`, with the reader server already running: it takes as long to start as
+    torch."""
     from core.cli.parser import main
     from core.data.reading import reader_process
 

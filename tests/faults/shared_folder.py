@@ -242,8 +242,7 @@ class Server:
         ]
 
     def in_the_way(self, node: int, mount: int, body: bytes) -> tuple[Lock, Lock | None, bool]:
-        """(the lock that is asked for, one of somebody else that forbids it, whether it is
-        flock's)."""
+        """(the requested lock, another's lock that forbids it, whether it is flock's)."""
         _, owner, first, last, kind, _, flags, _ = _LOCK.unpack_from(body)
         asked = ((mount, owner), first, last, kind)
         for lock in self.locks.get((node, bool(flags & 1)), []):

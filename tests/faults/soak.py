@@ -44,8 +44,10 @@ PATIENCE = 120.0
 
 @dataclass
 class Known:
-    """What is known of one run. done: its outcome was seen, and how often it had been begun by
-    then."""
+    """The expected state of a run.
+
+    done: its outcome was seen, and how often it had been started by then.
+    """
 
     key: Key
     cancelled: bool = False
@@ -236,7 +238,7 @@ class Soak(RuleBasedStateMachine):
     @precondition(lambda self: bool(self.asleep))
     @rule()
     def wake(self) -> None:
-        """Lets them go on."""
+        """Let them continue."""
         for pid in self.asleep:
             self.processes.signal(pid, signal.SIGCONT)
         self.asleep = []
@@ -282,7 +284,7 @@ class Soak(RuleBasedStateMachine):
     @precondition(lambda self: not self.full and not self.asleep)
     @rule()
     def save_copy(self) -> None:
-        """Copies the workspace, with nobody at work in it."""
+        """Copy the workspace while no process works in it."""
         self._end_all()
         if self.backup:
             shutil.rmtree(self.backup[0])

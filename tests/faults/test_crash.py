@@ -46,7 +46,7 @@ def test_killed_in_every_place_and_resumed(tiny: tuple[Workspace, Dataset]) -> N
 
 
 def test_commands_killed_and_given_again(tiny: tuple[Workspace, Dataset]) -> None:
-    """They make what the unbroken ones make and leave nothing half-written; benchmarks/kills.py
+    """They make what uninterrupted ones make and leave nothing half-written; benchmarks/kills.py
     kills every command."""
     workspace, _ = tiny
     pretrained(workspace, "dnn")

@@ -290,7 +290,7 @@ def test_a_disk_that_fills_up_while_someone_presses(
 def test_a_disk_with_room_for_an_upload_and_not_for_its_rows(
     furnished: tuple[Workspace, dict[str, str]], home: Path
 ) -> None:
-    """The copy goes: nobody would come back for it, and it would keep the disk full for a day."""
+    """The copy is removed: nobody could use it, and it would keep the disk full for a day."""
     shutil.copytree(furnished[0].root, home)
     app = Place("data").open()
     before = kept(open_workspace())

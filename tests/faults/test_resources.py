@@ -68,8 +68,8 @@ def test_a_disk_that_fills_up_while_rows_come_in(
 def test_a_disk_that_fills_up_under_a_run(
     tiny: tuple[Workspace, Dataset], small_disk: Path
 ) -> None:
-    """Wherever it fills up: failed or interrupted in a sentence, and with room again resumed to the
-    unbroken result."""
+    """Failed or interrupted with a message, and once there is room resumed to the uninterrupted
+    result."""
     workspace, dataset = tiny
     train = TrainSettings(epochs=3, batch_size=256, early_stopping=0, plateau=0, device="cpu")
     request = FinetuneRequest(dataset.id, pretrained(workspace, "dnn").id, "depth", 1, train=train)
@@ -230,8 +230,8 @@ def test_a_gpu_that_vanishes(workspace: Workspace, monkeypatch: pytest.MonkeyPat
 def test_killed_for_memory_by_the_system_the_queue_goes_on(
     workspace: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The kernel's killer sends SIGKILL: interrupted, and whoever notices wakes a worker for the
-    runs that wait."""
+    """The kernel sends SIGKILL: the run is interrupted, and whatever notices starts a worker for
+    the others."""
     woken: list[str] = []
     monkeypatch.setattr("core.runs.launch.ensure_worker", lambda space, queue: woken.append(queue))
     run, _ = submit(workspace), submit(workspace)

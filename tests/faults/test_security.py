@@ -120,7 +120,7 @@ def marked_up(app: AppTest) -> list[str]:
 
 @pytest.mark.parametrize("file", PAGE_FILES)
 def test_nothing_from_users_or_addresses_is_drawn_as_markup(file: str, home: Workspace) -> None:
-    """An image in a cell would be fetched from its host by whoever opens the page. (HTML is off
+    """An image in a cell would be fetched from its host by every reader of the page. (HTML is off
     there.)"""
     app = opened(file, **dict.fromkeys(ADDRESS, HOSTILE)).run()
     assert not app.exception

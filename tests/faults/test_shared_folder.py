@@ -73,7 +73,7 @@ def shared(mounts: tuple[Path, Path]) -> tuple[Workspace, Workspace]:
 
 
 def start_writer(workspace: Workspace, run_id: str) -> subprocess.Popen[str]:
-    """A process that writes once it is told to."""
+    """A process that writes when asked to."""
     command = [sys.executable, "-c", WRITER, str(workspace.root), run_id, str(WRITES)]
     pipe = subprocess.PIPE
     return subprocess.Popen(

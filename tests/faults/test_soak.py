@@ -15,7 +15,7 @@ from tests.faults.soak_world import make_template
 
 @pytest.fixture
 def soak(tmp_path: Path) -> Iterator[type[Soak]]:
-    """The state machine, with its processes at hand."""
+    """The state machine with its processes."""
     folder = tmp_path / "processes"
     folder.mkdir()
     processes = Processes(folder)
@@ -29,8 +29,8 @@ def soak(tmp_path: Path) -> Iterator[type[Soak]]:
 
 
 def test_a_few_dozen_things_that_befall_a_workspace(soak: type[Soak]) -> None:
-    """Every listed run was submitted and ends as the unbroken one; what was made by commands is
-    listed and whole."""
+    """Every listed run was submitted and ends like the undisturbed one; what commands made is
+    listed and complete."""
     soak.counted.clear()
     few = settings(
         max_examples=2,

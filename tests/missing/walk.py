@@ -4,7 +4,8 @@ remember to extend.
 A function reads metrics when
 
 - it holds the name of a metric, or of a place where metrics lie, as a text or an attribute,
-- it takes an object that carries metrics, differences of metrics or curves (which are empty where a class has no rows),
+- it takes an object that carries metrics, differences of metrics or curves (which are empty where a
+  class has no rows),
 - or it calls a function of a module that measures, which may answer that there is no number.
 """
 
@@ -29,10 +30,23 @@ MEASURING = ("core.evaluation", "core.runs.sweep_result", "core.report.arms")
 """Modules whose functions measure, or put measurements together."""
 CARRIERS = frozenset(
     {
-        "AUCDifference", "CalibrationBins", "ConfusionMatrix", "Curve", "Laid", "MeanEstimate", "Metrics", "MetricValues", "PairedDifference",
-        "SliceDifference", "SliceMetrics", "Spread", "ThresholdTable", "Validation", "Verdict",
+        "AUCDifference",
+        "ArmCurves",
+        "CalibrationBins",
+        "ConfusionMatrix",
+        "Curve",
+        "MeanEstimate",
+        "MetricValues",
+        "Metrics",
+        "PairedDifference",
+        "SeedSummary",
+        "SliceDifference",
+        "SliceMetrics",
+        "ThresholdTable",
+        "ValidationSummary",
+        "Verdict",
     }
-)  # fmt: skip
+)
 """Types whose numbers may be missing."""
 
 

@@ -26,7 +26,7 @@ class Place:
     view: str = ""
 
     def open(self) -> AppTest:
-        """The page as it comes to whoever follows a link to it."""
+        """The page as a visitor sees it who follows a link to it."""
         app = AppTest.from_file(str(PROJECT / "pages" / "router.py"), default_timeout=60)
         for key, value in self.query.items():
             app.query_params[key] = value

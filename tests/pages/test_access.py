@@ -90,8 +90,8 @@ def everything(app: AppTest) -> str:
 def test_a_disabled_button_that_a_browser_presses_does_nothing(
     mode: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Streamlit discards what a browser says of a disabled field. Whether it goes on doing so, this
-    tells."""
+    """Streamlit discards what a browser sends for a disabled field; this test notices if that
+    changes."""
 
     def page() -> None:
         import streamlit as st

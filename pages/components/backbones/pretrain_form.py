@@ -12,8 +12,9 @@ from core.jobs.store import RunStore
 from core.models.model_stats import count_in_background
 from core.models.objectives import INITIALISATIONS, OBJECTIVES
 from core.models.registry import ARCHITECTURES, Architecture, is_installed
+from core.runs.command_lines import command_line
 from core.runs.estimate import calibration_runs
-from core.runs.submit import command_line, submit_pretrain
+from core.runs.submit import submit_pretrain
 from core.training.default_settings import count_training_rows, default_settings
 from pages.components.backbones.architecture_fields import architecture_fields
 from pages.components.backbones.pretraining_costs import (

@@ -118,19 +118,14 @@ def run_per_arm(arms: Sequence[ArmResult]) -> dict[str, Run]:
     """Return one run of each arm by title: the one with the chosen seed, otherwise the arm's
     first.
     """
-    seeds = sorted({_seed(run) for arm in arms if len(arm.runs) > 1 for run in arm.runs})
+    seeds = sorted({run.seed for arm in arms if len(arm.runs) > 1 for run in arm.runs})
     seed = None
     if seeds:
         help_text = "Curves show one run of each arm: the one with this seed, otherwise its first."
         seed = int(choose_text("Seed", [str(value) for value in seeds], "seed", help_text))
     return {
-        arm.title: next((run for run in arm.runs if _seed(run) == seed), arm.runs[0])
-        for arm in arms
+        arm.title: next((run for run in arm.runs if run.seed == seed), arm.runs[0]) for arm in arms
     }
-
-
-def _seed(run: Run) -> int:
-    return run.seed
 
 
 def _counts(at: ConfusionMatrix) -> dict[str, float]:

@@ -13,7 +13,7 @@ from core.data.datasets import Dataset, list_datasets
 from core.evaluation.format_metrics import format_bounds, format_metric, format_p, metric_value
 from core.evaluation.metric_registry import HEADLINE, METRICS, metrics_shown_in
 from core.evaluation.verdicts import COMPARED_METRICS, Verdict
-from core.freezing.strategies import STRATEGIES
+from core.freezing.strategies import STRATEGIES, is_control, is_trained
 from core.jobs.requests import request_to_json
 from core.jobs.store import Run
 from core.models.backbone_store import list_backbones
@@ -188,7 +188,7 @@ def _show_comparison(arms: Sequence[ArmRuns], results: Sequence[ArmResult]) -> N
             icon=":material/timeline:",
         )
         return
-    if any(arm.strategy != "zero-shot" for arm in picked):
+    if any(is_trained(arm.strategy) for arm in picked):
         st.markdown("**Learning curves** :gray[· mean over seeds, the band one standard deviation]")
         curve_charts(picked)
     st.subheader("One threshold for all arms")
@@ -221,11 +221,11 @@ def _choose_arms(results: Sequence[ArmResult], reference: str) -> list[ArmResult
     """
     # Zero-shot has no learning curve. It comes last, so that arms with a curve get the first
     # colours.
-    ordered = sorted(results, key=lambda arm: arm.strategy == "zero-shot")
+    ordered = sorted(results, key=lambda arm: not is_trained(arm.strategy))
     titles = [arm.title for arm in ordered]
     if len(titles) == 1:
         return ordered
-    controls = [arm.title for arm in ordered if arm.strategy in ("scratch", "zero-shot")][:2]
+    controls = [arm.title for arm in ordered if is_control(arm.strategy)][:2]
     losses = zip(comparable_validation_losses(results), results, strict=True)
     leader = [
         arm.title
@@ -316,7 +316,7 @@ def _show_differences(arms: Sequence[ArmRuns], titles: Sequence[str]) -> None:
     flat = [_flatten_settings(arm.runs, names_by_id) for arm in arms]
     names = dict.fromkeys(name for settings in flat for name in settings)
     # Zero-shot has no training settings, so they cannot differ from the others'.
-    trained = [arm.runs[0].strategy != "zero-shot" for arm in arms]
+    trained = [is_trained(arm.runs[0].strategy) for arm in arms]
 
     def values(name: str) -> set[str]:
         return {
@@ -357,7 +357,7 @@ def _flatten_settings(runs: Sequence[Run], names: dict[str, str]) -> dict[str, s
     settings = request_to_json(runs[0].request)
     # Other strategies store a depth of 0, which does not describe what they freeze.
     hidden = () if runs[0].strategy == "depth" else ("freeze_depth",)
-    if runs[0].strategy == "zero-shot":
+    if not is_trained(runs[0].strategy):
         settings = {name: settings[name] for name in ("strategy", "dataset", "backbone")}
     else:
         flat["seeds"] = ", ".join(str(run.seed) for run in runs)

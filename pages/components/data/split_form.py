@@ -17,7 +17,13 @@ from core.data.preprocessing import default_min_count
 from core.data.profile import N_TOP_VALUES, ColumnProfile
 from core.data.samples import Sample, read_dictionary_table
 from core.data.schema import FIELDS
-from core.data.split import PartSummary, SplitSpec, unlabelled_spec
+from core.data.split import (
+    SAMPLE_SPLIT_METHODS,
+    SPLIT_METHODS,
+    PartSummary,
+    SplitSpec,
+    unlabelled_spec,
+)
 from core.data.split_adjust import Split
 from core.data.split_plan import plan_split
 from core.errors import BadInput
@@ -33,11 +39,6 @@ from pages.components.shared.compute_slots import compute_slot
 from pages.components.shared.errors import catch_errors, show_error
 from pages.components.shared.formatting import bullet_list, escape_markdown, format_percent
 
-METHODS = {
-    "order": "Row order (time)",
-    "column": "Value of a column (segment)",
-    "random": "At random",
-}
 _SHARE_FIELDS = {
     "target_test_share": (
         "Target test",
@@ -231,8 +232,8 @@ def _domains(sample: Sample, profiles: Sequence[ColumnProfile]) -> dict[str, Any
     st.session_state.setdefault(key, "order")
     method = st.segmented_control(
         "Choose target rows by",
-        [*METHODS],
-        format_func=METHODS.__getitem__,
+        SAMPLE_SPLIT_METHODS,
+        format_func=lambda name: SPLIT_METHODS[name].title,
         required=True,
         key=key,
         help=(

@@ -17,6 +17,7 @@ from core.evaluation.format_metrics import (
     missing_sentence,
 )
 from core.evaluation.metric_registry import METRICS
+from core.freezing.strategies import is_trained
 from core.jobs.reporter import POINT_NAMES
 from core.jobs.run_result import RunResult
 from core.jobs.store import Run, RunStore
@@ -59,7 +60,7 @@ def result_view(run: Run) -> None:
     )
     parts = [part for part in PART_TITLES if part in measured]
     if parts:
-        show_metrics_table(run.result, parts, beside_before=run.strategy != "zero-shot")
+        show_metrics_table(run.result, parts, beside_before=is_trained(run.strategy))
     if parts and arrays is not None:
         st.subheader("Results at one threshold")
         st.fragment(catch_errors_in(threshold_view))(run, parts)
@@ -95,7 +96,7 @@ def show_verdict(run: Run, arrays: dict[str, np.ndarray]) -> None:
             icon=":material/info:",
         )
         return
-    if run.strategy == "zero-shot":
+    if not is_trained(run.strategy):
         st.info(
             "The backbone as it is: nothing was trained. Compare it with a fine-tuned run.",
             icon=":material/info:",
@@ -186,7 +187,7 @@ def threshold_view(run: Run, parts: list[str]) -> None:
     )
     arrays = load_predictions(run)
     names = {True: "score"}
-    if f"{part}_before" in arrays and run.strategy != "zero-shot":
+    if f"{part}_before" in arrays and is_trained(run.strategy):
         names[False] = "before"
     shown = {after: load_curves(run, part, name) for after, name in names.items()}
     # The slider has three digits. At its default, use the exact threshold, as the table above does.

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import streamlit as st
 
+from core.freezing.strategies import is_trained, untrained_titles
 from core.report.sweep_figures import (
     arms_figure,
     depth_figure,
@@ -83,7 +84,7 @@ def sweep_charts(
 def results_in_setting(results: Sequence[ArmResult], setting: str) -> list[ArmResult]:
     """Return the results of one setting, and zero-shot, which is valid in every setting."""
     return [
-        result for result in results if result.setting == setting or result.strategy == "zero-shot"
+        result for result in results if result.setting == setting or not is_trained(result.strategy)
     ]
 
 
@@ -106,10 +107,10 @@ def _learning_and_size_curves(
     reference: str,
 ) -> None:
     """Draw learning curves, and metrics by target size, of the chosen arms."""
-    if all(arm.strategy == "zero-shot" for arm in shown):
+    if not any(is_trained(arm.strategy) for arm in shown):
         return
     st.markdown("**Learning curves** :gray[· mean over seeds, the band one standard deviation]")
-    options = [title for title in titles if title != "zero-shot"]
+    options = [title for title in titles if title not in untrained_titles()]
     # The default comes from all arms, finished or not: the widget takes it once, when the first run
     # is done.
     first = dict.fromkeys(
@@ -132,7 +133,7 @@ def _learning_and_size_curves(
             with column:
                 st.markdown(f"**{heading} by target rows**{direction_note(metric)}")
                 figure = cached_figure_json(
-                    target_sizes_figure, tuple(lines), (*picked, "zero-shot"), metric
+                    target_sizes_figure, tuple(lines), (*picked, *untrained_titles()), metric
                 )
                 alt = f"{heading} on target test rows by number of target training rows"
                 chart(figure, f"sweep-sizes-{metric}", HEIGHT, alt)

@@ -8,20 +8,14 @@ import streamlit as st
 
 from core.data.datasets import Dataset
 from core.errors import BadInput
+from core.freezing.strategies import is_trained
 from core.jobs.requests import TrainSettings
 from core.jobs.store import RunStore
 from core.models.card import BackboneCard, HeadSettings
+from core.runs.command_lines import sweep_command_line
 from core.runs.launch import ensure_worker, queue_for_device
-from core.runs.sweep import (
-    Arm,
-    SweepSpec,
-    estimate_sweep,
-    expand_requests,
-    list_sweeps,
-    plan_arms,
-    submit_sweep,
-    sweep_command_line,
-)
+from core.runs.sweep import Arm, SweepSpec, expand_requests, list_sweeps, plan_arms, submit_sweep
+from core.runs.sweep_estimate import estimate_sweep
 from core.training.default_settings import (
     AUTO,
     count_training_rows,
@@ -334,7 +328,7 @@ def _describe_run_count(spec: SweepSpec) -> str:
         words.append(_pluralise(len(spec.target_sizes), "target size"))
     if len(spec.learning_rates) > 1:
         words.append(_pluralise(len(spec.learning_rates), "learning rate"))
-    once = len(expand_requests(spec)) > 1 and any(arm.strategy == "zero-shot" for arm in spec.arms)
+    once = len(expand_requests(spec)) > 1 and not all(is_trained(arm.strategy) for arm in spec.arms)
     return " × ".join(words) + (", zero-shot once" if once else "")
 
 

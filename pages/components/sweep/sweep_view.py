@@ -11,21 +11,15 @@ from core.data.datasets import list_datasets
 from core.evaluation.format_metrics import metric_or_none
 from core.evaluation.metric_registry import HEADLINE, metrics_shown_in
 from core.evaluation.verdicts import Verdict
+from core.freezing.strategies import untrained_titles
 from core.jobs.store import RESUMABLE_STATUSES, Run, RunStore
 from core.models.backbone_store import list_backbones
 from core.program import PROGRAM
 from core.report.sweep_tables import arms_table, runs_table
 from core.report.table_files import to_safe_csv
+from core.runs.command_lines import sweep_command_line
 from core.runs.launch import CLUSTER_QUEUE, is_worker_alive, max_parallel_runs, refresh_statuses
-from core.runs.sweep import (
-    Sweep,
-    arm_of_run,
-    cancel_sweep,
-    extend_sweep,
-    find_sweep,
-    resume_sweep,
-    sweep_command_line,
-)
+from core.runs.sweep import Sweep, arm_of_run, cancel_sweep, extend_sweep, find_sweep, resume_sweep
 from core.runs.sweep_result import (
     ArmResult,
     default_reference,
@@ -235,9 +229,9 @@ def _show_result(sweep: Sweep, runs: Sequence[Run]) -> None:
         st.session_state["against"] = default_reference(sweep.spec.arms)
     url_state.restore_choice("against", titles)
     reference = st.session_state["against"]
-    settings = [*dict.fromkeys(setting for setting, title in places if title != "zero-shot")] or [
-        ""
-    ]
+    settings = [
+        *dict.fromkeys(setting for setting, title in places if title not in untrained_titles())
+    ] or [""]
     if any(run.active for run in runs):
         # Reserve room for the verdicts, so that the page below does not jump with every sentence.
         room = 17 if len(settings) == 1 else 27

@@ -97,7 +97,7 @@ def running(tiny: Tiny, name: str = "a run") -> Run:
 
 @pytest.fixture
 def waiting(tiny: Tiny) -> Sweep:
-    """A sweep of two arms and two seeds, none of whose runs has begun."""
+    """A sweep of two arms and two seeds, none of whose runs has started."""
     return submit_two_arms(tiny)
 
 

@@ -134,8 +134,8 @@ def ingest_as(workspace: Workspace, name: str) -> None:
 def test_hollow_samples_that_share_rows_are_healed_each_under_its_own_id(
     tiny: Tiny, order: tuple[str, ...]
 ) -> None:
-    """One file under several names is one damage to all of them, and a fourth name takes nobody's
-    place."""
+    """Damage of a file with several names damages all of its samples; a fourth name replaces
+    none."""
     workspace, _ = tiny
     ingest_as(workspace, "second")
     ingest_as(workspace, "third")

@@ -58,7 +58,7 @@ def comma(path: Path, names: list[str], rows: list[list[str]]) -> Path:
 
 
 def score(tuned: Tuned, path: Path, **options: Any) -> tuple[dict[str, Any], pd.DataFrame]:
-    """(what is said, the predictions; ids as they are written)."""
+    """(the summary, the predictions; ids as they are written)."""
     out = path.with_name("out.csv")
     said = score_file(*tuned, path, out, **options)
     json.dumps(said)

@@ -11,7 +11,8 @@ import pytest
 from core.data.drift import drift_counts
 from core.data.preprocessing import Preprocessing
 from core.data.schema import CATEGORICAL
-from core.inference.unknown_values import known_shares, unknown_columns, unknown_sentences
+from core.inference.unknown_sentences import unknown_sentences
+from core.inference.unknown_values import known_shares, unknown_columns
 from tests.core.inference.changed_spellings import (
     Columns,
     Spell,

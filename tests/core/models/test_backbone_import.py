@@ -304,7 +304,7 @@ def test_a_backbone_whose_vocabulary_is_such(
 def test_an_imported_vocabulary_is_written_anew(
     files: Files, workspace: Workspace, tmp_path: Path
 ) -> None:
-    """Of a Parquet file from others nothing is kept, so that nothing of it can end whoever opens the
+    """Nothing of an imported Parquet file is stored, so it cannot crash a process that opens the
     backbone."""
     stream = io.BytesIO()
     pq.write_table(

@@ -100,3 +100,20 @@ def test_no_python_module_but_the_palette_names_a_colour_of_frozen_or_trained() 
 
 def test_with_alpha_is_plotlys_form() -> None:
     assert with_alpha("#ff8000", 0.25) == "rgba(255,128,0,0.25)"
+
+
+@pytest.mark.parametrize("place", [0, 1])
+def test_the_report_has_the_apps_greys(config: dict[str, Any], place: int) -> None:
+    style = (PROJECT / "assets" / "report.css").read_text(encoding="utf-8")
+    # The first block of variables is for light pages, the second one for dark ones.
+    variables = re.findall(r"--([a-z-]+): (#[0-9a-f]{6})", style.split(":root {")[1 + place])
+    report = dict(reversed(variables))
+    theme = config["theme"][THEMES[place]]
+    for name, of_theme in (
+        ("ground", "backgroundColor"),
+        ("panel", "secondaryBackgroundColor"),
+        ("line", "borderColor"),
+        ("muted", "grayColor"),
+        ("accent", "linkColor"),
+    ):
+        assert report[name] == theme[of_theme], name

@@ -58,7 +58,7 @@ def obedient(workspace: Workspace, run: Run, reporter: Reporter) -> RunResult:
 
 
 def stubborn(workspace: Workspace, run: Run, reporter: Reporter) -> RunResult:
-    """Never looks at the cancel flag, and goes on whatever signal asks it politely."""
+    """Ignore the cancel flag and every signal that can be ignored."""
     (workspace.root / "started").touch()
     while True:
         time.sleep(0.05)

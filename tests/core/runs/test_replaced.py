@@ -80,7 +80,10 @@ def started(
 
     def start(workspace: Workspace, job: Job) -> threading.Thread:
         thread = threading.Thread(
-            target=run_worker, args=(workspace, "cpu", job), kwargs={"idle_timeout": 60.0}, daemon=True
+            target=run_worker,
+            args=(workspace, "cpu", job),
+            kwargs={"idle_timeout": 60.0},
+            daemon=True,
         )
         thread.start()
         jobs.append((job, thread))

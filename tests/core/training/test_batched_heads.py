@@ -81,7 +81,7 @@ def beside(
 
 
 def curves(reporter: ListReporter) -> dict[tuple[int, str], float]:
-    """Everything that was told but how long it took."""
+    """Everything that was logged except times."""
     return {(step, name): value for step, name, value in reporter.rows if name != "seconds"}
 
 

@@ -29,7 +29,7 @@ class Here:
 
 
 class Event:
-    """A GPU's event that has come once it is told so."""
+    """A stand-in for a CUDA event that completes when the test says so."""
 
     made: list["Event"]
 

@@ -67,7 +67,7 @@ def test_one_address_takes_half_of_the_places() -> None:
 
 
 def test_a_silent_one_gives_way_the_oldest_first() -> None:
-    """Whoever opens as many as there are places and says nothing keeps nobody out."""
+    """A client that occupies all places silently keeps nobody out."""
 
     async def body() -> None:
         app = SessionLimit(Inner(), most=4)

@@ -103,7 +103,7 @@ FORMS: dict[str, tuple[str, bytes]] = {
 
 
 def read(path: Path, keep_truncated: bool = False, size: int = 10_007) -> tuple[bytes, bool]:
-    """(all bytes, whether the file is said to break off)."""
+    """(all bytes, whether the file is reported as truncated)."""
     member = choose_member(path, "", keep_truncated=keep_truncated).member
     with open_rows(path, member, keep_truncated) as stream:
         found = b"".join(iter(lambda: stream.read(size), b""))

@@ -60,7 +60,7 @@ def test_the_train_file_is_taken_and_the_others_are_named(packing: str, tmp_path
 
 
 def test_one_file_of_rows_beside_documents(tmp_path: Path) -> None:
-    """Documents are told by what is in them, not by their names."""
+    """Documents are recognised by their content, not by their names."""
     path = write(
         tmp_path,
         tar_of({"rows": TRAIN, "train.txt": README, "paper": b"%PDF-1.7\n", "empty": b""}, "gz"),

@@ -108,8 +108,8 @@ def test_cut_off_in_a_member(packing: str, tmp_path: Path) -> None:
 
 
 def sparse_of_old() -> bytes:
-    """GNU's own header: a member of 512 bytes that claims to unfold to a terabyte, and goes on in a
-    second block."""
+    """GNU's old header: a member of 512 bytes that claims to unpack to a terabyte, with a second
+    block."""
     header = bytearray(
         tar_header("train.txt", 512, tarfile.GNUTYPE_SPARSE).tobuf(tarfile.GNU_FORMAT)
     )

@@ -37,7 +37,7 @@ def die(request: dict[str, Any], tell: SendEvent) -> Any:
 
 
 def die_in_a_word(request: dict[str, Any], tell: SendEvent) -> Any:
-    """Aborts in the middle of a line, as a child can whose memory is spoilt."""
+    """Abort in the middle of a line, as a child with damaged memory may."""
     for fd in range(3, 100):
         with suppress(OSError):
             if stat.S_ISSOCK(os.fstat(fd).st_mode):

@@ -368,7 +368,7 @@ def test_one_text_for_missing_values_is_named_in_the_advice(
 ) -> None:
     lines = [[line[0], *(cell or "unknown" for cell in line[1:14]), *line[14:]] for line in LINES]
     with pytest.raises(
-        BadInput, match="if 'unknown' stands for a missing value, write nothing, or NaN"
+        BadInput, match="if 'unknown' stands for a missing value, write nothing or NaN"
     ):
         ingest(workspace, write(tmp_path, text(lines, None, "\t")), "x")
 
