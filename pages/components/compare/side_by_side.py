@@ -37,13 +37,7 @@ from core.runs.sweep_result import ArmResult, default_reference, missing_auc_sen
 from pages.components.compare.arm_decisions import arm_costs, arm_slices
 from pages.components.compare.shared_threshold import shared_threshold_view
 from pages.components.shared import url_state
-from pages.components.shared.chart import cached_figure_json, chart
-from pages.components.shared.choosers import choose_text
-from pages.components.shared.common import show_missing_metrics, simulated_badge, workspace
-from pages.components.shared.compute_slots import compute_slot
-from pages.components.shared.errors import catch_errors, catch_errors_in
-from pages.components.shared.formatting import bullet_list, escape_markdown
-from pages.components.sweep.sweep_charts import (
+from pages.components.shared.arm_charts import (
     BASELINE_HELP,
     HEIGHT,
     MAX_LINES,
@@ -53,6 +47,12 @@ from pages.components.sweep.sweep_charts import (
     forgetting_chart,
     metric_columns,
 )
+from pages.components.shared.chart import cached_figure_json, chart
+from pages.components.shared.choosers import choose_text
+from pages.components.shared.common import show_missing_metrics, simulated_badge, workspace
+from pages.components.shared.compute_slots import compute_slot
+from pages.components.shared.errors import catch_errors, catch_errors_in
+from pages.components.shared.formatting import bullet_list, escape_markdown
 
 ALL_SETTINGS = "every setting"
 MAX_ARMS = 24
