@@ -12,15 +12,14 @@ from streamlit.delta_generator import DeltaGenerator
 from core.evaluation.metric_registry import METRICS, metrics_shown_in
 from core.freezing.strategies import is_trained, untrained_titles
 from core.jobs.store import RunStore
+from core.report.arm_traces import is_freeze_depth
+from core.report.learning_bands import learning_band_figure, mean_band
 from core.report.sweep_figures import (
     COST_AXES,
     arms_figure,
     auc_by_cost_figure,
     depth_figure,
     forgetting_figure,
-    is_freeze_depth,
-    learning_band_figure,
-    mean_band,
     target_sizes_figure,
 )
 from core.runs.sweep import Sweep
