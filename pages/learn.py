@@ -18,8 +18,9 @@ from core.freezing.strategies import is_control, is_trained
 from core.inference.weight_drift_files import read_weight_drift
 from core.jobs.store import Run, RunStore
 from core.models.backbone_store import find_backbone
+from core.report.arm_traces import is_freeze_depth
 from core.report.learn_figures import before_after_figure
-from core.report.sweep_figures import depth_figure, is_freeze_depth
+from core.report.sweep_figures import depth_figure
 from core.report.weight_drift_figures import weight_distance_figure
 from core.runs.sweep import arm_of_run
 from core.runs.sweep_result import summarise_arm

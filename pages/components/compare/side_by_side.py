@@ -18,6 +18,7 @@ from core.freezing.strategies import STRATEGIES, is_control, is_trained
 from core.jobs.requests import request_to_json
 from core.jobs.store import Run
 from core.models.backbone_store import list_backbones
+from core.report.arm_traces import is_freeze_depth
 from core.report.arms import (
     ArmRuns,
     arms_in_setting,
@@ -32,7 +33,7 @@ from core.report.compare_figures import (
     depth_by_setting_figure,
     parallel_coordinates_figure,
 )
-from core.report.sweep_figures import arms_figure, depth_figure, is_freeze_depth
+from core.report.sweep_figures import arms_figure, depth_figure
 from core.runs.sweep_result import ArmResult, default_reference, missing_auc_sentences
 from pages.components.compare.arm_decisions import arm_costs, arm_slices
 from pages.components.compare.shared_threshold import shared_threshold_view

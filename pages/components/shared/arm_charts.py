@@ -9,12 +9,11 @@ from streamlit.delta_generator import DeltaGenerator
 
 from core.evaluation.metric_registry import METRICS, metrics_shown_in
 from core.jobs.store import RunStore
+from core.report.learning_bands import learning_band_figure, mean_band
 from core.report.sweep_figures import (
     COST_AXES,
     auc_by_cost_figure,
     forgetting_figure,
-    learning_band_figure,
-    mean_band,
 )
 from core.runs.sweep_result import ArmResult
 from pages.components.shared import url_state

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 import streamlit as st
 
 from core.freezing.strategies import is_trained, untrained_titles
+from core.report.arm_traces import is_freeze_depth
 from core.report.sweep_figures import (
     arms_figure,
     depth_figure,
-    is_freeze_depth,
     target_sizes_figure,
 )
 from core.runs.sweep import Sweep
