@@ -60,7 +60,7 @@ def trained_runs() -> list[Run]:
 def show_freezing(run: Run) -> None:
     """Show what freezing means, with the run's own stack."""
     assert run.result is not None
-    st.subheader("1. What freezing is")
+    st.subheader("1. What freezing means")
     stages = run.result.stages
     frozen = [stage for stage in stages if stage.frozen]
     parameters = sum(stage.parameters for stage in stages)
@@ -167,7 +167,7 @@ def show_when_it_pays(run: Run) -> None:
             if strategy in controls
             else ("there is no such run yet.")
         )
-        st.markdown(f"- Against {what}: {words}")
+        st.markdown(f"- Compared with {what}: {words}")
     results = [summarise_arm([other], arm_of_run(other).title, "") for other in runs]
     deep = sum(is_freeze_depth(other) for other in results)
     if deep:
@@ -208,7 +208,9 @@ def show_figures(runs: list[Run]) -> None:
             f"No finished fine-tuning run {named[:40]!r} is here; the newest is shown instead."
         ),
     )
-    dataset = next((one for one in list_datasets(workspace()) if one.id == run.dataset), None)
+    dataset = next(
+        (candidate for candidate in list_datasets(workspace()) if candidate.id == run.dataset), None
+    )
     if dataset is not None:
         rows = sum(part.rows for part in dataset.parts if part.part.startswith("target"))
         share = format_percent(rows / dataset.rows)

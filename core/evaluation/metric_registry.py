@@ -200,14 +200,16 @@ METRICS: dict[str, Metric] = {
         name="predicted over actual",
         title="Predicted / actual clicks",
         function=lambda rows: float(rows.y_score.sum() / rows.y_true.sum()),
-        glossary="Predicted clicks divided by actual clicks: 1 is calibrated, above 1 predicts too many.",
+        glossary="Predicted clicks divided by actual clicks: 1 is calibrated, above 1 predicts too "
+        "many.",
         higher_is_better=None,
         requires="clicks",
     ),
     "lift_at_10": Metric(
         name="lift at 10 %",
         function=lambda rows: lift_at(rows.y_true, rows.y_score, 0.1),
-        glossary="Click rate of the tenth of rows with the highest scores, divided by that of all rows.",
+        glossary="Click rate of the tenth of rows with the highest scores, divided by that of all "
+        "rows.",
         requires="clicks",
     ),
 }

@@ -205,8 +205,8 @@ def summarise_verdicts(
             sentences.append(f"{begin}Not comparable with {reference}: {named}.")
         if seeds == 1:
             sentences.append(
-                f"{begin}With one seed this holds for these test rows alone: another seed may turn"
-                " it round."
+                f"{begin}With one seed this holds only for these test rows: another seed may "
+                "reverse it round."
             )
     return sentences
 

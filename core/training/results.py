@@ -118,7 +118,7 @@ def labels_by_part(dataset: Dataset, rows: ArraysByPart) -> ArraysByPart:
 def prediction_arrays(
     labels: ArraysByPart, scores: ArraysByPart, baseline: ArraysByPart | None
 ) -> dict[str, np.ndarray]:
-    """Return the arrays of predictions.npz: PART_label, PART_score and, for a baseline, PART_before.
+    """Return the arrays of predictions.npz: PART_label, PART_score, and PART_before if known.
 
     Args:
         labels: by part.

@@ -45,13 +45,13 @@ def arm_costs(arms: Sequence[ArmResult], reference: str) -> None:
     """
     with catch_errors():
         costs = cost_fields()
-        cost_by_arm = {one.title: _cached_cost(_cache_key([one]), costs, one) for one in arms}
+        cost_by_arm = {arm.title: _cached_cost(_cache_key([arm]), costs, arm) for arm in arms}
         baseline_cost = cost_by_arm.get(reference)
         st.dataframe(
             pd.DataFrame(
                 [
-                    _cost_row(title, one, None if title == reference else baseline_cost)
-                    for title, one in cost_by_arm.items()
+                    _cost_row(title, cost, None if title == reference else baseline_cost)
+                    for title, cost in cost_by_arm.items()
                 ]
             ),
             hide_index=True,
@@ -75,7 +75,7 @@ def arm_costs(arms: Sequence[ArmResult], reference: str) -> None:
             f"are from {escape_markdown(reference)}, over common seeds and on the same rows, "
             "each with its own 95 % interval, not adjusted for the number of arms."
         )
-        curves = {title: (one.curve, one.thresholds[0]) for title, one in cost_by_arm.items()}
+        curves = {title: (cost.curve, cost.thresholds[0]) for title, cost in cost_by_arm.items()}
         chart(
             cost_curve_figure(THRESHOLD_GRID, curves),
             "compare-cost",

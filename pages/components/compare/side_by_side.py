@@ -206,7 +206,7 @@ def _show_comparison(arms: Sequence[ArmRuns], results: Sequence[ArmResult]) -> N
 
 
 def _choose_baseline(results: Sequence[ArmResult]) -> str:
-    titles = [one.title for one in results]
+    titles = [arm.title for arm in results]
     first = default_reference(results)
     url_state.restore_choice("against", [first, *(title for title in titles if title != first)])
     with st.columns([2, 3])[0]:
@@ -294,7 +294,7 @@ def _cached_verdicts(
 def _verdict_row(verdict: Verdict) -> dict[str, str]:
     row = {
         "Arm": verdict.a,
-        "Against": verdict.b,
+        "Compared with": verdict.b,
         "Verdict": verdict.outcome_with_rows,
     }
     for metric in COMPARED_METRICS:
