@@ -230,16 +230,16 @@ def score_and_store(
 
     def fill(folder: Path) -> dict[str, Any]:
         try:
-            said = score_in_subprocess(
+            output = score_in_subprocess(
                 workspace, run_id, source, folder / "predictions.csv", on_bad_rows, report, options
             )
         except BadInput as error:
             raise BadInput(str(error).replace(source.name, file)) from error
         named = {
-            key: [sentence.replace(source.name, file) for sentence in said[key]]
+            key: [sentence.replace(source.name, file) for sentence in output[key]]
             for key in ("bad_examples", "notes")
         }
-        return {"said": said | named, "created": utc_now(), "file": file}
+        return {"said": output | named, "created": utc_now(), "file": file}
 
     _store_artifact(workspace, run_id, name, fill)
     for old in list_scorings(workspace, run_id)[MAX_SCORINGS:]:
@@ -289,8 +289,8 @@ def _load_scoring(folder: Path) -> Scoring:
 def check_scoring(scoring: Scoring) -> None:
     """Raise Damaged unless everything that a page shows of a scored file is there."""
     try:
-        said = parse_stored(_ScoredFile, scoring.output)
-        if said.drift and sorted(one.field for one in said.drift.fields) != sorted(FIELDS):
+        output = parse_stored(_ScoredFile, scoring.output)
+        if output.drift and sorted(one.field for one in output.drift.fields) != sorted(FIELDS):
             raise ValueError("its drift is not of the 39 fields")
         scoring.head(1)
     except (ValueError, KeyError, OSError, StopIteration, pa.ArrowException) as error:

@@ -58,6 +58,7 @@ class ArmResult:
         learning_rate: of the settings.
         depth: stages that are never trained, from the input.
         runs: those that are done, by seed.
+        metrics: by metric and part ("target_test", "source_test").
         validation_loss: mean log loss (nats) on target validation rows.
         trained_parameters: scalars that training could change.
         seconds: mean duration of a run.
@@ -80,8 +81,7 @@ class ArmResult:
     halted: int
 
     def __hash__(self) -> int:
-        # What is derived from results may be kept by them; those of equal hash are still told apart
-        # by every field.
+        # Caches are keyed by results; two of the same hash are still compared by every field.
         return hash((self.title, self.setting, self.runs))
 
     @property

@@ -104,7 +104,7 @@ def _run_task(task: BackgroundTask, job: Callable[[ProgressFn], object]) -> None
         task.error = error
     except Exception as error:
         sentence = explain_system_error(error, workspace_root())
-        task.error = RunError(sentence or f"It could not be carried out: {error}")
+        task.error = RunError(sentence or f"It could not be finished: {error}")
     if task.active:
         with _lock:
             _tasks.pop(task.key, None)
