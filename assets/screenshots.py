@@ -55,7 +55,7 @@ def shots(workspace: Workspace) -> list[tuple[str, str, str]]:
         (
             "compare",
             f"compare?runs={','.join(run.id for run in runs[:8])}",
-            "Freeze depth and AUC",
+            "AUC by freeze depth",
         ),
         ("score", f"score?run={half}", ""),
         ("learn", f"learn?run={half}", ""),

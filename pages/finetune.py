@@ -12,9 +12,10 @@ from core.jobs.store import RunStore
 from core.models.backbone_store import list_backbones
 from core.models.card import BackboneCard, HeadSettings
 from core.models.registry import ARCHITECTURES
+from core.runs.command_lines import command_line
 from core.runs.estimate import calibration_runs, estimate_seconds
 from core.runs.launch import ensure_worker, queue_for_device
-from core.runs.submit import command_line, submit_finetune
+from core.runs.submit import submit_finetune
 from core.training.default_settings import count_training_rows
 from pages.components.finetune.freeze_line import draggable_stack
 from pages.components.finetune.plan_view import (

@@ -9,11 +9,10 @@ from core.errors import ThawError
 from core.evaluation.format_metrics import (
     format_bounds,
     format_metric,
-    is_missing,
     reason_from_labels,
 )
 from core.evaluation.roc_auc import delong_test
-from core.evaluation.verdicts import SIGNIFICANCE_LEVEL
+from core.evaluation.significance import NOT_COMPARABLE, NOT_DISTINGUISHABLE
 from core.freezing.plan import make_plan
 from core.freezing.strategies import is_control, is_trained
 from core.inference.weight_drift_files import read_weight_drift
@@ -60,7 +59,7 @@ def trained_runs() -> list[Run]:
 def show_freezing(run: Run) -> None:
     """Show what freezing means, with the run's own stack."""
     assert run.result is not None
-    st.subheader("1. What freezing is")
+    st.subheader("1. What freezing means")
     stages = run.result.stages
     frozen = [stage for stage in stages if stage.frozen]
     parameters = sum(stage.parameters for stage in stages)
@@ -167,7 +166,7 @@ def show_when_it_pays(run: Run) -> None:
             if strategy in controls
             else ("there is no such run yet.")
         )
-        st.markdown(f"- Against {what}: {words}")
+        st.markdown(f"- Compared with {what}: {words}")
     results = [summarise_arm([other], arm_of_run(other).title, "") for other in runs]
     deep = sum(is_freeze_depth(other) for other in results)
     if deep:
@@ -191,12 +190,12 @@ def compare_with_control(run: Run, control: Run) -> str:
         scores["target_test_label"], scores["target_test_score"], other["target_test_score"]
     )
     rows = f"n = {len(scores['target_test_label']):,}"
-    if is_missing(difference.p):
+    if difference.outcome == NOT_COMPARABLE:
         return f"not comparable: {reason_from_labels(scores['target_test_label'])}."
     span = f"95 % interval {format_bounds(difference.low, difference.high, signed=True)}, {rows}"
-    if difference.p >= SIGNIFICANCE_LEVEL:
+    if difference.outcome == NOT_DISTINGUISHABLE:
         return f"not distinguishable ({span})."
-    better = "higher" if difference.delta > 0 else "lower"
+    better = "higher" if difference.outcome == "better" else "lower"
     return f"AUC {better} by {format_metric(abs(difference.delta))} ({span})."
 
 
@@ -208,7 +207,9 @@ def show_figures(runs: list[Run]) -> None:
             f"No finished fine-tuning run {named[:40]!r} is here; the newest is shown instead."
         ),
     )
-    dataset = next((one for one in list_datasets(workspace()) if one.id == run.dataset), None)
+    dataset = next(
+        (candidate for candidate in list_datasets(workspace()) if candidate.id == run.dataset), None
+    )
     if dataset is not None:
         rows = sum(part.rows for part in dataset.parts if part.part.startswith("target"))
         share = format_percent(rows / dataset.rows)

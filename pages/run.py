@@ -8,8 +8,9 @@ from core.errors import ThawError
 from core.freezing.strategies import is_trained
 from core.jobs.store import RESUMABLE_STATUSES, Run, RunStore
 from core.program import PROGRAM
+from core.runs.command_lines import command_line
 from core.runs.launch import refresh_statuses
-from core.runs.submit import command_line, resume_run
+from core.runs.submit import resume_run
 from pages.components.run.decisions import decisions_section
 from pages.components.run.interpolation import interpolation_section
 from pages.components.run.live import live_view

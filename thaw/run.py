@@ -27,8 +27,9 @@ from core.report.html_report import write_report
 from core.report.report_data import runs_report_data
 from core.report.run_tables import run_frame
 from core.runs import removal, renaming
+from core.runs.command_lines import command_line
 from core.runs.launch import CLUSTER_QUEUE, refresh_statuses
-from core.runs.submit import command_line, resume_run, submit_interpolation
+from core.runs.submit import resume_run, submit_interpolation
 from core.runs.sweep import list_sweeps
 from core.workspace import Workspace
 from thaw import figures

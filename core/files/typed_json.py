@@ -1,8 +1,7 @@
 """Dataclasses as JSON and back, each value checked against its declared type.
 
-What comes from a process that has read a stranger's file is taken exactly as declared, and not
-believed any further than that. What the workspace holds may have fields that a newer Thaw wrote,
-and lack those that have defaults.
+What comes from a process that has read an untrusted file is accepted only exactly as declared. What
+the workspace holds may have fields that a newer Thaw wrote, and lack fields with defaults.
 """
 
 import dataclasses
@@ -16,7 +15,7 @@ T = TypeVar("T")
 
 
 def to_json(value: Any) -> Any:
-    """Dataclasses as objects, tuples as lists; everything else as it is."""
+    """Return dataclasses as objects and tuples as lists; everything else as it is."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {one.name: to_json(getattr(value, one.name)) for one in dataclasses.fields(value)}
     if isinstance(value, Mapping):
@@ -27,13 +26,19 @@ def to_json(value: Any) -> Any:
 
 
 def from_json(kind: type[T], value: Any, exact: bool = True) -> T:
-    """What `to_json` made of a value of type `kind`; ValueError where it cannot have been one.
+    """Return what `to_json` made of a value of type `kind`.
 
     A class with a method `from_stored` reads its own values.
 
-    exact: whether an object has just the fields of its dataclass. If not, those that the class does
-    not have are passed over, those with a default may be missing, and folders (of the type Path)
-    are not stored.
+    Args:
+        kind: a dataclass, tuple, list, mapping, union or simple type.
+        value: parsed JSON.
+        exact: whether an object must have exactly the fields of its dataclass. If not, unknown
+            fields are ignored, fields with a default may be missing, and folders (of the type Path)
+            are not stored.
+
+    Raises:
+        ValueError: `value` cannot be one; the message names the field.
 
     >>> from_json(tuple[str, ...], ["a", "b"])
     ('a', 'b')
@@ -43,7 +48,7 @@ def from_json(kind: type[T], value: Any, exact: bool = True) -> T:
 
 
 def describe_json_type(value: object) -> str:
-    """What a value of JSON is, in words."""
+    """Return what a JSON value is, in words."""
     kinds: dict[type, str] = {
         list: "a list",
         str: "text",
@@ -56,7 +61,7 @@ def describe_json_type(value: object) -> str:
 
 @cache
 def _fields(cls: type) -> tuple[tuple[str, Any, bool], ...]:
-    """(name, type, whether it has a default) of the fields."""
+    """Return (name, type, whether it has a default) of the fields."""
     hints = get_type_hints(cls)
     return tuple(
         (
@@ -74,8 +79,13 @@ class _Reader:
     exact: bool
 
     def read(self, kind: Any, value: Any, where: str) -> Any:
-        """`value` as a field of type `kind` holds it. where: the names that lead to it, "" for the
-        whole."""
+        """Return `value` as a field of type `kind` holds it.
+
+        Args:
+            kind: see `from_json`.
+            value: parsed JSON.
+            where: the field names that lead to it; "" for the whole.
+        """
         origin, of = get_origin(kind), get_args(kind)
         if kind is Any:
             return value

@@ -73,8 +73,8 @@ def _depth(stages: Stages, options: Options) -> FreezeSpec:
     depth = options["depth"]
     if not 0 <= depth <= len(stages):
         raise BadInput(
-            f"Freeze depth {depth} does not fit this backbone: it has {len(stages)} stages, so take"
-            f" 0 (full fine-tuning) to {len(stages)} (linear probe)."
+            f"Freeze depth {depth} does not fit this backbone: it has {len(stages)} stages, "
+            f"so take 0 (full fine-tuning) to {len(stages)} (linear probe)."
         )
     return FreezeSpec(tuple(index >= depth for index in range(len(stages))))
 
@@ -207,7 +207,7 @@ STRATEGIES: dict[str, Strategy] = {
     "full": Strategy(
         "Full fine-tuning",
         "Nothing is frozen (freeze depth 0); the head is new.",
-        "Many rows, or a target unlike the source; what every other strategy is compared with.",
+        "Many rows, or a target unlike the source; the baseline for every other strategy.",
         _full,
         "Girshick et al.: Rich feature hierarchies, CVPR 2014",
     ),

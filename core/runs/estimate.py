@@ -266,7 +266,10 @@ def _predicted_seconds(run: Run) -> float:
 
 
 def _stage_flops(stage: StageResult) -> int:
-    """Return the operations per row of a stage."""
+    """Return operations per row; early results do not state them.
+
+    A dense layer does two per weight, an embedding lookup none.
+    """
     if stage.flops is not None:
         return stage.flops
     # Results of early versions have none. A dense layer does two per weight, a look-up none.

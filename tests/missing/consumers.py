@@ -127,7 +127,7 @@ def drive_commands(
     def command(*words: str | Path) -> None:
         options = parser.parse_args(["--workspace", str(made.workspace.root), *map(str, words)])
         result = options.run(made.workspace, options)
-        assert result.status == 0
+        assert result.exit_status == 0
         json.dumps(result.data, allow_nan=False)
         check(result.text, str(words[0]))
         said[str(words[0])] = result.text
@@ -137,7 +137,7 @@ def drive_commands(
     command("interpolate", "--run", run.id)
     command("moved", "--run", run.id)
     command("sweep", "--name", made.sweep.id)
-    compare_commands(made, command, folder)
+    compare_command(made, command, folder)
     command("rename", "--backbone", made.backbone.id, "--name", "renamed")
     for name in ("samples", "sweeps"):
         command(name)
@@ -187,7 +187,7 @@ def drive_commands(
     assert reason(example) in html and reason(example) in said["compare"]
 
 
-def compare_commands(made: Made, command: Callable[..., None], folder: Path) -> None:
+def compare_command(made: Made, command: Callable[..., None], folder: Path) -> None:
     """The commands that lay runs side by side, of the sweep and of runs of two settings, with the
     tables they write."""
     runs = ",".join(one.id for one in (*made.runs, made.other))

@@ -70,7 +70,8 @@ def test_a_card_is_drawn_without_saying_what_trains(drawn: list[str]) -> None:
     stack.draw_stages(CARD.stages)
     body = drawn[0].partition("</style>")[2]
     assert body.count("thaw-plain") == 2
-    assert "frozen" not in body and "trained" not in body
+    assert "thaw-frozen" not in body and "thaw-trained" not in body
+    assert ">frozen<" not in body and ">trained<" not in body
 
 
 def test_width_grows_with_the_share_and_stays_readable() -> None:
@@ -80,7 +81,8 @@ def test_width_grows_with_the_share_and_stays_readable() -> None:
 
 
 def test_numbers_as_text() -> None:
-    assert [formatting.format_compact(n) for n in (0, 257, 999, 1000, 65_000, 999_600, 1_234_567, 2e9)] == [
+    numbers = (0, 257, 999, 1000, 65_000, 999_600, 1_234_567, 2e9)
+    assert [formatting.format_compact(n) for n in numbers] == [
         "0", "257", "999", "1.00 k", "65.0 k", "1.00 M", "1.23 M", "2.00 G",
     ]  # fmt: skip
     assert formatting.format_percent(0.2562) == "25.6 %" and formatting.format_percent(

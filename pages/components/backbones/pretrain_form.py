@@ -13,8 +13,9 @@ from core.models.model_stats import count_in_background
 from core.models.objectives import INITIALISATIONS, OBJECTIVES
 from core.models.registry import ARCHITECTURES, Architecture, is_installed
 from core.program import install_command
+from core.runs.command_lines import command_line
 from core.runs.estimate import calibration_runs
-from core.runs.submit import command_line, submit_pretrain
+from core.runs.submit import submit_pretrain
 from core.training.default_settings import count_training_rows, default_settings
 from pages.components.backbones.architecture_fields import architecture_fields
 from pages.components.backbones.pretraining_costs import (
@@ -58,10 +59,10 @@ def pretrain_form(datasets: list[Dataset], taken: set[str]) -> None:
             st.markdown("##### What to train")
             dataset = choose_dataset(usable)
             architecture = choose_architecture()
-            about = ARCHITECTURES[architecture]
-            start, path = choose_start(about)
-            objective, mask_share = choose_objective(about, dataset)
-            free = free_name(f"{about.title} {dataset.name}", taken)
+            spec = ARCHITECTURES[architecture]
+            start, path = choose_start(spec)
+            objective, mask_share = choose_objective(spec, dataset)
+            free = free_name(f"{spec.title} {dataset.name}", taken)
             name = (
                 st.text_input(
                     "Name of the backbone",
@@ -100,7 +101,7 @@ def pretrain_form(datasets: list[Dataset], taken: set[str]) -> None:
                 show_stages(costs.chosen, request)
         with summary:
             if not is_installed(architecture):
-                show_missing_package(about)
+                show_missing_package(spec)
             elif request is None:
                 st.info(
                     f"First upload its file: {INITIALISATIONS[start].file_type}.",

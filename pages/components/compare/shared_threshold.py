@@ -111,7 +111,7 @@ def _overlays(
         ("Scores", score_overlay_figure(curves_by_arm, threshold), "Histogram of scores"),
     )
     drawn = [(title, str(figure.to_json()), alt) for title, figure, alt in figures]
-    return {title: _counts(one.at_threshold) for title, one in curves_by_arm.items()}, drawn
+    return {title: _counts(curves.at_threshold) for title, curves in curves_by_arm.items()}, drawn
 
 
 def run_per_arm(arms: Sequence[ArmResult]) -> dict[str, Run]:

@@ -111,7 +111,7 @@ def demo_story() -> None:
         st.markdown(bullet_list(words))
     left, right = st.columns(2, gap="medium")
     with left:
-        st.markdown("**Freeze depth against AUC**")
+        st.markdown("**AUC by freeze depth**")
         chart(
             depth_figure(results),
             "demo-depth",

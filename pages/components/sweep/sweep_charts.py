@@ -199,7 +199,7 @@ def _learning_and_size_curves(
                 figure = cached_figure_json(
                     target_sizes_figure, tuple(lines), (*picked, *untrained_titles()), metric
                 )
-                alt = f"Target rows that trained against {heading} on target test rows"
+                alt = f"{heading} on target test rows by number of target training rows"
                 chart(figure, f"sweep-sizes-{metric}", HEIGHT, alt)
 
 

@@ -12,17 +12,10 @@ from core.freezing.strategies import is_trained
 from core.jobs.requests import TrainSettings
 from core.jobs.store import RunStore
 from core.models.card import BackboneCard, HeadSettings
+from core.runs.command_lines import sweep_command_line
 from core.runs.launch import ensure_worker, queue_for_device
-from core.runs.sweep import (
-    Arm,
-    SweepSpec,
-    estimate_sweep,
-    expand_requests,
-    list_sweeps,
-    plan_arms,
-    submit_sweep,
-    sweep_command_line,
-)
+from core.runs.sweep import Arm, SweepSpec, expand_requests, list_sweeps, plan_arms, submit_sweep
+from core.runs.sweep_estimate import estimate_sweep
 from core.training.default_settings import (
     AUTO,
     count_training_rows,

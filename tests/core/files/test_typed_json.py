@@ -44,10 +44,10 @@ def test_every_field_is_checked(tmp_path: Path) -> None:
         for wrong in ({"a": 1}, [[[1]]], 1.5):
             with pytest.raises(ValueError, match="is"):
                 from_json(FileFormat, values | {name: wrong})
-    with pytest.raises(ValueError, match="is no Inspection"):
+    with pytest.raises(ValueError, match="is no FileFormat"):
         from_json(FileFormat, values | {"more": 1})
     del values["dialect"]
-    with pytest.raises(ValueError, match="is no Inspection"):
+    with pytest.raises(ValueError, match="is no FileFormat"):
         from_json(FileFormat, values)
 
 
