@@ -9,11 +9,10 @@ from core.errors import ThawError
 from core.evaluation.format_metrics import (
     format_bounds,
     format_metric,
-    is_missing,
     reason_from_labels,
 )
 from core.evaluation.roc_auc import delong_test
-from core.evaluation.verdicts import SIGNIFICANCE_LEVEL
+from core.evaluation.significance import NOT_COMPARABLE, NOT_DISTINGUISHABLE
 from core.freezing.plan import make_plan
 from core.freezing.strategies import is_control, is_trained
 from core.inference.weight_drift_files import read_weight_drift
@@ -191,12 +190,12 @@ def compare_with_control(run: Run, control: Run) -> str:
         scores["target_test_label"], scores["target_test_score"], other["target_test_score"]
     )
     rows = f"n = {len(scores['target_test_label']):,}"
-    if is_missing(difference.p):
+    if difference.outcome == NOT_COMPARABLE:
         return f"not comparable: {reason_from_labels(scores['target_test_label'])}."
     span = f"95 % interval {format_bounds(difference.low, difference.high, signed=True)}, {rows}"
-    if difference.p >= SIGNIFICANCE_LEVEL:
+    if difference.outcome == NOT_DISTINGUISHABLE:
         return f"not distinguishable ({span})."
-    better = "higher" if difference.delta > 0 else "lower"
+    better = "higher" if difference.outcome == "better" else "lower"
     return f"AUC {better} by {format_metric(abs(difference.delta))} ({span})."
 
 

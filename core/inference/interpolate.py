@@ -125,6 +125,7 @@ def interpolate_weights(
     """
     mixed = {}
     for name, value in finetuned.items():
-        kept = not value.is_floating_point() or (name.startswith("head.") and not mixes_head)
-        mixed[name] = value if kept else torch.lerp(start[name], value, alpha)
+        own_head = name.startswith("head.") and not mixes_head
+        fixed = own_head or not value.is_floating_point()
+        mixed[name] = value if fixed else torch.lerp(start[name], value, alpha)
     return mixed

@@ -9,7 +9,8 @@ from typing import Any
 
 from core.evaluation.format_metrics import format_bounds, format_metric, is_missing
 from core.evaluation.metric_registry import HEADLINE, METRICS, metrics_shown_in
-from core.evaluation.verdicts import COMPARED_METRICS, SIGNIFICANCE_LEVEL, Verdict
+from core.evaluation.significance import NOT_DISTINGUISHABLE, SIGNIFICANCE_LEVEL
+from core.evaluation.verdicts import COMPARED_METRICS, Verdict
 from core.files.outputs import check_output, write_output
 from core.report.html_page import (
     Cell,
@@ -152,7 +153,7 @@ def _verdicts_section(
     rule = (
         f"{count_text} on the target test rows. The p-values of all comparisons are adjusted "
         "together by Holm's method (1979), separately for AUC and for log loss; at "
-        f"{SIGNIFICANCE_LEVEL:g} or more two arms are “not distinguishable”. Intervals of AUC "
+        f"{SIGNIFICANCE_LEVEL:g} or more two arms are “{NOT_DISTINGUISHABLE}”. Intervals of AUC "
         "differences include the variance of test rows (DeLong) and of seeds; those of log loss "
         "come from a paired bootstrap."
     )

@@ -37,10 +37,10 @@ def report_faults(
         shown = (
             "empty" if value is None else repr(value if len(value) <= 60 else value[:57] + "...")
         )
-        why = parsed.faults[int(positions[row])] + _suggest_cause(name, value)
+        reason = parsed.faults[int(positions[row])] + _suggest_cause(name, value)
         bad_rows.add(
             int(row_numbers[row]),
-            f"Row {row_numbers[row]:,} of {file!r}: {name} is {shown}, {why}.",
+            f"Row {row_numbers[row]:,} of {file!r}: {name} is {shown}, {reason}.",
             name,
             value,
         )

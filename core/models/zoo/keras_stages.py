@@ -20,8 +20,8 @@ from core.errors import BadInput
 from core.models.card import HeadSettings
 from core.models.network import Network, Stage, State
 from core.models.zoo.feature_image import SIZE, FeatureImage
+from core.program import install_command
 
-INSTALL_COMMAND = "python -m pip install -r requirements-keras.txt"
 CHUNK_ROWS = 512
 """Rows that run through a stage at once where no gradient is asked for; VGG19's first layers hand
 on 256 KiB a row."""
@@ -96,7 +96,7 @@ def import_keras() -> Any:
     except ImportError as error:
         raise BadInput(
             f"VGG19 and ResNet50 need Keras, which is not installed ({error}). Install it with:"
-            f" {INSTALL_COMMAND}"
+            f" {install_command('keras')}"
         ) from error
     # A keras.json in the user's home may say otherwise.
     keras.config.set_floatx("float32")

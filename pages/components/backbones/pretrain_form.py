@@ -12,6 +12,7 @@ from core.jobs.store import RunStore
 from core.models.model_stats import count_in_background
 from core.models.objectives import INITIALISATIONS, OBJECTIVES
 from core.models.registry import ARCHITECTURES, Architecture, is_installed
+from core.program import install_command
 from core.runs.command_lines import command_line
 from core.runs.estimate import calibration_runs
 from core.runs.submit import submit_pretrain
@@ -216,9 +217,7 @@ def show_missing_package(architecture: Architecture) -> None:
         "the environment Thaw runs in, then load this page again:",
         icon=":material/extension:",
     )
-    st.code(
-        f"python -m pip install -r requirements-{architecture.required_package}.txt", language=None
-    )
+    st.code(install_command(architecture.required_package), language=None)
 
 
 def free_name(name: str, taken: set[str]) -> str:

@@ -15,6 +15,7 @@ from core.evaluation.format_metrics import (
     format_with_bounds,
 )
 from core.evaluation.paired_comparison import MeanEstimate, mean_over_rows
+from core.evaluation.significance import NOT_DISTINGUISHABLE
 from core.evaluation.slices import AUC_REQUIREMENT, SliceDifference, SliceMetrics
 from core.report.arm_styles import arm_colors
 from core.report.decision_figures import cost_curve_figure, slice_figure
@@ -181,7 +182,7 @@ def _show_metrics(column: str, metrics: dict[str, list[SliceMetrics]]) -> None:
 
 def _show_differences(column: str, differences: Sequence[SliceDifference], reference: str) -> None:
     distinguishable = [
-        difference for difference in differences if difference.outcome != "not distinguishable"
+        difference for difference in differences if difference.outcome != NOT_DISTINGUISHABLE
     ]
     n_seeds = differences[0].difference.seeds if differences else 0
     baseline = escape_markdown(reference)
@@ -199,7 +200,7 @@ def _show_differences(column: str, differences: Sequence[SliceDifference], refer
                 difference.outcome
                 + (
                     f" at n = {difference.rows:,}"
-                    if difference.outcome == "not distinguishable"
+                    if difference.outcome == NOT_DISTINGUISHABLE
                     else ""
                 )
             ),

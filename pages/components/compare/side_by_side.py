@@ -12,6 +12,7 @@ from scipy.stats import rankdata
 from core.data.datasets import Dataset, list_datasets
 from core.evaluation.format_metrics import format_bounds, format_metric, format_p, metric_value
 from core.evaluation.metric_registry import HEADLINE, METRICS, metrics_shown_in
+from core.evaluation.significance import RANKING_RULE
 from core.evaluation.verdicts import COMPARED_METRICS, Verdict
 from core.freezing.strategies import STRATEGIES, is_control, is_trained
 from core.jobs.requests import request_to_json
@@ -279,7 +280,7 @@ def _show_verdicts(results: Sequence[ArmResult], reference: str) -> None:
         f"{escape_markdown(reference)}, and with the arm that is best on validation rows, "
         "where all have the same ones. AUC by DeLong, log loss by paired bootstrap, both "
         "also over common seeds; p-values are Holm-adjusted over all comparisons here. "
-        "Where p is 0.05 or more, nothing is ranked."
+        + RANKING_RULE
     )
 
 

@@ -7,6 +7,7 @@ import streamlit as st
 from core.evaluation.curves import threshold_table
 from core.evaluation.decision_cost import cheapest_threshold
 from core.evaluation.format_metrics import format_metric
+from core.evaluation.significance import NOT_DISTINGUISHABLE
 from core.evaluation.slices import AUC_REQUIREMENT, SliceDifference
 from core.jobs.store import Run
 from core.report.decision_figures import cost_curve_figure, slice_figure
@@ -120,7 +121,7 @@ def _slice_view(run: Run) -> None:
 
 def _describe_differences(differences: list[SliceDifference], column: str) -> str:
     distinguishable = [
-        difference for difference in differences if difference.outcome != "not distinguishable"
+        difference for difference in differences if difference.outcome != NOT_DISTINGUISHABLE
     ]
     if not differences:
         return f"No slice of {column} can be compared: {AUC_REQUIREMENT}."

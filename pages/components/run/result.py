@@ -22,7 +22,7 @@ from core.evaluation.curves import (
 from core.evaluation.format_metrics import (
     format_bounds,
     format_metric,
-    format_p,
+    format_p_equation,
     is_missing,
     metric_or_none,
     metric_rows,
@@ -31,7 +31,7 @@ from core.evaluation.format_metrics import (
 )
 from core.evaluation.metric_registry import METRICS
 from core.evaluation.roc_auc import delong_test
-from core.evaluation.verdicts import SIGNIFICANCE_LEVEL
+from core.evaluation.significance import NOT_COMPARABLE, NOT_DISTINGUISHABLE
 from core.freezing.strategies import is_trained
 from core.jobs.predictions import PREDICTIONS_FILE, read_predictions
 from core.jobs.reporter import POINT_NAMES
@@ -180,17 +180,17 @@ def describe_auc_change(labels: np.ndarray, after: np.ndarray, before: np.ndarra
     """Say whether AUC changed, by DeLong's test on the same rows; noise is never ranked."""
     difference = delong_test(labels, after, before)
     rows, delta = f"{len(labels):,}", format_metric(difference.delta, signed=True)
-    if is_missing(difference.p):
+    if difference.outcome == NOT_COMPARABLE:
         known = "" if is_missing(difference.delta) else f" (difference {delta}, no interval)"
         return f"AUC before and after is not comparable: {reason_from_labels(labels)}{known}."
     interval = f"95 % interval {format_bounds(difference.low, difference.high, signed=True)}"
-    if difference.p >= SIGNIFICANCE_LEVEL:
+    if difference.outcome == NOT_DISTINGUISHABLE:
         return (
             f"AUC before and after is not distinguishable at n = {rows} (difference {delta},"
             f" {interval})."
         )
-    better = "higher" if difference.delta > 0 else "lower"
-    p = f"p {format_p(difference.p)}" if difference.p < 1e-4 else f"p = {format_p(difference.p)}"
+    better = "higher" if difference.outcome == "better" else "lower"
+    p = format_p_equation(difference.p)
     return f"AUC is {better} than the backbone's: {delta}, {interval}, {p}, n = {rows}."
 
 

@@ -10,6 +10,7 @@ import streamlit as st
 from core.data.datasets import list_datasets
 from core.evaluation.format_metrics import metric_or_none
 from core.evaluation.metric_registry import HEADLINE, metrics_shown_in
+from core.evaluation.significance import RANKING_RULE
 from core.evaluation.verdicts import Verdict
 from core.freezing.strategies import untrained_titles
 from core.jobs.store import RESUMABLE_STATUSES, Run, RunStore
@@ -323,8 +324,7 @@ def _show_verdicts(
         "On the same target test rows, each arm is compared with "
         f"{escape_markdown(reference)}, and with the arm that is best on validation rows. "
         "AUC by DeLong, log loss by paired bootstrap, both also over seeds; p-values are "
-        "Holm-adjusted over all comparisons of the sweep. Where p is 0.05 or more, nothing "
-        "is ranked."
+        f"Holm-adjusted over all comparisons of the sweep. {RANKING_RULE}"
     )
 
 

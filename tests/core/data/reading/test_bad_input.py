@@ -225,7 +225,7 @@ def test_names_that_cannot_be_used(name: str, workspace: Workspace, tmp_path: Pa
 def test_skipping_counts_bad_rows_and_names_them(
     workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Over several blocks, with blank lines between, the numbers are those of the lines in the
+    """Over several blocks with blank lines between, row numbers are those of the lines in the
     file."""
     monkeypatch.setattr(textblocks, "BLOCK_BYTES", 4096)
     lines = [list(line) for line in rows(200)]
