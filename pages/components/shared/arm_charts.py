@@ -23,7 +23,6 @@ from pages.components.shared.common import workspace
 HEIGHT = 380
 
 MAX_LINES = 7
-
 """Maximum number of arms in overlays and curves: one per colour."""
 
 BASELINE_HELP = "The baseline: every other arm's difference is from this one."
