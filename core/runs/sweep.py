@@ -23,7 +23,7 @@ from core.freezing.strategies import (
     is_control,
     is_trained,
 )
-from core.jobs.requests import FinetuneRequest, TrainSettings, head_from_json
+from core.jobs.requests import FinetuneRequest, TrainSettings
 from core.jobs.store import RESUMABLE_STATUSES, Run, RunStore
 from core.models.backbone_store import find_backbone
 from core.models.card import BackboneCard, HeadSettings
@@ -31,7 +31,7 @@ from core.names import names_lock
 from core.runs.halving import FACTORS, plan_rungs
 from core.runs.launch import CLUSTER_QUEUE, ensure_worker, queue_for_device
 from core.runs.submit import check_rows_to_train
-from core.stored import check_timestamp
+from core.stored import check_timestamp, parse_stored
 from core.workspace import Workspace, check_name
 
 MAX_RUNS = 2000
@@ -268,8 +268,8 @@ def read_sweeps(workspace: Workspace) -> tuple[list[Sweep], list[Damaged]]:
         try:
             check_timestamp(created, "created")
             found.append(Sweep(sweep_id, name, spec_from_json(spec), created))
-        except (BadInput, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
-            why = f"it lacks {error}" if isinstance(error, KeyError) else str(error).rstrip(".")
+        except (BadInput, ValueError, TypeError, RecursionError) as error:
+            why = str(error).rstrip(".")
             broken.append(
                 Damaged(
                     f"The sweep {str(name)[:80]!r} ({sweep_id}) in the run store is damaged: {why}."
@@ -304,19 +304,7 @@ def spec_from_json(text: str) -> SweepSpec:
 
     Cached, because checking a spec of many runs takes long.
     """
-    values = json.loads(text)
-    return SweepSpec(
-        dataset=values["dataset"],
-        backbone=values["backbone"],
-        arms=tuple(Arm(**arm) for arm in values["arms"]),
-        seeds=tuple(values["seeds"]),
-        learning_rates=tuple(values["learning_rates"]),
-        target_sizes=tuple(values["target_sizes"]),
-        head=head_from_json(values["head"]),
-        train=TrainSettings(**values["train"]),
-        halving=values.get("halving", 0),
-        train_by_size=tuple(TrainSettings(**train) for train in values.get("train_by_size", ())),
-    )
+    return parse_stored(SweepSpec, json.loads(text))
 
 
 def plan_arms(card: BackboneCard, spec: SweepSpec) -> dict[str, Plan]:

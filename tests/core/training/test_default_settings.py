@@ -178,9 +178,8 @@ def test_no_other_place_decides_a_preset() -> None:
                 made.add(path)
     assert named == {"core/training/default_settings.py"}
     assert made == {
-        # The presets themselves, and requests as they were stored.
+        # The presets themselves.
         "core/training/default_settings.py",
-        "core/runs/sweep.py",
         # The fields of a form, each as the user left it.
         "pages/components/shared/training_fields.py",
         # A mixing trains nothing; only the device of these is read.
