@@ -18,15 +18,13 @@ from core.freezing.strategies import is_control, is_trained
 from core.inference.weight_drift_files import read_weight_drift
 from core.jobs.store import Run, RunStore
 from core.models.backbone_store import find_backbone
+from core.report.arm_traces import is_freeze_depth
 from core.report.learn_figures import before_after_figure
-from core.report.sweep_figures import depth_figure, is_freeze_depth
+from core.report.sweep_figures import depth_figure
 from core.report.weight_drift_figures import weight_distance_figure
 from core.runs.sweep import arm_of_run
 from core.runs.sweep_result import summarise_arm
-from pages.components.home.tour import tour_button
 from pages.components.learn.glossary import show_glossary
-from pages.components.run.result import describe_auc_change, load_predictions
-from pages.components.run.weight_drift import describe_weight_drift, measure_weight_drift_button
 from pages.components.shared.access import PRESENTER_KEY
 from pages.components.shared.chart import cached_figure_json, chart
 from pages.components.shared.choose_run import choose_run, simulated_suffix
@@ -34,7 +32,10 @@ from pages.components.shared.common import workspace
 from pages.components.shared.errors import catch_errors, show_error
 from pages.components.shared.formatting import format_int, format_percent
 from pages.components.shared.no_runs import show_no_runs
+from pages.components.shared.run_predictions import describe_auc_change, load_predictions
 from pages.components.shared.stack import draw_plan
+from pages.components.shared.tour import tour_button
+from pages.components.shared.weight_drift import describe_weight_drift, measure_weight_drift_button
 
 CONTROL_WORDS = {"zero-shot": "the backbone as it is", "scratch": "a network trained from scratch"}
 METHOD = (

@@ -12,11 +12,9 @@ from core.runs.command_lines import command_line
 from core.runs.launch import refresh_statuses
 from core.runs.submit import resume_run
 from pages.components.run.decisions import decisions_section
-from pages.components.run.interpolation import interpolation_section
 from pages.components.run.live import live_view
 from pages.components.run.result import result_view
 from pages.components.run.use_run import use_run
-from pages.components.run.weight_drift import weight_drift_section
 from pages.components.shared.access import guarded_button, guarded_form_button
 from pages.components.shared.choose_run import choose_run, simulated_suffix
 from pages.components.shared.common import (
@@ -32,7 +30,9 @@ from pages.components.shared.formatting import (
     format_datetime,
     format_duration,
 )
+from pages.components.shared.interpolation import interpolation_section
 from pages.components.shared.no_runs import show_no_runs
+from pages.components.shared.weight_drift import weight_drift_section
 
 NO_RUNS = (
     "No runs yet. Launch one on **Fine-tune**, pretrain a backbone on **Backbones**, or run the"

@@ -182,7 +182,8 @@ def test_another_package_named_core_is_named(
     )
     assert f"another one of that name is loaded already ({tmp_path / 'core'})" in first.stderr
     # In the folder of a project with such a package thaw comes first, and works.
-    code = "import thaw; thaw.Workspace(); print('fine')"
+    (tmp_path / "app.py").touch()
+    code = "import thaw, app; thaw.Workspace(); print('fine' if 'thaw' not in app.__file__ else '')"
     done = subprocess.run(
         [*python, code], cwd=tmp_path, env=environment, capture_output=True, text=True
     )

@@ -39,6 +39,7 @@ from thaw.display import Listing, Progress, card_html, for_notebook, note_html, 
 from thaw.follow import load_torch, progress_words, train_here, wait_for_run
 from thaw.metrics import RunMetrics, run_metrics
 from thaw.options import plain
+from thaw.tables import read_scores, write_rows
 
 Part = Literal["target_test", "source_test", "target_validation"]
 """Rows that a run scores at its end."""
@@ -311,12 +312,11 @@ class Run:
         from core.inference.score_file import score_file
 
         with private_files(), staging(self._workspace.cache) as folder:
-            target = folder / "predictions.csv"
             if isinstance(rows, pd.DataFrame):
-                source = folder / "DataFrame.parquet"
-                rows.to_parquet(source, index=False)
+                source = write_rows(rows, folder)
             else:
                 source = clean_path(str(rows))
+            target = folder / "predictions.csv"
             with Progress(f"Scoring {source.name}") as report:
                 result = score_file(
                     self._workspace,
@@ -327,10 +327,7 @@ class Run:
                     report,
                     options=ReadOptions(member, columns, ()),
                 )
-            # Ids are texts, whose leading zeros belong to them.
-            types = {"row": "int64", "score": "float32", "predicted_click": "int8"}
-            names = pd.read_csv(target, nrows=0).columns
-            scores = pd.read_csv(target, dtype={name: types.get(name, "str") for name in names})
+            scores = read_scores(target)
         if isinstance(rows, pd.DataFrame):
             scores.index = rows.index[scores.pop("row") - 1]
         kept = ("metrics", "drift", "notes", "bad_rows", "bad_examples")

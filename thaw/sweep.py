@@ -13,7 +13,7 @@ from core.evaluation.metric_registry import METRICS
 from core.files.permissions import private_files
 from core.jobs.run import Run as StoredRun
 from core.jobs.store import RunStore
-from core.report import sweep_figures
+from core.report import arm_traces, sweep_figures
 from core.report.html_report import write_report
 from core.report.report_data import sweep_report_data
 from core.report.sweep_tables import arms_table, runs_table
@@ -179,7 +179,7 @@ class Sweep:
         By freeze depth where arms are depths, else by arm.
         """
         results = self._results()
-        if any(sweep_figures.is_freeze_depth(one) for one in results):
+        if any(arm_traces.is_freeze_depth(one) for one in results):
             figure = sweep_figures.depth_figure(results, metric)
         else:
             figure = sweep_figures.arms_figure(

@@ -41,6 +41,13 @@ from thaw.options import (
 from thaw.requests import finetune_request, free_sweep_name, pretrain_request, same_spec, sweep_spec
 from thaw.run import Run, list_runs
 from thaw.sweep import Sweep
+from thaw.tables import (
+    backbones_table,
+    datasets_table,
+    samples_table,
+    sweeps_table,
+    write_rows,
+)
 
 Preset = Literal["auto", "fast", "small", "article", "map"]
 
@@ -70,54 +77,22 @@ class Workspace:
     def samples(self) -> Listing[Sample]:
         """Its samples, newest first."""
         found = list_samples(self._workspace)
-        names = ("id", "name", "rows", "click_rate", "bad_rows", "simulated", "source", "created")
-        rows = [{name: getattr(one, name) for name in names} for one in found]
-        return Listing(
-            [Sample(self._workspace, one) for one in found], "samples", lambda: pd.DataFrame(rows)
-        )
+        items = [Sample(self._workspace, one) for one in found]
+        return Listing(items, "samples", lambda: samples_table(found))
 
     @property
     def datasets(self) -> Listing[Dataset]:
         """Its datasets, newest first."""
         found = list_datasets(self._workspace)
-        rows = [
-            {
-                "id": one.id,
-                "name": one.name,
-                "rows": one.rows,
-                **{part.part: part.rows for part in one.parts},
-                "sample": one.sample_name,
-                "simulated": one.simulated,
-                "created": one.created,
-            }
-            for one in found
-        ]
-        return Listing(
-            [Dataset(self._workspace, one) for one in found], "datasets", lambda: pd.DataFrame(rows)
-        )
+        items = [Dataset(self._workspace, one) for one in found]
+        return Listing(items, "datasets", lambda: datasets_table(found))
 
     @property
     def backbones(self) -> Listing[Backbone]:
         """Its backbones, the bundled ones among them."""
         found = list_backbones(self._workspace)
-        rows = [
-            {
-                "id": one.id,
-                "name": one.name,
-                "architecture": one.architecture,
-                "stages": len(one.stages),
-                "parameters": one.parameters,
-                "AUC": one.metrics.get("auc") if one.scores_clicks else None,
-                "simulated": bool(one.trained_on.get("simulated")),
-                "created": one.created,
-            }
-            for one in found
-        ]
-        return Listing(
-            [Backbone(self._workspace, one) for one in found],
-            "backbones",
-            lambda: pd.DataFrame(rows),
-        )
+        items = [Backbone(self._workspace, one) for one in found]
+        return Listing(items, "backbones", lambda: backbones_table(found))
 
     @property
     def runs(self) -> Listing[Run]:
@@ -130,19 +105,8 @@ class Workspace:
     def sweeps(self) -> Listing[Sweep]:
         """Its sweeps, newest first."""
         found = list_sweeps(self._workspace)
-        rows = [
-            {
-                "id": one.id,
-                "name": one.name,
-                "arms": len(one.spec.arms),
-                "seeds": len(one.spec.seeds),
-                "created": one.created,
-            }
-            for one in found
-        ]
-        return Listing(
-            [Sweep(self._workspace, one.id) for one in found], "sweeps", lambda: pd.DataFrame(rows)
-        )
+        items = [Sweep(self._workspace, one.id) for one in found]
+        return Listing(items, "sweeps", lambda: sweeps_table(found))
 
     def sample(self, name: str) -> Sample:
         """The sample of that name or id; BadInput lists those there are."""
@@ -203,8 +167,7 @@ class Workspace:
                         "A table has no name of its own; give the sample one: ingest(table, "
                         "name='...')."
                     )
-                path = folder / "DataFrame.parquet"
-                rows.to_parquet(path, index=False)
+                path = write_rows(rows, folder)
             else:
                 path = clean_path(str(rows))
             with Progress(f"Reading {path.name}") as report:

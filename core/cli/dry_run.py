@@ -1,5 +1,5 @@
-"""``--dry-run``: what a run or a sweep would train and about how long it would take; queues
-nothing."""
+"""The option ``--dry-run``: what would train, and about how long it would take; nothing is
+queued."""
 
 import dataclasses
 from typing import Any

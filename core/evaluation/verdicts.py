@@ -205,7 +205,7 @@ def _summarise_setting(verdicts: Sequence[Verdict], lead: str | None, reference:
         sentences.append(f"Not comparable with {reference}: {'; '.join(named)}.")
     if verdicts[0].auc.seeds == 1:
         sentences.append(
-            "With one seed this holds for these test rows alone: another seed may turn it round."
+            "With one seed this holds only for these test rows: another seed may reverse it."
         )
     return sentences
 

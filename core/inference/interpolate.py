@@ -118,10 +118,16 @@ def best_alpha(losses: Sequence[float | None]) -> float:
 def interpolate_weights(
     start: dict[str, Tensor], finetuned: dict[str, Tensor], alpha: float, mixes_head: bool
 ) -> dict[str, Tensor]:
-    """Return the interpolated state dict.
+    """Return the interpolated state dict, ``(1 - alpha) * start + alpha * finetuned``.
 
     Integer tensors (BatchNorm's counts) are the fine-tuned ones, and so is the head unless
     `mixes_head`.
+
+    Args:
+        start: weights of the backbone, by name.
+        finetuned: weights of the run, by name.
+        alpha: 0 to 1.
+        mixes_head: whether both heads have the same layers.
     """
     mixed = {}
     for name, value in finetuned.items():

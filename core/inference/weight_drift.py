@@ -28,8 +28,7 @@ from core.workspace import Workspace, write_atomic, write_json
 
 MAX_ROWS = 2000
 """Target test rows whose stage outputs are compared, evenly spaced; fewer if wider than
-MAX_FLOATS.
-"""
+MAX_FLOATS."""
 MAX_FLOATS = 2**25
 """Numbers of a stage's output for all compared rows, 128 MiB."""
 CHUNK_ROWS = 256

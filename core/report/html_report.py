@@ -1,5 +1,4 @@
-"""The report of a sweep, or of selected runs, as one HTML file: verdicts, figures, data,
-commands."""
+"""The report of a sweep, or of selected runs, as one HTML file."""
 
 from collections import Counter
 from collections.abc import Sequence

@@ -23,8 +23,7 @@ MAX_CALIBRATION_RUNS = 8
 """Finished runs that an estimate is calibrated on: the newest ones."""
 BATCHED_HEADS_SHARE = 0.4
 """Training time of a head among those of its sweep's other rates, as a share of what it takes
-alone.
-"""
+alone."""
 WORD2VEC_SECONDS_PER_ROW = 3e-3
 """Seconds per row for all of Word2Vec's passes on one core, until a run has been measured."""
 

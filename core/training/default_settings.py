@@ -49,8 +49,7 @@ their number up to MAX_LEARNING_RATE."""
 _EXACT_COUNT_ROWS = 200_000
 MIN_TOTAL_STEPS, MAX_EPOCHS = 600, 100
 """Optimiser steps that all epochs together should have: few rows get more epochs, up to
-MAX_EPOCHS.
-"""
+MAX_EPOCHS."""
 
 
 def default_settings(

@@ -7,6 +7,7 @@ import pytest
 from core.evaluation.format_metrics import format_with_bounds
 from core.freezing.plan import make_plan
 from core.models.card import BackboneCard, HeadSettings, StageCard
+from core.workspace import PROJECT
 from pages.components.shared import formatting, stack
 
 CARD = BackboneCard(
@@ -119,3 +120,15 @@ def test_names_are_shown_letter_by_letter() -> None:
     assert (
         formatting.escape_markdown("a_b *c* [d](e) :red[f]") == r"a\_b \*c\* \[d\]\(e\) \:red\[f\]"
     )
+
+
+def test_components_of_a_page_use_their_own_and_the_shared_ones_only() -> None:
+    """What two pages need lies in shared/, which depends on no page."""
+    components = PROJECT / "pages" / "components"
+    checked = 0
+    for path in components.rglob("*.py"):
+        folder = path.relative_to(components).parts[0]
+        imported = re.findall(r"^from pages\.components\.(\w+)", path.read_text("utf-8"), re.M)
+        assert set(imported) <= {folder, "shared"}, path
+        checked += len(imported)
+    assert checked > 100

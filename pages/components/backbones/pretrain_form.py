@@ -28,7 +28,7 @@ from pages.components.backbones.pretraining_costs import (
 from pages.components.backbones.start_file import start_file
 from pages.components.shared.access import guarded_button
 from pages.components.shared.choosers import choice_caption, choose_named
-from pages.components.shared.common import show_command, workspace
+from pages.components.shared.common import NAME_HELP, show_command, workspace
 from pages.components.shared.errors import catch_errors
 from pages.components.shared.formatting import format_int
 from pages.components.shared.training_fields import training_fields
@@ -69,7 +69,7 @@ def pretrain_form(datasets: list[Dataset], taken: set[str]) -> None:
                     placeholder=free,
                     key="pt_name",
                     max_chars=64,
-                    help="The name in lists and commands. It changes no result.",
+                    help=NAME_HELP,
                 ).strip()
                 or free
             )

@@ -18,11 +18,11 @@ from core.report.overlay_figures import (
     score_overlay_figure,
 )
 from core.runs.sweep_result import ArmResult
-from pages.components.run.result import PART_TITLES, load_curves
 from pages.components.shared import url_state
 from pages.components.shared.chart import chart
 from pages.components.shared.choosers import choose_text
 from pages.components.shared.common import number_column_config
+from pages.components.shared.run_predictions import PART_TITLES, load_curves
 
 N_BINS = 50
 

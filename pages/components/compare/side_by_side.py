@@ -18,6 +18,7 @@ from core.freezing.strategies import STRATEGIES, is_control, is_trained
 from core.jobs.requests import request_to_json
 from core.jobs.store import Run
 from core.models.backbone_store import list_backbones
+from core.report.arm_traces import is_freeze_depth
 from core.report.arms import (
     ArmRuns,
     arms_in_setting,
@@ -32,18 +33,12 @@ from core.report.compare_figures import (
     depth_by_setting_figure,
     parallel_coordinates_figure,
 )
-from core.report.sweep_figures import arms_figure, depth_figure, is_freeze_depth
+from core.report.sweep_figures import arms_figure, depth_figure
 from core.runs.sweep_result import ArmResult, default_reference, missing_auc_sentences
 from pages.components.compare.arm_decisions import arm_costs, arm_slices
 from pages.components.compare.shared_threshold import shared_threshold_view
 from pages.components.shared import url_state
-from pages.components.shared.chart import cached_figure_json, chart
-from pages.components.shared.choosers import choose_text
-from pages.components.shared.common import show_missing_metrics, simulated_badge, workspace
-from pages.components.shared.compute_slots import compute_slot
-from pages.components.shared.errors import catch_errors, catch_errors_in
-from pages.components.shared.formatting import bullet_list, escape_markdown
-from pages.components.sweep.sweep_charts import (
+from pages.components.shared.arm_charts import (
     BASELINE_HELP,
     HEIGHT,
     MAX_LINES,
@@ -53,6 +48,12 @@ from pages.components.sweep.sweep_charts import (
     forgetting_chart,
     metric_columns,
 )
+from pages.components.shared.chart import cached_figure_json, chart
+from pages.components.shared.choosers import choose_text
+from pages.components.shared.common import show_missing_metrics, simulated_badge, workspace
+from pages.components.shared.compute_slots import compute_slot
+from pages.components.shared.errors import catch_errors, catch_errors_in
+from pages.components.shared.formatting import bullet_list, escape_markdown
 
 ALL_SETTINGS = "every setting"
 MAX_ARMS = 24

@@ -20,13 +20,13 @@ from core.runs.sweep_result import (
     judge_arms,
     summarise_arms,
 )
-from pages.components.run.interpolation import interpolation_result
-from pages.components.run.result import load_curves
 from pages.components.shared.access import guarded_button
 from pages.components.shared.chart import chart
 from pages.components.shared.common import SIMULATED, show_command, workspace
 from pages.components.shared.errors import show_error
 from pages.components.shared.formatting import bullet_list
+from pages.components.shared.interpolation import interpolation_result
+from pages.components.shared.run_predictions import load_curves
 
 HEIGHT = 360
 

@@ -13,12 +13,12 @@ from core.jobs.store import Run
 from core.report.decision_figures import cost_curve_figure, slice_figure
 from core.report.decisions import run_slices
 from core.report.palette import FROZEN, TRAINED
-from pages.components.run.result import load_predictions
 from pages.components.shared.chart import chart
 from pages.components.shared.common import number_column_config
 from pages.components.shared.decision_fields import column_slices, cost_fields, slice_columns
 from pages.components.shared.errors import catch_errors, catch_errors_in
 from pages.components.shared.formatting import format_percent
+from pages.components.shared.run_predictions import load_predictions
 
 
 def decisions_section(run: Run) -> None:

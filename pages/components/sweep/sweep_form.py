@@ -26,7 +26,7 @@ from core.workspace import PROJECT, check_name
 from pages.components.shared import url_state
 from pages.components.shared.access import guarded_button
 from pages.components.shared.choosers import choose_dataset_and_backbone
-from pages.components.shared.common import show_command, workspace
+from pages.components.shared.common import NAME_HELP, show_command, workspace
 from pages.components.shared.errors import catch_errors, show_error
 from pages.components.shared.formatting import format_approx_duration, format_int
 from pages.components.shared.head_fields import head_fields
@@ -293,7 +293,7 @@ def _launch(dataset: Dataset, card: BackboneCard, spec: SweepSpec) -> None:
             placeholder=suggestion,
             key="sweep_name",
             max_chars=64,
-            help="The name in lists and commands. It changes no result.",
+            help=NAME_HELP,
         )
         or suggestion
     )

@@ -31,6 +31,7 @@ from core.runs.sweep_result import (
 )
 from pages.components.shared import url_state
 from pages.components.shared.access import guarded_button
+from pages.components.shared.arm_charts import BASELINE_HELP
 from pages.components.shared.choosers import choose_text
 from pages.components.shared.common import SIMULATED, show_command, status_markdown, workspace
 from pages.components.shared.compute_slots import compute_slot
@@ -45,7 +46,7 @@ from pages.components.shared.formatting import (
 )
 from pages.components.shared.report_download import report_download
 from pages.components.shared.stall_warnings import show_stall_warnings
-from pages.components.sweep.sweep_charts import BASELINE_HELP, sweep_charts
+from pages.components.sweep.sweep_charts import sweep_charts
 from pages.components.sweep.sweep_table import group_runs, sweep_table
 
 TICK_SECONDS = 1.0

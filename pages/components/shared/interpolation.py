@@ -16,12 +16,12 @@ from core.program import PROGRAM
 from core.report.decision_figures import interpolation_figure
 from core.runs.launch import refresh_statuses
 from core.runs.submit import list_interpolations, submit_interpolation
-from pages.components.run.result import load_predictions
 from pages.components.shared.access import guarded_button
 from pages.components.shared.chart import chart
 from pages.components.shared.common import show_command, workspace
 from pages.components.shared.errors import catch_errors, catch_errors_in
 from pages.components.shared.formatting import escape_inline
+from pages.components.shared.run_predictions import load_predictions
 
 ABOUT = (
     "Interpolating between the backbone's weights (alpha 0) and the fine-tuned ones (alpha "
