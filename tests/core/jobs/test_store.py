@@ -129,8 +129,8 @@ def test_cancel_resume_and_finish(store: RunStore) -> None:
 
 def test_stale_runs_are_interrupted_or_cancelled(store: RunStore) -> None:
     left, cancelled, other = submit(store), submit(store), submit(store, "cuda")
-    for queue in ("cpu", "cpu", "cuda"):
-        store.claim(queue, 1)
+    for name in ("cpu", "cpu", "cuda"):
+        store.claim(name, 1)
     store.request_cancel(cancelled.id)
     store.interrupt_stale("cpu")
     assert [store.get(run.id).status for run in (left, cancelled, other)] == [
