@@ -1,5 +1,4 @@
-"""The entry: `streamlit run app.py`. Serves the pages, and plotly.js from the installed plotly
-package."""
+"""The entry point of `streamlit run app.py`: the pages, and plotly.js as installed."""
 
 import gzip
 from functools import cache
@@ -29,8 +28,10 @@ def _packed_plotly() -> bytes:
 
 
 def serve_plotly(request: Request) -> Response:
-    """plotly.min.js, so that charts work without a network; its address carries the version, so it
-    never goes stale."""
+    """Serve plotly.min.js, so that charts work without a network.
+
+    The URL carries plotly's version, so the response can be cached forever.
+    """
     headers = {"Cache-Control": "public, max-age=31536000, immutable", "Vary": "Accept-Encoding"}
     if "gzip" not in request.headers.get("accept-encoding", ""):
         return Response(_plotly(), media_type="text/javascript", headers=headers)
@@ -39,9 +40,10 @@ def serve_plotly(request: Request) -> Response:
 
 
 def explain(error: Exception) -> bool:
-    """Shows a ThawError that a page let through, or what disk or memory lack, as a sentence.
+    """Show an error that a page did not catch as a sentence, if it has one.
 
-    True keeps Streamlit from showing the traceback.
+    Returns:
+        True, which keeps Streamlit from showing the traceback, if the error was explained.
     """
     sentence = error_sentence(error)
     if sentence is None:

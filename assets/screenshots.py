@@ -25,7 +25,7 @@ from core.jobs.store import RunStore
 from core.runs.demo import demo_sweep, run_demo, wait_for_demo
 from core.runs.subprocess_commands import weight_drift_in_subprocess
 from core.workspace import PROJECT, Workspace, open_workspace, write_json
-from pages.components.home.tour import SEEN_FILE
+from pages.components.shared.tour import SEEN_FILE
 
 WIDTH, HEIGHT = 1280, 1000
 SCHEMES: dict[Literal["light", "dark"], str] = {"light": "", "dark": "-dark"}
@@ -55,7 +55,7 @@ def shots(workspace: Workspace) -> list[tuple[str, str, str]]:
         (
             "compare",
             f"compare?runs={','.join(run.id for run in runs[:8])}",
-            "Freeze depth and AUC",
+            "AUC by freeze depth",
         ),
         ("score", f"score?run={half}", ""),
         ("learn", f"learn?run={half}", ""),

@@ -15,8 +15,12 @@ from core.evaluation.metric_functions import log_loss
 from core.evaluation.paired_comparison import PairedDifference, compare_auc, compare_log_loss
 from core.evaluation.roc_auc import auc_variance
 from core.jobs.requests import TrainSettings
-from core.training.default_settings import LARGE_EPOCH_STEPS, SMALL_EPOCH_STEPS, default_settings
-from core.training.settings import PRESETS
+from core.training.default_settings import (
+    LARGE_EPOCH_STEPS,
+    PRESETS,
+    SMALL_EPOCH_STEPS,
+    default_settings,
+)
 
 Example = tuple[str, float, float]
 """(preset, AUC after pretraining, AUC after fine-tuning)."""

@@ -23,8 +23,7 @@ from benchmarks.default_page import Example, Finding, Outcome, mean_auc, mean_lo
 from benchmarks.default_trainings import ARCHITECTURE, Laboratory, Study
 from benchmarks.real_rows import ROWS, thaw
 from core.jobs.requests import TrainSettings
-from core.training.default_settings import default_settings
-from core.training.settings import PRESETS
+from core.training.default_settings import PRESETS, default_settings
 from core.workspace import PROJECT, open_workspace
 
 LAST_ROWS = 37_139

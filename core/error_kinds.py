@@ -1,7 +1,7 @@
-"""What kind of failure an exception is: no memory, a device that failed, or what the system refused
-of which file.
+"""What kind of failure an exception is: no memory, a failed device, or what the system refused for
+which file.
 
-Judged by errno, exception type, SQLite's error code, and the state of the disk now. Words of a
+Decided by errno, exception type, SQLite's error code, and the current state of the disk. Words of a
 message are read only where a library gives nothing else, and then only as the whole message of that
 library's own exception.
 """
@@ -19,7 +19,7 @@ from typing import IO
 
 
 def _errnos(*names: str) -> set[int]:
-    """The errnos of these names, as far as this system has them."""
+    """Return the errnos of these names, as far as this system has them."""
     return {getattr(errno, name) for name in names if hasattr(errno, name)}
 
 
@@ -28,7 +28,7 @@ ACCESS_DENIED = _errnos("EACCES", "EPERM", "EROFS")
 IO_FAILED = _errnos("EIO", "ESTALE", "EUCLEAN", "EREMOTEIO")
 BAD_PATH = _errnos("ENOTDIR", "EISDIR", "ENAMETOOLONG", "ELOOP")
 WRITE_ERRNOS = {*DISK_FULL, errno.EFBIG, errno.EROFS}
-"""Errors that only writing can meet."""
+"""Errors that occur only in writing."""
 _SYSTEM_ERRNOS = DISK_FULL | ACCESS_DENIED | IO_FAILED | _errnos("EFBIG", "EMFILE", "ENFILE")
 _MIN_FREE_BYTES = 2**16
 """Free bytes below which a disk is full."""
@@ -36,7 +36,7 @@ UNFINISHED_PREFIX = ".part-"
 """How names begin of what is being written and gets its own name last
 (core.workspace.write_atomic)."""
 _PROGRAMMING_ERRORS = (AssertionError, AttributeError, LookupError, NameError, TypeError)
-"""Errors that say something of the code, whatever else was going wrong when they were raised."""
+"""Errors in the code, whatever else was going wrong when they were raised."""
 
 # Messages of libraries that give neither an errno nor a type of their own; each is matched as a
 # whole.
@@ -78,8 +78,12 @@ process."""
 
 @dataclass(frozen=True)
 class Failure:
-    """What the system refused. errno: the errno. paths: of the files concerned, where they are
-    known."""
+    """What the system refused.
+
+    Args:
+        errno: the system's number.
+        paths: of the files concerned, where they are known.
+    """
 
     errno: int
     paths: tuple[Path, ...] = ()
@@ -92,8 +96,9 @@ class Failure:
 
 
 def exception_chain(error: BaseException | None) -> Iterator[BaseException]:
-    """The error, what it was raised from, and so on; also what was being handled, but not under a
-    programming error."""
+    """Yield the error, what it was raised from, and so on; also what was being handled, unless the
+    error is a programming error.
+    """
     seen: set[int] = set()
     while error is not None and id(error) not in seen:
         seen.add(id(error))
@@ -107,7 +112,9 @@ def exception_chain(error: BaseException | None) -> Iterator[BaseException]:
 
 
 def _has_class_named(error: BaseException, package: str, name: str) -> bool:
-    """Whether the error is of a class of that name in that package, which need not be imported."""
+    """Return whether the error is of a class of that name in that package, which need not be
+    imported.
+    """
     return any(
         one.__name__ == name and one.__module__.partition(".")[0] == package
         for one in type(error).__mro__
@@ -115,7 +122,7 @@ def _has_class_named(error: BaseException, package: str, name: str) -> bool:
 
 
 def _raised_in(error: BaseException, module: str) -> bool:
-    """Whether the error was raised by code of that module, as its traceback says."""
+    """Return whether the error was raised by code of that module, by its traceback."""
     frame = error.__traceback__
     while frame is not None and frame.tb_next is not None:
         frame = frame.tb_next
@@ -123,18 +130,18 @@ def _raised_in(error: BaseException, module: str) -> bool:
 
 
 def is_gpu_failure(error: BaseException) -> bool:
-    """Whether the error itself says that CUDA failed."""
+    """Return whether the error itself says that CUDA failed."""
     if _has_class_named(error, "torch", "AcceleratorError"):
         return True
     return type(error) is RuntimeError and _TORCH_CUDA.fullmatch(str(error)) is not None
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether the error itself says that a device or the machine had no memory left."""
+    """Return whether the error itself says that a device or the machine had no memory left."""
     if isinstance(error, MemoryError) or _has_class_named(error, "torch", "OutOfMemoryError"):
         return True
     if _has_class_named(error, "torch", "AcceleratorError"):
-        # cudaErrorMemoryAllocation, which is met outside torch's own allocator.
+        # 2 is cudaErrorMemoryAllocation, raised outside torch's own allocator.
         return getattr(error, "error_code", None) == 2
     if isinstance(error, OSError):
         return error.errno == errno.ENOMEM
@@ -142,14 +149,15 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 
 def is_system_failure(error: BaseException) -> bool:
-    """Whether the error itself says that the system refused something, whatever the file it was at
-    holds."""
+    """Return whether the error itself says that the system refused something, whatever the file
+    holds.
+    """
     failure = failure_of(error)
     return is_out_of_memory(error) or (failure is not None and failure.errno in _SYSTEM_ERRNOS)
 
 
 def failure_of(error: BaseException) -> Failure | None:
-    """The errno of the error and the files it names; None where it has no errno."""
+    """Return errno and files of the error; None where it has no errno."""
     if isinstance(error, OSError) and error.errno is not None:
         names = [error.filename, error.filename2]
         if opened := _ARROW_OPEN.fullmatch(str(error.strerror)):
@@ -174,23 +182,25 @@ def hides_errno(error: BaseException) -> bool:
 
 
 def is_short_write(error: BaseException) -> bool:
-    """Whether the error says that not all of a file could be written, and not why: numpy's and
-    torch's."""
+    """Return whether the error says that not all of a file was written, and not why: NumPy's and
+    torch's.
+    """
     if type(error) is OSError:
         return error.errno is None and _NUMPY_SHORT_WRITE.fullmatch(str(error)) is not None
     return type(error) is RuntimeError and _TORCH_SHORT_WRITE.fullmatch(str(error)) is not None
 
 
 def sqlite_code(error: sqlite3.Error) -> int:
-    """SQLite's primary result code, such as sqlite3.SQLITE_FULL; 0 where it is not known."""
+    """Return SQLite's primary result code, such as sqlite3.SQLITE_FULL; 0 where it is not known."""
     code = getattr(error, "sqlite_errorcode", None)
-    # The lowest byte; those above it say more of the same.
+    # The lowest byte is the primary code; the bytes above it refine it.
     return _SQLITE_CODES.get(str(error), 0) if code is None else code & 0xFF
 
 
 def probe_write(part: Path) -> int | None:
-    """The system's errno when some bytes more are written to a file, or to a new file of a folder;
-    None if they are."""
+    """Write some bytes to a file, or to a new file of a folder; return the errno, None where it
+    works.
+    """
     try:
         if part.is_dir():
             with tempfile.NamedTemporaryFile(dir=part, prefix=UNFINISHED_PREFIX) as stream:
@@ -210,7 +220,7 @@ def _write_some(stream: IO[bytes]) -> None:
 
 
 def is_disk_full(path: Path) -> bool:
-    """Whether the disk of `path` is full now."""
+    """Return whether the disk of `path` is full now."""
     try:
         return shutil.disk_usage(path).free < _MIN_FREE_BYTES
     except OSError:
@@ -218,6 +228,10 @@ def is_disk_full(path: Path) -> bool:
 
 
 def has_access(path: Path, mode: int) -> bool:
-    """Whether this process may do that with `path`; mode: os.R_OK, W_OK, X_OK, or F_OK for whether
-    it is there."""
+    """Return whether this process may do that with `path`.
+
+    Args:
+        path: a file or folder.
+        mode: os.R_OK, W_OK, X_OK, or F_OK for whether it exists.
+    """
     return os.access(path, mode, effective_ids=os.access in os.supports_effective_ids)

@@ -1,8 +1,9 @@
-"""Errors a user can act on, and sentences for what the system refuses: disk, rights, memory.
+"""Errors that a user can act on, and sentences for what the system refuses: disk, permissions,
+memory.
 
 A message is a whole sentence: what was wrong, the value received, what to do. Which kind of failure
-an exception is, core.error_kinds tells by errno, type and state of the disk, and not by words that
-may stand in any message.
+an exception is, core.error_kinds decides by errno, type and state of the disk, and not by words
+that may occur in any message.
 """
 
 import errno
@@ -45,27 +46,33 @@ class BadInput(ThawError):
 
 
 class UnreadableRow(BadInput):
-    """Rows that cannot be read, one or those after a break, where the rest can be (`on_bad_rows`
-    "skip")."""
+    """Rows that cannot be read while others can: a single one, or those after a break
+    (`on_bad_rows` "skip").
+    """
 
 
 class NameTaken(BadInput):
-    """A name that something else of the same kind has."""
+    """A name that another thing of the same kind has."""
 
 
 class Damaged(BadInput):
-    """A file of the workspace that cannot be used: the message names it and says what to do. path:
-    the file."""
+    """A file of the workspace that cannot be used; the message names it and says what to do.
+
+    Args:
+        path: the file.
+    """
 
     path: Path = Path()
 
 
 class ReaderFailed(BadInput):
-    """A file that ended the process reading it, or that this process gave up
+    """A file that ended the process that read it, or that was given up
     (core.data.reading.reader_process).
 
-    cause: how, in a word or two, such as "signal 6", "no memory" or the type of an exception nobody
-    expected.
+    Args:
+        message: for the user.
+        cause: in a word or two, such as "signal 6", "no memory" or the type of an unexpected
+            exception.
     """
 
     def __init__(self, message: str, cause: str) -> None:
@@ -74,32 +81,39 @@ class ReaderFailed(BadInput):
 
 
 class RunError(ThawError):
-    """A run that could not be carried through, such as a loss that became NaN (command line: exit
-    status 1)."""
+    """A run that could not be finished, such as a loss that became NaN (command line: exit status
+    1).
+    """
 
 
 def caused_by_out_of_memory(error: BaseException) -> bool:
-    """Whether the device or the machine had no memory left."""
+    """Return whether the device or the machine had no memory left."""
     return any(is_out_of_memory(one) for one in exception_chain(error))
 
 
 def caused_by_gpu_failure(error: BaseException) -> bool:
-    """Whether a GPU failed under a computation; its process cannot use it any more."""
+    """Return whether a GPU failed during a computation; its process cannot use it any more."""
     return any(is_gpu_failure(one) for one in exception_chain(error))
 
 
 def caused_by_system(error: BaseException) -> bool:
-    """Whether disk, rights, memory or open files were lacking: the error then says nothing of what
-    a file holds."""
+    """Return whether disk, permissions, memory or open files were lacking.
+
+    The error then says nothing about what a file holds.
+    """
     return any(is_system_failure(one) for one in exception_chain(error))
 
 
 def explain_system_error(error: BaseException, root: Path) -> str | None:
-    """What is wrong with disk, rights or memory, in a sentence; None for any other error. root: the
-    workspace.
+    """Return what is wrong with disk, permissions or memory, in a sentence; None for any other
+    error.
 
-    The sentence names the file that the error names. What an error was raised from, or while
-    handling, counts as well.
+    What the error was raised from, or while handling, counts as well. The sentence names the file
+    that the error names.
+
+    Args:
+        error: what was raised.
+        root: the workspace.
     """
     for one in exception_chain(error):
         if is_out_of_memory(one):
@@ -120,10 +134,11 @@ def explain_system_error(error: BaseException, root: Path) -> str | None:
 
 
 def explain_disk_problem(root: Path) -> str | None:
-    """That the workspace's disk is full or may not be written, though nothing has failed for it;
-    None if all is well.
+    """Return that the workspace's disk is full or read-only, before anything has failed; None if it
+    is not.
 
-    root: the workspace.
+    Args:
+        root: the workspace.
     """
     if is_disk_full(root):
         return _disk_full_message(root, root)
@@ -135,12 +150,16 @@ def explain_disk_problem(root: Path) -> str | None:
 
 
 def set_write_error_path(error: BaseException, part: Path, path: Path) -> None:
-    """Has the failed writing of `part`, which was to become `path`, speak of `path`; call it before
+    """Make the failed writing of `part`, which was to become `path`, name `path`; called before
     `part` is removed.
 
-    Where a library hides why it could not write, some bytes more are written to `part`, and the
-    system's own error is raised from `error`. part: the unfinished file, or a folder of unfinished
-    files.
+    Where a library hides why it could not write, some more bytes are written to `part`, and the
+    system's own error is raised from `error`.
+
+    Args:
+        error: what was raised.
+        part: the unfinished file, or a folder of unfinished files.
+        path: the final path.
     """
     if isinstance(error, OSError) and error.errno is not None:
         if error.filename2 is not None and str(error.filename2) == str(part):
@@ -157,15 +176,17 @@ def set_write_error_path(error: BaseException, part: Path, path: Path) -> None:
 
 
 def _explain_hidden_errno(error: BaseException, root: Path) -> str | None:
-    """For an error that hides its errno: what the state of the workspace's disk says, else that
-    writing came short."""
+    """For an error without errno: say that the disk is full, where it is, else that writing stopped
+    early.
+    """
     if hides_errno(error) and is_disk_full(root):
         return _disk_full_message(root, root)
     if not is_short_write(error):
         return None
     return (
         "A file could not be written to its end: its disk is full, or a limit on the size of files"
-        f" was reached. The disk with the workspace {str(root)!r} has {_format_free_space(root)} free; free some"
+        f" was reached. The disk with the workspace {str(root)!r} has {_format_free_space(root)}"
+        " free; free some"
         " space, then try again."
     )
 
@@ -173,7 +194,7 @@ def _explain_hidden_errno(error: BaseException, root: Path) -> str | None:
 def _explain_failure(failure: Failure, root: Path) -> str | None:
     number, paths = failure.errno, failure.paths
     if number in DISK_FULL:
-        # Of two files the second is the one to be written.
+        # Of two files the second is the one being written.
         return _disk_full_message(paths[-1], root) if paths else _some_disk_full_message(root)
     if number in ACCESS_DENIED:
         return _explain_access_denied(failure, root)
@@ -193,12 +214,13 @@ def _explain_failure(failure: Failure, root: Path) -> str | None:
             " again."
         )
     if number in BAD_PATH and paths and not _is_inside(paths[-1], root):
-        return f"{_format_path(paths[-1])} cannot be used ({failure.description}): choose another path."
+        shown = _format_path(paths[-1])
+        return f"{shown} cannot be used ({failure.description}): choose another path."
     return None
 
 
 def _disk_full_message(path: Path, root: Path) -> str:
-    """That the disk of `path` is full."""
+    """Say that the disk of `path` is full."""
     if _is_on_workspace_disk(path, root):
         place = f"The disk with the workspace {str(root)!r}"
         return (
@@ -206,7 +228,7 @@ def _disk_full_message(path: Path, root: Path) -> str:
             " lost."
         )
     folder = _final_path(path).absolute()
-    # Path.is_dir raises where a folder above may not be entered.
+    # Not Path.is_dir, which raises where a folder above may not be entered.
     folder = folder if os.path.isdir(folder) else folder.parent  # noqa: PTH112
     return (
         f"The disk with {str(folder)!r} is full. Free some space there, or choose another folder,"
@@ -215,32 +237,36 @@ def _disk_full_message(path: Path, root: Path) -> str:
 
 
 def _some_disk_full_message(root: Path) -> str:
-    """For an error that names no file: the disk that has no room, or all that may have had none."""
+    """For an error that names no file: name the disk without space, or all that may have
+    had none.
+    """
     temporary = Path(tempfile.gettempdir())
     for place in (root, temporary):
         if is_disk_full(place):
             return _disk_full_message(place, root)
     return (
         "A disk is full. Free some space, then try again; nothing that was there before is lost."
-        f" Free are now {_format_free_space(root)} on the disk with the workspace {str(root)!r}, and"
+        f" Free are now {_format_free_space(root)} on the disk with the workspace {str(root)!r},"
+        " and"
         f" {_format_free_space(temporary)} on the one with temporary files, {str(temporary)!r}."
     )
 
 
 def _explain_access_denied(failure: Failure, root: Path) -> str | None:
-    """Who may not read or write what; None for an error that names no file where the workspace may
-    be written."""
+    """Say who may not read or write what; None for an error without file where the workspace is
+    writable.
+    """
     why = "its disk is read-only" if failure.errno == errno.EROFS else failure.description
     if not failure.paths:
         if not has_access(root, os.W_OK):
             return _not_writable_message(root, why)
-        # Rights are also asked for other things than files, such as stopping a process.
+        # Permissions concern other things than files, too, such as stopping a process.
         return (
             f"A file may not be written ({why}): choose another folder."
             if failure.errno == errno.EROFS
             else None
         )
-    # Of two files the one that cannot be had; where the rights do not tell, the one to be written.
+    # Of two files the one without permission; where that is not known, the one being written.
     told = [(path, _missing_permission(path, failure.errno)) for path in reversed(failure.paths)]
     path, lacking = next(
         ((path, word) for path, word in told if word), (told[0][0], "read or written")
@@ -252,7 +278,8 @@ def _explain_access_denied(failure: Failure, root: Path) -> str | None:
         if lacking == "written" and whole:
             return _not_writable_message(root, why)
         return (
-            f"{_format_path(path)} in the workspace may not be {lacking} ({why}); change its rights, or"
+            f"{_format_path(path)} in the workspace may not be {lacking} ({why}); change its"
+            " rights, or"
             " set THAW_HOME."
         )
     if lacking == "read":
@@ -268,7 +295,7 @@ def _explain_access_denied(failure: Failure, root: Path) -> str | None:
 
 
 def _missing_permission(path: Path, number: int) -> str:
-    """ "written" or "read", by the rights there are now; "" where they do not tell."""
+    """Return "written" or "read", by the current permissions; "" where they do not tell."""
     if number == errno.EROFS:
         return "written"
     if has_access(path, os.F_OK):
@@ -279,12 +306,12 @@ def _missing_permission(path: Path, number: int) -> str:
             if not has_access(path, os.W_OK)
             else ""
         )
-    # A file that is not there is refused to be made, unless nobody may look into its folder.
+    # A missing file could not be created, unless its folder may not be entered.
     return "written" if has_access(_nearest_existing(path), os.X_OK) else ""
 
 
 def _explain_sqlite_error(error: sqlite3.Error, root: Path) -> str | None:
-    """By SQLite's error code; the only database that Thaw has is the workspace's run store."""
+    """Explain SQLite's error code; the workspace's run store is the only database."""
     code = sqlite_code(error)
     if code == sqlite3.SQLITE_FULL:
         return _disk_full_message(root, root)
@@ -296,7 +323,8 @@ def _explain_sqlite_error(error: sqlite3.Error, root: Path) -> str | None:
         )
     if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
         return (
-            f"The run store {str(_database_path(root))!r} is damaged ({error}). Put a copy of it in its"
+            f"The run store {str(_database_path(root))!r} is damaged ({error}). Put a copy of it"
+            " in its"
             " place, or move it away to begin with an empty one; samples, datasets and backbones"
             " are files of their own."
         )
@@ -307,7 +335,7 @@ def _explain_sqlite_error(error: sqlite3.Error, root: Path) -> str | None:
         sqlite3.SQLITE_PERM,
     ):
         return None
-    # SQLite says so of a full disk and of a process without a file to open as well.
+    # SQLite has these codes also for a full disk and for a process with too many open files.
     if is_disk_full(root):
         return _disk_full_message(root, root)
     if failure := _probe_open_file():
@@ -328,9 +356,9 @@ def _explain_sqlite_error(error: sqlite3.Error, root: Path) -> str | None:
 
 
 def _probe_open_file() -> Failure | None:
-    """What the system says to one more open file; None where it allows it.
+    """Return the failure to open one more file; None where it can be opened.
 
-    Not the store itself: closing it would free the locks that this process has on it.
+    Not the store itself: closing it would release this process's locks on it.
     """
     try:
         os.close(os.open(os.devnull, os.O_RDONLY))
@@ -340,7 +368,7 @@ def _probe_open_file() -> Failure | None:
 
 
 def _database_path(root: Path) -> Path:
-    # As core.workspace names it, which imports this module.
+    # Named as in core.workspace, which imports this module.
     return root / "thaw.sqlite"
 
 
@@ -371,8 +399,9 @@ def _format_free_space(path: Path) -> str:
 
 
 def _final_path(path: Path) -> Path:
-    """The folder in which something unfinished was to get its name, for a path through it; else the
-    path itself."""
+    """Return the folder in which something unfinished was to be published; any other path
+    as it is.
+    """
     for place, part in enumerate(path.parts):
         if part.startswith(UNFINISHED_PREFIX):
             return Path(*path.parts[:place])
@@ -384,13 +413,14 @@ def _format_path(path: Path) -> str:
 
 
 def _is_inside(path: Path, root: Path) -> bool:
-    """Whether the path is the workspace or lies in it."""
+    """Return whether the path is the workspace or in it."""
     return path.absolute().is_relative_to(root) or path.resolve().is_relative_to(root.resolve())
 
 
 def _is_on_workspace_disk(path: Path, root: Path) -> bool:
-    """Whether the path lies in the workspace and on its disk; a folder of it may be a link to
-    another one."""
+    """Return whether the path is in the workspace and on its disk; a folder in it may link to
+    another disk.
+    """
     if not _is_inside(path, root):
         return False
     try:
@@ -400,6 +430,6 @@ def _is_on_workspace_disk(path: Path, root: Path) -> bool:
 
 
 def _nearest_existing(path: Path) -> Path:
-    """The path, or the nearest folder above it that exists."""
+    """Return the path, or the nearest folder above it that exists."""
     path = path.absolute()
     return next((one for one in (path, *path.parents) if has_access(one, os.F_OK)), path)

@@ -1,8 +1,7 @@
-"""Names: finding the one thing that a name or id stands for, and giving each thing a name of its
-own.
+"""Find the one thing that a name or id stands for, and give things unique names.
 
-Two commands at once look for the same name, both find it free, and both take it: so whoever gives
-something a name holds `names_lock` from looking to publishing.
+Two commands at the same time could both find a name free and both take it. Whoever gives something
+a name therefore holds `names_lock` from the check until it is stored.
 """
 
 import os
@@ -27,7 +26,7 @@ class Named(Protocol):
 
     @property
     def id(self) -> str:
-        """What folders and addresses call it; never changes."""
+        """What folders and URLs call it; never changes."""
 
     @property
     def name(self) -> str:
@@ -40,10 +39,17 @@ Item = TypeVar("Item", bound=Named)
 def find_by_name_or_id(
     items: Sequence[Item], damaged_items: Sequence[Damaged], name_or_id: str, kind: str
 ) -> Item:
-    """The item of that id, else the first of that name; what="sample" is the kind.
+    """Return the item of that id, else the first of that name.
 
-    `Damaged` where the folder of that id is damaged, or an unreadable one may be what is meant;
-    else BadInput lists the names there are.
+    Args:
+        items: those that could be read.
+        damaged_items: those that could not.
+        name_or_id: what to find.
+        kind: of the items, such as "sample".
+
+    Raises:
+        Damaged: the folder of that id is damaged.
+        BadInput: there is no such item; the message lists the names there are.
     """
     for field in ("id", "name"):
         for item in items:
@@ -58,10 +64,15 @@ def find_by_name_or_id(
 
 
 def find_unique(items: Sequence[Item], name_or_id: str, kind: str) -> Item:
-    """The item of that id, else the only one of that name.
+    """Return the item of that id, else the only one of that name.
 
-    BadInput where no item has it, naming those there are, and where several have that name, with
-    their ids. what: the kind of item, such as "sample".
+    Args:
+        items: all there are.
+        name_or_id: what to find.
+        kind: of the items, such as "sample".
+
+    Raises:
+        BadInput: there is none, or several have that name; the message lists names or ids.
     """
     for item in items:
         if item.id == name_or_id:
@@ -80,11 +91,10 @@ def find_unique(items: Sequence[Item], name_or_id: str, kind: str) -> Item:
 
 @contextmanager
 def names_lock(workspace: Workspace) -> Iterator[None]:
-    """No other process or session gives anything in the workspace a name in this block; keep it
-    short.
+    """Hold the lock under which names are given in this workspace; keep the block short.
 
-    BadInput where another one has not come to its end in NAMES_SECONDS, such as one that is
-    stopped.
+    Raises:
+        BadInput: another process has held it for NAMES_LOCK_TIMEOUT seconds.
     """
     lock = FileLock(workspace.root / NAMES_LOCK, timeout=NAMES_LOCK_TIMEOUT, mode=0o600)
     try:
@@ -92,8 +102,8 @@ def names_lock(workspace: Workspace) -> Iterator[None]:
     except Timeout:
         raise BadInput(
             "Another command or page has been storing something in this workspace for"
-            f" {NAMES_LOCK_TIMEOUT:g} seconds, and names are given one at a time. Try again in a moment;"
-            " if a command was stopped (Ctrl-Z), continue or end it."
+            f" {NAMES_LOCK_TIMEOUT:g} seconds, and names are given one at a time. Try again in a"
+            " moment; if a command was stopped (Ctrl-Z), continue or end it."
         ) from None
     except IsADirectoryError as error:
         raise damaged_file_error(
@@ -106,9 +116,9 @@ def names_lock(workspace: Workspace) -> Iterator[None]:
 
 
 def unused_id(folder: Path, base_id: str) -> str:
-    """`first`, or it with the lowest number behind it, whose place in `folder` is free.
+    """Return `base_id`, or it with the lowest number appended, that does not exist in `folder`.
 
-    >>> free_id(Path("no such folder"), "s-1")
+    >>> unused_id(Path("no such folder"), "s-1")
     's-1'
     """
     number = 1
@@ -122,33 +132,43 @@ def unused_id(folder: Path, base_id: str) -> str:
 def find_damaged_id(
     root: Path, file: str, base_id: str, name: str, intact_ids: Iterable[str]
 ) -> str | None:
-    """The id under which a damaged thing of the content `first` is healed by making it again as
-    `name`; None for none.
+    """Return the id of the damaged thing that is repaired by making the same content again under
+    `name`.
 
-    It is the one of that name, else one whose name cannot be read; one of another name keeps its
-    place. root: the folder of its kind. file: the description that a name stands in. whole: ids of
-    what is not damaged.
+    It is the one of that name, else one whose name cannot be read; one of another name stays as it
+    is.
+
+    Args:
+        root: folder of its kind.
+        file: the description in which a name is stored.
+        base_id: id of the content.
+        name: the new thing's.
+        intact_ids: of what is not damaged.
     """
-    known = {*intact_ids}
+    intact = {*intact_ids}
     pattern = re.compile(rf"{re.escape(base_id)}(-name\d+)?")
     unnamed = []
     for folder in sorted(root.iterdir()) if root.is_dir() else ():
-        if folder.name in known or not pattern.fullmatch(folder.name):
+        if folder.name in intact or not pattern.fullmatch(folder.name):
             continue
         try:
-            said = read_stored_json(folder / file, "").get("name")
+            stored_name = read_stored_json(folder / file, "").get("name")
         except Damaged:
-            said = None
-        if said == name:
+            stored_name = None
+        if stored_name == name:
             return folder.name
-        if not isinstance(said, str):
+        if not isinstance(stored_name, str):
             unnamed.append(folder.name)
     return unnamed[0] if unnamed else None
 
 
 def validate_new_name(items: Sequence[Item], current: Item, name: str, kind: str) -> str:
-    """`name` as `own` may be called from now on; BadInput where it cannot be a name or another item
-    has it."""
+    """Return `name`, cleaned, as `current` may be called from now on.
+
+    Raises:
+        BadInput: it cannot be a name.
+        NameTaken: another item has it.
+    """
     cleaned = check_name(name, kind)
     if any(item.name == cleaned and item.id != current.id for item in items):
         raise NameTaken(f"There is already a {kind} named {cleaned!r}; choose another name.")

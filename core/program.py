@@ -1,19 +1,24 @@
-"""Where Thaw's own files are, and how its command line is called there."""
+"""Where Thaw's own files are, and how its command line and its extras are called there."""
 
 from pathlib import Path
 
+VERSION = "0.11.0"
+
 PROJECT = Path(__file__).resolve().parent.parent
-"""The folder of `app.py`, `core`, `pages` and `assets`: a checkout, or thaw/_app where Thaw is
-installed."""
+"""The folder of app.py, core, pages and assets: a checkout, or thaw/_app of an installed Thaw."""
 INSTALLED = PROJECT.name == "_app"
 """Whether this is an installed Thaw and not a checkout."""
 COMMAND = ("thaw",) if INSTALLED else ("python", "-m", "core")
 """The words that begin a command in messages and on pages."""
 PROGRAM = " ".join(COMMAND)
-VERSION = "0.11.0"
 
 
 def default_workspace() -> Path:
-    """./workspace: below the current folder where Thaw is installed, below the project in a
-    checkout."""
+    """Return ./workspace: of the current folder if Thaw is installed, of the project otherwise."""
     return (Path.cwd() if INSTALLED else PROJECT) / "workspace"
+
+
+def install_command(extra: str) -> str:
+    """Return the command that installs an extra, such as "keras", beside this Thaw."""
+    what = f'"thaw[{extra}]"' if INSTALLED else f"-r requirements-{extra}.txt"
+    return f"python -m pip install {what}"

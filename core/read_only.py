@@ -1,5 +1,6 @@
-"""Read-only: with THAW_READ_ONLY=1 a process shows what is there and changes nothing that belongs
-to a user."""
+"""Read-only mode: with THAW_READ_ONLY=1 a process shows everything and changes nothing of a
+user's.
+"""
 
 import os
 
@@ -13,12 +14,13 @@ READ_ONLY_MESSAGE = (
 
 
 def is_read_only() -> bool:
-    """Whether this process may change nothing."""
+    """Return whether this process may change nothing."""
     return os.environ.get(READ_ONLY, "").strip() not in ("", "0")
 
 
 def require_writable() -> None:
-    """BadInput when this process may change nothing; first line of whatever adds, changes, removes
-    or starts."""
+    """Raise BadInput in read-only mode; called first by everything that adds, changes, removes or
+    starts.
+    """
     if is_read_only():
         raise BadInput(READ_ONLY_MESSAGE)

@@ -1,8 +1,8 @@
-"""Reading the workspace's own files: what is damaged is named, with what to do, and never stops
-what is whole.
+"""Read the workspace's own files: what is damaged is named, with what to do, and the rest is read.
 
-Truncated, emptied, replaced by a folder, written by a newer Thaw or by hand: each reader here gives
-the whole content or raises `Damaged`. A field that this version does not know is passed over.
+A file may be truncated, emptied, replaced by a folder, or written by a newer Thaw or by hand. Each
+reader here returns the whole content or raises Damaged. Fields that this version does not know are
+ignored.
 """
 
 import errno
@@ -20,16 +20,21 @@ from core.files.typed_json import describe_json_type, from_json
 from core.workspace import parse_json
 
 MAX_JSON_BYTES = 64 * 2**20
-"""Bytes of a JSON file that are read; none of ours comes near."""
+"""Largest JSON file that is read, in bytes; none of ours comes near."""
 _PROCESS_LIMIT_ERRNOS = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
-"""Errors that say nothing of the file that could not be opened."""
+"""Errors that say something about this process and nothing about the file."""
 
 T = TypeVar("T")
 
 
 def damaged_file_error(path: Path, why: object, advice: str) -> Damaged:
-    """The error that names a file. why: what is wrong, as a part of a sentence. advice: what to do,
-    likewise."""
+    """Return the error for a damaged file.
+
+    Args:
+        path: the file, which the message names.
+        why: what is wrong, as part of a sentence.
+        advice: what to do, as part of a sentence.
+    """
     reason = " ".join(str(why).split())[:300].rstrip(".")
     error = Damaged(f"The file {str(path)!r} is damaged: {reason}; {advice}.")
     error.path = path
@@ -37,9 +42,12 @@ def damaged_file_error(path: Path, why: object, advice: str) -> Damaged:
 
 
 def check_regular_file(path: Path) -> None:
-    """ValueError, as a part of a sentence, unless a regular file lies there that is not empty.
+    """Check that there is a regular file that is not empty.
 
-    A pipe or a device is never opened: reading it could wait for ever.
+    A pipe or device is not opened: reading it could block for ever.
+
+    Raises:
+        ValueError: there is none; the message is part of a sentence.
     """
     try:
         found = path.stat()
@@ -49,7 +57,9 @@ def check_regular_file(path: Path) -> None:
         raise ValueError(_describe_os_error(path, error)) from error
     if not stat.S_ISREG(found.st_mode):
         raise ValueError(
-            "a folder lies in its place" if stat.S_ISDIR(found.st_mode) else "it is no regular file"
+            "a folder is in its place"
+            if stat.S_ISDIR(found.st_mode)
+            else "it is not a regular file"
         )
     if not found.st_size:
         raise ValueError("it is empty")
@@ -58,11 +68,17 @@ def check_regular_file(path: Path) -> None:
 def check_files_intact(
     folder: Path, files: Iterable[str], find_fault: Callable[[], str], advice: str
 ) -> None:
-    """`Damaged`, naming the file, unless all `files` of a folder are there and `fault` finds
-    nothing wrong with them.
+    """Check that all files of a folder are there and whole.
 
-    fault: what is wrong, beginning with the file's name, as core.data.integrity has it, or "". It
-    is asked again only once one of the files has changed.
+    Args:
+        folder: where they are.
+        files: their names.
+        find_fault: returns what is wrong with them, beginning with a file's name, or "". It is
+            called again only when one of the files has changed.
+        advice: see `damaged_file_error`.
+
+    Raises:
+        Damaged: a file is missing or `find_fault` found something.
     """
     seen = []
     for name in files:
@@ -85,22 +101,22 @@ def check_files_intact(
             raise damaged_file_error(
                 Path(error.filename or folder), _describe_os_error(folder, error), advice
             ) from error
-    if said := _fault_cache[key][1]:
-        name = next((name for name in files if Path(name).name == said.split()[0]), "")
+    if fault := _fault_cache[key][1]:
+        name = next((name for name in files if Path(name).name == fault.split()[0]), "")
         raise damaged_file_error(
             folder / name,
-            f"it {said.removeprefix(Path(name).name).strip()}" if name else said,
+            f"it {fault.removeprefix(Path(name).name).strip()}" if name else fault,
             advice,
         )
 
 
 _fault_cache: dict[str, tuple[list[tuple[str, int, int, int]], str]] = {}
-"""By folder: its files as they were, and what was wrong with them."""
+"""By folder: state of its files, and what was wrong with them in that state."""
 _MAX_CACHED_FAULTS = 4096
 
 
 def read_stored_json(path: Path, advice: str) -> dict[str, Any]:
-    """The JSON object stored at `path`; `Damaged` where there is none. advice: see `damaged`."""
+    """Return the JSON object stored at `path`; Damaged where there is none."""
     try:
         check_regular_file(path)
         if path.stat().st_size > MAX_JSON_BYTES:
@@ -128,8 +144,18 @@ def read_array(
     kinds: str,
     mmap_mode: Literal["r"] | None = None,
 ) -> np.ndarray:
-    """The array stored at `path`; `Damaged` unless it has this shape and one of these kinds ("if":
-    integer, float)."""
+    """Return the array stored at `path`.
+
+    Args:
+        path: an .npy file.
+        advice: see `damaged_file_error`.
+        shape: that it must have.
+        kinds: NumPy kinds of which it must have one, such as "if" for integer or float.
+        mmap_mode: as in `np.load`.
+
+    Raises:
+        Damaged: there is no such array.
+    """
     try:
         check_regular_file(path)
         array = np.load(path, mmap_mode=mmap_mode, allow_pickle=False)
@@ -185,30 +211,31 @@ def read_arrays(path: Path, advice: str, names: Sequence[str] = ()) -> StoredArr
         raise damaged_file_error(path, error or type(error).__name__, advice) from error
     for name, array in arrays.items():
         if not isinstance(array, np.ndarray):
-            raise damaged_file_error(path, f"{name!r} is no array", advice)
+            raise damaged_file_error(path, f"{name!r} is not an array", advice)
     return StoredArrays(path, advice, arrays)
 
 
 def parse_stored(cls: type[T], values: Mapping[str, Any]) -> T:
-    """The dataclass that `dataclasses.asdict` and JSON made `values` from.
+    """Return the dataclass that `dataclasses.asdict` and JSON made `values` from.
 
-    Fields that the class does not have are passed over: a newer Thaw wrote them. Raises ValueError
-    naming the first field that is missing or of another kind, and whatever the class's own checks
-    raise.
+    Fields that the class does not have are ignored: a newer Thaw wrote them.
+
+    Raises:
+        ValueError: a field is missing or has another type; the message names it.
     """
     return from_json(cls, values, exact=False)
 
 
 def check_timestamp(value: str, field: str) -> None:
-    """ValueError unless `value` is an ISO time."""
+    """Raise ValueError unless `value` is an ISO time."""
     try:
         datetime.fromisoformat(value)
     except ValueError:
-        raise ValueError(f"its {field} is {value[:40]!r}, which is no time") from None
+        raise ValueError(f"its {field} is {value[:40]!r}, which is not a time") from None
 
 
 def load_stored(path: Path, advice: str, parse: Callable[[dict[str, Any]], T]) -> T:
-    """What `make` makes of the JSON object stored at `path`; `Damaged` where it refuses it."""
+    """Return what `parse` makes of the JSON object stored at `path`; Damaged where it raises."""
     values = read_stored_json(path, advice)
     try:
         return parse(values)
@@ -222,11 +249,17 @@ def load_stored(path: Path, advice: str, parse: Callable[[dict[str, Any]], T]) -
 def read_entries(
     root: Path, file: str, load: Callable[[Path], T], prefix: str = "", prefix_only: bool = False
 ) -> tuple[list[T], list[Damaged]]:
-    """(what is whole, what is damaged) of the folders in `root`, each described by a file of that
-    name.
+    """Read the folders in `root` that a file of that name describes.
 
-    prefix: a folder or file whose name begins so is an entry even where it lacks the file. only: no
-    other is one.
+    Args:
+        root: folder of all entries.
+        file: name of the file.
+        load: reads one folder.
+        prefix: what is named so is an entry even without the file.
+        prefix_only: whether nothing else is one.
+
+    Returns:
+        What could be read, and what is damaged.
     """
     whole, broken = [], []
     for folder in root.iterdir() if root.is_dir() else ():
@@ -255,4 +288,4 @@ def _describe_json_error(error: Exception) -> str:
     if isinstance(error, RecursionError):
         return "it is nested too deeply"
     # Those of json say where; ours are sentences already.
-    return f"it is no whole JSON ({error})" if hasattr(error, "lineno") else str(error)
+    return f"it is not complete JSON ({error})" if hasattr(error, "lineno") else str(error)

@@ -1,5 +1,4 @@
-"""The workspace: the one folder that holds a user's samples, datasets, backbones, runs and
-caches."""
+"""The workspace: the one folder with a user's samples, datasets, backbones, runs and caches."""
 
 import hashlib
 import json
@@ -28,8 +27,9 @@ _NAME = re.compile(r"[^\W_][\w .,()+%=-]{0,63}")
 
 @dataclass(frozen=True)
 class Workspace:
-    """Folders below `root`. Every entry lies in a folder named by its id, never by the name a user
-    gave it."""
+    """Folders below `root`. Every entry has a folder named by its id, never by the name a user gave
+    it.
+    """
 
     root: Path
 
@@ -67,12 +67,15 @@ class Workspace:
 
 
 def workspace_root(root: str | Path | None = None) -> Path:
-    """`root`, else $THAW_HOME, else `default_workspace()`; BadInput where that can name no
-    folder."""
+    """Return `root`, else $THAW_HOME, else the default folder (core.program.default_workspace).
+
+    Raises:
+        BadInput: it cannot be a folder.
+    """
     given = Path(root or os.environ.get("THAW_HOME") or default_workspace())
     try:
         path = given.expanduser().resolve()
-        # Arrow takes paths in UTF-8 alone.
+        # Arrow accepts only paths in UTF-8.
         str(path).encode()
     except (OSError, RuntimeError, ValueError) as error:
         why = "its name is not UTF-8" if isinstance(error, UnicodeEncodeError) else str(error)
@@ -84,8 +87,14 @@ def workspace_root(root: str | Path | None = None) -> Path:
 
 
 def open_workspace(root: str | Path | None = None) -> Workspace:
-    """The workspace at workspace_root(root), made when absent; what others have left half-written
-    in it is removed, and the rights that earlier versions gave to others are taken back."""
+    """Return the workspace at `workspace_root(root)`, created where there is none.
+
+    What ended processes left half-written in it is removed, and permissions that earlier versions
+    gave to others are taken back.
+
+    Raises:
+        BadInput: it cannot be created.
+    """
     workspace = Workspace(workspace_root(root))
     folders = [workspace.samples, workspace.datasets, workspace.backbones, workspace.runs]
     folders += [workspace.cache, workspace.uploads, workspace.logs]
@@ -113,10 +122,10 @@ class WorkspaceMissing(BadInput):
 
 
 def require_workspace_folder(workspace: Workspace) -> None:
-    """WorkspaceMissing where its folder was moved or removed since it was opened.
+    """Raise WorkspaceMissing where the folder was moved or removed since it was opened.
 
-    It is not made again by a page that is drawn, or a worker that looks for runs, while one folder
-    is exchanged for another: the other would come to lie within it.
+    A page that is drawn, or a worker that looks for runs, must not create it again while one folder
+    is being exchanged for another: the other would be moved into it.
     """
     if not workspace.root.is_dir():
         raise WorkspaceMissing(
@@ -126,8 +135,15 @@ def require_workspace_folder(workspace: Workspace) -> None:
 
 
 def check_name(name: str, kind: str) -> str:
-    """`name` stripped, or BadInput: 1 to 64 characters, starting with a letter or digit, no
-    slashes."""
+    """Return `name` stripped.
+
+    Args:
+        name: 1 to 64 characters that begin with a letter or digit, without slashes.
+        kind: of what it names, for the message.
+
+    Raises:
+        BadInput: it cannot be used.
+    """
     cleaned = name.strip()
     if not _NAME.fullmatch(cleaned):
         raise BadInput(
@@ -138,10 +154,10 @@ def check_name(name: str, kind: str) -> str:
 
 
 def write_atomic(path: Path, write: Callable[[Path], object]) -> None:
-    """Calls `write` with a temporary path, then moves that file to `path`: readers see all of it or
-    nothing, and once this has returned a power cut takes none of it away.
+    """Call `write` with a temporary path, then move that file to `path`.
 
-    An OSError in writing names `path`.
+    Readers see all of it or nothing, and once this returns a power cut cannot undo it. An OSError
+    in writing names `path`.
     """
     check_write()
     make_folder(path.parent)
@@ -149,14 +165,18 @@ def write_atomic(path: Path, write: Callable[[Path], object]) -> None:
 
 
 def remove_leftovers(workspace: Workspace) -> None:
-    """Removes what was being written anywhere in the workspace when its process died, see
-    core.files.leftovers."""
+    """Remove everything in the workspace that was being written when its process died
+    (core.files.leftovers).
+    """
     remove_leftovers_below(workspace.root)
 
 
 def nan_to_none(value: Any) -> Any:
-    """`value` with None in place of every NaN and infinity: JSON has neither, and other programs
-    refuse them."""
+    """Return `value` with None in place of NaN and infinity, which JSON does not have.
+
+    >>> nan_to_none({"auc": float("nan"), "rows": (1, 2)})
+    {'auc': None, 'rows': [1, 2]}
+    """
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, Mapping):
@@ -165,12 +185,14 @@ def nan_to_none(value: Any) -> Any:
 
 
 def parse_json(text: str) -> Any:
-    """The value of JSON text; NaN and infinity, which older versions wrote, are read as None."""
+    """Return the value of JSON text; NaN and infinity, which older versions wrote, are read as
+    None.
+    """
     return json.loads(text, parse_constant=lambda _: None)
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Writes `value` as indented JSON, atomically; a number that does not exist as null."""
+    """Write `value` as indented JSON, atomically; NaN and infinity as null."""
     text = json.dumps(
         nan_to_none(value), indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False
     )
@@ -178,19 +200,21 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def read_json(path: Path) -> Any:
-    """The JSON value stored at `path`, see `parse_json`."""
+    """Return the JSON value stored at `path`, see `parse_json`."""
     return parse_json(path.read_text(encoding="utf-8"))
 
 
 def hash_json(value: Any) -> str:
-    """SHA-256 (hex) of `value` in canonical JSON: equal settings have equal hashes."""
+    """Return the SHA-256 (hex) of `value` as canonical JSON: equal settings have equal hashes."""
     return hashlib.sha256(
         json.dumps(value, sort_keys=True, separators=(",", ":")).encode()
     ).hexdigest()
 
 
 def hash_file(path: Path, should_stop: Callable[[], bool] = lambda: False) -> str:
-    """SHA-256 (hex) of a file's bytes, read in blocks; "" once `stop` says so."""
+    """Return the SHA-256 (hex) of a file's bytes, read in blocks; "" once `should_stop` returns
+    True.
+    """
     digest = hashlib.sha256()
     with path.open("rb") as stream:
         while block := stream.read(HASH_BLOCK_BYTES):

@@ -6,15 +6,16 @@ import streamlit as st
 
 from core.data.datasets import Dataset, list_datasets
 from core.freezing.plan import Plan, make_plan
-from core.freezing.strategies import STRATEGIES
+from core.freezing.strategies import STRATEGIES, control_strategies, is_trained
 from core.jobs.requests import FinetuneRequest
 from core.jobs.store import RunStore
 from core.models.backbone_store import list_backbones
 from core.models.card import BackboneCard, HeadSettings
 from core.models.registry import ARCHITECTURES
+from core.runs.command_lines import command_line
 from core.runs.estimate import calibration_runs, estimate_seconds
 from core.runs.launch import ensure_worker, queue_for_device
-from core.runs.submit import CONTROLS, command_line, submit_finetune
+from core.runs.submit import submit_finetune
 from core.training.default_settings import count_training_rows
 from pages.components.finetune.freeze_line import draggable_stack
 from pages.components.finetune.plan_view import (
@@ -79,8 +80,8 @@ def choose_controls(card: BackboneCard, strategy: str) -> list[str]:
     """
     allowed = [
         name
-        for name in CONTROLS
-        if name != strategy and (name != "zero-shot" or card.scores_clicks)
+        for name in control_strategies()
+        if name != strategy and (is_trained(name) or card.scores_clicks)
     ]
     with st.container(horizontal=True):
         st.markdown("Controls to run with it:", width="content")

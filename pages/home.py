@@ -64,11 +64,11 @@ def show_queue(store: RunStore) -> None:
     """Show device, worker and queue as five numbers."""
     counts = store.count_by_status()
     alive = [lane for lane in QUEUES if is_worker_alive(workspace(), lane)]
-    state = "awake" if alive else "asleep"
+    state = "running" if alive else "not running"
     if any(check_heartbeat(worker_heartbeat(workspace(), lane)).stall for lane in alive):
         state = "stalled"
     with st.grid(5, min_column_width=150):
-        st.metric("Trains on", DEVICES[queue_for_device("auto")], border=True)
+        st.metric("Device", DEVICES[queue_for_device("auto")], border=True)
         help_text = (
             "The process that trains, separate from this app. It starts when a run is queued."
         )

@@ -9,24 +9,22 @@ from core.errors import ThawError
 from core.evaluation.format_metrics import (
     format_bounds,
     format_metric,
-    is_missing,
     reason_from_labels,
 )
 from core.evaluation.roc_auc import delong_test
-from core.evaluation.verdicts import SIGNIFICANCE_LEVEL
+from core.evaluation.significance import NOT_COMPARABLE, NOT_DISTINGUISHABLE
 from core.freezing.plan import make_plan
+from core.freezing.strategies import is_control, is_trained
 from core.inference.weight_drift_files import read_weight_drift
 from core.jobs.store import Run, RunStore
 from core.models.backbone_store import find_backbone
+from core.report.arm_traces import is_freeze_depth
 from core.report.learn_figures import before_after_figure
-from core.report.sweep_figures import depth_figure, is_freeze_depth
+from core.report.sweep_figures import depth_figure
 from core.report.weight_drift_figures import weight_distance_figure
 from core.runs.sweep import arm_of_run
 from core.runs.sweep_result import summarise_arm
-from pages.components.home.tour import tour_button
 from pages.components.learn.glossary import show_glossary
-from pages.components.run.result import describe_auc_change, load_predictions
-from pages.components.run.weight_drift import describe_weight_drift, measure_weight_drift_button
 from pages.components.shared.access import PRESENTER_KEY
 from pages.components.shared.chart import cached_figure_json, chart
 from pages.components.shared.choose_run import choose_run, simulated_suffix
@@ -34,9 +32,12 @@ from pages.components.shared.common import workspace
 from pages.components.shared.errors import catch_errors, show_error
 from pages.components.shared.formatting import format_int, format_percent
 from pages.components.shared.no_runs import show_no_runs
+from pages.components.shared.run_predictions import describe_auc_change, load_predictions
 from pages.components.shared.stack import draw_plan
+from pages.components.shared.tour import tour_button
+from pages.components.shared.weight_drift import describe_weight_drift, measure_weight_drift_button
 
-CONTROLS = {"zero-shot": "the backbone as it is", "scratch": "a network trained from scratch"}
+CONTROL_WORDS = {"zero-shot": "the backbone as it is", "scratch": "a network trained from scratch"}
 METHOD = (
     "A network trained on plentiful **source** rows is fine-tuned on scarce, different "
     "**target** rows: its lower stages are **frozen**, a new **head** is added, and "
@@ -53,13 +54,13 @@ NO_RUNS = (
 def trained_runs() -> list[Run]:
     """Return finished fine-tuning runs that trained something, newest first."""
     runs = RunStore(workspace()).list("done", "finetune")
-    return [run for run in runs if run.result and run.strategy not in CONTROLS]
+    return [run for run in runs if run.result and not is_control(run.strategy)]
 
 
 def show_freezing(run: Run) -> None:
     """Show what freezing means, with the run's own stack."""
     assert run.result is not None
-    st.subheader("1. What freezing is")
+    st.subheader("1. What freezing means")
     stages = run.result.stages
     frozen = [stage for stage in stages if stage.frozen]
     parameters = sum(stage.parameters for stage in stages)
@@ -140,10 +141,10 @@ def comparable_runs(run: Run) -> list[Run]:
         # Zero-shot trains nothing, so only its dataset and backbone must be the same.
         comparable = (
             settings(other)[:2] == settings(run)[:2]
-            if strategy == "zero-shot"
+            if not is_trained(strategy)
             else settings(other) == settings(run)
         )
-        if comparable and other.result and strategy in ("depth", *CONTROLS):
+        if comparable and other.result and (strategy == "depth" or is_control(strategy)):
             newest.setdefault(
                 (strategy, other.finetune_request.freeze_depth if strategy == "depth" else 0), other
             )
@@ -159,14 +160,14 @@ def show_when_it_pays(run: Run) -> None:
         "with many, freezing less."
     )
     runs = comparable_runs(run)
-    controls = {other.strategy: other for other in runs if other.strategy in CONTROLS}
-    for strategy, what in CONTROLS.items():
+    controls = {other.strategy: other for other in runs if is_control(other.strategy)}
+    for strategy, what in CONTROL_WORDS.items():
         words = (
             compare_with_control(run, controls[strategy])
             if strategy in controls
             else ("there is no such run yet.")
         )
-        st.markdown(f"- Against {what}: {words}")
+        st.markdown(f"- Compared with {what}: {words}")
     results = [summarise_arm([other], arm_of_run(other).title, "") for other in runs]
     deep = sum(is_freeze_depth(other) for other in results)
     if deep:
@@ -190,12 +191,12 @@ def compare_with_control(run: Run, control: Run) -> str:
         scores["target_test_label"], scores["target_test_score"], other["target_test_score"]
     )
     rows = f"n = {len(scores['target_test_label']):,}"
-    if is_missing(difference.p):
+    if difference.outcome == NOT_COMPARABLE:
         return f"not comparable: {reason_from_labels(scores['target_test_label'])}."
     span = f"95 % interval {format_bounds(difference.low, difference.high, signed=True)}, {rows}"
-    if difference.p >= SIGNIFICANCE_LEVEL:
+    if difference.outcome == NOT_DISTINGUISHABLE:
         return f"not distinguishable ({span})."
-    better = "higher" if difference.delta > 0 else "lower"
+    better = "higher" if difference.outcome == "better" else "lower"
     return f"AUC {better} by {format_metric(abs(difference.delta))} ({span})."
 
 
@@ -207,7 +208,9 @@ def show_figures(runs: list[Run]) -> None:
             f"No finished fine-tuning run {named[:40]!r} is here; the newest is shown instead."
         ),
     )
-    dataset = next((one for one in list_datasets(workspace()) if one.id == run.dataset), None)
+    dataset = next(
+        (candidate for candidate in list_datasets(workspace()) if candidate.id == run.dataset), None
+    )
     if dataset is not None:
         rows = sum(part.rows for part in dataset.parts if part.part.startswith("target"))
         share = format_percent(rows / dataset.rows)

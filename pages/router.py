@@ -4,7 +4,6 @@ import streamlit as st
 
 from core.errors import ThawError
 from core.workspace import PROJECT, require_workspace_folder
-from pages.components.home.tour import show_tour
 from pages.components.shared.access import show_access_notice, sync_presenter_mode
 from pages.components.shared.common import workspace
 from pages.components.shared.errors import (
@@ -14,6 +13,7 @@ from pages.components.shared.errors import (
     show_error,
 )
 from pages.components.shared.sign_in import require_sign_in
+from pages.components.shared.tour import show_tour
 from pages.server.upload_limit import UPLOADERS, session_id
 
 PAGES = (

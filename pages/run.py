@@ -5,16 +5,16 @@ import shlex
 import streamlit as st
 
 from core.errors import ThawError
+from core.freezing.strategies import is_trained
 from core.jobs.store import RESUMABLE_STATUSES, Run, RunStore
 from core.program import PROGRAM
+from core.runs.command_lines import command_line
 from core.runs.launch import refresh_statuses
-from core.runs.submit import command_line, resume_run
+from core.runs.submit import resume_run
 from pages.components.run.decisions import decisions_section
-from pages.components.run.interpolation import interpolation_section
 from pages.components.run.live import live_view
 from pages.components.run.result import result_view
 from pages.components.run.use_run import use_run
-from pages.components.run.weight_drift import weight_drift_section
 from pages.components.shared.access import guarded_button, guarded_form_button
 from pages.components.shared.choose_run import choose_run, simulated_suffix
 from pages.components.shared.common import (
@@ -30,7 +30,9 @@ from pages.components.shared.formatting import (
     format_datetime,
     format_duration,
 )
+from pages.components.shared.interpolation import interpolation_section
 from pages.components.shared.no_runs import show_no_runs
+from pages.components.shared.weight_drift import weight_drift_section
 
 NO_RUNS = (
     "No runs yet. Launch one on **Fine-tune**, pretrain a backbone on **Backbones**, or run the"
@@ -137,7 +139,7 @@ try:
         result_view(run)
         if run.kind == "finetune":
             decisions_section(run)
-            if run.strategy != "zero-shot":
+            if is_trained(run.strategy):
                 interpolation_section(run)
                 weight_drift_section(run)
         use_run(run)

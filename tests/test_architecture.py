@@ -23,7 +23,6 @@ TORCH_FREE = (
     "core.models.foreign_files",
     "core.models.registry",
     "core.training.default_settings",
-    "core.training.settings",
     "core.runs.artifacts",
     "core.runs.demo",
     "core.runs.estimate",

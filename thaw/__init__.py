@@ -1,5 +1,4 @@
-"""Thaw in Python: how much of a pretrained click model should stay frozen when you fine-tune it on
-your traffic?
+"""Thaw in Python: how much of a pretrained click model should stay frozen when you fine-tune it?
 
 >>> import thaw
 >>> ws = thaw.Workspace()                                           # doctest: +SKIP

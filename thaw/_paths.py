@@ -1,5 +1,7 @@
-"""Puts Thaw's own modules on the path: `core` lies beside this package in a checkout, below it once
-installed."""
+"""Put Thaw's own modules on the module search path.
+
+`core` lies beside this package in a checkout, and in its folder `_app` where it is installed.
+"""
 
 import sys
 from importlib import import_module
@@ -11,17 +13,23 @@ ROOT = _HERE / "_app" if (_HERE / "_app").is_dir() else _HERE.parent
 
 
 def add_root() -> None:
-    """Puts ROOT on the module search path.
+    """Import `core` from ROOT, and put ROOT at the end of the module search path.
 
     Raises:
         ImportError: another package named `core` is imported in this process already, so that
         Thaw's cannot be.
     """
-    if str(ROOT) not in sys.path:
-        # First, since `core` is a common name; with Thaw's loaded once, its place in the path no
-        # longer matters.
+    added = str(ROOT) not in sys.path
+    if added:
+        # First, since `core` is a common name.
         sys.path.insert(0, str(ROOT))
     core = import_module("core")
+    if added:
+        # Once `core` is loaded its modules are found by its own path. At the end, ROOT hides no
+        # module of the user that is called app, pages or assets; joblib's processes, which import
+        # `core` anew, get this path as well.
+        sys.path.remove(str(ROOT))
+        sys.path.append(str(ROOT))
     if ROOT / "core" not in [Path(folder).resolve() for folder in core.__path__]:
         raise ImportError(
             "Thaw's package 'core' cannot be imported, since another one of that name is loaded"

@@ -17,8 +17,9 @@ from thaw.display import card_html, note_html, table_html
 
 
 class Backbone:
-    """A pretrained network. `info` is its card: architecture, stages, what it was trained on,
-    licence.
+    """A pretrained network: ordered stages from the input up.
+
+    `info` is its card: architecture, stages, what it was trained on, licence.
     """
 
     def __init__(self, workspace: Workspace, info: BackboneCard) -> None:
@@ -49,9 +50,7 @@ class Backbone:
         )
 
     def vocabulary(self, data: Dataset) -> pd.DataFrame:
-        """A row per field: share of the dataset's target values that this backbone has never
-        seen, or are missing.
-        """
+        """Shares of a dataset's target values that it never saw or that are missing, by field."""
         found = measure_coverage(
             self._workspace, data.info, load_preprocessing(self.info.folder / "preprocessing")
         )
@@ -64,21 +63,22 @@ class Backbone:
         )
 
     def export(self, out: str | Path) -> Path:
-        """Write the backbone into one zip archive, to be imported elsewhere; the archive's path."""
+        """Write the backbone into one zip archive, to be imported elsewhere. Returns its path."""
         with private_files():
             export_backbone(self.info, Path(out))
         return Path(out)
 
     def rename(self, name: str) -> "Backbone":
-        """Give the backbone another name; the backbone as it is called now."""
+        """Give the backbone another name. Returns the renamed backbone."""
         with private_files():
             return Backbone(
                 self._workspace, renaming.rename_backbone(self._workspace, self.info, name)
             )
 
     def delete(self) -> None:
-        """Delete the backbone; runs that fine-tuned it keep their results, but cannot be
-        repeated.
+        """Delete the backbone.
+
+        Runs that fine-tuned it keep their results, but cannot be repeated.
         """
         removal.delete_backbone(self._workspace, self.info)
 

@@ -1,6 +1,4 @@
-"""Samples, which are files of rows as given, and datasets, which are samples prepared for
-training.
-"""
+"""Samples (files of rows as given) and datasets (samples prepared for training)."""
 
 import dataclasses
 from pathlib import Path
@@ -25,8 +23,9 @@ from thaw.options import SplitOptions, check_names, split_spec
 
 
 class Sample:
-    """A file of Criteo rows in the workspace, as it was given. `info` has all that is known of
-    it.
+    """A file of Criteo rows in the workspace, as it was given.
+
+    `info` has all that is known of it.
     """
 
     def __init__(self, workspace: Workspace, info: samples.Sample) -> None:
@@ -84,20 +83,16 @@ class Sample:
         return Dataset(self._workspace, found)
 
     def to_pandas(self, rows: int | None = None) -> pd.DataFrame:
-        """The first `rows` rows (default: all): label, I1 to I13, C1 to C26 and the columns kept
-        beside them.
-        """
+        """The first `rows` rows (default: all), with the columns kept beside label and features."""
         return samples.read_sample_rows(self.info, limit=rows).to_pandas()
 
     def profile(self) -> pd.DataFrame:
-        """A row per column: missing and distinct values, quantiles of numbers, most frequent
-        values.
-        """
+        """A row per column: missing and distinct values, quantiles, most frequent values."""
         with Progress(f"Profiling {self.name}") as report:
             return pd.DataFrame(map(dataclasses.asdict, profile_columns(self.info, report)))
 
     def rename(self, name: str) -> "Sample":
-        """Give the sample another name; the sample as it is called now."""
+        """Give the sample another name. Returns the renamed sample."""
         with private_files():
             return Sample(self._workspace, renaming.rename_sample(self._workspace, self.info, name))
 
@@ -125,8 +120,9 @@ class Sample:
 
 
 class Dataset:
-    """Rows prepared for training: split, with vocabularies and statistics. `info` has all that
-    is known of it.
+    """Rows prepared for training: split, with vocabularies and statistics.
+
+    `info` has all that is known of it.
     """
 
     def __init__(self, workspace: Workspace, info: datasets.Dataset) -> None:
@@ -158,8 +154,9 @@ class Dataset:
         return pd.DataFrame(rows)
 
     def drift(self) -> pd.DataFrame:
-        """A row per field: how far it moved between source and target, the population stability
-        index first.
+        """How far each field moved between source and target, the most moved first.
+
+        `psi` is the population stability index.
         """
         found = sorted(
             measure_drift(self._workspace, self.info), key=lambda one: one.psi, reverse=True
@@ -167,8 +164,7 @@ class Dataset:
         return pd.DataFrame([{**dataclasses.asdict(one), "level": one.level} for one in found])
 
     def costs(self, *architectures: str) -> pd.DataFrame:
-        """A row per architecture (default: all that can be built here): parameters and operations
-        per row of data.
+        """Parameters, and operations per row of data, of architectures on this dataset.
 
         Builds every network, so it loads torch.
         """
@@ -189,7 +185,7 @@ class Dataset:
         )
 
     def rename(self, name: str) -> "Dataset":
-        """Give the dataset another name; the dataset as it is called now."""
+        """Give the dataset another name. Returns the renamed dataset."""
         with private_files():
             return Dataset(
                 self._workspace, renaming.rename_dataset(self._workspace, self.info, name)
@@ -216,8 +212,7 @@ def simulate(
     seed: int = 0,
     out: str | Path | None = None,
 ) -> pd.DataFrame:
-    """Rows from Thaw's generative model, with the marginals of the Criteo data: for trying things
-    out.
+    """Simulated rows with the marginals of the Criteo data, for trying things out.
 
     Args:
         rows: how many.

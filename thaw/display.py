@@ -27,8 +27,7 @@ _CELL = "text-align:left;white-space:nowrap;padding:.15em .8em .15em 0"
 
 
 class Listing(list[Item], Generic[Item]):
-    """A list that a notebook shows as a table; an item is found by its position, its name or its
-    id.
+    """A list that a notebook shows as a table; ``runs["name or id"]`` finds an item.
 
     Args:
         items: the list.
@@ -144,8 +143,7 @@ def in_notebook() -> bool:
 
 
 class Progress:
-    """The progress of something that takes a while: a bar in a notebook or on a terminal, and
-    nothing elsewhere.
+    """A progress bar in a notebook or on a terminal; nothing elsewhere.
 
     >>> with Progress("Reading") as report:
     ...     report(0.5)

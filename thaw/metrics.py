@@ -10,22 +10,24 @@ from core.evaluation.metric_registry import METRICS
 from core.evaluation.metrics import Metrics
 from thaw.display import table_html
 
+_NONE = Metrics({})
+
 
 @dataclass(frozen=True)
 class RunMetrics:
-    """Metrics of each part's rows; None for a part without rows. Undefined metrics are NaN.
+    """Metrics of each part's rows; NaN where one is undefined, or the part has no rows.
 
     The metrics of a part are attributes: ``auc`` (with ``auc_low`` and ``auc_high``), ``log_loss``
     and whatever else `core.evaluation.metric_registry.METRICS` names.
     """
 
-    target_test: Metrics | None = None
-    source_test: Metrics | None = None
-    target_validation: Metrics | None = None
+    target_test: Metrics = _NONE
+    source_test: Metrics = _NONE
+    target_validation: Metrics = _NONE
 
     def to_pandas(self) -> pd.DataFrame:
         """A column per part, a row per metric."""
-        parts = {name: part.as_dict() for name, part in vars(self).items() if part is not None}
+        parts = {name: part.as_dict() for name, part in vars(self).items() if len(part)}
         return pd.DataFrame(parts, dtype="float64")
 
     def _repr_html_(self) -> str:

@@ -1,5 +1,4 @@
-"""Keyword arguments that pretraining, fine-tuning, sweeps and splits share, and the core's settings
-made from them.
+"""Keyword arguments that methods share, and the core's settings made from them.
 
 Each keyword is an option of the command line: `batch_size=256` is `--batch-size 256`.
 """
@@ -22,8 +21,9 @@ once this process has trained it itself, without a worker."""
 
 
 class TrainingOptions(TypedDict, total=False):
-    """Settings of a training; what is left out is the preset's. See
-    `core.training.settings.TrainSettings`.
+    """Settings of a training; what is left out is the preset's.
+
+    They are explained at `core.jobs.requests.TrainSettings`.
     """
 
     epochs: int
@@ -53,16 +53,15 @@ class SweepOptions(TrainingOptions, total=False):
 
 
 class FinetuneOptions(SweepOptions, total=False):
-    """What `Workspace.finetune` takes: as a sweep, and the stages that strategy "surgical"
-    trains.
-    """
+    """What `Workspace.finetune` takes: as a sweep, and the stages that "surgical" trains."""
 
     stages: Sequence[str]
 
 
 class PretrainOptions(TrainingOptions, total=False):
-    """Settings of a training and of the architecture; each architecture has some of these, with
-    its own defaults.
+    """Settings of a training and of the architecture.
+
+    Each architecture has some of these, with defaults of its own.
     """
 
     embedding: int
@@ -100,8 +99,9 @@ class SplitOptions(PartOptions, total=False):
 
 
 def plain(value: Any) -> Any:
-    """`value` as Python's own number, list or text, where NumPy or pandas made it: it is stored as
-    JSON.
+    """`value` as Python's own number, list or text, where NumPy or pandas made it.
+
+    Requests are stored as JSON, which knows no NumPy numbers.
 
     >>> import numpy as np
     >>> plain(np.float64(0.5)), plain(np.arange(2))
@@ -113,8 +113,9 @@ def plain(value: Any) -> Any:
 
 
 def check_names(method: str, given: Iterable[str], known: type) -> None:
-    """Raises TypeError for a keyword that a method does not take; the message names the most
-    similar one.
+    """Raise TypeError for a keyword that a method does not take.
+
+    The message names the most similar one.
     """
     names = known.__annotations__.keys()
     for name in given:
@@ -125,8 +126,9 @@ def check_names(method: str, given: Iterable[str], known: type) -> None:
 
 
 def training_settings(options: Mapping[str, Any]) -> dict[str, Any]:
-    """The training settings among `options`, by field of TrainSettings; None stands for the
-    preset's value.
+    """The training settings among `options`, by field of TrainSettings.
+
+    None stands for the preset's value.
     """
     fields = {field.name for field in dataclasses.fields(TrainSettings)}
     renamed = {

@@ -27,8 +27,9 @@ from core.report.html_report import write_report
 from core.report.report_data import runs_report_data
 from core.report.run_tables import run_frame
 from core.runs import removal, renaming
+from core.runs.command_lines import command_line
 from core.runs.launch import CLUSTER_QUEUE, refresh_statuses
-from core.runs.submit import command_line, resume_run, submit_interpolation
+from core.runs.submit import resume_run, submit_interpolation
 from core.runs.sweep import list_sweeps
 from core.workspace import Workspace
 from thaw import figures
@@ -38,6 +39,7 @@ from thaw.display import Listing, Progress, card_html, for_notebook, note_html, 
 from thaw.follow import load_torch, progress_words, train_here, wait_for_run
 from thaw.metrics import RunMetrics, run_metrics
 from thaw.options import plain
+from thaw.tables import read_scores, write_rows
 
 Part = Literal["target_test", "source_test", "target_validation"]
 """Rows that a run scores at its end."""
@@ -116,14 +118,18 @@ class Run:
     # Waiting and managing.
 
     def wait(self, timeout: float | None = None) -> "Run":
-        """Wait until the run has ended, showing its progress; the run.
+        """Wait until the run has ended, showing its progress.
 
         An interrupt (Ctrl-C, the stop button) ends the waiting; the run goes on in its worker.
 
         Args:
             timeout: seconds after which to give up; default: never.
 
+        Returns:
+            The run itself, so that calls can be chained.
+
         Raises:
+            BadInput: no worker takes it, since another process was to train it and is gone.
             RunError: it failed, was cancelled or interrupted; the message says why.
             TimeoutError: it has not ended by then.
         """
@@ -131,10 +137,14 @@ class Run:
         return self._require_done()
 
     def train_here(self) -> "Run":
-        """Train a queued run in this process, as ``wait="here"`` does; the run. Loads torch.
+        """Train a queued run in this process, as ``wait="here"`` does. Loads torch.
+
+        Returns:
+            The run itself.
 
         Raises:
-            BadInput: another process trains runs of its own in this workspace.
+            BadInput: it waits for the worker, or another process trains runs of its own in this
+                workspace.
             RunError: it failed.
         """
         train_here(self._workspace, self.id)
@@ -267,7 +277,7 @@ class Run:
         return for_notebook(figure, self._title(f"confusion matrix at {at:.3f}", part))
 
     def report(self, out: str | Path) -> Path:
-        """Write the result as one HTML file that opens without a network; its path."""
+        """Write the result as one HTML file that opens without a network. Returns its path."""
         with private_files():
             write_report(self._workspace, runs_report_data(self._workspace, [self.info]), Path(out))
         return Path(out)
@@ -302,12 +312,11 @@ class Run:
         from core.inference.score_file import score_file
 
         with private_files(), staging(self._workspace.cache) as folder:
-            target = folder / "predictions.csv"
             if isinstance(rows, pd.DataFrame):
-                source = folder / "DataFrame.parquet"
-                rows.to_parquet(source, index=False)
+                source = write_rows(rows, folder)
             else:
                 source = clean_path(str(rows))
+            target = folder / "predictions.csv"
             with Progress(f"Scoring {source.name}") as report:
                 result = score_file(
                     self._workspace,
@@ -318,10 +327,7 @@ class Run:
                     report,
                     options=ReadOptions(member, columns, ()),
                 )
-            # Ids are texts, whose leading zeros belong to them.
-            types = {"row": "int64", "score": "float32", "predicted_click": "int8"}
-            names = pd.read_csv(target, nrows=0).columns
-            scores = pd.read_csv(target, dtype={name: types.get(name, "str") for name in names})
+            scores = read_scores(target)
         if isinstance(rows, pd.DataFrame):
             scores.index = rows.index[scores.pop("row") - 1]
         kept = ("metrics", "drift", "notes", "bad_rows", "bad_examples")

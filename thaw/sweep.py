@@ -13,14 +13,15 @@ from core.evaluation.metric_registry import METRICS
 from core.files.permissions import private_files
 from core.jobs.run import Run as StoredRun
 from core.jobs.store import RunStore
-from core.report import sweep_figures
+from core.report import arm_traces, sweep_figures
 from core.report.html_report import write_report
 from core.report.report_data import sweep_report_data
 from core.report.sweep_tables import arms_table, runs_table
 from core.runs import removal, renaming
+from core.runs.command_lines import sweep_command_line
 from core.runs.launch import CLUSTER_QUEUE, refresh_statuses
 from core.runs.sweep import Sweep as StoredSweep
-from core.runs.sweep import cancel_sweep, extend_sweep, find_sweep, resume_sweep, sweep_command_line
+from core.runs.sweep import cancel_sweep, extend_sweep, find_sweep, resume_sweep
 from core.runs.sweep_result import (
     ArmResult,
     default_reference,
@@ -36,8 +37,9 @@ from thaw.run import Run
 
 
 class Sweep:
-    """Strategies times seeds. Its properties are read from the workspace each time: they follow
-    a sweep under way.
+    """Strategies times seeds on one dataset and backbone.
+
+    Its properties are read from the workspace each time: they follow a sweep under way.
     """
 
     def __init__(self, workspace: Workspace, sweep_id: str) -> None:
@@ -73,13 +75,18 @@ class Sweep:
         return sweep_command_line(self._workspace, sweep.spec, sweep.name)
 
     def wait(self, timeout: float | None = None) -> "Sweep":
-        """Wait until every run has ended, showing the progress. An interrupt (Ctrl-C, stop) leaves
-        the sweep going.
+        """Wait until every run has ended, showing the progress.
+
+        An interrupt (Ctrl-C, the stop button) ends the waiting; the sweep goes on in its worker.
 
         Args:
             timeout: seconds after which to give up waiting; default: never.
 
+        Returns:
+            The sweep itself, so that calls can be chained.
+
         Raises:
+            BadInput: no worker takes its runs, since another process was to train them and is gone.
             RunError: a run failed, was cancelled or interrupted.
             TimeoutError: it has not ended by then.
         """
@@ -96,13 +103,17 @@ class Sweep:
         return self._require_done()
 
     def train_here(self, arms_at_once: int = 1) -> "Sweep":
-        """Train the queued runs in this process, as ``wait="here"`` does; the sweep. Loads torch.
+        """Train the queued runs in this process, as ``wait="here"`` does. Loads torch.
 
         Args:
             arms_at_once: with more than 1, so many runs at a time in processes of this machine.
 
+        Returns:
+            The sweep itself.
+
         Raises:
-            BadInput: another process trains runs of its own in this workspace.
+            BadInput: its runs wait for the worker, or another process trains runs of its own in
+                this workspace.
             RunError: a run failed.
         """
         require_own(self._runs())
@@ -120,9 +131,7 @@ class Sweep:
         return self
 
     def resume(self) -> "Sweep":
-        """Queue every run again that failed, was cancelled or interrupted; each goes on from its
-        checkpoint.
-        """
+        """Go on with every run that failed, was cancelled or interrupted, from its checkpoint."""
         with private_files():
             resume_sweep(self._workspace, self.info)
         return (
@@ -138,8 +147,7 @@ class Sweep:
         )
 
     def table(self, reference: str | None = None) -> pd.DataFrame:
-        """A row per arm that has a finished run: metrics over its seeds, and how it compares with a
-        reference arm.
+        """A row per arm with a finished run: metrics over its seeds, compared with a reference arm.
 
         Args:
             reference: title of the arm to compare with; default: full fine-tuning, else a control.
@@ -155,8 +163,9 @@ class Sweep:
 
     @property
     def verdict(self) -> str:
-        """What the results support, in sentences; by paired tests on the target test rows,
-        Holm-corrected.
+        """What the results support, in sentences.
+
+        By paired tests on the target test rows, Holm-corrected over the arms.
         """
         results = self._results()
         return "\n".join(
@@ -165,11 +174,12 @@ class Sweep:
         )
 
     def figure(self, metric: Literal["auc", "log_loss", "ece"] = "auc") -> go.Figure:
-        """A metric on target and source test rows with its intervals, by freeze depth or,
-        without depths, by arm.
+        """A metric on target and source test rows with its intervals.
+
+        By freeze depth where arms are depths, else by arm.
         """
         results = self._results()
-        if any(sweep_figures.is_freeze_depth(one) for one in results):
+        if any(arm_traces.is_freeze_depth(one) for one in results):
             figure = sweep_figures.depth_figure(results, metric)
         else:
             figure = sweep_figures.arms_figure(
@@ -178,7 +188,7 @@ class Sweep:
         return for_notebook(figure, self.name)
 
     def report(self, out: str | Path) -> Path:
-        """Write the sweep as one HTML file that opens without a network; its path."""
+        """Write the sweep as one HTML file that opens without a network. Returns its path."""
         with private_files():
             write_report(self._workspace, sweep_report_data(self._workspace, self.info), Path(out))
         return Path(out)

@@ -41,13 +41,19 @@ from thaw.options import (
 from thaw.requests import finetune_request, free_sweep_name, pretrain_request, same_spec, sweep_spec
 from thaw.run import Run, list_runs
 from thaw.sweep import Sweep
+from thaw.tables import (
+    backbones_table,
+    datasets_table,
+    samples_table,
+    sweeps_table,
+    write_rows,
+)
 
 Preset = Literal["auto", "fast", "small", "article", "map"]
 
 
 class Workspace:
-    """The folder that holds samples, datasets, backbones and runs: the one that the app and the
-    command line use.
+    """The folder of samples, datasets, backbones and runs that app and command line use too.
 
     Args:
         folder: default: ``$THAW_HOME``, else ``./workspace``; made when absent.
@@ -71,54 +77,22 @@ class Workspace:
     def samples(self) -> Listing[Sample]:
         """Its samples, newest first."""
         found = list_samples(self._workspace)
-        names = ("id", "name", "rows", "click_rate", "bad_rows", "simulated", "source", "created")
-        rows = [{name: getattr(one, name) for name in names} for one in found]
-        return Listing(
-            [Sample(self._workspace, one) for one in found], "samples", lambda: pd.DataFrame(rows)
-        )
+        items = [Sample(self._workspace, one) for one in found]
+        return Listing(items, "samples", lambda: samples_table(found))
 
     @property
     def datasets(self) -> Listing[Dataset]:
         """Its datasets, newest first."""
         found = list_datasets(self._workspace)
-        rows = [
-            {
-                "id": one.id,
-                "name": one.name,
-                "rows": one.rows,
-                **{part.part: part.rows for part in one.parts},
-                "sample": one.sample_name,
-                "simulated": one.simulated,
-                "created": one.created,
-            }
-            for one in found
-        ]
-        return Listing(
-            [Dataset(self._workspace, one) for one in found], "datasets", lambda: pd.DataFrame(rows)
-        )
+        items = [Dataset(self._workspace, one) for one in found]
+        return Listing(items, "datasets", lambda: datasets_table(found))
 
     @property
     def backbones(self) -> Listing[Backbone]:
         """Its backbones, the bundled ones among them."""
         found = list_backbones(self._workspace)
-        rows = [
-            {
-                "id": one.id,
-                "name": one.name,
-                "architecture": one.architecture,
-                "stages": len(one.stages),
-                "parameters": one.parameters,
-                "AUC": one.metrics.get("auc") if one.scores_clicks else None,
-                "simulated": bool(one.trained_on.get("simulated")),
-                "created": one.created,
-            }
-            for one in found
-        ]
-        return Listing(
-            [Backbone(self._workspace, one) for one in found],
-            "backbones",
-            lambda: pd.DataFrame(rows),
-        )
+        items = [Backbone(self._workspace, one) for one in found]
+        return Listing(items, "backbones", lambda: backbones_table(found))
 
     @property
     def runs(self) -> Listing[Run]:
@@ -131,19 +105,8 @@ class Workspace:
     def sweeps(self) -> Listing[Sweep]:
         """Its sweeps, newest first."""
         found = list_sweeps(self._workspace)
-        rows = [
-            {
-                "id": one.id,
-                "name": one.name,
-                "arms": len(one.spec.arms),
-                "seeds": len(one.spec.seeds),
-                "created": one.created,
-            }
-            for one in found
-        ]
-        return Listing(
-            [Sweep(self._workspace, one.id) for one in found], "sweeps", lambda: pd.DataFrame(rows)
-        )
+        items = [Sweep(self._workspace, one.id) for one in found]
+        return Listing(items, "sweeps", lambda: sweeps_table(found))
 
     def sample(self, name: str) -> Sample:
         """The sample of that name or id; BadInput lists those there are."""
@@ -174,8 +137,9 @@ class Workspace:
         columns: Mapping[str, ColumnSource] | None = None,
         keep: Sequence[str] | None = None,
     ) -> Sample:
-        """Take rows into the workspace, checked and typed. The same rows give the same sample
-        again.
+        """Take rows into the workspace, checked and typed.
+
+        The same rows give the same sample again.
 
         Args:
             rows: a file of Criteo rows (text, Parquet or Feather; plain, packed or in an archive),
@@ -191,6 +155,9 @@ class Workspace:
         Raises:
             BadInput: the rows cannot be used; the message names the row and the value. Nothing is
                 stored then.
+
+        >>> sample = ws.ingest("train.txt")  # doctest: +SKIP
+        >>> sample = ws.ingest(frame, name="march", columns={"label": "clicked"})  # doctest: +SKIP
         """
         options = ReadOptions(member, columns, None if keep is None else tuple(keep))
         with private_files(), staging(self._workspace.uploads) as folder:
@@ -200,8 +167,7 @@ class Workspace:
                         "A table has no name of its own; give the sample one: ingest(table, "
                         "name='...')."
                     )
-                path = folder / "DataFrame.parquet"
-                rows.to_parquet(path, index=False)
+                path = write_rows(rows, folder)
             else:
                 path = clean_path(str(rows))
             with Progress(f"Reading {path.name}") as report:
@@ -260,8 +226,9 @@ class Workspace:
         min_count: int | None = None,
         **parts: Unpack[PartOptions],
     ) -> Dataset:
-        """Prepare a dataset from several samples, each with its role. Of one sample:
-        `Sample.prepare`.
+        """Prepare a dataset from several samples, each with its role.
+
+        Of one sample: `Sample.prepare`.
 
         Args:
             name: of the dataset. source, target: samples with each domain's rows.
@@ -358,8 +325,9 @@ class Workspace:
         wait: Wait = False,
         **options: Unpack[FinetuneOptions],
     ) -> Run:
-        """Adapt a backbone to a dataset's target rows. For several seeds or strategies side by
-        side: `sweep`.
+        """Adapt a backbone to a dataset's target rows.
+
+        For several seeds or strategies side by side: `sweep`.
 
         Args:
             data: the dataset, or its name.
@@ -378,6 +346,9 @@ class Workspace:
 
         Raises:
             BadInput: a setting cannot be used with this backbone or dataset.
+
+        >>> run = ws.finetune(data, "Simulated DCNv2", freeze_depth=2, epochs=10)  # doctest: +SKIP
+        >>> run = ws.finetune(data, mine, strategy="lora", rank=8, wait=True)  # doctest: +SKIP
         """
         check_names("finetune", options, FinetuneOptions)
         request = finetune_request(
@@ -430,6 +401,9 @@ class Workspace:
         Raises:
             BadInput: an arm is not possible with this backbone, or the name belongs to another
                 sweep.
+
+        >>> sweep = ws.sweep(data, backbone, depths="all", seeds=3).wait()  # doctest: +SKIP
+        >>> print(sweep.verdict)  # doctest: +SKIP
         """
         check_names("sweep", options, SweepOptions)
         dataset, card = self._dataset(data), self._card(backbone)

@@ -6,15 +6,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from core.cli.data_text import (
-    dataset_data,
-    dataset_text,
-    format_text,
-    sample_data,
-    sample_text,
-)
+from core.cli.data_text import dataset_data, dataset_text, format_text, sample_data, sample_text
 from core.cli.options import add_read_options, local_path, read_options
 from core.cli.output import CommandResult, ProgressBar, with_damaged
+from core.cli.split_options import add_split_options, split_spec
 from core.cli.targets import AddCommand
 from core.data.datasets import Dataset, find_dataset, read_datasets
 from core.data.drift import measure_drift
@@ -32,7 +27,7 @@ from core.data.samples import (
 )
 from core.data.simulate import SIMULATED_DOMAINS
 from core.data.simulate import simulate as simulate_file
-from core.data.split import FILE_ROLES, SAMPLE_SPLIT_METHODS, SplitSpec
+from core.data.split import FILE_ROLES, SplitSpec
 from core.errors import BadInput, NameTaken
 from core.workspace import Workspace, hash_file
 
@@ -96,82 +91,6 @@ def add_data_commands(add: AddCommand) -> None:
     command.add_argument("--out", type=local_path, required=True)
     command.add_argument("--domain", choices=SIMULATED_DOMAINS, default="source")
     command.add_argument("--seed", type=int, default=0)
-
-
-def add_split_options(parser: argparse.ArgumentParser) -> None:
-    """Add the options of a split; `split_spec` reads them."""
-    default = SplitSpec()
-    group = parser.add_argument_group(
-        "split into source and target domain, and into training, validation and test"
-    )
-    group.add_argument(
-        "--split",
-        choices=SAMPLE_SPLIT_METHODS,
-        default="order",
-        help="default: by row order",
-    )
-    group.add_argument(
-        "--source-share", type=float, default=0.6, help="rows of the source domain (default 0.6)"
-    )
-    group.add_argument(
-        "--column",
-        default="",
-        help="with --split column: the column that distinguishes the domains",
-    )
-    group.add_argument(
-        "--target-values", type=_split_values, default=(), help="its values that mean target: a,b"
-    )
-    for name, rows in (
-        ("target_test", "of the target rows"),
-        ("target_validation", "of the rest"),
-        ("source_test", "of the source rows"),
-        ("source_validation", "of the rest"),
-    ):
-        share = getattr(default, f"{name}_share")
-        flag = f"--{name.replace('_', '-')}-share"
-        group.add_argument(flag, type=float, default=share, help=f"{rows} (default {share:g})")
-    group.add_argument(
-        "--shuffle",
-        action="store_true",
-        help="shuffle the rows inside each domain or file before they are split "
-        "(with --split column, or several files)",
-    )
-    group.add_argument(
-        "--split-seed", type=int, default=0, help="with --split random or --shuffle (default 0)"
-    )
-    parser.add_argument(
-        "--min-count",
-        type=int,
-        default=None,
-        help="rarer values share one embedding "
-        "(default 10; 5 below 5,000 training rows, 2 below 2,000)",
-    )
-
-
-def split_spec(options: argparse.Namespace) -> SplitSpec:
-    """Return the split that the options of `add_split_options` describe.
-
-    Raises:
-        BadInput: --shuffle was given for a split that does not use it.
-    """
-    if options.shuffle and options.split == "order" and not _has_several_files(options):
-        raise BadInput(
-            "--shuffle is for --split column and for several files; for rows at random use "
-            "--split random."
-        )
-    return SplitSpec(
-        method=options.split,
-        source_share=options.source_share,
-        column=options.column,
-        target_values=tuple(options.target_values),
-        target_test_share=options.target_test_share,
-        target_validation_share=options.target_validation_share,
-        source_test_share=options.source_test_share,
-        source_validation_share=options.source_validation_share,
-        seed=options.split_seed,
-        # A random split shuffles all rows anyway.
-        shuffle=options.shuffle and options.split != "random",
-    )
 
 
 def simulate(workspace: Workspace, options: argparse.Namespace) -> CommandResult:
@@ -364,15 +283,6 @@ def _check_new_dataset(workspace: Workspace, name: str, path: Path) -> None:
 
 def _prepare_result(dataset: Dataset) -> CommandResult:
     return CommandResult({"dataset": dataset_data(dataset)}, dataset_text(dataset))
-
-
-def _has_several_files(options: argparse.Namespace) -> bool:
-    return any(getattr(options, role, "") for role in FILE_ROLES)
-
-
-def _split_values(text: str) -> tuple[str, ...]:
-    # Unlike `comma_separated` this keeps spaces, which may be part of a value.
-    return tuple(part for part in text.split(",") if part)
 
 
 def _format_cell(value: Any) -> str:

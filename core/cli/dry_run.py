@@ -1,5 +1,5 @@
-"""``--dry-run``: what a run or a sweep would train and about how long it would take; queues
-nothing."""
+"""The option ``--dry-run``: what would train, and about how long it would take; nothing is
+queued."""
 
 import dataclasses
 from typing import Any
@@ -14,7 +14,8 @@ from core.models.backbone_store import find_backbone
 from core.models.objectives import OBJECTIVES
 from core.models.registry import complete_settings
 from core.runs.estimate import Estimate, pretraining_estimate, pretraining_plan
-from core.runs.sweep import Arm, SweepSpec, estimate_sweep, expand_requests, plan_arms
+from core.runs.sweep import Arm, SweepSpec, expand_requests, plan_arms
+from core.runs.sweep_estimate import estimate_sweep
 from core.training.default_settings import describe_settings
 from core.workspace import Workspace
 

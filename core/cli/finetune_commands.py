@@ -17,10 +17,10 @@ from core.cli.options import (
 from core.cli.output import CommandResult, ProgressBar, follow_run, run_state
 from core.cli.targets import AddCommand
 from core.data.datasets import find_dataset
-from core.freezing.strategies import STRATEGIES
+from core.freezing.strategies import STRATEGIES, control_strategies, is_trained
 from core.jobs.requests import FinetuneRequest
 from core.jobs.store import RunStore
-from core.runs.submit import CONTROLS, submit_finetune
+from core.runs.submit import submit_finetune
 from core.training.default_settings import count_training_rows
 from core.workspace import Workspace
 
@@ -47,7 +47,7 @@ def add_finetune_command(add: AddCommand) -> None:
         "--controls",
         type=_controls,
         default=(),
-        help=f"runs to compare it with, of {', '.join(CONTROLS)}",
+        help=f"runs to compare it with, of {', '.join(control_strategies())}",
     )
     add_dry_run_option(command)
     add_strategy_options(command)
@@ -86,7 +86,7 @@ def finetune(workspace: Workspace, options: argparse.Namespace) -> CommandResult
     if options.dry_run:
         return dry_run_finetune(workspace, request, options.controls)
     runs = submit_finetune(workspace, request, options.controls)
-    if strategy != "zero-shot":
+    if is_trained(strategy):
         print_settings(options, train, rows)
     first, *controls = [follow_run(workspace, run) for run in runs]
     if not controls:
@@ -121,8 +121,8 @@ def demo(workspace: Workspace, options: argparse.Namespace) -> CommandResult:
 
 def _controls(text: str) -> tuple[str, ...]:
     names = comma_separated(text)
-    if unknown := [name for name in names if name not in CONTROLS]:
+    if unknown := [name for name in names if name not in control_strategies()]:
         raise argparse.ArgumentTypeError(
-            f"{unknown[0]!r} is no control; choose from {', '.join(CONTROLS)}"
+            f"{unknown[0]!r} is no control; choose from {', '.join(control_strategies())}"
         )
     return names

@@ -1,5 +1,4 @@
-"""Commands for whatever has a name: rename and delete runs, sweeps, samples, datasets,
-backbones."""
+"""Commands for whatever has a name: rename and delete runs, sweeps, samples and so on."""
 
 import argparse
 import sys

@@ -1,5 +1,4 @@
-"""Commands about what finished runs came to: evaluate, interpolate, moved, verify, report,
-export-tracking."""
+"""Commands about the results of runs: evaluate, interpolate, moved, verify, report, tracking."""
 
 import argparse
 import dataclasses

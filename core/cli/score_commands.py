@@ -1,5 +1,4 @@
-"""Commands that use a run's model: score a file, list and delete stored scores, export the
-model."""
+"""Commands that use a run's model: score a file, manage stored scores, export the model."""
 
 import argparse
 from typing import Any

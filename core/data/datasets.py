@@ -237,13 +237,13 @@ def _cut_with_both_classes(labels: np.ndarray, cut: int) -> int:
     cuts = np.arange(1, cut + 1)
     clicks_before = np.cumsum(clicks)[: len(cuts)]
     clicks_after, rows_after = clicks.sum() - clicks_before, len(labels) - cuts
-    fits = (
+    valid = (
         (clicks_before > 0)
         & (clicks_before < cuts)
         & (clicks_after > 0)
         & (clicks_after < rows_after)
     )
-    return int(cuts[fits][-1]) if fits.any() else cut
+    return int(cuts[valid][-1]) if valid.any() else cut
 
 
 def select_test_rows(dataset: Dataset, domain: str) -> np.ndarray:

@@ -43,10 +43,10 @@ class ReadOptions:
 
 def check_mapping(columns: Mapping[str, ColumnSource]) -> None:
     """Raise BadInput if a key or a value is not a column, or if two keys share a value."""
-    known = (LABEL, *FIELDS, ID)
+    allowed = (LABEL, *FIELDS, ID)
     field_of: dict[str | int, str] = {}
     for field, source in columns.items():
-        if field not in known:
+        if field not in allowed:
             raise BadInput(
                 f"The column mapping names {field!r}; on the left it must have label, I1 to I13, C1"
                 ' to C26 or id, on the right the column of the file, such as {"label":'

@@ -37,18 +37,22 @@ def place_cuts(
     step = max(1, -(-rows // _MAX_CUT_POSITIONS))
     # Row numbers where a part may begin or end, rising.
     cuts = np.unique(np.concatenate([np.arange(0, rows, step), ends_before, [0, rows]]))
-    begins = cuts
+    latest_starts = cuts
     for class_rows in classes:
         # A part that ends at a cut has `need` rows of the class if it begins at or before this row
         # (-1: nowhere).
         first = np.searchsorted(class_rows, cuts) - min_per_class
-        begins = np.minimum(begins, np.where(first >= 0, class_rows[np.maximum(first, 0)], -1))
+        latest_starts = np.minimum(
+            latest_starts, np.where(first >= 0, class_rows[np.maximum(first, 0)], -1)
+        )
     predecessors: list[np.ndarray] = []
     # cost[i]: least movement of the cuts so far if the last part ends at cuts[i].
     cost = np.where(cuts == 0, 0.0, np.inf)
     for part, end in enumerate(ends_before):
         latest = (
-            np.searchsorted(cuts, np.minimum(begins, cuts - max(1, min_rows[part])), side="right")
+            np.searchsorted(
+                cuts, np.minimum(latest_starts, cuts - max(1, min_rows[part])), side="right"
+            )
             - 1
         )
         best, best_index = _running_minimum(cost)
@@ -72,9 +76,9 @@ def _is_feasible(
     """
     end = 0
     for min_size in min_rows:
-        begin, end = end, end + max(1, min_size)
+        start, end = end, end + max(1, min_size)
         for class_rows in classes:
-            last = np.searchsorted(class_rows, begin) + min_per_class - 1
+            last = np.searchsorted(class_rows, start) + min_per_class - 1
             if last >= len(class_rows):
                 return False
             end = max(end, int(class_rows[last]) + 1)

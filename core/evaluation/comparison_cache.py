@@ -1,5 +1,7 @@
-"""Pairs of strategies compared, each pair once: a sweep that trains asks for all of them with every
-run that ends."""
+"""Comparisons of pairs of arms, each computed once.
+
+The page of a sweep asks for all pairs whenever a run ends, and most of them have not changed.
+"""
 
 from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass
@@ -18,21 +20,23 @@ from core.evaluation.paired_comparison import (
 )
 
 MAX_CACHED = 2**14
-"""Comparisons kept, about 30 MB."""
+"""Comparisons in the cache, about 30 MB."""
 BLOCK_BYTES = 2**27
-"""Losses of so many scorings at a time, and DeLong's components of as many beside them."""
+"""Bytes of row losses in memory at a time; their placement values take as many again."""
 MIN_SCORINGS_AT_ONCE = 256
-"""Scorings at a time however many rows there are: drawing the rows anew takes as long as summing
-over so many."""
+"""Fewest scorings at a time, whatever their number of rows.
+
+Drawing the resamples of a block takes as long as summing this many losses over them.
+"""
 
 Comparison = tuple[PairedDifference, PairedDifference]
-"""AUC and log loss of one strategy less those of another."""
+"""AUC and log loss of one arm minus those of another."""
 _cache: dict[Hashable, Comparison] = {}
 _lock = Lock()
 
 
 class Scores(Protocol):
-    """Scores (rows,) of several seeds, which may be read only when they are asked for."""
+    """Scores of several seeds, ``(n_rows,)`` each; may be read from disk only when indexed."""
 
     def __len__(self) -> int: ...
 
@@ -41,10 +45,13 @@ class Scores(Protocol):
 
 @dataclass(frozen=True)
 class SeedScores:
-    """Some seeds of a strategy. seed_indices: which of `scores`.
+    """Some seeds of an arm.
 
-    keys: of each of `scores`, what no other scoring of any rows has; none where there is no such
-    thing.
+    Args:
+        scores: of all seeds of the arm.
+        seed_indices: which of `scores` are compared.
+        keys: a key for each of `scores` that no other scoring of any rows has; empty where there is
+            none, so that nothing is cached.
     """
 
     scores: Scores
@@ -53,22 +60,25 @@ class SeedScores:
 
     @property
     def scorings(self) -> list[tuple[Scores, int]]:
-        """One for each seed."""
-        return [(self.scores, place) for place in self.seed_indices]
+        """(scores, index) of each seed."""
+        return [(self.scores, index) for index in self.seed_indices]
 
 
 Pair = tuple[SeedScores, SeedScores]
 
 
 def compare_pairs(y_true: np.ndarray, pairs: Sequence[Pair]) -> list[Comparison]:
-    """Every pair's comparison. labels: (rows,), of the rows that all scores are of. The two of a
-    pair have the same seeds in the same order.
+    """Compare every pair; pairs with keys come from the cache where they are in it.
 
-    A pair with keys is remembered. What is said of a pair hangs on nothing but its two sides, so
-    that it is the same bits whether it is remembered or not, and whatever it is asked for with.
+    A comparison depends on its pair alone: it has the same bits whether it is cached or not, and
+    whatever else is compared with it.
+
+    Args:
+        y_true: labels 0 or 1 of the rows of all scores, shape ``(n_rows,)``.
+        pairs: the same seeds in the same order on both sides.
     """
     keys = [_key(pair) for pair in pairs]
-    found = {key: kept for key in keys if (kept := _cache.get(key))}
+    found = {key: cached for key in keys if (cached := _cache.get(key))}
     new = {key: pair for key, pair in zip(keys, pairs, strict=True) if key not in found}
     for block in _blocks(
         [*new.values()], max(MIN_SCORINGS_AT_ONCE, BLOCK_BYTES // (8 * max(1, len(y_true))))
@@ -86,7 +96,7 @@ def compare_pairs(y_true: np.ndarray, pairs: Sequence[Pair]) -> list[Comparison]
 
 
 def _remember(found: dict[Hashable, Comparison]) -> None:
-    """The comparisons that were asked for longest ago make room."""
+    """Put comparisons into the cache; those used longest ago make room."""
     with _lock:
         for key, comparison in found.items():
             _cache.pop(key, None)
@@ -97,47 +107,52 @@ def _remember(found: dict[Hashable, Comparison]) -> None:
 
 def _key(pair: Pair) -> Hashable:
     return tuple(
-        tuple(side.keys[place] for place in side.seed_indices)
+        tuple(side.keys[index] for index in side.seed_indices)
         if side.keys
         else (id(side.scores), side.seed_indices)
         for side in pair
     )
 
 
-def _blocks(pairs: Sequence[Pair], most: int) -> Iterator[list[Pair]]:
-    """The pairs in their order, in lists whose sides stand on no more than `most` scorings, or of a
-    single pair."""
+def _blocks(pairs: Sequence[Pair], max_scorings: int) -> Iterator[list[Pair]]:
+    """The pairs in their order, in blocks that need at most `max_scorings` scorings each.
+
+    A single pair that needs more is a block of its own.
+    """
     block: list[Pair] = []
-    seen: set[tuple[int, int]] = set()
+    needed: set[tuple[int, int]] = set()
     for pair in pairs:
-        own = {(id(scores), place) for side in pair for scores, place in side.scorings}
-        if block and len(seen | own) > most:
+        of_pair = {(id(scores), index) for side in pair for scores, index in side.scorings}
+        if block and len(needed | of_pair) > max_scorings:
             yield block
-            block, seen = [], set()
+            block, needed = [], set()
         block.append(pair)
-        seen |= own
+        needed |= of_pair
     if block:
         yield block
 
 
-def _compare(labels: np.ndarray, pairs: Sequence[Pair]) -> list[Comparison]:
+def _compare(y_true: np.ndarray, pairs: Sequence[Pair]) -> list[Comparison]:
+    """Compare pairs, the losses and placement values of each scoring computed once."""
     numbers: dict[tuple[int, int], int] = {}
     losses: list[np.ndarray] = []
-    parts: list[PlacementValues] = []
-    places = []
+    placements: list[PlacementValues] = []
+    indices = []
     for pair in pairs:
         for side in pair:
-            for scores, place in side.scorings:
-                if (id(scores), place) not in numbers:
-                    numbers[id(scores), place] = len(numbers)
-                    own = np.asarray(scores[place], dtype=np.float64)
-                    losses.append(log_loss_per_row(labels, own))
-                    parts += placement_values_by_seed(labels, own[None])
-        a, b = ([numbers[id(scores), place] for scores, place in side.scorings] for side in pair)
-        places.append((a, b))
-    of_losses = compare_log_losses(losses, places)
-    of_auc = [
-        compare_placement_values([parts[i] for i in a], [parts[i] for i in b], len(labels))
-        for a, b in places
+            for scores, index in side.scorings:
+                if (id(scores), index) not in numbers:
+                    numbers[id(scores), index] = len(numbers)
+                    y_score = np.asarray(scores[index], dtype=np.float64)
+                    losses.append(log_loss_per_row(y_true, y_score))
+                    placements += placement_values_by_seed(y_true, y_score[None])
+        a, b = ([numbers[id(scores), index] for scores, index in side.scorings] for side in pair)
+        indices.append((a, b))
+    log_losses = compare_log_losses(losses, indices)
+    aucs = [
+        compare_placement_values(
+            [placements[i] for i in a], [placements[i] for i in b], len(y_true)
+        )
+        for a, b in indices
     ]
-    return [*zip(of_auc, of_losses, strict=True)]
+    return [*zip(aucs, log_losses, strict=True)]

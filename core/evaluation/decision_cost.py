@@ -1,5 +1,4 @@
-"""What a threshold is worth: costs of wrong decisions, or a click's value against an impression's
-price."""
+"""What the decisions at a threshold cost, and the threshold that costs least."""
 
 from dataclasses import dataclass
 
@@ -11,8 +10,15 @@ from core.evaluation.curves import ConfusionMatrix, threshold_table
 
 @dataclass(frozen=True)
 class DecisionCosts:
-    """In one currency, for one row each. false_positive: acting where no click comes.
-    false_negative: missing one."""
+    """The costs of wrong decisions for one row, in one currency.
+
+    Args:
+        false_positive: of acting on a row without a click.
+        false_negative: of not acting on a row with a click.
+
+    Raises:
+        BadInput: a cost is negative or not finite, or both are 0.
+    """
 
     false_positive: float
     false_negative: float
@@ -30,11 +36,13 @@ class DecisionCosts:
             )
 
     def total(self, counts: ConfusionMatrix) -> float:
-        """Total cost of the decisions counted."""
+        """Total cost of the decisions that `counts` counts."""
         return self.false_positive * counts.fp + self.false_negative * counts.fn
 
     def per_row(self, y_true: np.ndarray, y_score: np.ndarray, threshold: float) -> np.ndarray:
-        """Cost of every row, (rows,), when scores of at least `threshold` are acted on."""
+        """Cost of every row, shape ``(n_rows,)``, when rows scored at least `threshold` are acted
+        on.
+        """
         acted = y_score >= threshold
         return self.false_positive * (acted & (y_true == 0)) + self.false_negative * (
             ~acted & (y_true == 1)
@@ -42,12 +50,20 @@ class DecisionCosts:
 
 
 def impression_costs(click_value: float, price: float) -> DecisionCosts:
-    """The costs of buying an impression at `price` for each predicted click, where a click is worth
-    `click_value`.
+    """The costs of buying an impression for each predicted click.
 
-    The profit value * tp - price * (tp + fp) is (value - price) * clicks less these costs, so the
-    threshold that costs least earns most. BadInput when a click is worth no more than the price:
-    then no row is worth buying.
+    The profit, ``click_value * tp - price * (tp + fp)``, equals ``(click_value - price) * clicks``
+    minus these costs, so the threshold that costs least earns most.
+
+    Args:
+        click_value: what a click is worth.
+        price: what an impression costs.
+
+    Raises:
+        BadInput: a click is worth no more than an impression, so no row is worth buying.
+
+    >>> impression_costs(click_value=2.0, price=0.5)
+    DecisionCosts(false_positive=0.5, false_negative=1.5)
     """
     if not click_value > price >= 0:
         raise BadInput(
@@ -58,16 +74,21 @@ def impression_costs(click_value: float, price: float) -> DecisionCosts:
 
 
 def cheapest_threshold(y_true: np.ndarray, y_score: np.ndarray, costs: DecisionCosts) -> float:
-    """The threshold with the lowest total cost on these (validation) rows; the highest one on ties.
+    """The threshold with the lowest total cost; the highest of them on ties.
 
-    Above every score where acting on nothing costs least: then just above the highest score.
+    Just above the highest score where acting on no row costs least.
+
+    Args:
+        y_true: labels 0 or 1 of validation rows, shape ``(n_rows,)``.
+        y_score: scores, shape ``(n_rows,)``.
+        costs: of wrong decisions.
     """
     table = threshold_table(y_true, y_score)
     if not len(table.thresholds):
         return 0.5
-    none = costs.false_negative * table.positives
+    cost_of_no_action = costs.false_negative * table.positives
     total = costs.false_positive * table.fp + costs.false_negative * (table.positives - table.tp)
-    place = int(np.argmin(total))
-    if none <= total[place]:
+    cheapest = int(np.argmin(total))
+    if cost_of_no_action <= total[cheapest]:
         return float(np.nextafter(table.thresholds[0], np.inf))
-    return float(table.thresholds[place])
+    return float(table.thresholds[cheapest])

@@ -24,7 +24,9 @@ from core.evaluation.metric_registry import (
 MISSING_TEXT = "–"
 """Stands for a number that does not exist."""
 MetricValues = Mapping[str, Any]
-"""Metrics by name, as core.evaluation.metrics.Metrics.as_dict gives them; any may be missing."""
+"""Metrics by name, as core.evaluation.metrics.Metrics or as stored; any may be missing."""
+SMALLEST_P = 1e-4
+"""Smaller p-values are shown as "< 0.0001"."""
 NO_VARIANCE = "the difference is the same for every row"
 """Why two scorings are not comparable although there are rows enough: DeLong's variance of the
 difference is 0."""
@@ -65,7 +67,7 @@ def number_or_none(value: float) -> float | None:
 
 
 def format_metric(value: object, digits: int = 4, signed: bool = False) -> str:
-    """A number to so many decimals; MISSING where there is none.
+    """A number to `digits` decimals; MISSING_TEXT where there is none.
 
     >>> format_metric(0.76512), format_metric(0.0123, signed=True), format_metric(None)
     ('0.7651', '+0.0123', '–')
@@ -74,7 +76,7 @@ def format_metric(value: object, digits: int = 4, signed: bool = False) -> str:
 
 
 def format_bounds(low: object, high: object, digits: int = 4, signed: bool = False) -> str:
-    """Both ends of an interval, "0.7583 to 0.7719"; MISSING where either is missing."""
+    """Both ends of an interval, "0.7583 to 0.7719"; MISSING_TEXT where either is missing."""
     if is_missing(low) or is_missing(high):
         return MISSING_TEXT
     return f"{format_metric(low, digits, signed)} to {format_metric(high, digits, signed)}"
@@ -91,10 +93,15 @@ def format_with_bounds(
 
 
 def format_p(p: object) -> str:
-    """A p-value, "< 0.0001" or "0.0123"; MISSING where nothing could be tested."""
+    """A p-value, "< 0.0001" or "0.0123"; MISSING_TEXT where nothing could be tested."""
     if is_missing(p):
         return MISSING_TEXT
-    return "< 0.0001" if p < 1e-4 else f"{p:.4f}"  # type: ignore[operator]
+    return "< 0.0001" if p < SMALLEST_P else f"{p:.4f}"  # type: ignore[operator]
+
+
+def format_p_equation(p: float) -> str:
+    """A p-value in a sentence, "p < 0.0001" or "p = 0.0123"; for one that is not missing."""
+    return f"p {format_p(p)}" if p < SMALLEST_P else f"p = {format_p(p)}"
 
 
 def format_auc(metrics: MetricValues | None, digits: int = 4) -> str:

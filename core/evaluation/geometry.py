@@ -1,16 +1,23 @@
-"""How alike two sets of vectors of the same rows are, and a picture of them in the plane."""
+"""Similarity of two representations of the same rows, and their projection to two dimensions."""
 
 import numpy as np
 
 
 def linear_cka(x: np.ndarray, y: np.ndarray) -> float:
-    """Linear centred kernel alignment of activations (rows, floats) of the same rows (Kornblith et
-    al., ICML 2019).
+    """Linear centred kernel alignment (Kornblith et al., ICML 2019).
 
-    1 where one is the other turned, shifted or scaled; near 0 where they have nothing in common.
-    NaN where either is the same for every row. The two may differ in width.
+    Args:
+        x, y: activations of the same rows, shapes ``(n_rows, width_x)`` and ``(n_rows, width_y)``.
+
+    Returns:
+        1 where one is the other rotated, shifted or scaled, near 0 where they are unrelated; NaN
+        where either is constant.
+
+    >>> x = np.array([[0.0, 1.0], [2.0, 0.0], [1.0, 3.0]])
+    >>> round(linear_cka(x, 5 * x[:, ::-1]), 6)
+    1.0
     """
-    x, y = (np.asarray(one, dtype=np.float64) for one in (x, y))
+    x, y = np.asarray(x, dtype=np.float64), np.asarray(y, dtype=np.float64)
     same = x.shape == y.shape and np.array_equal(x, y)
     x, y = x - x.mean(axis=0), y - y.mean(axis=0)
     if not x.any() or not y.any():
@@ -18,7 +25,7 @@ def linear_cka(x: np.ndarray, y: np.ndarray) -> float:
     if same:
         return 1.0
     if max(x.shape[1], y.shape[1]) > len(x):
-        # Between rows instead of floats: the same number, and smaller matrices.
+        # Gram matrices of rows give the same number, and are smaller here than those of columns.
         k, m = x @ x.T, y @ y.T
         return float((k * m).sum() / (np.linalg.norm(k) * np.linalg.norm(m)))
     shared = np.square(x.T @ y).sum()
@@ -26,19 +33,20 @@ def linear_cka(x: np.ndarray, y: np.ndarray) -> float:
 
 
 def pca_2d(before: np.ndarray, after: np.ndarray) -> tuple[np.ndarray, np.ndarray, float]:
-    """Vectors (values, floats) before and after in the plane that shows most of both (PCA of all of
-    them together).
+    """Project two sets of vectors on the first two principal components of both together.
 
-    Gives two arrays (values, 2) in the same axes, and the share of the variance that the plane
-    shows.
+    Args:
+        before, after: vectors of the same values, shape ``(n_values, width)``.
+
+    Returns:
+        Both as arrays of shape ``(n_values, 2)`` in the same axes, and the share of the variance
+        that the two components explain.
     """
     both = np.concatenate([before, after]).astype(np.float64)
     both -= both.mean(axis=0)
-    _, strengths, axes = np.linalg.svd(both, full_matrices=False)
-    variance = np.square(strengths)
-    places = both @ axes[:2].T
-    return (
-        places[: len(before)],
-        places[len(before) :],
-        float(variance[:2].sum() / max(variance.sum(), 1e-300)),
-    )
+    _, singular_values, components = np.linalg.svd(both, full_matrices=False)
+    variance = np.square(singular_values)
+    projected = both @ components[:2].T
+    # The least positive number keeps 0 / 0, of vectors that are all equal, at 0.
+    explained = float(variance[:2].sum() / max(variance.sum(), 1e-300))
+    return projected[: len(before)], projected[len(before) :], explained

@@ -123,8 +123,10 @@ METRICS: dict[str, Metric] = {
         name="AUC",
         title="AUC-ROC",
         function=lambda rows: rows.auc_and_variance[0],
-        glossary="Probability that a random clicked row is scored above a random row without click; "
-        "0.5 is guessing, 1 is perfect.",
+        glossary=(
+            "Probability that a random clicked row is scored above a random row without click; "
+            "0.5 is guessing, 1 is perfect."
+        ),
         interval=Interval(lambda rows: rows.auc_bounds, "DeLong"),
         requires="both classes",
         shown_in=EVERYWHERE,
@@ -132,8 +134,10 @@ METRICS: dict[str, Metric] = {
     "log_loss": Metric(
         name="log loss",
         function=lambda rows: log_loss(rows.y_true, rows.y_score),
-        glossary="Mean negative log likelihood of the labels; confident mistakes cost most. Lower is "
-        "better. Unlike AUC, it measures calibration.",
+        glossary=(
+            "Mean negative log likelihood of the labels; confident mistakes cost most. Lower is "
+            "better. Unlike AUC, it measures calibration."
+        ),
         higher_is_better=False,
         unit="nats",
         summary_rank=1,
@@ -142,16 +146,20 @@ METRICS: dict[str, Metric] = {
     "normalised_entropy": Metric(
         name="normalised entropy",
         function=lambda rows: normalised_entropy(rows.y_true, rows.y_score),
-        glossary="Log loss divided by the log loss of always predicting the click rate: below 1, the "
-        "model has learned something.",
+        glossary=(
+            "Log loss divided by the log loss of always predicting the click rate: below 1, the "
+            "model has learned something."
+        ),
         higher_is_better=False,
         requires="both classes",
     ),
     "accuracy": Metric(
         name="accuracy",
         function=_confusion("accuracy"),
-        glossary="Share of rows on the correct side of the threshold. On Criteo rows, predicting no "
-        "click already reaches three quarters.",
+        glossary=(
+            "Share of rows on the correct side of the threshold. On Criteo rows, predicting no "
+            "click already reaches three quarters."
+        ),
         summary_rank=5,
     ),
     "always_no_accuracy": Metric(
@@ -191,8 +199,10 @@ METRICS: dict[str, Metric] = {
         title="ECE (15 equal-mass bins)",
         long_name="expected calibration error",
         function=lambda rows: calibration_error(rows.y_true, rows.y_score),
-        glossary="Expected calibration error: mean distance between predicted probability and click "
-        "rate, over 15 equal-mass bins.",
+        glossary=(
+            "Expected calibration error: mean distance between predicted probability and click "
+            "rate, over 15 equal-mass bins."
+        ),
         higher_is_better=False,
         shown_in=("arms",),
     ),
@@ -200,14 +210,18 @@ METRICS: dict[str, Metric] = {
         name="predicted over actual",
         title="Predicted / actual clicks",
         function=lambda rows: float(rows.y_score.sum() / rows.y_true.sum()),
-        glossary="Predicted clicks divided by actual clicks: 1 is calibrated, above 1 predicts too many.",
+        glossary=(
+            "Predicted clicks divided by actual clicks: 1 is calibrated, above 1 predicts too many."
+        ),
         higher_is_better=None,
         requires="clicks",
     ),
     "lift_at_10": Metric(
         name="lift at 10 %",
         function=lambda rows: lift_at(rows.y_true, rows.y_score, 0.1),
-        glossary="Click rate of the tenth of rows with the highest scores, divided by that of all rows.",
+        glossary=(
+            "Click rate of the tenth of rows with the highest scores, divided by that of all rows."
+        ),
         requires="clicks",
     ),
 }

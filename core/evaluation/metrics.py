@@ -17,8 +17,8 @@ COUNTS = ("rows", "click_rate", "threshold")
 class Metrics(Mapping[str, float]):
     """Metrics of one set of rows by name: those that are stored as items, any as an attribute.
 
-    A missing metric is NaN. It is missing where the rows do not define it (no rows, a single class),
-    and in results that were stored before it existed. Besides the metrics of
+    A missing metric is NaN. It is missing where the rows do not define it (no rows, a single
+    class), and in results that were stored before it existed. Besides the metrics of
     core.evaluation.metric_registry there are `rows`, `click_rate` and `threshold`, and KEY_low and
     KEY_high for a metric KEY with an interval.
 

@@ -1,10 +1,10 @@
-"""Two strategies compared over several seeds on the same test rows.
+"""Paired comparison of two arms over several seeds on the same test rows.
 
-Two kinds of noise differ: other test rows would give other numbers (test-row noise), and so would
-other seeds (training noise). Both go into the interval: the test-row variance of the mean
-difference, by DeLong's components averaged over the seeds, plus the variance between the seeds'
-differences over their number. The interval is Student's, its degrees of freedom by Satterthwaite
-(1946); with one seed it holds for the test rows alone.
+Two kinds of noise differ: other test rows would give other numbers, and so would other seeds. Both
+are in the interval: the test-row variance of the mean difference, from DeLong's placement values
+averaged over the seeds, plus the variance between the seeds' differences divided by their number.
+The interval is Student's, its degrees of freedom by Satterthwaite (1946). With one seed it holds
+for the test rows alone.
 """
 
 from collections.abc import Sequence
@@ -18,20 +18,24 @@ from core.evaluation.roc_auc import placement_values
 
 RESAMPLES = 2000
 PlacementValues = tuple[float, np.ndarray, np.ndarray]
-"""AUC, and DeLong's components of the positives and of the negatives."""
+"""``(auc, of_positives, of_negatives)``, see core.evaluation.roc_auc.placement_values."""
 MAX_ROW_LOSS = 64
-"""Above the log loss of any row: row_losses clips scores, which ends it at 36."""
+"""Above the log loss of any row, which is at most 36.1 (see log_loss_per_row)."""
 MAX_COUNTS_AT_ONCE = 4_000_000
-"""How often each row is drawn is counted for so many (resample, row) at a time: about 32 MB."""
+"""Counts of drawn rows held at a time, one for each resample and row: about 32 MB."""
 
 
 @dataclass(frozen=True)
 class PairedDifference:
-    """Mean of a metric of a less that of b over seeds, its 95 % interval and two-sided p-value; NaN
-    where undefined.
+    """The mean over seeds of a metric of arm a minus that of arm b.
 
-    test_standard_error: standard error from test rows; NaN with fewer than two rows (of a class,
-        for the AUC). seed_standard_error: from seeds; NaN with a single one.
+    Args:
+        delta: the mean difference.
+        low, high: both ends of its 95 % interval; NaN where undefined.
+        p: two-sided p-value of no difference; NaN where undefined.
+        test_standard_error: from test rows; NaN with fewer than two (of a class, for the AUC).
+        seed_standard_error: from seeds; NaN with a single one.
+        seeds, rows: how many it rests on.
     """
 
     delta: float
@@ -46,8 +50,10 @@ class PairedDifference:
 
 @dataclass(frozen=True)
 class MeanEstimate:
-    """Mean of a metric over seeds and its 95 % interval, for other test rows and other seeds; NaN
-    where undefined."""
+    """The mean over seeds of a metric, with its 95 % interval for other test rows and seeds.
+
+    NaN where undefined.
+    """
 
     value: float
     low: float
@@ -55,8 +61,15 @@ class MeanEstimate:
 
 
 def compare_auc(y_true: np.ndarray, a: np.ndarray, b: np.ndarray) -> PairedDifference:
-    """AUC of a less AUC of b. labels: (rows,). a, b: scores (seeds, rows), the same seeds in the
-    same order."""
+    """Compare the AUCs of two arms.
+
+    Args:
+        y_true: labels 0 or 1, shape ``(n_rows,)``.
+        a, b: scores, shape ``(n_seeds, n_rows)`` each, the same seeds in the same order.
+
+    Raises:
+        ValueError: the shapes do not fit each other.
+    """
     _check_shapes(y_true, a, b)
     return compare_placement_values(
         placement_values_by_seed(y_true, a), placement_values_by_seed(y_true, b), len(y_true)
@@ -64,29 +77,37 @@ def compare_auc(y_true: np.ndarray, a: np.ndarray, b: np.ndarray) -> PairedDiffe
 
 
 def placement_values_by_seed(y_true: np.ndarray, y_score: np.ndarray) -> list[PlacementValues]:
-    """DeLong's components of every seed's scores (seeds, rows)."""
+    """The placement values of every seed's scores, `y_score` of shape ``(n_seeds, n_rows)``."""
     return [placement_values(y_true, one) for one in y_score]
 
 
 def compare_placement_values(
     a: Sequence[PlacementValues], b: Sequence[PlacementValues], rows: int
 ) -> PairedDifference:
-    """compare_auc for those who compare the same scores with several others, and take their
-    components once."""
+    """`compare_auc` from placement values, which one arm keeps for its comparisons with all others.
+
+    Args:
+        a, b: one entry for each seed, the same seeds in the same order.
+        rows: number of test rows.
+    """
     deltas = np.array([one[0] - other[0] for one, other in zip(a, b, strict=True)])
     positives = [one[1] - other[1] for one, other in zip(a, b, strict=True)]
     negatives = [one[2] - other[2] for one, other in zip(a, b, strict=True)]
-    return _student_difference(deltas, _variance(positives, negatives), rows)
+    return _student_difference(deltas, _test_variance(positives, negatives), rows)
 
 
 def mean_auc(parts: Sequence[PlacementValues]) -> MeanEstimate:
-    """AUC of one strategy from the components of its seeds."""
-    variance = _variance([one[1] for one in parts], [one[2] for one in parts])
+    """The mean AUC of one arm, from the placement values of its seeds."""
+    variance = _test_variance([one[1] for one in parts], [one[2] for one in parts])
     return _student_mean(np.array([one[0] for one in parts]), variance)
 
 
 def mean_over_rows(values: np.ndarray) -> MeanEstimate:
-    """Mean of what every row adds, such as its log loss or cost; values: (seeds, rows)."""
+    """The mean of what every row contributes, such as its log loss or cost.
+
+    Args:
+        values: shape ``(n_seeds, n_rows)``.
+    """
     rows = values.shape[1]
     variance = float(values.mean(axis=0).var(ddof=1) / rows) if rows > 1 else float("nan")
     return _student_mean(values.mean(axis=1), variance)
@@ -95,12 +116,23 @@ def mean_over_rows(values: np.ndarray) -> MeanEstimate:
 def compare_log_loss(
     y_true: np.ndarray, a: np.ndarray, b: np.ndarray, seed: int = 0
 ) -> PairedDifference:
-    """Log loss of a less that of b (below 0: a is better), by a bootstrap paired over rows and over
-    seeds.
+    """Compare the log losses of two arms by a bootstrap paired over rows and over seeds.
 
-    RESAMPLES times rows and seeds are drawn with replacement, independently; the interval is the
-    percentile one, the p-value twice the smaller share of resamples beyond 0 (Efron and Tibshirani
-    1993).
+    RESAMPLES times rows and seeds are drawn with replacement, independently. The interval is the
+    percentile one, the p-value twice the smaller share of resamples on one side of 0 (Efron and
+    Tibshirani 1993).
+
+    Args:
+        y_true: labels 0 or 1, shape ``(n_rows,)``.
+        a, b: click probabilities, shape ``(n_seeds, n_rows)`` each, the same seeds in the same
+            order.
+        seed: of the draws.
+
+    Returns:
+        Log loss of a minus that of b in nats; below 0, a is better.
+
+    Raises:
+        ValueError: the shapes do not fit each other.
     """
     _check_shapes(y_true, a, b)
     seeds = range(len(a))
@@ -115,16 +147,19 @@ def compare_log_losses(
     pairs: Sequence[tuple[Sequence[int], Sequence[int]]],
     seed: int = 0,
 ) -> list[PairedDifference]:
-    """compare_log_loss of every pair, all on the same draws, and each strategy's losses summed
-    once.
+    """`compare_log_loss` of many pairs on the same draws, each arm's losses summed once.
 
-    losses: n of (rows,), of every strategy and seed. pairs: which of the n are a's and which b's,
-    the same seeds in the same order. What is said of a pair is the same bits as alone.
+    Each result has the same bits as if its pair had been compared alone.
+
+    Args:
+        losses: cross entropy of every row, ``(n_rows,)`` for each arm and seed.
+        pairs: indices into `losses` of a and of b, the same seeds in the same order.
+        seed: of the draws.
     """
     if not pairs:
         return []
     sums = _resample_sums(losses, seed)
-    # The draws of seeds hang on nothing but their number either.
+    # Pairs with the same number of seeds share the draws of seeds, whatever else is compared.
     draws = {
         seeds: (
             np.random.default_rng([seed, seeds]).multinomial(
@@ -144,15 +179,15 @@ def compare_log_losses(
 
 
 def _resample_sums(losses: Sequence[np.ndarray] | np.ndarray, seed: int) -> np.ndarray:
-    """Sums (RESAMPLES, n) of each of n losses (rows,) over the rows that a resample drew."""
+    """Sums of each of `losses` over the rows of each resample, shape ``(RESAMPLES, n_losses)``."""
     rows = len(losses[0])
-    # Whole numbers below 2^53 add up exactly in whatever order a matrix product takes, which hangs
-    # on how many there are: so a sum is the same bits beside others as alone. They are losses to at
-    # least eight decimals.
+    # The order in which a matrix product adds depends on its size, so sums of floats would differ
+    # in their last bits with the number of losses. Integers below 2^53 add up exactly in any order.
+    # As such the losses keep at least eight decimals.
     unit = 2.0 ** (52 - np.ceil(np.log2(rows * MAX_ROW_LOSS)))
     whole = np.empty((len(losses), rows))
-    for place, one in enumerate(losses):
-        np.rint(one * unit, out=whole[place])
+    for index, row_losses in enumerate(losses):
+        np.rint(row_losses * unit, out=whole[index])
     generator = np.random.default_rng(seed)
     sums = np.empty((RESAMPLES, len(losses)))
     counts = np.empty((max(1, min(RESAMPLES, MAX_COUNTS_AT_ONCE // rows)), rows))
@@ -165,25 +200,27 @@ def _resample_sums(losses: Sequence[np.ndarray] | np.ndarray, seed: int) -> np.n
 
 
 def _bootstrap_difference(
-    losses: np.ndarray, sums: np.ndarray, of_seeds: np.ndarray
+    losses: np.ndarray, sums: np.ndarray, seed_counts: np.ndarray
 ) -> PairedDifference:
-    """losses: (seeds, rows), a's less b's. sums: (RESAMPLES, seeds), of them over the rows that a
-    resample drew.
+    """The comparison of one pair.
 
-    of_seeds: (RESAMPLES, seeds), how often a resample drew each seed.
+    Args:
+        losses: of a minus those of b, shape ``(n_seeds, n_rows)``.
+        sums: of `losses` over the rows of each resample, shape ``(RESAMPLES, n_seeds)``.
+        seed_counts: how often each resample drew each seed, shape ``(RESAMPLES, n_seeds)``.
     """
     seeds, rows = losses.shape
-    means = np.einsum("rs,rs->r", of_seeds, sums) / (rows * seeds)
+    means = np.einsum("rs,rs->r", seed_counts, sums) / (rows * seeds)
     if rows < 2:
-        # A resample of one row is that row again, whatever the difference: an interval of width 0
-        # and a p of 0.001.
+        # Every resample of one row is that row again: the interval would have width 0, and p would
+        # be 0.001, whatever the difference.
         low = high = p = test = float("nan")
     else:
         low, high = np.quantile(means, [0.025, 0.975])
         beyond = min((means <= 0).sum(), (means >= 0).sum())
         p = 1.0 if not losses.any() else min(1.0, 2 * (beyond + 1) / (RESAMPLES + 1))
-        # Where all of few rows favour one side, so does every resample; a sign test of them gives
-        # no less than this.
+        # Where all of a few rows favour one side, so does every resample. A sign test would give at
+        # least 2^(1 - n) then, so p is no smaller.
         p = max(float(p), 2.0 ** (1 - rows))
         test = float(losses.mean(axis=0).std(ddof=1) / rows**0.5)
     between = float(losses.mean(axis=1).std(ddof=1) / seeds**0.5) if seeds > 1 else float("nan")
@@ -193,42 +230,47 @@ def _bootstrap_difference(
 
 
 def _student_difference(deltas: np.ndarray, test_variance: float, rows: int) -> PairedDifference:
+    """The comparison by Student's t. deltas: the difference of each seed, ``(n_seeds,)``."""
     seeds = len(deltas)
     delta = float(deltas.mean())
-    total, freedom = _total(deltas, test_variance)
-    deviations = (
+    total, freedom = _total_variance(deltas, test_variance)
+    errors = (
         test_variance**0.5,
         float(deltas.std(ddof=1) / seeds**0.5) if seeds > 1 else float("nan"),
     )
     if total == 0:
         nan = float("nan")
         low, high, p = (delta, delta, 1.0) if delta == 0 else (nan, nan, nan)
-        return PairedDifference(delta, low, high, p, *deviations, seeds, rows)
+        return PairedDifference(delta, low, high, p, *errors, seeds, rows)
     half = float(student.ppf(0.975, freedom)) * total**0.5
     p = float(2 * student.sf(abs(delta) / total**0.5, freedom))
-    return PairedDifference(delta, delta - half, delta + half, p, *deviations, seeds, rows)
+    return PairedDifference(delta, delta - half, delta + half, p, *errors, seeds, rows)
 
 
 def _student_mean(values: np.ndarray, test_variance: float) -> MeanEstimate:
+    """The mean with Student's interval. values: one for each seed, ``(n_seeds,)``."""
     value = float(values.mean())
-    total, freedom = _total(values, test_variance)
+    total, freedom = _total_variance(values, test_variance)
     half = float(student.ppf(0.975, freedom)) * total**0.5
     return MeanEstimate(value, value - half, value + half)
 
 
-def _total(values: np.ndarray, test_variance: float) -> tuple[float, float]:
-    """(variance of the mean of the seeds' values, its degrees of freedom)."""
+def _total_variance(values: np.ndarray, test_variance: float) -> tuple[float, float]:
+    """The variance of the mean over seeds, and its degrees of freedom (Satterthwaite)."""
     seeds = len(values)
     seed_variance = float(values.var(ddof=1) / seeds) if seeds > 1 else 0.0
     total = test_variance + seed_variance
-    # The test-row part has the degrees of freedom of thousands of rows; the seeds' part those of
-    # few seeds.
+    # The test-row part comes from thousands of rows, so its degrees of freedom count as infinite;
+    # those of the seeds' part are few.
     return total, (seeds - 1) * (total / seed_variance) ** 2 if seed_variance else float("inf")
 
 
-def _variance(*sides: Sequence[np.ndarray]) -> float:
-    """Test-row variance from the components of positives and of negatives, each averaged over the
-    seeds."""
+def _test_variance(*sides: Sequence[np.ndarray]) -> float:
+    """Test-row variance from the placement values of positives and of negatives.
+
+    Each is averaged over the seeds first: seeds share the test rows, so their noise is not
+    independent.
+    """
     means = [np.mean(one, axis=0) for one in sides]
     return sum(float(one.var(ddof=1) / len(one)) if len(one) > 1 else float("nan") for one in means)
 

@@ -1,14 +1,10 @@
-"""What a sweep's numbers allow to say, in words: strategies held against a reference and against
-the leading one.
+"""What the results of a sweep support: arms compared with a reference and with the leading arm.
 
-The leader is chosen on validation rows, so that comparing the others with it on test rows is no
-choice by test rows. All p-values of a sweep are adjusted together (Holm 1979); where the adjusted
-one is 0.05 or more, two strategies are "not distinguishable", never ranked. Where the test rows
-allow no interval at all (one class, a single click), two are "not comparable", which says nothing
-about how close they are.
+The leading arm is chosen on validation rows, so comparing the others with it on test rows chooses
+nothing by test rows. All p-values of a sweep are adjusted together (Holm 1979); what the adjusted
+ones support is said by core.evaluation.significance, and noise is never ranked.
 """
 
-import dataclasses
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -17,41 +13,39 @@ import numpy as np
 from core.evaluation.comparison_cache import Scores, SeedScores, compare_pairs
 from core.evaluation.format_metrics import (
     NO_VARIANCE,
+    SMALLEST_P,
     format_bounds,
     format_metric,
+    format_p,
     is_missing,
     reason_from_counts,
 )
 from core.evaluation.multiplicity import holm_adjust
 from core.evaluation.paired_comparison import PairedDifference
+from core.evaluation.significance import (
+    NOT_COMPARABLE,
+    NOT_DISTINGUISHABLE,
+    Outcome,
+    comparison_outcome,
+)
 
-SIGNIFICANCE_LEVEL = 0.05
 COMPARED_METRICS = ("auc", "log_loss")
 """The metrics that arms are compared by: AUC by DeLong, log loss by a paired bootstrap."""
-NOT_DISTINGUISHABLE, NOT_COMPARABLE = "not distinguishable", "not comparable"
-
-
-def comparison_outcome(delta: float, adjusted_p: float) -> str:
-    """What a difference in AUC allows to say: "better", "worse", "not distinguishable" or "not
-    comparable"."""
-    if is_missing(delta) or is_missing(adjusted_p):
-        return NOT_COMPARABLE
-    if adjusted_p >= SIGNIFICANCE_LEVEL:
-        return NOT_DISTINGUISHABLE
-    return "better" if delta > 0 else "worse"
 
 
 @dataclass(frozen=True)
 class ArmScores:
-    """A strategy in one setting: scores of every seed on the test rows, and its mean log loss on
-    validation rows.
+    """The test scores of one arm in one setting.
 
-    validation_loss: NaN for one that was validated on other rows than the rest; such a one never
-    leads.
-
-    seeds: of each of the scores; none where no seed matters, as in zero-shot, which then has a
-    single one. keys: of each of the scores, what no other scoring of any rows has; comparisons with
-    keys are kept.
+    Args:
+        title: names the arm in sentences.
+        validation_loss: mean log loss on validation rows, by which the leading arm is chosen; NaN
+            where the arm was validated on other rows than the rest, so it never leads.
+        scores: of every seed on the test rows, each of shape ``(n_rows,)``.
+        seeds: of each of `scores`; empty where nothing trained, so that a single scoring stands
+            for every seed.
+        keys: a key for each of `scores` that no other scoring of any rows has; comparisons of
+            arms with keys are cached.
     """
 
     title: str
@@ -63,10 +57,15 @@ class ArmScores:
 
 @dataclass(frozen=True)
 class Verdict:
-    """`a` compared with `b` on the test rows of `setting`; differences are a less b.
+    """Arm `a` compared with arm `b` on the test rows; differences are a minus b.
 
-    auc_p, log_loss_p: adjusted for all comparisons of the sweep. clicks: among the test rows. A
-    difference, its interval and its p are NaN where the rows do not define them.
+    Args:
+        setting: the target size or the like that both share; "" where there is only one.
+        a, b: titles of the arms.
+        auc, log_loss: the differences; their intervals and p-values are NaN where the rows do not
+            define them.
+        auc_p, log_loss_p: p-values adjusted for all comparisons of the sweep.
+        clicks: number of clicks among the test rows.
     """
 
     setting: str
@@ -83,18 +82,16 @@ class Verdict:
         return {"auc": (self.auc, self.auc_p), "log_loss": (self.log_loss, self.log_loss_p)}[metric]
 
     @property
-    def outcome(self) -> str:
-        """Whether a's AUC is "better", "worse", "not distinguishable" or, without an interval, "not
-        comparable"."""
+    def outcome(self) -> Outcome:
+        """What the difference in AUC supports about `a`."""
         return comparison_outcome(self.auc.delta, self.auc_p)
 
     @property
     def outcome_with_rows(self) -> str:
-        """The word with what it rests on: the number of rows, or why there is no interval."""
-        word = self.outcome
-        if word == NOT_DISTINGUISHABLE:
-            return f"{word} at n = {self.auc.rows:,}"
-        return f"{word}: {self.reason}" if word == NOT_COMPARABLE else word
+        """The outcome with the number of rows, or with the reason why there is no interval."""
+        if self.outcome == NOT_DISTINGUISHABLE:
+            return f"{self.outcome} at n = {self.auc.rows:,}"
+        return f"{self.outcome}: {self.reason}" if self.outcome == NOT_COMPARABLE else self.outcome
 
     @property
     def reason(self) -> str:
@@ -102,112 +99,114 @@ class Verdict:
         return reason_from_counts(self.auc.rows, self.clicks) or NO_VARIANCE
 
 
-def leading_arm(contenders: Sequence[ArmScores]) -> ArmScores | None:
-    """The one with the lowest mean log loss on validation rows; None where that of no one is
-    known."""
-    known = [one for one in contenders if not is_missing(one.validation_loss)]
-    return min(known, key=lambda one: one.validation_loss, default=None)
+def leading_arm(arms: Sequence[ArmScores]) -> ArmScores | None:
+    """The arm with the lowest validation log loss; None where none is known."""
+    known = [arm for arm in arms if not is_missing(arm.validation_loss)]
+    return min(known, key=lambda arm: arm.validation_loss, default=None)
 
 
 def compare_arms(
     y_true: np.ndarray, settings: Mapping[str, Sequence[ArmScores]], reference: str
 ) -> list[Verdict]:
-    """Every strategy against the reference, and against the leader, in every setting.
+    """Compare every arm with the reference and with the leading arm of its setting.
 
-    labels: of the test rows. settings: contenders by setting (such as a target size), each with a
-    title of its own. reference: a title; a setting without it is held against its leader alone. Two
-    are compared over the seeds that both have, and not at all where they have none in common yet.
+    Args:
+        y_true: labels of the test rows, 0 or 1, shape ``(n_rows,)``.
+        settings: arms by setting (such as a target size), each with a title of its own.
+        reference: title of the reference; a setting without it is compared with its leading arm
+            alone.
+
+    Returns:
+        One verdict for each pair. Two arms are compared over the seeds that both have, and left
+        out where they have none in common.
     """
-    pairs: list[tuple[str, ArmScores, ArmScores]] = []
-    for setting, contenders in settings.items():
-        by_title = {one.title: one for one in contenders}
-        lead = leading_arm(contenders)
-        if reference in by_title:
-            pairs += [
-                (setting, one, by_title[reference]) for one in contenders if one.title != reference
-            ]
-        if lead and lead.title != reference:
-            pairs += [
-                (setting, one, lead)
-                for one in contenders
-                if one.title not in (lead.title, reference)
-            ]
-    pairs = [(setting, a, b) for setting, a, b in pairs if _common_seeds(a, b) != []]
-    sides = []
+    pairs = [
+        (setting, a, b)
+        for setting, arms in settings.items()
+        for a, b in _pairs(arms, reference)
+        if _common_seeds(a, b) != []
+    ]
+    scores = []
     for _, a, b in pairs:
-        of_a, of_b = _common_seed_indices(a, b)
-        sides.append((SeedScores(a.scores, of_a, a.keys), SeedScores(b.scores, of_b, b.keys)))
-    found = [
-        Verdict(setting, a.title, b.title, *differences)
-        for (setting, a, b), differences in zip(pairs, compare_pairs(y_true, sides), strict=True)
-    ]
-    auc_p = holm_adjust([one.auc.p for one in found])
-    log_loss_p = holm_adjust([one.log_loss.p for one in found])
-    return [
-        dataclasses.replace(
-            one, auc_p=float(auc_p[i]), log_loss_p=float(log_loss_p[i]), clicks=int(np.sum(y_true))
+        indices_a, indices_b = _common_seed_indices(a, b)
+        scores.append(
+            (SeedScores(a.scores, indices_a, a.keys), SeedScores(b.scores, indices_b, b.keys))
         )
-        for i, one in enumerate(found)
+    compared = compare_pairs(y_true, scores)
+    auc_p = holm_adjust([auc.p for auc, _ in compared])
+    log_loss_p = holm_adjust([log_loss.p for _, log_loss in compared])
+    return [
+        Verdict(
+            setting=setting,
+            a=a.title,
+            b=b.title,
+            auc=auc,
+            log_loss=log_loss,
+            auc_p=float(auc_p[index]),
+            log_loss_p=float(log_loss_p[index]),
+            clicks=int(np.sum(y_true)),
+        )
+        for index, ((setting, a, b), (auc, log_loss)) in enumerate(
+            zip(pairs, compared, strict=True)
+        )
     ]
+
+
+def _pairs(arms: Sequence[ArmScores], reference: str) -> list[tuple[ArmScores, ArmScores]]:
+    """The pairs of one setting that are compared, those with the reference first."""
+    by_title = {arm.title: arm for arm in arms}
+    lead = leading_arm(arms)
+    pairs = []
+    if reference in by_title:
+        pairs += [(arm, by_title[reference]) for arm in arms if arm.title != reference]
+    if lead and lead.title != reference:
+        pairs += [(arm, lead) for arm in arms if arm.title not in (lead.title, reference)]
+    return pairs
 
 
 def summarise_verdicts(
     verdicts: Sequence[Verdict], settings: Mapping[str, Sequence[ArmScores]], reference: str
 ) -> list[str]:
-    """A few sentences for each setting."""
+    """A few sentences for each setting; args as of `compare_arms`, which made the verdicts."""
     sentences = []
-    for setting, contenders in settings.items():
-        own = [one for one in verdicts if one.setting == setting]
-        if not own:
-            continue
-        rows, seeds = own[0].auc.rows, own[0].auc.seeds
-        first = leading_arm(contenders)
-        lead = first.title if first else None
-        begin = f"{setting}: " if len(settings) > 1 else ""
-        against = {one.a: one for one in own if one.b == reference}
-        if all(one.outcome == NOT_COMPARABLE for one in own):
-            sentences += _not_comparable_sentences(own, begin, lead)
-            continue
-        if lead in against:
-            sentences.append(
-                f"{begin}{_comparison_sentence(against[lead], ', chosen on validation rows,')}"
-            )
-        elif lead == reference:
-            sentences.append(f"{begin}{_capitalise(reference)} leads on validation rows.")
-        for word in ("better", "worse"):
-            others = [one for one in against.values() if one.outcome == word and one.a != lead]
-            if others:
-                named = "; ".join(f"{one.a} ({format_difference(one)})" for one in others)
-                sentences.append(f"{begin}{_capitalise(word)} than {reference}: {named}.")
-        alike = [
-            one.a
-            for one in against.values()
-            if one.outcome == NOT_DISTINGUISHABLE and one.a != lead
-        ]
-        if alike:
-            sentences.append(
-                f"{begin}Not distinguishable from {reference} at n = {rows:,}: {'; '.join(alike)}."
-            )
-        tied = [
-            one.a
-            for one in own
-            if one.b == lead and lead != reference and one.outcome == NOT_DISTINGUISHABLE
-        ]
-        if tied:
-            sentences.append(
-                f"{begin}Not distinguishable from {lead} at n = {rows:,}: {'; '.join(tied)}."
-            )
-        unknown = [
-            one for one in against.values() if one.outcome == NOT_COMPARABLE and one.a != lead
-        ]
-        if unknown:
-            named = "; ".join(f"{one.a} ({format_difference(one)})" for one in unknown)
-            sentences.append(f"{begin}Not comparable with {reference}: {named}.")
-        if seeds == 1:
-            sentences.append(
-                f"{begin}With one seed this holds for these test rows alone: another seed may turn"
-                " it round."
-            )
+    for setting, arms in settings.items():
+        found = [verdict for verdict in verdicts if verdict.setting == setting]
+        prefix = f"{setting}: " if len(settings) > 1 else ""
+        if found:
+            lead = leading_arm(arms)
+            sentences += [
+                prefix + sentence
+                for sentence in _summarise_setting(found, lead.title if lead else None, reference)
+            ]
+    return sentences
+
+
+def _summarise_setting(verdicts: Sequence[Verdict], lead: str | None, reference: str) -> list[str]:
+    """The sentences of one setting. lead: title of the leading arm."""
+    if all(verdict.outcome == NOT_COMPARABLE for verdict in verdicts):
+        return _not_comparable_sentences(verdicts, lead)
+    sentences = []
+    with_reference = {verdict.a: verdict for verdict in verdicts if verdict.b == reference}
+    if lead in with_reference:
+        verdict = with_reference.pop(lead)
+        sentences.append(_comparison_sentence(verdict, ", chosen on validation rows,"))
+    elif lead == reference:
+        sentences.append(f"{_capitalise(reference)} leads on validation rows.")
+    others = with_reference.values()
+    for outcome in ("better", "worse"):
+        if named := [_named(verdict) for verdict in others if verdict.outcome == outcome]:
+            sentences.append(f"{_capitalise(outcome)} than {reference}: {'; '.join(named)}.")
+    with_lead = [verdict for verdict in verdicts if verdict.b == lead and lead != reference]
+    rows = f"n = {verdicts[0].auc.rows:,}"
+    for title, compared in ((reference, others), (lead, with_lead)):
+        if tied := [one.a for one in compared if one.outcome == NOT_DISTINGUISHABLE]:
+            sentences.append(f"Not distinguishable from {title} at {rows}: {'; '.join(tied)}.")
+    if named := [_named(verdict) for verdict in others if verdict.outcome == NOT_COMPARABLE]:
+        sentences.append(f"Not comparable with {reference}: {'; '.join(named)}.")
+    if verdicts[0].auc.seeds == 1:
+        sentences.append(
+            "With one seed this holds only for these test rows: another seed may reverse it."
+        )
     return sentences
 
 
@@ -218,41 +217,33 @@ def format_difference(verdict: Verdict) -> str:
     delta = f"ΔAUC {format_metric(verdict.auc.delta, signed=True)}"
     if verdict.outcome == NOT_COMPARABLE:
         return f"{delta}, no interval: {verdict.reason}"
-    p = "p < 0.0001" if verdict.auc_p < 1e-4 else f"p {verdict.auc_p:.3g}"
+    p = f"p {format_p(verdict.auc_p)}" if verdict.auc_p < SMALLEST_P else f"p {verdict.auc_p:.3g}"
     return (
         f"{delta}, 95 % {format_bounds(verdict.auc.low, verdict.auc.high, signed=True)},"
         f" adjusted {p}"
     )
 
 
-def _not_comparable_sentences(
-    verdicts: Sequence[Verdict], begin: str, lead: str | None
-) -> list[str]:
+def _named(verdict: Verdict) -> str:
+    return f"{verdict.a} ({format_difference(verdict)})"
+
+
+def _not_comparable_sentences(verdicts: Sequence[Verdict], lead: str | None) -> list[str]:
     """The sentences of a setting whose test rows compare no two arms."""
     reason = f"{verdicts[0].reason}, so there is no interval and nothing is ranked"
-    sentences = [f"{begin}The arms are not comparable by AUC on these test rows: {reason}."]
+    sentences = [f"The arms are not comparable by AUC on these test rows: {reason}."]
     if lead:
-        sentences.append(f"{begin}{_capitalise(lead)} leads on validation rows.")
+        sentences.append(f"{_capitalise(lead)} leads on validation rows.")
     return sentences
 
 
-def _comparison_sentence(verdict: Verdict, how: str) -> str:
-    rows = (
-        f"n = {verdict.auc.rows:,}, {verdict.auc.seeds} seed{'s' if verdict.auc.seeds > 1 else ''}"
-    )
-    if verdict.outcome == NOT_COMPARABLE:
-        return (
-            f"{_capitalise(verdict.a)}{how} is not comparable with {verdict.b} "
-            f"({format_difference(verdict)}; {rows})."
-        )
-    if verdict.outcome == NOT_DISTINGUISHABLE:
-        return (
-            f"{_capitalise(verdict.a)}{how} is not distinguishable from {verdict.b}"
-            f" ({format_difference(verdict)}; {rows})."
-        )
+def _comparison_sentence(verdict: Verdict, note: str) -> str:
+    """The verdict as a sentence. note: put behind the title of `a`."""
+    preposition = {NOT_COMPARABLE: "with", NOT_DISTINGUISHABLE: "from"}.get(verdict.outcome, "than")
+    seeds = f"{verdict.auc.seeds} seed{'s' if verdict.auc.seeds > 1 else ''}"
     return (
-        f"{_capitalise(verdict.a)}{how} is {verdict.outcome} than {verdict.b} "
-        f"({format_difference(verdict)}; {rows})."
+        f"{_capitalise(verdict.a)}{note} is {verdict.outcome} {preposition} {verdict.b} "
+        f"({format_difference(verdict)}; n = {verdict.auc.rows:,}, {seeds})."
     )
 
 
@@ -261,19 +252,21 @@ def _capitalise(text: str) -> str:
 
 
 def _common_seeds(a: ArmScores, b: ArmScores) -> list[int] | None:
-    """The seeds that both have, in the order of the first; None where neither hangs on a seed."""
+    """The seeds that both have, in the order of the first; None where neither depends on a seed."""
     if not a.seeds and not b.seeds:
         return None
     return [seed for seed in a.seeds or b.seeds if seed in (b.seeds or a.seeds)]
 
 
 def _common_seed_indices(a: ArmScores, b: ArmScores) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """Places in both's scores, one for each common seed; what hangs on no seed stands beside each
-    of them."""
+    """Indices into the scores of both, one for each common seed.
+
+    The only scoring of an arm that trained nothing is paired with every seed of the other.
+    """
     seeds = _common_seeds(a, b)
     if seeds is None:
         return tuple(range(len(a.scores))), tuple(range(len(b.scores)))
-    own, other = (
-        tuple(one.seeds.index(seed) if one.seeds else 0 for seed in seeds) for one in (a, b)
+    first, second = (
+        tuple(arm.seeds.index(seed) if arm.seeds else 0 for seed in seeds) for arm in (a, b)
     )
-    return own, other
+    return first, second

@@ -1,10 +1,9 @@
-"""Files and folders that are whole on the disk before they get their name: no kill and no power cut
-leaves half of one.
+"""Files and folders that are complete on the disk before they get their name, despite kills and
+power cuts.
 
-The order is always the same. What is new is written under another name, in a folder that `staging`
-gives; then it is synced, contents and folders; then renamed into place, which happens at once or
-not at all; then the folder that it was renamed into is synced. Only after that does anybody say
-that it is done.
+The order is always the same. New content is written under another name, in a folder that `staging`
+provides; then contents and folders are synced; then it is renamed into place, which is atomic; then
+the folder it was renamed into is synced. Only after that does anybody say that it is done.
 """
 
 import ctypes
@@ -20,7 +19,7 @@ from core.files.leftovers import PART_PREFIX, REPLACED_FOLDER, part_folder
 from core.files.write_guard import check_write
 
 PRIVATE_UMASK = 0o077
-"""The umask of everything in a workspace, whatever the process's own is."""
+"""The umask of everything in a workspace, whatever umask the process has."""
 _AT_FDCWD = -100
 _RENAME_EXCHANGE = 2
 _OCCUPIED = {errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR}
@@ -29,14 +28,14 @@ _UNSUPPORTED = {errno.ENOSYS, errno.EINVAL, errno.EOPNOTSUPP}
 
 @contextmanager
 def staging(parent: Path) -> Iterator[Path]:
-    """A new, empty folder in `parent` for what is to be published there; whatever is still in it at
-    the end goes.
+    """Yield an empty folder in `parent` for what will be published there; what is still in it at
+    the end is removed.
 
-    Nobody lists what is in it, and no sweep of leftovers removes it as long as this process lives.
-    An error in writing says what the system refused, see core.errors.set_write_error_path.
+    Nobody lists it, and no clean-up removes it while this process lives. An error in writing says
+    what the system refused (core.errors.set_write_error_path).
     """
     with part_folder(parent) as part:
-        # One level down: a list of all folders that hold a sample.json, say, does not look there.
+        # One level down, where a search for all folders with a sample.json, say, does not look.
         folder = part / "new"
         folder.mkdir(0o700)
         try:
@@ -47,10 +46,13 @@ def staging(parent: Path) -> Iterator[Path]:
 
 
 def write_file(path: Path, write: Callable[[Path], object], mode: int = 0o600) -> None:
-    """Calls `write` with a path to write to, then puts that file at `path`, durably; if it fails,
-    `path` is as it was.
+    """Call `write` with a path to write to, then put that file at `path`, durably; on failure
+    `path` stays as it was.
 
-    mode: the file's rights. An OSError in writing names `path`.
+    Args:
+        path: the file.
+        write: writes it. An OSError that it raises is changed to name `path`.
+        mode: permissions of the file.
     """
     try:
         with staging(path.parent) as folder:
@@ -63,13 +65,13 @@ def write_file(path: Path, write: Callable[[Path], object], mode: int = 0o600) -
                 raise
     except OSError as error:
         if UNFINISHED_PREFIX in str(error.filename):
-            # That of the folder in which the file was to be written.
+            # The error names the staging folder.
             error.filename, error.filename2 = str(path), None
         raise
 
 
 def publish_file(part: Path, path: Path, mode: int = 0o600) -> None:
-    """Syncs the file `part` and puts it at `path`, in place of any file there."""
+    """Sync the file `part` and put it at `path`, in place of any file there."""
     _sync(part, mode, _is_staged(path))
     check_write()
     part.replace(path)
@@ -77,10 +79,10 @@ def publish_file(part: Path, path: Path, mode: int = 0o600) -> None:
 
 
 def publish_folder(part: Path, target: Path, umask: int = PRIVATE_UMASK) -> None:
-    """Syncs all of the folder `part` and puts it at `target`; whatever is there is exchanged for it
-    at once.
+    """Sync the folder `part` and put it at `target`, in place of any folder there.
 
-    The old folder is then where `part` was, in staging, and goes with that.
+    The two are exchanged atomically. The old folder is then where `part` was, in staging, and is
+    removed with that.
     """
     if not _is_staged(target):
         sync_tree(part, umask)
@@ -96,16 +98,18 @@ def publish_folder(part: Path, target: Path, umask: int = PRIVATE_UMASK) -> None
 
 
 def remove_folder(folder: Path) -> None:
-    """Removes a folder: at once for those who list it, whenever the removal of what is in it is
-    broken off."""
+    """Remove a folder: at once for those who list it, even if removing its contents is
+    interrupted.
+    """
     with staging(folder.parent) as gone:
         folder.rename(gone / folder.name)
         sync_folder(folder.parent)
 
 
 def remove_folders(folders: Sequence[Path]) -> None:
-    """As `remove_folder`, for folders of one parent; what is not there, or cannot be moved, stays
-    as it is."""
+    """Remove folders of one parent, as `remove_folder`; those that are missing or cannot be moved
+    are skipped.
+    """
     if folders and folders[0].parent.exists():
         with staging(folders[0].parent) as gone:
             for folder in folders:
@@ -115,11 +119,10 @@ def remove_folders(folders: Sequence[Path]) -> None:
 
 
 def make_folder(folder: Path) -> None:
-    """Makes a folder of ours and what is missing above it, so that a power cut takes none of them
-    away.
+    """Create a folder of ours and what is missing above it, durably.
 
-    Where this process may not write there any more, it raises what `core.files.write_guard.check_write`
-    does and leaves nothing.
+    Where this process may not write there any more, it raises what
+    `core.files.write_guard.check_write` raises, and leaves nothing.
     """
     check_write()
     missing = [one for one in (folder, *folder.parents) if not one.exists()]
@@ -129,7 +132,7 @@ def make_folder(folder: Path) -> None:
     try:
         check_write()
     except Exception:
-        # Another workspace has come here since the first look.
+        # Another workspace was put here since the first check.
         for one in missing:
             with suppress(OSError):
                 one.rmdir()
@@ -137,8 +140,9 @@ def make_folder(folder: Path) -> None:
 
 
 def sync_tree(folder: Path, umask: int = PRIVATE_UMASK) -> None:
-    """Syncs every file in the folder, then the folders from the innermost out, and gives them their
-    rights."""
+    """Sync every file in the folder, then the folders from the innermost out, and set their
+    permissions.
+    """
     for place, _, files in os.walk(folder, topdown=False):
         for name in files:
             if not Path(place, name).is_symlink():
@@ -147,32 +151,32 @@ def sync_tree(folder: Path, umask: int = PRIVATE_UMASK) -> None:
 
 
 def sync_folder(folder: Path) -> None:
-    """Has the disk take the names in a folder."""
+    """Sync the names in a folder."""
     if not _is_staged(folder):
-        # A folder that may be written and not be read cannot be asked.
+        # A folder that may be written but not read cannot be opened for syncing.
         with suppress(PermissionError):
             _sync(folder)
 
 
 def _is_staged(path: Path) -> bool:
-    """Whether the path lies in a folder that gets its name, and is synced, later, or is thrown
-    away."""
+    """Return whether the path is in a part, which is synced when it is published, or thrown
+    away.
+    """
     return any(part.startswith(PART_PREFIX) for part in path.parts)
 
 
 def _sync(path: Path, mode: int | None = None, permissions_only: bool = False) -> None:
-    """Gives a file or folder its rights, and has the disk take what it holds; later: the rights
-    alone."""
+    """Set permissions of a file or folder and sync its contents."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         if mode is not None:
-            # There are file systems that know of no rights.
+            # Some file systems have no permissions.
             with suppress(OSError):
                 os.fchmod(descriptor, mode)
         if not permissions_only:
             os.fsync(descriptor)
     except OSError as error:
-        # Nor can all be asked to sync.
+        # Some cannot sync.
         if error.errno not in _UNSUPPORTED:
             error.filename = str(path)
             raise
@@ -181,7 +185,7 @@ def _sync(path: Path, mode: int | None = None, permissions_only: bool = False) -
 
 
 def _swap(one: Path, other: Path) -> bool:
-    """Gives each of two things the other's name, in one step; False where the system cannot."""
+    """Exchange the names of two things atomically; False where the system cannot."""
     try:
         renameat2 = ctypes.CDLL(None, use_errno=True).renameat2
     except AttributeError:
@@ -195,8 +199,9 @@ def _swap(one: Path, other: Path) -> bool:
 
 
 def _replace_in_two_steps(part: Path, target: Path) -> None:
-    """Puts `part` at `target`, and what is there aside first: a sweep brings it back from there if
-    this breaks off."""
+    """Put `part` at `target` after moving the old target aside; a clean-up moves it back if this is
+    interrupted.
+    """
     with part_folder(target.parent) as aside:
         (aside / REPLACED_FOLDER).mkdir(0o700)
         sync_folder(aside)

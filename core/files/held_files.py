@@ -1,5 +1,6 @@
-"""Files that somebody still needs, such as an upload as long as its browser tab lives: a lock on
-the file says so."""
+"""Files that are still needed, such as an upload while its browser tab lives: a lock on the file
+says so.
+"""
 
 import contextlib
 import fcntl
@@ -11,8 +12,9 @@ from core.files.leftovers import LOCKS_UNSUPPORTED, is_legacy_leftover
 
 
 class HeldFile:
-    """A file that nobody else may remove as leftover while this object lives, by whatever name the
-    file goes then."""
+    """A file that no other process removes as a leftover while this object lives, even when it is
+    renamed.
+    """
 
     def __init__(self, path: Path) -> None:
         self._descriptor = os.open(path, os.O_RDONLY)
@@ -24,7 +26,7 @@ class HeldFile:
 
 
 def remove_unheld(paths: Iterable[Path]) -> None:
-    """Removes those of the files that nobody holds."""
+    """Remove those of the files that nobody holds."""
     for path in paths:
         with contextlib.suppress(FileNotFoundError):
             descriptor = os.open(path, os.O_RDONLY)
@@ -41,8 +43,9 @@ def remove_unheld(paths: Iterable[Path]) -> None:
 
 
 def remove_legacy_files(paths: Iterable[Path]) -> None:
-    """Removes those of the files that versions up to 0.10.0, which held none, cannot need any
-    more."""
+    """Remove those of the files that versions up to 0.10.0, which held no locks, cannot need any
+    more.
+    """
     for path in paths:
         if is_legacy_leftover(path):
             path.unlink(missing_ok=True)

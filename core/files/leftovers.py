@@ -1,10 +1,9 @@
-"""Names for what is half-written, held by a lock for as long as its writer lives, and the removal
-of what is left over.
+"""Names for what is half-written, locked while its writer lives, and the removal of leftovers.
 
-`.part-thaw-ID` is a folder that something is written in, and `.part-thaw-ID.lock`, beside it, is
-locked by the process that writes. The lock is made first and goes last. The system frees it when
-its last holder ends, however that ends, so a lock that is free is proof that nobody writes any
-more. Times are no proof: a machine sleeps, and a clock is set.
+``.part-thaw-ID`` is a folder in which something is written, and ``.part-thaw-ID.lock`` beside it is
+locked by the process that writes. The lock file is created first and removed last. The system
+releases the lock when its last holder ends, however it ends, so that a free lock proves that nobody
+writes any more. Times prove nothing: a machine sleeps, and a clock is set.
 """
 
 import contextlib
@@ -23,20 +22,21 @@ from pathlib import Path
 from core.error_kinds import UNFINISHED_PREFIX
 
 REPLACED_FOLDER = "replaced"
-"""Folder within a part: what stood at a target while it was being replaced by two renames."""
+"""Folder within a part: holds the old target while it is replaced by two renames."""
 PART_PREFIX = f"{UNFINISHED_PREFIX}thaw-"
-"""How names begin of what is being written: nothing in there is ever read by its name."""
+"""Prefix of the names of what is being written; nothing is ever read by such a name."""
 _PART_NAME = re.compile(re.escape(PART_PREFIX) + "[0-9a-f]{16}")
 _LOCK = ".lock"
 LOCKS_UNSUPPORTED = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP}
-"""Errors of a file system without locks. There nothing is ever taken for a leftover."""
+"""Errors of a file system without locks, on which nothing is ever removed as a leftover."""
 _DAY = 24 * 3600
 
 
 @contextmanager
 def part_folder(parent: Path) -> Iterator[Path]:
-    """A new folder in `parent`, which nobody lists and no sweep removes while the block runs; gone
-    after it."""
+    """Create a folder in `parent` that nobody lists and no clean-up removes while the block runs;
+    it is removed afterwards.
+    """
     remove_leftovers_in(parent)
     part, lock = _create_part_lock(parent)
     try:
@@ -51,20 +51,20 @@ def part_folder(parent: Path) -> Iterator[Path]:
 
 
 def remove_leftovers_in(folder: Path) -> None:
-    """Removes from `folder` what processes that have ended were writing there; below it nothing is
-    looked at."""
+    """Remove from `folder` what ended processes were writing there; folders below it are not
+    searched.
+    """
     names: set[str] = set()
     with contextlib.suppress(OSError), os.scandir(folder) as entries:
         names = {found[0] for entry in entries if (found := _PART_NAME.match(entry.name))}
     for name in names:
-        # In a folder that others may write to as well, theirs are let alone.
+        # In a folder that others can write to as well, their leftovers are not ours to remove.
         with contextlib.suppress(OSError):
             _remove_if_abandoned(folder / name)
 
 
 def remove_leftovers_below(folder: Path) -> None:
-    """As `remove_leftovers_in`, in the folder and all below it; also what versions up to 0.10.0 left
-    there, see `is_legacy_leftover`."""
+    """Remove leftovers from the folder and all below it, also those of versions up to 0.10.0."""
     for place, folders, files in os.walk(folder):
         for name in (*folders, *files):
             if (
@@ -80,21 +80,21 @@ def remove_leftovers_below(folder: Path) -> None:
 
 
 def _create_part_lock(parent: Path) -> tuple[Path, int]:
-    """A name in `parent` that nothing has yet, and its lock, held through the file descriptor."""
+    """Return a new name in `parent`, and its lock, held through the file descriptor."""
     while True:
         part = parent / f"{PART_PREFIX}{secrets.token_hex(8)}"
-        # Python's descriptors are not handed on to other programs, but a fork of this process holds
-        # the lock as well.
+        # Other programs do not inherit Python's descriptors, but a fork of this process does.
         lock = os.open(_lock_path(part), os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600)
         if _try_lock(lock, _lock_path(part)) is not False:
             return part, lock
-        # A sweep came between the two.
+        # A clean-up removed it between creation and lock.
         os.close(lock)
 
 
 def _try_lock(lock: int, path: Path) -> bool | None:
-    """Whether the lock could be had, of the file that is at `path`; None where the file system has
-    no locks."""
+    """Return whether the lock of the file at `path` could be taken; None where the file system has
+    no locks.
+    """
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         return os.path.samestat(os.fstat(lock), path.stat())
@@ -107,12 +107,11 @@ def _try_lock(lock: int, path: Path) -> bool | None:
 
 
 def _remove_if_abandoned(part: Path) -> None:
-    """Removes the part unless somebody holds its lock, or that of something within it."""
+    """Remove the part unless a process holds its lock, or that of something within it."""
     try:
         lock = os.open(_lock_path(part), os.O_RDWR)
     except FileNotFoundError:
-        # It is made before the part and removed after it: nobody is there, or all is removed by
-        # now.
+        # The lock file is created before the part and removed after it: the writer is gone.
         if not _has_live_writer(part):
             _remove(part)
         return
@@ -125,8 +124,7 @@ def _remove_if_abandoned(part: Path) -> None:
 
 
 def _has_live_writer(part: Path) -> bool:
-    """Whether a process still writes something of its own in there: a child that has outlived its
-    parent."""
+    """Return whether a process still writes in there: a child that has outlived its parent."""
     for path in part.rglob(f"{PART_PREFIX}*{_LOCK}"):
         with contextlib.suppress(FileNotFoundError):
             lock = os.open(path, os.O_RDWR)
@@ -139,8 +137,9 @@ def _has_live_writer(part: Path) -> bool:
 
 
 def _remove(part: Path) -> None:
-    """Removes the part, once what it had taken the place from is back where nothing new came; only
-    a part of ours."""
+    """Remove a part of this user; what it had replaced is moved back where nothing new was
+    published.
+    """
     try:
         found = part.lstat()
     except FileNotFoundError:
@@ -161,8 +160,11 @@ def _lock_path(part: Path) -> Path:
 
 
 def is_legacy_leftover(path: Path) -> bool:
-    """Whether something that versions up to 0.10.0 were writing, without a lock, is certain to have
-    no writer any more: it was last touched over a day ago, and before this machine was started."""
+    """Return whether something that a version up to 0.10.0 was writing, without a lock, has
+    certainly no writer any more.
+
+    It was last changed over a day ago, and before this machine was started.
+    """
     started = time.time() - time.clock_gettime(time.CLOCK_BOOTTIME)
     with contextlib.suppress(OSError):
         touched = path.stat().st_mtime

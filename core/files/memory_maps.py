@@ -1,4 +1,4 @@
-"""Arrays on disk that are filled through memory."""
+"""Arrays on disk that are written through memory maps."""
 
 import os
 from pathlib import Path
@@ -8,10 +8,15 @@ from numpy.typing import DTypeLike
 
 
 def create_memmap(path: Path, dtype: DTypeLike, shape: tuple[int, ...]) -> np.memmap:
-    """A new .npy file, memory-mapped for writing, with all its room on the disk taken at once.
+    """Create an .npy file and map it for writing, with its space on the disk allocated.
 
-    Raises OSError when the disk has not so much: without the room taken, writing to the map would
-    kill the process.
+    Args:
+        path: the file.
+        dtype, shape: of the array.
+
+    Raises:
+        OSError: the disk has not enough space. If it were not allocated at once, writing to the map
+            would kill the process.
     """
     array = np.lib.format.open_memmap(path, mode="w+", dtype=dtype, shape=shape)
     with path.open("rb+") as file:

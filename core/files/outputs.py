@@ -1,12 +1,12 @@
-"""Output files and folders that a user names: checked before any work is done, then written whole
-or not at all.
+"""Output files and folders that a user names: checked before any work is done, then written
+completely or not at all.
 
-`check_output` and `check_output_folder` go first, so that an hour of work never ends in "cannot be
-written". `write_output` and `output_folder` write under a temporary name beside the output, sync it
-and move it there at the end (core.files.durable). Both follow symbolic links, make folders that are
-missing, and give new files the rights that the user's umask says, unlike
-`core.workspace.write_atomic`, which is for the workspace's own files. What a process that was
-killed has left beside an output goes when the next one is written there.
+`check_output` and `check_output_folder` are called first, so that an hour of work never ends in
+"cannot be written". `write_output` and `output_folder` write under a temporary name beside the
+output, sync it and move it there (core.files.durable). Both follow symbolic links, create missing
+folders, and give new files the permissions of the user's umask, unlike
+`core.workspace.write_atomic`, which is for the workspace's own files. Leftovers of a killed process
+beside an output are removed when the next output is written there.
 """
 
 import errno
@@ -26,7 +26,7 @@ from core.files.permissions import user_umask
 
 _DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 PIPE_TIMEOUT = 2.0
-"""How long one waits for somebody to read a pipe that is to be written."""
+"""Seconds to wait for a reader of a pipe."""
 
 
 def check_output(path: Path, inputs: Iterable[Path] = ()) -> None:
@@ -120,7 +120,7 @@ def check_output_folder(path: Path) -> None:
 
 @contextmanager
 def output_folder(path: Path) -> Iterator[Path]:
-    """Yields a temporary folder whose content is moved to the folder `path` when the block ends
+    """Yield a temporary folder whose contents are moved to the folder `path` when the block ends
     without an exception.
 
     Raises:
@@ -130,7 +130,7 @@ def output_folder(path: Path) -> Iterator[Path]:
     check_output_folder(path)
     target = _resolve(path)
     there = target.is_dir()
-    # Within a folder that is there, which may be another file system than the one around it.
+    # Within the folder where there is one: it may be on another file system than its parent.
     around = target if there else target.parent
     with _make_folders(around), _explain_full_disk(path, around), staging(around) as folder:
         yield folder
@@ -144,7 +144,7 @@ def output_folder(path: Path) -> Iterator[Path]:
 
 
 def _stat_or_none(path: Path) -> os.stat_result | None:
-    """Of what is at `path`, links followed; None when there is nothing yet."""
+    """Return the status of what is at `path`, following links; None where there is nothing yet."""
     try:
         return path.stat()
     except FileNotFoundError:
@@ -164,12 +164,12 @@ def _same_file(found: os.stat_result, other: Path) -> bool:
 
 
 def _is_stream(mode: int) -> bool:
-    """Whether bytes can only be copied into it: a named pipe or a character device."""
+    """Return whether bytes can only be copied into it: a named pipe or a character device."""
     return stat.S_ISFIFO(mode) or stat.S_ISCHR(mode)
 
 
 def _check_own_stream(path: Path, found: os.stat_result) -> None:
-    """BadInput for this process's standard output or error, which carry what the command says."""
+    """Raise BadInput for this process's standard output or error, which carry its messages."""
     with suppress(OSError):
         if stat.S_ISCHR(found.st_mode) and found.st_rdev == os.stat(os.devnull).st_rdev:  # noqa: PTH116
             return
@@ -188,8 +188,9 @@ def _resolve(path: Path) -> Path:
 
 
 def _check_folder(path: Path) -> None:
-    """BadInput unless a file or folder can be created at `path`: tried, since permissions do not
-    tell everything."""
+    """Raise BadInput unless something can be created at `path`. It is tried, since permissions do
+    not tell everything.
+    """
     folder = _resolve(path).parent
     while not folder.exists():
         folder = folder.parent
@@ -198,7 +199,7 @@ def _check_folder(path: Path) -> None:
             f"The output {str(path)!r} cannot be created: {str(folder)!r} is a file, not a folder."
         )
     try:
-        # It has no name, so that a kill leaves none behind.
+        # A temporary file without a name, which a killed process does not leave behind.
         with tempfile.TemporaryFile(dir=folder):
             pass
     except OSError as error:
@@ -222,9 +223,10 @@ def _write_stream(path: Path, write: Callable[[Path], object]) -> None:
 
 
 def _open_nonblocking(path: str, flags: int) -> int:
-    """Opens a stream to write to; BadInput for a pipe that nobody reads, which would be waited for
-    without end."""
-    # Its reader may be about to start.
+    """Open a stream for writing; BadInput for a pipe that nobody reads, which would block
+    for ever.
+    """
+    # The reader may be about to start.
     end = time.monotonic() + PIPE_TIMEOUT
     while True:
         try:
@@ -245,7 +247,9 @@ def _open_nonblocking(path: str, flags: int) -> int:
 
 @contextmanager
 def _make_folders(folder: Path) -> Iterator[None]:
-    """Makes `folder` and what is missing above it; removes what it made when the block fails."""
+    """Create `folder` and what is missing above it; remove what was created where the block
+    fails.
+    """
     missing = [one for one in (folder, *folder.parents) if not one.exists()]
     try:
         for one in reversed(missing):
@@ -262,8 +266,7 @@ def _make_folders(folder: Path) -> Iterator[None]:
 
 @contextmanager
 def _explain_full_disk(path: Path, folder: Path) -> Iterator[None]:
-    """Turns "no space left" into a sentence that names the output, where it is the output's disk
-    that is full."""
+    """Replace "no space left" by a sentence that names the output, where its disk is full."""
     try:
         yield
     except OSError as error:

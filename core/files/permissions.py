@@ -1,8 +1,8 @@
-"""Rights of what Thaw makes: its own files are for their owner alone, outputs have what the umask
-says.
+"""Permissions of what Thaw writes: its own files are for their owner only, outputs follow the
+user's umask.
 
-Whatever gets its name through core.files.durable is private by that. This is for the rest: logs, locks,
-the run store and what SQLite puts beside it, which are made by others.
+Whatever core.files.durable publishes is private already. This is for the rest: logs, locks, the run
+store and SQLite's files beside it, which other libraries create.
 """
 
 import os
@@ -14,15 +14,16 @@ from pathlib import Path
 
 _PRIVATE_UMASK = 0o077
 _OWN_NAMES = re.compile(r"thaw\..*|[a-z-]+\.(?:lock|beat)|tour\.json|\.part-.*")
-"""What lies in a workspace beside its folders."""
+"""Files of ours in a workspace beside its folders."""
 _user_umasks: list[int] = []
-"""The umask that this process was started with, while its own is another."""
+"""The umask with which this process was started, while another one is set."""
 
 
 @contextmanager
 def private_files() -> Iterator[None]:
-    """Whatever the process makes in this block is for its owner alone. For whole processes: threads
-    share the umask."""
+    """Make everything that the process creates in this block private. For whole processes: threads
+    share the umask.
+    """
     before = os.umask(_PRIVATE_UMASK)
     _user_umasks.append(before)
     try:
@@ -33,20 +34,21 @@ def private_files() -> Iterator[None]:
 
 
 def user_umask() -> int:
-    """The umask of the user, for outputs."""
+    """Return the umask of the user, for outputs."""
     if _user_umasks:
         return _user_umasks[0]
-    # There is no way to read it but to set it.
+    # The umask can only be read by setting it.
     umask = os.umask(_PRIVATE_UMASK)
     os.umask(umask)
     return umask
 
 
 def restrict_permissions(root: Path, folders: Collection[str]) -> None:
-    """Takes from a workspace the rights of others, which earlier versions gave them.
+    """Take from a workspace the permissions that earlier versions gave to others.
 
-    folders: names of its folders. One that is closed was gone through before, and costs a look. The
-    root may hold other things than ours; it is closed where it does not.
+    Args:
+        root: the workspace. It is closed itself where it holds nothing but ours.
+        folders: names of its folders. One that is private was processed before, and costs one look.
     """
     ours = True
     with suppress(OSError), os.scandir(root) as entries:
@@ -54,7 +56,7 @@ def restrict_permissions(root: Path, folders: Collection[str]) -> None:
             if entry.name not in folders and not _OWN_NAMES.fullmatch(entry.name):
                 ours = False
             elif _is_accessible_to_others(Path(entry.path)):
-                # The folder last: if this breaks off, it is gone through again.
+                # The folder last: if this is interrupted, the folder is processed again.
                 for place, _, files in os.walk(entry.path, topdown=False):
                     _make_private(*(Path(place, name) for name in files), Path(place))
                 _make_private(Path(entry.path))
@@ -70,8 +72,9 @@ def _make_private(*paths: Path) -> None:
 
 
 def _is_accessible_to_others(path: Path) -> bool:
-    """Whether others than its owner have any right to a file or folder; a link has none of its
-    own."""
+    """Return whether others have any permission on a file or folder; a symbolic link has none of
+    its own.
+    """
     with suppress(OSError):
         mode = path.lstat().st_mode
         return not stat.S_ISLNK(mode) and bool(mode & _PRIVATE_UMASK)

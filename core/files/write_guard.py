@@ -1,5 +1,6 @@
-"""A check before anything in a workspace gets its name: a worker's workspace may have been replaced
-by another."""
+"""A check before anything in a workspace is published: a worker's workspace may have been replaced
+by another.
+"""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -10,8 +11,9 @@ _write_check: ContextVar[Callable[[], None]] = ContextVar("_check", default=lamb
 
 @contextmanager
 def guard_writes(check: Callable[[], None]) -> Iterator[None]:
-    """Has `check` called before every write of this thread; it raises where nothing may be written
-    any more."""
+    """Have `check` called before every write of this thread; it raises where nothing may be written
+    any more.
+    """
     before = _write_check.set(check)
     try:
         yield
@@ -20,5 +22,5 @@ def guard_writes(check: Callable[[], None]) -> Iterator[None]:
 
 
 def check_write() -> None:
-    """Raises what this thread's guard raises."""
+    """Raise what this thread's guard raises."""
     _write_check.get()()

@@ -1,5 +1,8 @@
-"""From a backbone's card and a strategy to a plan: which stages train, when and how. Pure; no
-training code."""
+"""The plan of a run: which stages train, from which epoch and how fast. Pure functions.
+
+`make_plan` turns a backbone's card, a strategy and a head into a `Plan`. It is shown before a run
+starts, and the training loop does what it says.
+"""
 
 import dataclasses
 from collections.abc import Sequence
@@ -7,18 +10,26 @@ from dataclasses import dataclass
 from typing import Any
 
 from core.errors import BadInput
-from core.freezing.strategies import STRATEGIES, FreezeSpec, complete_options
+from core.freezing.spec import FreezeSpec, Schedule, Scope
+from core.freezing.strategies import STRATEGIES, complete_options, is_trained
 from core.models.card import BackboneCard, HeadSettings, StageCard
 
 
 @dataclass(frozen=True)
 class PlannedStage:
-    """A stage in a plan; `share` is its part of all parameters, head included; origin as in
-    StageCard.
+    """A stage, or the head, in a plan.
 
-    trained_parameters: scalars of it that training may change, LoRA's additions among them.
-        from_epoch: the first epoch (from 0) in which it trains. lr_scale: its part of the learning
-        rate.
+    Args:
+        name: its id, such as "block1".
+        title: its name on a page, such as "Block 1".
+        parameters: scalars of the stage.
+        share: its part of all parameters, those of the head included.
+        frozen: whether it never trains.
+        flops: floating-point operations per row of the forward pass.
+        origin: what its weights come from, as in StageCard.
+        trained_parameters: scalars that training may change, LoRA's additions among them.
+        from_epoch: first epoch (from 0) in which it trains.
+        lr_scale: its part of the learning rate.
     """
 
     name: str
@@ -35,11 +46,18 @@ class PlannedStage:
 
 @dataclass(frozen=True)
 class Plan:
-    """What will train. stages: from the input up, the head last. frozen_depth: leading stages that
-    never train.
+    """What will train.
 
-    reinitialise: stages start from new weights (from scratch). new_head: the head is replaced.
-    only, rank, pull, rule, reset_embeddings: see core.freezing.strategies.FreezeSpec.
+    Args:
+        strategy: a key of STRATEGIES, or "pretrain".
+        stages: from the input up, the head last.
+        frozen_depth: number of leading stages that never train.
+        reinitialise: whether all stages start from random weights.
+        new_head: whether the backbone's head is replaced by a new one.
+        scope, rank, l2_sp, schedule, reset_embeddings: as in core.freezing.spec.FreezeSpec.
+
+    Raises:
+        BadInput: nothing would train although the strategy trains something.
     """
 
     strategy: str
@@ -47,14 +65,14 @@ class Plan:
     frozen_depth: int
     reinitialise: bool
     new_head: bool
-    scope: str = "all"
+    scope: Scope = "all"
     rank: int = 0
     l2_sp: float = 0.0
-    schedule: str = "none"
+    schedule: Schedule = "none"
     reset_embeddings: bool = False
 
     def __post_init__(self) -> None:
-        if self.strategy != "zero-shot" and self.trained_parameters == 0:
+        if is_trained(self.strategy) and self.trained_parameters == 0:
             raise BadInput(
                 f"Every one of the {len(self.stages)} stages is frozen, so no parameter would"
                 " train; lower the freeze depth or put a new head on."
@@ -68,23 +86,21 @@ class Plan:
     @property
     def frozen_parameters(self) -> int:
         """Scalars of the network that stay bit-identical while it trains."""
-        own = sum(stage.parameters for stage in self.stages)
-        # LoRA's additions are none of the network's own scalars; the head is.
-        return own - (
-            self.stages[-1].trained_parameters
-            if self.scope == "adapters"
-            else self.trained_parameters
-        )
+        total = sum(stage.parameters for stage in self.stages)
+        # LoRA's additions are not among the network's own scalars; those of the head are.
+        adapted = self.scope == "adapters"
+        return total - (self.stages[-1].trained_parameters if adapted else self.trained_parameters)
 
     def cacheable_depth(self, epoch: int) -> int:
-        """How many leading stages need not be run again in `epoch` (from 0), since what they hand
-        on is kept."""
+        """See the function of this name."""
         return cacheable_depth(self.stages, epoch)
 
     @property
     def allows_sparse_updates(self) -> bool:
-        """Whether nothing but the loss moves an embedding, so that rows which a batch does not look
-        up may rest."""
+        """Whether a step may skip the embedding rows that its batch does not look up.
+
+        True where nothing but the loss moves an embedding.
+        """
         return not self.l2_sp and self.schedule == "none" and not self.reset_embeddings
 
     @property
@@ -93,7 +109,7 @@ class Plan:
         return max(stage.from_epoch for stage in self.stages)
 
     def check_epochs(self, epochs: int) -> None:
-        """BadInput when a stage would still be waiting for its first epoch after `epochs`."""
+        """Raise BadInput when a stage would not have begun to train within `epochs` epochs."""
         if self.last_unfreeze_epoch >= epochs:
             raise BadInput(
                 f"The strategy {STRATEGIES[self.strategy].title!r} opens its last stage in epoch "
@@ -108,107 +124,134 @@ def make_plan(
     head: HeadSettings,
     options: dict[str, Any] | None = None,
 ) -> Plan:
-    """The plan of `strategy` for the backbone `card` with a new `head`.
+    """Plan a fine-tuning run.
 
-    freeze_depth is read by the strategy "depth" alone and must lie between 0 and the number of
-    stages. options: those of the strategy that differ from its defaults. Only "zero-shot" has
-    nothing to train; any other plan without trainable parameters is refused with BadInput.
+    Args:
+        card: the backbone.
+        strategy: a key of STRATEGIES.
+        freeze_depth: number of leading stages to freeze, from 0 to all; read by "depth" alone.
+        head: the new head; a strategy that trains nothing keeps the backbone's own.
+        options: options of the strategy that differ from their defaults.
+
+    Raises:
+        BadInput: the strategy or an option is unknown or out of bounds, nothing would train, or
+            the backbone has no head that could score rows untrained.
+
+    >>> from core.models.card import load_card
+    >>> from core.workspace import BUNDLED_BACKBONES
+    >>> card = load_card(next(BUNDLED_BACKBONES.glob("*dcnv2*")))
+    >>> plan = make_plan(card, "depth", 2, HeadSettings())
+    >>> [(stage.name, stage.frozen) for stage in plan.stages][:3]
+    [('embedding', True), ('cross1', True), ('cross2', False)]
     """
-    zero_shot = strategy == "zero-shot"
-    if zero_shot and not card.scores_clicks:
+    values = complete_options(strategy, options or {})
+    trained = is_trained(strategy)
+    if not trained and not card.scores_clicks:
         raise BadInput(
             f"The backbone {card.name!r} has no head trained on click labels, so it cannot "
             "score rows as it is; choose another strategy than zero-shot."
         )
-    values = complete_options(strategy, options or {})
-    sketch = STRATEGIES[strategy].build(card.stages, {**values, "depth": freeze_depth})
-    used_head = card.head if zero_shot else head
+    spec = STRATEGIES[strategy].build(card.stages, {**values, "depth": freeze_depth})
+    used_head = head if trained else card.head
     head_parameters = used_head.parameters(card.representation, card.members)
     head_stage = PlannedStage(
-        "head",
-        "Head (own)" if zero_shot else "Head (new)",
-        head_parameters,
-        0.0,
-        zero_shot,
-        used_head.flops(card.representation, card.members),
-        "supervised" if zero_shot else "random",
-        0 if zero_shot else head_parameters,
+        name="head",
+        title="Head (new)" if trained else "Head (own)",
+        parameters=head_parameters,
+        share=0.0,
+        frozen=not trained,
+        flops=used_head.flops(card.representation, card.members),
+        origin="random" if trained else "supervised",
+        trained_parameters=head_parameters if trained else 0,
     )
-    stages = _plan_stages(card.stages, head_stage, sketch)
+    stages = _plan_stages(card.stages, head_stage, spec)
     return Plan(
-        strategy,
-        stages,
-        _frozen_prefix_length(stages),
-        sketch.reinitialise,
-        not zero_shot,
-        sketch.scope,
-        sketch.rank,
-        sketch.l2_sp,
-        sketch.schedule,
-        sketch.reset_embeddings,
+        strategy=strategy,
+        stages=stages,
+        frozen_depth=_frozen_prefix_length(stages),
+        reinitialise=spec.reinitialise,
+        new_head=trained,
+        scope=spec.scope,
+        rank=spec.rank,
+        l2_sp=spec.l2_sp,
+        schedule=spec.schedule,
+        reset_embeddings=spec.reset_embeddings,
     )
+
+
+def make_pretraining_plan(
+    stages: tuple[StageCard, ...], head_parameters: int, head_flops: int
+) -> Plan:
+    """Plan a pretraining run: every stage and a new head train."""
+    head = PlannedStage(
+        name="head",
+        title="Head (new)",
+        parameters=head_parameters,
+        share=0.0,
+        frozen=False,
+        flops=head_flops,
+        origin="random",
+        trained_parameters=head_parameters,
+    )
+    planned = _plan_stages(stages, head, FreezeSpec((True,) * len(stages)))
+    return Plan("pretrain", planned, frozen_depth=0, reinitialise=True, new_head=True)
 
 
 def cacheable_depth(stages: Sequence[PlannedStage], epoch: int) -> int:
-    """How many leading stages need not be run again in `epoch` (from 0), since what they hand on is
-    kept.
+    """Number of leading stages whose output of an earlier pass can be used again in an epoch.
 
-    Those that never train, and those that are still to join. Where they are as many for a single
-    epoch alone, as in gradual unfreezing, keeping costs more than it saves (docs/decisions.md).
+    These are the stages that never train, and those that do not train yet. Where their number
+    changes with every epoch, as in gradual unfreezing, caching costs more than it saves, so only
+    those that never train count (docs/decisions.md).
+
+    Args:
+        stages: of a plan, the head last.
+        epoch: counted from 0.
     """
     depth = _frozen_prefix_length(stages, epoch)
-    again = [_frozen_prefix_length(stages, near) for near in (epoch - 1, epoch + 1) if near >= 0]
-    return depth if depth in again else _frozen_prefix_length(stages)
+    neighbours = [epoch - 1, epoch + 1] if epoch else [epoch + 1]
+    if depth in [_frozen_prefix_length(stages, other) for other in neighbours]:
+        return depth
+    return _frozen_prefix_length(stages)
 
 
 def _frozen_prefix_length(stages: Sequence[PlannedStage], epoch: int | None = None) -> int:
-    """How many leading stages, the head not among them, have not trained by the end of `epoch`;
-    None: ever."""
+    """Number of leading stages, without the head, that do not train up to `epoch`; None: ever."""
     for index, stage in enumerate(stages[:-1]):
         if not stage.frozen and (epoch is None or stage.from_epoch <= epoch):
             return index
     return len(stages) - 1
 
 
-def make_pretraining_plan(
-    stages: tuple[StageCard, ...], head_parameters: int, head_flops: int
-) -> Plan:
-    """The plan under which every stage and the head on top train."""
-    head = PlannedStage(
-        "head", "Head (new)", head_parameters, 0.0, False, head_flops, "random", head_parameters
-    )
-    return Plan(
-        "pretrain", _plan_stages(stages, head, FreezeSpec((True,) * len(stages))), 0, True, True
-    )
-
-
 def _plan_stages(
-    stages: tuple[StageCard, ...], head: PlannedStage, sketch: FreezeSpec
+    stages: tuple[StageCard, ...], head: PlannedStage, spec: FreezeSpec
 ) -> tuple[PlannedStage, ...]:
+    """The stages and the head as `spec` has them, with their shares of all parameters."""
     total = sum(stage.parameters for stage in stages) + head.parameters
     planned = [
         PlannedStage(
-            stage.name,
-            stage.title,
-            stage.parameters,
-            stage.parameters / total,
-            not sketch.trainable[index],
-            stage.flops,
-            "random" if sketch.reinitialise else stage.origin,
-            _count_trained(stage, sketch) if sketch.trainable[index] else 0,
-            sketch.from_epoch[index] if sketch.from_epoch else 0,
-            sketch.lr_scales[index] if sketch.lr_scales else 1.0,
+            name=stage.name,
+            title=stage.title,
+            parameters=stage.parameters,
+            share=stage.parameters / total,
+            frozen=not spec.trainable[index],
+            flops=stage.flops,
+            origin="random" if spec.reinitialise else stage.origin,
+            trained_parameters=_count_trained(stage, spec) if spec.trainable[index] else 0,
+            from_epoch=spec.from_epoch[index] if spec.from_epoch else 0,
+            lr_scale=spec.lr_scales[index] if spec.lr_scales else 1.0,
         )
         for index, stage in enumerate(stages)
     ]
     return (*planned, dataclasses.replace(head, share=head.parameters / total))
 
 
-def _count_trained(stage: StageCard, sketch: FreezeSpec) -> int:
+def _count_trained(stage: StageCard, spec: FreezeSpec) -> int:
+    """Scalars that train in a stage that does."""
     counts = {
         "all": stage.parameters,
         "biases and norms": stage.biases_norms,
-        "adapters": sketch.rank * (stage.linear_widths or 0),
+        "adapters": spec.rank * (stage.linear_widths or 0),
     }
-    # A strategy that asks for a count refuses cards without it.
-    return counts[sketch.scope] or 0
+    # None where an old card lacks the count; a strategy of that scope has refused such a card.
+    return counts[spec.scope] or 0

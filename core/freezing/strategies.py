@@ -1,8 +1,7 @@
-"""The freezing strategies, in one dict: each a pure function from a backbone's stages and its
-options to a sketch.
+"""The freezing strategies, in one dict.
 
-A sketch says which stages train, from which epoch, at what part of the learning rate and with what
-besides; the plan made of it (core.freezing.plan) is all that the training loop sees.
+A strategy is a pure function from the stages of a backbone and its options to a `FreezeSpec`. The
+plan made of that (core.freezing.plan) is all that the training loop sees.
 """
 
 from collections.abc import Callable, Sequence
@@ -10,15 +9,23 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from core.errors import BadInput
+from core.freezing.spec import FreezeSpec
 from core.models.card import StageCard
 
 Options = dict[str, Any]
+"""Values of a strategy's options, by name."""
 
 
 @dataclass(frozen=True)
 class Option:
-    """An option of a strategy: a number between low and high, whole where the default is; or stage
-    names ("stages")."""
+    """An option of a strategy: a number, or names of stages for the option "stages".
+
+    Args:
+        label: its name on a page.
+        description: what it does, as a help text.
+        default: an int for whole numbers, a float for others, a tuple for names of stages.
+        low, high: least and greatest number.
+    """
 
     label: str
     description: str
@@ -27,39 +34,25 @@ class Option:
     high: float = 0
 
 
-@dataclass(frozen=True)
-class FreezeSpec:
-    """What a strategy decides, stages from the input up without the head, which always trains at
-    the full rate.
-
-    trainable: one a stage. from_epoch: first epoch (from 0) in which each trains; all in the first
-    when empty. lr_scales: the part of the learning rate of each; 1 when empty. scope: what trains inside
-    a stage, one of PARTS. rank: of LoRA's adapters. l2_sp: strength of the pull towards the
-    backbone's weights (L2-SP). schedule: what changes while it trains, one of RULES. reset_embeddings: whether
-    embeddings start anew each epoch. reinitialise: whether stages start from random weights.
-    """
-
-    trainable: tuple[bool, ...]
-    from_epoch: tuple[int, ...] = ()
-    lr_scales: tuple[float, ...] = ()
-    scope: str = "all"
-    rank: int = 0
-    l2_sp: float = 0.0
-    schedule: str = "none"
-    reset_embeddings: bool = False
-    reinitialise: bool = False
-
-
-SCOPES = ("all", "biases and norms", "adapters")
-SCHEDULES = ("none", "auto-rgn", "autofreeze")
-
 Stages = Sequence[StageCard]
 BuildSpec = Callable[[Stages, Options], FreezeSpec]
 
 
 @dataclass(frozen=True)
 class Strategy:
-    """A strategy as a page offers it. when: in which case to try it. source: whom it is from."""
+    """A strategy; its key in STRATEGIES is its name in requests and on the command line.
+
+    Args:
+        title: its name on a page.
+        summary: what it does, in a sentence.
+        when: in which case to try it.
+        build: computes what it decides for the stages of a backbone.
+        source: the paper it is from; "" for common practice.
+        options: by name; empty where it has none.
+        control: whether it is a baseline that fine-tuning has to beat.
+        trains: whether anything trains; where nothing does, one run stands for every seed, learning
+            rate and target size.
+    """
 
     title: str
     summary: str
@@ -67,18 +60,21 @@ class Strategy:
     build: BuildSpec
     source: str = ""
     options: dict[str, Option] = field(default_factory=dict)
+    control: bool = False
+    trains: bool = True
 
 
-def _train_all(stages: Stages, **changes: Any) -> FreezeSpec:
-    return FreezeSpec((True,) * len(stages), **changes)
+def _train_all(stages: Stages, **fields: Any) -> FreezeSpec:
+    """Every stage trains; fields: others of FreezeSpec."""
+    return FreezeSpec((True,) * len(stages), **fields)
 
 
 def _depth(stages: Stages, options: Options) -> FreezeSpec:
     depth = options["depth"]
     if not 0 <= depth <= len(stages):
         raise BadInput(
-            f"Freeze depth {depth} does not fit this backbone: it has {len(stages)} stages, so take"
-            f" 0 (full fine-tuning) to {len(stages)} (linear probe)."
+            f"Freeze depth {depth} does not fit this backbone: it has {len(stages)} stages, "
+            f"so take 0 (full fine-tuning) to {len(stages)} (linear probe)."
         )
     return FreezeSpec(tuple(index >= depth for index in range(len(stages))))
 
@@ -96,6 +92,7 @@ def _lp_ft(stages: Stages, options: Options) -> FreezeSpec:
 
 
 def _gradual(stages: Stages, options: Options) -> FreezeSpec:
+    # The top stage is 1 below the head and joins in epoch 1, at the head's rate over the factor.
     below_head = range(len(stages), 0, -1)
     return _train_all(
         stages,
@@ -105,20 +102,19 @@ def _gradual(stages: Stages, options: Options) -> FreezeSpec:
 
 
 def _decay(stages: Stages, options: Options) -> FreezeSpec:
-    return _train_all(
-        stages, lr_scales=tuple(options["decay"] ** steps for steps in range(len(stages), 0, -1))
-    )
+    below_head = range(len(stages), 0, -1)
+    return _train_all(stages, lr_scales=tuple(options["decay"] ** steps for steps in below_head))
 
 
 def _surgical(stages: Stages, options: Options) -> FreezeSpec:
-    known, chosen = [stage.name for stage in stages], options["stages"]
-    if unknown := [name for name in chosen if name not in known]:
-        raise BadInput(f"The stages {unknown} are not in this backbone; its stages are {known}.")
+    names, chosen = [stage.name for stage in stages], options["stages"]
+    if unknown := [name for name in chosen if name not in names]:
+        raise BadInput(f"The stages {unknown} are not in this backbone; its stages are {names}.")
     if not chosen:
         raise BadInput(
-            f"Surgical fine-tuning needs at least one stage to train; choose from {known}."
+            f"Surgical fine-tuning needs at least one stage to train; choose from {names}."
         )
-    return FreezeSpec(tuple(name in chosen for name in known))
+    return FreezeSpec(tuple(name in chosen for name in names))
 
 
 def _embeddings_only(stages: Stages, options: Options) -> FreezeSpec:
@@ -165,7 +161,11 @@ def _scratch(stages: Stages, options: Options) -> FreezeSpec:
 
 
 def _require_counts(what: str, counts: Sequence[int | None]) -> list[int]:
-    """The counts, of which there must be one a stage and one that is not 0."""
+    """Return the counts of what a strategy trains, one a stage.
+
+    Raises:
+        BadInput: the card lacks them, as those of older versions do, or all are 0.
+    """
     known = [count for count in counts if count is not None]
     if len(known) < len(counts):
         raise BadInput(
@@ -207,7 +207,7 @@ STRATEGIES: dict[str, Strategy] = {
     "full": Strategy(
         "Full fine-tuning",
         "Nothing is frozen (freeze depth 0); the head is new.",
-        "Many rows, or a target unlike the source; what every other strategy is held against.",
+        "Many rows, or a target unlike the source; the baseline for every other strategy.",
         _full,
         "Girshick et al.: Rich feature hierarchies, CVPR 2014",
     ),
@@ -327,30 +327,77 @@ STRATEGIES: dict[str, Strategy] = {
         "The same network with fresh weights, trained on the target rows alone.",
         "A control: is the backbone worth anything here?",
         _scratch,
+        control=True,
     ),
     "zero-shot": Strategy(
         "Zero-shot",
         "The backbone with its own head, as it is; nothing trains.",
         "A control: is training worth anything here?",
         _freeze_all,
+        control=True,
+        trains=False,
     ),
 }
 
 
+def control_strategies() -> tuple[str, ...]:
+    """The names of the controls.
+
+    >>> control_strategies()
+    ('scratch', 'zero-shot')
+    """
+    return tuple(name for name, strategy in STRATEGIES.items() if strategy.control)
+
+
+def control_titles() -> tuple[str, ...]:
+    """The controls as arms are titled.
+
+    >>> control_titles()
+    ('from scratch', 'zero-shot')
+    """
+    return tuple(describe_strategy(name, 0, {}) for name in control_strategies())
+
+
+def untrained_titles() -> tuple[str, ...]:
+    """The strategies that train nothing, as arms are titled.
+
+    >>> untrained_titles()
+    ('zero-shot',)
+    """
+    untrained = (name for name, strategy in STRATEGIES.items() if not strategy.trains)
+    return tuple(describe_strategy(name, 0, {}) for name in untrained)
+
+
+def is_control(strategy: str) -> bool:
+    """Whether a strategy is a control; any other word, such as "pretraining", is none."""
+    return strategy in STRATEGIES and STRATEGIES[strategy].control
+
+
+def is_trained(strategy: str) -> bool:
+    """Whether a strategy trains anything; any other word, such as "pretraining", does."""
+    return strategy not in STRATEGIES or STRATEGIES[strategy].trains
+
+
 def complete_options(strategy: str, options: Options) -> Options:
-    """`options` over the strategy's defaults; BadInput for a name it has not and for a number out
-    of bounds."""
+    """Return every option of a strategy: `options` where given, else its default.
+
+    Raises:
+        BadInput: the strategy or an option is unknown, or a number is out of bounds.
+
+    >>> complete_options("lora", {})
+    {'rank': 4}
+    """
     if strategy not in STRATEGIES:
         raise BadInput(f"strategy is {strategy!r}; it must be one of {[*STRATEGIES]}.")
-    about = STRATEGIES[strategy]
-    if unknown := set(options) - set(about.options):
+    known = STRATEGIES[strategy].options
+    if unknown := set(options) - set(known):
         raise BadInput(
-            f"The strategy {about.title!r} has no options {sorted(unknown)}; it has"
-            f" {sorted(about.options)}."
+            f"The strategy {STRATEGIES[strategy].title!r} has no options {sorted(unknown)}; it has"
+            f" {sorted(known)}."
         )
-    values = {name: options.get(name, option.default) for name, option in about.options.items()}
+    values = {name: options.get(name, option.default) for name, option in known.items()}
     for name, value in values.items():
-        option = about.options[name]
+        option = known[name]
         if name == "stages":
             values[name] = tuple(value)
             continue
@@ -367,17 +414,21 @@ def complete_options(strategy: str, options: Options) -> Options:
 
 
 def describe_strategy(strategy: str, freeze_depth: int, options: Options) -> str:
-    """The strategy in a few words, such as "freeze depth 2" or "LoRA, rank 8"."""
+    """The strategy with its options in a few words, as arms are titled.
+
+    >>> describe_strategy("depth", 2, {}), describe_strategy("lora", 0, {"rank": 8})
+    ('freeze depth 2', 'LoRA, rank 8')
+    """
     if strategy == "depth":
         return f"freeze depth {freeze_depth}"
-    about = STRATEGIES[strategy]
+    entry = STRATEGIES[strategy]
     # Names such as LoRA and BitFit keep their capitals.
     title = (
-        about.title if any(letter.isupper() for letter in about.title[1:]) else about.title.lower()
+        entry.title if any(letter.isupper() for letter in entry.title[1:]) else entry.title.lower()
     )
     words = []
     for name, value in complete_options(strategy, options).items():
-        option = about.options[name]
+        option = entry.options[name]
         if name == "stages":
             words.append("+".join(value))
         elif value != option.default:

@@ -18,6 +18,7 @@ from core.data.datasets import Dataset
 from core.errors import BadInput
 from core.evaluation.format_metrics import is_missing
 from core.evaluation.metrics import compute_metrics
+from core.freezing.strategies import is_trained
 from core.inference.run_model import load_model_card
 from core.jobs.reporter import Reporter
 from core.jobs.requests import InterpolateRequest
@@ -55,7 +56,7 @@ def interpolate(
         CancelledError: the reporter asked to stop.
     """
     run = RunStore(workspace).get(request.run)
-    trained = run.kind == "finetune" and run.strategy != "zero-shot"
+    trained = run.kind == "finetune" and is_trained(run.strategy)
     if run.status != "done" or not trained or run.result is None or run.result.threshold is None:
         raise BadInput(
             f"Run {run.id} is not a finished fine-tuning run, so there is nothing to interpolate;"
@@ -117,13 +118,20 @@ def best_alpha(losses: Sequence[float | None]) -> float:
 def interpolate_weights(
     start: dict[str, Tensor], finetuned: dict[str, Tensor], alpha: float, mixes_head: bool
 ) -> dict[str, Tensor]:
-    """Return the interpolated state dict.
+    """Return the interpolated state dict, ``(1 - alpha) * start + alpha * finetuned``.
 
     Integer tensors (BatchNorm's counts) are the fine-tuned ones, and so is the head unless
     `mixes_head`.
+
+    Args:
+        start: weights of the backbone, by name.
+        finetuned: weights of the run, by name.
+        alpha: 0 to 1.
+        mixes_head: whether both heads have the same layers.
     """
     mixed = {}
     for name, value in finetuned.items():
-        kept = not value.is_floating_point() or (name.startswith("head.") and not mixes_head)
-        mixed[name] = value if kept else torch.lerp(start[name], value, alpha)
+        own_head = name.startswith("head.") and not mixes_head
+        fixed = own_head or not value.is_floating_point()
+        mixed[name] = value if fixed else torch.lerp(start[name], value, alpha)
     return mixed

@@ -21,8 +21,7 @@ BATCH_ROWS = 65536
 """Rows that are encoded and scored at a time."""
 ROW, SCORE, CLICK = "row", "score", "predicted_click"
 """Columns of the predictions. The file's id column, if it has one, comes after `row`, under its
-own name.
-"""
+own name."""
 
 
 @dataclass(frozen=True)

@@ -13,8 +13,7 @@ from core.inference.unknown_values import NEARLY_NONE_SHARE, UnknownColumn, know
 
 CHANCE_LEVEL = 1e-3
 """A column that is missing in every row is named if that would happen by chance more rarely than
-this.
-"""
+this."""
 KNOWS_NONE_SENTENCE = (
     "The model knows (nearly) no value of the categorical columns C1 to C26, neither of this file"
     " nor of its own training rows: the scores come from the numeric columns alone. Pretrain a"

@@ -13,6 +13,7 @@ from core.data.preprocessing import FIRST_VALUE_ID, load_preprocessing
 from core.data.schema import FIELDS
 from core.errors import BadInput
 from core.evaluation.geometry import linear_cka
+from core.freezing.strategies import is_trained
 from core.inference.run_model import load_model_card
 from core.inference.weight_drift_files import ARRAYS_FILE, NUMBERS_FILE
 from core.jobs.store import Run
@@ -27,8 +28,7 @@ from core.workspace import Workspace, write_atomic, write_json
 
 MAX_ROWS = 2000
 """Target test rows whose stage outputs are compared, evenly spaced; fewer if wider than
-MAX_FLOATS.
-"""
+MAX_FLOATS."""
 MAX_FLOATS = 2**25
 """Numbers of a stage's output for all compared rows, 128 MiB."""
 CHUNK_ROWS = 256
@@ -61,7 +61,7 @@ def measure_weight_drift(
         run.status != "done"
         or run.result is None
         or run.kind != "finetune"
-        or run.strategy == "zero-shot"
+        or not is_trained(run.strategy)
     ):
         raise BadInput(
             f"Run {run.id} is not a finished fine-tuning run, so no weights have changed; choose"

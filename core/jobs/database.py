@@ -1,7 +1,8 @@
-"""The workspace's SQLite file: its schema, how it moves forward, its journal, and how it is opened.
+"""The workspace's SQLite file: its schema and migrations, its journal, and how it is opened.
 
-On a disk of this machine the journal is a write-ahead log (WAL); on a file system that others
-share, a rollback journal.
+On a disk of this machine the journal is a write-ahead log (WAL); on a file system that other
+machines share, it is a rollback journal, because a WAL needs memory that all processes share
+(https://sqlite.org/wal.html).
 """
 
 import os
@@ -17,31 +18,37 @@ from core.stored import check_regular_file, damaged_file_error
 from core.workspace import Workspace, WorkspaceMissing, require_workspace_folder
 
 BUSY_TIMEOUT = 30.0
-"""How long a call waits for other processes that write."""
+"""Seconds for which a call waits for other processes that write."""
 _DAMAGED_CODES = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_FORMAT)
 
 MIGRATIONS: tuple[str, ...] = (
     """
     CREATE TABLE runs (
         id TEXT PRIMARY KEY, kind TEXT NOT NULL, name TEXT NOT NULL, status TEXT NOT NULL,
-        message TEXT NOT NULL DEFAULT '', request TEXT NOT NULL, lane TEXT NOT NULL, dataset TEXT NOT NULL,
+        message TEXT NOT NULL DEFAULT '', request TEXT NOT NULL, lane TEXT NOT NULL, dataset TEXT
+        NOT NULL,
         grouping TEXT NOT NULL DEFAULT '', created TEXT NOT NULL, started TEXT, finished TEXT,
-        phase TEXT NOT NULL DEFAULT '', epoch INTEGER NOT NULL DEFAULT 0, epochs INTEGER NOT NULL DEFAULT 0,
-        step INTEGER NOT NULL DEFAULT 0, steps INTEGER NOT NULL DEFAULT 0, tags TEXT NOT NULL DEFAULT '[]',
+        phase TEXT NOT NULL DEFAULT '', epoch INTEGER NOT NULL DEFAULT 0, epochs INTEGER NOT NULL
+        DEFAULT 0,
+        step INTEGER NOT NULL DEFAULT 0, steps INTEGER NOT NULL DEFAULT 0, tags TEXT NOT NULL
+        DEFAULT '[]',
         note TEXT NOT NULL DEFAULT '', result TEXT, worker_pid INTEGER, cancel_asked TEXT
     );
     CREATE INDEX runs_by_status ON runs (status, lane, created);
     CREATE TABLE points (
-        run TEXT NOT NULL REFERENCES runs (id) ON DELETE CASCADE, step INTEGER NOT NULL, name TEXT NOT NULL,
+        run TEXT NOT NULL REFERENCES runs (id) ON DELETE CASCADE, step INTEGER NOT NULL, name TEXT
+        NOT NULL,
         value REAL NOT NULL, PRIMARY KEY (run, step, name)
     ) WITHOUT ROWID;
     """,
     """
-    CREATE TABLE sweeps (id TEXT PRIMARY KEY, name TEXT NOT NULL, spec TEXT NOT NULL, created TEXT NOT NULL);
+    CREATE TABLE sweeps (id TEXT PRIMARY KEY, name TEXT NOT NULL, spec TEXT NOT NULL, created TEXT
+        NOT NULL);
     CREATE INDEX runs_by_group ON runs (grouping)
     """,
     """
-    CREATE INDEX validation_points ON points (run, name, value) WHERE name IN ('validation_loss', 'validation_auc')
+    CREATE INDEX validation_points ON points (run, name, value) WHERE name IN ('validation_loss',
+        'validation_auc')
     """,
     """
     ALTER TABLE runs ADD COLUMN worker_host TEXT;
@@ -55,22 +62,26 @@ applied."""
 
 
 _checked_stores: set[tuple[str, int, int]] = set()
-"""(path, device, inode) of stores whose journal fits their file system, as this process has
-seen."""
+"""(path, device, inode) of stores whose journal this process has checked."""
 _shared_stores: set[str] = set()
-"""Paths of stores that have been seen on a shared file system."""
+"""Paths of stores that this process has found on a shared file system."""
 
 
 def migrate(workspace: Workspace, create: bool = True) -> None:
-    """Brings the file to the newest schema, and its journal to what its file system allows.
+    """Bring the store to the newest schema, and to the journal that its file system allows.
 
-    BadInput where its schema is of a newer Thaw, or where file locks do not work. create: whether
-    it is made when absent, as by who opens a workspace on purpose; WorkspaceMissing otherwise.
-    `Damaged` where what lies there is no store; nothing is made over it.
+    Args:
+        workspace: where the store is.
+        create: whether to create the store if there is none.
+
+    Raises:
+        BadInput: the schema is of a newer Thaw, or file locks do not work there.
+        WorkspaceMissing: there is no store, and `create` is False.
+        Damaged: the file is not a store; nothing is written over it.
     """
     _check_file(workspace)
-    settled = _is_checked(workspace)
-    shared = "" if settled else shared_filesystem(workspace.root)
+    checked = _is_checked(workspace)
+    shared = "" if checked else shared_filesystem(workspace.root)
     if shared:
         _prepare_shared(workspace, shared)
     with connect(workspace, create) as db:
@@ -82,7 +93,7 @@ def migrate(workspace: Workspace, create: bool = True) -> None:
         )
     if version < len(MIGRATIONS):
         _upgrade(workspace)
-    if not settled:
+    if not checked:
         _set_journal_mode(workspace, shared)
 
 
@@ -99,9 +110,8 @@ def _upgrade(workspace: Workspace) -> None:
 
 
 def _prepare_shared(workspace: Workspace, kind: str) -> None:
-    """Sees to it that locks work and that no write-ahead log is used, before the store is
-    opened."""
-    # Whoever may not write here only reads, which takes neither.
+    """Check that file locks work and disable the write-ahead log, before the store is opened."""
+    # A process that cannot write here only reads, which needs neither.
     if not has_access(workspace.root, os.W_OK):
         return
     if check_file_locks(workspace.root, workspace.database):
@@ -110,10 +120,10 @@ def _prepare_shared(workspace: Workspace, kind: str) -> None:
 
 
 def _disable_wal(workspace: Workspace, kind: str) -> None:
-    """Empties the write-ahead log into the store and does without it from then on."""
+    """Write the log into the store and use a rollback journal from then on."""
     with connect(workspace, timeout=1.0) as db:
         try:
-            # In this mode SQLite reads the log without the memory that processes would share.
+            # In exclusive mode SQLite reads the log without shared memory.
             db.execute("PRAGMA locking_mode = EXCLUSIVE")
             db.execute("PRAGMA journal_mode = TRUNCATE").fetchone()
         except sqlite3.OperationalError as error:
@@ -128,31 +138,30 @@ def _disable_wal(workspace: Workspace, kind: str) -> None:
 
 
 def _set_journal_mode(workspace: Workspace, shared: str) -> None:
-    """Remembers that the journal fits, after going back to a write-ahead log where the store has
-    come to a local disk.
+    """Return to a write-ahead log where the store is on a local disk, and remember it as checked.
 
-    A folder that this machine shares is on its local disk and on the network file system of the
-    others. So that it is left alone, whoever opens it there notes its inode, which a copy on
-    another disk does not have.
+    A folder that this machine exports is on a local disk here and on a network file system
+    elsewhere. Whoever opens it over the network records the file's inode, so that this machine
+    keeps the rollback journal; a copy on another disk has another inode.
     """
     path = workspace.database
     inode = path.stat().st_ino
     with connect(workspace) as db:
-        noted = db.execute("SELECT value FROM facts WHERE name = 'shared_inode'").fetchone()
+        recorded = db.execute("SELECT value FROM facts WHERE name = 'shared_inode'").fetchone()
         mode = db.execute("PRAGMA journal_mode").fetchone()[0]
         if (
             shared
             and has_access(workspace.root, os.W_OK)
-            and (noted is None or noted[0] != str(inode))
+            and (recorded is None or recorded[0] != str(inode))
         ):
             db.execute("INSERT OR REPLACE INTO facts VALUES ('shared_inode', ?)", (str(inode),))
-    if not shared and mode != "wal" and (noted is None or noted[0] != str(inode)):
+    if not shared and mode != "wal" and (recorded is None or recorded[0] != str(inode)):
         with connect(workspace, timeout=0.0) as db:
             try:
                 db.execute("PRAGMA journal_mode = WAL")
             except sqlite3.OperationalError:
-                # In use just now, or not to be written: a rollback journal is right as well, and
-                # only slower.
+                # In use by another process, or read-only: a rollback journal is correct too, only
+                # slower.
                 return
     _checked_stores.add(_file_identity(workspace))
 
@@ -173,12 +182,18 @@ def _file_identity(workspace: Workspace) -> tuple[str, int, int]:
 def connect(
     workspace: Workspace, create: bool = False, timeout: float = BUSY_TIMEOUT, durable: bool = True
 ) -> Iterator[sqlite3.Connection]:
-    """A connection for one transaction, which is undone when the block raises; WorkspaceMissing
-    where there is no file.
+    """Open a connection for one transaction, which is rolled back where the block raises.
 
-    create: whether the file is made when absent. timeout: seconds to wait for others that write.
-    lasting: whether a power cut afterwards may not undo it; what is shown of a run while it goes
-    on, and changes every moment, need not.
+    Args:
+        workspace: where the store is.
+        create: whether to create the file if there is none.
+        timeout: seconds to wait for other processes that write.
+        durable: whether the transaction must survive a power cut; the progress of a running job
+            need not.
+
+    Raises:
+        WorkspaceMissing: there is no store any more.
+        Damaged: the file is not a whole database.
     """
     if not _is_checked(workspace):
         check_owner(workspace)
@@ -199,16 +214,15 @@ def connect(
         db.execute("PRAGMA foreign_keys = ON")
         shared = str(workspace.database) in _shared_stores
         if shared:
-            # Emptied and not deleted after each transaction: other machines may know for seconds
-            # which names there are.
+            # TRUNCATE, not DELETE: other machines may cache for seconds that a journal exists.
             db.execute("PRAGMA journal_mode = TRUNCATE")
-        # With NORMAL a rollback journal may be damaged by a power cut; a write-ahead log loses its
-        # last transactions.
+        # At a power cut NORMAL may damage a store with a rollback journal; one with a write-ahead
+        # log only loses its last transactions.
         db.execute(f"PRAGMA synchronous = {'FULL' if durable or shared else 'NORMAL'}")
         with db:
             yield db
     except sqlite3.DatabaseError as error:
-        # A table that is missing is told apart from other mistakes of SQL by its message alone.
+        # Only the message distinguishes a missing table from other errors of SQL.
         if sqlite_code(error) in _DAMAGED_CODES or str(error).startswith(
             ("no such table", "no such column")
         ):
@@ -223,21 +237,21 @@ def connect(
 
 
 def is_busy(error: sqlite3.Error) -> bool:
-    """Whether other processes kept the store for longer than one waits."""
+    """Return whether other processes locked the store for longer than the timeout."""
     return sqlite_code(error) in SQLITE_BUSY_CODES
 
 
 def _check_file(workspace: Workspace) -> None:
-    """`Damaged` where a folder, a link to nothing or an emptied file lies in the store's place."""
+    """Raise Damaged where a folder, a broken link or an emptied file is in the store's place."""
     path = workspace.database
     if not os.path.lexists(path):
         return
     try:
         check_regular_file(path)
     except ValueError as error:
-        # A store that is being made is empty for a moment; it has no runs yet.
-        made = path.exists() and path.is_file() and not any(workspace.runs.glob("r-*"))
-        if not made:
+        # A store that another process creates is empty for a moment; it has no runs yet.
+        is_new = path.exists() and path.is_file() and not any(workspace.runs.glob("r-*"))
+        if not is_new:
             raise _damaged_store_error(workspace, error) from error
 
 
@@ -252,10 +266,13 @@ def _damaged_store_error(workspace: Workspace, why: object) -> Damaged:
 
 @contextmanager
 def keep_connection(workspace: Workspace) -> Iterator[None]:
-    """For a process that writes often: SQLite empties its log into the file whenever the last
-    connection closes, which takes seven times as long as the write itself."""
+    """Keep a connection open, for a process that writes often.
+
+    SQLite writes its log into the store whenever the last connection closes, which takes seven
+    times as long as the write itself.
+    """
     with connect(workspace) as db:
-        # A connection that has read nothing yet does not count.
+        # SQLite opens the file only at the first query.
         db.execute("SELECT id FROM runs LIMIT 1").fetchall()
         record_owner(workspace)
         yield

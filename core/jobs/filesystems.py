@@ -1,8 +1,8 @@
 """Which file system the workspace is on, and whether file locks work there.
 
 SQLite's write-ahead log keeps its index in memory that processes share by mmap, which processes on
-two machines cannot do. A network file system therefore takes a rollback journal
-(https://sqlite.org/wal.html), and locks that work.
+two machines cannot do. On a network file system the store therefore has a rollback journal
+(https://sqlite.org/wal.html), which needs working locks.
 """
 
 import fcntl
@@ -17,45 +17,19 @@ from core.errors import BadInput
 from core.files.leftovers import part_folder
 
 MOUNTS = Path("/proc/self/mountinfo")
-LOCAL_FILESYSTEMS = frozenset(
-    (
-        *(
-            "apfs",
-            "aufs",
-            "bcachefs",
-            "btrfs",
-            "ecryptfs",
-            "erofs",
-            "exfat",
-            "ext2",
-            "ext3",
-            "ext4",
-            "f2fs",
-            "fuseblk",
-        ),
-        *(
-            "hfs",
-            "hfsplus",
-            "iso9660",
-            "jfs",
-            "msdos",
-            "nilfs2",
-            "ntfs",
-            "ntfs3",
-            "overlay",
-            "ramfs",
-            "reiserfs",
-        ),
-        *("rootfs", "squashfs", "tmpfs", "udf", "ufs", "vfat", "xfs", "zfs"),
-    )
-)
-"""File systems of one machine. A kind not named here (nfs, cifs, 9p, lustre, fuse.sshfs, …) counts
-as shared: a rollback journal works on all of them and is only slower."""
+LOCAL_FILESYSTEMS = frozenset((
+    "apfs", "aufs", "bcachefs", "btrfs", "ecryptfs", "erofs", "exfat", "ext2", "ext3", "ext4",
+    "f2fs", "fuseblk", "hfs", "hfsplus", "iso9660", "jfs", "msdos", "nilfs2", "ntfs", "ntfs3",
+    "overlay", "ramfs", "reiserfs", "rootfs", "squashfs", "tmpfs", "udf", "ufs", "vfat", "xfs",
+    "zfs",
+))  # fmt: skip
+"""File systems of one machine. Any other kind (nfs, cifs, 9p, lustre, fuse.sshfs, …) counts as
+shared: a rollback journal works on all of them and is only slower."""
 _LOCAL_LOCK_OPTIONS = re.compile(r"(?:^|,)(?:nolock|local_lock=(?:all|flock|posix))(?:,|$)")
-"""Mount options of NFS by which the server, and so any other machine, never hears of a lock."""
+"""Mount options of NFS that keep locks on this machine, so that no other machine sees them."""
 
-# Runs in a process of its own: it tries the two locks that its parent holds, and reads which
-# journal the store has, since whoever closes a database file loses its own locks on it.
+# Runs in a child process. It tries to take the two locks that its parent holds. It also reads the
+# store's journal mode: closing the file in the parent would release the parent's locks on it.
 _CHILD_SCRIPT = """
 import errno, fcntl, sys
 def refused(take, path):
@@ -76,7 +50,7 @@ print(int(refused(fcntl.lockf, sys.argv[1])), int(refused(fcntl.flock, sys.argv[
 
 @dataclass(frozen=True)
 class Mount:
-    """Where a file system begins, its kind such as "ext4", and its options."""
+    """A mounted file system: where it begins, its kind such as "ext4", and its options."""
 
     point: Path
     kind: str
@@ -84,26 +58,34 @@ class Mount:
 
 
 def find_mount(folder: Path) -> Mount | None:
-    """The mount that `folder` lies on; None where the system does not tell."""
+    """Return the mount that `folder` is on; None where the system does not say."""
     mounts = _linux_mounts() if MOUNTS.exists() else _other_mounts()
     inside = [mount for mount in mounts if folder.is_relative_to(mount.point)]
-    # Of mounts at the same place the last one is seen.
+    # Of several mounts at one point only the last is visible.
     return max(reversed(inside), key=lambda mount: len(mount.point.parts), default=None)
 
 
 def shared_filesystem(folder: Path) -> str:
-    """The kind of the file system of `folder` where other machines may use it too; "" for a disk of
-    this one."""
+    """Return the kind of the folder's file system where other machines may use it too, else ""."""
     mount = find_mount(folder)
     return "" if mount is None or mount.kind in LOCAL_FILESYSTEMS else mount.kind
 
 
 def check_file_locks(folder: Path, database: Path) -> bool:
-    """Whether the store `database` is in WAL mode; BadInput where a child process can take locks
-    that are held here.
+    """Check that another process sees the file locks that this one holds.
 
-    What two processes of one machine see of each other, those of two see too, unless the mount
-    keeps locks to itself.
+    What two processes of one machine see of each other, processes on two machines see too, unless
+    the mount keeps locks local.
+
+    Args:
+        folder: the workspace's, on a network file system.
+        database: the store in it.
+
+    Returns:
+        Whether the store is in WAL mode.
+
+    Raises:
+        BadInput: locks do not work there.
     """
     mount = find_mount(folder)
     kind = mount.kind if mount else "unknown"
@@ -125,16 +107,17 @@ def check_file_locks(folder: Path, database: Path) -> bool:
 
 
 def _probe_from_child(folder: Path, database: Path) -> tuple[str, ...]:
-    """(whether fcntl's lock was refused, whether flock's was, whether the store is in WAL mode),
-    each "1" or "0"."""
+    """Return as "1" or "0": whether fcntl's lock was refused, whether flock's was, whether the
+    store is in WAL mode.
+    """
     with (
         part_folder(folder) as part,
-        tempfile.NamedTemporaryFile(dir=part) as by_range,
-        tempfile.NamedTemporaryFile(dir=part) as whole,
+        tempfile.NamedTemporaryFile(dir=part) as range_locked,
+        tempfile.NamedTemporaryFile(dir=part) as file_locked,
     ):
         try:
-            fcntl.lockf(by_range, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            fcntl.flock(whole, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.lockf(range_locked, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(file_locked, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             return ("0", "0", "0")
         command = [
@@ -143,28 +126,31 @@ def _probe_from_child(folder: Path, database: Path) -> tuple[str, ...]:
             "-S",
             "-c",
             _CHILD_SCRIPT,
-            by_range.name,
-            whole.name,
+            range_locked.name,
+            file_locked.name,
             str(database),
         ]
-        asked = subprocess.run(command, capture_output=True, text=True, check=False)
+        result = subprocess.run(command, capture_output=True, text=True, check=False)
     # A child that failed has not shown that locks work.
-    return tuple(asked.stdout.split()) if asked.returncode == 0 else ("0", "0", "0")
+    return tuple(result.stdout.split()) if result.returncode == 0 else ("0", "0", "0")
 
 
 def _linux_mounts() -> list[Mount]:
     mounts = []
     for line in MOUNTS.read_text(encoding="utf-8", errors="surrogateescape").splitlines():
-        place, _, source = line.partition(" - ")
-        fields, kinds = place.split(" "), source.split(" ")
+        mounted, _, source = line.partition(" - ")
+        fields, kinds = mounted.split(" "), source.split(" ")
         if len(fields) > 5 and len(kinds) > 2:
             mounts.append(Mount(Path(_unescape(fields[4])), kinds[0], f"{fields[5]},{kinds[2]}"))
     return mounts
 
 
 def _other_mounts() -> list[Mount]:
-    """As macOS and the BSDs list them: `//host/share on /Volumes/share (smbfs, nodev)`; "local" is
-    among the options of a file system that is."""
+    """Read the mounts of macOS and the BSDs, such as ``//host/share on /Volumes/share (smbfs,
+    nodev)``.
+
+    A local file system has "local" among its options there.
+    """
     listed = subprocess.run(["/sbin/mount"], capture_output=True, text=True, check=False).stdout
     mounts = []
     for line in listed.splitlines():
@@ -176,6 +162,5 @@ def _other_mounts() -> list[Mount]:
 
 
 def _unescape(text: str) -> str:
-    """A mount point as the kernel writes it, with blanks, tabs and backslashes as three octal
-    digits."""
+    """Replace the octal escapes by which the kernel writes blanks, tabs and backslashes."""
     return re.sub(r"\\([0-7]{3})", lambda found: chr(int(found[1], 8)), text)

@@ -250,8 +250,3 @@ def request_from_json(values: Mapping[str, Any]) -> Request:
         raise ValueError(f"its kind is {str(kind)[:40]!r}")
     request: Request = from_json(REQUEST_TYPES[kind], values, exact=False)
     return request
-
-
-def head_from_json(values: Mapping[str, Any]) -> HeadSettings:
-    """The head that `dataclasses.asdict` and JSON made `values` from."""
-    return from_json(HeadSettings, values, exact=False)

@@ -69,8 +69,8 @@ class RunResult:
             clicks.
         threshold_rule: how it was chosen.
         metrics: by part, at `threshold`.
-        before: the same of the backbone as it was; None where its head was never trained on click labels, and for
-            a pretraining run.
+        before: the same of the backbone as it was; None where its head was never trained on click
+            labels, and for a pretraining run.
         stages: in the order of the network, the head last.
         trained_parameters: scalars that training could change.
         train_rows: number of rows that trained.

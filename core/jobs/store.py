@@ -1,6 +1,6 @@
 """The run store that the app, the command line and the workers share.
 
-Every call opens its own connection, so any thread of any process may call; each change is one
+Every call opens its own connection, so that any thread of any process may call. Each change is one
 transaction.
 """
 
@@ -26,18 +26,21 @@ from core.read_only import require_writable
 
 RESUMABLE_STATUSES = ("interrupted", "failed", "cancelled")
 NAME_LENGTH, TAG_LENGTH, NOTE_LENGTH = 120, 32, 4000
-"""Most letters of a run's name, of one tag, and of its note."""
+"""Longest name of a run, longest tag and longest note, in characters."""
 
 
 class RunStore(RunQueue):
-    """The runs of one workspace."""
+    """The runs and sweeps of one workspace.
+
+    Whatever changes something raises BadInput where the process is read-only (core.read_only).
+    """
 
     def submit(self, request: Request, name: str, queue: str) -> Run:
-        """Queues a run."""
+        """Queue a run of `request` under a name, and return it."""
         return self.submit_all([(request, name)], queue)[0]
 
     def submit_all(self, requests: Sequence[tuple[Request, str]], queue: str) -> list[Run]:
-        """Queues a run for each (request, name), all or none."""
+        """Queue a run for every (request, name), all or none, and return them."""
         require_writable()
         ids = [f"r-{secrets.token_hex(4)}" for _ in requests]
         rows = []
@@ -65,7 +68,7 @@ class RunStore(RunQueue):
         return [self.get(run_id) for run_id in ids]
 
     def get(self, run_id: str) -> Run:
-        """The run of that id; BadInput when there is none."""
+        """Return the run of that id; BadInput where there is none."""
         with connect(self.workspace) as db:
             row = db.execute("SELECT * FROM runs WHERE id = ?", (run_id,)).fetchone()
         if row is None:
@@ -75,11 +78,11 @@ class RunStore(RunQueue):
         return run_from_row(row)
 
     def list_group(self, group: str) -> list[Run]:
-        """The runs of one group, oldest first."""
+        """Return the runs of one group, oldest first."""
         return read_runs(self.workspace, "WHERE grouping = ? ORDER BY rowid", [group])
 
     def save_sweep(self, sweep_id: str, name: str, spec: dict[str, Any]) -> None:
-        """Stores a sweep, or its new spec and name."""
+        """Store a sweep, or its new name and spec."""
         require_writable()
         with connect(self.workspace) as db:
             db.execute(
@@ -89,13 +92,13 @@ class RunStore(RunQueue):
             )
 
     def rename_sweep(self, sweep_id: str, name: str) -> None:
-        """Gives a sweep another name."""
+        """Give a sweep another name."""
         require_writable()
         with connect(self.workspace) as db:
             db.execute("UPDATE sweeps SET name = ? WHERE id = ?", (name, sweep_id))
 
     def sweeps(self) -> list[tuple[str, str, str, str]]:
-        """(id, name, spec as JSON, created) of every sweep, newest first."""
+        """Return (id, name, spec as JSON, created) of every sweep, newest first."""
         with connect(self.workspace) as db:
             rows = db.execute(
                 "SELECT id, name, spec, created FROM sweeps ORDER BY rowid DESC"
@@ -105,17 +108,17 @@ class RunStore(RunQueue):
     def list(
         self, status: str | None = None, kind: str | None = None, limit: int | None = None
     ) -> list[Run]:
-        """Runs, newest first, of one status and one kind when given; without a kind those that
-        train, of any.
+        """Return runs, newest first.
 
-        limit: so many of the newest.
+        Args:
+            status: only runs of this status.
+            kind: "pretrain", "finetune" or "interpolate"; None for the kinds that train, the first
+                two.
+            limit: at most that many, the newest.
         """
-        # A condition that may be left out would keep SQLite from its index, and make it read every
-        # run there is.
-        conditions, values = (
-            ["kind = ?" if kind else "kind != 'interpolate'"],
-            [kind] if kind else [],
-        )
+        # Two queries and not "kind = ? OR ? IS NULL", for which SQLite would not use its index.
+        conditions = ["kind = ?" if kind else "kind != 'interpolate'"]
+        values = [kind] if kind else []
         if status:
             conditions.append("status = ?")
             values.append(status)
@@ -124,7 +127,9 @@ class RunStore(RunQueue):
         return read_runs(self.workspace, clause, values)
 
     def count_ahead(self, waiting: Sequence[Run]) -> int:
-        """How many runs that are queued or running in their lane come before all of these."""
+        """Return how many queued or running runs of the same queue come before all of these
+        runs.
+        """
         query = (
             "SELECT count(*) FROM runs WHERE lane = ? AND (status = 'running' OR status = 'queued'"
             " AND rowid < (SELECT min(rowid) FROM runs WHERE id IN (SELECT value FROM"
@@ -137,37 +142,47 @@ class RunStore(RunQueue):
         return int(found[0])
 
     def count_by_status(self) -> dict[str, int]:
-        """How many runs there are of each status."""
+        """Return the number of runs by status."""
         with connect(self.workspace) as db:
             return dict(db.execute("SELECT status, count(*) FROM runs GROUP BY status").fetchall())
 
     def points(self, run_id: str, *names: str) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-        """Per name (steps int64, values float64), ascending by step; of `names` alone where any are
-        given."""
-        among = f" AND name IN ({', '.join('?' * len(names))})" if names else ""
+        """Return the curves of a run by name, ascending by step.
+
+        Args:
+            run_id: the run.
+            names: the curves to read; all where none is given.
+
+        Returns:
+            Per name the steps (int64) and the values (float64), both of shape ``(n_points,)``.
+        """
+        condition = f" AND name IN ({', '.join('?' * len(names))})" if names else ""
         with connect(self.workspace) as db:
             db.row_factory = None
             rows = db.execute(
-                f"SELECT name, step, value FROM points WHERE run = ?{among} ORDER BY step",
+                f"SELECT name, step, value FROM points WHERE run = ?{condition} ORDER BY step",
                 (run_id, *names),
             ).fetchall()
-        found: dict[str, tuple[list[int], list[float]]] = {}
+        curves: dict[str, tuple[list[int], list[float]]] = {}
         for name, step, value in rows:
-            steps, values = found.setdefault(name, ([], []))
+            steps, values = curves.setdefault(name, ([], []))
             steps.append(step)
             values.append(value)
         return {
             name: (np.array(steps, dtype=np.int64), np.array(values, dtype=np.float64))
-            for name, (steps, values) in sorted(found.items())
+            for name, (steps, values) in sorted(curves.items())
         }
 
     def validation_summaries(self, runs: Sequence[Run]) -> dict[str, ValidationSummary]:
-        """Best and last validation metrics of each of `runs`, by its id."""
+        """Return best and last validation metrics of each of these runs, by id."""
         return read_validation(self.workspace, runs)
 
     def best_validation(self, run_id: str, step: int) -> tuple[float, bool]:
-        """(lowest validation loss of a run up to `step`, infinite where it has none; whether it has
-        one of `step`)."""
+        """Return the lowest validation loss of a run up to `step`.
+
+        Returns:
+            The loss, infinite where there is none, and whether there is a loss of `step` itself.
+        """
         query = (
             "SELECT min(value), max(step) FROM points WHERE run = ? AND name = 'validation_loss'"
             " AND step <= ?"
@@ -177,7 +192,7 @@ class RunStore(RunQueue):
         return (math.inf, False) if last is None else (lowest, last == step > 0)
 
     def request_cancel(self, run_id: str) -> None:
-        """Cancels a queued run at once and asks a running one to stop."""
+        """Cancel a queued run at once, and ask a running one to stop."""
         require_writable()
         with connect(self.workspace) as db:
             db.execute(
@@ -192,12 +207,17 @@ class RunStore(RunQueue):
             )
 
     def resume(self, run_id: str) -> None:
-        """Queues an interrupted, failed or cancelled run again; it goes on from its checkpoint."""
+        """Queue an interrupted, failed or cancelled run again; it resumes from its checkpoint.
+
+        Raises:
+            BadInput: the run has another status.
+        """
         require_writable()
         run = self.get(run_id)
         if run.status not in RESUMABLE_STATUSES:
             raise BadInput(
-                f"Run {run_id} is {run.status}; only {', '.join(RESUMABLE_STATUSES)} runs can be resumed."
+                f"Run {run_id} is {run.status}; only {', '.join(RESUMABLE_STATUSES)} runs can be"
+                " resumed."
             )
         with connect(self.workspace) as db:
             db.execute(
@@ -213,8 +233,9 @@ class RunStore(RunQueue):
         tags: Sequence[str] | None = None,
         note: str | None = None,
     ) -> None:
-        """Sets the run's name, tags and note, each as far as it is given; a blank name changes
-        nothing."""
+        """Set name, tags and note of a run, each where it is given; a blank name changes
+        nothing.
+        """
         require_writable()
         self.get(run_id)
         values: dict[str, str] = {}
@@ -231,20 +252,21 @@ class RunStore(RunQueue):
     def change_tags(
         self, run_ids: Sequence[str], add: Sequence[str] = (), remove: Sequence[str] = ()
     ) -> None:
-        """Adds tags to every one of these runs and takes tags off them; the others that each has
-        stay."""
+        """Add tags to every one of these runs and remove tags from them; other tags stay."""
         require_writable()
-        gone = set(_clean_tags(remove))
+        removed = set(_clean_tags(remove))
         with connect(self.workspace) as db:
             db.execute("BEGIN IMMEDIATE")
             for run_id in run_ids:
                 row = db.execute("SELECT tags FROM runs WHERE id = ?", (run_id,)).fetchone()
-                tags = {tag for tag in json.loads(row["tags"]) if tag not in gone} if row else set()
+                tags = (
+                    {tag for tag in json.loads(row["tags"]) if tag not in removed} if row else set()
+                )
                 cleaned = json.dumps(sorted(tags | set(_clean_tags(add))))
                 db.execute("UPDATE runs SET tags = ? WHERE id = ?", (cleaned, run_id))
 
     def delete(self, run_id: str) -> None:
-        """Removes the run, its points and its folder; refused while it is running."""
+        """Remove a run, its points and its folder; BadInput while it is running."""
         require_writable()
         with connect(self.workspace) as db:
             done = db.execute(
@@ -256,8 +278,7 @@ class RunStore(RunQueue):
         remove_folders([self.workspace.runs / run_id])
 
     def delete_sweep(self, sweep_id: str) -> None:
-        """Removes a sweep, all its runs and their folders; refused while one of them is queued or
-        running."""
+        """Remove a sweep, all its runs and their folders; BadInput while one of them is active."""
         require_writable()
         with connect(self.workspace) as db:
             db.execute("BEGIN IMMEDIATE")
@@ -277,5 +298,5 @@ class RunStore(RunQueue):
 
 
 def _clean_tags(tags: Sequence[str]) -> list[str]:
-    """Without blanks and repetitions, sorted, none longer than TAG_LENGTH."""
+    """Return the tags without blanks and duplicates, sorted, none longer than TAG_LENGTH."""
     return sorted({tag.strip()[:TAG_LENGTH] for tag in tags if tag.strip()})

@@ -1,5 +1,4 @@
-"""Backbones as networks: built from an architecture, described by a card, saved and loaded as
-safetensors."""
+"""Backbones as networks: built, described stage by stage, saved and loaded as safetensors."""
 
 import dataclasses
 import importlib
@@ -28,8 +27,17 @@ from core.workspace import hash_file, write_atomic
 def build_network(
     architecture: str, settings: dict[str, Any], field_sizes: Sequence[int], head: HeadSettings
 ) -> Network:
-    """A freshly initialised network; `settings` may leave out fields that stay at the
-    architecture's defaults."""
+    """Build a network with random weights.
+
+    Args:
+        architecture: a key of ARCHITECTURES.
+        settings: those that differ from the architecture's defaults.
+        field_sizes: number of values of each field.
+        head: settings of its head.
+
+    Raises:
+        BadInput: the settings make no network, or the package it needs is not installed.
+    """
     values = {
         name: tuple(value) if isinstance(value, list) else value
         for name, value in complete_settings(architecture, settings).items()
@@ -39,8 +47,14 @@ def build_network(
 
 
 def describe_stages(network: Network, fields: int) -> tuple[StageCard, ...]:
-    """A card per stage; operations are counted by running two rows through (matrix products only,
-    as torch counts)."""
+    """A card for each stage, its operations counted by running two rows through the network.
+
+    Matrix products alone count, as in torch's counter.
+
+    Args:
+        network: any device; its mode is left as it was.
+        fields: number of fields of a row.
+    """
     rows = 2
     device = next(network.parameters()).device
     state: tuple[torch.Tensor, ...] = (
@@ -52,8 +66,8 @@ def describe_stages(network: Network, fields: int) -> tuple[StageCard, ...]:
     network.eval()
     with torch.no_grad():
         for stage in network.stage_list():
-            # A CPU's fused attention is one opaque operation to the counter; spelt out, its
-            # products count.
+            # To the counter, fused attention on a CPU is one operation of unknown cost; the math
+            # backend makes it products, which count.
             with FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH):
                 state = stage(state)
             parameters = sum(parameter.numel() for parameter in stage.parameters())
@@ -76,7 +90,7 @@ def describe_stages(network: Network, fields: int) -> tuple[StageCard, ...]:
 
 
 def save_weights(network: Network, path: Path) -> None:
-    """Writes parameters and BatchNorm statistics as safetensors."""
+    """Write parameters and BatchNorm statistics as safetensors."""
     tensors = {
         name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()
     }
@@ -84,15 +98,19 @@ def save_weights(network: Network, path: Path) -> None:
 
 
 def load_weights(network: Network, path: Path) -> None:
-    """Fills `network` from a safetensors file; BadInput when names or shapes differ. Nothing is
-    unpickled."""
+    """Load weights from a safetensors file into `network`. Nothing is unpickled.
+
+    Raises:
+        BadInput: the file is no safetensors file, or names or shapes differ.
+    """
     try:
         network.load_state_dict(load_file(path))
     except (OSError, SafetensorError, RuntimeError) as error:
         if caused_by_system(error):
             raise
         if isinstance(error, FileNotFoundError) and path.exists():
-            # So safetensors calls whatever keeps it from opening a file; this raises what it was.
+            # safetensors reports any failure to open a file like this; opening it again raises
+            # the real one.
             path.open("rb").close()
         reason = str(error).splitlines()[-1].strip()
         raise BadInput(
@@ -103,10 +121,13 @@ def load_weights(network: Network, path: Path) -> None:
 def save_backbone(
     network: Network, card: BackboneCard, preprocessing_folder: Path, folder: Path
 ) -> BackboneCard:
-    """Stores weights, preprocessing and card in `folder`, all at once; the card comes back with its
-    hash.
+    """Store weights, preprocessing and card in `folder`, all at once.
 
-    In place of what is there: a run that died after it stored its backbone stores it once more.
+    A folder that is there is replaced: a run that died after it had stored its backbone stores it
+    again.
+
+    Returns:
+        The card with the SHA-256 of the weights and its folder.
     """
     make_folder(folder.parent)
     with staging(folder.parent) as new:
@@ -121,7 +142,7 @@ def save_backbone(
 
 
 def load_backbone(card: BackboneCard) -> Network:
-    """The network of a stored backbone with its own head, in eval mode on the CPU."""
+    """Load the network of a stored backbone with its own head, in eval mode on the CPU."""
     field_sizes = load_preprocessing(card.folder / "preprocessing").field_sizes
     network = build_network(card.architecture, card.settings, field_sizes, card.head)
     load_weights(network, card.folder / WEIGHTS_FILE)

@@ -1,5 +1,4 @@
-"""Taking a stranger's backbone in: all of it, once everything in it fits, or nothing and a
-sentence."""
+"""Import of a backbone: all of it once everything in it is checked, or nothing."""
 
 import dataclasses
 import secrets
@@ -41,13 +40,20 @@ def import_backbone(
     name: str = "",
     in_training: Callable[[], Collection[str]] = tuple,
 ) -> BackboneCard:
-    """Stores the backbone in the zip archive or folder `path` (see core.models.exchange) in the
-    workspace.
+    """Import a backbone from a zip archive or folder (see core.models.exchange).
 
-    name: "" keeps the card's own; taken names are refused. in_training: names of backbones that are
-    being pretrained, which count as taken. Weights, vocabulary and card must fit each other;
-    stages, parameters and operations are measured anew, and the card is marked as imported.
-    BadInput leaves the workspace as it was.
+    Weights, vocabulary and card must fit each other. Stages, parameters and operations are measured
+    again, and the card is marked as imported.
+
+    Args:
+        workspace: where it is stored.
+        path: the archive or folder.
+        name: its name; "" takes that of the card.
+        in_training: names of backbones that are being pretrained; they count as taken.
+
+    Raises:
+        NameTaken: there is a backbone of that name.
+        BadInput: anything else is wrong; the workspace is left as it was.
     """
     require_writable()
     try:
@@ -208,13 +214,14 @@ def _check_tensors(card: BackboneCard, network: Network, file: Any, ids: int) ->
                 else ""
             )
             raise BadInput(
-                f"The tensor {name!r} has the shape {shape}, but a network {card.architecture!r} of"
-                f" the card's settings and vocabulary needs {needed}{rows}."
+                f"The tensor {name!r} has the shape {shape}, but a network "
+                f"{card.architecture!r} of the card's settings and vocabulary needs "
+                f"{needed}{rows}."
             )
         if kind != needed_kind:
             raise BadInput(
-                f"The tensor {name!r} is stored as {kind}, but {needed_kind} is needed: convert it,"
-                " and name the new SHA-256 in the card."
+                f"The tensor {name!r} is stored as {kind}, but {needed_kind} is needed: "
+                "convert it, and name the new SHA-256 in the card."
             )
     if extra := sorted(stored - set(wanted)):
         raise BadInput(
@@ -244,6 +251,6 @@ def _measured_stages(card: BackboneCard) -> tuple[StageCard, ...]:
     if not finite:
         raise BadInput("The weights give scores that are no finite numbers; they cannot be used.")
     return tuple(
-        dataclasses.replace(stage, origin=told.origin)
-        for stage, told in zip(stages, card.stages, strict=True)
+        dataclasses.replace(stage, origin=stated.origin)
+        for stage, stated in zip(stages, card.stages, strict=True)
     )

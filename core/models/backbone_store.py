@@ -1,4 +1,4 @@
-"""The backbones at hand: those bundled with Thaw and those pretrained in the workspace."""
+"""The available backbones: those bundled with Thaw and those pretrained in the workspace."""
 
 from pathlib import Path
 
@@ -19,7 +19,7 @@ from core.workspace import BUNDLED_BACKBONES, Workspace
 
 
 def read_backbones(workspace: Workspace) -> tuple[list[BackboneCard], list[Damaged]]:
-    """(every backbone that is whole, in the order of `list_backbones`; what is damaged)."""
+    """Every backbone that is complete, ordered as in `list_backbones`, and the damaged ones."""
     own, broken = read_entries(workspace.backbones, CARD_FILE, _load_workspace_card, "b-")
     bundled, missing = read_entries(BUNDLED_BACKBONES, CARD_FILE, load_complete_card)
     own = sorted(own, key=lambda card: card.created, reverse=True)
@@ -27,13 +27,17 @@ def read_backbones(workspace: Workspace) -> tuple[list[BackboneCard], list[Damag
 
 
 def list_backbones(workspace: Workspace) -> list[BackboneCard]:
-    """Every backbone that is whole: the workspace's own, newest first, then the bundled ones by
-    name."""
+    """Every complete backbone: the workspace's, newest first, then the bundled ones by name."""
     return read_backbones(workspace)[0]
 
 
 def find_backbone(workspace: Workspace, name_or_id: str) -> BackboneCard:
-    """The backbone of that id, else the newest of that name; BadInput lists the names there are."""
+    """The backbone with that id, else the newest with that name.
+
+    Raises:
+        BadInput: there is none; the message lists the names there are.
+        Damaged: the one with that id is damaged.
+    """
     return find_by_name_or_id(*read_backbones(workspace), name_or_id, "backbone")
 
 
@@ -47,11 +51,17 @@ def _load_workspace_card(folder: Path) -> BackboneCard:
 
 
 def load_complete_card(folder: Path, advice: str = REPAIR_ADVICE) -> BackboneCard:
-    """The card in `folder`, with all that belongs to it beside it; else `Damaged`. advice: see
-    core.stored.damaged_file_error."""
+    """Read the card in `folder` and check that all its files are there.
+
+    Raises:
+        Damaged: the card or a file beside it is missing or damaged; the message ends with `advice`.
+    """
     card = load_card(folder, advice)
     if card.architecture not in ARCHITECTURES:
-        why = f"its architecture is {card.architecture[:40]!r}, which this version of Thaw does not know"
+        why = (
+            f"its architecture is {card.architecture[:40]!r}, which this version of Thaw does not"
+            " know"
+        )
         raise damaged_file_error(folder / CARD_FILE, why, advice)
     advice = advice.replace("the backbone", f"the backbone {card.name!r}")
     check_files_intact(

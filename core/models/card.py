@@ -26,11 +26,15 @@ HEAD_OUTPUTS = {
 
 @dataclass(frozen=True)
 class HeadSettings:
-    """The fully connected layers put on top of the last stage; Xavier-initialised (Glorot and
-    Bengio 2010).
+    """The fully connected layers on top of the last stage, Xavier-initialised.
 
-    hidden: widths of the hidden layers, none by default. activation: one of ACTIVATIONS, between
-    the layers. output: "logit" (one logit, BCE) or "softmax" (two classes, cross entropy).
+    Args:
+        hidden: widths of the hidden layers; none by default, at most 4 of 1 to 4096.
+        activation: between the layers, one of ACTIVATIONS.
+        output: "logit" (one output, binary cross entropy) or "softmax" (two, cross entropy).
+
+    Raises:
+        BadInput: a value that is not among these.
     """
 
     hidden: tuple[int, ...] = ()
@@ -59,32 +63,35 @@ class HeadSettings:
         return 2 if self.output == "softmax" else 1
 
     def widths(self, representation: int) -> tuple[int, ...]:
-        """Layer widths from the backbone's output (`representation`) to the classes."""
+        """Layer widths, from the representation to the outputs."""
         return (representation, *self.hidden, self.classes)
 
     def parameters(self, representation: int, members: int = 1) -> int:
-        """Weights and biases of the head, of all members, on a backbone whose output is
-        `representation` wide."""
+        """Weights and biases of the head, of all members together."""
         widths = self.widths(representation)
         return members * sum((a + 1) * b for a, b in itertools.pairwise(widths))
 
     def flops(self, representation: int, members: int = 1) -> int:
-        """Floating-point operations of one forward pass of one row (a multiply-add counts as
-        two)."""
+        """Floating-point operations per row of the forward pass; a multiply-add counts as two."""
         widths = self.widths(representation)
         return members * sum(2 * a * b for a, b in itertools.pairwise(widths))
 
 
 @dataclass(frozen=True)
 class StageCard:
-    """One stage: `parameters` scalars, `flops` forward operations a row, `outputs` floats a row it
-    hands on.
+    """One stage of a backbone in plain data.
 
-    parts: titles of the parallel parts it holds, which freeze together; none for a plain stage.
-    origin: what its weights come from, a key of core.models.objectives.ORIGINS. biases_norms:
-    scalars in biases and normalisation layers. linear_widths: inputs plus outputs of its linear
-    layers, so many scalars a rank of LoRA. Both are None on cards that were written before they
-    were counted.
+    Args:
+        name: its id, such as "block1".
+        title: its name on a page, such as "Block 1".
+        parameters: scalars of the stage.
+        flops: floating-point operations per row of the forward pass.
+        outputs: floats per row that it returns.
+        parts: titles of parallel parts, which freeze together; none for a plain stage.
+        origin: what its weights come from, a key of core.models.objectives.ORIGINS.
+        biases_norms: scalars in biases and normalisation layers; None on cards of older versions.
+        linear_widths: inputs plus outputs of its linear layers, which is the number of scalars per
+            rank of LoRA; None on cards of older versions.
     """
 
     name: str
@@ -100,20 +107,33 @@ class StageCard:
 
 @dataclass(frozen=True)
 class BackboneCard:
-    """A pretrained backbone in plain data; stored as card.json beside model.safetensors and
-    preprocessing/.
+    """A pretrained backbone in plain data.
 
-    stages: from the input up, the head not among them. representation: floats a row the last stage
-        hands on. trained_on: {"dataset", "content_hash", "rows", "simulated", "domain"}. objective:
-        what it learnt by, a key of core.models.objectives.OBJECTIVES. metrics: of its own head on
-        the test rows of trained_on's domain {"auc", "auc_low", "auc_high", "log_loss", "rows",
-        "click_rate"}, if it was trained on click labels; else of its objective on source validation
-        rows, by title; any may be None. members: of an ensemble, each with a representation and a
-        head of its own.
-    earlier: what its weights were trained on before that, each like trained_on, oldest first: a
-    fine-tuned model's backbone. imported: it came from a file, so whatever its weights do not show
-    (trained_on, earlier, objective, origins, metrics, licence) is as its maker stated it. folder is
-    where it was read from; not stored.
+    Stored as card.json beside model.safetensors and preprocessing/.
+
+    Args:
+        id: its id, which is the name of its folder.
+        name: its name, unique in a workspace.
+        architecture, settings: a key of ARCHITECTURES, and values for all of its settings.
+        stages: from the input up, without the head.
+        representation: floats per row, and per member, that the last stage returns.
+        head: settings of its own head.
+        trained_on: the rows it was trained on: "dataset", "content_hash", "rows", "simulated" and
+            "domain".
+        metrics: of its own head on the test rows of trained_on's domain, if it was trained on click
+            labels: "auc", "auc_low", "auc_high", "log_loss", "rows", "click_rate" and other metrics
+            shown on cards. Else metrics of its objective on source validation rows, by title. Any
+            may be None or not there.
+        preprocessing_hash, weights_sha256: of the files beside the card.
+        licence: under which the weights may be used.
+        created: ISO time.
+        members: of an ensemble, each with a representation and a head of its own; else 1.
+        objective: what it was trained by, a key of core.models.objectives.OBJECTIVES.
+        bundled: whether Thaw brings it along.
+        earlier: what its weights were trained on before, each like trained_on, oldest first.
+        imported: whether it came from a file, so that what the weights do not show (trained_on,
+            earlier, objective, origins, metrics, licence) is as its maker stated it.
+        folder: where it was read from; not stored.
     """
 
     id: str
@@ -148,21 +168,25 @@ class BackboneCard:
 
 
 def save_card(card: BackboneCard, folder: Path) -> None:
-    """Writes card.json into `folder`."""
+    """Write card.json into `folder`."""
     values = dataclasses.asdict(card)
     del values["folder"]
     write_json(folder / CARD_FILE, values)
 
 
 def load_card(folder: Path, advice: str = REPAIR_ADVICE) -> BackboneCard:
-    """Reads card.json from `folder`; `Damaged` when a field is missing or of the wrong kind."""
+    """Read card.json from `folder`.
+
+    Raises:
+        Damaged: a field is missing or of the wrong kind. The message ends with `advice`.
+    """
 
     def make(values: dict[str, Any]) -> BackboneCard:
         card = dataclasses.replace(parse_stored(BackboneCard, values), folder=folder)
         if not card.stages:
             raise ValueError("it has no stages")
-        for about in (card.trained_on, *card.earlier):
-            check_trained_on(about)
+        for rows in (card.trained_on, *card.earlier):
+            check_trained_on(rows)
         for name, number in card.metrics.items():
             if number is not None and (
                 isinstance(number, bool) or not isinstance(number, int | float)
@@ -176,9 +200,9 @@ def load_card(folder: Path, advice: str = REPAIR_ADVICE) -> BackboneCard:
     return load_stored(folder / CARD_FILE, advice, make)
 
 
-def check_trained_on(about: Mapping[str, Any]) -> None:
-    """ValueError unless it says what a network was trained on."""
+def check_trained_on(trained_on: Mapping[str, Any]) -> None:
+    """Raise ValueError unless `trained_on` has what BackboneCard.trained_on needs."""
     kinds = {"dataset": str, "rows": int, "simulated": bool, "domain": str}
     for name, kind in kinds.items():
-        if not isinstance(about.get(name), kind):
-            raise ValueError(f"its trained_on.{name} is {str(about.get(name))[:40]!r}")
+        if not isinstance(trained_on.get(name), kind):
+            raise ValueError(f"its trained_on.{name} is {str(trained_on.get(name))[:40]!r}")

@@ -1,5 +1,7 @@
-"""Cards from strangers: every field of its kind and within bounds before anything is built from it.
-Torch-free."""
+"""Checks of cards that others made: every field is of its kind and within bounds.
+
+Nothing is built from a card before. Free of torch.
+"""
 
 import dataclasses
 import json
@@ -19,7 +21,7 @@ MAX_STAGES, MAX_METRICS, MAX_EARLIER, MAX_LAYERS = 64, 32, 16, 64
 MAX_CHARACTERS_BY_FIELD = {"licence": 1000}
 MAX_NUMBER = 1e300
 MAX_CHARACTERS = 200
-"""A text may have so many letters unless MOST_LETTERS says otherwise."""
+"""Most characters of a text without a limit of its own in MAX_CHARACTERS_BY_FIELD."""
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 _FIELDS = {
     field.name: field for field in dataclasses.fields(BackboneCard) if field.name != "folder"
@@ -28,10 +30,13 @@ _NEEDED = frozenset(name for name, field in _FIELDS.items() if field.default is 
 
 
 def read_foreign_card(path: Path) -> BackboneCard:
-    """The card at `path`, or BadInput naming the first field that will not do.
+    """Read and check a card.
 
-    Stages keep their names and origins alone; whatever can be measured on the network is measured,
-    never believed. The id is the maker's own and stays empty.
+    Stages keep only their names and origins; whatever can be measured on the network is measured.
+    The id stays empty, since it is the maker's own.
+
+    Raises:
+        BadInput: it is no card; the message names the first field that is wrong.
     """
     values = _object(read_foreign_json(path), "card", _NEEDED, frozenset(_FIELDS) - _NEEDED)
     architecture = _text(values["architecture"], "architecture")
@@ -39,10 +44,10 @@ def read_foreign_card(path: Path) -> BackboneCard:
         raise BadInput(
             f"The card's architecture is {architecture!r}; Thaw knows {[*ARCHITECTURES]}."
         )
-    about = ARCHITECTURES[architecture]
+    known = ARCHITECTURES[architecture]
     objective = _text(values.get("objective", "supervised"), "objective")
     _require(
-        objective in about.objectives, "objective", objective, f"one of {list(about.objectives)}"
+        objective in known.objectives, "objective", objective, f"one of {list(known.objectives)}"
     )
     return BackboneCard(
         id="",
@@ -50,7 +55,7 @@ def read_foreign_card(path: Path) -> BackboneCard:
         architecture=architecture,
         settings=_settings(architecture, values["settings"]),
         stages=tuple(
-            _stage(stage, about, objective)
+            _stage(stage, known, objective)
             for stage in _list(values["stages"], "stages", 1, MAX_STAGES)
         ),
         representation=_whole(values["representation"], "representation", 1, 2**31),
@@ -71,8 +76,7 @@ def read_foreign_card(path: Path) -> BackboneCard:
 
 
 def read_foreign_json(path: Path) -> Any:
-    """The JSON value at `path`; BadInput when it is none, or holds NaN or Infinity, which JSON has
-    not."""
+    """Read JSON; BadInput where it is none, or holds NaN or Infinity, which JSON does not have."""
     try:
         return json.loads(path.read_bytes().decode(), parse_constant=_no_constant)
     except (ValueError, RecursionError) as error:
@@ -82,7 +86,7 @@ def read_foreign_json(path: Path) -> Any:
 
 
 def check_number(value: object, field: str) -> float:
-    """`value` when it is a finite number; BadInput else."""
+    """Return `value` if it is a finite number; else raise BadInput."""
     fits = (
         isinstance(value, int | float)
         and not isinstance(value, bool)
@@ -211,11 +215,13 @@ def _head(value: object) -> HeadSettings:
     )
 
 
-def _stage(value: object, about: Architecture, objective: str) -> StageCard:
+def _stage(value: object, architecture: Architecture, objective: str) -> StageCard:
     fields = frozenset(field.name for field in dataclasses.fields(StageCard))
     stage = _object(value, "stage", frozenset({"name"}), fields)
     origin = _text(stage.get("origin", "random" if objective == "none" else objective), "origin")
-    known = [name for name in (*about.objectives, *about.initialisations) if name != "none"]
+    known = [
+        name for name in (*architecture.objectives, *architecture.initialisations) if name != "none"
+    ]
     _require(origin in known, "origin", origin, f"one of {known}")
     return StageCard(_text(stage["name"], "stage"), "", 0, 0, 0, origin=origin)
 

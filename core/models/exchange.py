@@ -1,5 +1,4 @@
-"""Backbones as files: exported as one zip archive, and a stranger's archive or folder unpacked with
-care."""
+"""Backbones as files: exported as one zip archive, and archives and folders of others unpacked."""
 
 import shutil
 import zipfile
@@ -20,9 +19,9 @@ MEMBER_SIZE_LIMITS: dict[str, int] = {
     "preprocessing/vocabulary.parquet": 2**30,
     "model.safetensors": 8 * 2**30,
 }
-"""What a backbone consists of, and the most bytes each part may have."""
+"""The files of a backbone, each with the most bytes it may have."""
 IGNORED_MEMBERS = frozenset({"run.json", "model.onnx", "score.py"})
-"""What else the export of a run holds."""
+"""Further files in the export of a run; they are ignored."""
 UNSUPPORTED_WEIGHTS = frozenset(
     (
         ".bin",
@@ -40,17 +39,17 @@ UNSUPPORTED_WEIGHTS = frozenset(
         ".pth",
     )
 )
-"""Endings of files that hold weights in other forms."""
+"""Suffixes of files with weights in other formats."""
 _SIGNATURES = {b"\x80": "a pickle", b"\x89HDF": "HDF5"}
 _BLOCK_BYTES = 2**20
 _ZIP_DATE = (1980, 1, 1, 0, 0, 0)
 
 
 def export_backbone(card: BackboneCard, path: Path) -> None:
-    """Writes the backbone to `path` as a zip archive of MEMBERS; the same backbone gives the same
-    bytes.
+    """Write a backbone as a zip archive; the same backbone gives the same bytes.
 
-    BadInput when a part of it is missing or damaged, or `path` cannot be written.
+    Raises:
+        BadInput: a part of it is missing or damaged, or `path` cannot be written.
     """
 
     def write(part: Path) -> None:
@@ -79,11 +78,17 @@ def export_backbone(card: BackboneCard, path: Path) -> None:
 
 
 def unpack_backbone(path: Path, folder: Path) -> None:
-    """Copies the MEMBERS of the zip archive or folder `path` into `folder`, each no longer than it
-    may be.
+    """Copy the files of a backbone from a zip archive or a folder, within their size limits.
 
-    BadInput, with a sentence, when anything is amiss with the archive; nothing in the files is
-    looked at yet.
+    The contents of the files are not checked here.
+
+    Args:
+        path: the archive or folder.
+        folder: where the files go.
+
+    Raises:
+        BadInput: a file is missing, not expected, too long, encrypted or a link, or the archive is
+            damaged.
     """
     check_input(path, "backbone", or_folder=True)
     for name in MEMBER_SIZE_LIMITS:
@@ -126,7 +131,7 @@ def _unpack_archive(path: Path, folder: Path) -> None:
 
 
 def _check_kind(path: Path) -> None:
-    """BadInput, saying what it is instead, when the file is no zip archive."""
+    """Raise BadInput, saying what it is instead, when the file is no zip archive."""
     with path.open("rb") as stream:
         start = stream.read(9)
     kind = next((kind for first, kind in _SIGNATURES.items() if start.startswith(first)), "")
@@ -139,12 +144,13 @@ def _check_kind(path: Path) -> None:
         )
     if not start.startswith(b"PK"):
         raise BadInput(
-            f"{path.name!r} is no zip archive; a backbone is one of {', '.join(MEMBER_SIZE_LIMITS)}."
+            f"{path.name!r} is no zip archive; a backbone is one of "
+            f"{', '.join(MEMBER_SIZE_LIMITS)}."
         )
 
 
 def _members(archive: zipfile.ZipFile, source: str) -> dict[str, zipfile.ZipInfo]:
-    """The archive's files by name, once nothing is wrong with any of them."""
+    """The archive's files by name, each checked."""
     found: dict[str, zipfile.ZipInfo] = {}
     for member in archive.infolist():
         check_member(member.filename, (member.external_attr >> 28) in (0, 4, 8), source)
@@ -166,14 +172,14 @@ def _members(archive: zipfile.ZipFile, source: str) -> dict[str, zipfile.ZipInfo
 
 
 def _check_names(names: Collection[str], source: str) -> None:
-    """BadInput unless the names are those of MEMBERS, with what is passed over."""
+    """Raise BadInput unless the names are those of a backbone and ignored ones."""
     names = set(names) - IGNORED_MEMBERS
     if other := sorted(name for name in names if _is_other_weights(name)):
         raise BadInput(_only_safetensors(other[0]))
     if unknown := sorted(names - set(MEMBER_SIZE_LIMITS)):
         raise BadInput(
-            f"{source!r} holds {unknown[0][:80]!r}; a backbone is {', '.join(MEMBER_SIZE_LIMITS)} and nothing"
-            " else."
+            f"{source!r} holds {unknown[0][:80]!r}; a backbone is "
+            f"{', '.join(MEMBER_SIZE_LIMITS)} and nothing else."
         )
     if missing := [name for name in MEMBER_SIZE_LIMITS if name not in names]:
         raise BadInput(
@@ -205,4 +211,7 @@ def _copy(stream: BinaryIO | BoundedReader, target: Path, name: str, source: str
 
 
 def _too_long(name: str, source: str) -> str:
-    return f"{name!r} in {source!r} is longer than the {MEMBER_SIZE_LIMITS[name]:,} bytes it may have; refused."
+    return (
+        f"{name!r} in {source!r} is longer than the {MEMBER_SIZE_LIMITS[name]:,} bytes it may "
+        "have; refused."
+    )

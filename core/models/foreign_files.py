@@ -1,9 +1,8 @@
-"""A stranger's backbone taken out of its archive and looked at in a process of its own
-(core.data.reading.reader_process).
+"""Backbones of others, unpacked and checked in a process of their own.
 
-What the libraries make of damaged bytes ends that process at worst. The vocabulary is written anew
-there, so that whoever opens the imported backbone later reads a file that Thaw wrote. Torch-free:
-the process has none.
+Damaged bytes that crash a library end that process at worst. The vocabulary is written anew, so
+that whatever opens the imported backbone later reads a file that Thaw wrote. Free of torch, which
+that process does not load.
 """
 
 from pathlib import Path
@@ -23,32 +22,31 @@ from core.models.exchange import unpack_backbone
 
 MAX_VALUES = 200_000_000
 MAX_VALUES_BYTES = 4 * 2**30
-"""Values of a vocabulary, and bytes of them all once decoded."""
+"""Most values of a vocabulary, and most bytes of them all once decoded."""
 
 
 def unpack_in_subprocess(path: Path, folder: Path) -> None:
-    """core.models.exchange.unpack_backbone."""
+    """core.models.exchange.unpack_backbone in another process."""
     reader_process.call(unpack_job, path, {"path": str(path), "folder": str(folder)})
 
 
 def rewrite_vocabulary(path: Path) -> None:
-    """Puts a file of the same values, written by Thaw, in place of a stranger's
-    `vocabulary.parquet`.
+    """Replace a `vocabulary.parquet` by a file with the same values that Thaw wrote.
 
-    BadInput unless it holds field and value as text, of sizes that memory can hold once decoded.
+    Raises:
+        BadInput: it does not hold field and value as text, or more than memory can hold once
+            decoded.
     """
     reader_process.call(vocabulary_job, path, {"path": str(path)})
 
 
 def probe_weights(path: Path) -> None:
-    """Has another process open the weights and read their header first; what is wrong with it is
-    for the caller."""
+    """Open weights and read their header in another process first; the caller checks them."""
     reader_process.call(weights_job, path, {"path": str(path)})
 
 
 def probe_hdf5(path: Path) -> None:
-    """Has another process read all of an HDF5 file first; what is wrong with it is for the
-    caller."""
+    """Read all of an HDF5 file in another process first; the caller checks it."""
     reader_process.call(hdf5_job, path, {"path": str(path)})
 
 
@@ -93,7 +91,7 @@ def hdf5_job(request: dict[str, Any], tell: SendEvent) -> None:
     except MemoryError:
         raise
     except Exception:
-        # A stranger's file fails in as many ways as HDF5 has.
+        # HDF5 raises many kinds of errors for a damaged file; the caller reports it.
         return
 
 
@@ -129,18 +127,22 @@ def _checked_vocabulary(path: Path) -> pa.Table:
         ) from error
     if sum(sizes) > MAX_VALUES_BYTES:
         raise BadInput(
-            f"The vocabulary takes {sum(sizes):,} bytes in memory; at most {MAX_VALUES_BYTES:,} are"
-            " read."
+            f"The vocabulary takes {sum(sizes):,} bytes in memory; at most "
+            f"{MAX_VALUES_BYTES:,} are read."
         )
     return table
 
 
 def _decoded_bytes(chunk: pa.DictionaryArray) -> int:
-    """Bytes of a column chunk as plain text; BadInput for a value longer than any in a sample can
-    be."""
+    """Bytes of a column chunk as plain text.
+
+    Raises:
+        BadInput: a value is longer than any in a sample can be.
+    """
     lengths = pc.binary_length(chunk.dictionary)
     if (pc.max(lengths).as_py() or 0) > 4 * MAX_CATEGORY_LENGTH:
         raise BadInput(
-            f"The vocabulary holds a value of more than {MAX_CATEGORY_LENGTH:,} letters; that is damage."
+            f"The vocabulary holds a value of more than {MAX_CATEGORY_LENGTH:,} letters; "
+            "that is damage."
         )
     return pc.sum(lengths.take(chunk.indices)).as_py() or 0

@@ -1,10 +1,9 @@
-"""torch's linear layer and embedding table, with faster operations on the CPU; same weights, names
-and results.
+"""torch's linear layer and embedding table, with faster operations on a CPU.
 
-Two of torch's own are slow for what click models do (docs/decisions.md): MKL splits a product over
-threads badly where a side is no multiple of 16, and the input of a block or cross layer, fields *
-embedding + 13 floats, never is one; and the gradient of an embedding table goes through the rows
-one by one.
+Weights, names and results are torch's own. Two of its operations are slow for click models
+(docs/decisions.md): MKL splits a matrix product over threads badly where a dimension is not a
+multiple of 16, and the input of a block, n_fields * size + 13 columns, never is one; and the
+gradient of an embedding table goes through the rows one by one.
 """
 
 from typing import Any
@@ -16,12 +15,11 @@ from torch.utils.flop_counter import register_flop_formula
 ONEDNN = getattr(torch.ops.mkldnn, "_linear_pointwise", None)
 """x W' + b by oneDNN; None where torch was built without it, as for some processors."""
 ONEDNN_MIN_MULTIPLICATIONS = 2**23
-"""Multiplications below which oneDNN's longer call costs more than its product saves."""
+"""Below so many multiplications the overhead of calling oneDNN costs more than it saves."""
 
 
 class Linear(nn.Linear):
-    """nn.Linear by oneDNN's product, where that is faster: on the CPU, in float32, from SMALL
-    on."""
+    """nn.Linear by oneDNN's product where that is faster: large float32 products on a CPU."""
 
     def forward(self, x: Tensor) -> Tensor:
         if uses_onednn(x, self.weight):
@@ -32,9 +30,9 @@ class Linear(nn.Linear):
 
 
 class EmbeddingTable(nn.Embedding):
-    """nn.Embedding with index_select's gradient on the CPU, unless it is to be a sparse one.
+    """nn.Embedding with the gradient of index_select on a CPU, unless it is sparse.
 
-    On a GPU that gradient would add in no fixed order.
+    On a GPU that gradient would add in an order that changes from run to run.
     """
 
     def forward(self, ids: Tensor) -> Tensor:
@@ -44,8 +42,12 @@ class EmbeddingTable(nn.Embedding):
 
 
 def uses_onednn(x: Tensor, weight: Tensor) -> bool:
-    """Whether `x` (…, inputs) times `weight` (outputs, inputs) is a product that oneDNN does
-    faster."""
+    """Whether oneDNN is faster for the product of `x` and `weight`.
+
+    Args:
+        x: shape ``(..., inputs)``.
+        weight: shape ``(outputs, inputs)``.
+    """
     return (
         ONEDNN is not None
         and x.device.type == "cpu"
@@ -59,7 +61,7 @@ def uses_onednn(x: Tensor, weight: Tensor) -> bool:
 
 
 class _OneDNNLinear(torch.autograd.Function):
-    """x W' + b. Its gradient for W is MKL's product, which is the faster of the two there."""
+    """``x @ W.T + b`` by oneDNN; the gradient of W by MKL, which is the faster of the two there."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:

@@ -1,4 +1,4 @@
-"""Counting what an architecture costs: the half of core.models.model_stats that builds networks."""
+"""Counting the parameters and operations of a network, for core.models.model_stats."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -14,12 +14,17 @@ from core.models.registry import ARCHITECTURES
 def measure_stats(
     architecture: str, settings: dict[str, Any], field_sizes: Sequence[int]
 ) -> ModelStats:
-    """The cost of a network built from `settings` over the defaults; BadInput when they make no
-    network.
+    """Build a network and count its stages.
 
-    Built without memory for its weights, which no count looks at; other packages' layers know no
-    such thing.
+    Args:
+        architecture: a key of ARCHITECTURES.
+        settings: those that differ from its defaults.
+        field_sizes: number of values of each field.
+
+    Raises:
+        BadInput: the settings make no network.
     """
+    # On the meta device weights take no memory, and counting reads none. Keras allocates its own.
     with torch.device("cpu" if ARCHITECTURES[architecture].required_package else "meta"):
         network = build_network(architecture, settings, field_sizes, HeadSettings())
     stages = describe_stages(network, len(field_sizes))

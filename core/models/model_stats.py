@@ -1,8 +1,7 @@
-"""What each architecture costs on a dataset: its stages with their parameters and operations.
-Torch-free.
+"""Parameters and operations of each architecture on a dataset. Free of torch.
 
-Only a built network knows its stages, and building one needs torch, which no page loads. So a
-process of its own counts them once, and the answer is kept in the workspace's cache.
+Only a built network knows its stages, and building one needs torch, which no page loads. So another
+process counts them once, and the result is cached in the workspace.
 """
 
 import dataclasses
@@ -29,11 +28,14 @@ StatsRequest = Mapping[str, dict[str, Any]]
 
 @dataclass(frozen=True)
 class ModelStats:
-    """An architecture with its settings on a dataset's vocabulary; the head is not among the
-    stages.
+    """An architecture with its settings, on the vocabulary of a dataset.
 
-    values: embedding vectors a field's vocabulary asks for, over all fields. representation: floats
-    a row, and a member, that the last stage hands to the head. members: of an ensemble, else 1.
+    Args:
+        architecture: a key of ARCHITECTURES.
+        stages: from the input up, without the head.
+        values: size of the vocabulary over all fields, which is the number of embedding vectors.
+        representation: floats per row, and per member, that the last stage returns.
+        members: of an ensemble, else 1.
     """
 
     architecture: str
@@ -49,16 +51,14 @@ class ModelStats:
 
     @property
     def flops(self) -> int:
-        """Operations of one row's forward pass through all stages (a multiply-add counts as
-        two)."""
+        """Floating-point operations per row of the forward pass; a multiply-add counts as two."""
         return sum(stage.flops for stage in self.stages)
 
 
 def load_stats(
     workspace: Workspace, dataset: Dataset, wanted: StatsRequest
 ) -> dict[str, ModelStats]:
-    """The costs, by architecture, of those in `wanted` that were counted before; what is damaged is
-    counted again."""
+    """The cached counts of the requested architectures, by name; damaged files count as missing."""
     found = {}
     for name, settings in wanted.items():
         with suppress(Damaged):
@@ -70,43 +70,46 @@ def load_stats(
 
 
 def save_stats(
-    workspace: Workspace, dataset: Dataset, cost: ModelStats, settings: dict[str, Any]
+    workspace: Workspace, dataset: Dataset, stats: ModelStats, settings: dict[str, Any]
 ) -> None:
-    """Stores a cost that was counted for these settings."""
-    write_json(_path(workspace, dataset, cost.architecture, settings), dataclasses.asdict(cost))
+    """Cache the counts of an architecture with these settings."""
+    write_json(_path(workspace, dataset, stats.architecture, settings), dataclasses.asdict(stats))
 
 
 def count_in_background(workspace: Workspace, dataset: Dataset, wanted: StatsRequest) -> None:
-    """Has what was never counted counted by processes of their own, and returns at once;
-    `load_stats` has the answers.
+    """Start processes that count what is not cached, and return at once; see `load_stats`.
 
-    wanted: architectures with settings over their defaults. Raises BadInput with the sentence of a
-    process that has ended without an answer: it refuses settings which make no network.
+    Args:
+        wanted: architectures, each with the settings that differ from its defaults.
+
+    Raises:
+        BadInput: with the message of a process that ended without a result, because the settings
+            make no network.
     """
     with _lock:
         _count_missing(workspace, dataset, wanted)
 
 
 def _count_missing(workspace: Workspace, dataset: Dataset, wanted: StatsRequest) -> None:
-    kept = load_stats(workspace, dataset, wanted)
-    missing = {name: settings for name, settings in wanted.items() if name not in kept}
+    cached = load_stats(workspace, dataset, wanted)
+    missing = {name: settings for name, settings in wanted.items() if name not in cached}
     keys = {
         name: str(_path(workspace, dataset, name, settings)) for name, settings in wanted.items()
     }
-    for name in kept:
+    for name in cached:
         _processes.pop(keys.pop(name), None)
     new = {name: settings for name, settings in missing.items() if keys[name] not in _processes}
     _forget_oldest()
     plain = {name: settings for name, settings in new.items() if not settings}
     for group in (plain, *({name: settings} for name, settings in new.items() if settings)):
-        # What finds no place now is asked for again while a page waits for it.
+        # A waiting page calls this again, so what exceeds the limit now is started later.
         if group and sum(one.poll() is None for one in {*_processes.values()}) < MAX_PROCESSES:
             _processes.update(
                 dict.fromkeys((keys[name] for name in group), _start(workspace, dataset, group))
             )
     for name, key in keys.items():
         ended = key in _processes and _processes[key].poll() is not None
-        # It may have answered since.
+        # It may have written its result since the cache was read.
         if ended and not load_stats(workspace, dataset, {name: wanted[name]}):
             raise BadInput(
                 _last_line(_processes[key]) or f"What {name!r} costs could not be counted."
@@ -114,7 +117,7 @@ def _count_missing(workspace: Workspace, dataset: Dataset, wanted: StatsRequest)
 
 
 def _forget_oldest() -> None:
-    """Drops ended processes that nobody has asked about for long; each keeps a file open."""
+    """Drop the oldest of the ended processes; each keeps a pipe open."""
     ended = [key for key, one in _processes.items() if one.poll() is not None]
     for key in ended[:-MAX_ENDED]:
         one = _processes.pop(key)
@@ -124,27 +127,28 @@ def _forget_oldest() -> None:
 
 
 MAX_PROCESSES = 2
-"""Processes that count at a time: each takes a core and torch's memory, and any visitor can ask for
-other settings."""
+"""Processes at a time: each takes a core and the memory of torch, and any visitor can start one."""
 MAX_ENDED = 64
-"""Processes without an answer whose sentence is remembered."""
+"""Ended processes whose message is kept."""
 _processes: dict[str, subprocess.Popen[str]] = {}
-"""By the file of the answer: the process that owes it."""
+"""By path of the result: the process that counts it."""
 _last_lines: dict[subprocess.Popen[str], str] = {}
 _lock = threading.Lock()
 
 
 def _last_line(ended: subprocess.Popen[str]) -> str:
-    """The last line that an ended process had to say."""
+    """The last line that an ended process wrote to standard error."""
     if ended not in _last_lines:
-        _, said = ended.communicate()
-        _last_lines[ended] = said.strip().rpartition("\n")[2].removeprefix("thaw: ")
+        _, stderr = ended.communicate()
+        _last_lines[ended] = stderr.strip().rpartition("\n")[2].removeprefix("thaw: ")
     return _last_lines[ended]
 
 
 def _start(workspace: Workspace, dataset: Dataset, group: StatsRequest) -> subprocess.Popen[str]:
-    """A process that counts the group and keeps every answer as it comes; settings only for one
-    alone."""
+    """Start a process that counts a group and caches each result.
+
+    A group with settings holds a single architecture.
+    """
     command = [
         sys.executable,
         "-m",
@@ -170,7 +174,7 @@ def _start(workspace: Workspace, dataset: Dataset, group: StatsRequest) -> subpr
 def _path(
     workspace: Workspace, dataset: Dataset, architecture: str, settings: dict[str, Any]
 ) -> Path:
-    """Where a cost lies: by vocabulary, settings, and the code that would build the network."""
+    """Where counts are cached: by vocabulary, settings and the code that builds the network."""
     modules = (ARCHITECTURES[architecture].module, "core.models.network", "core.models.backbone")
     code = [hash_file(PROJECT / (module.replace(".", "/") + ".py")) for module in modules]
     complete = complete_settings(architecture, settings)

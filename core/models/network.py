@@ -1,4 +1,7 @@
-"""What every backbone is made of: stages in order from the input, and a head on top."""
+"""What every backbone is made of: stages in order from the input, and a head on top.
+
+Shapes: `n_rows` rows of a batch, `n_fields` fields of a row, `size` floats of an embedding.
+"""
 
 import itertools
 import math
@@ -14,18 +17,21 @@ from core.models.card import HeadSettings
 from core.models.layers import EmbeddingTable, Linear
 
 State = tuple[Tensor, ...]
-"""What one stage hands to the next: tensors whose first dimension is the rows."""
+"""What one stage returns and the next one takes: tensors whose first dimension is rows."""
 
 _ACTIVATIONS: dict[str, type[nn.Module]] = {"relu": nn.ReLU, "gelu": nn.GELU, "tanh": nn.Tanh}
 
 
 class Stage(nn.Module):
-    """The smallest unit that freezes. `name` is its id in cards and files, `title` what a page
-    shows.
+    """The smallest unit that freezes.
 
-    parts: titles of the parallel parts it holds, which freeze together; none for a plain stage.
-    Subclasses map a State to a State; the first stage gets (ids int (rows, fields), numerics float
-    (rows, 13)).
+    Subclasses map a state to a state. The first stage takes ``(ids, numerics)``: int ids of shape
+    ``(n_rows, n_fields)`` and float numerics of shape ``(n_rows, 13)``.
+
+    Args:
+        name: its id in cards and in the names of weights, such as "block1".
+        title: its name on a page, such as "Block 1".
+        parts: titles of parallel parts, which freeze together; none for a plain stage.
     """
 
     def __init__(self, name: str, title: str, parts: tuple[str, ...] = ()) -> None:
@@ -38,21 +44,25 @@ class Stage(nn.Module):
         raise TypeError(f"{type(self).__name__} must define forward")
 
     def fit_preprocessing(self, state: State, labels: Tensor) -> None:
-        """Called on the first stage, once, with the rows a backbone is about to be pretrained on;
-        most learn nothing.
+        """Fit statistics of the input before pretraining; most stages have none.
 
-        state: ids (rows, fields) and numerics (rows, 13) of training rows. labels: (rows,) of 0.0
-        and 1.0.
+        Called once, on the first stage alone.
+
+        Args:
+            state: ``(ids, numerics)`` of the training rows.
+            labels: 0.0 or 1.0, shape ``(n_rows,)``.
         """
 
 
 class Embedding(Stage):
-    """One vector per field value, all fields in one table; hands on (embeddings and numerics side
-    by side,).
+    """One vector for each value of each field, all fields in one table.
 
-    field_sizes: values per field, so ids of field f lie in 0..field_sizes[f]-1. size: floats a
-    vector. The output is (rows, fields * size + numerics). Weights start normal with deviation
-    0.01.
+    Maps ``(ids, numerics)`` to ``(x,)``: the embeddings of a row, concatenated with its numerics,
+    shape ``(n_rows, n_fields * size + 13)``. Weights start normal with standard deviation 0.01.
+
+    Args:
+        field_sizes: number of values of each field; ids of field f lie in 0..field_sizes[f] - 1.
+        size: floats of a vector.
     """
 
     offsets: Tensor
@@ -65,11 +75,11 @@ class Embedding(Stage):
         nn.init.normal_(self.table.weight, std=0.01)
 
     def reset_parameters(self) -> None:
-        """Draws every weight anew, as the constructor does."""
+        """Draw every weight anew, as the constructor does."""
         nn.init.normal_(self.table.weight, std=0.01)
 
     def vectors(self, ids: Tensor) -> Tensor:
-        """Embeddings (rows, fields, size) of `ids` (rows, fields)."""
+        """Embeddings, shape ``(n_rows, n_fields, size)``, of ids, ``(n_rows, n_fields)``."""
         return self.table(ids + self.offsets)
 
     def forward(self, state: State) -> State:
@@ -78,20 +88,35 @@ class Embedding(Stage):
 
 
 def concat_features(vectors: Tensor, numerics: Tensor) -> Tensor:
-    """Vectors (rows, fields, size) and numerics (rows, 13) as one vector a row, (rows, fields *
-    size + 13)."""
+    """Concatenate the vectors and numerics of each row.
+
+    Args:
+        vectors: shape ``(n_rows, n_fields, size)``.
+        numerics: shape ``(n_rows, 13)``.
+
+    Returns:
+        Shape ``(n_rows, n_fields * size + 13)``.
+    """
     return torch.cat([vectors.flatten(1), numerics], dim=1)
 
 
 def concat_width(fields: int, embedding: int) -> int:
-    """Floats a row of `concat_features`."""
+    """Number of columns that `concat_features` returns."""
     return fields * embedding + len(NUMERIC)
 
 
 @dataclass(frozen=True)
 class BlockSettings:
-    """widths: outputs of the blocks. dropout: share of activations dropped after each. batch_norm:
-    after each layer."""
+    """Settings of fully connected blocks.
+
+    Args:
+        widths: outputs of each block.
+        dropout: share of activations dropped after each block.
+        batch_norm: whether BatchNorm follows each linear layer.
+
+    Raises:
+        BadInput: more than 8 blocks, a width outside 1..4096, or a dropout outside [0, 1).
+    """
 
     widths: tuple[int, ...]
     dropout: float
@@ -108,7 +133,12 @@ class BlockSettings:
 
 @dataclass(frozen=True)
 class DeepSettings:
-    """embedding: floats a vector. widths, dropout, batch_norm: of the blocks (BlockSettings)."""
+    """Settings of an embedding with blocks on top.
+
+    Args:
+        embedding: floats of an embedding vector.
+        widths, dropout, batch_norm: of the blocks, see BlockSettings.
+    """
 
     embedding: int
     widths: tuple[int, ...]
@@ -117,23 +147,21 @@ class DeepSettings:
 
     @property
     def blocks(self) -> BlockSettings:
-        """What the blocks need of these settings."""
+        """The settings of the blocks alone."""
         return BlockSettings(self.widths, self.dropout, self.batch_norm)
 
 
 def dense_layer(inputs: int, outputs: int, settings: BlockSettings) -> nn.Sequential:
-    """A fully connected layer, BatchNorm where asked for (Ioffe and Szegedy 2015), ReLU and
-    dropout."""
+    """Linear layer, BatchNorm (Ioffe and Szegedy 2015) if set, ReLU and dropout."""
     norm = [nn.BatchNorm1d(outputs)] if settings.batch_norm else []
-    # BatchNorm takes a bias out again; its gradient is rounding noise, which Adam would blow up to
-    # full steps.
+    # BatchNorm subtracts any bias again, so its gradient is rounding noise, which Adam would scale
+    # up to full steps.
     linear = Linear(inputs, outputs, bias=not settings.batch_norm)
     return nn.Sequential(linear, *norm, nn.ReLU(), nn.Dropout(settings.dropout))
 
 
 class Block(Stage):
-    """A dense layer on the last tensor of the state, (rows, inputs) to (rows, outputs); those
-    before pass by."""
+    """A dense layer on the last tensor of the state; the others are returned unchanged."""
 
     def __init__(self, number: int, inputs: int, outputs: int, settings: BlockSettings) -> None:
         super().__init__(f"block{number}", f"Block {number}")
@@ -144,16 +172,18 @@ class Block(Stage):
 
 
 def mlp_stages(inputs: int, settings: BlockSettings) -> list[Stage]:
-    """Blocks of the given widths on top of `inputs` floats."""
+    """Blocks of the given widths on top of `inputs` columns: a multilayer perceptron."""
     sizes = [inputs, *settings.widths]
     return [Block(i, sizes[i - 1], sizes[i], settings) for i in range(1, len(sizes))]
 
 
 class ParallelLayers(Stage):
-    """Parallel parts at one height, which freeze together: each maps its own tensor of the state,
-    None passes it by.
+    """One layer of each of several parallel towers; they freeze together.
 
-    titles: one a tensor of the state; a part that is None has no title to show.
+    Args:
+        number: the height, from 1.
+        towers: a layer for each tensor of the state; None returns the tensor unchanged.
+        titles: one for each tensor; that of a None is not shown.
     """
 
     def __init__(
@@ -170,10 +200,11 @@ class ParallelLayers(Stage):
 
 
 def parallel_stages(towers: Sequence[Sequence[nn.Module]], titles: Sequence[str]) -> list[Stage]:
-    """Stages of equally high layers of several towers, from the input up; a tower that has ended
-    passes by.
+    """Stages of several towers side by side: stage k holds layer k of each tower.
 
-    titles: of each tower's layers; the layer's number is put behind.
+    Args:
+        towers: the layers of each tower, from the input up; a shorter tower's output is passed on.
+        titles: of each tower's layers; the number of the layer is appended.
     """
     heights = range(1, max(len(tower) for tower in towers) + 1)
     return [
@@ -187,8 +218,10 @@ def parallel_stages(towers: Sequence[Sequence[nn.Module]], titles: Sequence[str]
 
 
 class MemberLinear(nn.Module):
-    """A linear layer of its own for each of `members`: (rows, members, inputs) to (rows, members,
-    outputs)."""
+    """A linear layer of its own for each member of an ensemble.
+
+    Maps shape ``(n_rows, members, inputs)`` to ``(n_rows, members, outputs)``.
+    """
 
     def __init__(self, members: int, inputs: int, outputs: int) -> None:
         super().__init__()
@@ -210,11 +243,15 @@ def xavier_linear(inputs: int, outputs: int) -> nn.Linear:
 
 
 class Head(nn.Module):
-    """Fully connected layers from the concatenated state to one or two outputs a row,
-    Xavier-uniform, zero biases.
+    """Fully connected layers from the last state to one or two outputs per row.
 
-    With several members the state is (rows, members, representation) and every member has layers of
-    its own.
+    Weights are Xavier-uniform, biases 0. With several members the state has the shape
+    ``(n_rows, members, representation)``, and every member has layers of its own.
+
+    Args:
+        representation: columns of the last state, per member.
+        settings: hidden widths, activation and outputs.
+        members: of an ensemble, else 1.
     """
 
     def __init__(self, representation: int, settings: HeadSettings, members: int = 1) -> None:
@@ -232,15 +269,15 @@ class Head(nn.Module):
         self.layers = nn.Sequential(*layers[1:])
 
     def forward(self, state: State) -> Tensor:
-        """Raw outputs (rows, classes), or (rows, members, classes)."""
+        """Logits, shape ``(n_rows, classes)`` or ``(n_rows, members, classes)``."""
         if self.members > 1:
             return self.layers(state[0])
         return self.layers(flatten_state(state))
 
 
 def flatten_state(state: State) -> Tensor:
-    """The tensors of a state side by side, (rows, floats)."""
-    # Joining one would copy it, a tenth of an epoch of the head alone.
+    """The tensors of a state concatenated, shape ``(n_rows, columns)``."""
+    # Concatenating a single tensor would copy it: a tenth of the time of training the head alone.
     return (
         state[0].flatten(1)
         if len(state) == 1
@@ -249,9 +286,15 @@ def flatten_state(state: State) -> Tensor:
 
 
 class Network(nn.Module):
-    """Stages, then a head. Indices count stages from the input; the head is not among them.
+    """Stages, then a head.
 
-    representation: floats a row, and a member, that the last stage hands to the head.
+    Indices count stages from the input; the head is not among them.
+
+    Args:
+        stages: from the input up.
+        representation: columns that the last stage passes to the head, per member.
+        head: settings of the head.
+        members: of an ensemble, else 1.
     """
 
     def __init__(
@@ -268,25 +311,30 @@ class Network(nn.Module):
         return [stage for stage in self.stages if isinstance(stage, Stage)]
 
     def replace_head(self, settings: HeadSettings) -> None:
-        """Puts a new, freshly initialised head on."""
+        """Put on a new head with random weights."""
         self.head = Head(self.representation, settings, self.members)
 
     def run_stages(self, state: State, first: int, last: int) -> State:
-        """The state after stages `first` to `last - 1`, given the state before `first`."""
+        """Run stages `first` to `last - 1` on the state that stage `first` takes."""
         for stage in self.stage_list()[first:last]:
             state = stage(state)
         return state
 
     def forward(self, state: State, first: int = 0) -> Tensor:
-        """The head's raw outputs (rows, classes) from the state before stage `first`."""
+        """Logits of the head, given the state that stage `first` takes."""
         return self.head(self.run_stages(state, first, len(self.stages)))
 
 
 def click_loss(outputs: Tensor, labels: Tensor) -> Tensor:
-    """Mean cross entropy of raw head outputs (rows, [members,] 1 or 2) against labels (rows,) of
-    0.0 and 1.0.
+    """Mean cross entropy of logits against labels, in nats.
 
-    Members learn on their own: the mean is over them too (Gorishniy et al., TabM, ICLR 2025).
+    Every member of an ensemble learns on its own: the mean is over members too (TabM, Gorishniy
+    et al., ICLR 2025).
+
+    Args:
+        outputs: logits, shape ``(n_rows, classes)`` or ``(n_rows, members, classes)``, with one
+            class (binary cross entropy) or two (softmax).
+        labels: 0.0 or 1.0, shape ``(n_rows,)``.
     """
     if outputs.ndim == 3:
         labels = labels.repeat_interleave(outputs.shape[1])
@@ -297,8 +345,10 @@ def click_loss(outputs: Tensor, labels: Tensor) -> Tensor:
 
 
 def click_probabilities(outputs: Tensor) -> Tensor:
-    """Click probabilities (rows,) from raw head outputs (rows, [members,] 1 or 2); the mean of the
-    members'."""
+    """Click probabilities, shape ``(n_rows,)``, of logits as `click_loss` takes them.
+
+    Of an ensemble, the mean of the members' probabilities.
+    """
     scores = (
         outputs[..., 0].sigmoid() if outputs.shape[-1] == 1 else outputs.softmax(dim=-1)[..., 1]
     )
@@ -309,8 +359,10 @@ _NORMS = (nn.BatchNorm1d, nn.LayerNorm)
 
 
 def biases_and_norms(module: nn.Module) -> list[nn.Parameter]:
-    """What BitFit trains: parameters called b or bias, and every parameter of a normalisation
-    layer, in order."""
+    """What BitFit trains: biases, and all parameters of normalisation layers, in order.
+
+    A parameter is a bias by its name, "b" or "bias".
+    """
     norms = {
         id(one)
         for part in module.modules()

@@ -1,7 +1,7 @@
-"""What pretraining may begin with and learn by, each in one dict. Torch-free.
+"""Initialisations and objectives of pretraining, each in one dict. Needs no torch.
 
-A backbone's weights come from its start, and from its objective where that trains; every stage's
-card says which (`origin`), so that no view can pass random weights off as pretrained ones.
+The weights of a backbone come from its initialisation and, if that trains, from its objective. The
+card says so for every stage (`origin`), so that no view shows random weights as pretrained ones.
 """
 
 from dataclasses import dataclass
@@ -9,8 +9,14 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Initialisation:
-    """What the stages hold before any training. file_type: what file it is read from, none when it
-    needs none."""
+    """What the stages hold before any training.
+
+    Args:
+        title: shown where one is chosen.
+        summary: one sentence on it.
+        source: the paper.
+        file_type: type of the file that it reads; "" if it reads none.
+    """
 
     title: str
     summary: str
@@ -20,8 +26,15 @@ class Initialisation:
 
 @dataclass(frozen=True)
 class Objective:
-    """What pretraining learns by. reads_labels: whether it reads clicks. trains: whether there is
-    any training."""
+    """What pretraining learns by.
+
+    Args:
+        title: shown where one is chosen.
+        summary: one sentence on it.
+        source: the paper.
+        reads_labels: whether it needs click labels.
+        trains: whether there is any training.
+    """
 
     title: str
     summary: str
@@ -85,10 +98,10 @@ ORIGINS: dict[str, str] = {
     "weights": "weights from a file",
     "random": "random",
 }
-"""What a stage's weights come from, in the words every view uses."""
+"""What the weights of a stage come from, in the words of every view."""
 
 EMBEDDING_INITIALISATIONS = ("word2vec", "vectors")
-"""Starts that fill the embedding stage alone; the other stages stay random."""
+"""Initialisations of the embedding stage alone; the other stages stay random."""
 
 PROJECTION_SIZE = 32
 """RFD and MFP: numbers per field between the last stage and the detector's logits, and size of the
@@ -100,7 +113,13 @@ a look-up for each."""
 
 
 def stage_origins(start: str, objective: str, stages: int) -> tuple[str, ...]:
-    """Where the weights of each of `stages` stages come from, from the input up."""
+    """Return where the weights of each stage come from, from the input up.
+
+    >>> stage_origins("word2vec", "none", 3)
+    ('word2vec', 'random', 'random')
+    >>> stage_origins("word2vec", "supervised", 3)
+    ('supervised', 'supervised', 'supervised')
+    """
     if OBJECTIVES[objective].trains:
         return (objective,) * stages
     if start in EMBEDDING_INITIALISATIONS:

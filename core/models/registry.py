@@ -1,5 +1,7 @@
-"""The architectures Thaw can pretrain, in one dict. Torch-free: the module named is imported when
-one is built."""
+"""The architectures that Thaw can pretrain, in one dict.
+
+Free of torch: the module of an architecture is imported when a network is built.
+"""
 
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -10,12 +12,15 @@ from core.errors import BadInput
 
 @dataclass(frozen=True)
 class Architecture:
-    """An architecture as a page offers it; `module` holds its Settings and `build(settings,
-    field_sizes, head)`.
+    """An architecture; its key in ARCHITECTURES is its name in cards and on the command line.
 
-    defaults: a value for every field of Settings. starts, objectives: what it may be pretrained
-    from and by, names in core.models.objectives. required_package: the optional package without which it
-    cannot be built.
+    Args:
+        title, summary, source: its name on a page, a sentence, and the paper it is from.
+        module: holds ``Settings`` and ``build(settings, field_sizes, head)``.
+        defaults: a value for every field of ``Settings``.
+        initialisations: what its weights may start from, keys of core.models.objectives.ORIGINS.
+        objectives: what it may be trained by, keys of core.models.objectives.OBJECTIVES.
+        required_package: the optional package without which it cannot be built; "" for none.
     """
 
     title: str
@@ -113,8 +118,8 @@ ARCHITECTURES: dict[str, Architecture] = {
     "fcn": Architecture(
         title="FCN (DCNv3)",
         summary=(
-            "Crosses of exponentially and of linearly growing order, with LayerNorm and a self-mask"
-            " against noise."
+            "Crosses of exponentially and of linearly growing order, with LayerNorm and a "
+            "self-mask against noise."
         ),
         source="Li et al.: DCNv3, 2024, arXiv 2407.13349",
         module="core.models.zoo.fcn",
@@ -165,8 +170,8 @@ ARCHITECTURES: dict[str, Architecture] = {
     "resnet50": Architecture(
         title="ResNet50 (images)",
         summary=(
-            "The article's: rows drawn as small pictures for a residual network that learnt to see."
-            " Slow on a CPU."
+            "The article's: rows drawn as small pictures for a residual network that learnt "
+            "to see. Slow on a CPU."
         ),
         source=(
             "He et al.: Deep Residual Learning for Image Recognition, CVPR 2016"
@@ -183,7 +188,7 @@ ARCHITECTURES: dict[str, Architecture] = {
 
 @dataclass(frozen=True)
 class SettingField:
-    """A setting as a page and the command line offer it; low and high bound a number."""
+    """A setting as a page and the command line offer it; `low` and `high` bound a number."""
 
     label: str
     description: str
@@ -192,16 +197,16 @@ class SettingField:
 
 
 SETTING_FIELDS: dict[str, SettingField] = {
-    "embedding": SettingField("Embedding size", "floats an embedding vector", 1, 256),
+    "embedding": SettingField("Embedding size", "floats per embedding vector", 1, 256),
     "widths": SettingField("Block widths", "widths of the blocks: 256,256"),
     "crosses": SettingField("Cross layers", "cross layers", 1, 8),
     "layers": SettingField("Layers", "attention, residual or transformer layers", 1, 12),
     "heads": SettingField("Heads", "attention heads, or heads of the fusion", 1, 64),
     "attention": SettingField(
-        "Attention size", "floats a field that the attention heads share", 1, 512
+        "Attention size", "floats per field that the attention heads share", 1, 512
     ),
     "gate": SettingField("Gate units", "hidden units of the feature gates", 1, 4096),
-    "width": SettingField("Width", "floats that residual blocks hand on", 1, 4096),
+    "width": SettingField("Width", "floats that residual blocks return", 1, 4096),
     "hidden": SettingField(
         "Hidden units", "units inside a residual or a feed-forward block", 1, 4096
     ),
@@ -209,18 +214,24 @@ SETTING_FIELDS: dict[str, SettingField] = {
     "dropout": SettingField("Dropout", "share of activations dropped in training", 0, 0.95),
     "batch_norm": SettingField("BatchNorm in the blocks", "BatchNorm in the blocks"),
 }
-"""Every setting an architecture may have, in the order they are shown. The default's type says what
-kind it is."""
+"""Every setting that an architecture may have, in the order in which they are shown.
+
+The type of its default in ARCHITECTURES says which kind it is.
+"""
 
 
 def is_installed(architecture: str) -> bool:
-    """Whether the optional package that the architecture needs is there; it is not imported."""
-    needs = ARCHITECTURES[architecture].required_package
-    return not needs or find_spec(needs) is not None
+    """Whether the optional package of an architecture is installed; it is not imported."""
+    package = ARCHITECTURES[architecture].required_package
+    return not package or find_spec(package) is not None
 
 
 def settings_to_flags(settings: dict[str, Any]) -> list[str]:
-    """The settings as the command line takes them."""
+    """Settings as flags of the command line.
+
+    >>> settings_to_flags({"embedding": 16, "widths": [64, 32], "batch_norm": False})
+    ['--embedding', '16', '--widths', '64,32', '--no-batch-norm']
+    """
     parts: list[str] = []
     for name, value in settings.items():
         flag = name.replace("_", "-")
@@ -235,8 +246,11 @@ def settings_to_flags(settings: dict[str, Any]) -> list[str]:
 
 
 def complete_settings(architecture: str, settings: dict[str, Any]) -> dict[str, Any]:
-    """`settings` over the architecture's defaults; BadInput for a name it has not and for a number
-    out of bounds."""
+    """Return every setting of an architecture: `settings` where given, else its default.
+
+    Raises:
+        BadInput: a setting is unknown, or a number is out of bounds.
+    """
     defaults = ARCHITECTURES[architecture].defaults
     if unknown := set(settings) - set(defaults):
         raise BadInput(

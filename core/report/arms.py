@@ -14,6 +14,7 @@ import numpy as np
 
 from core.errors import BadInput
 from core.evaluation.verdicts import ArmScores, Verdict, compare_arms, summarise_verdicts
+from core.freezing.strategies import is_trained
 from core.jobs.predictions import StoredScores, read_prediction_array
 from core.jobs.requests import FinetuneRequest
 from core.jobs.store import Run
@@ -136,9 +137,7 @@ def summarise_selected_arms(arms: Sequence[ArmRuns], full_titles: bool) -> list[
 
 def common_seeds(results: Sequence[ArmResult]) -> list[int]:
     """Return the seeds that every arm has; zero-shot, which no seed changes, is left out."""
-    seeds = [
-        {run.seed for run in result.runs} for result in results if result.strategy != "zero-shot"
-    ]
+    seeds = [{run.seed for run in result.runs} for result in results if is_trained(result.strategy)]
     return sorted(set.intersection(*seeds)) if seeds else [0]
 
 
@@ -194,7 +193,7 @@ def comparable_validation_losses(results: Sequence[ArmResult]) -> list[float]:
     """
     keys = [_validation_rows_key(result.runs[0]) for result in results]
     trained = {
-        key for key, result in zip(keys, results, strict=True) if result.strategy != "zero-shot"
+        key for key, result in zip(keys, results, strict=True) if is_trained(result.strategy)
     } or set(keys)
     comparable = trained if len(trained) == 1 else set()
     return [
@@ -218,7 +217,7 @@ def judge_selected_arms(
     for result, validation_loss in zip(results, comparable_validation_losses(results), strict=True):
         seeds = [run.seed for run in result.runs]
         scores = StoredScores(workspace, result.runs)
-        seedless = single_runs or result.strategy == "zero-shot"
+        seedless = single_runs or not is_trained(result.strategy)
         contenders.append(
             ArmScores(
                 result.title, validation_loss, scores, () if seedless else tuple(seeds), scores.keys
@@ -240,7 +239,7 @@ def _title(run: Run) -> str:
 
 
 def _is_zero_shot(run: Run) -> bool:
-    return run.strategy == "zero-shot"
+    return not is_trained(run.strategy)
 
 
 def _varying_settings(runs: Sequence[Run]) -> set[str]:

@@ -11,9 +11,9 @@ import numpy as np
 import plotly.graph_objects as go
 
 from core.evaluation.metric_registry import HEADLINE, METRICS
+from core.report.arm_traces import add_intervals, defined_spreads, empty_text, is_freeze_depth
 from core.report.figure_base import Trace, axis, make_figure
 from core.report.palette import FROZEN, SERIES, TRAINED
-from core.report.sweep_figures import add_intervals, defined_spreads, empty_text, is_freeze_depth
 from core.runs.sweep_result import ArmResult
 
 _SYMBOLS = ("circle", "diamond", "square", "triangle-up", "cross", "star")

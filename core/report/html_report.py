@@ -1,5 +1,4 @@
-"""The report of a sweep, or of selected runs, as one HTML file: verdicts, figures, data,
-commands."""
+"""The report of a sweep, or of selected runs, as one HTML file."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -7,30 +6,30 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from core.data.datasets import Dataset
-from core.data.describe_dataset import describe_duplicates, describe_files
-from core.data.split import SPLIT_METHODS
-from core.evaluation.format_metrics import format_bounds, format_metric, is_missing, metric_or_none
+from core.evaluation.format_metrics import format_bounds, format_metric, is_missing
 from core.evaluation.metric_registry import HEADLINE, METRICS, metrics_shown_in
-from core.evaluation.verdicts import COMPARED_METRICS, SIGNIFICANCE_LEVEL, Verdict
+from core.evaluation.significance import NOT_DISTINGUISHABLE, SIGNIFICANCE_LEVEL
+from core.evaluation.verdicts import COMPARED_METRICS, Verdict
 from core.files.outputs import check_output, write_output
-from core.jobs.store import Run
-from core.models.card import BackboneCard
-from core.models.objectives import OBJECTIVES, ORIGINS
-from core.models.registry import ARCHITECTURES
-from core.program import PROGRAM
 from core.report.html_page import (
     Cell,
     Html,
     Section,
     bullet_list,
-    code_block,
-    definition_list,
     heading,
     page,
     paragraph,
     plot,
     table,
+)
+from core.report.provenance_sections import (
+    backbone_section,
+    capitalise,
+    commands_section,
+    data_section,
+    environment_section,
+    runs_section,
+    settings_section,
 )
 from core.report.report_data import ReportData
 from core.report.report_figures import (
@@ -113,16 +112,16 @@ def render_report(
         ),
         Section("Arms", "arms", _arms_section(data.results)),
         Section("Figures", "figures", _figures_section(workspace, data)),
-        Section("Data", "data", _data_section(dataset)),
+        Section("Data", "data", data_section(dataset)),
         Section(
             "Backbone",
             "backbone",
-            [part for card in data.cards for part in _backbone_section(card)],
+            [part for card in data.cards for part in backbone_section(card)],
         ),
-        Section("Settings", "settings", _settings_section(data)),
-        Section("Runs", "runs", _runs_section(data)),
-        Section("Environment", "environment", _environment_section(data)),
-        Section("Reproduce it", "commands", _commands_section(data)),
+        Section("Settings", "settings", settings_section(data)),
+        Section("Runs", "runs", runs_section(data)),
+        Section("Environment", "environment", environment_section(data)),
+        Section("Reproduce it", "commands", commands_section(data)),
     ]
     return page(f"Thaw report: {data.title}", lead, _notice(data), sections)
 
@@ -153,7 +152,7 @@ def _verdicts_section(
     rule = (
         f"{count_text} on the target test rows. The p-values of all comparisons are adjusted "
         "together by Holm's method (1979), separately for AUC and for log loss; at "
-        f"{SIGNIFICANCE_LEVEL:g} or more two arms are “not distinguishable”. Intervals of AUC "
+        f"{SIGNIFICANCE_LEVEL:g} or more two arms are “{NOT_DISTINGUISHABLE}”. Intervals of AUC "
         "differences include the variance of test rows (DeLong) and of seeds; those of log loss "
         "come from a paired bootstrap."
     )
@@ -242,7 +241,7 @@ def _figures_section(workspace: Workspace, data: ReportData) -> list[Html]:
     settings = list(dict.fromkeys(one.setting for one in data.results))
     for setting in settings:
         if len(settings) > 1:
-            parts.append(heading(_capitalise(setting)))
+            parts.append(heading(capitalise(setting)))
         of_setting = [one for one in data.results if one.setting == setting]
         parts += [
             plot(figure, title, _height(title, len(of_setting)))
@@ -278,172 +277,3 @@ def _figures_section(workspace: Workspace, data: ReportData) -> list[Html]:
 
 def _height(title: str, arms: int) -> int:
     return 120 + 44 * arms if title == ARMS_TITLE else 380
-
-
-def _data_section(dataset: Dataset) -> list[Html]:
-    values: dict[str, Cell] = {
-        "Name": dataset.name,
-        "Files" if dataset.samples else "Sample": (
-            describe_files(dataset.samples) if dataset.samples else dataset.sample_name
-        ),
-        "Rows": dataset.rows,
-        "Simulated": "yes" if dataset.simulated else "no",
-        "Content hash": dataset.content_hash,
-        "Preprocessing hash": dataset.preprocessing_hash,
-        "Minimum count": dataset.min_count,
-        "Split": _describe_split(dataset),
-        "Prepared": dataset.created,
-    }
-    notes = [*dataset.notes, *describe_duplicates(dataset.samples, dataset.duplicates)]
-    parts: list[list[Cell]] = [
-        [
-            part.part.replace("_", " "),
-            part.rows,
-            part.clicks,
-            part.click_rate if part.rows else None,
-        ]
-        for part in dataset.parts
-    ]
-    found = [definition_list(values), table(("Part", "Rows", "Clicks", "Click rate"), parts)]
-    return [*found, bullet_list(notes)] if notes else found
-
-
-def _describe_split(dataset: Dataset) -> str:
-    spec, roles = dataset.spec, {one.role for one in dataset.samples}
-    texts = [SPLIT_METHODS[spec.method].description]
-    if tested := [domain for domain in ("target", "source") if f"{domain}_test" not in roles]:
-        shares = [f"{getattr(spec, f'{domain}_test_share'):g} of the {domain}" for domain in tested]
-        texts.append(f"test {' and '.join(shares)} rows")
-    if spec.method == "column":
-        values = ", ".join(value or "(missing)" for value in spec.target_values)
-        texts.append(f"column {spec.column}, target values {values}")
-    elif spec.method != "files":
-        texts.append(f"source share {spec.source_share:g}")
-    if spec.shuffled:
-        texts.append(f"shuffled with seed {spec.seed}")
-    return "; ".join(texts)
-
-
-def _backbone_section(card: BackboneCard) -> list[Html]:
-    architecture = ARCHITECTURES.get(card.architecture)
-    trained_on = card.trained_on
-    values: dict[str, Cell] = {
-        "Architecture": f"{architecture.title} ({architecture.source})"
-        if architecture
-        else card.architecture,
-        "Parameters": card.parameters,
-        "Objective": (
-            OBJECTIVES[card.objective].title if card.objective in OBJECTIVES else card.objective
-        ),
-        "Trained on": (
-            f"{trained_on['rows']:,} {trained_on['domain']} rows of {trained_on['dataset']}"
-            + (" (simulated)" if trained_on["simulated"] else "")
-        ),
-        "Content hash of these rows": trained_on["content_hash"],
-        "Weights, SHA-256": card.weights_sha256,
-        "Preprocessing hash": card.preprocessing_hash,
-        "Licence": card.licence,
-        "Created": card.created,
-        "Settings": ", ".join(
-            f"{name.replace('_', ' ')} {_format_setting(value)}"
-            for name, value in card.settings.items()
-        ),
-    }
-    stages: list[list[Cell]] = [
-        [stage.title, stage.parameters, stage.flops, ORIGINS.get(stage.origin, stage.origin)]
-        for stage in card.stages
-    ]
-    columns = ("Stage, from the input", "Parameters", "Operations per row", "Weights from")
-    return [heading(card.name), definition_list(values), table(columns, stages)]
-
-
-def _settings_section(data: ReportData) -> list[Html]:
-    values: dict[str, Cell] = {
-        _capitalise(name): _format_setting(value) for name, value in data.shared_settings.items()
-    }
-    if data.shared_settings.get("target rows") == 0:
-        values["Target rows"] = "all"
-    parts = [paragraph("Every run has these alike."), definition_list(values)]
-    if data.varying_settings:
-        parts.append(paragraph(f"Runs differ in: {', '.join(data.varying_settings)}."))
-    return parts
-
-
-def _capitalise(text: str) -> str:
-    return text[:1].upper() + text[1:]
-
-
-def _format_setting(value: Any) -> str:
-    if value is None:
-        return "as prepared"
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if isinstance(value, list | tuple):
-        return " ".join(map(str, value)) or "none"
-    return f"{value:g}" if isinstance(value, float) else str(value)
-
-
-def _runs_section(data: ReportData) -> list[Html]:
-    metrics = metrics_shown_in("runs")
-    rows: list[list[Cell]] = []
-    for run in data.runs:
-        result = run.result
-        target = result.metrics.get("target_test") if result else None
-        rows.append(
-            [
-                run.id,
-                run.name,
-                str(run.seed),
-                run.status if run.status == "done" else f"{run.status}: {run.message}",
-                *(metric_or_none(target, key) for key in metrics),
-                _epochs(run) if result else None,
-                f"{result.total_seconds:.1f}" if result else None,
-                ", ".join(run.tags) or None,
-                run.note or None,
-            ]
-        )
-    columns = (
-        "Run",
-        "Name",
-        "Seed",
-        "Status",
-        *(metric.heading for metric in metrics.values()),
-        "Best epoch",
-        "Seconds",
-        "Tags",
-        "Note",
-    )
-    kept = [index for index in range(len(columns)) if any(row[index] is not None for row in rows)]
-    return [
-        table([columns[index] for index in kept], [[row[index] for index in kept] for row in rows])
-    ]
-
-
-def _epochs(run: Run) -> str:
-    assert run.result is not None
-    ended = ", ended by halving" if run.halted else ""
-    return f"{run.result.best_epoch} of {run.result.epochs_run}{ended}"
-
-
-def _environment_section(data: ReportData) -> list[Html]:
-    found = Counter(
-        (("device", run.result.device), *sorted(run.result.environment.items()))
-        for run in data.runs
-        if run.result
-    )
-    names = list(dict.fromkeys(name for values in found for name, _ in values))
-    rows: list[list[Cell]] = [
-        [number, *(str(dict(values)[name]) if name in dict(values) else None for name in names)]
-        for values, number in found.items()
-    ]
-    return [table(["Runs", *(_capitalise(name) for name in names)], rows)]
-
-
-def _commands_section(data: ReportData) -> list[Html]:
-    ids = ", ".join(run.id for run in data.runs[:3] if run.status == "done")
-    after = (
-        "The same device kind, number of threads and versions give the same numbers, bit for bit;"
-        f" on others they differ in the last digits. `{PROGRAM} verify --run ID` (such as {ids})"
-        " trains a run again and says so."
-    )
-    return [code_block(data.commands), paragraph(after, "quiet")]

@@ -12,7 +12,9 @@ from core.evaluation.metric_registry import metrics_shown_in
 from core.jobs.predictions import read_predictions
 from core.jobs.store import RunStore
 from core.report.arm_styles import Style, arm_styles
+from core.report.arm_traces import is_freeze_depth
 from core.report.figure_base import LEGEND, MARGIN, text_annotation
+from core.report.learning_bands import learning_band_figure, mean_band
 from core.report.palette import NEUTRAL
 from core.report.run_figures import NO_CURVE_ONE_CLASS
 from core.report.sweep_figures import (
@@ -20,9 +22,6 @@ from core.report.sweep_figures import (
     auc_by_cost_figure,
     depth_figure,
     forgetting_figure,
-    is_freeze_depth,
-    learning_band_figure,
-    mean_band,
 )
 from core.runs.sweep_result import ArmResult
 from core.workspace import Workspace

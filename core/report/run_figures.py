@@ -1,5 +1,4 @@
-"""Figures of one run: learning curves, ROC, precision-recall, calibration, gains, confusion,
-scores."""
+"""Figures of one run: learning curves, ROC, precision-recall, calibration, gains, scores."""
 
 from collections.abc import Mapping, Sequence
 

@@ -1,24 +1,30 @@
-"""Figures of a sweep: arms with both kinds of interval, freeze depth, adaptation, cost, target
-sizes, learning curves.
+"""Figures of a sweep: arms, freeze depth, adaptation against forgetting, cost, target sizes.
 
 Wherever a point has two intervals, the thin one is for other test rows (mean of DeLong's 95 %
 intervals over seeds), the thick one for other seeds (mean ± one standard deviation). A metric or an
-arm may have only one of them.
+arm may have only one of them; see `core.report.arm_traces`.
 """
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import plotly.graph_objects as go
 
-from core.evaluation.format_metrics import format_bounds, format_metric, is_missing
+from core.evaluation.format_metrics import is_missing
 from core.evaluation.metric_registry import HEADLINE, METRICS
-from core.report.arm_styles import arm_colors, arm_styles
+from core.freezing.strategies import is_control, is_trained
+from core.report.arm_styles import arm_styles
+from core.report.arm_traces import (
+    add_arm_points,
+    add_intervals,
+    add_level_line,
+    defined_spreads,
+    empty_text,
+    is_freeze_depth,
+)
 from core.report.figure_base import Trace, axis, make_figure, scatter
-from core.report.label_positions import label_positions
-from core.report.palette import NEUTRAL, SOURCE, TARGET, with_alpha
-from core.runs.sweep_result import ArmResult, SeedSummary, change_from_backbone
+from core.report.palette import NEUTRAL, SOURCE, TARGET
+from core.runs.sweep_result import ArmResult, change_from_backbone
 
 TEST_PARTS = {
     "target_test": ("target", TARGET, "circle"),
@@ -34,24 +40,10 @@ COST_AXES: dict[str, tuple[str, Callable[[ArmResult], float], str]] = {
     "memory": ("Peak memory (MB)", lambda arm: arm.peak_memory / 1e6, "%{x:,.0f} MB"),
 }
 """What an arm costs, by key: title, number, and its format on hover."""
-NO_POINTS = "No points: the validation rows do not define this metric"
 LOG_SCALE_RATIO = 20
 """The largest cost over the smallest from which the axis is logarithmic."""
-CONTROLS = ("scratch", "zero-shot")
 DODGE = 0.05
 """Distance of target and source test rows to the left and right of their freeze depth."""
-
-
-@dataclass(frozen=True)
-class Band:
-    """Mean and standard deviation over seeds by optimiser step, each of shape ``(n_steps,)``.
-
-    The deviation is 0 at steps that a single seed has reached.
-    """
-
-    steps: np.ndarray
-    mean: np.ndarray
-    deviation: np.ndarray
 
 
 def arms_figure(
@@ -114,8 +106,8 @@ def depth_figure(results: Sequence[ArmResult], metric: str = HEADLINE) -> go.Fig
         )
     ends = (-4 * DODGE, max((arm.depth for arm in depth_arms), default=0) + 4 * DODGE)
     for arm in results:
-        if arm.strategy in CONTROLS and "target_test" in defined_spreads(arm, metric):
-            _add_level_line(
+        if is_control(arm.strategy) and "target_test" in defined_spreads(arm, metric):
+            add_level_line(
                 traces,
                 ends,
                 defined_spreads(arm, metric)["target_test"].mean,
@@ -139,7 +131,7 @@ def forgetting_figure(results: Sequence[ArmResult]) -> go.Figure:
     scratch, which has nothing to forget, is left out, as is an arm whose backbone has no AUC.
     """
     traces: list[Trace] = []
-    trained = [arm for arm in results if arm.strategy not in CONTROLS]
+    trained = [arm for arm in results if not is_control(arm.strategy)]
     arms = [
         arm
         for arm in trained
@@ -152,7 +144,7 @@ def forgetting_figure(results: Sequence[ArmResult]) -> go.Figure:
         [change_from_backbone(arm, "target_test") for arm in arms], dtype=float
     )
     # Named are those that no other beats in both.
-    _add_arm_points(
+    add_arm_points(
         traces,
         source_change,
         target_change,
@@ -200,7 +192,7 @@ def auc_by_cost_figure(results: Sequence[ArmResult], cost: str) -> go.Figure:
     costing_arms = [arms[index] for index in costing]
     named = {int(np.flatnonzero(costing == index)[0]) for index in frontier}
     is_log = len(costing) > 0 and costs[costing].max() > LOG_SCALE_RATIO * costs[costing].min()
-    _add_arm_points(
+    add_arm_points(
         traces,
         costs[costing],
         quality[costing],
@@ -211,7 +203,7 @@ def auc_by_cost_figure(results: Sequence[ArmResult], cost: str) -> go.Figure:
     )
     for index in np.flatnonzero(costs == 0) if len(costing) else ():
         ends = (float(costs[costing].min()), float(costs[costing].max()))
-        _add_level_line(
+        add_level_line(
             traces,
             ends,
             float(quality[index]),
@@ -231,7 +223,7 @@ def target_sizes_figure(
     """Return a metric on target test rows by the number of target rows that trained, a line per
     title."""
     traces: list[Trace] = []
-    sizes = [_train_rows(arm) for arm in results if arm.strategy != "zero-shot"]
+    sizes = [_train_rows(arm) for arm in results if is_trained(arm.strategy)]
     styles = arm_styles(titles)
     for title in titles:
         candidates = (
@@ -241,8 +233,8 @@ def target_sizes_figure(
         )
         arms = sorted(candidates, key=_train_rows)
         spreads = [defined_spreads(arm, metric)["target_test"] for arm in arms]
-        if arms and arms[0].strategy == "zero-shot" and sizes:
-            _add_level_line(traces, (min(sizes), max(sizes)), spreads[0].mean, title, title)
+        if arms and not is_trained(arms[0].strategy) and sizes:
+            add_level_line(traces, (min(sizes), max(sizes)), spreads[0].mean, title, title)
             continue
         rows = np.array([_train_rows(arm) for arm in arms])
         color, dash = styles[title]
@@ -256,65 +248,6 @@ def target_sizes_figure(
     return make_figure(
         traces, x, y, f"sizes-{metric}", empty_text(results, metric), showlegend=True
     )
-
-
-def learning_band_figure(bands: Mapping[str, Band], y_title: str) -> go.Figure:
-    """Return mean learning curves with a band of ± one standard deviation over seeds, by arm."""
-    traces: list[Trace] = []
-    styles = arm_styles([*bands])
-    for title, band in bands.items():
-        color, dash = styles[title]
-        edge = np.concatenate([band.mean + band.deviation, (band.mean - band.deviation)[::-1]])
-        if band.deviation.any():
-            traces.append(
-                scatter(
-                    x=np.concatenate([band.steps, band.steps[::-1]]),
-                    y=edge,
-                    fill="toself",
-                    fillcolor=with_alpha(color, 0.16),
-                    line={"width": 0},
-                    mode="lines",
-                    hoverinfo="skip",
-                    showlegend=False,
-                    legendgroup=title,
-                )
-            )
-        traces.append(
-            scatter(
-                x=band.steps,
-                y=band.mean,
-                mode="lines+markers",
-                name=title,
-                legendgroup=title,
-                line={"color": color, "dash": dash, "width": 2},
-                marker={"size": 5},
-                hovertemplate="step %{x}: %{y:.4f}<extra>%{fullData.name}</extra>",
-            )
-        )
-    x, y = axis("Optimiser step", nticks=6), axis(y_title, nticks=6)
-    return make_figure(
-        traces, x, y, f"bands-{y_title}", NO_POINTS if bands else "", showlegend=True
-    )
-
-
-def mean_band(curves: Sequence[tuple[np.ndarray, np.ndarray]]) -> Band:
-    """Return the mean of the curves of an arm's seeds.
-
-    At steps that only some seeds have reached, as others stopped early, it is the mean of those.
-
-    Args:
-        curves: (steps, values) of every seed.
-    """
-    steps = np.unique(
-        np.concatenate([steps for steps, _ in curves] or [np.zeros(0, dtype=np.int64)])
-    )
-    values = np.full((len(curves), len(steps)), np.nan)
-    for row, (seed_steps, points) in zip(values, curves, strict=True):
-        row[np.searchsorted(steps, seed_steps)] = points
-    seeds = np.sum(~np.isnan(values), axis=0)
-    mean = np.nansum(values, axis=0) / seeds
-    deviation = np.sqrt(np.nansum((values - mean) ** 2, axis=0) / np.maximum(seeds - 1, 1))
-    return Band(steps, mean, deviation)
 
 
 def pareto_frontier(costs: np.ndarray, quality: np.ndarray) -> np.ndarray:
@@ -335,172 +268,5 @@ def pareto_frontier(costs: np.ndarray, quality: np.ndarray) -> np.ndarray:
     return np.array(frontier, dtype=np.int64)
 
 
-def is_freeze_depth(result: ArmResult) -> bool:
-    """Return whether the arm freezes by depth, also under the names full, linear probe and so
-    on."""
-    return result.strategy in ("depth", "full", "linear-probe", "all-but-embeddings")
-
-
-def defined_spreads(result: ArmResult, metric: str) -> dict[str, SeedSummary]:
-    """Return the arm's summary of a metric over seeds by part, without parts that do not define
-    it."""
-    spreads = result.metrics.get(metric, {})
-    return {part: spread for part, spread in spreads.items() if not is_missing(spread.mean)}
-
-
-def empty_text(results: Sequence[ArmResult], metric: str = HEADLINE) -> str:
-    """What a figure of these results says when it has no point; nothing before there are any
-    results."""
-    return f"No arm has {METRICS[metric].with_article} on these rows" if results else ""
-
-
 def _train_rows(result: ArmResult) -> float:
     return float(np.mean([run.result.train_rows for run in result.runs if run.result]))
-
-
-def add_intervals(
-    traces: list[Trace],
-    spreads: Sequence[SeedSummary],
-    positions: np.ndarray,
-    arms: Sequence[ArmResult],
-    name: str,
-    color: str,
-    symbol: str,
-    value_axis: str,
-    dash: str = "",
-) -> None:
-    """Add a trace of means with thin test-row intervals, over one with thick intervals of the
-    seeds.
-
-    Args:
-        traces: to append to.
-        spreads: one per arm.
-        positions: of the arms on the other axis, shape ``(n_arms,)``.
-        arms: for the text on hover.
-        name: of the trace.
-        color: of both kinds of interval.
-        symbol: of the means.
-        value_axis: "x" or "y", the axis of the metric.
-        dash: of the line that joins the means; "" joins none.
-    """
-    if not spreads:
-        return
-    means = np.array([spread.mean for spread in spreads])
-    deviation = np.nan_to_num(np.array([spread.deviation for spread in spreads]))
-    thin = {
-        "type": "data",
-        "array": np.nan_to_num(np.array([spread.high for spread in spreads]) - means),
-        "arrayminus": np.nan_to_num(means - np.array([spread.low for spread in spreads])),
-        "thickness": 1.5,
-        "width": 4,
-        "color": color,
-    }
-    thick = {
-        "type": "data",
-        "array": deviation,
-        "thickness": 6,
-        "width": 0,
-        "color": with_alpha(color, 0.4),
-    }
-    where = {"x": means, "y": positions} if value_axis == "x" else {"x": positions, "y": means}
-    texts = [
-        f"{arm.title}: {_describe_spread(spread, len(arm.runs))}"
-        for arm, spread in zip(arms, spreads, strict=True)
-    ]
-    if deviation.any():
-        traces.append(
-            scatter(
-                **where,
-                mode="markers",
-                marker={"size": 1, "color": color},
-                hoverinfo="skip",
-                showlegend=False,
-                legendgroup=name,
-                **{f"error_{value_axis}": thick},
-            )
-        )
-    traces.append(
-        scatter(
-            **where,
-            mode="lines+markers" if dash else "markers",
-            name=name,
-            legendgroup=name,
-            line={"color": color, "width": 2, "dash": dash or None},
-            marker={"size": 9, "symbol": symbol, "color": color},
-            text=texts,
-            hovertemplate="%{text}<extra>%{fullData.name}</extra>",
-            **{f"error_{value_axis}": thin},
-        )
-    )
-
-
-def _describe_spread(spread: SeedSummary, seeds: int) -> str:
-    text = format_metric(spread.mean)
-    if not is_missing(spread.deviation):
-        text += f" ± {format_metric(spread.deviation)} over {seeds} seeds"
-    return (
-        text if is_missing(spread.low) else f"{text}, 95 % {format_bounds(spread.low, spread.high)}"
-    )
-
-
-def _add_arm_points(
-    traces: list[Trace],
-    x: np.ndarray,
-    y: np.ndarray,
-    arms: Sequence[ArmResult],
-    hover: str,
-    labelled: set[int],
-    log_x: bool = False,
-) -> None:
-    """A point an arm in its own colour, of a shape for its kind; `named` places carry their
-    title."""
-    kinds = {"freeze depths": "circle", "other strategies": "square", "controls": "x"}
-    colors = arm_colors([arm.title for arm in arms])
-    positions = label_positions(np.log10(x) if log_x else x, y, labelled)
-    for kind, symbol in kinds.items():
-        indices = [index for index, arm in enumerate(arms) if _arm_kind(arm) == kind]
-        if indices:
-            traces.append(
-                scatter(
-                    x=x[indices],
-                    y=y[indices],
-                    mode="markers+text",
-                    name=kind,
-                    marker={
-                        "size": 10,
-                        "color": [colors[index] for index in indices],
-                        "symbol": symbol,
-                    },
-                    text=[
-                        arms[index].title.removeprefix("freeze ") if index in positions else ""
-                        for index in indices
-                    ],
-                    customdata=[arms[index].title for index in indices],
-                    textposition=[positions.get(index, "top center") for index in indices],
-                    cliponaxis=False,
-                    hovertemplate=f"%{{customdata}}: {hover}<extra></extra>",
-                )
-            )
-
-
-def _add_level_line(
-    traces: list[Trace], ends: tuple[float, float], value: float, name: str, title: str
-) -> None:
-    """A line across the figure in the style of the arm with that title."""
-    color, dash = arm_styles([title])[title]
-    traces.append(
-        scatter(
-            x=np.array(ends),
-            y=np.array([value, value]),
-            mode="lines",
-            name=name,
-            line={"color": color, "width": 1.5, "dash": dash},
-            hovertemplate="%{y:.4f}<extra>%{fullData.name}</extra>",
-        )
-    )
-
-
-def _arm_kind(arm: ArmResult) -> str:
-    if arm.strategy in CONTROLS:
-        return "controls"
-    return "freeze depths" if is_freeze_depth(arm) else "other strategies"

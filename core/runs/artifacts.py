@@ -1,5 +1,8 @@
-"""What was made of a finished run and is kept in its folder, to be deleted with it: scores, export,
-verification."""
+"""What was made of a finished run and is stored in its folder: scores of files, an export, a
+verification.
+
+Deleted together with the run.
+"""
 
 import contextlib
 import csv
@@ -35,7 +38,7 @@ from core.stored import (
 from core.workspace import Workspace, hash_file, hash_json, write_json
 
 MAX_SCORINGS = 8
-"""Scored files kept a run; the oldest go first."""
+"""Scored files stored per run; the oldest are deleted first."""
 EXPORT = "export"
 VERIFICATION = "verification"
 _SCORES_PREFIX = "scores-"
@@ -47,7 +50,13 @@ DAMAGE_ADVICE = "delete the folder and have it made again"
 
 @dataclass(frozen=True)
 class _Stored:
-    """What _SAID holds. file: of a scoring alone."""
+    """What the file _OUTPUT_FILE holds.
+
+    Args:
+        said: the command's output, as ``--json`` prints it.
+        created: ISO time in UTC.
+        file: name of the scored file; "" for other artifacts.
+    """
 
     said: dict[str, Any]
     created: str
@@ -56,7 +65,7 @@ class _Stored:
 
 @dataclass(frozen=True)
 class _Spread:
-    """How scores spread, as far as pages read it; see core.inference.score_drift.score_distribution."""
+    """Distribution of scores, see core.inference.score_drift.score_distribution."""
 
     rows: int
     mean: float | None
@@ -92,8 +101,7 @@ class _Drift:
 
 @dataclass(frozen=True)
 class _ScoredFile:
-    """What is said of a scored file, as far as pages read it; see
-    core.inference.score_file.score_file."""
+    """What pages read of a scored file, see core.inference.score_file.score_file."""
 
     rows: int
     bad_rows: int
@@ -129,8 +137,13 @@ _SHAPES: dict[str, type] = {EXPORT: _Exported, VERIFICATION: _Verified}
 
 @dataclass(frozen=True)
 class Artifact:
-    """output: what the command said, as `--json` shows it. created: ISO time in UTC. folder: with the
-    files it wrote."""
+    """Something made of a run.
+
+    Args:
+        output: what the command returned, as ``--json`` prints it.
+        created: ISO time in UTC.
+        folder: with the files that the command wrote.
+    """
 
     output: dict[str, Any]
     created: str
@@ -139,25 +152,28 @@ class Artifact:
 
 @dataclass(frozen=True)
 class Scoring(Artifact):
-    """A file scored by a run. id: by the file's bytes and what was done with bad rows. file: its
-    name."""
+    """A file scored by a run.
+
+    Args:
+        id: hash of the file's bytes and of how it was read.
+        file: the name that the user gave it.
+    """
 
     id: str
     file: str
 
     @property
     def csv(self) -> Path:
-        """row, id if there is one, score, predicted_click: see
-        core.inference.scoring.write_predictions."""
+        """Columns row, id if there is one, score and predicted_click (core.inference.scoring)."""
         return self.folder / "predictions.csv"
 
     def head(self, rows: int) -> pa.Table:
-        """The first `rows` predictions at most."""
+        """Return the first predictions, at most `rows`."""
         with pyarrow.csv.open_csv(self.csv, convert_options=_column_types(self.csv)) as reader:
             return pa.Table.from_batches([reader.read_next_batch()]).slice(0, rows)
 
     def parquet(self) -> bytes:
-        """All predictions as a Parquet file."""
+        """Return all predictions as a Parquet file."""
         sink = pa.BufferOutputStream()
         pyarrow.parquet.write_table(
             pyarrow.csv.read_csv(self.csv, convert_options=_column_types(self.csv)), sink
@@ -166,7 +182,7 @@ class Scoring(Artifact):
 
 
 def _column_types(path: Path) -> pyarrow.csv.ConvertOptions:
-    """Types of the predictions' columns; ids are texts, whose leading zeros belong to them."""
+    """Types of the columns. Ids are text, because their leading zeros belong to them."""
     with path.open(newline="", encoding="utf-8") as file:
         names = next(csv.reader(file))
     ours = {"row": pa.int64(), "score": pa.float32(), "predicted_click": pa.int8()}
@@ -176,7 +192,7 @@ def _column_types(path: Path) -> pyarrow.csv.ConvertOptions:
 
 
 def scoring_id(source: Path, on_bad_rows: str, options: ReadOptions = DEFAULT_OPTIONS) -> str:
-    """The id that the scoring of this file has, before or after it was made."""
+    """Return the id of the scoring of this file, before or after it was made."""
     read = (
         "" if options == DEFAULT_OPTIONS else f"-{hash_json([options.member, options.columns])[:8]}"
     )
@@ -192,12 +208,20 @@ def score_and_store(
     report: ProgressFn | None = None,
     options: ReadOptions = DEFAULT_OPTIONS,
 ) -> None:
-    """Scores `source`, which the user calls `file`; at once where the same bytes were scored
-    before."""
+    """Score a file and store the scores; the same bytes are scored only once.
+
+    Args:
+        workspace, run_id: of the model.
+        source: the file to score.
+        file: the name that the user gave it.
+        on_bad_rows: "reject" or "skip".
+        report: called with the progress, 0 to 1.
+        options: how the file is read.
+    """
     require_writable()
     name = _SCORES_PREFIX + scoring_id(source, on_bad_rows, options)
     known = next((one for one in list_scorings(workspace, run_id) if one.folder.name == name), None)
-    # Earlier versions numbered the rows in another way and knew nothing of unknown values.
+    # Scores of earlier versions have no shares of unknown values: they are made again.
     if known and "unknown" in known.output:
         write_json(
             known.folder / _OUTPUT_FILE, {"said": known.output, "created": utc_now(), "file": file}
@@ -206,16 +230,16 @@ def score_and_store(
 
     def fill(folder: Path) -> dict[str, Any]:
         try:
-            said = score_in_subprocess(
+            output = score_in_subprocess(
                 workspace, run_id, source, folder / "predictions.csv", on_bad_rows, report, options
             )
         except BadInput as error:
             raise BadInput(str(error).replace(source.name, file)) from error
         named = {
-            key: [sentence.replace(source.name, file) for sentence in said[key]]
+            key: [sentence.replace(source.name, file) for sentence in output[key]]
             for key in ("bad_examples", "notes")
         }
-        return {"said": said | named, "created": utc_now(), "file": file}
+        return {"said": output | named, "created": utc_now(), "file": file}
 
     _store_artifact(workspace, run_id, name, fill)
     for old in list_scorings(workspace, run_id)[MAX_SCORINGS:]:
@@ -223,12 +247,14 @@ def score_and_store(
 
 
 def list_scorings(workspace: Workspace, run_id: str) -> list[Scoring]:
-    """The files that the run has scored and whose predictions are whole, newest first."""
+    """Return the files that the run has scored and whose predictions are whole, newest first."""
     return read_scorings(workspace, run_id)[0]
 
 
 def read_scorings(workspace: Workspace, run_id: str) -> tuple[list[Scoring], list[Damaged]]:
-    """(the files that the run has scored, newest first; those of which something is damaged)."""
+    """Return the files that the run has scored, newest first, and what is wrong with
+    damaged ones.
+    """
     root = workspace.runs / run_id
     if not root.is_dir():
         return [], []
@@ -261,10 +287,10 @@ def _load_scoring(folder: Path) -> Scoring:
 
 
 def check_scoring(scoring: Scoring) -> None:
-    """`Damaged` unless all that a page shows of a scored file is there."""
+    """Raise Damaged unless everything that a page shows of a scored file is there."""
     try:
-        said = parse_stored(_ScoredFile, scoring.output)
-        if said.drift and sorted(one.field for one in said.drift.fields) != sorted(FIELDS):
+        output = parse_stored(_ScoredFile, scoring.output)
+        if output.drift and sorted(one.field for one in output.drift.fields) != sorted(FIELDS):
             raise ValueError("its drift is not of the 39 fields")
         scoring.head(1)
     except (ValueError, KeyError, OSError, StopIteration, pa.ArrowException) as error:
@@ -274,7 +300,7 @@ def check_scoring(scoring: Scoring) -> None:
 
 
 def export_and_store(workspace: Workspace, run_id: str) -> None:
-    """Exports the run into one zip archive, see `export_path`."""
+    """Export the run into a zip archive, see `export_path`."""
     require_writable()
     _store_output(
         workspace,
@@ -285,12 +311,12 @@ def export_and_store(workspace: Workspace, run_id: str) -> None:
 
 
 def export_path(folder: Path, run_id: str) -> Path:
-    """The archive in the folder of a kept export."""
+    """Return the archive in the folder of a stored export."""
     return folder / f"thaw-{run_id}.zip"
 
 
 def verify_and_store(workspace: Workspace, run_id: str, report: ProgressFn | None = None) -> None:
-    """Carries the run out again and keeps what came of it."""
+    """Repeat the run and store whether its numbers are the same."""
     require_writable()
     _store_output(
         workspace,
@@ -301,8 +327,9 @@ def verify_and_store(workspace: Workspace, run_id: str, report: ProgressFn | Non
 
 
 def find_artifact(workspace: Workspace, run_id: str, name: str) -> Artifact | None:
-    """What is kept of the run under that name, such as EXPORT; None where it is damaged, to be made
-    again."""
+    """Return the run's artifact of that name, such as EXPORT; None where there is none or it is
+    damaged.
+    """
     folder = workspace.runs / run_id / name
     if not (folder / _OUTPUT_FILE).exists():
         return None
@@ -321,7 +348,7 @@ def find_artifact(workspace: Workspace, run_id: str, name: str) -> Artifact | No
 
 
 def delete_artifact(one: Artifact) -> None:
-    """Removes its folder."""
+    """Delete an artifact with its folder."""
     require_writable()
     with contextlib.suppress(FileNotFoundError):
         remove_folder(one.folder)
@@ -338,10 +365,10 @@ def _store_output(
 def _store_artifact(
     workspace: Workspace, run_id: str, name: str, fill: Callable[[Path], dict[str, Any]]
 ) -> None:
-    """Fills a folder of that name: all of it, or nothing. In place of an older one."""
+    """Fill a folder of that name, completely or not at all, in place of an older one."""
     with staging(workspace.runs) as part:
         write_json(part / _OUTPUT_FILE, fill(part))
-        # The run may have been deleted meanwhile, and its folder is not to come back.
+        # Raises where the run was deleted meanwhile: its folder must not be created again.
         RunStore(workspace).get(run_id)
         folder = workspace.runs / run_id / name
         make_folder(folder.parent)

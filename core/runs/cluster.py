@@ -1,5 +1,4 @@
-"""Several runs of a sweep at a time: in processes of this machine, or on the machines of a Dask or
-Ray cluster."""
+"""Run several runs at a time: in processes of this machine, or on a Dask or Ray cluster."""
 
 import contextlib
 import os
@@ -30,17 +29,22 @@ from core.runs.workspace_identity import WorkspaceIdentity
 from core.workspace import Workspace
 
 CLUSTER_TIMEOUT = 10.0
-"""Seconds until a cluster that does not answer is given up."""
+"""Seconds for which to wait for a cluster's answer."""
 PARENT_POLL_INTERVAL = 0.05
-"""Seconds between two looks of a run's process at whether its worker lives."""
+"""Seconds between two checks of a run's process whether its worker still lives."""
 
 
 def run_sweep_here(workspace: Workspace, sweep: Sweep, n_jobs: int, cluster: str) -> None:
-    """Carries a sweep of the cluster lane out from this process, so many runs at a time; BadInput
-    when another does.
+    """Run a sweep of the cluster queue from this process.
 
-    cluster: address of a Dask scheduler, or ray://… of a Ray cluster, whose workers must see the
-    same workspace folder; empty for processes of this machine.
+    Args:
+        workspace, sweep: what to run.
+        n_jobs: how many runs at a time; 0 for as many as there are cores or workers.
+        cluster: address of a Dask scheduler, or ray://… of a Ray cluster, whose workers must see
+            the same workspace folder; "" for processes of this machine.
+
+    Raises:
+        BadInput: another process runs the queue, or the cluster cannot be reached.
     """
     from core.runs.dispatch import execute
 
@@ -50,14 +54,14 @@ def run_sweep_here(workspace: Workspace, sweep: Sweep, n_jobs: int, cluster: str
             store.interrupt_stale(CLUSTER_QUEUE)
             token = store.register_worker(CLUSTER_QUEUE)
             with _backend(cluster):
-                # Successive halving sends runs back to the queue.
+                # In a loop, because successive halving puts runs back into the queue.
                 while ids := [
                     run.id for run in store.list_group(sweep.id) if run.status == "queued"
                 ]:
                     run_jobs_in_parallel(workspace, ids, n_jobs or -1, execute, token)
     except Timeout:
         raise BadInput(
-            "Another command carries out a sweep in this workspace; wait until it has ended."
+            "Another command runs a sweep in this workspace; wait until it has ended."
         ) from None
 
 
@@ -120,8 +124,11 @@ def _backend(cluster: str) -> Iterator[None]:
 
 @contextmanager
 def local_processes() -> Iterator[None]:
-    """Has joblib's processes of this machine end with this one, from their start: without the
-    worker that holds the lane, a run that went on could be started a second time."""
+    """Have joblib use processes of this machine that end when this process ends.
+
+    They hold no lock themselves: if they went on without the worker that holds it, a run could be
+    started a second time.
+    """
     with parallel_config("loky", initializer=_watch_parent, initargs=(os.getpid(),)):
         yield
 
@@ -131,10 +138,11 @@ def _watch_parent(parent: int) -> None:
 
 
 def _connect(cluster: str, held: contextlib.ExitStack) -> str:
-    """Makes this process the cluster's client for as long as `held`; joblib's name for that kind of
-    cluster."""
+    """Connect this process to the cluster for as long as `held` lasts; return joblib's name for
+    that kind of cluster.
+    """
     address = urlsplit(cluster)
-    # Both libraries would go on asking for half a minute, and leave threads behind.
+    # Tried here first: both libraries retry for half a minute and leave threads behind.
     socket.create_connection(
         (address.hostname or cluster, address.port or 0), CLUSTER_TIMEOUT
     ).close()
@@ -154,10 +162,17 @@ def _connect(cluster: str, held: contextlib.ExitStack) -> str:
 def run_jobs_in_parallel(
     workspace: Workspace, ids: Sequence[str], n_jobs: int, execute: Execute, token: str
 ) -> None:
-    """Carries out waiting runs, so many at a time, each in a process of its own or on a worker of
-    the cluster that `joblib.parallel_config` names. token: of the worker that holds their lane, see
-    RunStore.register."""
-    # Joblib gives its processes an $OMP_NUM_THREADS of its own, so they are told.
+    """Run waiting runs, `n_jobs` at a time, each in its own process or on a worker of the cluster
+    that `joblib.parallel_config` names.
+
+    Args:
+        workspace: of the runs.
+        ids: of the runs.
+        n_jobs: as in joblib: -1 for all cores.
+        execute: what runs each of them.
+        token: of the worker that holds their queue, see RunStore.register_worker.
+    """
+    # Passed on, because joblib sets $OMP_NUM_THREADS of its processes itself.
     threads = threads_per_run()
     job = delayed(run_one_job)
     rest = (threads, execute, current_place(), token)
@@ -172,9 +187,15 @@ def run_one_job(
     place: str = "",
     token: str | None = None,
 ) -> None:
-    """One run of several, on so many threads; does nothing when it no longer waits.
+    """Claim and run one of several runs; does nothing where it does not wait any more.
 
-    place: where the worker is that holds the lane (core.jobs.process_place). token: see RunStore.register.
+    Args:
+        root: folder of the workspace.
+        run_id: the run.
+        threads: how many threads torch uses.
+        execute: what runs it.
+        place: where the process is that holds the queue's lock (core.jobs.process_place).
+        token: of the worker, see RunStore.register_worker.
     """
     import torch
 
@@ -190,18 +211,22 @@ def run_one_job(
 
 
 def check_lock_visible(workspace: Workspace, place: str) -> None:
-    """BadInput where this machine does not see the lock that the sweep's command holds at another
-    `place`."""
+    """Check that this machine sees the lock that the sweep's command holds at another `place`.
+
+    Raises:
+        BadInput: it does not see the workspace, or not the lock.
+    """
     if not workspace.database.exists():
         raise BadInput(
             f"{machine_name(current_place())} does not see the workspace {str(workspace.root)!r} of"
-            f" {machine_name(place)}: all machines of a sweep must see the same folder at the same path."
+            f" {machine_name(place)}: all machines of a sweep must see the same folder at the same"
+            " path."
         )
     if not is_worker_alive(workspace, CLUSTER_QUEUE):
         raise BadInput(
-            f"{machine_name(current_place())} does not see the file locks of {machine_name(place)} in"
-            f" {str(workspace.root)!r}: both could write the run store at once. Put the workspace"
-            " on a file system that passes locks on, such as NFS 4."
+            f"{machine_name(current_place())} does not see the file locks of"
+            f" {machine_name(place)} in {str(workspace.root)!r}: both could write the run store at"
+            " once. Put the workspace on a file system that passes locks on, such as NFS 4."
         )
 
 

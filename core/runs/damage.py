@@ -1,5 +1,4 @@
-"""What of a workspace is damaged, in one list: pages show it once, and commands that list things
-say it."""
+"""Everything in a workspace that is damaged, in one list for pages and commands."""
 
 from core.data.datasets import read_datasets
 from core.data.samples import read_samples
@@ -11,11 +10,10 @@ from core.workspace import Workspace
 
 
 def find_damaged(workspace: Workspace) -> list[Damaged]:
-    """Samples, datasets, backbones, sweeps and the run store, as far as they cannot be read, each
-    as its sentence.
+    """Return what is wrong with samples, datasets, backbones, sweeps and the run store.
 
-    Of runs those that this process has met: reading thousands of them only for this would take
-    long.
+    Of runs only those that this process has already met: reading thousands of them only for this
+    list would take long.
     """
     found = [
         *read_samples(workspace)[1],

@@ -23,8 +23,7 @@ MAX_CALIBRATION_RUNS = 8
 """Finished runs that an estimate is calibrated on: the newest ones."""
 BATCHED_HEADS_SHARE = 0.4
 """Training time of a head among those of its sweep's other rates, as a share of what it takes
-alone.
-"""
+alone."""
 WORD2VEC_SECONDS_PER_ROW = 3e-3
 """Seconds per row for all of Word2Vec's passes on one core, until a run has been measured."""
 
@@ -266,7 +265,10 @@ def _predicted_seconds(run: Run) -> float:
 
 
 def _stage_flops(stage: StageResult) -> int:
-    """Return the operations per row of a stage."""
+    """Return operations per row; early results do not state them.
+
+    A dense layer does two per weight, an embedding lookup none.
+    """
     if stage.flops is not None:
         return stage.flops
     # Results of early versions have none. A dense layer does two per weight, a look-up none.

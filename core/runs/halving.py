@@ -1,9 +1,9 @@
 """Successive halving: only the arms that lead at a rung train on (Jamieson and Talwalkar, AISTATS
 2016).
 
-Arms are ranked by validation loss, mean over their seeds of the best so far; all seeds of an arm go
-on or end together. What is decided hangs on stored points and results alone, so whoever asks, and
-after whatever break, hears the same.
+Arms are ranked by validation loss: the lowest so far, averaged over their seeds. All seeds of an
+arm continue or end together. The decision depends only on stored points and results, so that every
+process decides the same, also after an interruption.
 """
 
 import math
@@ -14,32 +14,34 @@ from core.jobs.requests import FinetuneRequest
 from core.jobs.store import Run, RunStore
 
 FACTORS = (2, 3, 4)
-CONTROLS = ("zero-shot", "scratch")
-"""Strategies that the others are held against: they always train to their end."""
 Rungs = tuple[tuple[int, int], ...]
 """(epoch, arms of the same target size that train on after it), ascending."""
 
 
 def plan_rungs(epochs: int, factor: int, arms: int) -> Rungs:
-    """Rungs at epochs / factor, epochs / factor², … down to the first epoch; each leaves a
-    factor-th of the arms.
+    """Return the rungs at epochs / factor, epochs / factor², … down to the first epoch.
 
-    As many as it takes to leave one arm, the first ones left out where there are too few epochs for
-    all of them.
+    Each keeps one in `factor` of the arms. There are as many rungs as it takes to keep one arm;
+    where there are too few epochs, the first ones are left out.
+
+    >>> plan_rungs(epochs=9, factor=3, arms=9)
+    ((1, 3), (3, 1))
     """
-    wanted = math.ceil(round(math.log(max(1, arms), factor), 9))
-    exponents = [exponent for exponent in range(wanted, 0, -1) if epochs // factor**exponent]
+    n_rungs = math.ceil(round(math.log(max(1, arms), factor), 9))
+    exponents = [exponent for exponent in range(n_rungs, 0, -1) if epochs // factor**exponent]
     return tuple(
-        (epochs // factor**exponent, max(1, math.ceil(arms / factor ** (place + 1))))
-        for place, exponent in enumerate(exponents)
+        (epochs // factor**exponent, max(1, math.ceil(arms / factor ** (index + 1))))
+        for index, exponent in enumerate(exponents)
     )
 
 
 def decide(store: RunStore, run: Run, epoch: int) -> Decision:
-    """Whether a run of a sweep goes on after `epoch`, ends there, or waits until its rivals have
-    come so far.
+    """Decide what a run of a sweep does after `epoch`.
 
-    A rival that failed, was cancelled or was interrupted before it came so far counts as not there.
+    A rival that failed, was cancelled or was interrupted before that epoch is not counted.
+
+    Returns:
+        "continue", "stop", or "pause" until all rivals have come to that epoch.
     """
     left = dict(_rungs(run)).get(epoch)
     if left is None:
@@ -75,7 +77,7 @@ def _rungs(run: Run) -> Sequence[tuple[int, int]]:
 
 
 def _arm_key(run: Run) -> str:
-    """What the seeds of an arm have in common."""
+    """What the runs of an arm, one for each seed, have in common."""
     request = run.finetune_request
     rate = request.train.learning_rate
     return f"{request.strategy} {request.freeze_depth} {request.options} {rate}"

@@ -1,9 +1,9 @@
-"""Signs of life of a process that carries runs out, and whether it has stopped giving them.
+"""Heartbeats of a process that runs jobs, and whether they have stopped.
 
-The process counts in a file of its own, by a thread, once a second; beside the count stands how
-long its loop has done nothing. A process that is stopped, or whose disk hangs, no longer counts;
-one whose GPU hangs counts and does nothing. Nothing here is read off a clock that may be set: who
-watches sees the count change, or sees that it does not.
+A thread of the process increments a count in a file of its own once a second. Beside the count it
+writes for how long its main loop has made no progress. A process that is stopped, or whose disk
+hangs, stops counting; one whose GPU hangs counts on without progress. No decision depends on a
+clock that may be set: a watcher sees the count change, or sees that it does not.
 """
 
 import contextlib
@@ -23,23 +23,25 @@ from core.program import PROGRAM
 
 BEAT_INTERVAL = 1.0
 STALLED_AFTER = 15.0
-"""Seconds without a beat after which a process is called stalled."""
+"""Seconds without a beat after which a process has stalled."""
 CONFIRMED_AFTER = 3.0
-"""Seconds that a watcher sees no beat itself, whatever age the last one states: the machine may
+"""Seconds for which a watcher must see no beat itself, however old the last one: the machine may
 have slept."""
 NO_PROGRESS_AFTER = 600.0
-"""Seconds without a word of its loop after which a run that beats is called stalled."""
+"""Seconds without progress after which a run has stalled, although its process beats."""
 MAX_LOOK_GAP = 10.0
-"""Seconds between two looks from which a watcher may have slept itself, and begins to watch
-anew."""
+"""Seconds between two looks after which a watcher starts anew: it may have slept itself."""
 _RECORD_BYTES = 512
 
 
 class Heartbeat:
-    """Beats into `path` as long as it is entered. key: what the beats are of, such as a run's
-    claim.
+    """Beats into a file while it is entered.
 
     Where `record_progress` is called, the beats also say for how long it was not.
+
+    Args:
+        path: the file.
+        key: what the beats are of, such as a run's claim.
     """
 
     def __init__(self, path: Path, key: str) -> None:
@@ -50,16 +52,14 @@ class Heartbeat:
         self._shared = False
 
     def record_progress(self) -> None:
-        """The loop says that it goes on."""
+        """Record that the main loop makes progress."""
         self._last_progress = time.monotonic()
 
     def __enter__(self) -> "Heartbeat":
-        # Without room on the disk a run may still end well; nobody then sees it beat, nor says that
-        # it does not.
+        # On a full disk a run may still end well: without a heartbeat file nothing is reported.
         with contextlib.suppress(OSError):
             make_folder(self._path.parent)
-            # Held open, so that it never beats into the file of a workspace that was put in this
-            # one's place.
+            # Kept open, so that it never writes into a workspace put in the place of this one.
             self._file = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
             self._shared = bool(shared_filesystem(self._path.parent))
             self._beat(0)
@@ -86,20 +86,26 @@ class Heartbeat:
     def _beat(self, beats: int) -> None:
         assert self._file is not None
         now = time.monotonic()
-        said = {"key": self._key, "host": current_place(), "pid": os.getpid(), "beats": beats}
+        record = {"key": self._key, "host": current_place(), "pid": os.getpid(), "beats": beats}
         idle = 0.0 if self._last_progress is None else now - self._last_progress
-        said |= {"clock": round(now, 3), "idle": round(idle, 3)}
-        # One length for all, written at once, so that nobody reads two halves.
-        os.pwrite(self._file, json.dumps(said).ljust(_RECORD_BYTES).encode(), 0)
+        record |= {"clock": round(now, 3), "idle": round(idle, 3)}
+        # Records of one length, each written at once, so that a reader never sees two halves.
+        os.pwrite(self._file, json.dumps(record).ljust(_RECORD_BYTES).encode(), 0)
         if self._shared:
-            # Other machines see what has reached the server.
+            # Other machines see only what has reached the server.
             os.fsync(self._file)
 
 
 @dataclass(frozen=True)
 class Stall:
-    """A process that gives no sign of life, or whose run does not go on. seconds: for how long, at
-    least."""
+    """A process that gives no heartbeat, or whose run makes no progress.
+
+    Args:
+        host: current_place() of the process (core.jobs.process_place).
+        pid: its process id there.
+        seconds: for how long, at least.
+        beats: whether it still gives heartbeats.
+    """
 
     host: str
     pid: int
@@ -112,8 +118,11 @@ class Stall:
         return (datetime.now(UTC) - timedelta(seconds=self.seconds)).isoformat(timespec="minutes")
 
     def message(self, run_id: str = "") -> str:
-        """What is known and what to do. run_id: of the run that it carries out; "" for one that
-        only waits for it."""
+        """Return what is known and what to do.
+
+        Args:
+            run_id: of the run that the process runs; "" for a run that only waits for the process.
+        """
         since = (datetime.now().astimezone() - timedelta(seconds=self.seconds)).strftime(
             "%d %B, %H:%M"
         )
@@ -139,13 +148,17 @@ class Stall:
 
 @dataclass
 class ChangeWatcher:
-    """What one process has seen of values that should change, by its own monotonic clock."""
+    """Remembers when values were last seen to change, by this process's monotonic clock."""
 
     _seen: dict[str, tuple[Any, float, float]] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def unchanged_for(self, key: str, value: Any) -> float:
-        """Seconds that looks at `key`, none more than GAP apart, have found this value."""
+        """Return for how many seconds `key` has had this value.
+
+        Counted are only looks at most MAX_LOOK_GAP apart: over a longer gap the machine may have
+        slept.
+        """
         now = time.monotonic()
         with self._lock:
             before, first, last = self._seen.get(key, (None, now, now))
@@ -164,34 +177,43 @@ _watcher = ChangeWatcher()
 
 @dataclass(frozen=True)
 class StallCheck:
-    """What a heartbeat shows now. suspected: the last beat says that it is old, and it was not
-    watched for long yet."""
+    """What a heartbeat shows now.
+
+    Args:
+        stall: that the process has stalled.
+        suspected: that the last beat looks old, but has not been watched for long enough.
+    """
 
     stall: Stall | None = None
     suspected: bool = False
 
 
 def check_heartbeat(path: Path, key: str = "", watcher: ChangeWatcher = _watcher) -> StallCheck:
-    """Whether the process that beats into `path` has stalled. key: whose beats count; "" for
-    anybody's."""
-    said = _read(path)
-    if said is None or (key and said["key"] != key):
+    """Check whether the process that beats into a file has stalled.
+
+    Args:
+        path: the file.
+        key: only beats of this key count; "" for any.
+        watcher: what remembers earlier looks.
+    """
+    record = _read(path)
+    if record is None or (key and record["key"] != key):
         return StallCheck()
-    unchanged = watcher.unchanged_for(str(path), (said["key"], said["beats"]))
-    age = time.monotonic() - said["clock"] if said["host"] == current_place() else 0.0
+    unchanged = watcher.unchanged_for(str(path), (record["key"], record["beats"]))
+    age = time.monotonic() - record["clock"] if record["host"] == current_place() else 0.0
     silent = max(age, unchanged)
     if silent >= STALLED_AFTER:
         if unchanged < CONFIRMED_AFTER:
             return StallCheck(suspected=True)
-        return StallCheck(Stall(said["host"], said["pid"], silent, beats=False))
-    if said["idle"] >= NO_PROGRESS_AFTER:
-        return StallCheck(Stall(said["host"], said["pid"], said["idle"], beats=True))
+        return StallCheck(Stall(record["host"], record["pid"], silent, beats=False))
+    if record["idle"] >= NO_PROGRESS_AFTER:
+        return StallCheck(Stall(record["host"], record["pid"], record["idle"], beats=True))
     return StallCheck()
 
 
 def _read(path: Path) -> dict[str, Any] | None:
     try:
-        said = json.loads(path.read_text(encoding="utf-8"))
+        record = json.loads(path.read_text(encoding="utf-8"))
         kinds = {
             "key": str,
             "host": str,
@@ -200,6 +222,8 @@ def _read(path: Path) -> dict[str, Any] | None:
             "clock": int | float,
             "idle": int | float,
         }
-        return said if all(isinstance(said[name], kind) for name, kind in kinds.items()) else None
+        return (
+            record if all(isinstance(record[name], kind) for name, kind in kinds.items()) else None
+        )
     except (OSError, ValueError, LookupError, TypeError):
         return None

@@ -1,5 +1,8 @@
-"""Starting and watching workers. A worker lives as long as it holds its lane's file lock; its pid
-proves nothing."""
+"""Start and watch workers.
+
+A worker lives as long as it holds its queue's file lock. A process id proves nothing: another
+process may have it by now.
+"""
 
 import os
 import shutil
@@ -18,24 +21,24 @@ from core.runs.heartbeat import CONFIRMED_AFTER, ChangeWatcher, Stall, StallChec
 from core.workspace import PROJECT, Workspace
 
 CLUSTER_QUEUE = "cluster"
-"""The lane of sweeps that the command line carries out itself, here or on a cluster; no worker is
-started for it."""
+"""The queue of sweeps that the command line runs itself, here or on a cluster, without a worker."""
 QUEUES = ("cuda", "cpu")
 LOCK_TIMEOUT = 2.0
-"""Seconds a starting worker waits for the lock: watchers hold it for an instant to see whether
-anyone lives."""
+"""Seconds for which a new worker waits for the lock: `is_worker_alive` holds it for an instant."""
 TERMINATE_AFTER = 10.0
 KILL_AFTER = 20.0
-"""Seconds after a cancel was asked for until a worker that goes on regardless gets SIGTERM, then
-SIGKILL."""
+"""Seconds after a cancel until a worker that still runs gets SIGTERM, then SIGKILL."""
 
 _watcher = ChangeWatcher()
 _children: list[subprocess.Popen[bytes]] = []
 
 
 def queue_for_device(device: str) -> str:
-    """The lane for a device setting; `auto` is cuda where the system shows an NVIDIA device. Torch
-    is not imported."""
+    """Return the queue for a device setting: "auto" is "cuda" where the system shows an NVIDIA
+    device.
+
+    Without importing torch, which the app's process never does.
+    """
     if device != "auto":
         return device
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
@@ -49,41 +52,42 @@ def queue_for_device(device: str) -> str:
 
 
 def max_parallel_runs(queue: str) -> int:
-    """Runs of a sweep that a lane carries out at the same time: $THAW_ARMS, else one to a GPU and
-    to four cores."""
-    if asked := os.environ.get("THAW_ARMS"):
-        return max(1, int(asked)) if asked.isdecimal() else 1
+    """Return how many runs of a sweep run at a time: $THAW_ARMS, else one per GPU or per four
+    cores.
+    """
+    if n_arms := os.environ.get("THAW_ARMS"):
+        return max(1, int(n_arms)) if n_arms.isdecimal() else 1
     return 1 if queue == "cuda" else max(1, (os.cpu_count() or 1) // 4)
 
 
 def threads_per_run() -> int:
-    """Threads that a run computes with on the CPU: $OMP_NUM_THREADS, else four, or as many as there
-    are cores.
+    """Return with how many CPU threads a run computes: $OMP_NUM_THREADS, else four, or all cores if
+    fewer.
 
-    Never by how many runs there are at a time: sums over other numbers of threads differ in their
-    last digits.
+    It never depends on how many runs there are at a time: sums over another number of threads
+    differ in their last digits, and a run must be repeatable.
     """
-    asked = os.environ.get("OMP_NUM_THREADS", "")
-    return int(asked) if asked.isdecimal() and int(asked) else min(4, os.cpu_count() or 1)
+    threads = os.environ.get("OMP_NUM_THREADS", "")
+    return int(threads) if threads.isdecimal() and int(threads) else min(4, os.cpu_count() or 1)
 
 
 def worker_lock(workspace: Workspace, queue: str) -> FileLock:
-    """The lock that the lane's worker holds."""
+    """Return the lock that the queue's worker holds."""
     return FileLock(workspace.root / f"worker-{queue}.lock")
 
 
 def worker_heartbeat(workspace: Workspace, queue: str) -> Path:
-    """The file into which the lane's worker beats (core.runs.heartbeat)."""
+    """Return the file in which the queue's worker counts its heartbeats (core.runs.heartbeat)."""
     return workspace.root / f"worker-{queue}.beat"
 
 
 def run_heartbeat(workspace: Workspace, run_id: str) -> Path:
-    """The file into which the process beats that carries the run out."""
+    """Return the file in which the process that runs a run counts its heartbeats."""
     return workspace.runs / run_id / "beat"
 
 
 def is_worker_alive(workspace: Workspace, queue: str) -> bool:
-    """Whether a worker holds the lane's lock."""
+    """Return whether a worker holds the queue's lock."""
     lock = worker_lock(workspace, queue)
     try:
         lock.acquire(timeout=0)
@@ -94,8 +98,10 @@ def is_worker_alive(workspace: Workspace, queue: str) -> bool:
 
 
 def ensure_worker(workspace: Workspace, queue: str) -> None:
-    """Starts a worker for the lane unless one lives. A second one started by chance finds the lock
-    taken and exits."""
+    """Start a worker for the queue unless one lives.
+
+    Two processes may start one at the same time: the second worker finds the lock held, and exits.
+    """
     _children[:] = [child for child in _children if child.poll() is None]
     if is_worker_alive(workspace, queue):
         return
@@ -111,7 +117,7 @@ def ensure_worker(workspace: Workspace, queue: str) -> None:
                 queue,
             ],
             cwd=PROJECT,
-            # Threads that wait by spinning slow a busy machine tenfold, and the app runs on the
+            # OpenMP threads that wait actively slow a busy machine tenfold, and the app needs the
             # same cores.
             env={"OMP_WAIT_POLICY": "PASSIVE", **os.environ},
             stdin=subprocess.DEVNULL,
@@ -123,34 +129,35 @@ def ensure_worker(workspace: Workspace, queue: str) -> None:
 
 
 def refresh_statuses(workspace: Workspace, store: RunStore) -> None:
-    """Brings the store in line with the truth: runs of dead workers, cancels ignored for too long.
+    """Correct the store: mark runs of dead workers, and end workers that ignore a cancel for too
+    long.
 
-    Where a worker died, a new one goes on with the runs that wait behind its own.
+    Where a worker died while runs still wait, a new one is started for them.
     """
     running = store.list(status="running") + store.list(status="running", kind="interpolate")
-    for lane in {run.queue for run in running}:
-        lock = worker_lock(workspace, lane)
+    for queue in {run.queue for run in running}:
+        lock = worker_lock(workspace, queue)
         try:
-            # Holding the lock while marking keeps a new worker from claiming a run in between.
+            # Holding the lock meanwhile keeps a new worker from claiming a run in between.
             with lock.acquire(timeout=0):
-                store.interrupt_stale(lane)
+                store.interrupt_stale(queue)
         except Timeout:
             continue
-        if lane in QUEUES and store.waiting_ids(lane)[1]:
-            ensure_worker(workspace, lane)
+        if queue in QUEUES and store.waiting_ids(queue)[1]:
+            ensure_worker(workspace, queue)
     for run in running:
-        # A process id of another machine or container names some other process here.
+        # A process id of another machine or container would name some other process here.
         if run.cancel_requested and run.worker_pid and run.worker_host in (None, current_place()):
-            # By what this process sees, since the clock may have been set after the cancel was
-            # asked for.
+            # Timed by this process: the clock may have been set since the cancel.
             waited = _watcher.unchanged_for(f"{workspace.database} {run.id}", run.claim)
             if waited > TERMINATE_AFTER and is_worker_alive(workspace, run.queue):
                 _signal(run.worker_pid, signal.SIGKILL if waited > KILL_AFTER else signal.SIGTERM)
 
 
 def check_stall(workspace: Workspace, run: Run) -> StallCheck:
-    """Whether the process that carries a running run out, or for a queued one the worker it waits
-    for, has stalled."""
+    """Check whether the process of a running run, or the worker that a queued run waits for, has
+    stalled.
+    """
     if not run.active or not is_worker_alive(workspace, run.queue):
         return StallCheck()
     if run.status == "queued":
@@ -159,18 +166,21 @@ def check_stall(workspace: Workspace, run: Run) -> StallCheck:
 
 
 def stall_message(stall: Stall, run: Run) -> str:
-    """What a stall means for a run that it concerns, and what to do."""
+    """Return what a stall means for a run, and what to do."""
     return stall.message(run.id if run.status == "running" else "")
 
 
 def find_stalls(workspace: Workspace, runs: Sequence[Run]) -> dict[str, Stall]:
-    """What has stalled among `runs`, by id; looks on for some seconds where a heartbeat is old."""
-    looks = {run.id: check_stall(workspace, run) for run in runs if run.active}
+    """Return what has stalled among these runs, by id.
+
+    Where a heartbeat looks old it is watched for some seconds: the machine may just have woken up.
+    """
+    checks = {run.id: check_stall(workspace, run) for run in runs if run.active}
     end = time.monotonic() + 2 * CONFIRMED_AFTER
-    while any(look.suspected for look in looks.values()) and time.monotonic() < end:
+    while any(check.suspected for check in checks.values()) and time.monotonic() < end:
         time.sleep(0.5)
-        looks = {run.id: check_stall(workspace, run) for run in runs if run.id in looks}
-    return {run_id: look.stall for run_id, look in looks.items() if look.stall}
+        checks = {run.id: check_stall(workspace, run) for run in runs if run.id in checks}
+    return {run_id: check.stall for run_id, check in checks.items() if check.stall}
 
 
 def _signal(pid: int, number: signal.Signals) -> None:

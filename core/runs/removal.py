@@ -1,4 +1,4 @@
-"""Deleting runs, sweeps, samples, datasets and backbones, unless a run still needs them."""
+"""Delete runs, sweeps, samples, datasets and backbones, unless a run still needs them."""
 
 from collections.abc import Collection, Sequence
 
@@ -15,41 +15,43 @@ from core.workspace import Workspace
 
 
 def delete_runs(workspace: Workspace, run_ids: Sequence[str]) -> list[Run]:
-    """Removes runs with their models, predictions and curves, and what they were mixed into; the
-    runs removed.
+    """Delete runs with their models, predictions, curves and interpolations; return the runs.
 
-    BadInput, and nothing is removed, where there is no such run, or one of them is running or being
-    mixed.
+    Raises:
+        BadInput: there is no such run, or one of them or its interpolation is running; nothing is
+            deleted then.
     """
     require_writable()
     store = RunStore(workspace)
     runs = [store.get(run_id) for run_id in dict.fromkeys(run_ids)]
-    mixings = _interpolations_of(store, {run.id for run in runs})
-    for run in (*runs, *mixings):
+    interpolations = _interpolations_of(store, {run.id for run in runs})
+    for run in (*runs, *interpolations):
         if run.status == "running":
             raise BadInput(f"Run {run.id} ({run.name}) is running; cancel it before you delete it.")
-    for run in (*mixings, *runs):
+    for run in (*interpolations, *runs):
         store.delete(run.id)
     return runs
 
 
 def delete_sweep(workspace: Workspace, sweep: Sweep) -> list[Run]:
-    """Removes a sweep and all its runs; the runs removed. BadInput while one of them waits or
-    runs."""
+    """Delete a sweep and all its runs; return the runs. BadInput while one of them is active."""
     require_writable()
     store = RunStore(workspace)
     runs = store.list_group(sweep.id)
-    mixings = _interpolations_of(store, {run.id for run in runs})
-    _require_ended([run for run in (*runs, *mixings) if run.active], "of the sweep", sweep.name)
-    for run in mixings:
+    interpolations = _interpolations_of(store, {run.id for run in runs})
+    _require_ended(
+        [run for run in (*runs, *interpolations) if run.active], "of the sweep", sweep.name
+    )
+    for run in interpolations:
         store.delete(run.id)
     store.delete_sweep(sweep.id)
     return runs
 
 
 def delete_unused_sample(workspace: Workspace, sample: Sample) -> None:
-    """Removes a sample; datasets prepared from it stay. BadInput while a run on one of them waits
-    or runs."""
+    """Delete a sample; datasets prepared from it stay. BadInput while a run on one of them is
+    active.
+    """
     require_writable()
     datasets = {one.id for one in list_datasets(workspace) if sample.id in one.sample_ids}
     active = [run for run in _active_runs(workspace) if run.dataset in datasets]
@@ -58,7 +60,7 @@ def delete_unused_sample(workspace: Workspace, sample: Sample) -> None:
 
 
 def delete_unused_dataset(workspace: Workspace, dataset: Dataset) -> None:
-    """Removes a dataset; its runs keep their results. BadInput while a run on it waits or runs."""
+    """Delete a dataset; its runs keep their results. BadInput while a run on it is active."""
     require_writable()
     active = [run for run in _active_runs(workspace) if run.dataset == dataset.id]
     _require_ended(active, "on the dataset", dataset.name)
@@ -66,8 +68,9 @@ def delete_unused_dataset(workspace: Workspace, dataset: Dataset) -> None:
 
 
 def delete_backbone(workspace: Workspace, card: BackboneCard) -> None:
-    """Removes one of the workspace's own backbones; BadInput while a run that fine-tunes it waits
-    or runs."""
+    """Delete one of the workspace's own backbones; BadInput while a run that fine-tunes it is
+    active.
+    """
     require_writable()
     if card.bundled:
         raise BadInput(f"The backbone {card.name!r} comes with Thaw and cannot be deleted.")
@@ -87,7 +90,7 @@ def delete_backbone(workspace: Workspace, card: BackboneCard) -> None:
 
 
 def _active_runs(workspace: Workspace) -> list[Run]:
-    """Every run that waits or runs, mixings among them."""
+    """Return every queued or running run, interpolations included."""
     store = RunStore(workspace)
     statuses = ("queued", "running")
     return [
@@ -96,17 +99,17 @@ def _active_runs(workspace: Workspace) -> list[Run]:
 
 
 def _interpolations_of(store: RunStore, run_ids: set[str]) -> list[Run]:
-    """Runs that mix one of these with its backbone; lists of runs leave them out."""
+    """Return the interpolations of these runs, which other lists of runs leave out."""
     return [run for run in store.list(kind="interpolate") if _interpolates(run, run_ids)]
 
 
 def _interpolates(run: Run, run_ids: Collection[str]) -> bool:
-    """Whether it is the interpolation of one of these runs."""
+    """Return whether a run is the interpolation of one of these runs."""
     return isinstance(run.request, InterpolateRequest) and run.request.run in run_ids
 
 
 def _require_ended(active: Sequence[Run], where: str, name: str) -> None:
-    """BadInput where there are such runs, which are on or of what is to be deleted."""
+    """Raise BadInput where there are active runs on or of what is to be deleted."""
     if active:
         runs = (
             f"1 run {where} {name!r} has"

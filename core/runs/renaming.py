@@ -1,5 +1,4 @@
-"""Giving runs, sweeps, samples, datasets and backbones other names; ids stay, and all that is
-stored by them."""
+"""Rename runs, sweeps, samples, datasets and backbones. Ids, and what is stored by them, stay."""
 
 import dataclasses
 from pathlib import Path
@@ -18,8 +17,7 @@ from core.workspace import Workspace, read_json, write_json
 
 
 def rename_run(workspace: Workspace, run_id: str, name: str) -> Run:
-    """Gives a run another name; BadInput for a blank one, one too long, or one of more than a
-    line."""
+    """Rename a run; BadInput where the name is blank, too long or not on one line."""
     require_writable()
     cleaned = name.strip()
     if not 1 <= len(cleaned) <= NAME_LENGTH or not cleaned.isprintable():
@@ -33,8 +31,7 @@ def rename_run(workspace: Workspace, run_id: str, name: str) -> Run:
 
 
 def rename_sweep(workspace: Workspace, sweep: Sweep, name: str) -> Sweep:
-    """Gives a sweep another name; BadInput where it is taken. Its runs keep theirs, which do not
-    hold it."""
+    """Rename a sweep; BadInput where the name is taken. Its runs keep their names."""
     require_writable()
     with names_lock(workspace):
         name = validate_new_name(list_sweeps(workspace), sweep, name, "sweep")
@@ -43,8 +40,7 @@ def rename_sweep(workspace: Workspace, sweep: Sweep, name: str) -> Sweep:
 
 
 def rename_sample(workspace: Workspace, sample: Sample, name: str) -> Sample:
-    """Gives a sample another name, also where datasets prepared from it state it; BadInput where it
-    is taken."""
+    """Rename a sample, also in the datasets prepared from it; BadInput where the name is taken."""
     require_writable()
     with names_lock(workspace):
         name = validate_new_name(list_samples(workspace), sample, name, "sample")
@@ -57,8 +53,7 @@ def rename_sample(workspace: Workspace, sample: Sample, name: str) -> Sample:
 
 
 def rename_dataset(workspace: Workspace, dataset: Dataset, name: str) -> Dataset:
-    """Gives a dataset another name; BadInput where it is taken. Backbones trained on it keep the
-    name they stated."""
+    """Rename a dataset; BadInput where the name is taken. Cards of backbones keep its old name."""
     require_writable()
     with names_lock(workspace):
         name = validate_new_name(list_datasets(workspace), dataset, name, "dataset")
@@ -67,8 +62,7 @@ def rename_dataset(workspace: Workspace, dataset: Dataset, name: str) -> Dataset
 
 
 def rename_backbone(workspace: Workspace, card: BackboneCard, name: str) -> BackboneCard:
-    """Gives one of the workspace's own backbones another name; BadInput where it is taken or being
-    pretrained."""
+    """Rename one of the workspace's own backbones; BadInput where the name is taken."""
     require_writable()
     if card.bundled:
         raise BadInput(f"The backbone {card.name!r} comes with Thaw and cannot be renamed.")
@@ -81,7 +75,7 @@ def rename_backbone(workspace: Workspace, card: BackboneCard, name: str) -> Back
 
 
 def _update_sample_name(dataset: Dataset, sample: Sample) -> None:
-    """Has a dataset state the sample's name; that of several samples lists all of theirs."""
+    """Write the sample's name into a dataset; one of several samples lists all names."""
     file = dataset.folder / "dataset.json"
     if not dataset.samples:
         _update_json_field(file, "sample_name", sample.name)
@@ -95,5 +89,5 @@ def _update_sample_name(dataset: Dataset, sample: Sample) -> None:
 
 
 def _update_json_field(file: Path, field: str, value: object) -> None:
-    """Changes one field of a JSON file and leaves whatever else it holds."""
+    """Change one field of a JSON file and keep the others."""
     write_json(file, {**read_json(file), field: value})

@@ -1,5 +1,4 @@
-"""The commands that do again what a sweep or some runs did: prepare the data, pretrain the
-backbone, train."""
+"""The commands that repeat a sweep or runs: read the data, prepare it, pretrain, train."""
 
 import dataclasses
 import shlex
@@ -16,8 +15,8 @@ from core.jobs.store import Run, RunStore
 from core.models.backbone_store import find_backbone
 from core.models.card import BackboneCard
 from core.program import COMMAND
-from core.runs.submit import command_line
-from core.runs.sweep import Sweep, SweepSpec, expand_requests, sweep_command_line, sweep_train_flags
+from core.runs.command_lines import command_line, sweep_command_line, sweep_train_flags
+from core.runs.sweep import Sweep, SweepSpec, expand_requests
 from core.workspace import Workspace
 
 _SPLIT_FLAGS = (
@@ -30,8 +29,10 @@ _SPLIT_FLAGS = (
 
 
 def sweep_commands(workspace: Workspace, sweep: Sweep) -> list[str]:
-    """Commands from the file of rows to the whole sweep; what no command can do is a comment (#
-    …)."""
+    """Return the commands from the file of rows to the whole sweep.
+
+    What no command can do is a comment (# …).
+    """
     dataset = find_dataset(workspace, sweep.spec.dataset)
     # The seed of the settings is not read: every run has one of the sweep's.
     spec = dataclasses.replace(
@@ -53,7 +54,7 @@ def sweep_commands(workspace: Workspace, sweep: Sweep) -> list[str]:
 
 
 def run_commands(workspace: Workspace, runs: Sequence[Run]) -> list[str]:
-    """Commands from the file of rows to each of these fine-tuning runs."""
+    """Return the commands from the file of rows to each of these fine-tuning runs."""
     lines: list[str] = []
     for run in runs:
         lines += _preparation_commands(
@@ -66,10 +67,10 @@ def run_commands(workspace: Workspace, runs: Sequence[Run]) -> list[str]:
 
 
 def fits_one_command(dataset: Dataset, spec: SweepSpec) -> bool:
-    """Whether `sweep` can name it.
+    """Return whether one `sweep` command can describe the sweep.
 
-    It can where seeds run from 0 on, strategies with options come once, options of one name are
-    alike in all, and the same flags give every target size its settings.
+    It can where the seeds are 0, 1, 2, …, every strategy with options occurs once, options of one
+    name are equal in all arms, and the same flags give every target size its settings.
     """
     if spec.seeds != tuple(range(len(spec.seeds))) or sweep_train_flags(dataset, spec) is None:
         return False
@@ -84,8 +85,9 @@ def fits_one_command(dataset: Dataset, spec: SweepSpec) -> bool:
 
 
 def data_commands(workspace: Workspace, dataset: Dataset) -> list[str]:
-    """The commands that read the file or files and prepare the dataset, with the files' hashes as
-    comments."""
+    """Return the commands that read the files and prepare the dataset, with the files' hashes as
+    comments.
+    """
     spec = dataset.spec
     count = (
         None if dataset.min_count == default_min_count(dataset.fitted_rows) else dataset.min_count
@@ -110,8 +112,14 @@ def data_commands(workspace: Workspace, dataset: Dataset) -> list[str]:
 def prepare_command(
     names: Mapping[str, str], spec: SplitSpec, name: str, min_count: int | None
 ) -> str:
-    """The command that prepares a dataset of several samples. names: by role. min_count: None for
-    the default."""
+    """Return the command that prepares a dataset of several samples.
+
+    Args:
+        names: of the samples, by role.
+        spec: the split.
+        name: of the dataset.
+        min_count: minimum count of a categorical value; None for the default.
+    """
     words = [*COMMAND, "prepare", "--name", name]
     for role, sample in names.items():
         words += [f"--{role.replace('_', '-')}", sample]
@@ -119,14 +127,15 @@ def prepare_command(
 
 
 def reading_flags(sample: Sample) -> list[str]:
-    """The flags of `ingest` that read the sample's file as it was read."""
+    """Return the flags of `ingest` with which the sample's file was read."""
     skipped = ["--on-bad-rows", "skip"] if "-skip" in sample.id else []
     return ["--simulated"] * sample.simulated + skipped + to_cli_args(sample.options)
 
 
 def split_flags(spec: SplitSpec, min_count: int | None) -> list[str]:
-    """The flags of a split and a minimum count; defaults are left out, and the minimum count where
-    it is None."""
+    """Return the flags of a split and a minimum count, without defaults; None leaves the
+    count out.
+    """
     usual, parts = SplitSpec(), []
     if spec.method not in (usual.method, "files"):
         parts += ["--split", spec.method]
@@ -144,8 +153,11 @@ def split_flags(spec: SplitSpec, min_count: int | None) -> list[str]:
 def _ingest_command(
     workspace: Workspace, sample_id: str, name: str, simulated: bool
 ) -> tuple[str, list[str]]:
-    """(a comment that names the sample's file, the words that read it). simulated: taken where the
-    sample is gone."""
+    """Return a comment that names the sample's file, and the words that read it.
+
+    Args:
+        simulated: taken where the sample was deleted.
+    """
     try:
         sample = find_sample(workspace, sample_id)
         file, digest, flags = sample.source, sample.content_hash, reading_flags(sample)
@@ -159,7 +171,9 @@ def _ingest_command(
 
 
 def _unique_names(dataset: Dataset) -> dict[str, str]:
-    """A name for the sample of each role; samples of the same name are told apart by their role."""
+    """Return a name for the sample of each role; samples of the same name are distinguished by
+    role.
+    """
     names = [one.name for one in dataset.samples]
     return {
         one.role: (

@@ -1,4 +1,4 @@
-"""One claimed run carried out: what it reports goes to the store, and how it ended."""
+"""Run one claimed run: what it reports goes to the store, and so does how it ended."""
 
 import contextlib
 import math
@@ -31,7 +31,7 @@ from core.workspace import Workspace
 CANCEL_CHECK_INTERVAL = 0.25
 FLUSH_INTERVAL = 0.25
 BUSY_RETRY_SECONDS = 600.0
-"""Seconds for which a run waits with a write while another process keeps the store."""
+"""Seconds for which a write is tried again while another process locks the store."""
 OUT_OF_MEMORY_MESSAGE = (
     "The device ran out of memory. Halve the batch size, freeze more stages, or choose the CPU. "
     "The last checkpoint is kept."
@@ -46,14 +46,16 @@ Execute = Callable[[Workspace, Run, Reporter], RunResult]
 
 
 class StoreReporter:
-    """A run's reporter: everything goes to the store, and the cancel flag is read, at most four
-    times a second.
+    """The reporter of a run: writes to the store, and reads the cancel flag, at most four times a
+    second.
 
-    Points and progress are gathered meanwhile. Of a small network there are hundreds a second, and
-    a process that is stopped while it writes each by itself would most likely hold the store's
-    lock, and keep all others waiting.
+    Points and progress are buffered meanwhile. A small network has hundreds of steps a second; if
+    each were written by itself, a process that is stopped would most likely hold the store's lock,
+    and block all others.
 
-    Replaced or ClaimLost where the run is not this process's any more, or its workspace is another.
+    Raises:
+        WorkspaceReplaced: another workspace is in the place of this one.
+        ClaimLost: the run belongs to another process now.
     """
 
     def __init__(
@@ -111,8 +113,9 @@ class StoreReporter:
         return self.stop_requested
 
     def flush(self) -> None:
-        """Writes what was gathered; also before a file gets its name, since a checkpoint counts on
-        its points."""
+        """Write what is buffered; also called before a file is published, since a checkpoint
+        assumes that the points before it are stored.
+        """
         if points := self._points:
             self._write(lambda: self._store.add_points(self._run, points, self._claim))
             self._points = []
@@ -133,8 +136,9 @@ class StoreReporter:
 
 
 def retry_while_busy(write: Callable[[], None]) -> None:
-    """Calls `write`, and again where another process has kept the store for long: no run fails by
-    that alone."""
+    """Call `write`, again and again while another process locks the store: no run fails by that
+    alone.
+    """
     end = time.monotonic() + BUSY_RETRY_SECONDS
     while True:
         try:
@@ -151,12 +155,21 @@ def run_job(
     execute: Execute,
     identity: WorkspaceIdentity | None = None,
 ) -> str:
-    """Runs one job and records how it ended, in a sentence where it did not end well; that
-    sentence, or "".
+    """Run one claimed run and record how it ended.
 
-    Where the run is not this process's any more, it is left as it is; Replaced where the workspace
-    is another. identity: of the workspace that the run was claimed from; None for the one that is
-    there now.
+    A run that belongs to another process by then is left as it is.
+
+    Args:
+        workspace, store: of the run.
+        run: as it was claimed.
+        execute: what runs it.
+        identity: of the workspace in which the run was claimed; None for the one that is there now.
+
+    Returns:
+        "" where it ended well, else the message that is stored with it.
+
+    Raises:
+        WorkspaceReplaced: another workspace is in the place of this one.
     """
     if identity is None:
         with WorkspaceIdentity(workspace) as identity:
@@ -164,16 +177,16 @@ def run_job(
     heartbeat = Heartbeat(run_heartbeat(workspace, run.id), run.claim or "")
     reporter = StoreReporter(store, run, identity, heartbeat)
 
-    def ask_to_stop(*_: object) -> None:
+    def request_stop(*_: object) -> None:
         reporter.stop_requested = True
 
     def before_write() -> None:
         identity.check()
         reporter.flush()
 
-    # Signals reach a process's main thread alone; a cluster's worker may call this from another.
-    own = threading.current_thread() is threading.main_thread()
-    previous = signal.signal(signal.SIGTERM, ask_to_stop) if own else None
+    # Only the main thread may set signal handlers; a cluster's worker may call from another one.
+    in_main_thread = threading.current_thread() is threading.main_thread()
+    previous = signal.signal(signal.SIGTERM, request_stop) if in_main_thread else None
     try:
         with guard_writes(before_write), heartbeat:
             return _run_job(workspace, store, run, execute, identity, reporter)
@@ -182,7 +195,7 @@ def run_job(
         print(error, file=sys.stderr)
         return str(error)
     finally:
-        if own:
+        if in_main_thread:
             signal.signal(signal.SIGTERM, previous)
 
 
@@ -202,7 +215,7 @@ def _run_job(
     except (WorkspaceReplaced, ClaimLost):
         raise
     except Exception as error:
-        # A file that is missing in another workspace is no failure of the run.
+        # Raises first where the workspace was replaced: then a missing file is not a failure.
         identity.check()
         with contextlib.suppress(OSError, sqlite3.Error):
             reporter.flush()
@@ -219,8 +232,9 @@ def _run_job(
 
 
 def explain_failure(error: Exception, workspace: Workspace, run: Run) -> str:
-    """One sentence for the page; an unforeseen error's traceback goes to a file that the sentence
-    names."""
+    """Return one sentence for the page; the traceback of an unexpected error goes to a log that it
+    names.
+    """
     if isinstance(error, ThawError):
         return str(error)
     if caused_by_out_of_memory(error):

@@ -1,5 +1,4 @@
-"""Commands carried out in a process of their own, so that what needs torch leaves the app's process
-without it."""
+"""Commands run in a process of their own, so that the app's process never imports torch."""
 
 import json
 import os
@@ -31,28 +30,43 @@ def score_in_subprocess(
     on_progress: ProgressFn | None = None,
     options: ReadOptions = DEFAULT_OPTIONS,
 ) -> dict[str, Any]:
-    """See core.inference.score_file.score_file; on_progress is called with 0 to 1."""
+    """Score a file, see core.inference.score_file.score_file.
+
+    Args:
+        workspace, run_id: of the model.
+        source: the file to score.
+        target: the CSV file to write.
+        on_bad_rows: "reject" or "skip".
+        on_progress: called with 0 to 1.
+        options: how the file is read.
+    """
     words = ["--run", run_id, "--input", str(source.resolve()), "--output", str(target.resolve())]
     words += ["--on-bad-rows", on_bad_rows, *to_cli_args(options)]
     return run_command(workspace, ["score", *words], on_progress)
 
 
 def export_in_subprocess(workspace: Workspace, run_id: str, target: Path) -> dict[str, Any]:
-    """See core.inference.export.export_model."""
+    """Export a run's model, see core.inference.export.export."""
     return run_command(workspace, ["export", "--run", run_id, "--out", str(target.resolve())])
 
 
 def report_in_subprocess(
     workspace: Workspace, subject: Sequence[str], target: Path
 ) -> dict[str, Any]:
-    """See core.report.html_report.write_report. subject: words such as ("--sweep", "s-…")."""
+    """Write a report, see core.report.html_report.write_report.
+
+    Args:
+        workspace: of what is reported.
+        subject: words of the command, such as ("--sweep", "s-…").
+        target: the HTML file to write.
+    """
     return run_command(workspace, ["report", *subject, "--out", str(target.resolve())])
 
 
 def verify_in_subprocess(
     workspace: Workspace, run_id: str, on_progress: ProgressFn | None = None
 ) -> dict[str, Any]:
-    """See core.runs.verify.Verification, with its sentence."""
+    """Repeat a run, see core.runs.verify.Verification; with its sentence."""
     return run_command(workspace, ["verify", "--run", run_id], on_progress)
 
 
@@ -64,8 +78,7 @@ def weight_drift_in_subprocess(
 
 
 def import_in_subprocess(workspace: Workspace, path: Path, name: str = "") -> BackboneCard:
-    """See core.models.backbone_import.import_backbone; it takes some seconds, and calls `path` by
-    its file name."""
+    """Import a backbone, see core.models.import_backbone.import_backbone; it takes some seconds."""
     data = run_command(workspace, ["import-backbone", str(path.resolve()), f"--name={name}"])
     return load_card(Path(data["backbone"]["folder"]))
 
@@ -73,14 +86,20 @@ def import_in_subprocess(workspace: Workspace, path: Path, name: str = "") -> Ba
 def run_command(
     workspace: Workspace, words: Sequence[str], on_progress: ProgressFn | None = None
 ) -> dict[str, Any]:
-    """The JSON object of `python -m core` with these words; BadInput or RunError with its sentence
-    when there is none.
+    """Run a command of Thaw in a process of its own and return the JSON object that it prints.
 
-    The process ends with the caller: when a page is left while it waits here, the command is
-    stopped.
+    The process ends with the caller: when the page that waits here is left, the command is stopped.
+
+    Args:
+        workspace: what the command works on.
+        words: the command and its flags.
+        on_progress: called with 0 to 1.
+
+    Raises:
+        BadInput, RunError: the command failed; the message is its own.
     """
     command = [sys.executable, "-m", "core", "--workspace", str(workspace.root), *words, "--json"]
-    said: list[str] = []
+    messages: list[str] = []
     # A file and not a pipe: nobody empties a pipe while the other one is read.
     with tempfile.TemporaryFile("w+", encoding="utf-8") as out:
         child = subprocess.Popen(
@@ -106,7 +125,7 @@ def run_command(
                     if on_progress:
                         on_progress(float(line.split()[1]))
                 else:
-                    said.append(line.rstrip())
+                    messages.append(line.rstrip())
             status = child.wait()
         except BaseException:
             child.kill()
@@ -118,10 +137,12 @@ def run_command(
         out.seek(0)
         if text := out.read().strip():
             return json.loads(text)
-    sentence = next((line.removeprefix("thaw: ") for line in said if line.startswith("thaw: ")), "")
+    sentence = next(
+        (line.removeprefix("thaw: ") for line in messages if line.startswith("thaw: ")), ""
+    )
     if status == 2 and sentence:
         raise BadInput(sentence)
     raise RunError(
         sentence
-        or f"The command {words[0]!r} ended with status {status}: {' '.join(said[-3:])[:400]}"
+        or f"The command {words[0]!r} ended with status {status}: {' '.join(messages[-3:])[:400]}"
     )

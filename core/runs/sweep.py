@@ -1,36 +1,37 @@
-"""Sweeps: strategies times seeds, and optionally learning rates and target sizes, on one dataset
-and backbone.
+"""Sweeps: strategies × seeds, optionally × learning rates and target sizes, on one dataset and
+backbone.
 
 All arms share the dataset's split, the order of batches (by seed), schedule and budget, so that
-only what the arm names differs between them.
+they differ only in what the arm names.
 """
 
 import dataclasses
 import itertools
 import json
 import secrets
-import shlex
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from typing import Any
 
-from core.data.datasets import Dataset, find_dataset
+from core.data.datasets import find_dataset
 from core.errors import BadInput, Damaged, NameTaken
 from core.freezing.plan import Plan, make_plan
-from core.freezing.strategies import STRATEGIES, complete_options, describe_strategy
-from core.jobs.requests import FinetuneRequest, TrainSettings, head_from_json
+from core.freezing.strategies import (
+    STRATEGIES,
+    complete_options,
+    describe_strategy,
+    is_control,
+    is_trained,
+)
+from core.jobs.requests import FinetuneRequest, TrainSettings
 from core.jobs.store import RESUMABLE_STATUSES, Run, RunStore
 from core.models.backbone_store import find_backbone
 from core.models.card import BackboneCard, HeadSettings
 from core.names import names_lock
-from core.program import COMMAND
-from core.runs.estimate import Estimate, calibration_runs, estimate_seconds
-from core.runs.halving import CONTROLS, FACTORS, plan_rungs
+from core.runs.halving import FACTORS, plan_rungs
 from core.runs.launch import CLUSTER_QUEUE, ensure_worker, queue_for_device
-from core.runs.submit import check_rows_to_train, head_flags, train_flags
-from core.stored import check_timestamp
-from core.training.default_settings import AUTO, count_training_rows, presets_for
+from core.runs.submit import check_rows_to_train
+from core.stored import check_timestamp, parse_stored
 from core.workspace import Workspace, check_name
 
 MAX_RUNS = 2000
@@ -38,7 +39,11 @@ MAX_RUNS = 2000
 
 @dataclass(frozen=True)
 class Arm:
-    """One strategy with its options; freeze_depth is read by the strategy "depth" alone."""
+    """One strategy with its options; only the strategy "depth" reads `freeze_depth`.
+
+    >>> Arm("depth", 2).title
+    'freeze depth 2'
+    """
 
     strategy: str
     freeze_depth: int = 0
@@ -53,19 +58,28 @@ class Arm:
 
     @cached_property
     def title(self) -> str:
-        """In a few words."""
+        """The arm in a few words."""
         return describe_strategy(self.strategy, self.freeze_depth, self.options)
 
 
 @dataclass(frozen=True)
 class SweepSpec:
-    """What a sweep asks for. dataset, backbone: ids. seeds: of head, row order and dropout, for
-    every arm.
+    """What a sweep asks for.
 
-    learning_rates, target_sizes: every arm is run with each; target size 0 is all target rows.
-    train: everything else. halving: at every rung of core.runs.halving only one arm in so many
-    trains on; 0 for all to the end. train_by_size: where sizes train differently, the settings of
-    each of target_sizes; none: `train` for every size.
+    Args:
+        dataset, backbone: ids.
+        arms: every one runs with each seed, learning rate and target size.
+        seeds: of head, row order and dropout.
+        learning_rates: none for the rate of the settings.
+        target_sizes: numbers of target rows; 0 for all.
+        head: the new head.
+        train: everything else.
+        halving: factor of successive halving (core.runs.halving); 0 trains every arm to its end.
+        train_by_size: the settings of each of `target_sizes`, where they differ; else `train` for
+            all.
+
+    Raises:
+        BadInput: a value occurs twice or is missing, or there are more than MAX_RUNS runs.
     """
 
     dataset: str
@@ -106,13 +120,13 @@ class SweepSpec:
 
     @property
     def size_settings(self) -> tuple[TrainSettings, ...]:
-        """The settings of each of target_sizes."""
+        """The settings of each of `target_sizes`."""
         return self.train_by_size or (self.train,) * len(self.target_sizes)
 
 
 @dataclass(frozen=True)
 class Sweep:
-    """A sweep in the store; its runs carry its id as their group."""
+    """A sweep in the store; its runs have its id as their group."""
 
     id: str
     name: str
@@ -121,9 +135,9 @@ class Sweep:
 
 
 def expand_requests(spec: SweepSpec) -> list[FinetuneRequest]:
-    """A request for every run, all arms of one seed before the next seed's.
+    """Return a request for every run, all arms of one seed before those of the next seed.
 
-    Zero-shot trains nothing, so it has one run, however many seeds, rates and sizes there are.
+    Zero-shot trains nothing, so that it has one run, however many seeds, rates and sizes there are.
     """
     base = FinetuneRequest(spec.dataset, spec.backbone, head=spec.head, train=spec.train)
     sized = zip(spec.target_sizes, spec.size_settings, strict=True)
@@ -132,16 +146,16 @@ def expand_requests(spec: SweepSpec) -> list[FinetuneRequest]:
         for size, train in sized
         for rate in spec.learning_rates or (train.learning_rate,)
     ]
-    rates = max(1, len(spec.learning_rates))
-    arms = [arm for arm in spec.arms if arm.strategy not in CONTROLS]
-    # Halving ends arms one by one, so they cannot train together.
-    together = spec.learning_rates if rates > 1 and not spec.halving else ()
+    n_rates = max(1, len(spec.learning_rates))
+    arms = [arm for arm in spec.arms if not is_control(arm.strategy)]
+    # Halving ends arms one by one, so that their heads cannot train in one batched product.
+    batched_rates = spec.learning_rates if n_rates > 1 and not spec.halving else ()
     found = []
-    for place, (seed, (size, train)) in enumerate(itertools.product(spec.seeds, rated)):
+    for position, (seed, (size, train)) in enumerate(itertools.product(spec.seeds, rated)):
         train = dataclasses.replace(train, seed=seed)
-        rungs = plan_rungs(train.epochs, spec.halving, len(arms) * rates) if spec.halving else ()
+        rungs = plan_rungs(train.epochs, spec.halving, len(arms) * n_rates) if spec.halving else ()
         for arm in spec.arms:
-            if arm.strategy == "zero-shot" and place:
+            if not is_trained(arm.strategy) and position:
                 continue
             found.append(
                 dataclasses.replace(
@@ -152,22 +166,31 @@ def expand_requests(spec: SweepSpec) -> list[FinetuneRequest]:
                     train=train,
                     target_rows=size,
                     rungs=rungs if arm in arms else (),
-                    rates=together,
+                    rates=batched_rates,
                 )
             )
     return found
 
 
 def depth_arms(card: BackboneCard) -> tuple[Arm, ...]:
-    """An arm for every freeze depth of a backbone, full fine-tuning and linear probe among them."""
+    """Return an arm for every freeze depth of a backbone, from full fine-tuning to the linear
+    probe.
+    """
     return tuple(Arm("depth", depth) for depth in range(len(card.stages) + 1))
 
 
 def submit_sweep(workspace: Workspace, spec: SweepSpec, name: str, run_here: bool = False) -> Sweep:
-    """Queues every run of the sweep at once; BadInput, and nothing queued, when one of them cannot
-    be.
+    """Queue every run of a sweep at once.
 
-    own: in the lane of the command line, which carries the runs out itself; no worker is started.
+    Args:
+        workspace: where to queue them.
+        spec: dataset and backbone may be given by name or id.
+        name: of the sweep.
+        run_here: queue them for the command line, which runs them itself; no worker is started.
+
+    Raises:
+        BadInput: one of the runs cannot be; none is queued then.
+        NameTaken: a sweep has that name.
     """
     name = check_name(name, "sweep")
     dataset, card = find_dataset(workspace, spec.dataset), find_backbone(workspace, spec.backbone)
@@ -195,7 +218,11 @@ def submit_sweep(workspace: Workspace, spec: SweepSpec, name: str, run_here: boo
 
 
 def extend_sweep(workspace: Workspace, sweep: Sweep, seeds: int) -> Sweep:
-    """Adds so many seeds, the next numbers after the sweep's highest, for every arm."""
+    """Add seeds, the next numbers after the sweep's highest, for every arm.
+
+    Raises:
+        BadInput: `seeds` is not 1 to 100.
+    """
     if not 1 <= seeds <= 100:
         raise BadInput(f"{seeds!r} more seeds were asked for; take 1 to 100.")
     first = max(sweep.spec.seeds) + 1
@@ -203,21 +230,21 @@ def extend_sweep(workspace: Workspace, sweep: Sweep, seeds: int) -> Sweep:
     dataset, card = find_dataset(workspace, spec.dataset), find_backbone(workspace, spec.backbone)
     old = expand_requests(sweep.spec)
     RunStore(workspace).save_sweep(sweep.id, sweep.name, dataclasses.asdict(spec))
-    # All its runs may have been deleted one by one.
-    lane = next((run.queue for run in RunStore(workspace).list_group(sweep.id)), "")
+    # No default queue: all its runs may have been deleted one by one.
+    queue = next((run.queue for run in RunStore(workspace).list_group(sweep.id)), "")
     _enqueue(
         workspace,
         sweep,
         card.name,
         dataset.name,
         [one for one in expand_requests(spec) if one not in old],
-        lane,
+        queue,
     )
     return find_sweep(workspace, sweep.id)
 
 
 def cancel_sweep(workspace: Workspace, sweep: Sweep) -> None:
-    """Cancels every run that waits or runs; those that are done stay."""
+    """Cancel every run that waits or runs; finished ones stay."""
     store = RunStore(workspace)
     for run in store.list_group(sweep.id):
         if run.active:
@@ -225,8 +252,7 @@ def cancel_sweep(workspace: Workspace, sweep: Sweep) -> None:
 
 
 def resume_sweep(workspace: Workspace, sweep: Sweep) -> None:
-    """Queues every run again that was cancelled, interrupted or failed; each goes on from its
-    checkpoint."""
+    """Queue every cancelled, interrupted or failed run again; each resumes from its checkpoint."""
     store = RunStore(workspace)
     for run in store.list_group(sweep.id):
         if run.status in RESUMABLE_STATUSES:
@@ -236,14 +262,14 @@ def resume_sweep(workspace: Workspace, sweep: Sweep) -> None:
 
 
 def read_sweeps(workspace: Workspace) -> tuple[list[Sweep], list[Damaged]]:
-    """(every sweep, newest first; what is damaged)."""
+    """Return every sweep, newest first, and what is wrong with those that cannot be read."""
     found, broken = [], []
     for sweep_id, name, spec, created in RunStore(workspace).sweeps():
         try:
             check_timestamp(created, "created")
             found.append(Sweep(sweep_id, name, spec_from_json(spec), created))
-        except (BadInput, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
-            why = f"it lacks {error}" if isinstance(error, KeyError) else str(error).rstrip(".")
+        except (BadInput, ValueError, TypeError, RecursionError) as error:
+            why = str(error).rstrip(".")
             broken.append(
                 Damaged(
                     f"The sweep {str(name)[:80]!r} ({sweep_id}) in the run store is damaged: {why}."
@@ -254,12 +280,14 @@ def read_sweeps(workspace: Workspace) -> tuple[list[Sweep], list[Damaged]]:
 
 
 def list_sweeps(workspace: Workspace) -> list[Sweep]:
-    """Every sweep that is whole, newest first."""
+    """Return every sweep that can be read, newest first."""
     return read_sweeps(workspace)[0]
 
 
 def find_sweep(workspace: Workspace, name_or_id: str) -> Sweep:
-    """The sweep of that id, else the newest of that name; BadInput lists the names there are."""
+    """Return the sweep of that id, else the newest of that name; BadInput lists the names there
+    are.
+    """
     sweeps = list_sweeps(workspace)
     for sweep in sorted(sweeps, key=lambda one: one.id != name_or_id):
         if name_or_id in (sweep.id, sweep.name):
@@ -272,41 +300,15 @@ def find_sweep(workspace: Workspace, name_or_id: str) -> Sweep:
 
 @lru_cache(maxsize=256)
 def spec_from_json(text: str) -> SweepSpec:
-    """The spec that `dataclasses.asdict` and JSON made `text` from; kept, for checking one of many
-    runs takes long."""
-    values = json.loads(text)
-    return SweepSpec(
-        dataset=values["dataset"],
-        backbone=values["backbone"],
-        arms=tuple(Arm(**arm) for arm in values["arms"]),
-        seeds=tuple(values["seeds"]),
-        learning_rates=tuple(values["learning_rates"]),
-        target_sizes=tuple(values["target_sizes"]),
-        head=head_from_json(values["head"]),
-        train=TrainSettings(**values["train"]),
-        halving=values.get("halving", 0),
-        train_by_size=tuple(TrainSettings(**train) for train in values.get("train_by_size", ())),
-    )
+    """Return the spec that `dataclasses.asdict` and JSON made `text` from.
 
-
-def arm_of_run(run: Run) -> Arm:
-    """The arm that a run of a sweep belongs to."""
-    request = run.finetune_request
-    return _cached_arm(
-        request.strategy,
-        request.freeze_depth,
-        json.dumps(request.options) if request.options else "{}",
-    )
-
-
-@lru_cache(maxsize=1024)
-def _cached_arm(strategy: str, freeze_depth: int, options: str) -> Arm:
-    """Kept, for checking the options of thousands of runs takes long."""
-    return Arm(strategy, freeze_depth, json.loads(options))
+    Cached, because checking a spec of many runs takes long.
+    """
+    return parse_stored(SweepSpec, json.loads(text))
 
 
 def plan_arms(card: BackboneCard, spec: SweepSpec) -> dict[str, Plan]:
-    """The plan of every arm, by the arm's title.
+    """Return the plan of every arm, by the arm's title.
 
     Raises:
         BadInput: the backbone cannot have one of the arms.
@@ -317,103 +319,20 @@ def plan_arms(card: BackboneCard, spec: SweepSpec) -> dict[str, Plan]:
     }
 
 
-def estimate_sweep(
-    dataset: Dataset, plans: Mapping[str, Plan], spec: SweepSpec, history: Sequence[Run]
-) -> Estimate:
-    """How long all runs of a sweep take, one after another.
-
-    A frozen prefix is computed once, for all target rows, and counted once, however many runs share
-    it.
-
-    Args:
-        dataset: what the runs train on.
-        plans: the plan of every arm, see `plan_arms`.
-        spec: the sweep.
-        history: finished runs, newest first, by which the estimate is calibrated.
-    """
-    # Sizes may train with different batches, and each rests on runs of its own batch size.
-    kept = {run.id for train in spec.size_settings for run in calibration_runs(history, train)}
-    history = [run for run in history if run.id in kept]
-    seconds = 0.0
-    known: dict[tuple[str, int], Estimate] = {}
-    prefixes: dict[int, float] = {}
-    requests = expand_requests(spec)
-    for request in requests:
-        title = describe_strategy(request.strategy, request.freeze_depth, request.options)
-        key = (title, request.target_rows)
-        if key not in known:
-            rows = count_training_rows(
-                dataset, "target", request.train.validation_share, request.target_rows
-            )
-            known[key] = estimate_seconds(
-                plans[title], rows, request.train, history, request.can_batch_heads
-            )
-        one = known[key]
-        seconds += one.seconds - sum(one.prefix_seconds.values())
-        for depth, prefix in one.prefix_seconds.items():
-            prefixes[depth] = max(prefix, prefixes.get(depth, 0.0))
-    basis = next(iter(known.values())).explanation
-    if len(requests) > 1:
-        basis += " A frozen prefix that runs share is computed and counted once."
-    if spec.halving:
-        basis += " Upper bound: successive halving ends arms before their last epoch."
-    return Estimate(seconds + sum(prefixes.values()), basis, prefixes)
+def arm_of_run(run: Run) -> Arm:
+    """Return the arm that a run of a sweep belongs to."""
+    request = run.finetune_request
+    return _cached_arm(
+        request.strategy,
+        request.freeze_depth,
+        json.dumps(request.options) if request.options else "{}",
+    )
 
 
-def sweep_train_flags(dataset: Dataset, spec: SweepSpec, pinned: bool = False) -> list[str] | None:
-    """The shortest flags that give every target size its settings; None where no single command
-    can.
-
-    lasting: without the preset "auto", whose values a later version may change, where the sizes
-    share their settings.
-    """
-    presets = [
-        presets_for(count_training_rows(dataset, "target", last=size)) for size in spec.target_sizes
-    ]
-    if pinned and not spec.train_by_size:
-        presets = [
-            {name: train for name, train in known.items() if name != AUTO} for known in presets
-        ]
-    return train_flags(spec.size_settings, presets)
-
-
-def sweep_command_line(
-    workspace: Workspace, spec: SweepSpec, name: str, pinned: bool = False
-) -> str:
-    """The command that asks for the same sweep, whose seeds are 0, 1, 2, …; defaults are left out.
-
-    lasting: as in core.runs.submit.command_line. BadInput where target sizes have settings that no
-    single command gives them (core.runs.reproduce names the runs then).
-    """
-    dataset, card = find_dataset(workspace, spec.dataset), find_backbone(workspace, spec.backbone)
-    parts = [*COMMAND, "sweep", "--name", name, "--dataset", dataset.name, "--backbone", card.name]
-    depths = [arm.freeze_depth for arm in spec.arms if arm.strategy == "depth"]
-    if depths:
-        every = depths == [arm.freeze_depth for arm in depth_arms(card)]
-        parts += ["--depths", "all" if every else ",".join(map(str, depths))]
-    others = [arm for arm in spec.arms if arm.strategy not in ("depth", "surgical")]
-    if others:
-        parts += ["--strategies", ",".join(arm.strategy for arm in others)]
-    for arm in others:
-        for option, value in arm.options.items():
-            parts += [f"--{option.replace('_', '-')}", str(value)]
-    for arm in spec.arms:
-        if arm.strategy == "surgical":
-            parts += ["--surgical", ",".join(arm.options["stages"])]
-    if len(spec.seeds) != 3:
-        parts += ["--seeds", str(len(spec.seeds))]
-    if spec.learning_rates:
-        parts += ["--rates", ",".join(map(str, spec.learning_rates))]
-    if spec.target_sizes != (0,):
-        parts += ["--target-sizes", ",".join(map(str, spec.target_sizes))]
-    if spec.halving:
-        parts += ["--halving", str(spec.halving)]
-    flags = sweep_train_flags(dataset, spec, pinned)
-    if flags is None:
-        raise BadInput(
-            "The target sizes of this sweep train with settings that no single command gives them."
-        )
-    return shlex.join([*parts, *head_flags(spec.head), *flags])
+@lru_cache(maxsize=1024)
+def _cached_arm(strategy: str, freeze_depth: int, options: str) -> Arm:
+    """Cached, because checking the options of thousands of runs takes long."""
+    return Arm(strategy, freeze_depth, json.loads(options))
 
 
 def _check(card: BackboneCard, spec: SweepSpec) -> None:
@@ -427,9 +346,9 @@ def _enqueue(
     backbone: str,
     dataset: str,
     requests: list[FinetuneRequest],
-    lane: str,
+    queue: str,
 ) -> None:
-    lane = lane or queue_for_device(sweep.spec.train.device)
+    queue = queue or queue_for_device(sweep.spec.train.device)
     named = []
     for request in requests:
         words = [
@@ -446,6 +365,6 @@ def _enqueue(
                 f"{backbone} · {', '.join(words)} · {dataset}",
             )
         )
-    RunStore(workspace).submit_all(named, lane)
-    if lane != CLUSTER_QUEUE:
-        ensure_worker(workspace, lane)
+    RunStore(workspace).submit_all(named, queue)
+    if queue != CLUSTER_QUEUE:
+        ensure_worker(workspace, queue)

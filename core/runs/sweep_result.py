@@ -1,5 +1,6 @@
-"""A sweep's finished runs put together: what each arm reached over its seeds, and what that allows
-to say."""
+"""The finished runs of a sweep combined: what each arm reached over its seeds, and what the results
+support.
+"""
 
 import dataclasses
 from collections.abc import Sequence
@@ -18,6 +19,7 @@ from core.evaluation.format_metrics import (
 )
 from core.evaluation.metric_registry import metrics_shown_in
 from core.evaluation.verdicts import ArmScores, Verdict, compare_arms, summarise_verdicts
+from core.freezing.strategies import control_titles, describe_strategy, is_control, is_trained
 from core.jobs.predictions import StoredScores, read_prediction_array
 from core.jobs.requests import FinetuneRequest
 from core.jobs.store import Run
@@ -29,11 +31,13 @@ COMPARED_PARTS = ("target_test", "source_test")
 
 @dataclass(frozen=True)
 class SeedSummary:
-    """Mean and standard deviation over seeds (NaN with one), and the mean of the interval
-    for test-row noise.
+    """A metric over an arm's seeds.
 
-    NaN where undefined: with one class the mean of an AUC too, with a single row of a class its
-    interval; no metric but AUC has one.
+    Args:
+        mean: NaN where the metric is undefined for one of the seeds.
+        deviation: standard deviation; NaN with one seed.
+        low, high: mean ends of DeLong's 95 % interval, which is the noise of the test rows; NaN
+            where it is undefined.
     """
 
     mean: float
@@ -44,12 +48,22 @@ class SeedSummary:
 
 @dataclass(frozen=True)
 class ArmResult:
-    """One arm at one target size and learning rate. runs: those that are done, by seed.
+    """One arm at one target size and learning rate.
 
-    depth: stages frozen for good, from the input. metrics: by key of METRICS, those that tables and
-    figures of arms show, each by part, target_test and source_test. seconds, and peak_memory in
-    bytes (NaN where it is not known): means. halted: epochs after which successive halving ended
-    it, 0 where it did not.
+    Args:
+        title: of the arm.
+        strategy: its strategy; "pretraining" for a pretraining run.
+        setting: target size and learning rate in words, where the sweep has several.
+        target_rows: 0 for all.
+        learning_rate: of the settings.
+        depth: stages that are never trained, from the input.
+        runs: those that are done, by seed.
+        metrics: by metric and part ("target_test", "source_test").
+        validation_loss: mean log loss (nats) on target validation rows.
+        trained_parameters: scalars that training could change.
+        seconds: mean duration of a run.
+        peak_memory: mean, in bytes; NaN where it is not known.
+        halted: epochs after which successive halving ended the arm, 0 where it did not.
     """
 
     title: str
@@ -67,8 +81,7 @@ class ArmResult:
     halted: int
 
     def __hash__(self) -> int:
-        # What is derived from results may be kept by them; those of equal hash are still told apart
-        # by every field.
+        # Caches are keyed by results; two of the same hash are still compared by every field.
         return hash((self.title, self.setting, self.runs))
 
     @property
@@ -82,8 +95,9 @@ class ArmResult:
 
 
 def summarise_arms(sweep: Sweep, runs: Sequence[Run]) -> list[ArmResult]:
-    """A result for every arm, size and rate of which at least one run is done, in the sweep's
-    order."""
+    """Return a result for every arm, size and rate with at least one finished run, in the sweep's
+    order.
+    """
     groups: dict[tuple[int, float, str], list[Run]] = {}
     for run in runs:
         if run.status == "done" and run.result:
@@ -101,10 +115,12 @@ def summarise_arms(sweep: Sweep, runs: Sequence[Run]) -> list[ArmResult]:
 
 
 def default_reference(results: Sequence[ArmResult | Arm]) -> str:
-    """The title every other is held against: full fine-tuning, else scratch, zero-shot, or the
-    first there is."""
+    """Return the title that every other is compared with: full fine-tuning, else a control, else
+    the first.
+    """
     titles = [result.title for result in results]
-    for wanted in ("full fine-tuning", "freeze depth 0", "from scratch", "zero-shot"):
+    full = (describe_strategy(name, 0, {}) for name in ("full", "depth"))
+    for wanted in (*full, *control_titles()):
         if wanted in titles:
             return wanted
     return titles[0]
@@ -113,12 +129,15 @@ def default_reference(results: Sequence[ArmResult | Arm]) -> str:
 def judge_arms(
     workspace: Workspace, results: Sequence[ArmResult], reference: str
 ) -> tuple[list[Verdict], list[str]]:
-    """(verdicts, sentences) on the target test rows; none where there is nothing to compare and
-    nothing was ended."""
+    """Compare arms on the target test rows.
+
+    Returns:
+        The verdicts and their sentences; none where there is nothing to compare.
+    """
     settings: dict[str, list[ArmScores]] = {}
     for result in results:
         scores = StoredScores(workspace, result.runs)
-        seeds = () if result.strategy == "zero-shot" else tuple(run.seed for run in result.runs)
+        seeds = tuple(run.seed for run in result.runs) if is_trained(result.strategy) else ()
         contender = ArmScores(result.title, result.validation_loss, scores, seeds, scores.keys)
         settings.setdefault(result.setting, []).append(contender)
     _share_zero_shot(settings)
@@ -132,7 +151,7 @@ def judge_arms(
 
 
 def halving_sentences(results: Sequence[ArmResult]) -> list[str]:
-    """A sentence naming the arms that successive halving ended, for whoever reads their numbers."""
+    """Return a sentence that names the arms which successive halving ended."""
     ended = [result for result in results if result.halted]
     if not ended:
         return []
@@ -147,14 +166,13 @@ def halving_sentences(results: Sequence[ArmResult]) -> list[str]:
 
 
 def forgetting_sentences(results: Sequence[ArmResult]) -> list[str]:
-    """For every setting that can tell: who kept and who lost most on source test rows, against the
-    backbone before."""
+    """Return for every setting which arm kept most and which lost most AUC on source test rows."""
     sentences = []
     for setting in dict.fromkeys(result.setting for result in results):
         lost = {}
         for result in results:
             change = change_from_backbone(result, "source_test")
-            trained = result.strategy not in ("scratch", "zero-shot")
+            trained = not is_control(result.strategy)
             if result.setting == setting and trained and change is not None:
                 lost[result.title] = change
         if len(lost) > 1:
@@ -168,7 +186,7 @@ def forgetting_sentences(results: Sequence[ArmResult]) -> list[str]:
 
 
 def change_from_backbone(result: ArmResult, part: str) -> float | None:
-    """Mean AUC less that of the backbone before; None where either is missing."""
+    """Return the mean AUC less that of the backbone as it was; None where either is missing."""
     first = result.runs[0].result
     backbone = (first.before if first else None) or {}
     spread = result.auc.get(part)
@@ -177,8 +195,7 @@ def change_from_backbone(result: ArmResult, part: str) -> float | None:
 
 
 def missing_auc_sentences(results: Sequence[ArmResult]) -> list[str]:
-    """A sentence for every part whose test rows leave an arm without an AUC or without its
-    interval, and why."""
+    """Return a sentence for every part whose test rows give no AUC or no interval, and why."""
     measured = [run.result.metrics for result in results for run in result.runs if run.result]
     sentences = [
         missing_sentence(metrics[part], f"{part.replace('_', ' ')} rows")
@@ -190,8 +207,9 @@ def missing_auc_sentences(results: Sequence[ArmResult]) -> list[str]:
 
 
 def sweep_table(results: Sequence[ArmResult]) -> list[dict[str, Any]]:
-    """A row for every arm, as the page, the files and the command line show it; None where a number
-    is not known."""
+    """Return a row for every arm, as the page, files and the command line show it; None where a
+    number is missing.
+    """
     rows = []
     for result in results:
         row: dict[str, Any] = {
@@ -216,25 +234,23 @@ def sweep_table(results: Sequence[ArmResult]) -> list[dict[str, Any]]:
 
 
 def _share_zero_shot(settings: dict[str, list[ArmScores]]) -> None:
-    """Zero-shot has a single run, which stands in every setting; it leads none but its own, whose
-    rows validated it."""
+    """Add zero-shot's only run to every setting, where it can be compared but never leads."""
     for found in list(settings.values()):
         for one in found:
-            if one.title == "zero-shot":
+            if not one.seeds:
                 for others in settings.values():
-                    if all(other.title != "zero-shot" for other in others):
+                    if all(other.title != one.title for other in others):
                         others.append(dataclasses.replace(one, validation_loss=float("nan")))
 
 
 def summarise_arm(runs: Sequence[Run], title: str, setting: str) -> ArmResult:
-    """One arm from its runs that are done: alike but for their seeds. A pretraining's strategy is
-    "pretraining"."""
+    """Return the result of one arm from its finished runs, which differ only by seed."""
     return _summarise_arm(tuple(sorted(runs, key=lambda run: run.seed)), title, setting)
 
 
 @lru_cache(maxsize=2**12)
 def _summarise_arm(runs: tuple[Run, ...], title: str, setting: str) -> ArmResult:
-    """Kept, as a sweep's page asks for all of its arms with every run that ends."""
+    """Cached, because a sweep's page asks for all arms whenever a run ends."""
     results = [run.result for run in runs if run.result]
     frozen = [stage.frozen for stage in results[0].stages]
     request = runs[0].request
@@ -261,7 +277,7 @@ def _summarise_arm(runs: tuple[Run, ...], title: str, setting: str) -> ArmResult
 
 
 def describe_setting(sweep: Sweep, target_rows: int, learning_rate: float) -> str:
-    """The target size and the learning rate in words, as far as the sweep has several."""
+    """Return target size and learning rate in words, where the sweep has several."""
     words = []
     if len(sweep.spec.target_sizes) > 1:
         words.append(f"{target_rows:,} target rows" if target_rows else "all target rows")

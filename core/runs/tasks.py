@@ -1,7 +1,7 @@
-"""Commands that a page starts and need not wait for: scoring, export, verification.
+"""Commands that a page starts and does not wait for: scoring, export, verification.
 
-Every session sees how far they are. They belong to the app's process and end with it; what they
-made lies in the workspace, see core.runs.artifacts.
+Every session sees their progress. They belong to the app's process and end with it; what they make
+is in the workspace (core.runs.artifacts).
 """
 
 import threading
@@ -20,8 +20,13 @@ MAX_REMEMBERED_FAILURES = 32
 
 @dataclass
 class BackgroundTask:
-    """progress: 0 to 1, None while it waits for others to end. error: why it failed; one that ended
-    well is forgotten."""
+    """A command that waits, runs or has failed; one that ended well is forgotten.
+
+    Args:
+        key: what it is of; one task of a key at a time.
+        progress: 0 to 1; None while it waits for others to end.
+        error: why it failed.
+    """
 
     key: str
     progress: float | None = None
@@ -30,7 +35,7 @@ class BackgroundTask:
 
     @property
     def active(self) -> bool:
-        """Whether it is still to come or under way."""
+        """Whether it waits or runs."""
         return self.error is None
 
     @property
@@ -39,18 +44,18 @@ class BackgroundTask:
         return self._stopping.is_set()
 
     def stop(self) -> None:
-        """Asks it to stop: it does so when it next says how far it is."""
+        """Ask it to stop, which it does when it next reports progress."""
         self._stopping.set()
 
     def report_progress(self, share: float) -> None:
-        """Takes in how far it is."""
+        """Set the progress; raises where the task was asked to stop."""
         if self.stopping:
             raise _TaskStopped
         self.progress = share
 
 
 class _TaskStopped(Exception):
-    """Ends an errand that was asked to stop."""
+    """Ends a task that was asked to stop."""
 
 
 _tasks: dict[str, BackgroundTask] = {}
@@ -59,43 +64,47 @@ _slots = threading.BoundedSemaphore(MAX_CONCURRENT_TASKS)
 
 
 def start(key: str, job: Callable[[ProgressFn], object]) -> None:
-    """Begins `job`, which is called with a function to say how far it is; one of that key under way
-    is left to end."""
+    """Start `job` in a thread, unless a task of that key is active.
+
+    Args:
+        key: of the task.
+        job: called with a function that reports its progress, 0 to 1.
+    """
     with _lock:
-        if (known := _tasks.get(key)) and known.active:
+        if (earlier := _tasks.get(key)) and earlier.active:
             return
         failed = [one.key for one in _tasks.values() if not one.active]
         for old in failed[: max(0, len(failed) - MAX_REMEMBERED_FAILURES + 1)]:
             del _tasks[old]
-        errand = _tasks[key] = BackgroundTask(key)
-    threading.Thread(target=_run_task, args=(errand, job), daemon=True).start()
+        task = _tasks[key] = BackgroundTask(key)
+    threading.Thread(target=_run_task, args=(task, job), daemon=True).start()
 
 
 def find(key: str) -> BackgroundTask | None:
-    """The errand of that key that is under way or has failed."""
+    """Return the task of that key that is active or has failed."""
     with _lock:
         return _tasks.get(key)
 
 
 def forget(key: str) -> None:
-    """Drops a failure that was read."""
+    """Forget a failure that was shown."""
     with _lock:
-        if (known := _tasks.get(key)) and not known.active:
+        if (earlier := _tasks.get(key)) and not earlier.active:
             del _tasks[key]
 
 
-def _run_task(errand: BackgroundTask, job: Callable[[ProgressFn], object]) -> None:
+def _run_task(task: BackgroundTask, job: Callable[[ProgressFn], object]) -> None:
     try:
         with _slots:
-            errand.report_progress(0.0)
-            job(errand.report_progress)
+            task.report_progress(0.0)
+            job(task.report_progress)
     except _TaskStopped:
         pass
     except ThawError as error:
-        errand.error = error
+        task.error = error
     except Exception as error:
         sentence = explain_system_error(error, workspace_root())
-        errand.error = RunError(sentence or f"It could not be carried out: {error}")
-    if errand.active:
+        task.error = RunError(sentence or f"It could not be finished: {error}")
+    if task.active:
         with _lock:
-            _tasks.pop(errand.key, None)
+            _tasks.pop(task.key, None)

@@ -1,7 +1,7 @@
-"""The process that trains: takes its lane's lock, then one queued run after another; exits when
-idle for long.
+"""The process that trains: it takes its queue's lock, runs one queued run after another, and exits
+when idle.
 
-Started by core.runs.launch as `python -m core.runs.worker --workspace DIR --lane cpu`.
+core.runs.launch starts it as ``python -m core.runs.worker --workspace DIR --lane cpu``.
 """
 
 import argparse
@@ -45,7 +45,7 @@ from core.workspace import Workspace, WorkspaceMissing, remove_leftovers, worksp
 IDLE_TIMEOUT = 600.0
 POLL_INTERVAL = 0.05
 SHARED_POLL_INTERVAL = 0.5
-"""Seconds between two looks at the queue, on a disk of this machine and over a network."""
+"""Seconds between two looks at the queue, on a local disk and on a network file system."""
 
 
 def run_worker(
@@ -55,24 +55,31 @@ def run_worker(
     idle_timeout: float = IDLE_TIMEOUT,
     warm_up: Callable[[], None] = lambda: None,
 ) -> None:
-    """Claims and carries out the lane's runs until none has come for `linger` seconds; returns at
-    once when another worker holds the lane, and once another workspace lies where this one lay.
-    After a GPU has failed a fresh worker goes on, since this process cannot use it again.
+    """Claim and run the queue's runs until none has come for `idle_timeout` seconds.
 
-    warm_up: called once the lane is held, so that workers started beside this one find it taken and
-    cost little.
+    Returns at once where another worker holds the queue's lock, and as soon as another workspace is
+    in the place of this one. After a GPU failure a new worker is started, because CUDA cannot be
+    used any more in a process in which it has failed.
+
+    Args:
+        workspace: whose runs to run.
+        queue: "cuda" or "cpu".
+        execute: runs one claimed run.
+        idle_timeout: seconds without a run after which the worker ends.
+        warm_up: called once the lock is held, so that a second worker, which finds it held, does
+            not spend seconds on it.
     """
     lock = worker_lock(workspace, queue)
     try:
         with (
             WorkspaceIdentity(workspace) as identity,
             lock.acquire(timeout=LOCK_TIMEOUT),
-            # Moved away since the lock was taken, the folder is not made anew for the heartbeat.
+            # The folder may have been moved away since: it is not created again for the heartbeat.
             guard_writes(identity.check),
             Heartbeat(worker_heartbeat(workspace, queue), queue),
         ):
             identity.add(Path(lock.lock_file))
-            # The lock that is at that path now is the one that this process holds.
+            # Whether the file at that path is the one that this process has locked.
             if not is_worker_alive(workspace, queue):
                 raise WorkspaceReplaced(identity.message)
             remove_leftovers(workspace)
@@ -83,21 +90,21 @@ def run_worker(
                 if not (isinstance(error, WorkspaceReplaced) or identity.is_replaced()):
                     raise
                 print(identity.message, file=sys.stderr)
-            same_lane = not identity.is_replaced(ignoring=workspace.database)
+            same_queue = not identity.is_replaced(ignoring=workspace.database)
     except (Timeout, WorkspaceReplaced):
         return
     except FileNotFoundError:
-        # The lock could not be taken, since the folder has gone in this moment.
+        # The folder was removed while the lock was being taken.
         if workspace.root.exists():
             raise
         return
-    # Whoever queued a run while the lock was still held found this worker alive, and started none.
-    if same_lane and has_queued_runs(workspace, queue):
+    # A process that queued a run while this one still held the lock did not start a worker.
+    if same_queue and has_queued_runs(workspace, queue):
         ensure_worker(workspace, queue)
 
 
 class Worker:
-    """What carries out a lane's runs in one process, while that process holds the lane's lock."""
+    """Runs a queue's runs in one process, while that process holds the queue's lock."""
 
     def __init__(
         self, workspace: Workspace, queue: str, execute: Execute, identity: WorkspaceIdentity
@@ -106,16 +113,20 @@ class Worker:
         self._queue = queue
         self._execute = execute
         self._identity = identity
-        self._arms = max_parallel_runs(queue)
-        self._poll = SHARED_POLL_INTERVAL if shared_filesystem(workspace.root) else POLL_INTERVAL
+        self._parallel_runs = max_parallel_runs(queue)
+        self._poll_interval = (
+            SHARED_POLL_INTERVAL if shared_filesystem(workspace.root) else POLL_INTERVAL
+        )
         self._store: RunStore | None = None
         self._token = ""
 
     def run_until_idle(self, idle_timeout: float) -> None:
-        """Carries out what is queued until nothing has come for `linger` seconds, or the GPU has
+        """Run what is queued until nothing has come for `idle_timeout` seconds, or the GPU has
         failed.
 
-        Replaced once the workspace is another, or its store no longer knows this worker.
+        Raises:
+            WorkspaceReplaced: the workspace is another, or its store does not know this worker any
+                more.
         """
         idle_since = time.monotonic()
         while time.monotonic() - idle_since < idle_timeout:
@@ -125,20 +136,23 @@ class Worker:
             except sqlite3.OperationalError as error:
                 if not is_busy(error):
                     raise
-                # Another process keeps the store; so long as it does nothing can be claimed.
+                # Another process has locked the store; try again.
                 continue
             if message is None:
-                time.sleep(self._poll)
+                time.sleep(self._poll_interval)
                 continue
             if message == GPU_FAILED_MESSAGE:
                 return
             idle_since = time.monotonic()
 
     def _run_next(self) -> str | None:
-        """Carries out the next run, or the arms of the next sweep, and says how it ended; None
-        where none waits."""
+        """Run the next run, or the waiting runs of the next sweep in parallel.
+
+        Returns:
+            "" or the message with which the run ended; None where none waits.
+        """
         if self._store is None:
-            # Where nothing was ever queued there is no store, and a worker makes none.
+            # There is no store where nothing was ever queued, and a worker does not create one.
             if not self._identity.has_store(self._workspace):
                 return None
             self._store = RunStore(self._workspace, create=False)
@@ -148,15 +162,15 @@ class Worker:
         if active and not store.is_worker_registered(self._queue, self._token):
             raise WorkspaceReplaced(self._identity.message)
         if "running" in active:
-            # This process holds the lane, and runs nothing now.
+            # This process holds the lock and runs nothing: they are runs of a worker that died.
             store.interrupt_stale(self._queue)
         if "queued" not in active:
             return None
-        group, waiting = store.waiting_ids(self._queue) if self._arms > 1 else ("", ())
+        group, waiting = store.waiting_ids(self._queue) if self._parallel_runs > 1 else ("", ())
         if group and len(waiting) > 1:
             with local_processes():
                 run_jobs_in_parallel(
-                    self._workspace, waiting, self._arms, self._execute, self._token
+                    self._workspace, waiting, self._parallel_runs, self._execute, self._token
                 )
             return ""
         run = store.claim(self._queue, os.getpid(), self._token)
@@ -168,7 +182,7 @@ class Worker:
 
 
 def has_queued_runs(workspace: Workspace, queue: str) -> bool:
-    """Whether a run of the lane waits; no store is made to look."""
+    """Return whether a run of the queue waits; no store is created for it."""
     try:
         return "queued" in RunStore(workspace, create=False).active_statuses(queue)
     except (WorkspaceMissing, OSError, sqlite3.Error):
@@ -176,23 +190,25 @@ def has_queued_runs(workspace: Workspace, queue: str) -> bool:
 
 
 def main() -> int:
-    """Entry of the worker process."""
+    """Run the worker process."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--workspace", type=Path, required=True)
     parser.add_argument("--lane", choices=QUEUES, required=True)
     options = parser.parse_args()
-    linger = float(os.environ.get("THAW_WORKER_LINGER", IDLE_TIMEOUT))
-    # Not opened on purpose: what was removed since it was started is not made again.
+    idle_timeout = float(os.environ.get("THAW_WORKER_LINGER", IDLE_TIMEOUT))
+    # Not by open_workspace: a workspace that was removed meanwhile must not be created again.
     workspace = Workspace(workspace_root(options.workspace))
     with private_files():
         if workspace.root.is_dir():
-            run_worker(workspace, options.lane, execute_run, linger, preload_torch)
+            run_worker(workspace, options.lane, execute_run, idle_timeout, preload_torch)
     return 0
 
 
 def preload_torch() -> None:
-    """Imports what training takes, so that a claimed run starts at once; the first optimiser takes
-    torch._dynamo."""
+    """Import what training needs, so that a claimed run starts at once.
+
+    The first optimiser imports torch._dynamo, which takes seconds.
+    """
     import torch
     import torch._dynamo
 
@@ -202,7 +218,9 @@ def preload_torch() -> None:
 
 
 def execute_run(workspace: Workspace, run: Run, reporter: Reporter) -> RunResult:
-    """An Execute: core.runs.dispatch's, imported once it is needed."""
+    """Run one claimed run by core.runs.dispatch, which is imported only here because it needs
+    torch.
+    """
     from core.runs.dispatch import execute
 
     return execute(workspace, run, reporter)

@@ -1,5 +1,4 @@
-"""Which workspace a worker has: the folder and files that lay at its path when it began, by device
-and inode."""
+"""Whether the workspace at a path is still the one that was there, by device and inode."""
 
 import errno
 import os
@@ -8,17 +7,21 @@ from pathlib import Path
 from core.errors import RunError
 from core.workspace import Workspace
 
-# Opened so, a file cannot give its inode to another, and closing it does not take SQLite's locks on
-# it away.
+# While a file is open its inode is not given to another file. With O_PATH, closing it does not
+# release the locks that SQLite has on it, as closing an ordinary descriptor would.
 _PIN_FLAG = getattr(os, "O_PATH", None)
 
 
 class WorkspaceReplaced(RunError):
-    """Another workspace lies where the one of this process lay."""
+    """Another workspace is in the place of the one of this process."""
 
 
 class WorkspaceIdentity:
-    """The workspace at a path, as it was when this was made; Replaced where there is none."""
+    """Folder and files of the workspace at a path, as they are now.
+
+    Raises:
+        WorkspaceReplaced: there is none.
+    """
 
     def __init__(self, workspace: Workspace) -> None:
         self._root = workspace.root
@@ -27,12 +30,16 @@ class WorkspaceIdentity:
         self.add(workspace.root)
         if workspace.runs.exists():
             self.add(workspace.runs)
-        # Where no run was ever queued, there is no store yet.
+        # There is no store yet where no run was ever queued.
         self.has_store(workspace)
 
     def add(self, path: Path) -> None:
-        """Counts the file or folder at `path`, such as a lock that this process holds, among what
-        the workspace is known by; Replaced where there is none."""
+        """Add a file or folder, such as a lock that this process holds, to what identifies the
+        workspace.
+
+        Raises:
+            WorkspaceReplaced: there is none at `path`.
+        """
         try:
             if _PIN_FLAG is not None:
                 self._pins.append(os.open(path, _PIN_FLAG | os.O_CLOEXEC))
@@ -42,24 +49,25 @@ class WorkspaceIdentity:
         self._known[path] = found.st_dev, found.st_ino
 
     def has_store(self, workspace: Workspace) -> bool:
-        """Whether there is a store; one that has just been made belongs to this workspace."""
+        """Return whether there is a store; one that is new belongs to this workspace."""
         if workspace.database not in self._known and workspace.database.exists():
             self.add(workspace.database)
         return workspace.database in self._known
 
     def is_replaced(self, ignoring: Path | None = None) -> bool:
-        """Whether something else, or nothing, lies at one of the paths now; but_for: one that does
-        not count."""
+        """Return whether something else, or nothing, is at one of the paths now, `ignoring`
+        excepted.
+        """
         return any(_differs(path, known) for path, known in self._known.items() if path != ignoring)
 
     def check(self) -> None:
-        """Raises Replaced where `is_replaced`."""
+        """Raise WorkspaceReplaced where `is_replaced`."""
         if self.is_replaced():
             raise WorkspaceReplaced(self.message)
 
     @property
     def message(self) -> str:
-        """What Replaced says."""
+        """The message of WorkspaceReplaced."""
         return (
             f"The workspace {str(self._root)!r} was moved away, removed or replaced; this process"
             " leaves it, and what is there now, as they are."
@@ -79,6 +87,6 @@ def _differs(path: Path, known: tuple[int, int]) -> bool:
     except (FileNotFoundError, NotADirectoryError):
         return True
     except OSError as error:
-        # The server has forgotten that file; a disk that does not answer now may do so again.
+        # ESTALE: the server has no such file any more. Other errors may be temporary.
         return error.errno == errno.ESTALE
     return (found.st_dev, found.st_ino) != known

@@ -21,8 +21,13 @@ LONGEST_PARAM = 6000
 
 
 def write_mlflow(target: Path, runs: Sequence[TrackedRun], final: Path) -> list[Path]:
-    """Writes every run below one experiment; the files written. final: where `target` will be, for
-    their addresses."""
+    """Write every run into one experiment, and return the files.
+
+    Args:
+        target: folder to write into.
+        runs: what to write.
+        final: where `target` will be moved; the files state addresses there.
+    """
     # MLflow keeps an experiment "0" called Default in every store and makes it when it is not
     # there.
     files = _experiment(target, final, "0", "Default", runs)
@@ -96,7 +101,7 @@ def _milliseconds(seconds: float) -> int:
 
 
 def _yaml(path: Path, values: dict[str, Any]) -> Path:
-    """Writes a flat mapping as YAML, of which JSON scalars are a part."""
+    """Write a flat mapping as YAML, of which JSON scalars are a subset."""
     return _text(path, "".join(f"{key}: {json.dumps(value)}\n" for key, value in values.items()))
 
 

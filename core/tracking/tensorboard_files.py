@@ -1,7 +1,7 @@
-"""TensorBoard's event files, written without TensorBoard: `tensorboard --logdir OUT` shows them.
+"""TensorBoard's event files, written without TensorBoard; ``tensorboard --logdir OUT`` shows them.
 
 A file holds records (length, its checksum, bytes, their checksum: the TFRecord format) of Event
-messages in protocol buffers' wire format (tensorflow/core/util/event.proto and
+messages in the wire format of protocol buffers (tensorflow/core/util/event.proto and
 framework/summary.proto), of which four fields are needed.
 """
 
@@ -17,7 +17,7 @@ _STRING = 7
 
 
 def write_tensorboard(target: Path, runs: Sequence[TrackedRun], final: Path) -> list[Path]:
-    """Writes an event file for every run, in a folder called by its id; the files written."""
+    """Write an event file for every run, in a folder named by its id, and return the files."""
     files = []
     for run in runs:
         folder = target / run.id
@@ -85,7 +85,7 @@ def _varint(value: int) -> bytes:
 
 
 def tfrecord(data: bytes) -> bytes:
-    """`data` as one TFRecord."""
+    """Return `data` as one TFRecord."""
     length = struct.pack("<Q", len(data))
     return length + _masked(length) + data + _masked(data)
 
@@ -108,7 +108,11 @@ _TABLE = _table()
 
 
 def crc32c(data: bytes) -> int:
-    """CRC-32C (Castagnoli) of `data`, as RFC 3720 has it."""
+    """Return the CRC-32C (Castagnoli) checksum of `data`, as in RFC 3720.
+
+    >>> hex(crc32c(b"123456789"))
+    '0xe3069283'
+    """
     checksum = 0xFFFFFFFF
     for byte in data:
         checksum = checksum >> 8 ^ _TABLE[(checksum ^ byte) & 0xFF]

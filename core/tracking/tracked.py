@@ -1,4 +1,4 @@
-"""What of a run goes to another tracking tool: its settings, its curves, its results."""
+"""What of a run is exported to another tracking tool: settings, curves and results."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -19,12 +19,14 @@ from core.workspace import Workspace
 
 @dataclass(frozen=True)
 class TrackedRun:
-    """A run in plain words. params: settings by dotted name. curves: (steps, values, seconds since
-    the start) by name.
+    """A run as tracking tools have it.
 
-    metrics: of the result, such as "target_test/auc"; what is undefined is left out. started,
-    finished: seconds since 1970 in UTC; the run's creation where it has not started, None where it
-    has not ended.
+    Args:
+        params: settings by dotted name.
+        curves: (steps, values, seconds since the start) by name.
+        metrics: of the result, such as "target_test/auc", without undefined ones.
+        started, finished: seconds since 1970 in UTC; creation where the run has not started, None
+            where it has not ended.
     """
 
     id: str
@@ -40,12 +42,12 @@ class TrackedRun:
 
     @property
     def last_step(self) -> int:
-        """The step that results stand at: the last of any curve, 0 without curves."""
+        """The last step of any curve, at which results are recorded; 0 without curves."""
         return max((int(steps[-1]) for steps, _, _ in self.curves.values()), default=0)
 
 
 def track_run(store: RunStore, run: Run, experiment: str) -> TrackedRun:
-    """Everything of `run` that a tracking tool has a place for."""
+    """Return everything of a run that a tracking tool has a place for."""
     points = store.points(run.id)
     clock, passed = points.pop("seconds", (np.zeros(0), np.zeros(0)))
 
@@ -86,28 +88,36 @@ def track_run(store: RunStore, run: Run, experiment: str) -> TrackedRun:
 
 
 WriteFn = Callable[[Path, Sequence[TrackedRun], Path], list[Path]]
-"""Writes runs into a folder, which will be moved to the last argument; gives the files written."""
+"""(folder, runs, where the folder will be moved) -> files: writes the runs."""
 
 
 def export_tracking(
     workspace: Workspace, runs: Sequence[Run], experiment: str, target: Path, write: WriteFn
 ) -> dict[str, Any]:
-    """Writes `runs` into the folder `target`, new or empty, with one of the writers; says what it
-    wrote.
+    """Write runs into a new or empty folder, all or nothing, and return what was written.
 
-    All of it or nothing. BadInput for a folder that holds something, and when no run has anything
-    to tell yet.
+    Args:
+        workspace: of the runs.
+        runs: those that have not started are left out.
+        experiment: the name under which the tool shows them.
+        target: the folder.
+        write: one of the writers of this package.
+
+    Raises:
+        BadInput: the folder holds something, or no run has started.
     """
     check_output_folder(target)
-    told = [run for run in runs if run.started]
-    if not told:
+    started = [run for run in runs if run.started]
+    if not started:
         raise BadInput("None of these runs has started, so there is nothing to export yet.")
     store = RunStore(workspace)
     with output_folder(target) as folder:
-        files = write(folder, [track_run(store, run, experiment) for run in told], target.resolve())
+        files = write(
+            folder, [track_run(store, run, experiment) for run in started], target.resolve()
+        )
     return {
         "out": str(target),
-        "runs": [run.id for run in told],
+        "runs": [run.id for run in started],
         "experiment": experiment,
         "files": len(files),
     }

@@ -95,9 +95,23 @@ def fit_batched_heads(
     The runs of all `rates` train beside it, until this one ends. Resumes from what `folder` holds,
     which may already be the end of this run.
 
+    Args:
+        network: its head starts the training, and holds the best weights at the end.
+        plan: trains the head alone.
+        train: rows to train on, as they leave the last stage.
+        validation: rows that choose the best epoch, likewise.
+        settings: of this run.
+        reporter: of this run.
+        rates: learning rates of all runs, this one's among them.
+        folder: see `batched_heads_folder`.
+
     Returns:
         As `fit`. Each run counts its share of the seconds that runs train together;
         `earlier_seconds` is this run's share less the seconds that this call trained and waited.
+
+    Raises:
+        CancelledError: the reporter asked to stop.
+        RunError: the loss of this run is not finite; the other runs are not affected.
     """
     start = time.monotonic()
     heads = BatchedHeads(

@@ -23,7 +23,7 @@ class RowTensors:
         state: inputs of the stage `first_stage`. For stage 0: ids int32 ``(rows, fields)`` and
             numerics float32 ``(rows, 13)``.
         labels: float32 ``(rows,)``, 0 or 1.
-        first_stage: index of the stage that `state` enters; above 0 behind a cached frozen prefix.
+        first_stage: index of the stage that `state` enters; above 0 after a cached frozen prefix.
         resident: whether the tensors are on the training device. Otherwise they are in main memory
             and `iterate_batches` moves one batch at a time.
     """

@@ -12,8 +12,16 @@ from typing import Any
 from core.data.datasets import Dataset, count_validation_rows, select_training_rows
 from core.errors import BadInput
 from core.jobs.requests import TrainSettings
-from core.training.settings import PRESETS
 
+PRESETS: dict[str, TrainSettings] = {
+    "fast": TrainSettings(),
+    "small": TrainSettings(epochs=10, batch_size=256, learning_rate=3e-4, early_stopping=2),
+    "article": TrainSettings(epochs=10, batch_size=32, early_stopping=0, plateau=0),
+    "map": TrainSettings(
+        epochs=20, batch_size=256, early_stopping=0, plateau=0, weight_decay=5e-2, cosine=True
+    ),
+}
+"""Fixed settings by name; PRESET_PURPOSES says what each is for."""
 AUTO = "auto"
 """Name of the preset whose values depend on the number of training rows."""
 PRESET_NAMES = (AUTO, *PRESETS)
@@ -41,8 +49,7 @@ their number up to MAX_LEARNING_RATE."""
 _EXACT_COUNT_ROWS = 200_000
 MIN_TOTAL_STEPS, MAX_EPOCHS = 600, 100
 """Optimiser steps that all epochs together should have: few rows get more epochs, up to
-MAX_EPOCHS.
-"""
+MAX_EPOCHS."""
 
 
 def default_settings(

@@ -49,7 +49,18 @@ def begin_epoch(
     progress: Progress,
     seed: int,
 ) -> None:
-    """Do what the plan asks for before an epoch: reset embeddings, or set Auto-RGN's rates."""
+    """Do what the plan asks for before an epoch: reset embeddings, or set Auto-RGN's rates.
+
+    Args:
+        network: its embeddings may be reset.
+        plan: says which of the two, if any.
+        task: its gradients set Auto-RGN's rates.
+        train: rows to train on.
+        batches: row numbers of the epoch's batches; Auto-RGN uses the first `AUTO_RGN_BATCHES`.
+        optimiser: its state of reset embeddings is dropped, and "lr_scale" of its groups is set.
+        progress: names the epoch.
+        seed: of the run.
+    """
     if plan.reset_embeddings:
         reset_embeddings(network, epoch_seed(seed, progress.epoch))
         # Adam's moments belong to the vectors that were there before.
@@ -76,6 +87,15 @@ def finish_epoch(
     progress: Progress,
 ) -> None:
     """Validate, then keep the best weights, lower the learning rate on a plateau, or stop.
+
+    Args:
+        network: after the epoch's last step.
+        plan: says whether stages have yet to start training, and whether AutoFreeze freezes some.
+        task: its loss on the validation rows decides.
+        validation: rows to validate on.
+        settings: patience of early stopping and of the plateau, in epochs.
+        log: receives loss, score and learning rate.
+        progress: changed in place.
 
     Raises:
         RunError: the validation loss is not a finite number.

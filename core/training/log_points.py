@@ -58,8 +58,15 @@ def log_train_loss(
 ) -> None:
     """Log the mean loss since the last call, as soon as the device has computed it.
 
+    Args:
+        progress: holds the sum of the losses, which is set back to 0.
+        settings: named in the message of an error.
+        log: receives the points "train_loss" and "seconds".
+        deferred: delivers the value.
+
     Raises:
-        RunError: the loss is not a finite number; raised when its value arrives.
+        RunError: the loss is not a finite number. Raised when its value arrives, which may be in a
+            later call.
     """
     step, seconds, n_rows = progress.step, progress.seconds, progress.running_rows
     loss_sum = progress.running_loss

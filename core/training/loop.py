@@ -108,11 +108,11 @@ def fit(
     if plan.scope == "adapters":
         add_lora(network, plan)
     # One group per stage that ever trains, and one for the head. A frozen parameter is in none of
-    # them: requires_grad=False alone would leave it to weight decay and Adam's momentum.
+    # them: the optimiser keeps no state for it and cannot change it.
     groups = parameter_groups(network, plan)
     l2_sp = L2SPPenalty(groups, len(network.stages), plan.l2_sp) if plan.l2_sp else None
-    # A batch touches a few rows of a large embedding table, and Adam would read and write all of
-    # them. On a GPU the dense step is fast enough. Weight decay changes every row in every step.
+    # A batch looks up a few rows of a large embedding table, but Adam reads and writes all of them.
+    # On a GPU that costs little. Weight decay would change every row in every step anyway.
     if device.type == "cpu" and not settings.weight_decay and plan.allows_sparse_updates:
         use_sparse_gradients(network)
     # Without weight decay this is Adam (Kingma and Ba 2015), bit for bit.
@@ -156,7 +156,8 @@ def fit(
         # All batches of the epoch are made again, though some may be done: the order is one draw.
         batches = epoch_batches(train, settings, progress.epoch)
         if rows_after_prefix and depth != plan.cacheable_depth(progress.epoch):
-            # A stage has joined: rows now enter the network further down. Their numbers stay.
+            # Other stages train than in the last epoch, so rows enter the network at another stage.
+            # Row numbers stay the same, and so do the batches.
             depth = plan.cacheable_depth(progress.epoch)
             train, validation = rows_after_prefix(depth)
         set_trainable(
@@ -164,7 +165,8 @@ def fit(
         )
         if not steps_done:
             begin_epoch(network, plan, task, train, batches, optimiser, progress, settings.seed)
-        # A graph holds the parameters and modes it was captured with, and both may have changed.
+        # A graph keeps the parameters and train/eval modes that it was captured with, and both may
+        # have changed since the last epoch.
         graph_step: CudaGraphStep | None = None
 
         for rows, index in iterate_batches(train, batches[steps_done:], device):
@@ -173,7 +175,7 @@ def fit(
             set_lr(optimiser.param_groups, settings, progress, total_steps)
             # set_to_none, so that Adam skips what has no gradient and does not move it on momentum.
             optimiser.zero_grad(set_to_none=True)
-            # Graphs need fixed shapes, and no random numbers or rows from outside the batch.
+            # A captured graph needs batches of one size and reads nothing but their rows.
             full_batch = len(index) == settings.batch_size
             if device.type in GRAPH_DEVICES and task.depends_on_batch_only and full_batch:
                 graph_step = graph_step or CudaGraphStep(

@@ -80,7 +80,14 @@ def set_trainable(
 def set_lr(
     groups: Sequence[ParamGroup], settings: TrainSettings, progress: Progress, total_steps: int
 ) -> None:
-    """Set the learning rate of every group for the next step."""
+    """Set the learning rate of every group for the next step.
+
+    Args:
+        groups: the optimiser's; each has its share of the rate in "lr_scale".
+        settings: say whether the rate follows a cosine.
+        progress: holds the current rate, which a plateau may have lowered.
+        total_steps: steps of all epochs.
+    """
     if settings.cosine:
         # Half a cosine from the full rate to 0 over all steps, without restarts.
         share = (1 + math.cos(math.pi * progress.step / total_steps)) / 2

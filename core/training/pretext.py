@@ -117,7 +117,11 @@ def value_rows(field_sizes: Sequence[int], masked: bool) -> Tensor:
 def copy_weights(source: Network, target: Network, kept_rows: Tensor) -> None:
     """Copy parameters and statistics of all stages.
 
-    Tables that differ in length share the rows `kept_rows` of the longer one.
+    Args:
+        source: network to copy from.
+        target: network to copy to, of the same architecture.
+        kept_rows: of two embedding tables that differ in length, the rows of the longer one that
+            the shorter one has, see `value_rows`.
     """
     target_state = target.stages.state_dict()
     for name, tensor in source.stages.state_dict().items():

@@ -82,6 +82,12 @@ def replace_fields(
     `rows`. A numeric field's id and number are replaced together: one that stayed would give the
     other away.
 
+    Args:
+        rows: all rows, whose fields may be drawn.
+        batch: row numbers of the batch, ``(batch_size,)``.
+        share: probability of each field, 0 to 1.
+        generator: on the device of the rows.
+
     Returns:
         The batch's inputs; which fields changed, bool ``(batch_size, fields)``.
     """

@@ -97,7 +97,13 @@ def score_parts(
 def evaluate_parts(
     labels: ArraysByPart, scores: ArraysByPart, threshold: float
 ) -> dict[str, Metrics]:
-    """Return the metrics of every scored part at one threshold."""
+    """Return the metrics of every scored part at one threshold.
+
+    Args:
+        labels: 0 or 1 of every row, by part.
+        scores: click probabilities of the same rows, by part.
+        threshold: score from which a click is predicted.
+    """
     return {
         part: compute_metrics(labels[part], values, threshold) for part, values in scores.items()
     }
@@ -112,8 +118,12 @@ def labels_by_part(dataset: Dataset, rows: ArraysByPart) -> ArraysByPart:
 def prediction_arrays(
     labels: ArraysByPart, scores: ArraysByPart, baseline: ArraysByPart | None
 ) -> dict[str, np.ndarray]:
-    """Return the arrays of predictions.npz: PART_label, PART_score and, for a baseline,
-    PART_before.
+    """Return the arrays of predictions.npz: PART_label, PART_score, and PART_before if known.
+
+    Args:
+        labels: by part.
+        scores: by part.
+        baseline: the backbone's scores by part; None if it has none.
     """
     arrays = {}
     for part in labels:

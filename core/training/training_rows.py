@@ -61,7 +61,14 @@ class TrainingRows:
 def load_rows(
     workspace: Workspace, dataset: Dataset, preprocessing_folder: Path, parts: tuple[str, ...]
 ) -> TrainingRows:
-    """Load the rows of the named parts, encoded by a backbone's preprocessing."""
+    """Load the rows of the named parts, encoded by a backbone's preprocessing.
+
+    Args:
+        workspace: caches the encoded rows.
+        dataset: prepared sample.
+        preprocessing_folder: of the backbone, or of the dataset for pretraining.
+        parts: of `core.data.split.SPLIT_PARTS`.
+    """
     rows = load_encoded(workspace, dataset, load_preprocessing(preprocessing_folder))
     codes = [SPLIT_PARTS.index(part) for part in parts]
     row_numbers = np.flatnonzero(np.isin(load_parts(dataset), codes))

@@ -97,7 +97,7 @@ def test_pretrain_by_rfd_then_freeze_two_stages(prepared: Server, page: Page) ->
     wait_until_idle(page)
     page.get_by_role("button", name="Launch").click()
     page.wait_for_url("**/run?run=r-*")
-    expect(page.get_by_text("no click head before", exact=False)).to_be_visible(
+    expect(page.get_by_text("no click head", exact=False)).to_be_visible(
         timeout=LONG_TIMEOUT_MS
     )
     expect(page.get_by_text("Confusion matrix", exact=True)).to_be_visible(timeout=LONG_TIMEOUT_MS)
@@ -125,7 +125,7 @@ def test_export_then_import_under_another_name_then_delete(
     wait_until_idle(page)
     page.get_by_text("Import a backbone").click()
     page.locator('input[type="file"]').set_input_files(archive)
-    fill(page, "Name", "Handed on")
+    fill(page, "Name in this workspace", "Handed on")
     page.get_by_role("button", name="Import", exact=True).click()
     expect(page.get_by_role("heading", name="Handed on")).to_be_visible(timeout=LONG_TIMEOUT_MS)
     wait_until_idle(page)

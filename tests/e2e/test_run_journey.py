@@ -229,7 +229,7 @@ def test_runs_side_by_side(server: Server, dataset: Dataset, page: Page) -> None
     assert [ended(workspace, run) for run in runs] == ["done", "done"]
     page.goto(f"{server.url}/compare?runs={runs[0].id},{runs[1].id}")
     wait_until_idle(page)
-    expect(page.get_by_text("2 chosen", exact=False)).to_be_visible()
+    expect(page.get_by_text("2 selected", exact=False)).to_be_visible()
     expect(page.get_by_text("What the results support")).to_be_visible()
     expect(page.get_by_text("One threshold for all arms")).to_be_visible()
     # AUC and log loss by arm and by depth, forgetting, cost, two learning curves; at the threshold
@@ -239,4 +239,4 @@ def test_runs_side_by_side(server: Server, dataset: Dataset, page: Page) -> None
     wait_until_idle(page)
     page.get_by_role("button", name="Compare").click()
     page.wait_for_url("**/compare?runs=*")
-    expect(page.get_by_text("2 chosen", exact=False)).to_be_visible()
+    expect(page.get_by_text("2 selected", exact=False)).to_be_visible()

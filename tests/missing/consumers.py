@@ -138,7 +138,7 @@ def drive_commands(
     command("interpolate", "--run", run.id)
     command("moved", "--run", run.id)
     command("sweep", "--name", made.sweep.id)
-    compare_commands(made, command, folder)
+    compare_command(made, command, folder)
     command("rename", "--backbone", made.backbone.id, "--name", "renamed")
     for name in ("samples", "sweeps"):
         command(name)
@@ -188,7 +188,7 @@ def drive_commands(
     assert reason(example) in html and reason(example) in said["compare"]
 
 
-def compare_commands(made: Made, command: Callable[..., None], folder: Path) -> None:
+def compare_command(made: Made, command: Callable[..., None], folder: Path) -> None:
     """The commands that lay runs side by side, of the sweep and of runs of two settings, with the
     tables they write."""
     runs = ",".join(one.id for one in (*made.runs, made.other))

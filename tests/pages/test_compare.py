@@ -143,7 +143,7 @@ def test_equal_runs_are_not_distinguishable(
 ) -> None:
     workspace, done = runs
     app = open_page(workspace, "compare", monkeypatch, runs=f"{done[0].id},{done[1].id}")
-    verdict = with_columns(app, "Verdict", "Against").iloc[0]
+    verdict = with_columns(app, "Verdict", "Compared with").iloc[0]
     assert verdict["Verdict"] == "not distinguishable at n = 600" and verdict["ΔAUC"] == "+0.0000"
     assert verdict["Adjusted p"] == "1.0000"
     assert verdict["Arm"] == f"freeze depth 0 again ({done[1].id})"
@@ -265,7 +265,7 @@ def test_the_address_gives_the_same_view(
         assert counts["False negatives"].tolist() == [
             int((clicked & (arrays["source_test_score"] < 0.3)).sum())
         ]
-    assert set(with_columns(app, "Against")["Against"]) >= {"LoRA, rank 2"}
+    assert set(with_columns(app, "Compared with")["Compared with"]) >= {"LoRA, rank 2"}
     differing = with_columns(app, "Arm", "strategy").set_index("Arm")
     assert list(differing.columns) == ["strategy", "freeze depth", "options · rank"]
     assert differing.loc["zero-shot"].tolist() == ["Zero-shot", "–", "–"]

@@ -7,6 +7,7 @@ import pytest
 from core.evaluation.format_metrics import format_with_bounds
 from core.freezing.plan import make_plan
 from core.models.card import BackboneCard, HeadSettings, StageCard
+from core.workspace import PROJECT
 from pages.components.shared import formatting, stack
 
 CARD = BackboneCard(
@@ -70,7 +71,8 @@ def test_a_card_is_drawn_without_saying_what_trains(drawn: list[str]) -> None:
     stack.draw_stages(CARD.stages)
     body = drawn[0].partition("</style>")[2]
     assert body.count("thaw-plain") == 2
-    assert "frozen" not in body and "trained" not in body
+    assert "thaw-frozen" not in body and "thaw-trained" not in body
+    assert ">frozen<" not in body and ">trained<" not in body
 
 
 def test_width_grows_with_the_share_and_stays_readable() -> None:
@@ -80,7 +82,8 @@ def test_width_grows_with_the_share_and_stays_readable() -> None:
 
 
 def test_numbers_as_text() -> None:
-    assert [formatting.format_compact(n) for n in (0, 257, 999, 1000, 65_000, 999_600, 1_234_567, 2e9)] == [
+    numbers = (0, 257, 999, 1000, 65_000, 999_600, 1_234_567, 2e9)
+    assert [formatting.format_compact(n) for n in numbers] == [
         "0", "257", "999", "1.00 k", "65.0 k", "1.00 M", "1.23 M", "2.00 G",
     ]  # fmt: skip
     assert formatting.format_percent(0.2562) == "25.6 %" and formatting.format_percent(
@@ -117,3 +120,15 @@ def test_names_are_shown_letter_by_letter() -> None:
     assert (
         formatting.escape_markdown("a_b *c* [d](e) :red[f]") == r"a\_b \*c\* \[d\]\(e\) \:red\[f\]"
     )
+
+
+def test_components_of_a_page_use_their_own_and_the_shared_ones_only() -> None:
+    """What two pages need lies in shared/, which depends on no page."""
+    components = PROJECT / "pages" / "components"
+    checked = 0
+    for path in components.rglob("*.py"):
+        folder = path.relative_to(components).parts[0]
+        imported = re.findall(r"^from pages\.components\.(\w+)", path.read_text("utf-8"), re.M)
+        assert set(imported) <= {folder, "shared"}, path
+        checked += len(imported)
+    assert checked > 100

@@ -18,8 +18,7 @@ from core.data.split import SplitSpec
 from core.jobs.requests import TrainSettings
 from core.jobs.store import RunStore
 from core.runs.sweep import SweepSpec, expand_requests, list_sweeps
-from core.training.default_settings import default_settings
-from core.training.settings import PRESETS
+from core.training.default_settings import PRESETS, default_settings
 from core.workspace import Workspace
 from tests.pages.helpers import open_page
 

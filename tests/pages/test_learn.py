@@ -48,7 +48,9 @@ def test_the_figures_are_the_runs(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -
     assert f"95 % interval {difference.low:+.4f} to {difference.high:+.4f}, n = 600" in page_text(
         app
     )
-    assert "Against a network trained from scratch: there is no such run yet." in page_text(app)
+    assert "Compared with a network trained from scratch: there is no such run yet." in page_text(
+        app
+    )
 
 
 def test_what_was_forgotten_is_drawn_before_and_after() -> None:

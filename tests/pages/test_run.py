@@ -251,7 +251,7 @@ def test_a_pretraining_without_clicks_shows_what_it_learnt_and_the_way_on(
         assert learnt == {
             title.lower(): f"{value:.4f}" for title, value in (run.result.learnt or {}).items()
         }
-        assert stages.loc["Block 1", "Weights"] == f"learnt by {objective.upper()}"
+        assert stages.loc["Block 1", "Weights"] == f"trained by {objective.upper()}"
         assert "no click head yet" in page_text(app)
     links = {link.proto.label for link in app.get("page_link") if isinstance(link, Element)}
     assert {"Fine-tune it", "Show it on the shelf"} <= links

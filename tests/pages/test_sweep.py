@@ -274,7 +274,7 @@ def test_half_done_is_provisional_and_keeps_every_row(
     workspace, sweep = begun
     app = open_page(workspace, "sweep", monkeypatch, sweep="half")
     text = page_text(app).replace("\\", "")
-    assert "provisional: 3 of 5 runs done" in text and "another seed may turn it round" in text
+    assert "provisional: 3 of 5 runs done" in text and "another seed may reverse it" in text
     table = app.dataframe[0].value
     assert table["Arm"].tolist() == ["full fine-tuning", "freeze depth 1", "zero-shot"]
     assert table["Runs"].tolist() == ["1 of 2", "1 of 2", "1 of 1"]

@@ -5,7 +5,7 @@ import pytest
 from core.data.datasets import Dataset
 from core.read_only import READ_ONLY
 from core.workspace import Workspace
-from pages.components.home.tour import SEEN_FILE, STOPS
+from pages.components.shared.tour import SEEN_FILE, STOPS
 from tests.pages.helpers import has_button, open_page, page_text
 
 Tiny = tuple[Workspace, Dataset]

@@ -7,7 +7,7 @@ from core.inference.weight_drift_files import read_weight_drift
 from core.jobs.requests import FinetuneRequest
 from core.runs import tasks
 from core.workspace import Workspace
-from pages.components.run.weight_drift import describe_weight_drift
+from pages.components.shared.weight_drift import describe_weight_drift
 from tests.core.training.helpers import QUICK, carry_out, pretrained
 from tests.pages.helpers import has_button, open_page, page_text
 

@@ -1,6 +1,7 @@
 """The package `thaw` as a whole: what importing it loads, what it names, what its keywords are."""
 
 import argparse
+import ast
 import inspect
 import subprocess
 import sys
@@ -92,3 +93,21 @@ def test_every_parameter_of_a_training_is_an_option_too() -> None:
     for method in (thaw.Workspace.pretrain, thaw.Workspace.finetune, thaw.Workspace.sweep):
         given = set(inspect.signature(method).parameters) - {"self", "data", "wait", "options"}
         assert given <= NAMED_OTHERWISE, method.__name__
+
+
+def imported(folder: str) -> set[str]:
+    """Packages that the modules of a folder import, at their top or inside functions."""
+    found = set()
+    for path in (PROJECT / folder).rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Import):
+                found |= {name.name.partition(".")[0] for name in node.names}
+            elif isinstance(node, ast.ImportFrom) and node.module:
+                found.add(node.module.partition(".")[0])
+    return found
+
+
+def test_the_package_knows_the_core_and_nothing_knows_the_package() -> None:
+    assert {"core", "pandas"} <= imported("thaw")
+    assert imported("thaw").isdisjoint({"pages", "streamlit", "assets", "tests"})
+    assert "thaw" not in imported("core") | imported("pages")

@@ -55,14 +55,14 @@ def count_member_rows(
     """Return the members, those that look like rows with their number of rows."""
     if archive.kind != "zip":
         return members
-    found, _ = zip_members(archive)
+    entries, _ = zip_members(archive)
     counted, unpacked = [], 0
     for member in members:
         if member.may_hold_rows and member.rows is None and member.readable:
             member, unpacked = _classify_zip_member(
                 archive,
                 member.name,
-                found[member.name],
+                entries[member.name],
                 count_lines_before_rows,
                 unpacked,
                 count=True,
@@ -178,7 +178,7 @@ def _classify(
             reader.unpacked,
             True,
         )
-    why = unreadable or (
+    reason = unreadable or (
         member_choice.LOOKS_LIKE_ROWS
         if looks_like_rows
         else "does not look like Criteo rows"
@@ -188,7 +188,7 @@ def _classify(
     # A `train.parquet` is most likely what the user wants, although it cannot be read here.
     may_hold_rows = looks_like_rows or (unreadable is not None and member_choice.is_train(name))
     return _Classified(
-        Member(name, size, rows, may_hold_rows, why, readable=not unreadable),
+        Member(name, size, rows, may_hold_rows, reason, readable=not unreadable),
         reader.unpacked,
         truncated or broken_later,
     )
@@ -200,9 +200,9 @@ def _unreadable_member(name: str, size: int, kind: str) -> Member:
     return Member(name, size, None, may_hold_rows, UNREADABLE_KINDS[kind], readable=False)
 
 
-def _unclassified_member(name: str, size: int, why: str) -> Member:
+def _unclassified_member(name: str, size: int, reason: str) -> Member:
     """Describe a damaged member. It may hold the rows, so no other is taken without asking."""
-    return Member(name, size, None, not member_choice.is_document(name), why)
+    return Member(name, size, None, not member_choice.is_document(name), reason)
 
 
 def _read_head(reader: NestedReader) -> tuple[bytes, bool]:

@@ -72,8 +72,8 @@ class MemberStream:
 
     def skip_rest(self) -> None:
         """Read or seek past the remaining bytes."""
-        left, self.remaining = self.remaining, 0
-        _skip(self._source, left)
+        remaining, self.remaining = self.remaining, 0
+        _skip(self._source, remaining)
 
 
 def is_tar(block: bytes) -> bool:

@@ -57,8 +57,8 @@ def describe_zip(names: Sequence[str]) -> str | None:
 
 def _describe_text(head: bytes) -> str | None:
     for pattern in PATTERNS:
-        if found := pattern.pattern.match(head):
-            shown = (found[1] or b"").decode("utf-8", "replace").strip()
+        if match := pattern.pattern.match(head):
+            shown = (match[1] or b"").decode("utf-8", "replace").strip()
             return f"is {pattern.name}{f' ({shown!r})' if shown else ''}; {pattern.advice}"
     return None
 
@@ -89,11 +89,11 @@ def _has_control_bytes(head: bytes) -> bool:
 
 def _is_wide_text(head: bytes, width: int, offset: int) -> bool:
     """Return whether this is ASCII text in `width`-byte characters, each 0 except at `offset`."""
-    whole = head[: len(head) // width * width]
-    characters = whole[offset::width]
+    text = head[: len(head) // width * width]
+    characters = text[offset::width]
     if len(characters) < 8 or 0 in characters:
         return False
-    return all(not any(whole[place::width]) for place in range(width) if place != offset)
+    return all(not any(text[position::width]) for position in range(width) if position != offset)
 
 
 def _is_tfrecord(head: bytes) -> bool:

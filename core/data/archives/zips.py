@@ -327,14 +327,14 @@ def _check_unlisted(raw: BinaryIO, members: list[ZipMember], directory: int) -> 
     Two archives put end to end are found this way: only the second directory is read.
     """
     ends = [0, *sorted(_member_ends(raw, members))]
-    begins = [*sorted(member.offset for member in members), directory]
-    for end, begin in zip(ends, begins, strict=True):
-        if begin <= end:
+    starts = [*sorted(member.offset for member in members), directory]
+    for end, start in zip(ends, starts, strict=True):
+        if start <= end:
             continue
         raw.seek(end)
         # A data descriptor of at most 24 bytes may follow a member, and a program (a
         # self-extracting archive) may precede the first.
-        if _LOCAL_MAGIC in raw.read(min(28, begin - end)) or (end and begin - end > _MAX_GAP_BYTES):
+        if _LOCAL_MAGIC in raw.read(min(28, start - end)) or (end and start - end > _MAX_GAP_BYTES):
             raise DamageError(
                 "it holds data that its directory does not name: two archives end to end?"
             )

@@ -77,7 +77,7 @@ def open_row_writer(
 def memory_map_rows(path: Path) -> pa.Table:
     """Return all rows, dictionary-encoded. They are memory-mapped: only what is used is read.
 
-    Versions before 0.9 stored Parquet, which is read whole and encoded.
+    Earlier versions stored Parquet, which is read whole and encoded.
     """
     if path.suffix == ".parquet":
         with pq.ParquetFile(path) as file:

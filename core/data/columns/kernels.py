@@ -1,7 +1,7 @@
 """Numba kernels over bytes and rows: tokenizing, hashing, counting and gathering.
 
 They are compiled once per machine and cached on disk. Import this module only where a kernel runs,
-because importing numba takes about half a second.
+because importing numba is slow.
 
 Keep every kernel and all its helpers in this one file: numba's cache only notices changes of the
 file that holds the kernel, so a helper in another file could go stale.
@@ -418,7 +418,7 @@ def scan_row_ends(data: np.ndarray, delimiter: int, ends: np.ndarray) -> int:
                 position += 1
             position += 1
             at_cell_start = False
-        elif byte == _LINE_FEED or byte == _CARRIAGE_RETURN:  # noqa: SIM109 (slower in numba)
+        elif byte == _LINE_FEED or byte == _CARRIAGE_RETURN:  # noqa: SIM109
             if byte == _CARRIAGE_RETURN and position < size and data[position] == _LINE_FEED:
                 position += 1
             if position <= size:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from core.data.archives.containers import choose_member, detect_container, open_rows
-from core.data.archives.member_choice import Member
+from core.data.archives.member_choice import Member, MemberChoice
 from core.data.archives.members import is_archive
 from core.data.read_options import DEFAULT_OPTIONS, ReadOptions
 from core.data.reading.column_mapping import (
@@ -121,29 +121,48 @@ def detect_format(
             (ColumnsNeeded).
     """
     container = detect_container(path)
-    size = path.stat().st_size
     if container in COLUMNAR_FORMATS:
-        names, rows, nested = read_first_rows(path, container, _EXAMINED_ROWS)
-        if is_numbered_header(names) and (layout := numbered_layout(names)):
-            columns = match_positions(rows, criteo_order(*layout), options, path.name, names)
-        else:
-            columns = match_header(names, rows, options, path.name, need_label, nested)
-        dialect, magic = COLUMNAR_FORMATS[container]
-        return _make_format(
-            dialect, f"It begins with {magic}.", container, "", columns, 0, size, rows, names
-        )
-    member, notes, others = "", tuple[str, ...](), tuple[Member, ...]()
-    if is_archive(container):
-        choice = choose_member(path, options.member, count_lines_before_rows, keep_truncated=True)
-        member, others = choice.member, choice.other_members
-        notes = (choice.reason,) if choice.reason else ()
-        if choice.truncated:
-            notes += ("The archive is truncated, so members of it may be missing.",)
-    elif options.member:
+        return _detect_columnar_format(path, container, options, need_label)
+    choice = _choose_member(path, container, options.member)
+    notes = [choice.reason] if choice.reason else []
+    if choice.truncated:
+        notes.append("The archive is truncated, so members of it may be missing.")
+    head, size = _read_head(path, choice.member), path.stat().st_size
+    file_format = _detect_text_format(head, path.name, options, need_label, container, size)
+    return dataclasses.replace(
+        file_format,
+        member=choice.member,
+        notes=(*notes, *file_format.notes),
+        other_members=choice.other_members,
+    )
+
+
+def _detect_columnar_format(
+    path: Path, container: str, options: ReadOptions, need_label: bool
+) -> FileFormat:
+    names, rows, nested = read_first_rows(path, container, _EXAMINED_ROWS)
+    if is_numbered_header(names) and (layout := numbered_layout(names)):
+        columns = match_positions(rows, criteo_order(*layout), options, path.name, names)
+    else:
+        columns = match_header(names, rows, options, path.name, need_label, nested)
+    dialect, magic = COLUMNAR_FORMATS[container]
+    reason, size = f"It begins with {magic}.", path.stat().st_size
+    return _make_format(dialect, reason, container, "", columns, 0, size, rows, names)
+
+
+def _choose_member(path: Path, container: str, member: str) -> MemberChoice:
+    if member and not is_archive(container):
         raise BadInput(
-            f"{path.name!r} is not an archive, so it has no member {options.member[:80]!r}; leave"
+            f"{path.name!r} is not an archive, so it has no member {member[:80]!r}; leave"
             " --member out."
         )
+    if not is_archive(container):
+        return MemberChoice("", (), "")
+    return choose_member(path, member, count_lines_before_rows, keep_truncated=True)
+
+
+def _read_head(path: Path, member: str) -> bytes:
+    """Return the first HEAD_BYTES unpacked bytes of a text file."""
     with open_rows(path, member, keep_truncated=True) as stream:
         head = b""
         while len(head) < HEAD_BYTES and (block := stream.read(HEAD_BYTES - len(head))):
@@ -152,10 +171,7 @@ def detect_format(
             raise BadInput(
                 f"{path.name!r} ends before its first row: the file is truncated; fetch it again."
             )
-    file_format = _detect_text_format(head, path.name, options, need_label, container, size)
-    return dataclasses.replace(
-        file_format, member=member, notes=(*notes, *file_format.notes), other_members=others
-    )
+    return head
 
 
 def count_lines_before_rows(head: bytes) -> int | None:
@@ -221,23 +237,18 @@ def _detect_text_format(
     n_before = count_preamble_rows(table, width) if header is None else header + 1
     rows = [row for row in table[n_before:] if len(row) == width]
     rows_before_data = count_file_rows(lines_as_rows, numbers, n_before)
-    n_skipped = n_before if header is None else header
     if header is None:
+        n_skipped = n_before
         names = [f"column {position + 1}" for position in range(width)]
         order = infer_column_order(rows, names, options, file, lines[n_before], delimiter_name)
         columns = match_positions(rows, order, options, file, names)
         in_order = bool(order) and not columns.renamed
         dialect, reason = infer_dialect(lines, delimiter, quoted, columns.labelled, width, in_order)
     else:
-        dialect, quoted = "csv", True
+        n_skipped, dialect, quoted = header, "csv", True
         names = align_names([cell.strip() for cell in table[header]], rows, width)
         if is_numbered_header(names):
-            layout = numbered_layout(names)
-            order = (
-                criteo_order(*layout)
-                if layout
-                else infer_column_order(rows, names, options, file, lines[0], delimiter_name)
-            )
+            order = _numbered_order(rows, names, options, file, lines[0], delimiter_name)
             columns = match_positions(rows, order, options, file, names)
             shown = [cell for cell in names if cell]
             reason = f"The first line only numbers the columns ({shown[0]} to {shown[-1]}): no row."
@@ -248,11 +259,21 @@ def _detect_text_format(
     file_format = _make_format(
         dialect, reason, container, delimiter, columns, rows_before_data, size, rows, names, quoted
     )
-    return dataclasses.replace(
-        file_format,
-        padded=padded,
-        notes=(*file_format.notes, *_head_notes(lines[:n_skipped], padded)),
-    )
+    notes = (*file_format.notes, *_head_notes(lines[:n_skipped], padded))
+    return dataclasses.replace(file_format, padded=padded, notes=notes)
+
+
+def _numbered_order(
+    rows: Sequence[Sequence[str]],
+    names: Sequence[str],
+    options: ReadOptions,
+    file: str,
+    first_line: str,
+    delimiter_name: str,
+) -> dict[str, int]:
+    if layout := numbered_layout(names):
+        return criteo_order(*layout)
+    return infer_column_order(rows, names, options, file, first_line, delimiter_name)
 
 
 def _head_notes(skipped: Sequence[str], padded: bool) -> list[str]:

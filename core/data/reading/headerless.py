@@ -191,25 +191,15 @@ def _kaggle_or_terabyte(lines: Sequence[str]) -> tuple[str, str]:
     ]
     values = [cell for cell in cells if not is_missing(cell)]
     distinct = len(set(values))
+    layout = "40 tab-separated columns and no header"
     if len(values) < _MIN_C20_ROWS:
-        return (
-            "kaggle-train",
-            (
-                "40 tab-separated columns and no header. With so few values of C20 to look at"
-                f" ({len(values)}), Kaggle's train.txt and a 1TB day file look alike; taken as"
-                " Kaggle's. Rows are read the same way."
-            ),
+        return "kaggle-train", (
+            f"{layout}. With so few values of C20 ({len(values)}), Kaggle's train.txt and a 1TB day"
+            " file look alike; taken as Kaggle's. Rows are read the same way."
         )
-    seen = f"C20 has {distinct} {'value' if distinct == 1 else 'values'} in {len(values):,} rows"
+    c20 = f"C20 has {distinct} {'value' if distinct == 1 else 'values'} in {len(values):,} rows"
     if distinct > _MAX_KAGGLE_C20_VALUES:
-        return (
-            "criteo-1tb",
-            f"40 tab-separated columns and no header, and {seen}, where Kaggle's train.txt has 4.",
-        )
-    return (
-        "kaggle-train",
-        (
-            f"40 tab-separated columns and no header, and {seen}; Kaggle's train.txt has 4, a 1TB"
-            " day file thousands."
-        ),
+        return "criteo-1tb", f"{layout}, and {c20}, where Kaggle's train.txt has 4."
+    return "kaggle-train", (
+        f"{layout}, and {c20}; Kaggle's train.txt has 4, a 1TB day file thousands."
     )

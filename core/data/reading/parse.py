@@ -6,9 +6,8 @@ splitting here; `tokenizer` is the fast path for text without anything unusual.
 
 import codecs
 import dataclasses
-import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,16 +17,19 @@ import pyarrow.csv
 
 from core.data.columns.dictionary_file import BATCH_ROWS, make_batch
 from core.data.reading.bad_rows import BadRowHandler, number_rows
-from core.data.reading.column_names import LABEL_NAMES, normalise_name, recognise_columns
 from core.data.reading.dialects import FileFormat
-from core.data.reading.head import describe_not_utf8
+from core.data.reading.fault_messages import (
+    check_repeated_header,
+    describe_line_span,
+    explain_arrow_error,
+    report_faults,
+)
 from core.data.reading.row_ends import find_blank_rows, find_row_ends, skip_rows
 from core.data.reading.values import (
     MAX_CATEGORY_LENGTH,
     NO_LABEL,
     ParsedCells,
     parse_categories,
-    parse_label,
     parse_labels,
     parse_numbers,
 )
@@ -119,7 +121,6 @@ def parse_text(
             f"{file!r} holds a NUL byte at byte {bytes_before + text.index(0) + 1:,}: it is"
             " damaged, or binary."
         )
-    columns = [f"{position}" for position in range(len(file_format.columns))]
     data_start = skip_rows(
         text, file_format.rows_before_data, file_format.delimiter, file_format.quoted
     )
@@ -129,55 +130,25 @@ def parse_text(
     # Arrow drops a byte order mark at the start. In the middle of a file it is an ordinary
     # character, so a second one is added for Arrow to drop.
     data = text[data_start:] if data_start else text
-    data = (
-        codecs.BOM_UTF8 + data
-        if (bytes_before or data_start) and data.startswith(codecs.BOM_UTF8)
-        else data
-    )
+    if (bytes_before or data_start) and data.startswith(codecs.BOM_UTF8):
+        data = codecs.BOM_UTF8 + data
     dropped: list[int] = []
 
-    def wrong_width(row: pyarrow.csv.InvalidRow) -> str:
+    def report_width(row: pyarrow.csv.InvalidRow) -> str:
         number = first + row.number
         dropped.append(number)
         bad_rows.add(
             number,
-            f"Row {number:,} of {file!r} has {row.actual_columns} columns where"
-            f" {row.expected_columns} belong ({row.text[:60]!r}){_describe_line_span(row.text)}.",
+            f"Row {number:,} of {file!r} has {row.actual_columns} columns instead of"
+            f" {row.expected_columns} ({row.text[:60]!r}){describe_line_span(row.text)}.",
         )
         return "skip"
 
     try:
-        table = pyarrow.csv.read_csv(
-            pa.BufferReader(data),
-            read_options=pyarrow.csv.ReadOptions(
-                # A single block, so that invalid_row_handler gets row numbers within `data`.
-                column_names=columns,
-                block_size=len(data) + 1,
-                use_threads=False,
-            ),
-            parse_options=pyarrow.csv.ParseOptions(
-                delimiter=file_format.delimiter,
-                quote_char='"' if file_format.quoted else False,
-                # A blank line becomes a row of nulls, which keeps the row numbers right.
-                ignore_empty_lines=False,
-                invalid_row_handler=wrong_width,
-            ),
-            convert_options=pyarrow.csv.ConvertOptions(
-                column_types=dict.fromkeys(columns, pa.string()),
-                include_columns=[
-                    columns[position]
-                    for position, column in enumerate(file_format.columns)
-                    if column
-                ],
-                null_values=[""],
-                strings_can_be_null=True,
-                quoted_strings_can_be_null=True,
-            ),
-        )
+        table = _read_csv(data, file_format, report_width)
     except pa.ArrowException as error:
         bad_rows.flush(len(dropped))
-        raise _explain_arrow_error(error, text, file, rows_before + 1) from error
-    table = table.rename_columns([column for column in file_format.columns if column])
+        raise explain_arrow_error(error, text, file, rows_before + 1) from error
     numbers = number_rows(first + 1, table.num_rows, dropped)
     blank = find_blank_rows(text, find_row_ends(text, file_format.delimiter, file_format.quoted))
     filled = ~np.isin(numbers, blank + rows_before)
@@ -188,9 +159,37 @@ def parse_text(
     bad_rows.flush(n_rows)
 
 
-def _describe_line_span(text: str) -> str:
-    lines = len(text.splitlines())
-    return f", over {lines:,} lines: a quotation mark in it may not be closed" if lines > 1 else ""
+def _read_csv(
+    data: bytes, file_format: FileFormat, on_invalid_row: Callable[[pyarrow.csv.InvalidRow], str]
+) -> pa.Table:
+    """Split rows of text into a table of strings, with the stored names of the columns."""
+    columns = [f"{position}" for position in range(len(file_format.columns))]
+    table = pyarrow.csv.read_csv(
+        pa.BufferReader(data),
+        read_options=pyarrow.csv.ReadOptions(
+            column_names=columns,
+            # A single block, so that on_invalid_row gets row numbers within `data`.
+            block_size=len(data) + 1,
+            use_threads=False,
+        ),
+        parse_options=pyarrow.csv.ParseOptions(
+            delimiter=file_format.delimiter,
+            quote_char='"' if file_format.quoted else False,
+            # A blank line becomes a row of nulls, which keeps the row numbers right.
+            ignore_empty_lines=False,
+            invalid_row_handler=on_invalid_row,
+        ),
+        convert_options=pyarrow.csv.ConvertOptions(
+            column_types=dict.fromkeys(columns, pa.string()),
+            include_columns=[
+                columns[position] for position, name in enumerate(file_format.columns) if name
+            ],
+            null_values=[""],
+            strings_can_be_null=True,
+            quoted_strings_can_be_null=True,
+        ),
+    )
+    return table.rename_columns([name for name in file_format.columns if name])
 
 
 def parse_table(
@@ -220,8 +219,8 @@ def parse_table(
             cells = parsed[column] = _parse_cells(column, array.dictionary, labels, file_format)
             if cells.faults:
                 if column == LABEL:
-                    _check_repeated_header(part, file_format, row_numbers, file)
-                _note_faults(cells, array, column, row_numbers, keep, file, bad_rows)
+                    check_repeated_header(part, file_format, row_numbers, file)
+                report_faults(cells, array, column, row_numbers, keep, file, bad_rows)
         markers: Counter[str] = Counter()
         columns = {}
         for column, cells in parsed.items():
@@ -302,82 +301,3 @@ def _count_markers(
         if counts[position]:
             text = cells[position].as_py()
             markers[text.strip() or ("blank" if text else "empty text")] += int(counts[position])
-
-
-def _note_faults(
-    parsed: ParsedCells,
-    column: pa.DictionaryArray,
-    name: str,
-    row_numbers: np.ndarray,
-    keep: np.ndarray,
-    file: str,
-    bad_rows: BadRowHandler,
-) -> None:
-    """Report the rows with a faulty cell that were good so far, and clear them in `keep`."""
-    faulty = np.zeros(len(column.dictionary), bool)
-    faulty[list(parsed.faults)] = True
-    positions = column.indices.to_numpy()
-    for row in np.flatnonzero(faulty[positions] & keep):
-        value = column.dictionary[int(positions[row])].as_py()
-        shown = (
-            "empty" if value is None else repr(value if len(value) <= 60 else value[:57] + "...")
-        )
-        why = parsed.faults[int(positions[row])] + _suggest_cause(name, value)
-        bad_rows.add(
-            int(row_numbers[row]),
-            f"Row {row_numbers[row]:,} of {file!r}: {name} is {shown}, {why}.",
-            name,
-            value,
-        )
-        keep[row] = False
-
-
-def _check_repeated_header(
-    table: pa.Table, file_format: FileFormat, row_numbers: np.ndarray, file: str
-) -> None:
-    """Raise BadInput if a row names the columns in another order: what follows would be misread."""
-    cells = table[LABEL].to_pylist()
-    for cell in {cell for cell in cells if cell and normalise_name(cell) in LABEL_NAMES}:
-        row = cells.index(cell)
-        names = [str(table[column][row].as_py() or "") for column in file_format.stored_columns]
-        order = recognise_columns(names, file)
-        if any(file_format.stored_columns[at] != field for field, at in order.items()):
-            raise BadInput(
-                f"Row {row_numbers[row]:,} of {file!r} names the columns again, in another order:"
-                " these are two files in one. Split the file there, and read each part by itself."
-            )
-
-
-def _suggest_cause(name: str, value: str | None) -> str:
-    """Return what a fault may come from, in brackets; "" if there is no guess."""
-    if value is None:
-        return ""
-    if value.strip().lower() in (name.lower(), "label"):
-        return " (a header line in the middle of the file?)"
-    if name == LABEL and parse_label(value) == NO_LABEL and value.strip().startswith("-"):
-        return " (write 0 where -1 means no click)"
-    if name in NUMERIC and value.strip().startswith('"'):
-        return " (quotation marks around a number)"
-    if name in NUMERIC and re.fullmatch(r"[-+]?\d+,\d+", value.strip()):
-        return " (a decimal comma: use a point instead)"
-    return ""
-
-
-def _explain_arrow_error(error: pa.ArrowException, text: bytes, file: str, row: int) -> BadInput:
-    """Return the error for text that Arrow could not read.
-
-    Args:
-        error: Arrow's.
-        text: what Arrow was given.
-        file: the file's name.
-        row: number of the text's first row.
-    """
-    message = str(error)
-    try:
-        text.decode()
-    except UnicodeDecodeError as decode_error:
-        row_number = row + text[: decode_error.start].count(b"\n")
-        return BadInput(f"{describe_not_utf8(file, text[decode_error.start])} (row {row_number:,})")
-    return BadInput(
-        f"{file!r} cannot be read at or after row {row:,}: {message.splitlines()[0][:200]}"
-    )

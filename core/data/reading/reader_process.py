@@ -34,7 +34,7 @@ IDLE_SECONDS_PER_MEGABYTE = 3.0
 MEMORY_SHARE = 0.75
 MIN_MEMORY_BYTES = 4 * 2**30
 """Memory limit of a child in bytes: a share of the machine's (or container's) memory, but at least
-this, because Arrow reserves 1 GB of address space at the start. On a smaller machine the system
+this, because Arrow sets 1 GB aside at the start. On a smaller machine the system
 kills the child when memory runs out."""
 MAX_LINE_BYTES = 256 * 2**20
 """Largest event or answer; 1,000 columns with examples take a few MB."""
@@ -249,8 +249,8 @@ def _receive_lines(
 
 def _parse_line(line: bytes | bytearray) -> dict[str, Any] | None:
     with suppress(ValueError, RecursionError):
-        found = json.loads(line)
-        return found if isinstance(found, dict) else None
+        value = json.loads(line)
+        return value if isinstance(value, dict) else None
     return None
 
 
@@ -262,7 +262,7 @@ def _explain_exit(code: int | None, path: Path) -> ReaderFailed:
             f"The process that read {name!r} ended without an answer; try again.", f"exit {code}"
         )
     number = -code
-    words = (signal.strsignal(number) or "unknown").lower()
+    description = (signal.strsignal(number) or "unknown").lower()
     if number == signal.SIGKILL:
         return ReaderFailed(
             f"The process that read {name!r} was killed (signal 9), which the system does when"
@@ -275,7 +275,7 @@ def _explain_exit(code: int | None, path: Path) -> ReaderFailed:
         (", has encrypted columns", " without encryption") if _is_parquet(path) else ("", "")
     )
     return ReaderFailed(
-        f"{name!r} ended the process that read it (signal {number}, {words}): the file is"
+        f"{name!r} ended the process that read it (signal {number}, {description}): the file is"
         f" damaged{encrypted}, or is malicious; write it again{advice}, or fetch it again.",
         f"signal {number}",
     )

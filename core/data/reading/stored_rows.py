@@ -70,10 +70,10 @@ class RowsAlreadyStored:
 
     def __call__(self) -> bool:
         if self._stored is None and self._hashing.done():
-            family = find_samples_of_rows(
+            samples = find_samples_of_rows(
                 self._workspace, make_rows_id(self._hashing.result(), self._suffix)
             )
-            self._stored = any(sample.reader == READER_VERSION for sample in family)
+            self._stored = any(sample.reader == READER_VERSION for sample in samples)
         return bool(self._stored)
 
 

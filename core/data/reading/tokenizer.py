@@ -57,6 +57,7 @@ class _Scratch(threading.local):
         return self.text[: position + _PADDING]
 
     def reserve_columns(self, count: int) -> None:
+        """Make room for `count` columns."""
         if len(self.words) < count:
             self.words = np.empty((count, BATCH_ROWS), np.uint64)
             self.starts = np.empty((count, BATCH_ROWS), np.int32)

@@ -24,8 +24,14 @@ from core.models.network import (
 
 @dataclass(frozen=True)
 class Settings(DeepSettings):
-    """layers: attention layers. heads: of each, which share `attention` floats a field; the rest as
-    DeepSettings."""
+    """Settings of AutoInt+.
+
+    Args:
+        layers: attention layers.
+        heads: attention heads of each layer.
+        attention: floats per field that the heads share; a multiple of `heads`.
+        embedding, widths, dropout, batch_norm: see DeepSettings.
+    """
 
     layers: int
     heads: int
@@ -34,13 +40,17 @@ class Settings(DeepSettings):
     def __post_init__(self) -> None:
         if self.attention % self.heads:
             raise BadInput(
-                f"{self.heads} attention heads cannot share {self.attention} floats; take a divisor"
-                " of it."
+                f"{self.heads} attention heads cannot share {self.attention} floats; take a "
+                "divisor of it."
             )
 
 
 class FieldEmbedding(Embedding):
-    """Hands on (vectors (rows, fields, size), deep (rows, fields * size + 13))."""
+    """Maps ``(ids, numerics)`` to the inputs of both towers.
+
+    Returns ``(vectors, deep)`` of shapes ``(n_rows, n_fields, size)`` and
+    ``(n_rows, n_fields * size + 13)``.
+    """
 
     def forward(self, state: State) -> State:
         ids, numerics = state
@@ -49,10 +59,10 @@ class FieldEmbedding(Embedding):
 
 
 class InteractingLayer(nn.Module):
-    """Multi-head self-attention over fields, a residual and ReLU (equations 5 to 8); the scores are
-    not scaled.
+    """Multi-head self-attention over fields, a residual and ReLU (equations 5 to 8).
 
-    (rows, fields, inputs) to (rows, fields, outputs).
+    The attention scores are not scaled, as in the paper. Maps ``(n_rows, n_fields, inputs)`` to
+    ``(n_rows, n_fields, outputs)``.
     """
 
     def __init__(self, inputs: int, outputs: int, heads: int) -> None:
@@ -64,6 +74,7 @@ class InteractingLayer(nn.Module):
         self.residual = Linear(inputs, outputs, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
+        # [n_rows, n_fields, outputs] to [n_rows, heads, n_fields, outputs / heads]
         rows, fields, _ = x.shape
         query, key, value = (
             layer(x).view(rows, fields, self.heads, -1).transpose(1, 2)
@@ -74,8 +85,13 @@ class InteractingLayer(nn.Module):
 
 
 def build(settings: Settings, field_sizes: Sequence[int], head: HeadSettings) -> Network:
-    """Stages embedding, then attention layer k and block k together; the head reads the ends of
-    both towers."""
+    """Stages embedding, then attention layer k and block k together; the head reads both towers.
+
+    Args:
+        settings: see Settings.
+        field_sizes: number of values of each field.
+        head: settings of the head.
+    """
     sizes = [settings.embedding, *[settings.attention] * settings.layers]
     attention = [
         InteractingLayer(sizes[i - 1], sizes[i], settings.heads) for i in range(1, len(sizes))

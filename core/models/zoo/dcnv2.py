@@ -18,16 +18,21 @@ from core.models.network import (
 
 @dataclass(frozen=True)
 class Settings(DeepSettings):
-    """crosses: cross layers; the rest as DeepSettings."""
+    """Settings of DCNv2.
+
+    Args:
+        crosses: cross layers.
+        embedding, widths, dropout, batch_norm: see DeepSettings.
+    """
 
     crosses: int
 
 
 class CrossLayer(Stage):
-    """x' = x0 * (W x + b) + x with a full matrix W (equation 1 of the paper).
+    """``x' = x0 * (W x + b) + x`` with a full matrix W (equation 1 of the paper).
 
-    Takes (x,) as the first cross layer, where x0 = x, and (x0, x) after it; hands on (x0, x'), or
-    (x',) as the last.
+    Takes ``(x,)`` as the first cross layer, where x0 = x, and ``(x0, x)`` after it. Returns
+    ``(x0, x')``, or ``(x',)`` as the last one. All have the shape ``(n_rows, width)``.
     """
 
     def __init__(self, number: int, width: int, last: bool) -> None:
@@ -42,8 +47,13 @@ class CrossLayer(Stage):
 
 
 def build(settings: Settings, field_sizes: Sequence[int], head: HeadSettings) -> Network:
-    """Stages embedding, cross1, …, block1, … ; cross layers keep the width fields * embedding +
-    13."""
+    """Stages embedding, cross1, …, block1, …; cross layers keep the width of the embedding.
+
+    Args:
+        settings: see Settings.
+        field_sizes: number of values of each field.
+        head: settings of the head.
+    """
     width = concat_width(len(field_sizes), settings.embedding)
     crosses = [CrossLayer(i, width, i == settings.crosses) for i in range(1, settings.crosses + 1)]
     blocks = mlp_stages(width, settings.blocks)

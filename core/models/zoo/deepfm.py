@@ -22,21 +22,25 @@ Settings = DeepSettings
 
 
 def pairwise_interactions(vectors: Tensor) -> Tensor:
-    """Sum over all pairs of fields of their elementwise products: (rows, fields, size) to (rows,
-    size).
+    """Sum over all pairs of fields of the elementwise products of their vectors.
 
-    Rendle (2010): half the square of the sum less the sum of squares.
+    Half the square of the sum minus the sum of squares, in linear time (Rendle 2010).
+
+    Args:
+        vectors: shape ``(n_rows, n_fields, size)``.
+
+    Returns:
+        Shape ``(n_rows, size)``.
     """
     return 0.5 * (vectors.sum(1).square() - vectors.square().sum(1))
 
 
 class FactorisationEmbedding(Embedding):
-    """The embedding stage with the factorisation machine's parts, which share its table and so
-    freeze with it.
+    """The embedding stage together with the factorisation machine.
 
-    Hands on (machine (rows, size + 1), deep (rows, fields * size + 13)): the pairwise interactions
-    of the vectors and the sum of one first-order weight a value, beside the input of the
-    perceptron.
+    The machine shares the embedding table, so both freeze together. Returns ``(machine, deep)``:
+    the pairwise interactions and the sum of one first-order weight per value, shape
+    ``(n_rows, size + 1)``, and the input of the perceptron, ``(n_rows, n_fields * size + 13)``.
     """
 
     def __init__(self, field_sizes: Sequence[int], size: int) -> None:
@@ -46,7 +50,7 @@ class FactorisationEmbedding(Embedding):
         nn.init.zeros_(self.first_order.weight)
 
     def reset_parameters(self) -> None:
-        """See Embedding."""
+        """Draw every weight anew, as the constructor does."""
         super().reset_parameters()
         nn.init.zeros_(self.first_order.weight)
 
@@ -61,11 +65,15 @@ class FactorisationEmbedding(Embedding):
 
 
 def build(settings: Settings, field_sizes: Sequence[int], head: HeadSettings) -> Network:
-    """Stages embedding (with the FM), block1, block2, … ; the FM's part bypasses the blocks to the
-    head.
+    """Stages embedding (with the machine), block1, block2, …; the machine bypasses the blocks.
 
-    The head's linear layer over [pairwise, first order, deep] contains the paper's plain sum of the
-    three as the case where the weights of the FM's part are one.
+    The paper adds machine and perceptron; the head's linear layer over both contains that sum, with
+    all weights of the machine equal to 1.
+
+    Args:
+        settings: see Settings.
+        field_sizes: number of values of each field.
+        head: settings of the head.
     """
     blocks = mlp_stages(concat_width(len(field_sizes), settings.embedding), settings.blocks)
     stages = [FactorisationEmbedding(field_sizes, settings.embedding), *blocks]

@@ -10,8 +10,13 @@ Settings = DeepSettings
 
 
 def build(settings: Settings, field_sizes: Sequence[int], head: HeadSettings) -> Network:
-    """Stages embedding, block1, block2, … : (rows, fields) ids and (rows, 13) numerics to (rows,
-    widths[-1])."""
+    """Stages embedding, block1, block2, ….
+
+    Args:
+        settings: see Settings.
+        field_sizes: number of values of each field.
+        head: settings of the head.
+    """
     inputs = concat_width(len(field_sizes), settings.embedding)
     stages = [Embedding(field_sizes, settings.embedding), *mlp_stages(inputs, settings.blocks)]
     return Network(stages, settings.widths[-1], head)

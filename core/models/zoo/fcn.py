@@ -14,8 +14,13 @@ from core.models.network import Embedding, Network, Stage, State, concat_width
 
 @dataclass(frozen=True)
 class Settings:
-    """embedding: floats a vector. crosses: layers of both cross networks. dropout: after every
-    layer."""
+    """Settings of FCN.
+
+    Args:
+        embedding: floats of an embedding vector.
+        crosses: layers of both cross networks.
+        dropout: share of activations dropped after every layer.
+    """
 
     embedding: int
     crosses: int
@@ -23,10 +28,10 @@ class Settings:
 
 
 class MaskedCross(nn.Module):
-    """The factor of one cross layer: [c, c * max(0, LayerNorm(c))] + b with c = W x of half the
-    width (self-mask).
+    """The factor of one cross layer, ``[c, c * relu(LayerNorm(c))] + b`` with ``c = W x``.
 
-    (rows, width) to (rows, width); of an odd width the last float of the masked half is cut off.
+    c has half the width; its second, masked half filters noise (self-mask). Maps
+    ``(n_rows, width)`` to the same shape; of an odd width the last column is cut off.
     """
 
     def __init__(self, width: int) -> None:
@@ -42,11 +47,11 @@ class MaskedCross(nn.Module):
 
 
 class CrossPair(Stage):
-    """Layer k of both networks. Exponential: e' = e * factor(e) + e; linear: l' = x0 * factor(l) +
-    l.
+    """Layer k of both cross networks.
 
-    Takes (x0,) as the first layer, where e = l = x0, and (x0, e, l) after it; hands on (x0, e',
-    l'), or (e', l') as the last one.
+    Exponential: ``e' = e * factor(e) + e``; linear: ``l' = x0 * factor(l) + l``. Takes ``(x0,)`` as
+    the first layer, where e = l = x0, and ``(x0, e, l)`` after it. Returns ``(x0, e', l')``, or
+    ``(e', l')`` as the last one. All have the shape ``(n_rows, width)``.
     """
 
     def __init__(self, number: int, width: int, dropout: float, last: bool) -> None:
@@ -65,12 +70,16 @@ class CrossPair(Stage):
 
 
 def build(settings: Settings, field_sizes: Sequence[int], head: HeadSettings) -> Network:
-    """Stages embedding, then layer k of both cross networks together; the head reads the ends of
-    both.
+    """Stages embedding, then layer k of both cross networks together; the head reads both.
 
-    The paper averages the two networks' logits, which one linear layer over both contains; its
-    Tri-BCE loss, which weighs a loss of each network by how far it lags, is left out: every arm of
-    a comparison trains on the same loss.
+    The paper averages the logits of the two networks, which one linear layer over both contains.
+    Its Tri-BCE loss, which weighs a loss of each network by how far it lags behind, is left out:
+    every arm of a comparison trains on the same loss.
+
+    Args:
+        settings: see Settings.
+        field_sizes: number of values of each field.
+        head: settings of the head.
     """
     width = concat_width(len(field_sizes), settings.embedding)
     crosses = [

@@ -24,8 +24,14 @@ from core.models.network import (
 
 @dataclass(frozen=True)
 class Settings(DeepSettings):
-    """widths: of the blocks of both streams. heads: of the bilinear fusion. gate: hidden units of
-    the feature gates."""
+    """Settings of FinalMLP.
+
+    Args:
+        widths: of the blocks of both streams; the last one a multiple of `heads`.
+        heads: of the bilinear fusion.
+        gate: hidden units of the feature gates.
+        embedding, dropout, batch_norm: see DeepSettings.
+    """
 
     heads: int
     gate: int
@@ -39,11 +45,10 @@ class Settings(DeepSettings):
 
 
 class FeatureGate(nn.Module):
-    """Twice the sigmoid of a perceptron on a learnt context vector: one factor a float of the input
-    (equation 5).
+    """Scale every column by twice the sigmoid of a perceptron on a learned context (equation 5).
 
     The context is a parameter, as in the paper's Criteo setting, where no field marks a user or an
-    item.
+    item. Maps ``(n_rows, width)`` to the same shape.
     """
 
     def __init__(self, width: int, context: int, hidden: int) -> None:
@@ -58,7 +63,9 @@ class FeatureGate(nn.Module):
 
 
 class FeatureSelection(Stage):
-    """Two gates on the same input: (x (rows, width),) to (x for stream A, x for stream B)."""
+    """Two gates on the same input: ``(x,)`` to one tensor for each stream, all of the same
+    shape.
+    """
 
     def __init__(self, width: int, context: int, hidden: int) -> None:
         super().__init__("selection", "Gate A ‖ Gate B", ("Gate A", "Gate B"))
@@ -69,8 +76,11 @@ class FeatureSelection(Stage):
 
 
 class BilinearFusion(Stage):
-    """Bilinear fusion in `heads` parts (equations 8 and 9): (a (rows, w), b (rows, w)) to (a, b,
-    (rows, heads))."""
+    """Bilinear fusion of both streams in `heads` parts (equations 8 and 9).
+
+    Takes ``(a, b)``, both ``(n_rows, width)``; returns ``(a, b, products)``, the last of shape
+    ``(n_rows, heads)``.
+    """
 
     def __init__(self, width: int, heads: int) -> None:
         super().__init__("fusion", "Fusion")
@@ -79,7 +89,7 @@ class BilinearFusion(Stage):
             nn.init.xavier_normal_(matrix)
 
     def forward(self, state: State) -> State:
-        # By shape and not by len(), which a trace would keep as the number of rows it saw.
+        # shape[0], not len(): a trace would record that as the number of its example.
         heads = self.weight.shape[0]
         a, b = (stream.view(stream.shape[0], heads, -1) for stream in state)
         products = torch.einsum("rhi,hij,rhj->rh", a, self.weight, b)
@@ -89,8 +99,13 @@ class BilinearFusion(Stage):
 def build(settings: Settings, field_sizes: Sequence[int], head: HeadSettings) -> Network:
     """Stages embedding, selection, block k of both streams together, fusion.
 
-    The head's linear layer over [a, b, products] contains the paper's sum as the case where the
-    products weigh one.
+    The head's linear layer over ``[a, b, products]`` contains the paper's sum, with all weights of
+    the products equal to 1.
+
+    Args:
+        settings: see Settings.
+        field_sizes: number of values of each field.
+        head: settings of the head.
     """
     widths = [concat_width(len(field_sizes), settings.embedding), *settings.widths]
     streams = [

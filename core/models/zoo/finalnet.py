@@ -23,7 +23,12 @@ from core.models.network import (
 
 @dataclass(frozen=True)
 class Settings(DeepSettings):
-    """widths: of the layers of both towers, even numbers; the rest as DeepSettings."""
+    """Settings of FinalNet.
+
+    Args:
+        widths: of the layers of both towers, even numbers.
+        embedding, dropout, batch_norm: see DeepSettings.
+    """
 
     def __post_init__(self) -> None:
         if odd := [width for width in self.widths if width % 2]:
@@ -33,7 +38,7 @@ class Settings(DeepSettings):
 
 
 class TwinEmbedding(Embedding):
-    """The embedding stage of two towers: hands on the same (rows, fields * size + 13) twice."""
+    """The embedding stage of two towers: returns the same tensor for each of them."""
 
     def forward(self, state: State) -> State:
         (x,) = super().forward(state)
@@ -41,11 +46,10 @@ class TwinEmbedding(Embedding):
 
 
 class FactorisedInteraction(nn.Module):
-    """h = W x + b, halved into h2 and h1, handed on as [h2, h1 * h2] (equation 3, residual by
-    concatenation).
+    """``h = W x + b``, halved into h2 and h1 and returned as ``[h2, h1 * h2]`` (equation 3).
 
-    Then BatchNorm where asked for, and dropout; the layer is quadratic, so there is no other
-    activation.
+    Then BatchNorm if set, and dropout. The layer is quadratic, so it needs no other activation.
+    Maps ``(n_rows, inputs)`` to ``(n_rows, outputs)``.
     """
 
     def __init__(self, inputs: int, outputs: int, settings: BlockSettings) -> None:
@@ -60,11 +64,15 @@ class FactorisedInteraction(nn.Module):
 
 
 def build(settings: Settings, field_sizes: Sequence[int], head: HeadSettings) -> Network:
-    """Stages embedding, then layer k of both towers together; the head reads the ends of both.
+    """Stages embedding, then layer k of both towers together; the head reads both.
 
     The paper averages the logits of the towers, which one linear layer over both contains. Its
-    self-distillation between the towers during training is left out: the head trains on labels
-    alone, as every other one does.
+    self-distillation between the towers is left out: every head trains on labels alone.
+
+    Args:
+        settings: see Settings.
+        field_sizes: number of values of each field.
+        head: settings of the head.
     """
     widths = [concat_width(len(field_sizes), settings.embedding), *settings.widths]
     towers = [

@@ -11,16 +11,21 @@ from core.models.zoo.deepfm import FactorisationEmbedding, pairwise_interactions
 
 @dataclass(frozen=True)
 class Settings:
-    """embedding: floats a vector."""
+    """Settings of FM.
+
+    Args:
+        embedding: floats of an embedding vector.
+    """
 
     embedding: int
 
 
 class FactorisationMachine(FactorisationEmbedding):
-    """The whole machine: hands on (interactions (rows, 1), first order (rows, 1), numerics (rows,
-    13)).
+    """The whole machine.
 
-    interactions is the sum over pairs of fields of the dot products of their vectors.
+    Returns ``(interactions, first_order, numerics)`` of shapes ``(n_rows, 1)``, ``(n_rows, 1)`` and
+    ``(n_rows, 13)``; `interactions` is the sum over pairs of fields of the dot products of their
+    vectors.
     """
 
     def forward(self, state: State) -> State:
@@ -30,6 +35,11 @@ class FactorisationMachine(FactorisationEmbedding):
 
 
 def build(settings: Settings, field_sizes: Sequence[int], head: HeadSettings) -> Network:
-    """Stage embedding alone; the head's linear layer adds its three parts up, as equation 1 of the
-    paper does."""
+    """The stage embedding alone; the head's linear layer adds its parts as equation 1 does.
+
+    Args:
+        settings: see Settings.
+        field_sizes: number of values of each field.
+        head: settings of the head.
+    """
     return Network([FactorisationMachine(field_sizes, settings.embedding)], 2 + len(NUMERIC), head)

@@ -17,10 +17,14 @@ from core.models.network import Embedding, Network, Stage, State
 
 @dataclass(frozen=True)
 class Settings:
-    """embedding: floats a token. layers: transformer blocks. heads: of attention. hidden: units of
-    the feed-forward.
+    """Settings of FT-Transformer.
 
-    dropout: of attention weights and inside the feed-forward part.
+    Args:
+        embedding: floats of a token; a multiple of `heads`.
+        layers: transformer blocks.
+        heads: attention heads of each block.
+        hidden: units of the feed-forward part.
+        dropout: of attention weights, and inside the feed-forward part.
     """
 
     embedding: int
@@ -32,15 +36,16 @@ class Settings:
     def __post_init__(self) -> None:
         if self.embedding % self.heads:
             raise BadInput(
-                f"{self.heads} attention heads cannot share {self.embedding} floats; take a divisor"
-                " of it."
+                f"{self.heads} attention heads cannot share {self.embedding} floats; take a "
+                "divisor of it."
             )
 
 
 class FeatureTokenizer(Embedding):
-    """The feature tokenizer: (rows, 1 + fields + 13, size), the class token first.
+    """Turns every feature into a token; the class token comes first.
 
-    Every field gives its vector; each of the 13 numerics gives x * w + b besides, as in the paper.
+    Each field has its vector; each of the 13 numerics also gives ``x * w + b``, as in the paper.
+    Returns ``(tokens,)`` of shape ``(n_rows, 1 + n_fields + 13, size)``.
     """
 
     def __init__(self, field_sizes: Sequence[int], size: int) -> None:
@@ -52,7 +57,7 @@ class FeatureTokenizer(Embedding):
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
-        """See Embedding."""
+        """Draw every weight anew, as the constructor does."""
         bound = 1 / math.sqrt(self.class_token.shape[1])
         for parameter in self.parameters():
             nn.init.uniform_(parameter, -bound, bound)
@@ -60,7 +65,7 @@ class FeatureTokenizer(Embedding):
     def forward(self, state: State) -> State:
         ids, numerics = state
         scaled = numerics.unsqueeze(2) * self.weight + self.bias
-        # By shape and not by len(), which a trace would keep as the number of rows it saw.
+        # shape[0], not len(): a trace would record that as the number of rows of its example.
         return (
             torch.cat(
                 [self.class_token.expand(ids.shape[0], 1, -1), self.vectors(ids), scaled], dim=1
@@ -69,7 +74,10 @@ class FeatureTokenizer(Embedding):
 
 
 class Attention(nn.Module):
-    """Multi-head attention of `queries` over `tokens` (Vaswani et al. 2017)."""
+    """Multi-head attention of `queries` over `tokens` (Vaswani et al. 2017).
+
+    Maps ``(n_rows, n_queries, size)`` and ``(n_rows, n_tokens, size)`` to the shape of the queries.
+    """
 
     def __init__(self, settings: Settings) -> None:
         super().__init__()
@@ -94,7 +102,7 @@ class TransformerBlock(Stage):
     """A pre-norm block: attention, then a feed-forward part with ReGLU, each with a residual.
 
     The first block has no norm before its attention, as in the paper. The last one computes the
-    class token alone and hands on ReLU(LayerNorm(class token)), (rows, size).
+    class token alone and returns ``ReLU(LayerNorm(class token))``, shape ``(n_rows, size)``.
     """
 
     def __init__(self, number: int, settings: Settings) -> None:
@@ -120,8 +128,13 @@ class TransformerBlock(Stage):
 
 
 def build(settings: Settings, field_sizes: Sequence[int], head: HeadSettings) -> Network:
-    """Stages embedding (the tokenizer), block1, block2, … : ids and numerics to the class token
-    (rows, embedding)."""
+    """Stages embedding (the tokenizer), block1, block2, …; the head reads the class token.
+
+    Args:
+        settings: see Settings.
+        field_sizes: number of values of each field.
+        head: settings of the head.
+    """
     blocks = [TransformerBlock(number, settings) for number in range(1, settings.layers + 1)]
     return Network(
         [FeatureTokenizer(field_sizes, settings.embedding), *blocks], settings.embedding, head

@@ -1,11 +1,10 @@
-"""Networks of keras.applications, cut into stages: Keras 3 on its torch backend computes, the loop
-here trains.
+"""Networks of keras.applications, cut into stages: Keras computes, Thaw's loop trains.
 
-A Keras model on that backend is a torch module whose variables are torch parameters, the moving
-statistics of BatchNorm among them, and it takes `training` as an argument instead of having modes.
-So a stage registers Keras' own parameters under Keras' own names, the variables that do not train
-as buffers, as torch's BatchNorm has them, and hands both to Keras' `stateless_call` with the
-stage's mode. Freezing, counting, saving and resuming then work as for any stage.
+With Keras 3 on its torch backend, a Keras model is a torch module whose variables are torch
+parameters, the moving statistics of BatchNorm among them; and it takes `training` as an argument
+instead of having modes. So a stage registers Keras' parameters under Keras' names, those that do
+not train as buffers, as torch's BatchNorm has them, and passes both to Keras' `stateless_call` with
+the mode of the stage. Freezing, counting, saving and resuming then work as for any stage.
 """
 
 import importlib
@@ -20,20 +19,21 @@ from core.errors import BadInput
 from core.models.card import HeadSettings
 from core.models.network import Network, Stage, State
 from core.models.zoo.feature_image import SIZE, FeatureImage
+from core.program import install_command
 
-INSTALL_COMMAND = "python -m pip install -r requirements-keras.txt"
 CHUNK_ROWS = 512
-"""Rows that run through a stage at once where no gradient is asked for; VGG19's first layers hand
-on 256 KiB a row."""
+"""Rows that run through a stage at once without gradients; VGG19's first layers return 256 KiB per
+row."""
 
 StageCut = tuple[str, str, str]
 """A stage: name, title, and the Keras layer that ends it."""
 
 
 class KerasStage(Stage):
-    """The layers of a Keras model between two cuts; the first stage draws the picture as well.
+    """The layers of a Keras model between two cuts; the first stage also draws the picture.
 
-    (rows, channels, height, width) to the same further up; the last to (rows, floats).
+    Maps ``(n_rows, channels, height, width)`` to a smaller picture of more channels, and the last
+    stage to ``(n_rows, columns)``.
     """
 
     def __init__(self, name: str, title: str, part: Any, image: FeatureImage | None = None) -> None:
@@ -50,12 +50,12 @@ class KerasStage(Stage):
                 self.layers[layer].register_buffer(own, variable.value.detach())
         self._trained = [variable.path.split("/") for variable in part.trainable_variables]
         self._kept = [variable.path.split("/") for variable in part.non_trainable_variables]
-        # In a list, where torch does not see the module: its parameters would count and be saved
+        # In a list torch does not find the module; else its parameters would be counted and saved
         # twice.
         self._part = [part]
 
     def fit_preprocessing(self, state: State, labels: Tensor) -> None:
-        """Fits the picture; the layers above it learn nothing here."""
+        """Fit the statistics of the picture."""
         if self.image is not None:
             self.image.fit(state[0], labels)
 
@@ -96,7 +96,7 @@ def import_keras() -> Any:
     except ImportError as error:
         raise BadInput(
             f"VGG19 and ResNet50 need Keras, which is not installed ({error}). Install it with:"
-            f" {INSTALL_COMMAND}"
+            f" {install_command('keras')}"
         ) from error
     # A keras.json in the user's home may say otherwise.
     keras.config.set_floatx("float32")

@@ -37,9 +37,9 @@ def load_imagenet_weights(network: Network, architecture: str) -> None:
         # Keras raises a plain Exception when the network fails it.
         cache = Path(os.environ.get("KERAS_HOME", "~/.keras")) / "models"
         raise BadInput(
-            f"Keras could not get its ImageNet weights for {application} ({_reason(error)})."
-            f" Without a network, put the file {file} into {cache}, or start from weights in a file"
-            " or from random weights."
+            f"Keras could not get its ImageNet weights for {application} ({_reason(error)}). "
+            f"Without a network, put the file {file} into {cache}, or start from weights in "
+            "a file or from random weights."
         ) from error
     _copy_variables(network, model)
 

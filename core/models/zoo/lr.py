@@ -1,5 +1,7 @@
-"""LR: logistic regression, one weight a field value and one a numeric; the floor under every click
-model."""
+"""LR: logistic regression, one weight per field value and one per numeric.
+
+The baseline of every click model.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,12 +13,14 @@ from core.models.network import Embedding, Network, State
 
 @dataclass(frozen=True)
 class Settings:
-    """Nothing to set."""
+    """There is nothing to set."""
 
 
 class FirstOrderWeights(Embedding):
-    """The embedding stage with vectors of one weight: hands on (their sum (rows, 1), numerics
-    (rows, 13))."""
+    """The embedding stage with vectors of one weight.
+
+    Returns ``(sum, numerics)`` of shapes ``(n_rows, 1)`` and ``(n_rows, 13)``.
+    """
 
     def __init__(self, field_sizes: Sequence[int]) -> None:
         super().__init__(field_sizes, 1)
@@ -28,6 +32,11 @@ class FirstOrderWeights(Embedding):
 
 
 def build(settings: Settings, field_sizes: Sequence[int], head: HeadSettings) -> Network:
-    """Stage embedding alone; the head's linear layer over the sum and the numerics makes it a
-    logistic regression."""
+    """The stage embedding alone; the head's linear layer makes it a logistic regression.
+
+    Args:
+        settings: see Settings.
+        field_sizes: number of values of each field.
+        head: settings of the head.
+    """
     return Network([FirstOrderWeights(field_sizes)], 1 + len(NUMERIC), head)

@@ -13,10 +13,14 @@ from core.models.network import Embedding, Network, Stage, State, concat_width
 
 @dataclass(frozen=True)
 class Settings:
-    """embedding: floats a vector. layers: residual blocks. width: floats they hand on. hidden:
-    units inside.
+    """Settings of the tabular ResNet.
 
-    dropout: after the ReLU inside each block.
+    Args:
+        embedding: floats of an embedding vector.
+        layers: residual blocks.
+        width: columns that the blocks take and return.
+        hidden: units inside a block.
+        dropout: after the ReLU inside each block.
     """
 
     embedding: int
@@ -27,10 +31,10 @@ class Settings:
 
 
 class Projection(Stage):
-    """The linear layer to the width of the blocks: (rows, inputs) to (rows, width).
+    """The linear layer to the width of the blocks: ``(n_rows, inputs)`` to ``(n_rows, width)``.
 
-    It and each block's last layer have no bias: the BatchNorms above take it out again, and its
-    gradient, rounding noise, would be blown up to full steps by Adam.
+    It and the last layer of each block have no bias: the BatchNorm above subtracts any bias again,
+    so its gradient is rounding noise, which Adam would scale up to full steps.
     """
 
     def __init__(self, inputs: int, width: int) -> None:
@@ -42,8 +46,10 @@ class Projection(Stage):
 
 
 class ResidualBlock(Stage):
-    """x + Linear(Dropout(ReLU(Linear(BatchNorm(x))))); the last block also has the paper's closing
-    ReLU(BatchNorm)."""
+    """``x + Linear(Dropout(ReLU(Linear(BatchNorm(x)))))``, shape ``(n_rows, width)``.
+
+    The last block adds the paper's closing ``ReLU(BatchNorm(x))``.
+    """
 
     def __init__(self, number: int, settings: Settings) -> None:
         super().__init__(f"block{number}", f"Residual {number}")
@@ -64,7 +70,13 @@ class ResidualBlock(Stage):
 
 
 def build(settings: Settings, field_sizes: Sequence[int], head: HeadSettings) -> Network:
-    """Stages embedding, projection, block1, block2, … : ids and numerics to (rows, width)."""
+    """Stages embedding, projection, block1, block2, ….
+
+    Args:
+        settings: see Settings.
+        field_sizes: number of values of each field.
+        head: settings of the head.
+    """
     projection = Projection(concat_width(len(field_sizes), settings.embedding), settings.width)
     blocks = [ResidualBlock(number, settings) for number in range(1, settings.layers + 1)]
     return Network(

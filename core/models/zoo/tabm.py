@@ -18,16 +18,26 @@ from core.models.network import DeepSettings, Embedding, Network, Stage, State, 
 
 @dataclass(frozen=True)
 class Settings(DeepSettings):
-    """members: of the ensemble; the rest as DeepSettings."""
+    """Settings of TabM.
+
+    Args:
+        members: of the ensemble.
+        embedding, widths, dropout, batch_norm: see DeepSettings.
+    """
 
     members: int
 
 
 class EnsembleLinear(nn.Module):
-    """s * (W (r * x)) + b for every member: (rows, members, inputs) to (rows, members, outputs).
+    """``s * (W (r * x)) + b`` for every member.
 
-    first: r starts at random signs, so that the members differ from the first step; all other
-    adapters start at one. bias: whether there is a b; BatchNorm would take it out again.
+    Maps ``(n_rows, members, inputs)`` to ``(n_rows, members, outputs)``.
+
+    Args:
+        members, inputs, outputs: sizes.
+        first: whether r starts at random signs, so that the members differ from the first step;
+            all other adapters start at 1.
+        bias: whether there is a b; BatchNorm would subtract it again.
     """
 
     def __init__(self, members: int, inputs: int, outputs: int, first: bool, bias: bool) -> None:
@@ -46,8 +56,10 @@ class EnsembleLinear(nn.Module):
 
 
 class EnsembleBlock(Stage):
-    """EnsembleLinear, BatchNorm where asked for, ReLU and dropout; the first takes (rows, inputs)
-    for all members."""
+    """EnsembleLinear, BatchNorm if set, ReLU and dropout.
+
+    The first block takes ``(n_rows, inputs)``, the same for all members.
+    """
 
     def __init__(self, number: int, inputs: int, outputs: int, settings: Settings) -> None:
         super().__init__(f"block{number}", f"Ensemble block {number}")
@@ -63,10 +75,14 @@ class EnsembleBlock(Stage):
 
 
 def build(settings: Settings, field_sizes: Sequence[int], head: HeadSettings) -> Network:
-    """Stages embedding, block1, block2, … : ids and numerics to (rows, members, widths[-1]).
+    """Stages embedding, block1, block2, …; the state is ``(n_rows, members, widths[-1])``.
 
-    Each member has a head of its own; training averages their losses, a score averages their
-    probabilities.
+    Each member has a head of its own. Training averages their losses, a score their probabilities.
+
+    Args:
+        settings: see Settings.
+        field_sizes: number of values of each field.
+        head: settings of the head.
     """
     # Asked for here so that widths and dropout are refused in the same words as everywhere.
     widths = [concat_width(len(field_sizes), settings.embedding), *settings.blocks.widths]

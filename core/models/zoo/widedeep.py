@@ -20,10 +20,10 @@ Settings = DeepSettings
 
 
 class WideEmbedding(Embedding):
-    """The embedding stage with the wide part, one weight a field value, which shares its ids and
-    freezes with it.
+    """The embedding stage together with the wide part, one weight per field value.
 
-    Hands on (wide (rows, 1), deep (rows, fields * size + 13)).
+    Both look up the same ids, so they freeze together. Returns ``(wide, deep)`` of shapes
+    ``(n_rows, 1)`` and ``(n_rows, n_fields * size + 13)``.
     """
 
     def __init__(self, field_sizes: Sequence[int], size: int) -> None:
@@ -33,7 +33,7 @@ class WideEmbedding(Embedding):
         nn.init.zeros_(self.wide.weight)
 
     def reset_parameters(self) -> None:
-        """See Embedding."""
+        """Draw every weight anew, as the constructor does."""
         super().reset_parameters()
         nn.init.zeros_(self.wide.weight)
 
@@ -43,8 +43,13 @@ class WideEmbedding(Embedding):
 
 
 def build(settings: Settings, field_sizes: Sequence[int], head: HeadSettings) -> Network:
-    """Stages embedding (with the wide part), block1, block2, … ; the wide part bypasses the blocks
-    to the head."""
+    """Stages embedding (with the wide part), block1, block2, …; the wide part bypasses the blocks.
+
+    Args:
+        settings: see Settings.
+        field_sizes: number of values of each field.
+        head: settings of the head.
+    """
     blocks = mlp_stages(concat_width(len(field_sizes), settings.embedding), settings.blocks)
     return Network(
         [WideEmbedding(field_sizes, settings.embedding), *blocks], 1 + settings.widths[-1], head

@@ -1,6 +1,6 @@
 """One backbone on the shelf: its stages, training data, metrics and actions."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
 import streamlit as st
 
@@ -20,6 +20,10 @@ from core.models.registry import ARCHITECTURES
 from core.program import PROGRAM
 from core.runs.removal import delete_backbone
 from pages.components.shared.access import guarded_button
+from pages.components.shared.backbone_text import (
+    explain_missing_click_head,
+    show_pretraining_metrics,
+)
 from pages.components.shared.common import show_open_commands, simulated_badge, workspace
 from pages.components.shared.errors import catch_errors
 from pages.components.shared.formatting import (
@@ -131,26 +135,6 @@ def show_quality(card: BackboneCard) -> None:
             else ""
         )
         st.caption(f"{loss}{explain_missing_click_head(card)}")
-
-
-def show_pretraining_metrics(learnt: Mapping[str, float | None]) -> None:
-    """Show metrics by title: integers as they are, everything else with four decimals."""
-    with st.container(horizontal=True, gap="medium"):
-        for title, value in learnt.items():
-            text = format_int(value) if isinstance(value, int) else format_metric(value)
-            st.metric(escape_markdown(f"{title[:1].upper()}{title[1:]}"), text, width="content")
-
-
-def explain_missing_click_head(card: BackboneCard) -> str:
-    """Say why the backbone cannot score clicks and what changes that."""
-    if OBJECTIVES[card.objective].trains:
-        return "It has no click head yet: fine-tune it to score clicks."
-    if all(has_random_weights(stage) for stage in card.stages):
-        return (
-            "Not trained: every stage has random weights. A lower bound to compare "
-            "pretraining with."
-        )
-    return "It was not trained on click labels: fine-tune it to score clicks."
 
 
 def describe_history(card: BackboneCard) -> str:

@@ -122,7 +122,7 @@ def import_form() -> None:
         times = st.session_state.setdefault("imports", 0)
         uploaded = file_uploader("Backbone", ["zip"], f"import_{times}", IMPORT_HELP)
         name = st.text_input(
-            "Name",
+            "Name in this workspace",
             placeholder="as on its card",
             key=f"import_name_{times}",
             max_chars=64,

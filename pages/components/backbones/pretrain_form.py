@@ -12,8 +12,10 @@ from core.jobs.store import RunStore
 from core.models.model_stats import count_in_background
 from core.models.objectives import INITIALISATIONS, OBJECTIVES
 from core.models.registry import ARCHITECTURES, Architecture, is_installed
+from core.program import install_command
+from core.runs.command_lines import command_line
 from core.runs.estimate import calibration_runs
-from core.runs.submit import command_line, submit_pretrain
+from core.runs.submit import submit_pretrain
 from core.training.default_settings import count_training_rows, default_settings
 from pages.components.backbones.architecture_fields import architecture_fields
 from pages.components.backbones.pretraining_costs import (
@@ -26,7 +28,7 @@ from pages.components.backbones.pretraining_costs import (
 from pages.components.backbones.start_file import start_file
 from pages.components.shared.access import guarded_button
 from pages.components.shared.choosers import choice_caption, choose_named
-from pages.components.shared.common import show_command, workspace
+from pages.components.shared.common import NAME_HELP, show_command, workspace
 from pages.components.shared.errors import catch_errors
 from pages.components.shared.formatting import format_int
 from pages.components.shared.training_fields import training_fields
@@ -57,17 +59,17 @@ def pretrain_form(datasets: list[Dataset], taken: set[str]) -> None:
             st.markdown("##### What to train")
             dataset = choose_dataset(usable)
             architecture = choose_architecture()
-            about = ARCHITECTURES[architecture]
-            start, path = choose_start(about)
-            objective, mask_share = choose_objective(about, dataset)
-            free = free_name(f"{about.title} {dataset.name}", taken)
+            spec = ARCHITECTURES[architecture]
+            start, path = choose_start(spec)
+            objective, mask_share = choose_objective(spec, dataset)
+            free = free_name(f"{spec.title} {dataset.name}", taken)
             name = (
                 st.text_input(
                     "Name of the backbone",
                     placeholder=free,
                     key="pt_name",
                     max_chars=64,
-                    help="The name in lists and commands. It changes no result.",
+                    help=NAME_HELP,
                 ).strip()
                 or free
             )
@@ -99,7 +101,7 @@ def pretrain_form(datasets: list[Dataset], taken: set[str]) -> None:
                 show_stages(costs.chosen, request)
         with summary:
             if not is_installed(architecture):
-                show_missing_package(about)
+                show_missing_package(spec)
             elif request is None:
                 st.info(
                     f"First upload its file: {INITIALISATIONS[start].file_type}.",
@@ -215,9 +217,7 @@ def show_missing_package(architecture: Architecture) -> None:
         "the environment Thaw runs in, then load this page again:",
         icon=":material/extension:",
     )
-    st.code(
-        f"python -m pip install -r requirements-{architecture.required_package}.txt", language=None
-    )
+    st.code(install_command(architecture.required_package), language=None)
 
 
 def free_name(name: str, taken: set[str]) -> str:

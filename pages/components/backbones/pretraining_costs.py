@@ -143,11 +143,11 @@ def show_chosen_cost(
 
 def show_stages(cost: ModelStats, request: PretrainRequest) -> None:
     """Draw the network stage by stage, with the origin its weights will have after the run."""
-    origin = stage_origins(request.start, request.objective, len(cost.stages))
+    origins = stage_origins(request.start, request.objective, len(cost.stages))
     draw_stages(
         [
-            dataclasses.replace(stage, origin=one)
-            for stage, one in zip(cost.stages, origin, strict=True)
+            dataclasses.replace(stage, origin=origin)
+            for stage, origin in zip(cost.stages, origins, strict=True)
         ]
     )
 

@@ -15,6 +15,7 @@ from core.evaluation.format_metrics import (
     format_with_bounds,
 )
 from core.evaluation.paired_comparison import MeanEstimate, mean_over_rows
+from core.evaluation.significance import NOT_DISTINGUISHABLE
 from core.evaluation.slices import AUC_REQUIREMENT, SliceDifference, SliceMetrics
 from core.report.arm_styles import arm_colors
 from core.report.decision_figures import cost_curve_figure, slice_figure
@@ -45,13 +46,13 @@ def arm_costs(arms: Sequence[ArmResult], reference: str) -> None:
     """
     with catch_errors():
         costs = cost_fields()
-        cost_by_arm = {one.title: _cached_cost(_cache_key([one]), costs, one) for one in arms}
+        cost_by_arm = {arm.title: _cached_cost(_cache_key([arm]), costs, arm) for arm in arms}
         baseline_cost = cost_by_arm.get(reference)
         st.dataframe(
             pd.DataFrame(
                 [
-                    _cost_row(title, one, None if title == reference else baseline_cost)
-                    for title, one in cost_by_arm.items()
+                    _cost_row(title, cost, None if title == reference else baseline_cost)
+                    for title, cost in cost_by_arm.items()
                 ]
             ),
             hide_index=True,
@@ -75,7 +76,7 @@ def arm_costs(arms: Sequence[ArmResult], reference: str) -> None:
             f"are from {escape_markdown(reference)}, over common seeds and on the same rows, "
             "each with its own 95 % interval, not adjusted for the number of arms."
         )
-        curves = {title: (one.curve, one.thresholds[0]) for title, one in cost_by_arm.items()}
+        curves = {title: (cost.curve, cost.thresholds[0]) for title, cost in cost_by_arm.items()}
         chart(
             cost_curve_figure(THRESHOLD_GRID, curves),
             "compare-cost",
@@ -181,7 +182,7 @@ def _show_metrics(column: str, metrics: dict[str, list[SliceMetrics]]) -> None:
 
 def _show_differences(column: str, differences: Sequence[SliceDifference], reference: str) -> None:
     distinguishable = [
-        difference for difference in differences if difference.outcome != "not distinguishable"
+        difference for difference in differences if difference.outcome != NOT_DISTINGUISHABLE
     ]
     n_seeds = differences[0].difference.seeds if differences else 0
     baseline = escape_markdown(reference)
@@ -199,7 +200,7 @@ def _show_differences(column: str, differences: Sequence[SliceDifference], refer
                 difference.outcome
                 + (
                     f" at n = {difference.rows:,}"
-                    if difference.outcome == "not distinguishable"
+                    if difference.outcome == NOT_DISTINGUISHABLE
                     else ""
                 )
             ),

@@ -18,11 +18,11 @@ from core.report.overlay_figures import (
     score_overlay_figure,
 )
 from core.runs.sweep_result import ArmResult
-from pages.components.run.result import PART_TITLES, load_curves
 from pages.components.shared import url_state
 from pages.components.shared.chart import chart
 from pages.components.shared.choosers import choose_text
 from pages.components.shared.common import number_column_config
+from pages.components.shared.run_predictions import PART_TITLES, load_curves
 
 N_BINS = 50
 
@@ -111,7 +111,7 @@ def _overlays(
         ("Scores", score_overlay_figure(curves_by_arm, threshold), "Histogram of scores"),
     )
     drawn = [(title, str(figure.to_json()), alt) for title, figure, alt in figures]
-    return {title: _counts(one.at_threshold) for title, one in curves_by_arm.items()}, drawn
+    return {title: _counts(curves.at_threshold) for title, curves in curves_by_arm.items()}, drawn
 
 
 def run_per_arm(arms: Sequence[ArmResult]) -> dict[str, Run]:

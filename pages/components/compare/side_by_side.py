@@ -12,11 +12,13 @@ from scipy.stats import rankdata
 from core.data.datasets import Dataset, list_datasets
 from core.evaluation.format_metrics import format_bounds, format_metric, format_p, metric_value
 from core.evaluation.metric_registry import HEADLINE, METRICS, metrics_shown_in
+from core.evaluation.significance import RANKING_RULE
 from core.evaluation.verdicts import COMPARED_METRICS, Verdict
-from core.freezing.strategies import STRATEGIES
+from core.freezing.strategies import STRATEGIES, is_control, is_trained
 from core.jobs.requests import request_to_json
 from core.jobs.store import Run
 from core.models.backbone_store import list_backbones
+from core.report.arm_traces import is_freeze_depth
 from core.report.arms import (
     ArmRuns,
     arms_in_setting,
@@ -31,18 +33,12 @@ from core.report.compare_figures import (
     depth_by_setting_figure,
     parallel_coordinates_figure,
 )
-from core.report.sweep_figures import arms_figure, depth_figure, is_freeze_depth
+from core.report.sweep_figures import arms_figure, depth_figure
 from core.runs.sweep_result import ArmResult, default_reference, missing_auc_sentences
 from pages.components.compare.arm_decisions import arm_costs, arm_slices
 from pages.components.compare.shared_threshold import shared_threshold_view
 from pages.components.shared import url_state
-from pages.components.shared.chart import cached_figure_json, chart
-from pages.components.shared.choosers import choose_text
-from pages.components.shared.common import show_missing_metrics, simulated_badge, workspace
-from pages.components.shared.compute_slots import compute_slot
-from pages.components.shared.errors import catch_errors, catch_errors_in
-from pages.components.shared.formatting import bullet_list, escape_markdown
-from pages.components.sweep.sweep_charts import (
+from pages.components.shared.arm_charts import (
     BASELINE_HELP,
     HEIGHT,
     MAX_LINES,
@@ -52,6 +48,12 @@ from pages.components.sweep.sweep_charts import (
     forgetting_chart,
     metric_columns,
 )
+from pages.components.shared.chart import cached_figure_json, chart
+from pages.components.shared.choosers import choose_text
+from pages.components.shared.common import show_missing_metrics, simulated_badge, workspace
+from pages.components.shared.compute_slots import compute_slot
+from pages.components.shared.errors import catch_errors, catch_errors_in
+from pages.components.shared.formatting import bullet_list, escape_markdown
 
 ALL_SETTINGS = "every setting"
 MAX_ARMS = 24
@@ -188,7 +190,7 @@ def _show_comparison(arms: Sequence[ArmRuns], results: Sequence[ArmResult]) -> N
             icon=":material/timeline:",
         )
         return
-    if any(arm.strategy != "zero-shot" for arm in picked):
+    if any(is_trained(arm.strategy) for arm in picked):
         st.markdown("**Learning curves** :gray[· mean over seeds, the band one standard deviation]")
         curve_charts(picked)
     st.subheader("One threshold for all arms")
@@ -206,7 +208,7 @@ def _show_comparison(arms: Sequence[ArmRuns], results: Sequence[ArmResult]) -> N
 
 
 def _choose_baseline(results: Sequence[ArmResult]) -> str:
-    titles = [one.title for one in results]
+    titles = [arm.title for arm in results]
     first = default_reference(results)
     url_state.restore_choice("against", [first, *(title for title in titles if title != first)])
     with st.columns([2, 3])[0]:
@@ -221,11 +223,11 @@ def _choose_arms(results: Sequence[ArmResult], reference: str) -> list[ArmResult
     """
     # Zero-shot has no learning curve. It comes last, so that arms with a curve get the first
     # colours.
-    ordered = sorted(results, key=lambda arm: arm.strategy == "zero-shot")
+    ordered = sorted(results, key=lambda arm: not is_trained(arm.strategy))
     titles = [arm.title for arm in ordered]
     if len(titles) == 1:
         return ordered
-    controls = [arm.title for arm in ordered if arm.strategy in ("scratch", "zero-shot")][:2]
+    controls = [arm.title for arm in ordered if is_control(arm.strategy)][:2]
     losses = zip(comparable_validation_losses(results), results, strict=True)
     leader = [
         arm.title
@@ -279,7 +281,7 @@ def _show_verdicts(results: Sequence[ArmResult], reference: str) -> None:
         f"{escape_markdown(reference)}, and with the arm that is best on validation rows, "
         "where all have the same ones. AUC by DeLong, log loss by paired bootstrap, both "
         "also over common seeds; p-values are Holm-adjusted over all comparisons here. "
-        "Where p is 0.05 or more, nothing is ranked."
+        + RANKING_RULE
     )
 
 
@@ -294,7 +296,7 @@ def _cached_verdicts(
 def _verdict_row(verdict: Verdict) -> dict[str, str]:
     row = {
         "Arm": verdict.a,
-        "Against": verdict.b,
+        "Compared with": verdict.b,
         "Verdict": verdict.outcome_with_rows,
     }
     for metric in COMPARED_METRICS:
@@ -316,7 +318,7 @@ def _show_differences(arms: Sequence[ArmRuns], titles: Sequence[str]) -> None:
     flat = [_flatten_settings(arm.runs, names_by_id) for arm in arms]
     names = dict.fromkeys(name for settings in flat for name in settings)
     # Zero-shot has no training settings, so they cannot differ from the others'.
-    trained = [arm.runs[0].strategy != "zero-shot" for arm in arms]
+    trained = [is_trained(arm.runs[0].strategy) for arm in arms]
 
     def values(name: str) -> set[str]:
         return {
@@ -357,7 +359,7 @@ def _flatten_settings(runs: Sequence[Run], names: dict[str, str]) -> dict[str, s
     settings = request_to_json(runs[0].request)
     # Other strategies store a depth of 0, which does not describe what they freeze.
     hidden = () if runs[0].strategy == "depth" else ("freeze_depth",)
-    if runs[0].strategy == "zero-shot":
+    if not is_trained(runs[0].strategy):
         settings = {name: settings[name] for name in ("strategy", "dataset", "backbone")}
     else:
         flat["seeds"] = ", ".join(str(run.seed) for run in runs)

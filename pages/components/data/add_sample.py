@@ -22,7 +22,7 @@ from core.errors import BadInput, ThawError, UnreadableRow
 from core.files.durable import staging
 from core.program import COMMAND, PROGRAM
 from pages.components.shared.access import guarded_button, lock_reason
-from pages.components.shared.common import show_command, workspace
+from pages.components.shared.common import NAME_HELP, show_command, workspace
 from pages.components.shared.errors import catch_errors, show_error
 from pages.components.shared.read_options_form import SourceFile, read_options_form
 from pages.components.shared.uploads import upload_field
@@ -183,7 +183,7 @@ def _simulate_form() -> None:
         "Name of the sample",
         f"Simulated {domain}, {rows:,} rows, seed {seed}",
         key=f"name-{domain}-{rows}-{seed}",
-        help="The name in lists and commands. It changes no result.",
+        help=NAME_HELP,
     )
     if guarded_button("Simulate", type="primary", icon=":material/science:", key="simulate"):
         with staging(workspace().uploads) as folder:
@@ -207,7 +207,7 @@ def _name_and_bad_rows(default: str, key: str) -> tuple[str, str]:
             default,
             key=f"name-{key}",
             width=320,
-            help="The name in lists and commands. It changes no result.",
+            help=NAME_HELP,
         )
         on_bad_rows = st.segmented_control(
             "Bad rows",

@@ -22,7 +22,7 @@ def propose_dataset_name(
         spec: the split as the dataset would store it.
         min_count: minimum count of a value; None for the default.
     """
-    made_of = {role: sample.id for role, sample in files.items()}
+    ids_by_role = {role: sample.id for role, sample in files.items()}
     datasets = {one.name: one for one in list_datasets(workspace())}
 
     def fits(dataset: Dataset) -> bool:
@@ -30,7 +30,7 @@ def propose_dataset_name(
             "": dataset.sample_id
         }
         return (
-            sample_by_role == made_of
+            sample_by_role == ids_by_role
             and dataset.spec == spec
             and min_count in (None, dataset.min_count)
         )

@@ -197,7 +197,7 @@ def cached_files_split(
 
 
 def _shuffle(remedy: SplitSpec) -> None:
-    """Puts the shuffling of `remedy` into the form: a button's on_click."""
+    """Put the shuffling of `remedy` into the form; a button's on_click."""
     st.session_state["shuffle-files"] = remedy.shuffle
 
 

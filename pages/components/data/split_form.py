@@ -34,7 +34,7 @@ from pages.components.data.add_sample import progress_callback
 from pages.components.data.dataset_name import propose_dataset_name
 from pages.components.shared.access import guarded_button
 from pages.components.shared.chart import chart
-from pages.components.shared.common import show_command, workspace
+from pages.components.shared.common import NAME_HELP, show_command, workspace
 from pages.components.shared.compute_slots import compute_slot
 from pages.components.shared.errors import catch_errors, show_error
 from pages.components.shared.formatting import bullet_list, escape_markdown, format_percent
@@ -397,7 +397,7 @@ def prepare_button(default: str) -> tuple[str, bool]:
             default,
             key=f"dataset-name-{default}",
             width=420,
-            help="The name in lists and commands. It changes no result.",
+            help=NAME_HELP,
         )
         return name, guarded_button(
             "Prepare the dataset", type="primary", icon=":material/dataset:", key="prepare"

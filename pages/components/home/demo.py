@@ -20,13 +20,13 @@ from core.runs.sweep_result import (
     judge_arms,
     summarise_arms,
 )
-from pages.components.run.interpolation import interpolation_result
-from pages.components.run.result import load_curves
 from pages.components.shared.access import guarded_button
 from pages.components.shared.chart import chart
 from pages.components.shared.common import SIMULATED, show_command, workspace
 from pages.components.shared.errors import show_error
 from pages.components.shared.formatting import bullet_list
+from pages.components.shared.interpolation import interpolation_result
+from pages.components.shared.run_predictions import load_curves
 
 HEIGHT = 360
 
@@ -111,7 +111,7 @@ def demo_story() -> None:
         st.markdown(bullet_list(words))
     left, right = st.columns(2, gap="medium")
     with left:
-        st.markdown("**Freeze depth against AUC**")
+        st.markdown("**AUC by freeze depth**")
         chart(
             depth_figure(results),
             "demo-depth",

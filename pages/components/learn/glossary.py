@@ -101,12 +101,12 @@ OTHER_NUMBERS = {
 
 
 def number_terms() -> dict[str, str]:
-    """A sentence for every number: metrics with an interval, comparisons, other metrics, the
-    rest.
+    """Return an explanation of every number: metrics with an interval, comparisons, other metrics,
+    the rest.
     """
     explained = {key: metric for key, metric in METRICS.items() if metric.glossary}
-    with_interval = {one.name: one.glossary for one in explained.values() if one.interval}
-    others = {one.name: one.glossary for one in explained.values() if not one.interval}
+    with_interval = {entry.name: entry.glossary for entry in explained.values() if entry.interval}
+    others = {entry.name: entry.glossary for entry in explained.values() if not entry.interval}
     return with_interval | COMPARISON_TERMS | others | OTHER_NUMBERS
 
 

@@ -7,17 +7,18 @@ import streamlit as st
 from core.evaluation.curves import threshold_table
 from core.evaluation.decision_cost import cheapest_threshold
 from core.evaluation.format_metrics import format_metric
+from core.evaluation.significance import NOT_DISTINGUISHABLE
 from core.evaluation.slices import AUC_REQUIREMENT, SliceDifference
 from core.jobs.store import Run
 from core.report.decision_figures import cost_curve_figure, slice_figure
 from core.report.decisions import run_slices
 from core.report.palette import FROZEN, TRAINED
-from pages.components.run.result import load_predictions
 from pages.components.shared.chart import chart
 from pages.components.shared.common import number_column_config
 from pages.components.shared.decision_fields import column_slices, cost_fields, slice_columns
 from pages.components.shared.errors import catch_errors, catch_errors_in
 from pages.components.shared.formatting import format_percent
+from pages.components.shared.run_predictions import load_predictions
 
 
 def decisions_section(run: Run) -> None:
@@ -95,12 +96,14 @@ def _slice_view(run: Run) -> None:
             80 + 34 * len(slices),
             f"AUC by the values of {column} on target test rows",
         )
-        columns: dict[str, list[object]] = {column: [one.name for one in slices]}
-        columns["Rows"] = [len(one.rows) for one in slices]
-        columns["Click rate"] = [float(labels[one.rows].mean()) for one in slices]
-        for title, found in metrics.items():
-            columns[f"AUC {title}"] = [one.auc.value for one in found]
-            columns[f"Predicted / actual {title}"] = [one.predicted_over_actual for one in found]
+        columns: dict[str, list[object]] = {column: [part.name for part in slices]}
+        columns["Rows"] = [len(part.rows) for part in slices]
+        columns["Click rate"] = [float(labels[part.rows].mean()) for part in slices]
+        for title, slice_metrics in metrics.items():
+            columns[f"AUC {title}"] = [part.auc.value for part in slice_metrics]
+            columns[f"Predicted / actual {title}"] = [
+                part.predicted_over_actual for part in slice_metrics
+            ]
         st.dataframe(
             pd.DataFrame(columns),
             hide_index=True,
@@ -118,7 +121,7 @@ def _slice_view(run: Run) -> None:
 
 def _describe_differences(differences: list[SliceDifference], column: str) -> str:
     distinguishable = [
-        difference for difference in differences if difference.outcome != "not distinguishable"
+        difference for difference in differences if difference.outcome != NOT_DISTINGUISHABLE
     ]
     if not differences:
         return f"No slice of {column} can be compared: {AUC_REQUIREMENT}."

@@ -6,7 +6,7 @@ from core.jobs.store import Run
 from core.models.backbone_store import list_backbones
 from core.models.card import BackboneCard
 from core.models.objectives import OBJECTIVES
-from pages.components.backbones.backbone_card import (
+from pages.components.shared.backbone_text import (
     explain_missing_click_head,
     show_pretraining_metrics,
 )

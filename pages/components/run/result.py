@@ -2,37 +2,22 @@
 threshold.
 """
 
-from pathlib import Path
-
 import numpy as np
 import pandas as pd
 import streamlit as st
 
 from core.evaluation.curves import (
-    CalibrationBins,
     ConfusionMatrix,
-    Curve,
-    ThresholdTable,
-    calibration_curve,
-    cumulative_gains,
-    precision_recall_curve,
-    roc_curve,
-    threshold_table,
 )
 from core.evaluation.format_metrics import (
-    format_bounds,
     format_metric,
-    format_p,
     is_missing,
     metric_or_none,
     metric_rows,
     missing_sentence,
-    reason_from_labels,
 )
 from core.evaluation.metric_registry import METRICS
-from core.evaluation.roc_auc import delong_test
-from core.evaluation.verdicts import SIGNIFICANCE_LEVEL
-from core.jobs.predictions import PREDICTIONS_FILE, read_predictions
+from core.freezing.strategies import is_trained
 from core.jobs.reporter import POINT_NAMES
 from core.jobs.run_result import RunResult
 from core.jobs.store import Run, RunStore
@@ -51,57 +36,12 @@ from pages.components.shared.chart import chart
 from pages.components.shared.common import workspace
 from pages.components.shared.errors import catch_errors, catch_errors_in
 from pages.components.shared.formatting import format_int, format_percent
-
-PART_TITLES = {"target_test": "Target test rows", "source_test": "Source test rows"}
-ScoreCurves = tuple[ThresholdTable, Curve, Curve, Curve, CalibrationBins]
-"""See `cached_curves`."""
-
-
-# cache_resource, not cache_data: that one copies on every rerun, which for a million rows takes
-# longer than everything else.
-@st.cache_resource(max_entries=16, show_spinner=False)
-def cached_predictions(path: str, modified: int, size: int) -> dict[str, np.ndarray]:
-    """Return the arrays of a predictions file; `modified` and `size` are part of the cache key."""
-    return read_predictions(workspace(), Path(path).parent.name)
-
-
-def load_predictions(run: Run) -> dict[str, np.ndarray]:
-    """Return the run's predictions, read once."""
-    path: Path = workspace().runs / run.id / PREDICTIONS_FILE
-    try:
-        stat = path.stat()
-    except OSError:
-        # The read fails too, with a sentence about what is wrong.
-        return read_predictions(workspace(), run.id)
-    return cached_predictions(str(path), stat.st_mtime_ns, stat.st_size)
-
-
-def load_curves(run: Run, part: str, name: str) -> ScoreCurves:
-    """Return `cached_curves` of a run.
-
-    Raises:
-        Damaged: its predictions cannot be read.
-    """
-    load_predictions(run)
-    path = workspace().runs / run.id / PREDICTIONS_FILE
-    return cached_curves(str(path), path.stat().st_mtime_ns, part, name)
-
-
-@st.cache_resource(max_entries=32, show_spinner=False)
-def cached_curves(path: str, modified: int, part: str, name: str) -> ScoreCurves:
-    """Return (threshold table, ROC, precision-recall, gains, calibration) of one score of one
-    part.
-    """
-    arrays = cached_predictions(path, modified, Path(path).stat().st_size)
-    labels, scores = arrays[f"{part}_label"], arrays[f"{part}_{name}"]
-    table = threshold_table(labels, scores)
-    return (
-        table,
-        roc_curve(table),
-        precision_recall_curve(table),
-        cumulative_gains(table),
-        calibration_curve(labels, scores),
-    )
+from pages.components.shared.run_predictions import (
+    PART_TITLES,
+    describe_auc_change,
+    load_curves,
+    load_predictions,
+)
 
 
 def result_view(run: Run) -> None:
@@ -120,7 +60,7 @@ def result_view(run: Run) -> None:
     )
     parts = [part for part in PART_TITLES if part in measured]
     if parts:
-        show_metrics_table(run.result, parts, beside_before=run.strategy != "zero-shot")
+        show_metrics_table(run.result, parts, beside_before=is_trained(run.strategy))
     if parts and arrays is not None:
         st.subheader("Results at one threshold")
         st.fragment(catch_errors_in(threshold_view))(run, parts)
@@ -156,7 +96,7 @@ def show_verdict(run: Run, arrays: dict[str, np.ndarray]) -> None:
             icon=":material/info:",
         )
         return
-    if run.strategy == "zero-shot":
+    if not is_trained(run.strategy):
         st.info(
             "The backbone as it is: nothing was trained. Compare it with a fine-tuned run.",
             icon=":material/info:",
@@ -173,24 +113,6 @@ def show_verdict(run: Run, arrays: dict[str, np.ndarray]) -> None:
     st.caption(
         "Before: the backbone with its own head. After: this run. Both on the same test rows."
     )
-
-
-def describe_auc_change(labels: np.ndarray, after: np.ndarray, before: np.ndarray) -> str:
-    """Say whether AUC changed, by DeLong's test on the same rows; noise is never ranked."""
-    difference = delong_test(labels, after, before)
-    rows, delta = f"{len(labels):,}", format_metric(difference.delta, signed=True)
-    if is_missing(difference.p):
-        known = "" if is_missing(difference.delta) else f" (difference {delta}, no interval)"
-        return f"AUC before and after is not comparable: {reason_from_labels(labels)}{known}."
-    interval = f"95 % interval {format_bounds(difference.low, difference.high, signed=True)}"
-    if difference.p >= SIGNIFICANCE_LEVEL:
-        return (
-            f"AUC before and after is not distinguishable at n = {rows} (difference {delta},"
-            f" {interval})."
-        )
-    better = "higher" if difference.delta > 0 else "lower"
-    p = f"p {format_p(difference.p)}" if difference.p < 1e-4 else f"p = {format_p(difference.p)}"
-    return f"AUC is {better} than the backbone's: {delta}, {interval}, {p}, n = {rows}."
 
 
 def show_metrics_table(result: RunResult, parts: list[str], beside_before: bool) -> None:
@@ -265,7 +187,7 @@ def threshold_view(run: Run, parts: list[str]) -> None:
     )
     arrays = load_predictions(run)
     names = {True: "score"}
-    if f"{part}_before" in arrays and run.strategy != "zero-shot":
+    if f"{part}_before" in arrays and is_trained(run.strategy):
         names[False] = "before"
     shown = {after: load_curves(run, part, name) for after, name in names.items()}
     # The slider has three digits. At its default, use the exact threshold, as the table above does.

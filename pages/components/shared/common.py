@@ -8,8 +8,9 @@ import streamlit as st
 from core.workspace import Workspace, open_workspace
 from pages.components.shared.formatting import escape_markdown
 
+NAME_HELP = "The name in lists and commands. It changes no result."
+"""Help of every field for the name of something new."""
 SIMULATED = ":violet-badge[:material/science: simulated]"
-
 """Markdown badge for anything simulated, next to its name."""
 
 STATUS_BADGES = {

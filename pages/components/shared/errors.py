@@ -16,7 +16,6 @@ from pages.components.shared.formatting import escape_inline
 P = ParamSpec("P")
 
 MAX_DAMAGE_SENTENCES = 50
-
 """Maximum number of sentences about damage."""
 
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import streamlit as st
 
-from core.freezing.strategies import STRATEGIES, Option
+from core.freezing.strategies import STRATEGIES, Option, control_strategies
 from core.models.card import BackboneCard
 from pages.components.shared.formatting import escape_markdown, format_compact
 from pages.components.shared.stack import load_stack_style
@@ -28,7 +28,7 @@ STRATEGY_GROUPS = {
         "l2-sp",
     ),
     "What changes inside a stage": ("bitfit", "lora", "meda"),
-    "Controls": ("scratch", "zero-shot"),
+    "Controls": control_strategies(),
 }
 """All strategies except "depth", which has a slider or a card of its own."""
 

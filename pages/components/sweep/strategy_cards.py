@@ -6,7 +6,7 @@ import streamlit as st
 
 from core.errors import BadInput
 from core.freezing.plan import make_plan
-from core.freezing.strategies import STRATEGIES, complete_options
+from core.freezing.strategies import STRATEGIES, complete_options, control_strategies, is_trained
 from core.jobs.requests import TrainSettings
 from core.models.card import BackboneCard, HeadSettings
 from core.runs.sweep import Arm, depth_arms
@@ -23,7 +23,6 @@ from pages.components.shared.strategy_fields import (
 from pages.components.shared.widget_sync import set_value
 from pages.components.sweep.surgical_stacks import set_surgical_stacks, surgical_stacks
 
-DEFAULT_STRATEGIES = ("scratch", "zero-shot")
 NO_ARMS = "none"
 """In the URL, when no arm is selected."""
 
@@ -66,7 +65,7 @@ def strategy_cards(card: BackboneCard, head: HeadSettings, train: TrainSettings)
     arms += surgical
     default_arms = [
         *depth_arms(card),
-        *(Arm(name) for name in DEFAULT_STRATEGIES if name != "zero-shot" or card.scores_clicks),
+        *(Arm(name) for name in control_strategies() if is_trained(name) or card.scores_clicks),
     ]
     url_state.write("arms", _format_arms(arms), _format_arms(default_arms))
     return arms
@@ -138,7 +137,7 @@ def _depth_card(card: BackboneCard) -> list[int]:
 def _card(name: str, why_not: str) -> dict[str, object] | None:
     """Return the strategy's options that differ from its defaults; None if it is not selected."""
     strategy = STRATEGIES[name]
-    st.session_state.setdefault(_tick_key(name), name in DEFAULT_STRATEGIES)
+    st.session_state.setdefault(_tick_key(name), name in control_strategies())
     ticked = st.checkbox(
         f"**{strategy.title}**",
         key=_tick_key(name),

@@ -8,20 +8,14 @@ import streamlit as st
 
 from core.data.datasets import Dataset
 from core.errors import BadInput
+from core.freezing.strategies import is_trained
 from core.jobs.requests import TrainSettings
 from core.jobs.store import RunStore
 from core.models.card import BackboneCard, HeadSettings
+from core.runs.command_lines import sweep_command_line
 from core.runs.launch import ensure_worker, queue_for_device
-from core.runs.sweep import (
-    Arm,
-    SweepSpec,
-    estimate_sweep,
-    expand_requests,
-    list_sweeps,
-    plan_arms,
-    submit_sweep,
-    sweep_command_line,
-)
+from core.runs.sweep import Arm, SweepSpec, expand_requests, list_sweeps, plan_arms, submit_sweep
+from core.runs.sweep_estimate import estimate_sweep
 from core.training.default_settings import (
     AUTO,
     count_training_rows,
@@ -32,7 +26,7 @@ from core.workspace import PROJECT, check_name
 from pages.components.shared import url_state
 from pages.components.shared.access import guarded_button
 from pages.components.shared.choosers import choose_dataset_and_backbone
-from pages.components.shared.common import show_command, workspace
+from pages.components.shared.common import NAME_HELP, show_command, workspace
 from pages.components.shared.errors import catch_errors, show_error
 from pages.components.shared.formatting import format_approx_duration, format_int
 from pages.components.shared.head_fields import head_fields
@@ -299,7 +293,7 @@ def _launch(dataset: Dataset, card: BackboneCard, spec: SweepSpec) -> None:
             placeholder=suggestion,
             key="sweep_name",
             max_chars=64,
-            help="The name in lists and commands. It changes no result.",
+            help=NAME_HELP,
         )
         or suggestion
     )
@@ -334,7 +328,7 @@ def _describe_run_count(spec: SweepSpec) -> str:
         words.append(_pluralise(len(spec.target_sizes), "target size"))
     if len(spec.learning_rates) > 1:
         words.append(_pluralise(len(spec.learning_rates), "learning rate"))
-    once = len(expand_requests(spec)) > 1 and any(arm.strategy == "zero-shot" for arm in spec.arms)
+    once = len(expand_requests(spec)) > 1 and not all(is_trained(arm.strategy) for arm in spec.arms)
     return " × ".join(words) + (", zero-shot once" if once else "")
 
 

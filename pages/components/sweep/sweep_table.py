@@ -13,6 +13,7 @@ from core.evaluation.format_metrics import (
 )
 from core.evaluation.metric_registry import HEADLINE, metrics_shown_in
 from core.evaluation.verdicts import Verdict
+from core.freezing.strategies import untrained_titles
 from core.jobs.store import Run
 from core.runs.sweep import Sweep, arm_of_run
 from core.runs.sweep_result import ArmResult, describe_setting
@@ -53,7 +54,9 @@ def sweep_table(
         if several:
             # Zero-shot trains nothing, so its single run is valid in every setting.
             row["Setting"] = (
-                "every one" if title == "zero-shot" else setting.replace("learning rate", "rate")
+                "every one"
+                if title in untrained_titles()
+                else setting.replace("learning rate", "rate")
             )
         row["Runs"] = _describe_progress(runs)
         row |= _auc_columns(result, "Target", "target_test")

@@ -10,22 +10,17 @@ import streamlit as st
 from core.data.datasets import list_datasets
 from core.evaluation.format_metrics import metric_or_none
 from core.evaluation.metric_registry import HEADLINE, metrics_shown_in
+from core.evaluation.significance import RANKING_RULE
 from core.evaluation.verdicts import Verdict
+from core.freezing.strategies import untrained_titles
 from core.jobs.store import RESUMABLE_STATUSES, Run, RunStore
 from core.models.backbone_store import list_backbones
 from core.program import PROGRAM
 from core.report.sweep_tables import arms_table, runs_table
 from core.report.table_files import to_safe_csv
+from core.runs.command_lines import sweep_command_line
 from core.runs.launch import CLUSTER_QUEUE, is_worker_alive, max_parallel_runs, refresh_statuses
-from core.runs.sweep import (
-    Sweep,
-    arm_of_run,
-    cancel_sweep,
-    extend_sweep,
-    find_sweep,
-    resume_sweep,
-    sweep_command_line,
-)
+from core.runs.sweep import Sweep, arm_of_run, cancel_sweep, extend_sweep, find_sweep, resume_sweep
 from core.runs.sweep_result import (
     ArmResult,
     default_reference,
@@ -36,6 +31,7 @@ from core.runs.sweep_result import (
 )
 from pages.components.shared import url_state
 from pages.components.shared.access import guarded_button
+from pages.components.shared.arm_charts import BASELINE_HELP
 from pages.components.shared.choosers import choose_text
 from pages.components.shared.common import SIMULATED, show_command, status_markdown, workspace
 from pages.components.shared.compute_slots import compute_slot
@@ -50,7 +46,7 @@ from pages.components.shared.formatting import (
 )
 from pages.components.shared.report_download import report_download
 from pages.components.shared.stall_warnings import show_stall_warnings
-from pages.components.sweep.sweep_charts import BASELINE_HELP, sweep_charts
+from pages.components.sweep.sweep_charts import sweep_charts
 from pages.components.sweep.sweep_table import group_runs, sweep_table
 
 TICK_SECONDS = 1.0
@@ -116,10 +112,12 @@ def _resumable(runs: Sequence[Run]) -> list[Run]:
 def _describe_sweep(sweep: Sweep) -> str:
     """Return backbone, dataset and size of the sweep in one line."""
     datasets = list_datasets(workspace())
-    names = {one.id: escape_markdown(one.name) for one in datasets}
-    names |= {one.id: escape_markdown(one.name) for one in list_backbones(workspace())}
-    backbone, dataset = (names.get(one, one) for one in (sweep.spec.backbone, sweep.spec.dataset))
-    simulated = any(one.simulated for one in datasets if one.id == sweep.spec.dataset)
+    names = {item.id: escape_markdown(item.name) for item in datasets}
+    names |= {item.id: escape_markdown(item.name) for item in list_backbones(workspace())}
+    backbone, dataset = (
+        names.get(item, item) for item in (sweep.spec.backbone, sweep.spec.dataset)
+    )
+    simulated = any(item.simulated for item in datasets if item.id == sweep.spec.dataset)
     arms, seeds = len(sweep.spec.arms), len(sweep.spec.seeds)
     counts = f"{arms} arm{'s' if arms > 1 else ''} × {seeds} seed{'s' if seeds > 1 else ''}"
     mark = f" {SIMULATED}" if simulated else ""
@@ -178,8 +176,8 @@ def _show_progress(store: RunStore, sweep: Sweep, runs: Sequence[Run]) -> None:
     )
     spent = sum(run.result.total_seconds for run in done if run.result)
     st.markdown(
-        f"{status_markdown('done') if not rest else ''} {words}, {format_duration(spent)}, "
-        f"total. {rest}"
+        f"{status_markdown('done') if not rest else ''} {words}, {format_duration(spent)} "
+        f"in total. {rest}"
     )
     messages = dict.fromkeys(run.message for run in runs if run.status == "failed" and run.message)
     for message in [*messages][:3]:
@@ -232,9 +230,9 @@ def _show_result(sweep: Sweep, runs: Sequence[Run]) -> None:
         st.session_state["against"] = default_reference(sweep.spec.arms)
     url_state.restore_choice("against", titles)
     reference = st.session_state["against"]
-    settings = [*dict.fromkeys(setting for setting, title in places if title != "zero-shot")] or [
-        ""
-    ]
+    settings = [
+        *dict.fromkeys(setting for setting, title in places if title not in untrained_titles())
+    ] or [""]
     if any(run.active for run in runs):
         # Reserve room for the verdicts, so that the page below does not jump with every sentence.
         room = 17 if len(settings) == 1 else 27
@@ -327,8 +325,7 @@ def _show_verdicts(
         "On the same target test rows, each arm is compared with "
         f"{escape_markdown(reference)}, and with the arm that is best on validation rows. "
         "AUC by DeLong, log loss by paired bootstrap, both also over seeds; p-values are "
-        "Holm-adjusted over all comparisons of the sweep. Where p is 0.05 or more, nothing "
-        "is ranked."
+        f"Holm-adjusted over all comparisons of the sweep. {RANKING_RULE}"
     )
 
 
@@ -435,7 +432,7 @@ def _parquet(frame: pd.DataFrame) -> bytes:
 
 
 def _show_runs(runs: Sequence[Run]) -> None:
-    others = {key: one for key, one in metrics_shown_in("runs").items() if key != HEADLINE}
+    others = {key: metric for key, metric in metrics_shown_in("runs").items() if key != HEADLINE}
     rows = []
     for run in runs:
         target = run.result.metrics.get("target_test") if run.result else None

@@ -14,20 +14,12 @@ from core.freezing.plan import make_plan
 from core.jobs.requests import TrainSettings
 from core.models.backbone_store import list_backbones
 from core.models.card import HeadSettings
+from core.runs.command_lines import sweep_command_line
 from core.runs.estimate import SPEEDS, Estimate, estimate_seconds
 from core.runs.reproduce import fits_one_command, sweep_commands
-from core.runs.sweep import (
-    Arm,
-    Sweep,
-    SweepSpec,
-    depth_arms,
-    estimate_sweep,
-    expand_requests,
-    plan_arms,
-    sweep_command_line,
-)
-from core.training.default_settings import default_settings
-from core.training.settings import PRESETS
+from core.runs.sweep import Arm, Sweep, SweepSpec, depth_arms, expand_requests, plan_arms
+from core.runs.sweep_estimate import estimate_sweep
+from core.training.default_settings import PRESETS, default_settings
 from core.workspace import Workspace
 
 BY_SIZE = tuple(

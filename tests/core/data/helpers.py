@@ -1,4 +1,4 @@
-"""Small Criteo files, packed in every way, segment columns, and a fingerprint of a workspace."""
+"""Small Criteo files in every container, segment columns, and a fingerprint of a workspace."""
 
 import bz2
 import dataclasses
@@ -20,7 +20,7 @@ from core.workspace import Workspace
 
 
 def rows(count: int, seed: int = 0, labelled: bool = True) -> list[list[str]]:
-    """Rows of strings in file order; missing values are empty."""
+    """Rows of strings in file order, with empty strings for missing values."""
     generator = np.random.default_rng(seed)
     made = []
     for number in range(count):
@@ -49,7 +49,7 @@ def packed_zip(data: bytes, name: str = "train.txt") -> bytes:
 
 
 def packed_tar(*members: tuple[str, bytes | None], packing: str = "gz") -> bytes:
-    """A tar archive, gzipped by default; a member without bytes is a symbolic link."""
+    """A tar archive, gzipped by default. A member without bytes is a symbolic link."""
     stream = io.BytesIO()
     with tarfile.open(fileobj=stream, mode=f"w:{packing}") as archive:  # type: ignore[call-overload]
         for name, data in members:
@@ -94,8 +94,7 @@ def fingerprint(workspace: Workspace) -> str:
 
 
 def with_segments(sample: Sample, name: str, values: list[str | None]) -> Sample:
-    """The sample with a segment column beside its fields, whose values follow each other over and
-    over."""
+    """The sample with an additional segment column whose values repeat in turn."""
     table = read_dictionary_table(sample)
     column = pa.array(
         [values[row % len(values)] for row in range(table.num_rows)]

@@ -257,7 +257,7 @@ def test_encoding_anew_without_the_sample_says_so(tiny: tuple[Workspace, Dataset
 
 @pytest.fixture
 def months(workspace: Workspace, tmp_path: Path) -> dict[str, Sample]:
-    """Three samples of which the second begins with 40 rows of the first."""
+    """Three samples; the second starts with 40 rows of the first."""
     may, june, july = rows(600, seed=1), rows(400, seed=2), rows(200, seed=3)
     files = {"may": may, "june": may[:40] + june[40:], "july": july}
     return {
@@ -269,7 +269,7 @@ def months(workspace: Workspace, tmp_path: Path) -> dict[str, Sample]:
 def test_a_dataset_of_an_earlier_version_is_prepared_again_as_it_was(
     workspace: Workspace, tmp_path: Path
 ) -> None:
-    """As the oldest archive in tests/faults/workspaces has it: runs know their datasets by hash and
+    """As in the oldest archive of tests/faults/workspaces: runs refer to datasets by hash and
     id."""
     simulate(tmp_path / "kept.tsv", 600, "both", seed=3)
     sample = ingest(workspace, tmp_path / "kept.tsv", "kept", simulated=True)
@@ -435,7 +435,7 @@ def test_a_segment_column_splits_and_slices(workspace: Workspace, sample: Sample
 
 
 def test_rows_cut_anew_validate_on_both_classes(workspace: Workspace, sample: Sample) -> None:
-    """Where the last rows hold one class alone, more of them validate; against looking at every
+    """If the last rows hold a single class, more of them validate; compared with trying every
     cut."""
     dataset = prepare(workspace, sample, SplitSpec(), "recut")
     labels = load_labels(dataset)

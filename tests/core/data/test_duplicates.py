@@ -16,8 +16,8 @@ TEXTS = ["", "a", "abcdefgh", "abcdefghi", "longer than eight bytes", "é", "nul
 
 
 def rows_of(count: int, seed: int) -> pd.DataFrame:
-    """Few values a column, so that many rows occur twice; missing values and long texts among
-    them."""
+    """Few values per column, so that many rows occur twice, with missing values and long
+    strings."""
     generator = np.random.default_rng(seed)
     frame = pd.DataFrame(
         dict.fromkeys(NUMERIC, 0.0) | dict.fromkeys(CATEGORICAL, "x"), index=range(count)

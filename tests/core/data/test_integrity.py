@@ -27,7 +27,7 @@ DAMAGES: dict[str, Callable[[bytes], bytes]] = {
 
 @pytest.fixture
 def furnished(tiny: tuple[Workspace, Dataset]) -> tuple[Sample, Dataset]:
-    """The one sample and the one dataset."""
+    """The only sample and the only dataset."""
     return list_samples(tiny[0])[0], tiny[1]
 
 
@@ -69,7 +69,7 @@ def test_every_damaged_file_is_named_alone(furnished: tuple[Sample, Dataset], da
 
 @pytest.mark.parametrize("place", ["begin", "name of a column"])
 def test_a_damaged_footer_is_a_fault(furnished: tuple[Sample, Dataset], place: str) -> None:
-    """Its marks are whole, and its length; Arrow raises an OSError without a number, or cannot
+    """Its magic numbers and length are intact. Arrow raises an OSError without errno, or cannot
     decode a name."""
     _, dataset = furnished
     file = dataset.folder / "preprocessing" / "vocabulary.parquet"

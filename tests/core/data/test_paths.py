@@ -49,7 +49,7 @@ def test_spaces_with_a_backslash_before_them(tmp_path: Path) -> None:
         ("'s3://bucket/day_0.gz'", "download the file first"),
         ("gs://bucket/x", "download the file first"),
         ("file://server/share/x", "a file on the machine 'server'"),
-        ("C:\\Users\\me\\train.txt", "a path of Windows"),
+        ("C:\\Users\\me\\train.txt", "a Windows path"),
         ("  ", "names no file"),
         ('""', "names no file"),
     ],

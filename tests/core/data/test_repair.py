@@ -21,7 +21,7 @@ Tiny = tuple[Workspace, Dataset]
 
 
 def again(workspace: Workspace) -> None:
-    """The tiny sample's file ingested once more, as at first."""
+    """Ingest the tiny sample's file once more, in the same way."""
     ingest(workspace, workspace.uploads / "tiny.tsv", "tiny", simulated=True)
 
 
@@ -56,7 +56,7 @@ def test_a_hollow_sample_is_healed_under_its_id(tiny: Tiny, damage: str) -> None
 def test_a_hollow_sample_of_an_earlier_reader_is_replaced_only_by_as_many_rows(
     tiny: Tiny, more: int, id_ends: str
 ) -> None:
-    """Datasets count on the number of rows; another number would move their labels."""
+    """Datasets rely on the number of rows; with another number their labels would move."""
     workspace, _ = tiny
     sample = find_sample(workspace, "tiny")
     save_sample(dataclasses.replace(sample, reader=1, rows=sample.rows + more))
@@ -111,8 +111,7 @@ def test_preparing_again_that_fails_late_leaves_the_old_dataset(
 
 
 def test_nothing_half_written_is_listed(tiny: Tiny, tmp_path: Path) -> None:
-    """A process killed right before the last rename has left a folder that is whole but for its
-    name."""
+    """A process killed right before the last rename left a complete folder under another name."""
     workspace, dataset = tiny
     part = workspace.samples / ".part-thaw-0123456789abcdef"
     shutil.copytree(find_sample(workspace, "tiny").folder, part / "new")

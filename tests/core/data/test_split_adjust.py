@@ -17,7 +17,7 @@ def clicks(rows: int, rate: float = 0.25, seed: int = 0) -> np.ndarray:
 
 
 def fewest(split: Split) -> int:
-    """Rows of the rarer class in the part that has fewest, counted by hand."""
+    """Rows of the rarer class in the part that has the fewest, counted by hand."""
     return min(
         part.minority_rows
         for part in split.summaries

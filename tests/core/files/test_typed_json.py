@@ -37,17 +37,17 @@ def test_what_the_readers_hand_over(tmp_path: Path) -> None:
 
 
 def test_every_field_is_checked(tmp_path: Path) -> None:
-    """Whatever another type is put in place of, at any depth, is no Inspection any more."""
+    """Whatever another type is put in place of, at any depth, is refused."""
     values = json.loads(json.dumps(to_json(detect_format(write(tmp_path, text(rows(40)))))))
     assert from_json(FileFormat, values).dialect
     for name in values:
         for wrong in ({"a": 1}, [[[1]]], 1.5):
             with pytest.raises(ValueError, match="is"):
                 from_json(FileFormat, values | {name: wrong})
-    with pytest.raises(ValueError, match="is no Inspection"):
+    with pytest.raises(ValueError, match="is not a FileFormat"):
         from_json(FileFormat, values | {"more": 1})
     del values["dialect"]
-    with pytest.raises(ValueError, match="is no Inspection"):
+    with pytest.raises(ValueError, match="is not a FileFormat"):
         from_json(FileFormat, values)
 
 

@@ -77,7 +77,7 @@ def check_refusals(folder: Path) -> None:
         (b"1\t2\n", "Row 1 of 'bad.tsv' has 2 columns"),
         (text([["0", "x"] + [""] * 38]), "Row 1 of 'bad.tsv': I1 is 'x', not a finite number"),
         (text([["0", "inf"] + [""] * 38]), "I1 is 'inf', not a finite number"),
-        (text(rows(3)) + b"1\t2\n", "Row 4 of 'bad.tsv' has 2 columns where 40 belong"),
+        (text(rows(3)) + b"1\t2\n", "Row 4 of 'bad.tsv' has 2 columns instead of 40"),
         (b"", "holds no good row"),
         (text(rows(3))[:-20] + b"\x00" + b"\n", "NUL byte"),
         (gzip.compress(text(rows(300)))[:-40], "damaged or truncated"),

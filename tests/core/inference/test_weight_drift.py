@@ -45,9 +45,9 @@ def test_weights_and_activations_of_a_half_frozen_run(tiny: Tiny) -> None:
         load_file(card.folder / "model.safetensors"),
         load_file(folder / "model.safetensors"),
     )
-    learnt = {name for name, _ in load_backbone(card).named_parameters()}
+    parameters = {name for name, _ in load_backbone(card).named_parameters()}
     for place, stage in enumerate(stages):
-        names = [name for name in sorted(learnt) if name.startswith(f"stages.{place}.")]
+        names = [name for name in sorted(parameters) if name.startswith(f"stages.{place}.")]
         own, others = (
             np.concatenate([one[name].ravel() for name in names]).astype(float)
             for one in (before, after)

@@ -12,14 +12,13 @@ import pytest
 from core.evaluation.metrics import Metrics
 from core.jobs.run_result import RunResult
 from core.jobs.store import Run
+from core.report.learning_bands import learning_band_figure, mean_band
 from core.report.sweep_figures import (
     COST_AXES,
     arms_figure,
     auc_by_cost_figure,
     depth_figure,
     forgetting_figure,
-    learning_band_figure,
-    mean_band,
     pareto_frontier,
     target_sizes_figure,
 )

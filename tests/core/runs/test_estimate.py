@@ -66,7 +66,7 @@ def finished(
     train: float,
     total: float,
     batch_size: int = 100,
-    lane: str = "cpu",
+    queue: str = "cpu",
     amp: bool = False,
 ) -> Run:
     stages = tuple(
@@ -87,7 +87,7 @@ def finished(
     values |= {
         "id": "r-1",
         "status": "done",
-        "lane": lane,
+        "queue": queue,
         "request": FinetuneRequest("d", "b", train=settings),
     }
     values["steps"] = 4 * math.ceil(9_950 / batch_size)
@@ -211,7 +211,7 @@ def test_stages_that_join_later_cost_what_they_do_from_then_on() -> None:
 
 def test_only_finished_runs_of_the_same_device_count() -> None:
     others = (
-        finished(1, train=900, total=999, lane="cuda"),
+        finished(1, train=900, total=999, queue="cuda"),
         dataclasses.replace(finished(1, train=900, total=999), status="failed"),
         dataclasses.replace(finished(1, train=900, total=999), result=None),
     )

@@ -22,7 +22,7 @@ from core.models.backbone_store import find_backbone
 from core.models.card import HeadSettings
 from core.runs.reproduce import data_commands, fits_one_command, run_commands, sweep_commands
 from core.runs.sweep import Arm, Sweep, SweepSpec, expand_requests
-from core.training.settings import PRESETS
+from core.training.default_settings import PRESETS
 from core.workspace import Workspace
 
 BACKBONE = "simulated-dcnv2"

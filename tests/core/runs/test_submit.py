@@ -25,8 +25,9 @@ from core.jobs.requests import (
 from core.jobs.store import RunStore
 from core.models.card import BackboneCard, HeadSettings
 from core.runs import submit
-from core.runs.submit import command_line, submit_finetune, submit_pretrain
-from core.training.settings import PRESETS
+from core.runs.command_lines import command_line
+from core.runs.submit import submit_finetune, submit_pretrain
+from core.training.default_settings import PRESETS
 from core.workspace import BUNDLED_BACKBONES, Workspace
 from tests.core.data.helpers import rows, text
 

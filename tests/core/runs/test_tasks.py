@@ -50,7 +50,7 @@ def test_one_that_ends_well_is_forgotten_and_one_that_fails_says_why() -> None:
     assert refused and str(refused.error) == "Row 7 is bad." and not refused.active
     assert broken and str(broken.error).startswith("The disk with '/srv")
     surprised = finished("surprised", surprise)
-    assert surprised and str(surprised.error) == "It could not be carried out: 'x'"
+    assert surprised and str(surprised.error) == "It could not be finished: 'x'"
     tasks.forget("refused")
     assert tasks.find("refused") is None
     for number in range(MAX_REMEMBERED_FAILURES + 5):

@@ -106,13 +106,13 @@ def test_every_arm_ends_as_in_turn(setup: Setup, tmp_path: Path, changes: dict[s
     epochs = set()
     for rate in RATES:
         own = dataclasses.replace(settings, learning_rate=rate)
-        expected, result, told = in_turn(setup, own, tmp_path)
-        network, found, heard = beside(setup, own, tmp_path)
+        expected, result, reporter_alone = in_turn(setup, own, tmp_path)
+        network, found, reporter_batched = beside(setup, own, tmp_path)
         assert found == result
         epochs.add(found.epochs_run)
-        assert curves(heard).keys() == curves(told).keys()
-        for key, value in curves(told).items():
-            assert curves(heard)[key] == pytest.approx(value, rel=2e-4, abs=1e-6), key
+        assert curves(reporter_batched).keys() == curves(reporter_alone).keys()
+        for key, value in curves(reporter_alone).items():
+            assert curves(reporter_batched)[key] == pytest.approx(value, rel=2e-4, abs=1e-6), key
         for one, other in zip(network.parameters(), expected.parameters(), strict=True):
             torch.testing.assert_close(one, other, rtol=1e-3, atol=1e-5)
     # Where arms may stop early, they do not all end after as many epochs.
@@ -141,16 +141,19 @@ def test_whichever_comes_first_and_wherever_it_breaks_off_the_bits_are_the_same(
 def test_what_one_run_computed_the_others_find(
     setup: Setup, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    settings = dataclasses.replace(QUICK, epochs=3, learning_rate=RATES[0])
+    # Small batches, so that training takes far longer than setting up, on a busy machine too.
+    settings = dataclasses.replace(QUICK, epochs=3, batch_size=8, learning_rate=RATES[0])
     _, first, _ = beside(setup, settings, tmp_path)
     monkeypatch.setattr(batched_heads, "train_epoch", None)
-    _, second, told = beside(setup, dataclasses.replace(settings, learning_rate=RATES[1]), tmp_path)
+    _, second, reporter_alone = beside(
+        setup, dataclasses.replace(settings, learning_rate=RATES[1]), tmp_path
+    )
     assert second.epochs_run == 3
     # Each counts its share of the seconds: the first gives some away, the others take theirs.
     assert first.earlier_seconds < 0 < second.earlier_seconds
-    assert max(value for _, name, value in told.rows if name == "seconds") == pytest.approx(
-        second.earlier_seconds, rel=0.9
-    )
+    assert max(
+        value for _, name, value in reporter_alone.rows if name == "seconds"
+    ) == pytest.approx(second.earlier_seconds, rel=0.9)
 
 
 def test_an_arm_whose_loss_is_no_number_ends_alone(
@@ -203,10 +206,10 @@ def test_one_row_is_refused(setup: Setup, tmp_path: Path) -> None:
 def test_only_what_was_measured_to_be_faster_trains_together(setup: Setup) -> None:
     card, train, _ = setup
     network, train_as = load_backbone(card), dataclasses.replace(QUICK, learning_rate=RATES[0])
-    asked = FinetuneRequest("d", card.id, "linear-probe", train=train_as, rates=RATES)
+    base_request = FinetuneRequest("d", card.id, "linear-probe", train=train_as, rates=RATES)
 
     def together_with(rows: RowTensors = train, device: str = "cpu", **changes: object) -> bool:
-        request = dataclasses.replace(asked, **changes)  # type: ignore[arg-type]
+        request = dataclasses.replace(base_request, **changes)  # type: ignore[arg-type]
         plan = make_plan(
             card, request.strategy, request.freeze_depth, request.head, request.options
         )

@@ -16,6 +16,7 @@ from core.training.default_settings import (
     AUTO,
     PRESET_NAMES,
     PRESET_PURPOSES,
+    PRESETS,
     count_training_rows,
     default_reason,
     default_settings,
@@ -24,7 +25,6 @@ from core.training.default_settings import (
     settings_by_size,
     settings_sentence,
 )
-from core.training.settings import PRESETS
 from core.workspace import PROJECT, Workspace
 
 SIZES = sorted({round(10 ** (exponent / 20)) for exponent in range(161)} | {120, 6_686, 45_840_617})
@@ -176,11 +176,10 @@ def test_no_other_place_decides_a_preset() -> None:
                 named.add(path)
             if isinstance(node, ast.Call) and name_of(node.func) == "TrainSettings":
                 made.add(path)
-    assert named == {"core/training/settings.py", "core/training/default_settings.py"}
+    assert named == {"core/training/default_settings.py"}
     assert made == {
-        # The presets themselves, and requests as they were stored.
-        "core/training/settings.py",
-        "core/runs/sweep.py",
+        # The presets themselves.
+        "core/training/default_settings.py",
         # The fields of a form, each as the user left it.
         "pages/components/shared/training_fields.py",
         # A mixing trains nothing; only the device of these is read.

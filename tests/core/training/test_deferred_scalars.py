@@ -47,9 +47,9 @@ class Event:
 
 
 def test_numbers_in_main_memory_are_told_at_once() -> None:
-    told: list[list[float]] = []
-    DeferredScalars().enqueue(torch.tensor([1.5, 2.0]), told.append)
-    assert told == [[1.5, 2.0]]
+    delivered: list[list[float]] = []
+    DeferredScalars().enqueue(torch.tensor([1.5, 2.0]), delivered.append)
+    assert delivered == [[1.5, 2.0]]
 
 
 def test_numbers_of_a_gpu_are_told_in_order_when_they_have_come(
@@ -58,20 +58,20 @@ def test_numbers_of_a_gpu_are_told_in_order_when_they_have_come(
     Event.made = []
     monkeypatch.setattr(torch.cuda, "Event", Event)
     monkeypatch.setattr(torch, "empty", lambda *size, dtype, pin_memory: Here())
-    told: list[list[float]] = []
-    late = DeferredScalars()
+    delivered: list[list[float]] = []
+    deferred = DeferredScalars()
 
     def ask(value: float) -> None:
         numbers: Any = OnGpu(value)
-        late.enqueue(numbers, told.append)
+        deferred.enqueue(numbers, delivered.append)
 
     ask(1.0)
     ask(2.0)
     Event.made[1].come = True
     ask(3.0)
-    assert told == []
+    assert delivered == []
     Event.made[0].come = True
     ask(4.0)
-    assert told == [[1.0], [2.0]]
-    late.flush()
-    assert told == [[1.0], [2.0], [3.0], [4.0]] and all(event.come for event in Event.made)
+    assert delivered == [[1.0], [2.0]]
+    deferred.flush()
+    assert delivered == [[1.0], [2.0], [3.0], [4.0]] and all(event.come for event in Event.made)

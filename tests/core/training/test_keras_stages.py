@@ -22,10 +22,10 @@ from core.models.network import Network, Stage
 from core.models.registry import ARCHITECTURES
 from core.training import loop
 from core.training.batches import RowTensors
+from core.training.default_settings import PRESETS
 from core.training.loop import CancelledError, fit
 from core.training.losses import predict
 from core.training.param_groups import parameter_groups, set_trainable
-from core.training.settings import PRESETS
 from core.training.training_rows import apply_frozen_prefix, load_rows
 from core.workspace import Workspace, open_workspace
 from tests.core.training.helpers import ListReporter, carry_out
@@ -68,7 +68,7 @@ def resnet(few: tuple[Workspace, Dataset]) -> Backbone:
 
 
 def some_rows(backbone: Backbone, network: Network, depth: int, cached: bool) -> RowTensors:
-    """Eight target rows, both labels among them, behind the frozen prefix when `cached`."""
+    """Eight target rows, both labels among them, after the frozen prefix if `cached`."""
     workspace, dataset, card = backbone
     table = load_rows(
         workspace, dataset, card.folder / "preprocessing", ("target_train", "target_validation")

@@ -17,9 +17,9 @@ from core.models.card import BackboneCard, HeadSettings
 from core.models.network import Network
 from core.training import loop
 from core.training.batches import RowTensors, count_steps_per_epoch, epoch_batches
+from core.training.default_settings import PRESETS
 from core.training.loop import CancelledError, fit
 from core.training.losses import CLICK_TASK
-from core.training.settings import PRESETS
 from core.workspace import Workspace
 from tests.core.training.helpers import QUICK, ListReporter, pretrained, target_rows
 

@@ -75,10 +75,10 @@ def learn(
 ) -> tuple[Network, FitResult, dict[str, float]]:
     network = fresh(request)
     validation = RowTensors(tuple(tensor[-100:] for tensor in rows.state), rows.labels[-100:])
-    _, fitted, learnt = train_pretext(
+    _, fitted, reached = train_pretext(
         network, request, SIZES, rows, validation, reporter or ListReporter(), path / "c.pt"
     )
-    return network, fitted, learnt
+    return network, fitted, reached
 
 
 def test_replaced_fields_are_as_many_as_asked_and_drawn_from_their_own_column() -> None:
@@ -255,8 +255,8 @@ def test_every_click_model_learns_and_hands_back_itself(
         objective, architecture, dataclasses.replace(QUICK, epochs=1, batch_size=100)
     )
     before = fresh(request)
-    network, fitted, learnt = learn(request, rows_of(200), tmp_path)
-    assert fitted.epochs_run == 1 and np.isfinite([*learnt.values()]).all()
+    network, fitted, reached = learn(request, rows_of(200), tmp_path)
+    assert fitted.epochs_run == 1 and np.isfinite([*reached.values()]).all()
     shapes = {name: tensor.shape for name, tensor in network.state_dict().items()}
     assert shapes == {name: tensor.shape for name, tensor in before.state_dict().items()}
     # The head is the plain one it began with, and nothing of the objective stays on it.
@@ -279,7 +279,7 @@ def test_stopped_and_resumed_equals_unbroken_and_labels_are_not_read(
         objective, train=dataclasses.replace(QUICK, epochs=2, batch_size=64, cosine=True)
     )
     rows, whole_reporter = rows_of(300), ListReporter()
-    whole, fitted, learnt = learn(request, rows, tmp_path, whole_reporter)
+    whole, fitted, reached = learn(request, rows, tmp_path, whole_reporter)
     monkeypatch.setattr(loop, "CHECKPOINT_SECONDS", 0.0)
     unlabelled = dataclasses.replace(rows, labels=torch.full((300,), float("nan")))
     folder = tmp_path / "broken"
@@ -289,7 +289,7 @@ def test_stopped_and_resumed_equals_unbroken_and_labels_are_not_read(
         learn(request, unlabelled, folder, reporter)
     reporter.stop_at = None
     broken, *resumed = learn(request, unlabelled, folder, reporter)
-    assert resumed == [fitted, learnt]
+    assert resumed == [fitted, reached]
     assert all(
         torch.equal(x, y)
         for x, y in zip(broken.state_dict().values(), whole.state_dict().values(), strict=True)
@@ -317,13 +317,15 @@ def test_a_planted_dependency_is_learnt(tmp_path: Path) -> None:
         folder = tmp_path / objective
         folder.mkdir()
         reporter = ListReporter()
-        _, _, learnt = learn(request_of(objective, "fcn", train, **changes), rows, folder, reporter)
+        _, _, reached = learn(
+            request_of(objective, "fcn", train, **changes), rows, folder, reporter
+        )
         scores = [
             value
             for _, name, value in reporter.rows
             if name in ("validation_auc", "validation_accuracy")
         ]
-        assert scores[0] < 0.6 and learnt[title] > 0.8, objective
+        assert scores[0] < 0.6 and reached[title] > 0.8, objective
 
 
 @pytest.mark.parametrize(

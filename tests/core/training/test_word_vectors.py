@@ -140,12 +140,12 @@ def test_vectors_land_in_their_rows_whatever_the_labels(
     architecture: str, tiny: tuple[Workspace, Dataset], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Every field and value of every click model, against gensim's own vector of that word."""
-    kept = []
+    trained = []
 
     def keep(vocabulary: list[str], places: np.ndarray, *rest: object) -> object:
         # Four fields and few rows: what is asked here is where vectors go.
-        kept.append(train_word2vec(vocabulary, places[:200, 11:15], *rest))  # type: ignore[arg-type]
-        return kept[-1]
+        trained.append(train_word2vec(vocabulary, places[:200, 11:15], *rest))  # type: ignore[arg-type]
+        return trained[-1]
 
     monkeypatch.setattr(word_vectors, "train_word2vec", keep)
     preprocessing, rows = rows_of(*tiny)
@@ -159,7 +159,7 @@ def test_vectors_land_in_their_rows_whatever_the_labels(
         counted = initialise_from_rows(network, request, preprocessing, given, ListReporter())
         tables.append(stage_of(network).table.weight.detach())
     assert torch.equal(*tables)
-    place, vectors = 0, kept[0]
+    place, vectors = 0, trained[0]
     mean = np.mean([vectors[word] for word in vectors.index_to_key], axis=0)
     scale = 0.05 / np.sqrt(np.mean([(vectors[word] - mean) ** 2 for word in vectors.index_to_key]))
     for name in FIELDS:
@@ -273,7 +273,7 @@ def test_backbone_from_word2vec_and_its_frozen_embedding(tiny: tuple[Workspace, 
 @needs("gensim")
 @pytest.mark.usefixtures("quick_learning")
 def test_word2vec_is_a_start_of_clicks_too(tiny: tuple[Workspace, Dataset]) -> None:
-    """The curve is that of the clicks, and the stages have learnt clicks."""
+    """The loss curve is that of clicks, and the stages were trained on click labels."""
     workspace, dataset = tiny
     reporter = ListReporter()
     run = carry_out(

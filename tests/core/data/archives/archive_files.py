@@ -24,7 +24,7 @@ def zip_of(members: Mapping[str, bytes], method: int = zipfile.ZIP_DEFLATED) -> 
 def tar_of(
     members: Mapping[str, bytes], packing: str = "", form: int = tarfile.GNU_FORMAT
 ) -> bytes:
-    """A tar archive of these members, packed by gz, bz2 or xz, or not packed."""
+    """A tar archive of these members, compressed with gz, bz2 or xz, or not at all."""
     stream = io.BytesIO()
     with tarfile.open(fileobj=stream, mode=f"w:{packing}", format=form) as archive:  # type: ignore[call-overload]
         for name, data in members.items():
@@ -40,7 +40,7 @@ def tar_header(name: str, size: int, kind: bytes = tarfile.REGTYPE) -> tarfile.T
 
 
 def raw_tar(*members: tuple[tarfile.TarInfo, bytes]) -> bytes:
-    """A tar archive of headers and data that need not fit together."""
+    """A tar archive of headers and data that may contradict each other."""
     pieces = []
     for info, data in members:
         pieces += [info.tobuf(tarfile.GNU_FORMAT), data, bytes(-len(data) % 512)]

@@ -1,5 +1,4 @@
-"""Packed files are read completely, or up to a break if that is allowed, and never beyond the
-limits."""
+"""Compressed files are read completely, or up to a truncation if allowed, within the limits."""
 
 import bz2
 import gzip
@@ -30,7 +29,7 @@ def zstd(data: bytes) -> bytes:
 
 
 def zstd_streamed(data: bytes) -> bytes:
-    """A frame that does not say how long it is, in several blocks."""
+    """A frame without its content size, in several blocks."""
     packer = zstandard.ZstdCompressor(write_checksum=True, write_content_size=False).compressobj()
     pieces = [
         packer.compress(data[start : start + 5000])
@@ -123,7 +122,7 @@ def test_read_whole(form: str, size: int, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("pack", PACK)
 def test_a_little_behind_the_packed_data_is_passed_over_and_said(pack: str, tmp_path: Path) -> None:
-    """As gzip does; more could be rows, and is refused."""
+    """As gzip does. More could be rows and is refused."""
     with open_rows(write(tmp_path, PACK[pack](DATA) + b"\x00\x00a signature")) as stream:
         assert stream.read() == DATA
         assert (
@@ -138,7 +137,7 @@ def test_a_little_behind_the_packed_data_is_passed_over_and_said(pack: str, tmp_
 
 
 def decodable(container: str, data: bytes) -> tuple[bytes, bool]:
-    """What Python's own libraries make of data that may break off, and whether it does."""
+    """What Python's own libraries unpack from data that may be truncated, and whether it is."""
     if container == "zstd":
         found = (
             zstandard.ZstdDecompressor()
@@ -185,7 +184,7 @@ def test_a_break_loses_no_byte_that_can_be_unpacked(form: str, tmp_path: Path) -
 
 @pytest.mark.parametrize("pack", [*PACK, "tar.gz", "zip"])
 def test_damage_is_refused_even_where_a_break_is_kept(pack: str, tmp_path: Path) -> None:
-    """Which bytes before it are what was packed cannot be known."""
+    """Which bytes before the damage are correct cannot be known."""
     data = bytearray(FORMS[pack][1])
     place = len(data) // 2
     data[place : place + 40] = b"\xaa" * 40
@@ -227,14 +226,14 @@ def packed_lines(pack: str) -> bytes:
 
 
 def unpack(path: Path, member: str = "") -> int:
-    """How many bytes there are."""
+    """Number of bytes."""
     with open_rows(path, member) as stream:
         return sum(map(len, iter(lambda: stream.read(2**16), b"")))
 
 
 @pytest.mark.parametrize("pack", PACK)
 def test_bombs_are_stopped_soon(pack: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Well before they are unpacked, alone and as the member of an archive."""
+    """Long before they are unpacked completely, alone and as the member of an archive."""
     monkeypatch.setattr(bounded_reader, "RATIO_MIN_BYTES", 2**20)
     bomb = packed_lines(pack)
     assert len(bomb) < 2**18
@@ -264,7 +263,7 @@ def test_bombs_are_stopped_soon(pack: str, tmp_path: Path, monkeypatch: pytest.M
 def test_an_archive_of_which_nothing_is_wanted_is_a_bomb_as_well(
     packing: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Passing over a member unpacks it."""
+    """Skipping a member unpacks it."""
     monkeypatch.setattr(bounded_reader, "RATIO_MIN_BYTES", 2**20)
     members = {"._zeros": bytes(2**25), "train.txt": TRAIN}
     data = zstd(tar_of(members)) if packing == "zst" else tar_of(members, packing)
@@ -276,7 +275,7 @@ def test_an_archive_of_which_nothing_is_wanted_is_a_bomb_as_well(
 
 
 def test_many_small_bombs_in_one_archive(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """All members together are measured, so that none hides behind another."""
+    """The limit applies to all members together."""
     monkeypatch.setattr(bounded_reader, "RATIO_MIN_BYTES", 2**20)
     for data in (
         zip_of({f"{i}.txt": TRAIN[:300] + b"\n" * 2**18 for i in range(40)}),

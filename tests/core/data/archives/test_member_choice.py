@@ -30,7 +30,7 @@ pq.write_table(pa.table({"a": [1]}), PARQUET)
 
 
 def read(path: Path, member: str = "", keep_truncated: bool = False) -> bytes:
-    """All bytes of the member that is chosen."""
+    """All bytes of the chosen member."""
     choice = choose_member(path, member, keep_truncated=keep_truncated)
     with open_rows(path, choice.member, keep_truncated) as stream:
         assert stream.member == choice.member
@@ -160,7 +160,7 @@ def test_no_archive_has_no_members(tmp_path: Path) -> None:
 
 
 def test_two_members_of_the_same_name(tmp_path: Path) -> None:
-    """As in a tar that was appended to; the second is another file."""
+    """As in a tar archive that was appended to; the second is another file."""
     first, second = (tar_header("train.txt", len(data)) for data in (TRAIN, TEST))
     path = write(tmp_path, gzip.compress(raw_tar((first, TRAIN), (second, TEST))))
     assert [one.name for one in list_members(path)] == ["train.txt", "train.txt (2)"]
@@ -224,8 +224,8 @@ def links(name: str, kind: bytes) -> tarfile.TarInfo:
     "kind", [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.FIFOTYPE, tarfile.CHRTYPE]
 )
 def test_links_and_devices_are_passed_over_and_never_read(kind: bytes, tmp_path: Path) -> None:
-    """They do no harm, since nothing is extracted; a name that leads outside is a sign of malice
-    and refuses all."""
+    """Links do no harm, since nothing is extracted. A name that points outside the archive is a
+    sign of an attack, so the whole archive is refused."""
     what = "link" if kind in (tarfile.SYMTYPE, tarfile.LNKTYPE) else "device"
     header = tar_header("train.txt", len(TRAIN))
     path = write(tmp_path, raw_tar((links("latest", kind), b""), (header, TRAIN)))
@@ -241,7 +241,7 @@ def test_links_and_devices_are_passed_over_and_never_read(kind: bytes, tmp_path:
 
 
 def encrypted(members: dict[str, bytes]) -> bytes:
-    """An archive whose first member says that it is encrypted."""
+    """An archive whose first member is marked as encrypted."""
     data = bytearray(zip_of(members))
     data[6] |= 1
     data[data.index(b"PK\x01\x02") + 8] |= 1
@@ -249,8 +249,8 @@ def encrypted(members: dict[str, bytes]) -> bytes:
 
 
 def test_what_cannot_be_read_but_may_be_the_rows_is_not_replaced_by_another(tmp_path: Path) -> None:
-    """Windows packs files of 2 GB and more by Deflate64, so that train.txt would not be read, and
-    test.txt would."""
+    """Windows compresses files of 2 GB and more with Deflate64, so test.txt would be read instead
+    of train.txt."""
     path = write(tmp_path, encrypted({"readme.txt": README, "rows.txt": TEST}))
     assert read(path) == TEST
     path = write(tmp_path, encrypted({"secret.txt": TRAIN, "rows.txt": TEST}))
@@ -277,7 +277,7 @@ def test_what_cannot_be_read_but_may_be_the_rows_is_not_replaced_by_another(tmp_
 
 
 def test_a_damaged_member_is_not_replaced_by_another(tmp_path: Path) -> None:
-    """Both may hold the rows; that one of them is damaged makes the other no better a guess."""
+    """Both may hold the rows. Damage to one does not make the other a better guess."""
     data = bytearray(zip_of({"train.txt": TRAIN, "test.txt": TEST}))
     data[100:140] = b"\xaa" * 40
     path = write(tmp_path, bytes(data))
@@ -327,8 +327,7 @@ def test_too_many_members(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def test_a_break_leaves_the_members_before_it(tmp_path: Path) -> None:
-    """Cut off within the last of them: refused, or, where that is to be kept, read up to there and
-    said."""
+    """Truncated within the last member: refused, or read up to there with a note."""
     whole = tar_of({"readme.txt": README, "test.txt": TEST, "train.txt": TRAIN}, "gz")
     path = write(tmp_path, whole[:-900])
     with pytest.raises(
@@ -353,7 +352,7 @@ def test_a_break_leaves_the_members_before_it(tmp_path: Path) -> None:
 
 
 def test_without_a_test_of_rows_documents_are_told_by_their_names(tmp_path: Path) -> None:
-    """As word vectors are read, whose text may look like anything."""
+    """Word vectors are read like this; their text may look like anything."""
     path = write(
         tmp_path, zip_of({"glove.txt": b"the 1 2\n", "README.md": README, "LICENSE": README})
     )

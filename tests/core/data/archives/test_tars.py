@@ -31,7 +31,7 @@ def test_names_of_every_make(name: str, form: int, tmp_path: Path) -> None:
 
 
 def test_before_there_was_a_standard(tmp_path: Path) -> None:
-    """A header of Unix's seventh edition has no mark at all."""
+    """A header of Unix V7 has no magic number."""
     header = bytearray(tar_header("train.txt", len(TRAIN)).tobuf(tarfile.USTAR_FORMAT))
     header[156] = 0
     header[257:] = bytes(255)
@@ -56,7 +56,8 @@ def test_what_the_tar_command_writes(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("pack", [bytes, gzip.compress])
 def test_two_archives_end_to_end(pack: type, tmp_path: Path) -> None:
-    """tar stops at the first one's end, and would lose the second's members silently."""
+    """The tar command stops at the end of the first and silently loses the members of the
+    second."""
     data = pack(tar_of({"a": TEST})) + pack(tar_of({"a": TRAIN, "b": TRAIN}))
     path = write(tmp_path, data)
     assert [(one.name, one.rows) for one in list_members(path)] == [
@@ -69,7 +70,7 @@ def test_two_archives_end_to_end(pack: type, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("packing", ["", "gz"])
 def test_a_damaged_header_is_not_the_end(packing: str, tmp_path: Path) -> None:
-    """tarfile stops there and says nothing."""
+    """tarfile stops there silently."""
     data = bytearray(tar_of({"a": TEST, "b": TRAIN}))
     data[data.index(b"b" + bytes(99))] = ord("c")
     path = write(tmp_path, gzip.compress(bytes(data)) if packing else bytes(data))
@@ -80,8 +81,8 @@ def test_a_damaged_header_is_not_the_end(packing: str, tmp_path: Path) -> None:
 
 
 def test_an_archive_that_was_never_closed(tmp_path: Path) -> None:
-    """Without its end mark: whole where it is packed and the packing is, otherwise it may have been
-    cut off there."""
+    """Without the zero blocks at its end, an archive is complete if it is compressed and its
+    compression is complete. Otherwise it may be truncated there."""
     data = raw_tar((tar_header("train.txt", len(TRAIN)), TRAIN))[:-1024]
     assert (
         choose_member(write(tmp_path, gzip.compress(data)), "").reason
@@ -138,7 +139,7 @@ def sparse_of_pax() -> bytes:
 
 @pytest.mark.parametrize("make", [sparse_of_old, sparse_of_pax])
 def test_members_with_holes_are_named_and_passed_over(make: type, tmp_path: Path) -> None:
-    """What they claim to unfold to is never made."""
+    """The size they claim to expand to is never allocated."""
     other = raw_tar((tar_header("rows.txt", len(TEST)), TEST))
     path = write(tmp_path, gzip.compress(make() + other))
     assert choose_member(path, "rows.txt").member == "rows.txt" and read(path, "rows.txt") == TEST
@@ -153,7 +154,7 @@ def test_members_with_holes_are_named_and_passed_over(make: type, tmp_path: Path
 
 
 def test_what_tarfile_takes_for_sparse(tmp_path: Path) -> None:
-    """The archives above are what they seem."""
+    """Python's tarfile agrees about the archives above."""
     for make in (sparse_of_old, sparse_of_pax):
         with tarfile.open(fileobj=io.BytesIO(make() + bytes(1024))) as archive:
             (member,) = archive.getmembers()

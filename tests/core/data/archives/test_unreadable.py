@@ -198,7 +198,7 @@ def test_text_that_may_be_rows_is_left_to_the_reader(data: bytes) -> None:
 
 
 def test_every_entry_of_the_tables_can_be_reached() -> None:
-    """No mark hides behind a shorter one that comes before it."""
+    """No magic number is preceded by a shorter prefix of itself."""
     for place, one in enumerate(SIGNATURES):
         head = bytes(one.offset) + one.magic + BINARY
         assert describe_unreadable(head) == f"is {one.name}; {one.advice}", place
@@ -206,8 +206,8 @@ def test_every_entry_of_the_tables_can_be_reached() -> None:
 
 
 def test_records_of_tensorflow(tmp_path: Path) -> None:
-    """A record begins with its length and that length's checksum, masked as TensorFlow's
-    documentation has it."""
+    """A record starts with its length and the checksum of the length, masked as TensorFlow
+    documents it."""
     assert unreadable._crc32c(b"123456789") == 0xE3069283
     length = (200).to_bytes(8, "little")
     crc = unreadable._crc32c(length)

@@ -23,7 +23,7 @@ def read(path: Path, keep_truncated: bool = False) -> tuple[bytes, bool]:
 
 
 class Pipe(io.RawIOBase):
-    """Something to write to that cannot go back."""
+    """A stream to write to that cannot seek."""
 
     def __init__(self) -> None:
         self.data = b""
@@ -37,7 +37,7 @@ class Pipe(io.RawIOBase):
 
 
 def streamed(members: dict[str, bytes], method: int = zipfile.ZIP_DEFLATED) -> bytes:
-    """An archive whose headers do not say how long the members are; that follows behind them."""
+    """An archive whose headers do not give the members' sizes; these follow the data."""
     pipe = Pipe()
     with zipfile.ZipFile(pipe, "w", method) as archive:
         for name, data in members.items():
@@ -55,8 +55,7 @@ def test_an_archive_written_as_a_stream(method: int, tmp_path: Path) -> None:
 
 
 def test_a_member_that_came_through_a_pipe(tmp_path: Path) -> None:
-    """`cat train.txt | zip rows.zip -` makes a member that is called - and says of itself that it
-    is a pipe."""
+    """`cat train.txt | zip rows.zip -` makes a member named - that is marked as a pipe."""
     stream = io.BytesIO()
     with zipfile.ZipFile(stream, "w") as archive:
         info = zipfile.ZipInfo("-")
@@ -66,7 +65,7 @@ def test_a_member_that_came_through_a_pipe(tmp_path: Path) -> None:
 
 
 def test_a_member_packed_by_zstd(tmp_path: Path) -> None:
-    """As 7-Zip and WinZip write it; Python's zipfile does not know it."""
+    """As 7-Zip and WinZip write it. Python's zipfile does not support it."""
     packed = packed_zstd(TRAIN)
     data = bytearray(zip_of({"train.txt": packed}, zipfile.ZIP_STORED))
     entry = data.index(b"PK\x01\x02")
@@ -81,8 +80,7 @@ def test_a_member_packed_by_zstd(tmp_path: Path) -> None:
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("share", [0.5, 2])
 def test_sizes_that_are_lies(share: float, method: int, tmp_path: Path) -> None:
-    """zipfile reads as many bytes as the directory says, and with a checksum of those is
-    content."""
+    """zipfile reads as many bytes as the directory says, and accepts a checksum of these."""
     data = bytearray(zip_of({"train.txt": TRAIN}, method))
     entry, claim = data.index(b"PK\x01\x02"), int(len(TRAIN) * share)
     crc = zipfile.crc32(TRAIN[:claim]).to_bytes(4, "little")  # type: ignore[attr-defined]
@@ -123,7 +121,7 @@ def test_a_wrong_checksum(tmp_path: Path) -> None:
 
 
 def test_a_dictionary_that_takes_more_memory_than_it_may(tmp_path: Path) -> None:
-    """The header of LZMA says how large it is, and 4 GB would be made at once."""
+    """The LZMA header gives the size of the dictionary, and 4 GB would be allocated at once."""
     data = bytearray(zip_of({"train.txt": TRAIN}, zipfile.ZIP_LZMA))
     place = 30 + len("train.txt")
     assert data[place + 2 : place + 4] == b"\x05\x00"
@@ -133,7 +131,7 @@ def test_a_dictionary_that_takes_more_memory_than_it_may(tmp_path: Path) -> None
 
 
 def test_two_archives_end_to_end(tmp_path: Path) -> None:
-    """The last one's directory knows nothing of the first one's members."""
+    """The last directory does not list the members of the first archive."""
     data = zip_of({"train.txt": TRAIN}) + zip_of({"test.txt": TEST})
     with zipfile.ZipFile(io.BytesIO(data)) as archive:
         assert archive.namelist() == ["test.txt"]
@@ -166,7 +164,7 @@ def test_a_member_that_the_directory_does_not_name(tmp_path: Path) -> None:
 
 
 def test_a_directory_beyond_all_measure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It would be taken into memory as a whole."""
+    """The whole directory would be read into memory."""
     monkeypatch.setattr(zips, "MAX_DIRECTORY_BYTES", 2000)
     with pytest.raises(BadInput, match=r"cannot be unpacked \(its directory has [\d,]+ bytes"):
         choose_member(write(tmp_path, zip_of({f"{number}.txt": b"" for number in range(200)})), "")
@@ -192,8 +190,7 @@ def test_a_directory_that_is_damaged(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("method", METHODS)
 def test_without_its_directory(method: int, tmp_path: Path) -> None:
-    """As a download that broke off leaves it: refused, or read by the headers before the
-    members."""
+    """As an interrupted download leaves it: refused, or read by the local headers."""
     data = zip_of({"readme.txt": README, "test.txt": TEST, "train.txt": TRAIN}, method)
     start = data.index(b"train.txt") + len("train.txt")
     end = data.index(b"PK\x01\x02")
@@ -217,7 +214,7 @@ def test_without_its_directory(method: int, tmp_path: Path) -> None:
 
 
 def test_a_stream_without_its_directory(tmp_path: Path) -> None:
-    """The first member ends where its packing does; where the next one begins, nothing says."""
+    """The first member ends where its compression does; nothing tells where the next one starts."""
     data = streamed({"train.txt": TRAIN, "test.txt": TEST})
     path = write(tmp_path, data[: data.index(b"PK\x01\x02")])
     assert read(path, keep_truncated=True) == (TRAIN, False)

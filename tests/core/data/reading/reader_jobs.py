@@ -24,14 +24,14 @@ MEMBERS = (Member("a", 1, None, True, "x"), Member("b", 2, 3, False, "y", False)
 
 
 def echo(request: dict[str, Any], tell: SendEvent) -> Any:
-    """Tells 0 to 2, then gives back what it was given."""
+    """Sends the events 0 to 2, then returns the request."""
     for number in range(3):
         tell(number)
     return request
 
 
 def die(request: dict[str, Any], tell: SendEvent) -> Any:
-    """Ends by the signal that is asked for."""
+    """Ends by the requested signal."""
     os.kill(os.getpid(), request["signal"])
     time.sleep(60)
 
@@ -46,7 +46,7 @@ def die_in_a_word(request: dict[str, Any], tell: SendEvent) -> Any:
 
 
 def fault(request: dict[str, Any], tell: SendEvent) -> Any:
-    """A bus error: a map whose file has been cut meanwhile."""
+    """A bus error: reads a memory map whose file has been truncated."""
     path = Path(request["path"])
     path.write_bytes(bytes(2**16))
     with path.open("r+b") as file, mmap.mmap(file.fileno(), 2**16) as view:
@@ -55,7 +55,7 @@ def fault(request: dict[str, Any], tell: SendEvent) -> Any:
 
 
 def hang(request: dict[str, Any], tell: SendEvent) -> Any:
-    """Never comes back, and hears no polite signal."""
+    """Never returns, and ignores SIGTERM and SIGINT."""
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, signal.SIG_IGN)
     Path(request["pid"]).write_text(str(os.getpid()))
@@ -65,7 +65,7 @@ def hang(request: dict[str, Any], tell: SendEvent) -> Any:
 
 
 def quiet(request: dict[str, Any], tell: SendEvent) -> Any:
-    """Says something every now and then, for longer than a child may say nothing."""
+    """Sends events now and then, for longer than a child may be idle."""
     for _ in range(request["times"]):
         time.sleep(request["seconds"])
         tell(0)
@@ -73,7 +73,7 @@ def quiet(request: dict[str, Any], tell: SendEvent) -> Any:
 
 
 def hog(request: dict[str, Any], tell: SendEvent) -> Any:
-    """Takes memory until there is none: of numpy, of Arrow, or of Python."""
+    """Allocates memory until there is none: by NumPy, Arrow or Python."""
     kept: list[Any] = []
     makers = {
         "numpy": lambda: np.ones(2**24),
@@ -85,7 +85,7 @@ def hog(request: dict[str, Any], tell: SendEvent) -> Any:
 
 
 def write_on(request: dict[str, Any], tell: SendEvent) -> Any:
-    """Writes into a folder until it is ended."""
+    """Writes into a folder until it is killed."""
     folder = Path(request["folder"])
     number = 0
     while True:
@@ -95,7 +95,7 @@ def write_on(request: dict[str, Any], tell: SendEvent) -> Any:
 
 
 def refuse(request: dict[str, Any], tell: SendEvent) -> Any:
-    """Raises the error that is asked for."""
+    """Raises the requested error."""
     errors: dict[str, Exception] = {
         "BadInput": BadInput("a sentence"),
         "UnreadableRow": UnreadableRow("Row 3"),

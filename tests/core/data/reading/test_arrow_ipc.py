@@ -1,4 +1,4 @@
-"""Arrow IPC files and streams are read in bounded pieces; false claims and damage are refused with
+"""Arrow IPC files and streams are read in bounded chunks; false claims and damage are refused with
 a message."""
 
 import io
@@ -23,7 +23,7 @@ from tests.core.data.reading.arrow_files import CODECS, ROWS, WRITERS, example_t
 
 
 def read(path: Path) -> pa.Table:
-    """All pieces, with their dictionaries decoded."""
+    """All chunks, with their dictionaries decoded."""
     found = pa.Table.from_batches(read_arrow(path))
     columns = [
         column.cast(column.type.value_type) if pa.types.is_dictionary(column.type) else column
@@ -58,7 +58,7 @@ def test_feather(codec: str, tmp_path: Path) -> None:
 
 
 def test_views_come_as_plain_text(tmp_path: Path) -> None:
-    """As Polars writes them, within a dictionary too."""
+    """As Polars writes them, also within a dictionary."""
     words = example_table()["C1"].combine_chunks()
     views = words.cast(pa.string_view())
     coded = words.dictionary_encode()
@@ -74,8 +74,8 @@ def test_views_come_as_plain_text(tmp_path: Path) -> None:
 
 
 def test_a_view_of_nowhere_where_a_value_is_missing(tmp_path: Path) -> None:
-    """Arrow validates no view whose value is missing, follows it in a cast, and the process
-    ends."""
+    """Arrow does not validate the view of a missing value, but reads it in a cast, which
+    crashes."""
     views = np.zeros((4, 16), dtype=np.uint8)
     views[0] = np.frombuffer(struct.pack("<i12s", 3, b"abc"), dtype=np.uint8)
     views[1:] = np.frombuffer(struct.pack("<i4sii", 2**30, b"none", 77, 2**30), dtype=np.uint8)
@@ -101,7 +101,7 @@ def bomb(codec: str) -> pa.Table:
 
 
 def dictionary_bomb(codec: str) -> pa.Table:
-    """A long value once in the file and a million times in the rows."""
+    """A long value that is once in the file and in a million rows."""
     places = pa.array(np.zeros(1_000_000, dtype=np.int8))
     return pa.table({"a": pa.DictionaryArray.from_arrays(places, pa.array(["a" * 4000]))})
 
@@ -119,7 +119,7 @@ def viewed_dictionary_bomb(codec: str) -> pa.Table:
 
 
 def null_bomb(codec: str) -> pa.Table:
-    """Rows that take no room."""
+    """Rows that take no space."""
     return pa.table({f"C{i}": pa.nulls(10_000_000) for i in range(40)})
 
 
@@ -139,7 +139,7 @@ def test_bombs(kind: str, codec: str, make: Callable[[str], pa.Table], tmp_path:
 @pytest.mark.parametrize("codec", ["zstd", "lz4"])
 @pytest.mark.parametrize("claim", [2**27, 2**40, 2**62, -5])
 def test_a_buffer_that_claims_what_it_has_not(codec: str, claim: int, tmp_path: Path) -> None:
-    """Arrow makes room for what the first eight bytes of a compressed buffer say."""
+    """Arrow allocates what the first eight bytes of a compressed buffer claim."""
     data = bytearray(ipc_bytes(pa.table({"a": pa.array(np.arange(ROWS) / 7)}), codec=codec))
     place = data.index(struct.pack("<q", 8 * ROWS))
     data[place : place + 8] = struct.pack("<q", claim)
@@ -150,8 +150,8 @@ def test_a_buffer_that_claims_what_it_has_not(codec: str, claim: int, tmp_path: 
 
 
 def vectors(footer: bytes) -> list[int]:
-    """Where a footer may hold a vector of one block: its place in the file, the length of its
-    metadata and its own."""
+    """Where a footer may hold a vector of one block: its offset, the length of its metadata and of
+    its body."""
     found = []
     for at in range(0, len(footer) - 28, 4):
         count, offset, metadata, body = struct.unpack_from("<Iqi4xq", footer, at)
@@ -183,7 +183,7 @@ def test_a_footer_that_names_a_batch_a_thousand_times(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("kind", WRITERS)
 def test_two_end_to_end_lose_no_rows_silently(kind: str, tmp_path: Path) -> None:
-    """A reader would take one of the two and say nothing."""
+    """A reader would silently read only one of the two."""
     data = ipc_bytes(example_table(), kind, chunk=400)
     with pytest.raises(BadInput, match=r"(two streams|two files) end to end\?"):
         list(read_arrow(write(tmp_path, data + data)))
@@ -192,8 +192,8 @@ def test_two_end_to_end_lose_no_rows_silently(kind: str, tmp_path: Path) -> None
 @pytest.mark.parametrize("codec", CODECS)
 @pytest.mark.parametrize("kind", WRITERS)
 def test_cut_off_anywhere(kind: str, codec: str | None, tmp_path: Path) -> None:
-    """A stream may end with a batch and not say that it does; messages are of multiples of 8 bytes,
-    these cuts not."""
+    """A stream may end after a batch without an end mark. Messages are multiples of 8 bytes, these
+    cuts are not."""
     data = ipc_bytes(example_table(40), kind, codec, 20)
     for size in range(9, len(data) - 8, 96):
         path = write(tmp_path, data[:size])
@@ -244,7 +244,8 @@ print(read)
 
 
 def test_three_hundred_damaged_files(tmp_path: Path) -> None:
-    """Read whole, or refused, in a process of its own: a crash would not be an exception."""
+    """Each is read completely or refused, in a separate process, because a crash is not an
+    exception."""
     done = subprocess.run(
         [sys.executable, "-c", FUZZ, str(tmp_path / "file")],
         cwd=PROJECT,

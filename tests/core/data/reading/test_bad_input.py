@@ -55,11 +55,11 @@ FORTY = [f"x{i}" for i in range(40)]
 CASES: dict[str, tuple[bytes, str]] = {
     "too few columns": (
         text([*GOOD[:4], GOOD[4][:-1], *GOOD[5:]]),
-        r"Row 5 of 'file' has 39 columns where 40 belong",
+        r"Row 5 of 'file' has 39 columns instead of 40",
     ),
     "too many columns": (
         text([*GOOD[:2], [*GOOD[2], "x"], *GOOD[3:]]),
-        r"Row 3 of 'file' has 41 columns where 40",
+        r"Row 3 of 'file' has 41 columns instead of 40",
     ),
     "label 2": (changed(6, 0, "2"), r"Row 7 of 'file': label is '2', not 0 or 1"),
     "label -1": (changed(0, 0, "-1"), r"Row 1 of 'file': label is '-1', not 0 or 1"),
@@ -98,7 +98,7 @@ CASES: dict[str, tuple[bytes, str]] = {
     ),
     "NUL bytes": (b"\x01\x02\x00\x03" * 50, r"NUL byte at byte 3"),
     "binary junk": (bytes(range(128, 256)) * 20, r"not text in UTF-8"),
-    "lone carriage return": (changed(4, 20, "ab\rcd"), r"has \d+ columns where 40 belong"),
+    "lone carriage return": (changed(4, 20, "ab\rcd"), r"has \d+ columns instead of 40"),
     "absurdly long field": (
         changed(4, 20, "a" * 5000),
         r"Row 5 of 'file': C7 is 'a+\.\.\.', longer than 4,096",
@@ -225,7 +225,7 @@ def test_names_that_cannot_be_used(name: str, workspace: Workspace, tmp_path: Pa
 def test_skipping_counts_bad_rows_and_names_them(
     workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Over several blocks, with blank lines between, the numbers are those of the lines in the
+    """Over several blocks with blank lines between, row numbers are those of the lines in the
     file."""
     monkeypatch.setattr(textblocks, "BLOCK_BYTES", 4096)
     lines = [list(line) for line in rows(200)]

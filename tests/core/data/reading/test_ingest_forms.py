@@ -192,7 +192,7 @@ def test_dates_and_lists_beside_the_forty_in_parquet(workspace: Workspace, tmp_p
 def test_rows_keep_the_numbers_they_have_in_the_file(
     header: bool, workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Over several blocks, with bad rows and blank lines, against counting the lines."""
+    """Over several blocks with bad rows and blank lines, compared with counting the lines."""
     monkeypatch.setattr(textblocks, "BLOCK_BYTES", 4096)
     out, expected = ["\t".join(OURS)] if header else [], []
     for place, line in enumerate(LINES):
@@ -239,7 +239,7 @@ def test_labels_that_are_all_placeholders(
 def test_labels_found_after_placeholders(
     workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The first megabyte has none: the file has labels after all, and rows without one are bad."""
+    """The first megabyte has no labels, later rows do: rows without one are then bad."""
     lines = rows(6000, seed=1)
     path = write(tmp_path, text([["?", *line[1:]] for line in lines[:5500]] + lines[5500:]))
     with pytest.raises(

@@ -368,7 +368,7 @@ def test_one_text_for_missing_values_is_named_in_the_advice(
 ) -> None:
     lines = [[line[0], *(cell or "unknown" for cell in line[1:14]), *line[14:]] for line in LINES]
     with pytest.raises(
-        BadInput, match="if 'unknown' stands for a missing value, write nothing, or NaN"
+        BadInput, match="if 'unknown' stands for a missing value, write nothing or NaN"
     ):
         ingest(workspace, write(tmp_path, text(lines, None, "\t")), "x")
 
@@ -495,7 +495,7 @@ def test_twenty_sorted_rows_get_advice_that_works(workspace: Workspace, tmp_path
 def test_what_a_library_says_in_several_lines_is_one_line_of_a_sentence(
     workspace: Workspace, tmp_path: Path
 ) -> None:
-    """Parquet's reader ends its words with a line break where the footer has no bytes."""
+    """The Parquet reader's message ends with a line break if the footer is empty."""
     path = tmp_path / "rows.parquet"
     path.write_bytes(b"PAR1" + bytes(4) + b"PAR1")
     with pytest.raises(BadInput) as caught:

@@ -1,4 +1,4 @@
-"""Where rows end, compared with Python's csv module and str.splitlines, wherever a block ends."""
+"""Where rows end, compared with Python's csv module and str.splitlines, for any end of a block."""
 
 import csv
 import io
@@ -68,7 +68,7 @@ def test_quoted_rows_end_where_the_csv_module_ends_them() -> None:
 def test_a_block_may_end_anywhere(
     block: int, end: str, workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Cells with line ends, doubled quotation marks and delimiters within, read in tiny blocks."""
+    """Cells that contain line ends, doubled quotation marks and delimiters, read in tiny blocks."""
     monkeypatch.setattr(textblocks, "BLOCK_BYTES", block)
     dice = random.Random(block)
     lines = rows(60, seed=block)
@@ -97,8 +97,7 @@ def test_a_block_may_end_anywhere(
 def test_every_place_where_a_block_can_end(
     end: str, mark: bytes, workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Blocks of all sizes within a row's length, so that every kind of byte is once the last of a
-    block."""
+    """Blocks of all sizes up to a row's length, so that every kind of byte ends a block once."""
     texts = [
         'a"b',
         "two\nlines",
@@ -149,7 +148,8 @@ def rows_apart(path: Path, folder: Path) -> pa.Table:
 def test_a_name_in_the_header_may_have_a_line_break(
     end: str, name: str, mark: bytes, workspace: Workspace, tmp_path: Path
 ) -> None:
-    """The header is one row, wherever the name stands in it, and rows keep their numbers."""
+    """The header is one row, wherever the name with a line break is, and rows keep their
+    numbers."""
     for place in (0, 20, 40):
         lines = rows(30, seed=place)
         table = [[*line[:place], "x", *line[place:]] for line in lines]
@@ -171,7 +171,8 @@ def test_a_name_in_the_header_may_have_a_line_break(
 def test_a_byte_order_mark_within_a_file_is_a_letter(
     workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Also where a block happens to begin with it, which would be a file's beginning for Arrow."""
+    """Also where a block happens to start with it, which Arrow would take for the start of a
+    file."""
     columns = [*OURS[14:], *OURS[:14]]
     lines = rows(40, seed=2)
     for line in lines:

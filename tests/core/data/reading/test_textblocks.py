@@ -108,7 +108,7 @@ def read_at_once(path: Path, skip: bool = False) -> tuple[pa.Table, BadRowHandle
 
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
-    """Whether the quick parser took each block, the blocks being small."""
+    """Whether the fast path took each of the (small) blocks."""
     took: list[bool] = []
     one = textblocks._fast_path
 
@@ -156,7 +156,7 @@ def test_only_the_careful_reader_takes_it(kind: str, tmp_path: Path, quick: list
 def test_whatever_is_in_the_file_both_readers_say_the_same(
     tmp_path: Path, quick: list[bool]
 ) -> None:
-    """Bytes put in, taken out and changed at random; the same seed gives the same files."""
+    """Bytes inserted, removed and changed at random; the same seed gives the same files."""
     dice = random.Random(7)
     kinds = [
         FILES[kind]

@@ -33,7 +33,7 @@ def lines_of(count: int, columns: int, seed: int) -> list[list[str]]:
 def read(
     text: bytes, delimiter: str, wanted: list[bool], quoted: bool = False
 ) -> list[list[str | None]]:
-    """The wanted columns, whole."""
+    """The wanted columns as whole arrays."""
     batches = list(tokenize((text[:30], b"", memoryview(text)[30:]), delimiter, wanted, quoted))
     for columns in batches:
         for column in columns:

@@ -57,7 +57,7 @@ def test_what_has_not_moved_is_seldom_called_drifted(shape: str, training: int) 
 
 
 def test_chance_exceeds_its_own_limit_as_often_as_promised() -> None:
-    """From both sides, with many rows: a limit that is never exceeded would never find drift."""
+    """From both sides, with many rows: a limit that is never exceeded would never detect drift."""
     generator = np.random.default_rng(7)
     files, p = 20_000, SHAPES["even"]
     before, after = generator.multinomial(20_000, p, files), generator.multinomial(20_000, p, files)

@@ -10,18 +10,18 @@ from core.evaluation.format_metrics import (
     reason_from_labels,
 )
 from core.evaluation.roc_auc import auc_interval, auc_variance, delong_test
-from core.evaluation.verdicts import SIGNIFICANCE_LEVEL
+from core.evaluation.significance import NOT_COMPARABLE, NOT_DISTINGUISHABLE
 from core.jobs.store import Run, RunStore
 from core.program import PROGRAM
 from core.report.decision_figures import interpolation_figure
 from core.runs.launch import refresh_statuses
 from core.runs.submit import list_interpolations, submit_interpolation
-from pages.components.run.result import load_predictions
 from pages.components.shared.access import guarded_button
 from pages.components.shared.chart import chart
 from pages.components.shared.common import show_command, workspace
 from pages.components.shared.errors import catch_errors, catch_errors_in
 from pages.components.shared.formatting import escape_inline
+from pages.components.shared.run_predictions import load_predictions
 
 ABOUT = (
     "Interpolating between the backbone's weights (alpha 0) and the fine-tuned ones (alpha "
@@ -125,13 +125,13 @@ def _compare_with_finetuned(arrays: dict[str, np.ndarray], part: str, alpha: flo
     if alpha == 1:
         return f"{interval} The fine-tuned run itself."
     difference = delong_test(labels, arrays[f"{part}_{alpha}"], arrays[f"{part}_1.0"])
-    if is_missing(difference.p):
+    if difference.outcome == NOT_COMPARABLE:
         return f"{interval} Not comparable with the fine-tuned run: {reason_from_labels(labels)}."
     bounds = format_bounds(difference.low, difference.high, signed=True)
     numbers = f"{format_metric(difference.delta, signed=True)}, 95 % {bounds}"
-    if difference.p >= SIGNIFICANCE_LEVEL:
+    if difference.outcome == NOT_DISTINGUISHABLE:
         return f"{interval} Not distinguishable from the fine-tuned run ({numbers})."
     return (
-        f"{interval} {'Higher' if difference.delta > 0 else 'Lower'} than the fine-tuned run"
+        f"{interval} {'Higher' if difference.outcome == 'better' else 'Lower'} than the fine-tuned run"
         f" ({numbers})."
     )

@@ -1,0 +1,169 @@
+"""The command `compare`, and the arms that other commands choose from as it does."""
+
+import argparse
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+from core.cli.options import local_path
+from core.cli.output import CommandResult
+from core.cli.targets import AddCommand, add_run_options, find_only_sweep, find_runs
+from core.data.datasets import list_datasets
+from core.errors import BadInput
+from core.evaluation.format_metrics import format_arm_metrics
+from core.evaluation.verdicts import COMPARED_METRICS, Verdict
+from core.jobs.store import Run, RunStore
+from core.models.backbone_store import list_backbones
+from core.report.arms import (
+    distinct_settings,
+    group_into_arms,
+    judge_selected_arms,
+    summarise_selected_arms,
+)
+from core.runs.sweep_result import (
+    ArmResult,
+    default_reference,
+    forgetting_sentences,
+    judge_arms,
+    summarise_arms,
+    sweep_table,
+)
+from core.workspace import Workspace
+
+
+def add_compare_command(add: AddCommand) -> None:
+    """Add `compare` to the parser."""
+    command = add(
+        "compare",
+        "Compare finished runs, or a sweep: every arm's metrics and what they support.",
+        compare,
+    )
+    add_run_options(command, sweep=True)
+    command.add_argument(
+        "--against",
+        help="title of the arm that the others are compared with (default: see the page)",
+    )
+    command.add_argument(
+        "--out", type=local_path, help="the arms as a table: a file that ends in .csv or .parquet"
+    )
+    command.add_argument("--out-runs", type=Path, help="the runs as a table")
+
+
+def compare(workspace: Workspace, options: argparse.Namespace) -> CommandResult:
+    """Print what the results of arms support; for a sweep, separately for each setting."""
+    if options.sweep:
+        sweep = find_only_sweep(workspace, options.sweep)
+        runs = RunStore(workspace).list_group(sweep.id)
+        results = summarise_arms(sweep, runs)
+        if not results:
+            raise BadInput(
+                f"No run of the sweep {sweep.name!r} is done, so there is nothing to compare."
+            )
+        reference = choose_reference(results, options)
+        verdicts, sentences = judge_arms(workspace, results, reference)
+        sentences = sentences + forgetting_sentences(results)
+    else:
+        runs, results = select_arms(workspace, options)
+        reference = choose_reference(results, options)
+        verdicts, sentences = judge_selected_arms(workspace, results, reference)
+    rows = sweep_table(results)
+    data: dict[str, Any] = {
+        "reference": reference,
+        "arms": rows,
+        "verdicts": [_verdict_data(verdict) for verdict in verdicts],
+        "sentences": sentences,
+    }
+    lines = [*map(_arm_text, rows), *sentences]
+    lines += _write_tables(results, verdicts, reference, runs, options)
+    return CommandResult(data, "\n".join(lines))
+
+
+def select_arms(
+    workspace: Workspace, options: argparse.Namespace
+) -> tuple[list[Run], list[ArmResult]]:
+    """Return (the named runs that are done and score clicks, their arms under titles that name the
+    setting).
+
+    Raises:
+        BadInput: there is no such run, or the runs are on several datasets.
+    """
+    store = RunStore(workspace)
+    sweep = find_only_sweep(workspace, options.sweep) if options.sweep else None
+    candidates = store.list_group(sweep.id) if sweep else find_runs(store, options)
+    runs = [
+        run
+        for run in candidates
+        if run.status == "done" and run.result and "target_test" in run.result.metrics
+    ]
+    if not runs:
+        raise BadInput(
+            "None of these runs is done and scores clicks, so there is nothing to compare."
+        )
+    if len({run.dataset for run in runs}) > 1:
+        raise BadInput(
+            "These runs were tested on the rows of different datasets; name runs on one dataset."
+        )
+    backbones = {card.id: card.name for card in list_backbones(workspace)}
+    datasets = {dataset.id: dataset.name for dataset in list_datasets(workspace)}
+    arms = group_into_arms(runs, backbones, datasets)
+    settings = distinct_settings(arms)
+    results = summarise_selected_arms(arms, full_titles=len(settings) > 1 or bool(settings[0]))
+    # The titles name the setting, so that all arms can be compared with one another.
+    return runs, [dataclasses.replace(result, setting="") for result in results]
+
+
+def choose_reference(results: list[ArmResult], options: argparse.Namespace) -> str:
+    """Return the title in --against, else the default; BadInput if no arm has it."""
+    titles = [*dict.fromkeys(result.title for result in results)]
+    if options.against and options.against not in titles:
+        raise BadInput(
+            f"There is no arm {options.against!r} to compare with; the arms here are {titles}."
+        )
+    return options.against or default_reference(results)
+
+
+def _write_tables(
+    results: list[ArmResult],
+    verdicts: list[Verdict],
+    reference: str,
+    runs: list[Run],
+    options: argparse.Namespace,
+) -> list[str]:
+    """Write the tables of --out and --out-runs, and return a line for each."""
+    from core.report.sweep_tables import arms_table, runs_table
+    from core.report.table_files import write_table
+
+    lines = []
+    if options.out:
+        write_table(arms_table(results, verdicts, reference), options.out)
+        lines.append(f"Wrote {len(results)} arms to {options.out}.")
+    if options.out_runs:
+        write_table(runs_table(runs), options.out_runs)
+        lines.append(f"Wrote {len(runs)} runs to {options.out_runs}.")
+    return lines
+
+
+def _verdict_data(verdict: Verdict) -> dict[str, Any]:
+    data: dict[str, Any] = {
+        "arm": verdict.a,
+        "against": verdict.b,
+        "setting": verdict.setting,
+        "verdict": verdict.outcome,
+    }
+    for metric in COMPARED_METRICS:
+        difference, adjusted_p = verdict.comparison(metric)
+        data[metric] = {
+            "delta": difference.delta,
+            "low": difference.low,
+            "high": difference.high,
+            "adjusted_p": adjusted_p,
+        }
+    return data
+
+
+def _arm_text(row: dict[str, Any]) -> str:
+    setting = f"{row['setting']}, " if row["setting"] else ""
+    return (
+        f"{setting}{row['arm']}: target test {format_arm_metrics(row)} over {row['seeds']}"
+        f" seed{'s' if row['seeds'] > 1 else ''}"
+    )

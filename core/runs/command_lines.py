@@ -1,0 +1,206 @@
+"""The commands that ask for the same run or sweep as a request or a spec does."""
+
+import dataclasses
+import shlex
+from collections.abc import Sequence
+from typing import Any
+
+from core.data.datasets import Dataset, find_dataset
+from core.errors import BadInput
+from core.jobs.requests import (
+    MASK_SHARE,
+    InterpolateRequest,
+    PretrainRequest,
+    Request,
+    TrainSettings,
+)
+from core.models.backbone_store import find_backbone
+from core.models.card import HeadSettings
+from core.models.registry import settings_to_flags
+from core.program import COMMAND
+from core.runs.sweep import SweepSpec, depth_arms
+from core.training.default_settings import AUTO, count_training_rows, presets_for
+from core.workspace import Workspace
+
+_TRAIN_FLAGS = {
+    "epochs": "--epochs",
+    "batch_size": "--batch-size",
+    "learning_rate": "--lr",
+    "validation_share": "--validation-share",
+    "early_stopping": "--early-stopping",
+    "plateau": "--plateau",
+    "weight_decay": "--weight-decay",
+    "seed": "--seed",
+    "device": "--device",
+}
+
+
+def command_line(workspace: Workspace, request: Request, pinned: bool = False) -> str:
+    """Return the command that asks for the same run; settings at their preset's value are left out.
+
+    Args:
+        workspace: of the request's dataset and backbone, which the command names.
+        request: what the command asks for.
+        pinned: whether the command must mean the same in a later version, whose defaults may
+            differ. The preset "auto" is then not used.
+    """
+    parts = [*COMMAND]
+    if isinstance(request, InterpolateRequest):
+        return shlex.join([*parts, "interpolate", "--run", request.run])
+    dataset = find_dataset(workspace, request.dataset)
+    if isinstance(request, PretrainRequest):
+        presets = presets_for(count_training_rows(dataset, "source"), request.objective)
+        parts += [
+            "pretrain",
+            "--dataset",
+            dataset.name,
+            "--architecture",
+            request.architecture,
+            "--name",
+            request.name,
+        ]
+        if request.objective != "supervised":
+            parts += ["--objective", request.objective]
+        if request.start != "random":
+            parts += ["--start", request.start]
+        if request.start_file:
+            parts += ["--start-file", request.start_file]
+        if request.mask_share != MASK_SHARE:
+            parts += ["--mask-share", str(request.mask_share)]
+        parts += settings_to_flags(request.settings)
+    else:
+        presets = presets_for(count_training_rows(dataset, "target", last=request.target_rows))
+        backbone = find_backbone(workspace, request.backbone).name
+        parts += ["finetune", "--dataset", dataset.name, "--backbone", backbone]
+        if request.strategy == "depth":
+            parts += ["--freeze-depth", str(request.freeze_depth)]
+        else:
+            parts += ["--strategy", request.strategy]
+        for key, value in request.options.items():
+            text = ",".join(value) if isinstance(value, list | tuple) else str(value)
+            parts += [f"--{key.replace('_', '-')}", text]
+        if request.target_rows:
+            parts += ["--target-rows", str(request.target_rows)]
+        parts += head_flags(request.head)
+    if pinned:
+        presets.pop(AUTO, None)
+    # A single setting can always be given: by flags for all that differs from a preset.
+    return shlex.join(parts + (train_flags([request.train], [presets]) or []))
+
+
+def sweep_command_line(
+    workspace: Workspace, spec: SweepSpec, name: str, pinned: bool = False
+) -> str:
+    """Return the command that asks for the same sweep, whose seeds are 0, 1, 2, …; defaults are
+    left out.
+
+    Args:
+        workspace: of the sweep's dataset and backbone.
+        spec: what the command asks for.
+        name: the sweep's.
+        pinned: see `command_line`.
+
+    Raises:
+        BadInput: the target sizes have settings that no single command gives them
+            (core.runs.reproduce then names the runs one by one).
+    """
+    dataset, card = find_dataset(workspace, spec.dataset), find_backbone(workspace, spec.backbone)
+    parts = [*COMMAND, "sweep", "--name", name, "--dataset", dataset.name, "--backbone", card.name]
+    depths = [arm.freeze_depth for arm in spec.arms if arm.strategy == "depth"]
+    if depths:
+        every = depths == [arm.freeze_depth for arm in depth_arms(card)]
+        parts += ["--depths", "all" if every else ",".join(map(str, depths))]
+    others = [arm for arm in spec.arms if arm.strategy not in ("depth", "surgical")]
+    if others:
+        parts += ["--strategies", ",".join(arm.strategy for arm in others)]
+    for arm in others:
+        for option, value in arm.options.items():
+            parts += [f"--{option.replace('_', '-')}", str(value)]
+    for arm in spec.arms:
+        if arm.strategy == "surgical":
+            parts += ["--surgical", ",".join(arm.options["stages"])]
+    if len(spec.seeds) != 3:
+        parts += ["--seeds", str(len(spec.seeds))]
+    if spec.learning_rates:
+        parts += ["--rates", ",".join(map(str, spec.learning_rates))]
+    if spec.target_sizes != (0,):
+        parts += ["--target-sizes", ",".join(map(str, spec.target_sizes))]
+    if spec.halving:
+        parts += ["--halving", str(spec.halving)]
+    flags = sweep_train_flags(dataset, spec, pinned)
+    if flags is None:
+        raise BadInput(
+            "The target sizes of this sweep train with settings that no single command gives them."
+        )
+    return shlex.join([*parts, *head_flags(spec.head), *flags])
+
+
+def sweep_train_flags(dataset: Dataset, spec: SweepSpec, pinned: bool = False) -> list[str] | None:
+    """Return the shortest flags that give every target size its settings; None where no single
+    command can.
+
+    Args:
+        dataset: whose number of rows decides the preset "auto".
+        spec: the sweep.
+        pinned: see `command_line`; only where the sizes share their settings.
+    """
+    presets = [
+        presets_for(count_training_rows(dataset, "target", last=size)) for size in spec.target_sizes
+    ]
+    if pinned and not spec.train_by_size:
+        presets = [
+            {name: train for name, train in known.items() if name != AUTO} for known in presets
+        ]
+    return train_flags(spec.size_settings, presets)
+
+
+def head_flags(head: HeadSettings) -> list[str]:
+    """Return the flags that ask for this new head; none for the default one."""
+    parts = ["--head-hidden", ",".join(map(str, head.hidden))] if head.hidden else []
+    if head.activation != "relu":
+        parts += ["--head-activation", head.activation]
+    return parts + (["--head-output", head.output] if head.output != "logit" else [])
+
+
+def train_flags(
+    settings: Sequence[TrainSettings], presets: Sequence[dict[str, TrainSettings]]
+) -> list[str] | None:
+    """Return the shortest flags that give these settings: a preset, and what differs from it.
+
+    Args:
+        settings: one for each of several numbers of training rows.
+        presets: for each of these numbers, what every preset stands for
+            (core.training.default_settings.presets_for).
+
+    Returns:
+        The flags; None where no preset with the same flags gives all settings.
+    """
+    # Of two equally short ways the one with a fixed preset, which says more.
+    names = sorted(presets[0], key=lambda name: name == AUTO)
+    found = [flags for name in names if (flags := _flags_from(name, settings, presets)) is not None]
+    return min(found, key=len, default=None)
+
+
+def _flags_from(
+    preset: str, settings: Sequence[TrainSettings], presets: Sequence[dict[str, TrainSettings]]
+) -> list[str] | None:
+    """Return the flags that lead from a preset to all settings; None where they would differ."""
+    given: dict[str, Any] = {}
+    for wanted, known in zip(settings, presets, strict=True):
+        start = dataclasses.asdict(known[preset])
+        given |= {
+            name: value
+            for name, value in dataclasses.asdict(wanted).items()
+            if value != start[name]
+        }
+    for wanted, known in zip(settings, presets, strict=True):
+        # Not by dataclasses.replace, which would check a combination that nobody uses.
+        if {**dataclasses.asdict(known[preset]), **given} != dataclasses.asdict(wanted):
+            return None
+    parts = [] if preset == AUTO else ["--preset", preset]
+    for name, flag in _TRAIN_FLAGS.items():
+        if name in given:
+            parts += [flag, str(given[name])]
+    if "cosine" in given:
+        parts.append("--cosine" if given["cosine"] else "--no-cosine")
+    return parts + (["--amp"] if "amp" in given else [])

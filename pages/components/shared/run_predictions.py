@@ -1,0 +1,100 @@
+"""Predictions of finished runs and the curves made from them, cached across sessions."""
+
+from pathlib import Path
+
+import numpy as np
+import streamlit as st
+
+from core.evaluation.curves import (
+    CalibrationBins,
+    Curve,
+    ThresholdTable,
+    calibration_curve,
+    cumulative_gains,
+    precision_recall_curve,
+    roc_curve,
+    threshold_table,
+)
+from core.evaluation.format_metrics import (
+    format_bounds,
+    format_metric,
+    format_p_equation,
+    is_missing,
+    reason_from_labels,
+)
+from core.evaluation.roc_auc import delong_test
+from core.evaluation.significance import NOT_COMPARABLE, NOT_DISTINGUISHABLE
+from core.jobs.predictions import PREDICTIONS_FILE, read_predictions
+from core.jobs.store import Run
+from pages.components.shared.common import workspace
+
+PART_TITLES = {"target_test": "Target test rows", "source_test": "Source test rows"}
+
+ScoreCurves = tuple[ThresholdTable, Curve, Curve, Curve, CalibrationBins]
+
+"""See `cached_curves`."""
+
+
+# cache_resource, not cache_data: that one copies on every rerun, which for a million rows takes
+# longer than everything else.
+@st.cache_resource(max_entries=16, show_spinner=False)
+def cached_predictions(path: str, modified: int, size: int) -> dict[str, np.ndarray]:
+    """Return the arrays of a predictions file; `modified` and `size` are part of the cache key."""
+    return read_predictions(workspace(), Path(path).parent.name)
+
+
+def load_predictions(run: Run) -> dict[str, np.ndarray]:
+    """Return the run's predictions, read once."""
+    path: Path = workspace().runs / run.id / PREDICTIONS_FILE
+    try:
+        stat = path.stat()
+    except OSError:
+        # The read fails too, with a sentence about what is wrong.
+        return read_predictions(workspace(), run.id)
+    return cached_predictions(str(path), stat.st_mtime_ns, stat.st_size)
+
+
+def load_curves(run: Run, part: str, name: str) -> ScoreCurves:
+    """Return `cached_curves` of a run.
+
+    Raises:
+        Damaged: its predictions cannot be read.
+    """
+    load_predictions(run)
+    path = workspace().runs / run.id / PREDICTIONS_FILE
+    return cached_curves(str(path), path.stat().st_mtime_ns, part, name)
+
+
+@st.cache_resource(max_entries=32, show_spinner=False)
+def cached_curves(path: str, modified: int, part: str, name: str) -> ScoreCurves:
+    """Return (threshold table, ROC, precision-recall, gains, calibration) of one score of one
+    part.
+    """
+    arrays = cached_predictions(path, modified, Path(path).stat().st_size)
+    labels, scores = arrays[f"{part}_label"], arrays[f"{part}_{name}"]
+    table = threshold_table(labels, scores)
+    return (
+        table,
+        roc_curve(table),
+        precision_recall_curve(table),
+        cumulative_gains(table),
+        calibration_curve(labels, scores),
+    )
+
+
+def describe_auc_change(labels: np.ndarray, after: np.ndarray, before: np.ndarray) -> str:
+    """Say whether AUC changed, by DeLong's test on the same rows; noise is never ranked."""
+    difference = delong_test(labels, after, before)
+    rows, delta = f"{len(labels):,}", format_metric(difference.delta, signed=True)
+    if difference.outcome == NOT_COMPARABLE:
+        known = "" if is_missing(difference.delta) else f" (difference {delta}, no interval)"
+        return f"AUC before and after is not comparable: {reason_from_labels(labels)}{known}."
+    interval = f"95 % interval {format_bounds(difference.low, difference.high, signed=True)}"
+    if difference.outcome == NOT_DISTINGUISHABLE:
+        return (
+            f"AUC before and after is not distinguishable at n = {rows} (difference {delta},"
+            f" {interval})."
+        )
+    better = "higher" if difference.outcome == "better" else "lower"
+    p = format_p_equation(difference.p)
+    return f"AUC is {better} than the backbone's: {delta}, {interval}, {p}, n = {rows}."
