@@ -41,12 +41,40 @@ from tests.pages.page_states import furnish, places, serve
 
 EVIL = "http://evil.example/x.png"
 HOSTILE = f"` ![x]({EVIL}) <img src={EVIL} onerror=alert(1)> '; DROP TABLE runs; --"
-ADDRESS = tuple(
-    """
-    run runs dataset sample backbone sweep scored section find shelf_find status kind tags
-    strategy depth view present rows against setting column seeds seed cost lines part
-    one-threshold arms head training sizes rates halving
-    """.split()
+ADDRESS = (
+    "run",
+    "runs",
+    "dataset",
+    "sample",
+    "backbone",
+    "sweep",
+    "scored",
+    "section",
+    "find",
+    "shelf_find",
+    "status",
+    "kind",
+    "tags",
+    "strategy",
+    "depth",
+    "view",
+    "present",
+    "rows",
+    "against",
+    "setting",
+    "column",
+    "seeds",
+    "seed",
+    "cost",
+    "lines",
+    "part",
+    "one-threshold",
+    "arms",
+    "head",
+    "training",
+    "sizes",
+    "rates",
+    "halving",
 )
 """Names that addresses of pages carry."""
 SOURCES = [
