@@ -398,8 +398,8 @@ def test_a_sweep_of_the_command_line_is_gone_on_with_there(
         dataset.id, "simulated-dnn", (Arm("full"), Arm("zero-shot")), (0,), train=TRAIN
     )
     sweep = submit_sweep(workspace, spec, "own", run_here=True)
-    lanes: Sequence[str] = [run.queue for run in RunStore(workspace).list_group(sweep.id)]
-    assert {*lanes} == {CLUSTER_QUEUE}
+    queues: Sequence[str] = [run.queue for run in RunStore(workspace).list_group(sweep.id)]
+    assert {*queues} == {CLUSTER_QUEUE}
     for run in RunStore(workspace).list_group(sweep.id):
         RunStore(workspace).request_cancel(run.id)
     app = open_page(workspace, "sweep", monkeypatch, sweep=sweep.id)

@@ -45,11 +45,14 @@ def scores(seeds: int, skill: float) -> np.ndarray:
 def arms(number: int, seeds: int = 3) -> list[ArmScores]:
     return [
         ArmScores(
-            f"arm {arm}", 0.5 + arm / 100, Counted(scores(seeds, 0.5 + arm / 20)), tuple(range(seeds)),
+            f"arm {arm}",
+            0.5 + arm / 100,
+            Counted(scores(seeds, 0.5 + arm / 20)),
+            tuple(range(seeds)),
             tuple(f"r-{arm}-{seed}" for seed in range(seeds)),
         )
         for arm in range(number)
-    ]  # fmt: skip
+    ]
 
 
 def with_fewer_seeds(arm: ArmScores, seeds: int) -> ArmScores:

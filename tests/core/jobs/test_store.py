@@ -29,8 +29,8 @@ def store(workspace: Workspace) -> RunStore:
     return RunStore(workspace)
 
 
-def submit(store: RunStore, lane: str = "cpu") -> Run:
-    return store.submit(REQUEST, "a run", lane)
+def submit(store: RunStore, queue: str = "cpu") -> Run:
+    return store.submit(REQUEST, "a run", queue)
 
 
 def test_oldest_queued_run_of_the_lane_is_claimed(store: RunStore) -> None:
@@ -129,8 +129,8 @@ def test_cancel_resume_and_finish(store: RunStore) -> None:
 
 def test_stale_runs_are_interrupted_or_cancelled(store: RunStore) -> None:
     left, cancelled, other = submit(store), submit(store), submit(store, "cuda")
-    for lane in ("cpu", "cpu", "cuda"):
-        store.claim(lane, 1)
+    for name in ("cpu", "cpu", "cuda"):
+        store.claim(name, 1)
     store.request_cancel(cancelled.id)
     store.interrupt_stale("cpu")
     assert [store.get(run.id).status for run in (left, cancelled, other)] == [

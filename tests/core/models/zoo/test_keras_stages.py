@@ -241,6 +241,7 @@ def test_imagenet_weights_that_cannot_be_had_say_which_file_to_fetch(
     monkeypatch.setattr(file_utils, "urlretrieve", refuse)
     with pytest.raises(
         BadInput,
-        match=f"no network here.*put the file {KERAS_APPLICATIONS['vgg19'][1]} into {tmp_path}/models",
+        match=f"no network here.*put the file {KERAS_APPLICATIONS['vgg19'][1]}"
+        f" into {tmp_path}/models",
     ):
         load_imagenet_weights(untouched("vgg19"), "vgg19")
