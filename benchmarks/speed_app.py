@@ -203,7 +203,7 @@ def first_point(page: Page, url: str, store: RunStore) -> float:
 
 def wait_for_idle_workers(workspace: Workspace) -> None:
     """Wait until no worker is alive, as opening pages starts one."""
-    while any(is_worker_alive(workspace, lane) for lane in QUEUES):
+    while any(is_worker_alive(workspace, queue) for queue in QUEUES):
         time.sleep(0.2)
 
 

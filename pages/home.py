@@ -63,9 +63,9 @@ def show_method() -> None:
 def show_queue(store: RunStore) -> None:
     """Show device, worker and queue as five numbers."""
     counts = store.count_by_status()
-    alive = [lane for lane in QUEUES if is_worker_alive(workspace(), lane)]
+    alive = [queue for queue in QUEUES if is_worker_alive(workspace(), queue)]
     state = "running" if alive else "not running"
-    if any(check_heartbeat(worker_heartbeat(workspace(), lane)).stall for lane in alive):
+    if any(check_heartbeat(worker_heartbeat(workspace(), queue)).stall for queue in alive):
         state = "stalled"
     with st.grid(5, min_column_width=150):
         st.metric("Device", DEVICES[queue_for_device("auto")], border=True)

@@ -92,9 +92,9 @@ def show_weight_drift(run: Run) -> None:
             measure_weight_drift_button(run)
             return
         st.markdown(describe_weight_drift(drift))
-        height = 130 + 34 * len(drift["stages"])
+        height = 130 + 34 * len(drift.stages)
         chart(
-            weight_distance_figure(drift["stages"]),
+            weight_distance_figure(drift.stages),
             "learn-moved",
             height,
             "Distance of weights, stage by stage",

@@ -10,6 +10,7 @@ from core.cli.targets import AddCommand
 from core.data.datasets import find_dataset
 from core.evaluation.format_metrics import format_metric, format_metrics
 from core.files.outputs import check_output
+from core.files.typed_json import to_json
 from core.inference.weight_drift_files import read_weight_drift
 from core.jobs.run_result import result_to_json
 from core.jobs.store import RunStore
@@ -112,13 +113,13 @@ def moved(workspace: Workspace, options: argparse.Namespace) -> CommandResult:
         with ProgressBar("Measuring") as progress:
             drift = measure_weight_drift(workspace, run, progress)
     lines = []
-    for stage in drift["stages"]:
-        state = "frozen" if stage["frozen"] else "trained"
-        relative = stage["relative"]
+    for stage in drift.stages:
+        state = "frozen" if stage.frozen else "trained"
+        relative = stage.relative
         distance = "-" if relative is None else f"{100 * relative:.2f} %"
-        cka = format_metric(stage["cka"])
-        lines.append(f"{stage['title']}: {state}, weights moved by {distance}, CKA {cka}")
-    return CommandResult(drift, "\n".join(lines))
+        cka = format_metric(stage.cka)
+        lines.append(f"{stage.title}: {state}, weights moved by {distance}, CKA {cka}")
+    return CommandResult(to_json(drift), "\n".join(lines))
 
 
 def verify(workspace: Workspace, options: argparse.Namespace) -> CommandResult:

@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 import torch
@@ -13,9 +12,10 @@ from core.data.preprocessing import FIRST_VALUE_ID, load_preprocessing
 from core.data.schema import FIELDS
 from core.errors import BadInput
 from core.evaluation.geometry import linear_cka
+from core.files.typed_json import to_json
 from core.freezing.strategies import is_trained
 from core.inference.run_model import load_model_card
-from core.inference.weight_drift_files import ARRAYS_FILE, NUMBERS_FILE
+from core.inference.weight_drift_files import ARRAYS_FILE, NUMBERS_FILE, StageDrift, WeightDrift
 from core.jobs.store import Run
 from core.models.backbone import load_backbone
 from core.models.backbone_store import find_backbone
@@ -38,20 +38,13 @@ MAP_VALUES = 200
 
 def measure_weight_drift(
     workspace: Workspace, run: Run, on_progress: Callable[[float], None] | None = None
-) -> dict[str, Any]:
+) -> WeightDrift:
     """Compare a fine-tuned network with its backbone and store the result in the run's folder.
 
     Args:
         workspace: of the run.
         run: a fine-tuning run that is done.
         on_progress: called with the share of the work that is done, 0 to 1.
-
-    Returns:
-        JSON-ready. `stages`, from the input up without the head, which is new: `name`, `title`,
-        `frozen`, `norm` (of the backbone's weights), `distance` (of the run's weights from them),
-        `relative` (distance over norm; None if that is 0) and `cka` (linear CKA of the stage's
-        outputs before and after; None if they are the same for every row). `rows`: target test rows
-        behind `cka`. `fields`: those with a map.
 
     Raises:
         BadInput: the run trained no backbone.
@@ -92,15 +85,15 @@ def measure_weight_drift(
         cka = linear_cka(*(flatten_state(outputs).float().cpu().numpy() for outputs in states))
         norm, distance = weight_distance(stage_before, stage_after)
         stages.append(
-            {
-                "name": stage_card.name,
-                "title": stage_card.title,
-                "frozen": stage_result.frozen,
-                "norm": norm,
-                "distance": distance,
-                "relative": distance / norm if norm else None,
-                "cka": None if np.isnan(cka) else cka,
-            }
+            StageDrift(
+                name=stage_card.name,
+                title=stage_card.title,
+                frozen=stage_result.frozen,
+                norm=norm,
+                distance=distance,
+                relative=distance / norm if norm else None,
+                cka=None if np.isnan(cka) else cka,
+            )
         )
         report(0.3 + 0.6 * (index + 1) / len(card.stages))
     arrays = embedding_arrays(before, after, card)
@@ -108,15 +101,15 @@ def measure_weight_drift(
     write_atomic(
         folder / ARRAYS_FILE, lambda part: np.savez_compressed(part, allow_pickle=False, **arrays)
     )
-    result = {
-        "run": run.id,
-        "stages": stages,
-        "rows": len(compared),
-        "fields": [field for field in FIELDS if f"{field}_before" in arrays],
-        "from_scratch": run.strategy == "scratch",
-        "seconds": round(time.monotonic() - started, 3),
-    }
-    write_json(folder / NUMBERS_FILE, result)
+    result = WeightDrift(
+        run=run.id,
+        stages=tuple(stages),
+        rows=len(compared),
+        fields=tuple(field for field in FIELDS if f"{field}_before" in arrays),
+        from_scratch=run.strategy == "scratch",
+        seconds=round(time.monotonic() - started, 3),
+    )
+    write_json(folder / NUMBERS_FILE, to_json(result))
     return result
 
 

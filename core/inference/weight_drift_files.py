@@ -1,10 +1,8 @@
 """What a run moved, as it lies in the run's folder; measured by a process of its own
 (core.inference.weight_drift)."""
 
-import dataclasses
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
@@ -17,7 +15,19 @@ _ADVICE = "measure it again"
 
 
 @dataclass(frozen=True)
-class _StageDrift:
+class StageDrift:
+    """How far fine-tuning moved one stage.
+
+    Args:
+        name, title: of the stage.
+        frozen: whether it was frozen.
+        norm: of the backbone's weights.
+        distance: of the run's weights from them.
+        relative: distance over norm; None if that is 0.
+        cka: linear CKA of the stage's outputs before and after; None if they are the same for every
+            row.
+    """
+
     name: str
     title: str
     frozen: bool
@@ -28,18 +38,27 @@ class _StageDrift:
 
 
 @dataclass(frozen=True)
-class _WeightDrift:
-    """The content of `NUMBERS_FILE`; see `core.inference.weight_drift.measure_weight_drift`."""
+class WeightDrift:
+    """How far fine-tuning moved the weights, as `NUMBERS_FILE` stores it.
+
+    Args:
+        run: id of the run.
+        stages: from the input up, without the head, which is new.
+        rows: number of target test rows behind `cka`.
+        fields: those whose embedding vectors are stored for a map.
+        from_scratch: whether the run started from new weights.
+        seconds: how long the measurement took.
+    """
 
     run: str
-    stages: tuple[_StageDrift, ...]
+    stages: tuple[StageDrift, ...]
     rows: int
     fields: tuple[str, ...]
     from_scratch: bool
     seconds: float
 
 
-def read_weight_drift(workspace: Workspace, run_id: str) -> dict[str, Any] | None:
+def read_weight_drift(workspace: Workspace, run_id: str) -> WeightDrift | None:
     """Return what `measure_weight_drift` stored for a run; None if it was never measured or is
     damaged.
     """
@@ -48,12 +67,11 @@ def read_weight_drift(workspace: Workspace, run_id: str) -> dict[str, Any] | Non
         return None
     with suppress(Damaged):
         found = load_stored(
-            folder / NUMBERS_FILE, _ADVICE, lambda values: parse_stored(_WeightDrift, values)
+            folder / NUMBERS_FILE, _ADVICE, lambda values: parse_stored(WeightDrift, values)
         )
         arrays = read_arrays(folder / ARRAYS_FILE, _ADVICE)
         if found.stages and all(f"{field}_before" in arrays for field in found.fields):
-            values: dict[str, Any] = dataclasses.asdict(found)
-            return values | {"stages": [*values["stages"]], "fields": [*found.fields]}
+            return found
     return None
 
 

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import plotly.graph_objects as go
 
+from core.inference.weight_drift_files import StageDrift
 from core.report.figure_base import Trace, axis, bar, make_figure, scatter
 from core.report.palette import FROZEN, NEUTRAL, SERIES, TRAINED, with_alpha
 from core.report.run_figures import MetricSeries
@@ -15,15 +16,15 @@ GRADIENT_PREFIX = "gradient/"
 _DASHES = ("solid", "dash", "dot", "dashdot", "longdash", "longdashdot")
 
 
-def weight_distance_figure(stages: Sequence[Mapping[str, Any]]) -> go.Figure:
+def weight_distance_figure(stages: Sequence[StageDrift]) -> go.Figure:
     """Return the relative distance of every stage's weights from the backbone's, in percent.
 
     Frozen stages are cold, trained ones warm; the input is at the bottom.
 
     Args:
-        stages: as `core.inference.weight_drift` stores them.
+        stages: from the input up.
     """
-    shares = [stage["relative"] for stage in stages]
+    shares = [stage.relative for stage in stages]
     texts = [
         "–" if share is None else "0" if share == 0 else f"{100 * share:.3g} %" for share in shares
     ]
@@ -34,12 +35,12 @@ def weight_distance_figure(stages: Sequence[Mapping[str, Any]]) -> go.Figure:
     return _stage_bars(stages, shares, texts, hover, x, "distance")
 
 
-def cka_figure(stages: Sequence[Mapping[str, Any]]) -> go.Figure:
+def cka_figure(stages: Sequence[StageDrift]) -> go.Figure:
     """Return how similar the outputs of every stage are before and after fine-tuning (linear CKA).
 
     1 means equal up to rotation and scale (Kornblith et al., ICML 2019).
     """
-    values = [stage["cka"] for stage in stages]
+    values = [stage.cka for stage in stages]
     texts = ["–" if value is None else f"{value:.4f}" for value in values]
     x = axis("Linear CKA, before against after", range=[0, 1.2], tickvals=[0, 0.25, 0.5, 0.75, 1])
     return _stage_bars(
@@ -121,7 +122,7 @@ def embedding_map_figure(before: np.ndarray, after: np.ndarray, values: np.ndarr
 
 
 def _stage_bars(
-    stages: Sequence[Mapping[str, Any]],
+    stages: Sequence[StageDrift],
     values: Sequence[float | None],
     texts: Sequence[str],
     hover: str,
@@ -129,9 +130,9 @@ def _stage_bars(
     revision: str,
 ) -> go.Figure:
     traces: list[Trace] = []
-    titles = [stage["title"] for stage in stages]
+    titles = [stage.title for stage in stages]
     for frozen, name, color in ((True, "frozen", FROZEN), (False, "trained", TRAINED)):
-        indices = [index for index, stage in enumerate(stages) if stage["frozen"] == frozen]
+        indices = [index for index, stage in enumerate(stages) if stage.frozen == frozen]
         if indices:
             traces.append(
                 bar(

@@ -72,7 +72,7 @@ def test_upload_prepare_restart_and_find_again(server: Server, page: Page, rows_
     expect(page.get_by_role("combobox").first).to_have_value(re.compile("^week 1, by row order"))
 
 
-def test_a_broken_upload_is_a_sentence(
+def test_a_broken_upload_gives_a_message(
     server: Server, page: Page, rows_file: Path, tmp_path: Path
 ) -> None:
     broken = tmp_path / "broken.tsv.gz"

@@ -36,7 +36,7 @@ def call_it_real(dataset: Dataset) -> None:
     write_json(path, read_json(path) | {"simulated": False})
 
 
-def test_the_shelf_shows_every_backbone_with_its_facts(
+def test_every_backbone_is_shown_with_its_facts(
     page: AppTest, tiny: tuple[Workspace, Dataset]
 ) -> None:
     cards = list_backbones(tiny[0])

@@ -78,11 +78,11 @@ def test_a_run_that_failed_is_offered_again(home: AppTest, prepared: Workspace) 
 def test_every_status_has_its_line(home: AppTest, prepared: Workspace) -> None:
     home.button(key="run_demo").click().run()
     store = RunStore(prepared)
-    request, lane = (
+    request, queue = (
         FinetuneRequest(list_datasets(prepared)[0].id, "simulated-dnn"),
         store.list()[0].queue,
     )
-    done, cancelled, running = (store.submit(request, "of one's own", lane) for _ in range(3))
+    done, cancelled, running = (store.submit(request, "of one's own", queue) for _ in range(3))
     for run in (done, cancelled, running):
         store.claim_run(run.id, 1)
     result = RunResult(
@@ -93,7 +93,7 @@ def test_every_status_has_its_line(home: AppTest, prepared: Workspace) -> None:
     store.set_phase(running.id, "training")
     store.set_progress(running.id, 2, 10, 30, 120)
     # Held as a living worker holds it: a running run without one counts as interrupted.
-    with worker_lock(prepared, lane):
+    with worker_lock(prepared, queue):
         home.run()
     assert not home.exception
     text = " ".join(block.value for block in home.markdown)
@@ -103,7 +103,7 @@ def test_every_status_has_its_line(home: AppTest, prepared: Workspace) -> None:
         assert f"{status}]" in text
 
 
-def test_a_missing_backbone_is_a_sentence(
+def test_a_missing_backbone_gives_a_message(
     home: AppTest, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr("core.models.backbone_store.BUNDLED_BACKBONES", tmp_path)
@@ -112,7 +112,7 @@ def test_a_missing_backbone_is_a_sentence(
     assert "assets/backbones" in home.error[0].value.replace("\\", "")
 
 
-def test_the_story_fills_in(
+def test_the_demos_results_appear_as_runs_finish(
     tiny: tuple[Workspace, Dataset], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     workspace, _ = tiny
@@ -124,11 +124,11 @@ def test_the_story_fills_in(
         monkeypatch.setattr(f"core.runs.{module}.ensure_worker", lambda *_: None)
     sweep = demo.run_demo(workspace)
     store = RunStore(workspace)
-    lane = store.list_group(sweep.id)[0].queue
+    queue = store.list_group(sweep.id)[0].queue
 
     def carry_on(runs: int) -> None:
         for _ in range(runs):
-            run = store.claim(lane, 1)
+            run = store.claim(queue, 1)
             assert run
             store.finish(run.id, "done", result=execute(workspace, run, ListReporter()))
 

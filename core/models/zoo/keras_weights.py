@@ -1,5 +1,4 @@
-"""Weights that Keras knows for its networks: those it publishes for ImageNet, and those in a file
-of its own."""
+"""Weights for Keras' networks: those it publishes for ImageNet, or those in a file."""
 
 import math
 import os
@@ -24,8 +23,11 @@ SUFFIXES = (".h5", ".hdf5")
 
 
 def load_imagenet_weights(network: Network, architecture: str) -> None:
-    """Fills the stages with Keras' ImageNet weights, from its cache or the network; BadInput when
-    it has neither."""
+    """Fill the stages with Keras' ImageNet weights, from its cache or the network.
+
+    Raises:
+        BadInput: neither has them; the message says where to put the file.
+    """
     application, file = KERAS_APPLICATIONS[architecture]
     try:
         model = keras_model(application, "imagenet")
@@ -45,10 +47,12 @@ def load_imagenet_weights(network: Network, architecture: str) -> None:
 
 
 def load_weights_file(network: Network, architecture: str, path: Path) -> None:
-    """Fills the stages from a Keras weights file, .weights.h5 or .h5, of the network without its
-    top.
+    """Fill the stages from a Keras weights file of the network without its top.
 
-    BadInput for anything else: only HDF5 is read, never a pickle, and every layer must fit.
+    Only HDF5 (.weights.h5 or .h5) is read, never a pickle.
+
+    Raises:
+        BadInput: it is no such file, or a layer does not fit.
     """
     application, _ = KERAS_APPLICATIONS[architecture]
     keras = import_keras()
@@ -65,8 +69,8 @@ def load_weights_file(network: Network, architecture: str, path: Path) -> None:
             f"The weights file {path.name!r} is no HDF5 file; save one by Keras' save_weights."
         )
     model = keras_model(application)
-    # Keras leaves what it finds no values for as it was, with no more than a warning. That would be
-    # random weights under another name.
+    # Keras only warns about variables that the file lacks, and leaves them as they are. NaN shows
+    # which ones; else random weights would pass for trained ones.
     with torch.no_grad():
         for variable in model.variables:
             variable.value.fill_(math.nan)

@@ -2,13 +2,13 @@
 norms.
 """
 
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 import streamlit as st
 
 from core.evaluation.geometry import pca_2d
-from core.inference.weight_drift_files import read_embedding_vectors, read_weight_drift
+from core.inference.weight_drift_files import WeightDrift, read_embedding_vectors, read_weight_drift
 from core.jobs.store import Run, RunStore
 from core.program import PROGRAM
 from core.report.weight_drift_figures import (
@@ -70,43 +70,41 @@ def _section(run: Run) -> None:
             measure_weight_drift_button(run)
         else:
             show_stage_drift(run, drift)
-            if drift["fields"]:
-                _embedding_map(run, drift["fields"])
+            if drift.fields:
+                _embedding_map(run, drift.fields)
         show_gradient_norms(run)
         show_command(f"{PROGRAM} moved --run {run.id}")
 
 
-def show_stage_drift(run: Run, drift: dict[str, Any]) -> None:
+def show_stage_drift(run: Run, drift: WeightDrift) -> None:
     """Draw weights and activations side by side, with a sentence about the largest drift."""
     st.markdown(describe_weight_drift(drift))
-    height = 130 + 34 * len(drift["stages"])
+    height = 130 + 34 * len(drift.stages)
     left, right = st.columns(2)
     with left:
         st.markdown("**Weights**")
         chart(
-            weight_distance_figure(drift["stages"]),
+            weight_distance_figure(drift.stages),
             f"distance-{run.id}",
             height,
             "Distance of weights, stage by stage",
         )
     with right:
         st.markdown("**Activations**")
-        cka_by_stage = ", ".join(
-            f"{stage['title']} {_number(stage['cka'])}" for stage in drift["stages"]
-        )
-        chart(cka_figure(drift["stages"]), f"cka-{run.id}", height, f"CKA: {cka_by_stage}")
+        cka_by_stage = ", ".join(f"{stage.title} {_number(stage.cka)}" for stage in drift.stages)
+        chart(cka_figure(drift.stages), f"cka-{run.id}", height, f"CKA: {cka_by_stage}")
 
 
-def describe_weight_drift(drift: dict[str, Any]) -> str:
+def describe_weight_drift(drift: WeightDrift) -> str:
     """Say which stages did not move, which moved most, and whose output changed most."""
-    if drift["from_scratch"]:
+    if drift.from_scratch:
         return (
             "This run started from new weights, so the distances compare two separately "
             "trained networks, not the weights before and after."
         )
-    stages = drift["stages"]
-    unchanged = [stage for stage in stages if stage["distance"] == 0]
-    moved = [stage for stage in stages if stage["distance"]]
+    stages = drift.stages
+    unchanged = [stage for stage in stages if stage.distance == 0]
+    moved = [stage for stage in stages if stage.distance]
     words = [
         (
             f"{len(unchanged)} of {len(stages)} stages did not change."
@@ -115,24 +113,21 @@ def describe_weight_drift(drift: dict[str, Any]) -> str:
         )
     ]
     if moved:
-        most = max(moved, key=lambda stage: stage["relative"] or 0)
+        most = max(moved, key=lambda stage: stage.relative or 0)
         words.append(
-            f"**{most['title']}** moved furthest: {format_percent(most['relative'], 2)} of "
-            "its norm."
+            f"**{most.title}** moved furthest: {format_percent(most.relative, 2)} of its norm."
         )
-    known = [stage for stage in stages if stage["cka"] is not None]
+    known = [(stage.cka, stage.title) for stage in stages if stage.cka is not None]
     if known:
-        least = min(known, key=lambda stage: stage["cka"])
-        changed = f"The output of **{least['title']}** changed most: CKA {least['cka']:.4f}"
+        cka, title = min(known)
+        changed = f"The output of **{title}** changed most: CKA {cka:.4f}"
         words.append(
-            "No stage's output changed."
-            if least["cka"] == 1
-            else f"{changed} on {drift['rows']:,} rows."
+            "No stage's output changed." if cka == 1 else f"{changed} on {drift.rows:,} rows."
         )
     return " ".join(words)
 
 
-def _embedding_map(run: Run, fields: list[str]) -> None:
+def _embedding_map(run: Run, fields: Sequence[str]) -> None:
     st.markdown("**Embedding map**")
     field = st.selectbox(
         "Field",

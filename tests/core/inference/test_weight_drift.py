@@ -27,18 +27,13 @@ def test_weights_and_activations_of_a_half_frozen_run(tiny: Tiny) -> None:
     run = carry_out(workspace, FinetuneRequest(dataset.id, card.id, "depth", 2, train=QUICK))
     found = measure_weight_drift(workspace, run)
     assert read_weight_drift(workspace, run.id) == found
-    stages = found["stages"]
-    assert [stage["name"] for stage in stages] == [stage.name for stage in card.stages]
+    stages = found.stages
+    assert [stage.name for stage in stages] == [stage.name for stage in card.stages]
     for stage in stages[:2]:
-        assert (
-            stage["frozen"]
-            and stage["distance"] == 0
-            and stage["relative"] == 0
-            and stage["cka"] == 1
-        )
-    assert all(
-        not stage["frozen"] and stage["distance"] > 0 and stage["cka"] < 1 for stage in stages[2:]
-    )
+        assert stage.frozen and stage.distance == 0 and stage.relative == 0 and stage.cka == 1
+    for stage in stages[2:]:
+        assert not stage.frozen and stage.distance > 0
+        assert stage.cka is not None and stage.cka < 1
 
     folder = workspace.runs / run.id / "model"
     before, after = (
@@ -52,20 +47,18 @@ def test_weights_and_activations_of_a_half_frozen_run(tiny: Tiny) -> None:
             np.concatenate([one[name].ravel() for name in names]).astype(float)
             for one in (before, after)
         )
-        assert stage["norm"] == pytest.approx(np.linalg.norm(own))
-        assert stage["relative"] == pytest.approx(
-            np.linalg.norm(others - own) / np.linalg.norm(own)
-        )
+        assert stage.norm == pytest.approx(np.linalg.norm(own))
+        assert stage.relative == pytest.approx(np.linalg.norm(others - own) / np.linalg.norm(own))
 
     table = load_rows(workspace, dataset, card.folder / "preprocessing", ("target_test",))
     rows = table.take(table.row_numbers, torch.device("cpu"))
-    assert found["rows"] == len(table.row_numbers)
+    assert found.rows == len(table.row_numbers)
     with torch.no_grad():
         last = [
             load_backbone(one).run_stages(rows.state, 0, len(card.stages))[-1].numpy()
             for one in (card, load_card(folder))
         ]
-    assert stages[-1]["cka"] == pytest.approx(linear_cka(*last), rel=1e-5)
+    assert stages[-1].cka == pytest.approx(linear_cka(*last), rel=1e-5)
 
 
 def test_vectors_of_a_field_are_the_tables(tiny: Tiny) -> None:

@@ -29,11 +29,11 @@ def store(workspace: Workspace) -> RunStore:
     return RunStore(workspace)
 
 
-def submit(store: RunStore, lane: str = "cpu") -> Run:
-    return store.submit(REQUEST, "a run", lane)
+def submit(store: RunStore, queue: str = "cpu") -> Run:
+    return store.submit(REQUEST, "a run", queue)
 
 
-def test_oldest_queued_run_of_the_lane_is_claimed(store: RunStore) -> None:
+def test_the_oldest_run_of_the_queue_is_claimed(store: RunStore) -> None:
     first, other_lane, second = submit(store), submit(store, "cuda"), submit(store)
     claimed = store.claim("cpu", 42)
     assert claimed is not None and (claimed.id, claimed.status, claimed.worker_pid) == (
@@ -129,8 +129,8 @@ def test_cancel_resume_and_finish(store: RunStore) -> None:
 
 def test_stale_runs_are_interrupted_or_cancelled(store: RunStore) -> None:
     left, cancelled, other = submit(store), submit(store), submit(store, "cuda")
-    for lane in ("cpu", "cpu", "cuda"):
-        store.claim(lane, 1)
+    for name in ("cpu", "cpu", "cuda"):
+        store.claim(name, 1)
     store.request_cancel(cancelled.id)
     store.interrupt_stale("cpu")
     assert [store.get(run.id).status for run in (left, cancelled, other)] == [
@@ -232,7 +232,7 @@ def test_best_and_last_validation_metrics_of_every_run(store: RunStore) -> None:
     assert store.validation_summaries([rising]) == {rising.id: found[rising.id]}
 
 
-def test_validation_metrics_of_a_run_that_goes_on_are_read_anew(store: RunStore) -> None:
+def test_validation_metrics_of_a_running_run_are_read_again(store: RunStore) -> None:
     run = submit(store)
     store.claim("cpu", 1)
     store.add_points(run.id, [(5, "validation_loss", 0.4)])
@@ -372,7 +372,7 @@ def test_a_store_of_an_older_version_gains_what_is_new_and_keeps_its_runs(
     assert RunStore(workspace).list() == [old]
 
 
-def test_what_is_said_to_be_done_outlasts_a_power_cut(
+def test_finished_work_survives_a_power_cut(
     store: RunStore, workspace: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With a write-ahead log that takes FULL; how far a run has come may be lost, its points may

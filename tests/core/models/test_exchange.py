@@ -284,7 +284,7 @@ def test_the_command_line_exports_and_imports(
     assert "no backbone 'none'" in capsys.readouterr().err
 
 
-def test_a_process_of_its_own_imports_for_a_page(
+def test_a_separate_process_imports_for_a_page(
     files: Files, workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     card = import_in_subprocess(workspace, packed(tmp_path / "it.zip", files), "mine")

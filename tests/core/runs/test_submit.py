@@ -35,9 +35,9 @@ from tests.core.data.helpers import rows, text
 @pytest.fixture(autouse=True)
 def started(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Lanes a worker was asked for; none is started."""
-    lanes: list[str] = []
-    monkeypatch.setattr(submit, "ensure_worker", lambda workspace, queue: lanes.append(queue))
-    return lanes
+    queues: list[str] = []
+    monkeypatch.setattr(submit, "ensure_worker", lambda workspace, queue: queues.append(queue))
+    return queues
 
 
 @pytest.fixture
