@@ -347,6 +347,20 @@ def test_a_refused_upload_goes_when_dismissed(space: Workspace) -> None:
     assert not any(space.uploads.glob("upload-*"))
 
 
+def test_an_upload_with_a_bad_row_goes_when_its_refusal_is_dismissed(space: Workspace) -> None:
+    path = space.root / "rows.tsv"
+    simulate(path, 300, "both", seed=3)
+    lines = path.read_bytes().splitlines(keepends=True)
+    lines[6] = b"7" + lines[6][1:]
+    app = adding()
+    app.file_uploader(key="sample_upload_0").upload("up.tsv", b"".join(lines), "text/plain").run()
+    app.button(key="add_upload").click().run()
+    assert checked(app).error and len(list(space.uploads.glob("upload-*"))) == 1
+    app.button(key="dismiss").click().run()
+    assert not checked(app).error
+    assert not any(space.uploads.glob("upload-*"))
+
+
 def test_rows_are_simulated(space: Workspace) -> None:
     app = adding("simulate")
     app.number_input(key="simulated_rows").set_value(2000).run()
