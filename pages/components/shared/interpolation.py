@@ -132,6 +132,6 @@ def _compare_with_finetuned(arrays: dict[str, np.ndarray], part: str, alpha: flo
     if difference.outcome == NOT_DISTINGUISHABLE:
         return f"{interval} Not distinguishable from the fine-tuned run ({numbers})."
     return (
-        f"{interval} {'Higher' if difference.outcome == 'better' else 'Lower'} than the fine-tuned run"
-        f" ({numbers})."
+        f"{interval} {'Higher' if difference.outcome == 'better' else 'Lower'} than the "
+        f"fine-tuned run ({numbers})."
     )
