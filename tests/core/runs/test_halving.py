@@ -150,8 +150,10 @@ def test_a_broken_sweep_decides_as_an_unbroken_one(tiny: tuple[Workspace, Datase
         except KeyboardInterrupt:
             store.interrupt_stale("cpu")
             resume_sweep(workspace, broken)
-    ends = [{key: run.halted if run.result else None for key, run in by_arm(workspace, one).items()} for one in
-            (unbroken, broken)]  # fmt: skip
+    ends = [
+        {key: run.halted if run.result else None for key, run in by_arm(workspace, one).items()}
+        for one in (unbroken, broken)
+    ]
     assert ends[0] == ends[1] and EPOCHS // 3 in ends[0].values()
     for key, run in by_arm(workspace, unbroken).items():
         assert weights(workspace, run) == weights(workspace, by_arm(workspace, broken)[key])
