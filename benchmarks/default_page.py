@@ -203,23 +203,23 @@ def epoch_line(finding: Finding) -> str:
 def grid_table(finding: Finding) -> str:
     """Log loss on the rows that choose, batch sizes down and learning rates across; the lowest is
     bold."""
-    rates = sorted({one.settings.learning_rate for one in finding.grid})
-    found = {
-        (one.settings.batch_size, one.settings.learning_rate): mean_loss(
-            finding.choice_labels, one.choice
+    rates = sorted({outcome.settings.learning_rate for outcome in finding.grid})
+    loss_by_setting = {
+        (outcome.settings.batch_size, outcome.settings.learning_rate): mean_loss(
+            finding.choice_labels, outcome.choice
         )
-        for one in finding.grid
+        for outcome in finding.grid
     }
-    lowest = min(found.values())
+    lowest = min(loss_by_setting.values())
     lines = [
         table_row(["batch", *(f"{rate:g}" for rate in rates)]),
         "|---" * (len(rates) + 1) + "|",
     ]
-    for batch in sorted({batch for batch, _ in found}):
-        losses = [found.get((batch, rate)) for rate in rates]
+    for batch in sorted({batch for batch, _ in loss_by_setting}):
+        losses = [loss_by_setting.get((batch, rate)) for rate in rates]
         cells = [
-            "" if one is None else f"**{one:.4f}**" if one == lowest else f"{one:.4f}"
-            for one in losses
+            "" if loss is None else f"**{loss:.4f}**" if loss == lowest else f"{loss:.4f}"
+            for loss in losses
         ]
         lines.append(table_row([f"{batch:,}", *cells]))
     own = mean_loss(finding.choice_labels, finding.default.choice)

@@ -71,36 +71,36 @@ STUDIES = (
 
 def measure_outcome(laboratory: Laboratory, study: Study, settings: TrainSettings) -> Outcome:
     """Train one setting in every window of a study."""
-    found = [laboratory.train(study, window, settings) for window in range(study.windows)]
-    made = Outcome(
+    trainings = [laboratory.train(study, window, settings) for window in range(study.windows)]
+    outcome = Outcome(
         settings,
-        np.stack([one.choice for one in found]),
-        np.stack([one.test for one in found]),
-        tuple(one.best_epoch for one in found),
-        tuple(one.epochs for one in found),
-        tuple(one.seconds for one in found),
+        np.stack([training.choice for training in trainings]),
+        np.stack([training.test for training in trainings]),
+        tuple(training.best_epoch for training in trainings),
+        tuple(training.epochs for training in trainings),
+        tuple(training.seconds for training in trainings),
     )
-    print_outcome(laboratory, study, made)
-    return made
+    print_outcome(laboratory, study, outcome)
+    return outcome
 
 
-def print_outcome(laboratory: Laboratory, study: Study, made: Outcome) -> None:
+def print_outcome(laboratory: Laboratory, study: Study, outcome: Outcome) -> None:
     """Print one line about a setting that has been measured."""
     reached = [
         f"{part} AUC {mean_auc(labels, scores):.4f}, log loss {mean_loss(labels, scores):.4f}"
         for part, labels, scores in zip(
             ("choice", "test"),
             laboratory.data_of(study).labels(),
-            (made.choice, made.test),
+            (outcome.choice, outcome.test),
             strict=True,
         )
     ]
-    ended = (
-        f"best epoch {np.mean(made.best_epochs):.1f} of {np.mean(made.epochs):.1f},"
-        f" {sum(made.seconds):.0f} s"
+    epochs = (
+        f"best epoch {np.mean(outcome.best_epochs):.1f} of {np.mean(outcome.epochs):.1f},"
+        f" {sum(outcome.seconds):.0f} s"
     )
     print(
-        f"{study.task} {study.rows:,} {made.name}: {'; '.join(reached)}; {ended}",
+        f"{study.task} {study.rows:,} {outcome.name}: {'; '.join(reached)}; {epochs}",
         file=sys.stderr,
         flush=True,
     )

@@ -189,7 +189,8 @@ def pretrained_line(name: str, result: RunResult) -> str:
     """A row of the table of supervised pretraining."""
     shown = [result.metrics[part] for part in ("source_test", "target_test")]
     aucs = " | ".join(
-        format_with_bounds(one["auc"], one["auc_low"], one["auc_high"]) for one in shown
+        format_with_bounds(metrics["auc"], metrics["auc_low"], metrics["auc_high"])
+        for metrics in shown
     )
     return f"| {name} | {aucs} | {result.best_epoch} | {result.total_seconds:.0f} |"
 

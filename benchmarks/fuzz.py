@@ -56,7 +56,7 @@ def print_outcomes(first: int, count: int) -> None:
 
 def campaign(files: int) -> list[dict[str, object]]:
     """Return the outcome of every file; for one that ended its process, "!" and how it ended."""
-    found: dict[int, dict[str, object]] = {}
+    outcomes: dict[int, dict[str, object]] = {}
     first = 0
     while first < files:
         count = min(FILES_PER_PROCESS, files - first)
@@ -66,19 +66,19 @@ def campaign(files: int) -> list[dict[str, object]]:
             ended = subprocess.run(
                 command, cwd=PROJECT, capture_output=True, text=True, timeout=limit, check=False
             )
-            said, why = (
+            lines, why = (
                 ended.stdout,
                 f"!the process ended with {ended.returncode}: {ended.stderr[-300:]}",
             )
         except subprocess.TimeoutExpired as error:
-            said, why = (error.stdout or b"").decode(), f"!nothing came back in {limit:.0f} s"
-        for line in said.splitlines():
+            lines, why = (error.stdout or b"").decode(), f"!nothing came back in {limit:.0f} s"
+        for line in lines.splitlines():
             entry = json.loads(line)
-            found[entry["seed"]] = {"outcome": why, "seconds": 0.0, "bytes": 1} | entry
-        done = len([one for one in found if one >= first])
+            outcomes[entry["seed"]] = {"outcome": why, "seconds": 0.0, "bytes": 1} | entry
+        done = len([one for one in outcomes if one >= first])
         first += done or count
         print(f"{first:,} of {files:,}", file=sys.stderr, flush=True)
-    return [found[seed] | {"seed": seed} for seed in sorted(found)]
+    return [outcomes[seed] | {"seed": seed} for seed in sorted(outcomes)]
 
 
 def normalise_outcome(outcome: str) -> str:

@@ -61,13 +61,13 @@ def in_process(module: str, folder: str, kills: int, seed: int, *rest: str) -> d
     command = [sys.executable, "-m", f"tests.faults.{module}", folder, str(kills), str(seed), *rest]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     # Files and not pipes, which a process that outlives the campaign would keep open.
-    with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as said:
+    with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as errors:
         status = subprocess.run(
-            command, cwd=PROJECT, env=environment, stdout=out, stderr=said, check=False
+            command, cwd=PROJECT, env=environment, stdout=out, stderr=errors, check=False
         ).returncode
         out.seek(0)
-        said.seek(0)
-        told, why = out.read(), said.read()
+        errors.seek(0)
+        answer, why = out.read(), errors.read()
     if status:
         print(why[-4000:], file=sys.stderr)
         return {
@@ -75,8 +75,8 @@ def in_process(module: str, folder: str, kills: int, seed: int, *rest: str) -> d
             "seconds": 0,
             "failed": (why.strip().splitlines() or [f"status {status}"])[-1][:600],
         }
-    found: dict[str, Any] = json.loads(told)
-    return found
+    results: dict[str, Any] = json.loads(answer)
+    return results
 
 
 def campaign(count: int, seed: int, kept: Path) -> dict[str, dict[str, Any]]:

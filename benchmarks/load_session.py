@@ -92,11 +92,11 @@ class Session:
 
     async def stay(self, seconds: float, page: str) -> None:
         """Stay on the open page for this long, and answer its fragments' requests to run again."""
-        end = time.monotonic() + seconds
-        while (now := time.monotonic()) < end:
+        deadline = time.monotonic() + seconds
+        while (now := time.monotonic()) < deadline:
             due = min(self._ticking, key=lambda one: self._ticking[one][1], default=None)
-            if due is None or self._ticking[due][1] > end:
-                await asyncio.sleep(end - now)
+            if due is None or self._ticking[due][1] > deadline:
+                await asyncio.sleep(deadline - now)
                 return
             await asyncio.sleep(max(0.0, self._ticking[due][1] - now))
             message = BackMsg()
@@ -116,18 +116,18 @@ class Session:
         )
         began = time.monotonic()
         try:
-            found = await asyncio.wait_for(self._answer(message, bool(state.fragment_id)), LIMIT)
+            parts = await asyncio.wait_for(self._answer(message, bool(state.fragment_id)), LIMIT)
         except (TimeoutError, OSError, WebSocketException):
             self.unanswered += 1
             await self.close()
             self._ticking.clear()
             self._fields.clear()
             return b""
-        self.record(what, time.monotonic() - began, len(found))
-        self.foreign += sum(int(number) != self.number for number in WORD.findall(found))
+        self.record(what, time.monotonic() - began, len(parts))
+        self.foreign += sum(int(number) != self.number for number in WORD.findall(parts))
         # A tab that has looked for a word before finds it again when it comes back.
-        self.foreign += NOTHING in found and not self._searched
-        return found
+        self.foreign += NOTHING in parts and not self._searched
+        return parts
 
     async def _answer(self, message: BackMsg, of_fragment: bool) -> bytes:
         if self._socket is None:
@@ -157,8 +157,8 @@ class Session:
         elif kind == "page_info_changed":
             self._query = part.page_info_changed.query_string
         elif kind == "auto_rerun":
-            every = part.auto_rerun.interval
-            self._ticking[part.auto_rerun.fragment_id] = (every, time.monotonic() + every)
+            seconds = part.auto_rerun.interval
+            self._ticking[part.auto_rerun.fragment_id] = (seconds, time.monotonic() + seconds)
         elif kind == "delta" and part.delta.WhichOneof("type") == "new_element":
             element = part.delta.new_element
             if element.WhichOneof("type") == "text_input":

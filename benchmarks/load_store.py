@@ -84,11 +84,11 @@ def _copy(
         (sweep, name, json.dumps(dataclasses.asdict(spec)), utc_now()),
     )
     requests = expand_requests(spec)[:most]
-    for place, request in enumerate(requests):
+    for index, request in enumerate(requests):
         like = real[-1] if request.strategy == "zero-shot" else real[request.freeze_depth]
         run = f"r-{secrets.token_hex(4)}"
         assert like.result is not None
-        seconds = {**like.result.seconds, "total": 1 + place / 1000}
+        seconds = {**like.result.seconds, "total": 1 + index / 1000}
         values = {
             "id": run,
             "kind": "finetune",

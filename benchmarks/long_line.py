@@ -73,18 +73,23 @@ def ingest(workspace: Path, path: Path, on_bad_rows: str) -> Ended:
         "--name",
         "long",
     ]
-    with tempfile.TemporaryFile("w+", encoding="utf-8") as said:
+    with tempfile.TemporaryFile("w+", encoding="utf-8") as error_output:
         child = subprocess.Popen(
             [*command, "--on-bad-rows", on_bad_rows],
             cwd=PROJECT,
             stdout=subprocess.DEVNULL,
-            stderr=said,
+            stderr=error_output,
         )
         _, status, used = os.wait4(child.pid, 0)
         child.returncode = os.waitstatus_to_exitcode(status)
-        said.seek(0)
+        error_output.seek(0)
         sentence = next(
-            (line for line in reversed(said.read().splitlines()) if line.startswith("thaw: ")), ""
+            (
+                line
+                for line in reversed(error_output.read().splitlines())
+                if line.startswith("thaw: ")
+            ),
+            "",
         )
     return Ended(child.returncode, sentence, used.ru_utime + used.ru_stime, used.ru_maxrss * 1024)
 
@@ -107,12 +112,12 @@ def measure_files(folder: Path) -> Iterator[tuple[str, Ended]]:
         write(path, letters, good)
         size = path.stat().st_size
         for on_bad_rows in ON_BAD_ROWS:
-            ended = ingest(workspace, path, on_bad_rows)
-            assert ended.status == 2 and ended.said, f"{kind}, {on_bad_rows}: {ended}"
+            outcome = ingest(workspace, path, on_bad_rows)
+            assert outcome.status == 2 and outcome.said, f"{kind}, {on_bad_rows}: {outcome}"
             assert fingerprint(open_workspace(workspace)) == before, (
                 f"{kind}, {on_bad_rows}: something is left"
             )
-            yield f"{kind} | {size / 1e6:,.0f} | {on_bad_rows}", ended
+            yield f"{kind} | {size / 1e6:,.0f} | {on_bad_rows}", outcome
         path.unlink()
 
 
@@ -120,18 +125,18 @@ def measure_good_rows(folder: Path) -> Ended:
     """Ingest the 200 good rows alone, which shows the memory that the program needs anyway."""
     path = folder / "good"
     path.write_bytes(GOOD)
-    ended = ingest(folder / "of good rows", path, "reject")
-    assert ended.status == 0, ended
-    return ended
+    outcome = ingest(folder / "of good rows", path, "reject")
+    assert outcome.status == 0, outcome
+    return outcome
 
 
 def main() -> None:
     """Measures every file and writes the section."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        found = list(measure_files(folder))
+        outcomes = list(measure_files(folder))
         alone = measure_good_rows(folder)
-    sentences = dict.fromkeys(ended.said.removeprefix("thaw: ") for _, ended in found)
+    sentences = dict.fromkeys(outcome.said.removeprefix("thaw: ") for _, outcome in outcomes)
     write_section(
         "A line without an end",
         "python -m benchmarks.long_line",
@@ -148,8 +153,8 @@ def main() -> None:
             "| file | MB | bad rows | seconds | MiB |",
             "|---|---|---|---|---|",
             *(
-                f"| {kind} | {ended.seconds:.1f} | {ended.peak / 2**20:.0f} |"
-                for kind, ended in found
+                f"| {kind} | {outcome.seconds:.1f} | {outcome.peak / 2**20:.0f} |"
+                for kind, outcome in outcomes
             ),
             "",
             "The messages:",

@@ -9,10 +9,10 @@ def put_section(page: Path, heading: str, body: str) -> None:
     stays as it is."""
     text = page.read_text(encoding="utf-8")
     section = f"## {heading}\n\n{body.strip()}\n"
-    found = re.search(rf"^## {re.escape(heading)}\n.*?(?=^## |\Z)", text, re.MULTILINE | re.DOTALL)
-    if found is None:
+    match = re.search(rf"^## {re.escape(heading)}\n.*?(?=^## |\Z)", text, re.MULTILINE | re.DOTALL)
+    if match is None:
         text = f"{text.rstrip()}\n\n{section}"
     else:
-        rest = text[found.end() :]
-        text = text[: found.start()] + section + (f"\n{rest}" if rest else "")
+        rest = text[match.end() :]
+        text = text[: match.start()] + section + (f"\n{rest}" if rest else "")
     page.write_text(text, encoding="utf-8")

@@ -164,9 +164,9 @@ def plan_at(network: Network, depth: int) -> Plan:
     ]
     stages = [
         PlannedStage(
-            name, name, size, 0.0, place < depth, 0, trained_parameters=0 if place < depth else size
+            name, name, size, 0.0, index < depth, 0, trained_parameters=0 if index < depth else size
         )
-        for place, (name, size) in enumerate(modules)
+        for index, (name, size) in enumerate(modules)
     ]
     return Plan("depth", tuple(stages), depth, False, True)
 
@@ -198,14 +198,14 @@ def peer_python() -> Path:
     """The interpreter of the peers' environment, made when it is not there yet or holds other
     packages."""
     python, ready = ENVIRONMENT / "bin" / "python", ENVIRONMENT / "ready"
-    wanted = "\n".join((*PACKAGES, *WITHOUT_DEPENDENCIES))
-    if not ready.exists() or ready.read_text(encoding="utf-8") != wanted:
+    packages = "\n".join((*PACKAGES, *WITHOUT_DEPENDENCIES))
+    if not ready.exists() or ready.read_text(encoding="utf-8") != packages:
         if not ready.exists():
             subprocess.run([sys.executable, "-m", "venv", "--clear", ENVIRONMENT], check=True)
         install = [str(python), "-m", "pip", "install", "-q"]
         subprocess.run([*install, *PACKAGES], check=True)
         subprocess.run([*install, "--no-deps", *WITHOUT_DEPENDENCIES], check=True)
-        ready.write_text(wanted, encoding="utf-8")
+        ready.write_text(packages, encoding="utf-8")
     return python
 
 

@@ -40,16 +40,16 @@ def main() -> int:
         ended = subprocess.run(
             command, cwd=PROJECT, env=environment, stdout=subprocess.PIPE, text=True, check=True
         )
-    told = json.loads(ended.stdout)
-    wrong = [f"- {one}" for one in told["wrong"]]
+    counts = json.loads(ended.stdout)
+    wrong = [f"- {one}" for one in counts["wrong"]]
     write_section(
         "Power cuts",
         "python -m benchmarks.power_cuts",
         [
             (
-                f"{len(told['steps'])} pieces of work on a disk that records every write,"
-                f" {told['writes']:,} writes and flushes of {told['megabytes']} MB:"
-                f" {', '.join(told['steps'])}. Then the power was cut {told['cuts']} times, at"
+                f"{len(counts['steps'])} pieces of work on a disk that records every write,"
+                f" {counts['writes']:,} writes and flushes of {counts['megabytes']} MB:"
+                f" {', '.join(counts['steps'])}. Then the power was cut {counts['cuts']} times, at"
                 " random writes and right after each step that was reported as done; of every"
                 " other disk, writes since its last flush are lost at random as well. ext4 with"
                 " `noauto_da_alloc,data=writeback,commit=1`, which commits names every second,"
@@ -60,15 +60,15 @@ def main() -> int:
             "|---|---|",
             (
                 "| everything listed is whole, everything said to be done is there, nothing"
-                f" deleted is back, nothing is left half-written | {told['cuts'] - len(wrong)} |"
+                f" deleted is back, nothing is left half-written | {counts['cuts'] - len(wrong)} |"
             ),
             f"| anything else | {len(wrong)} |",
             (
                 "| of the former, those after which all of the work was done again, to the same"
-                f" end | {told['redone']} |"
+                f" end | {counts['redone']} |"
             ),
             "",
-            f"{told['seconds']} s.",
+            f"{counts['seconds']} s.",
             *(["", "Findings:", *wrong] if wrong else []),
         ],
     )

@@ -93,7 +93,7 @@ def run_protocol(workspace: Workspace) -> str:
     ingested = thaw(workspace, INGEST, commands)
     parts = {part["part"]: part["rows"] for part in ingested["dataset"]["parts"]}
     pretrained = thaw(workspace, PRETRAIN_DCNV2, commands)["run"]
-    asked = [f"--freeze-depth {depth}" for depth in DEPTHS] + [
+    commands = [f"--freeze-depth {depth}" for depth in DEPTHS] + [
         "--strategy scratch",
         "--strategy zero-shot",
     ]
@@ -103,10 +103,10 @@ def run_protocol(workspace: Workspace) -> str:
             f"finetune --dataset real --backbone real-dcnv2 {flags} --preset small",
             commands,
         )["run"]
-        for flags in asked
+        for flags in commands
     ]
     lines = []
-    for flags, run in zip(asked, finetuned, strict=True):
+    for flags, run in zip(commands, finetuned, strict=True):
         name = (
             flags.removeprefix("--")
             .replace("strategy ", "")

@@ -29,7 +29,7 @@ SAMPLES = 8
 
 async def soak(server: Server, seconds: float) -> list[tuple[int, float]]:
     """(pages drawn so far, the server's memory in MB) at SAMPLES moments."""
-    pages, dice, end = 0, random.Random(2), time.monotonic() + seconds
+    pages, dice, deadline = 0, random.Random(2), time.monotonic() + seconds
     process, found = psutil.Process(server.process.pid), []
 
     def note(*_: object) -> None:
@@ -37,7 +37,7 @@ async def soak(server: Server, seconds: float) -> list[tuple[int, float]]:
         pages += 1
 
     async def tabs(number: int) -> None:
-        while time.monotonic() < end:
+        while time.monotonic() < deadline:
             session = Session(server.url, number, note)
             for _ in range(PAGES_PER_TAB):
                 await session.look(dice.choice(PAGES))

@@ -135,17 +135,17 @@ def make_optimiser(
         whole = [tensor for layer in stack for tensor in layer]
         return torch.optim.AdamW(whole, lr=arms[0].rate, weight_decay=0, fused=True), lambda: None
     groups = [
-        [tensor.detach()[place] for layer in stack for tensor in layer]
-        for place in range(len(arms))
+        [tensor.detach()[index] for layer in stack for tensor in layer]
+        for index in range(len(arms))
     ]
 
     def hand_on() -> None:
-        for place, group in enumerate(groups):
+        for index, group in enumerate(groups):
             for part, tensor in zip(
                 group, (tensor for layer in stack for tensor in layer), strict=True
             ):
                 assert tensor.grad is not None
-                part.grad = tensor.grad[place]
+                part.grad = tensor.grad[index]
 
     named = [{"params": group, "lr": arm.rate} for group, arm in zip(groups, arms, strict=True)]
     return torch.optim.AdamW(named, weight_decay=0, fused=True), hand_on
@@ -211,7 +211,7 @@ class Trial:
     def in_turn(self) -> float:
         """Return the seconds of `fit` for one arm after the other, with reporting and
         checkpoints."""
-        ended, seconds = [], 0.0
+        final_weights, seconds = [], 0.0
         for arm in self.arms:
             network, checkpoint = self.bench.start(arm.seed), self.bench.folder / "checkpoint.pt"
             checkpoint.unlink(missing_ok=True)
@@ -222,8 +222,8 @@ class Trial:
             began = time.perf_counter()
             fit(network, plan, self.train, self.validation, settings, Silent(), checkpoint)
             seconds += time.perf_counter() - began
-            ended.append(stack_of_one(network, self.depth))
-        self.ended["in turn"] = concat_stacks(ended)
+            final_weights.append(stack_of_one(network, self.depth))
+        self.ended["in turn"] = concat_stacks(final_weights)
         return seconds
 
     def together(self) -> float:
@@ -239,7 +239,7 @@ class Trial:
     def product_together(self) -> float:
         """Return the seconds of `fit_batched_heads` for one arm after the other, with reporting and
         cache."""
-        rates, ended, seconds = [arm.rate for arm in self.arms], [], 0.0
+        rates, final_weights, seconds = [arm.rate for arm in self.arms], [], 0.0
         with tempfile.TemporaryDirectory(dir=self.bench.folder) as name:
             for arm in self.arms:
                 network = self.bench.start(arm.seed)
@@ -259,8 +259,8 @@ class Trial:
                     Path(name),
                 )
                 seconds += time.perf_counter() - began
-                ended.append(stack_of_one(network, self.depth))
-        self.ended["together"] = concat_stacks(ended)
+                final_weights.append(stack_of_one(network, self.depth))
+        self.ended["together"] = concat_stacks(final_weights)
         return seconds
 
     def largest_gap(self) -> float:
@@ -272,9 +272,9 @@ class Trial:
         gaps = []
         for ours, theirs in zip(self.ended["in turn"], self.ended["together"], strict=True):
             for one, other in zip(ours, theirs, strict=True):
-                alike = torch.isclose(other, one, rtol=1e-3, atol=1e-4).float().mean()
-                assert alike == 1 or (self.depth < max(PARTS) and alike > ALIKE), (
-                    f"{1 - alike:.1%} of the weights differ between in turn and together"
+                share = torch.isclose(other, one, rtol=1e-3, atol=1e-4).float().mean()
+                assert share == 1 or (self.depth < max(PARTS) and share > ALIKE), (
+                    f"{1 - share:.1%} of the weights differ between in turn and together"
                 )
                 gaps.append(float((one - other).abs().max()))
         return max(gaps)

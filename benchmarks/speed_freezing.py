@@ -165,12 +165,14 @@ def table(bench: Bench, rounds: int, workspace: Workspace) -> tuple[str, bool]:
     for depth in DEPTHS:
         cached = taken[f"{depth} cached"]
         share = bench.share_of_operations(depth)
-        found = float(np.median([one / whole for one, whole in zip(cached, full, strict=True)]))
+        share_needed = float(
+            np.median([one / whole for one, whole in zip(cached, full, strict=True)])
+        )
         within = (
             f"goal {HEAD_GOAL:.0f}x"
             if depth == DEPTHS[-1]
             else "yes"
-            if found <= share * SHARE_GOAL
+            if share_needed <= share * SHARE_GOAL
             else "no"
         )
         uncached = np.median(taken.get(f"{depth} uncached", full))
@@ -180,7 +182,7 @@ def table(bench: Bench, rounds: int, workspace: Workspace) -> tuple[str, bool]:
             f"{uncached:.3f}",
             ratio_text(cached, full),
         ]
-        lines.append(f"| {' | '.join([*cells, f'{share:.1%}', f'{found:.1%}', within])} |")
+        lines.append(f"| {' | '.join([*cells, f'{share:.1%}', f'{share_needed:.1%}', within])} |")
     return "\n".join(lines), ratio(taken[f"{DEPTHS[-1]} cached"], full)[0] >= HEAD_GOAL
 
 

@@ -51,24 +51,24 @@ def step(layer: nn.Module, inputs: Tensor, gradient: Tensor) -> float:
 def contestants() -> dict[str, dict[str, Callable[[], float]]]:
     """For each row of the table, ours and torch's."""
     ids = torch.randint(0, IDS, (BATCH, FIELDS))
-    found: dict[str, dict[str, Callable[[], float]]] = {}
+    by_row: dict[str, dict[str, Callable[[], float]]] = {}
     for inputs, outputs, where in (
         (DEEP, WIDTH, "first block"),
         (DEEP, DEEP, "cross layer"),
         (WIDTH, WIDTH, "later block"),
     ):
         rows, gradient = torch.randn(BATCH, inputs, requires_grad=True), torch.randn(BATCH, outputs)
-        found[f"linear, {inputs} to {outputs} ({where})"] = {
+        by_row[f"linear, {inputs} to {outputs} ({where})"] = {
             name: partial(step, kind(inputs, outputs), rows, gradient)
             for name, kind in (("ours", Linear), ("torch", nn.Linear))
         }
     for size, where in ((SIZE, "embedding"), (1, "first order")):
         gradient = torch.randn(BATCH, FIELDS, size)
-        found[f"{FIELDS} look-ups a row in {IDS:,} x {size} ({where})"] = {
+        by_row[f"{FIELDS} look-ups a row in {IDS:,} x {size} ({where})"] = {
             name: partial(step, kind(IDS, size), ids, gradient)
             for name, kind in (("ours", EmbeddingTable), ("torch", nn.Embedding))
         }
-    return found
+    return by_row
 
 
 def main() -> None:

@@ -66,12 +66,12 @@ def prepare(workspace: Workspace, commands: list[str]) -> None:
 
 def wise_ft(workspace: Workspace, full: Sequence[Run]) -> dict[str, float]:
     """Return AUC on target test rows by run id, at the alpha that validation rows chose."""
-    found = {}
+    auc_by_run = {}
     for run in full:
         result = thaw(workspace, f"interpolate --run {run.id}", [])
-        place = result["alphas"].index(result["chosen"])
-        found[run.id] = result["parts"]["target_test"]["auc"][place]
-    return found
+        index = result["alphas"].index(result["chosen"])
+        auc_by_run[run.id] = result["parts"]["target_test"]["auc"][index]
+    return auc_by_run
 
 
 def seconds_between(runs: Sequence[Run]) -> float:
@@ -132,8 +132,8 @@ def table(
 
 def lessons(results: Sequence[ArmResult], verdicts: Sequence[Verdict], reference: str) -> str:
     """Return what the table shows, in three sentences with its numbers."""
-    found = {(one.title, one.target_rows): one for one in results}
-    auc = {key: one.auc["target_test"] for key, one in found.items()}
+    by_arm = {(one.title, one.target_rows): one for one in results}
+    auc = {key: one.auc["target_test"] for key, one in by_arm.items()}
     gains = [f"{auc[reference, size].mean - auc['from scratch', size].mean:+.4f}" for size in SIZES]
     others = {one.title for one in results} - {
         reference,
@@ -146,7 +146,7 @@ def lessons(results: Sequence[ArmResult], verdicts: Sequence[Verdict], reference
         for one in verdicts
         if one.b == reference and one.a in others and one.outcome != "not distinguishable"
     ]
-    frozen, full = found["freeze depth 4", SIZES[-1]], found[reference, SIZES[-1]]
+    frozen, full = by_arm["freeze depth 4", SIZES[-1]], by_arm[reference, SIZES[-1]]
     spread = [auc[title, SIZES[0]].deviation for title in ("freeze depth 5", "freeze depth 4")]
     adapted = full.auc["target_test"].mean - auc["zero-shot", SIZES[0]].mean
     text = LESSONS.format(

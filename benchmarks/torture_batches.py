@@ -35,33 +35,33 @@ class ReadOutcome:
 def batch_job(request: dict[str, Any], tell: SendEvent) -> None:
     """Read one file after the other, reporting before and after each; runs in the reader's
     child."""
-    for one in request["files"]:
-        tell({"begun": one["seed"]})
+    for file in request["files"]:
+        tell({"begun": file["seed"]})
         began = time.monotonic()
-        textblocks.BLOCK_BYTES = one["block"]
-        path, folder = Path(one["path"]), Path(one["folder"])
+        textblocks.BLOCK_BYTES = file["block"]
+        path, folder = Path(file["path"]), Path(file["folder"])
         answer: dict[str, Any] = {"rows": 0, "bad": 0}
         try:
-            wanted = RowsRequest(
-                str(path), str(folder), detect_format(path), one["skip"], "required"
+            rows_request = RowsRequest(
+                str(path), str(folder), detect_format(path), file["skip"], "required"
             )
-            found = read_rows_job(to_json(wanted), lambda event: None)
-            answer |= {"outcome": "rows", "rows": found["rows"], "bad": found["bad_rows"]}
+            rows = read_rows_job(to_json(rows_request), lambda event: None)
+            answer |= {"outcome": "rows", "rows": rows["rows"], "bad": rows["bad_rows"]}
         except ThawError as error:
             answer["outcome"] = f"{'?' if isinstance(error, ColumnsNeeded) else ''}{error}"
         except Exception as error:
-            place = traceback.extract_tb(error.__traceback__)[-1]
+            frame = traceback.extract_tb(error.__traceback__)[-1]
             answer["outcome"] = (
-                f"!{type(error).__name__}: {error} at {Path(place.filename).name}:{place.lineno}"
+                f"!{type(error).__name__}: {error} at {Path(frame.filename).name}:{frame.lineno}"
             )
-        tell({"ended": one["seed"], "seconds": time.monotonic() - began, **answer})
+        tell({"ended": file["seed"], "seconds": time.monotonic() - began, **answer})
 
 
 def read_all(files: list[dict[str, Any]]) -> list[ReadOutcome]:
     """Return the outcome of each file; one that ended the child is "!" unless it is a sentence
     alone."""
-    found: dict[int, ReadOutcome] = {}
-    while left := [one for one in files if one["seed"] not in found]:
+    outcomes: dict[int, ReadOutcome] = {}
+    while left := [file for file in files if file["seed"] not in outcomes]:
         begun: list[int] = []
 
         def note(event: Any) -> None:
@@ -69,7 +69,7 @@ def read_all(files: list[dict[str, Any]]) -> list[ReadOutcome]:
                 begun.append(event["begun"])  # noqa: B023
             else:
                 seed = event["ended"]
-                found[seed] = ReadOutcome(
+                outcomes[seed] = ReadOutcome(
                     seed, event["outcome"], event["seconds"], event["rows"], event["bad"]
                 )
 
@@ -78,23 +78,23 @@ def read_all(files: list[dict[str, Any]]) -> list[ReadOutcome]:
         except ReaderFailed as error:
             if not begun:
                 raise
-            last = next(one for one in left if one["seed"] == begun[-1])
-            found[last["seed"]] = _read_alone(last, error.cause)
-    return [found[one["seed"]] for one in files]
+            last = next(file for file in left if file["seed"] == begun[-1])
+            outcomes[last["seed"]] = _read_alone(last, error.cause)
+    return [outcomes[file["seed"]] for file in files]
 
 
-def _read_alone(one: dict[str, Any], cause: str) -> ReadOutcome:
+def _read_alone(file: dict[str, Any], cause: str) -> ReadOutcome:
     """Read a file that ended its child once more, as `ingest` reads it."""
     began = time.monotonic()
-    path, folder = Path(one["path"]), Path(one["folder"])
+    path, folder = Path(file["path"]), Path(file["folder"])
     try:
         form = detect_file_format(path)
         read_file_rows(
-            path, form, folder, one["skip"], "required", lambda share: None, lambda: False
+            path, form, folder, file["skip"], "required", lambda share: None, lambda: False
         )
         outcome = "rows"
     except BadInput as error:
         outcome = str(error)
     except Exception as error:
         outcome = f"!{type(error).__name__}: {error}"
-    return ReadOutcome(one["seed"], outcome, time.monotonic() - began, died=cause)
+    return ReadOutcome(file["seed"], outcome, time.monotonic() - began, died=cause)

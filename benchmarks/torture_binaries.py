@@ -217,29 +217,31 @@ def damaged_file(seed: int) -> tuple[str, bytes]:
 
 
 def _damage(dice: random.Random, data: bytearray, files: dict[str, bytes]) -> None:
-    place = _random_position(dice, data)
+    position = _random_position(dice, data)
     kind = dice.randrange(9)
     if kind <= 2:
         if data:
-            data[min(place, len(data) - 1)] ^= 1 << dice.randrange(8)
+            data[min(position, len(data) - 1)] ^= 1 << dice.randrange(8)
     elif kind == 3:
         word = dice.choice(WORDS)
-        data[place : place + len(word)] = word
+        data[position : position + len(word)] = word
     elif kind == 4:
-        data[place : place + 1] = bytes([dice.randrange(256)])
+        data[position : position + 1] = bytes([dice.randrange(256)])
     elif kind == 5:
-        data[place:place] = dice.randbytes(dice.randint(1, 40))
+        data[position:position] = dice.randbytes(dice.randint(1, 40))
     elif kind == 6:
-        del data[place : place + dice.randint(1, 300)]
+        del data[position : position + dice.randint(1, 300)]
     elif kind == 7:
         if dice.random() < 0.5:
-            del data[place:]
+            del data[position:]
         else:
             del data[len(data) - dice.randint(1, min(64, max(1, len(data)))) :]
     else:
         other = files[dice.choice(sorted(files))]
         start = dice.randrange(len(other))
-        data[place : place + dice.choice((0, 200))] = other[start : start + dice.randint(1, 3000)]
+        data[position : position + dice.choice((0, 200))] = other[
+            start : start + dice.randint(1, 3000)
+        ]
 
 
 def _random_position(dice: random.Random, data: bytearray) -> int:

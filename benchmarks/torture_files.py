@@ -56,37 +56,39 @@ def torture_texts(seeds: range) -> list[ReadOutcome]:
     """Return the outcome of each text; "!" if its values are not those of the independent
     reader."""
     with tempfile.TemporaryDirectory(prefix="thaw-torture-") as name:
-        files, made = [], {}
+        files, made_files = [], {}
         for seed in seeds:
-            made[seed] = one = make_file(seed)
+            made_files[seed] = made_file = make_file(seed)
             folder = Path(name) / f"{seed}"
             folder.mkdir()
-            (folder / "file").write_bytes(one.data)
+            (folder / "file").write_bytes(made_file.data)
             files.append(
                 {
                     "seed": seed,
                     "path": str(folder / "file"),
                     "folder": str(folder),
-                    "skip": one.skip,
+                    "skip": made_file.skip,
                 }
             )
-            files[-1]["block"] = one.block
+            files[-1]["block"] = made_file.block
         return [
-            _compare_with_expected(end, made[end.seed], Path(name) / f"{end.seed}")
-            for end in read_all(files)
+            _compare_with_expected(
+                outcome, made_files[outcome.seed], Path(name) / f"{outcome.seed}"
+            )
+            for outcome in read_all(files)
         ]
 
 
 FINDINGS = "Findings:"
 
 
-def _compare_with_expected(end: ReadOutcome, made: MadeFile, folder: Path) -> ReadOutcome:
-    if end.outcome.startswith("!") or end.died:
-        return end
+def _compare_with_expected(outcome: ReadOutcome, made_file: MadeFile, folder: Path) -> ReadOutcome:
+    if outcome.outcome.startswith("!") or outcome.died:
+        return outcome
     with open_rows(folder / "file") as stream:
-        expected = read_independently(made, stream.read())
+        expected = read_independently(made_file, stream.read())
     wrong = ""
-    if end.outcome == "rows":
+    if outcome.outcome == "rows":
         # A file without a row that ends in a sentence only later.
         got = (
             [
@@ -95,29 +97,33 @@ def _compare_with_expected(end: ReadOutcome, made: MadeFile, folder: Path) -> Re
                 .select(OURS)
                 .to_pylist()
             ]
-            if end.rows
+            if outcome.rows
             else []
         )
-        if not made.skip and expected.bad:
+        if not made_file.skip and expected.bad:
             wrong = f"read, although row {expected.bad[0]} is bad"
-        elif end.bad != len(expected.bad):
+        elif outcome.bad != len(expected.bad):
             wrong = (
-                f"{end.bad} bad rows, and {len(expected.bad)} by the independent reader"
+                f"{outcome.bad} bad rows, and {len(expected.bad)} by the independent reader"
                 f" ({expected.bad[:5]})"
             )
         elif len(got) != len(expected.rows):
             wrong = f"{len(got)} rows, and {len(expected.rows)} by the independent reader"
         elif got != expected.rows:
             wrong = "; ".join(_differences(got, expected.rows)[:3])
-    elif made.sound or (made.skip and expected.rows and not _may_be_refused(end.outcome)):
-        wrong = f"refused: {end.outcome}"
-    elif not expected.bad and not _may_be_refused(end.outcome):
-        wrong = f"refused without a bad row: {end.outcome}"
-    elif named := re.search(r"^Row ([\d,]+) of", end.outcome):
+    elif made_file.sound or (
+        made_file.skip and expected.rows and not _may_be_refused(outcome.outcome)
+    ):
+        wrong = f"refused: {outcome.outcome}"
+    elif not expected.bad and not _may_be_refused(outcome.outcome):
+        wrong = f"refused without a bad row: {outcome.outcome}"
+    elif named := re.search(r"^Row ([\d,]+) of", outcome.outcome):
         number = int(named[1].replace(",", ""))
-        if number not in expected.bad and not _may_be_refused(end.outcome):
-            wrong = f"names row {number}, where the bad ones are {expected.bad[:5]}: {end.outcome}"
-    return ReadOutcome(end.seed, f"!{wrong}", end.seconds) if wrong else end
+        if number not in expected.bad and not _may_be_refused(outcome.outcome):
+            wrong = (
+                f"names row {number}, where the bad ones are {expected.bad[:5]}: {outcome.outcome}"
+            )
+    return ReadOutcome(outcome.seed, f"!{wrong}", outcome.seconds) if wrong else outcome
 
 
 def _may_be_refused(outcome: str) -> bool:
@@ -144,26 +150,30 @@ def _in_batches(work: Any, first: int, count: int, title: str) -> tuple[list[Any
         range(start, min(start + BATCH, first + count))
         for start in range(first, first + count, BATCH)
     ]
-    found: list[Any] = []
+    outcomes: list[Any] = []
     with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
         for ends in pool.map(work, ranges):
-            found += ends
-            rate = len(found) / (time.monotonic() - began)
+            outcomes += ends
+            rate = len(outcomes) / (time.monotonic() - began)
             print(
-                f"{title}: {len(found):,} of {count:,}, {rate:.0f} a second",
+                f"{title}: {len(outcomes):,} of {count:,}, {rate:.0f} a second",
                 file=sys.stderr,
                 flush=True,
             )
-    return found, time.monotonic() - began
+    return outcomes, time.monotonic() - began
 
 
 def binaries_section(count: int, first: int) -> list[str]:
     """The lines about damaged binaries."""
     found, seconds = _in_batches(torture_binaries, first, count, "binaries")
-    ends = [end for _, end in found]
-    died = collections.Counter(end.died for end in ends if end.died)
-    strange = [end for end in ends if end.outcome.startswith("!")]
-    sentences = [end.outcome for end in ends if end.outcome != "rows" and end not in strange]
+    outcomes = [outcome for _, outcome in found]
+    died = collections.Counter(outcome.died for outcome in outcomes if outcome.died)
+    strange = [outcome for outcome in outcomes if outcome.outcome.startswith("!")]
+    sentences = [
+        outcome.outcome
+        for outcome in outcomes
+        if outcome.outcome != "rows" and outcome not in strange
+    ]
     families = collections.Counter(kind.partition(",")[0] for kind, _ in found)
     deaths = ", ".join(f"{number:,} by {cause}" for cause, number in died.most_common())
     return [
@@ -180,7 +190,7 @@ def binaries_section(count: int, first: int) -> list[str]:
         "|---|---|",
         (
             "| read: the damage took nothing that is needed, or bad rows were skipped |"
-            f" {_count(ends, 'rows'):,} |"
+            f" {_count(outcomes, 'rows'):,} |"
         ),
         f"| refused in a sentence | {len(sentences):,} |",
         (
@@ -190,10 +200,11 @@ def binaries_section(count: int, first: int) -> list[str]:
         f"| an exception that no sentence was written for | {len(strange):,} |",
         "| the calling process ended | 0 |",
         f"| longer than {SLOW_SECONDS:.0f} s "
-        f"| {sum(end.seconds > SLOW_SECONDS for end in ends):,} |",
+        f"| {sum(outcome.seconds > SLOW_SECONDS for outcome in outcomes):,} |",
         "",
         (
-            f"The slowest took {max(end.seconds for end in ends):.1f} s; {count / seconds:.0f}"
+            f"The slowest took {max(outcome.seconds for outcome in outcomes):.1f} s;"
+            f" {count / seconds:.0f}"
             " files a second."
         ),
         *_findings(strange),
@@ -209,9 +220,9 @@ def binaries_section(count: int, first: int) -> list[str]:
 
 def texts_section(count: int, first: int) -> list[str]:
     """The lines about texts."""
-    ends, seconds = _in_batches(torture_texts, first, count, "texts")
-    strange = [end for end in ends if end.outcome.startswith("!") or end.died]
-    read = [end for end in ends if end.outcome == "rows"]
+    outcomes, seconds = _in_batches(torture_texts, first, count, "texts")
+    strange = [outcome for outcome in outcomes if outcome.outcome.startswith("!") or outcome.died]
+    read = [outcome for outcome in outcomes if outcome.outcome == "rows"]
     return [
         (
             f"{count:,} files of 60 rows, tab-separated as Kaggle's or with a header and one of"
@@ -228,29 +239,33 @@ def texts_section(count: int, first: int) -> list[str]:
         f"| read, and every value as by the independent reader | {len(read):,} |",
         (
             "| … of these with bad rows skipped, as many as by it |"
-            f" {sum(end.bad > 0 for end in read):,} |"
+            f" {sum(outcome.bad > 0 for outcome in read):,} |"
         ),
         (
             "| refused, and so by the independent reader, or its form could not be told | "
-            f"{len(ends) - len(read) - len(strange):,} |"
+            f"{len(outcomes) - len(read) - len(strange):,} |"
         ),
         f"| anything else | {len(strange):,} |",
         "",
         (
-            f"{sum(end.rows for end in read):,} rows were compared; {count / seconds:.0f} files a"
+            f"{sum(outcome.rows for outcome in read):,} rows were compared;"
+            f" {count / seconds:.0f} files a"
             " second."
         ),
         *_findings(strange),
     ]
 
 
-def _count(ends: list[ReadOutcome], outcome: str) -> int:
-    return sum(end.outcome == outcome for end in ends)
+def _count(outcomes: list[ReadOutcome], outcome: str) -> int:
+    return sum(one.outcome == outcome for one in outcomes)
 
 
-def _findings(ends: list[ReadOutcome]) -> list[str]:
-    listed = [f"- seed {end.seed}: {end.outcome[1:300]} {end.died}".rstrip() for end in ends[:40]]
-    return ["", FINDINGS, "", *listed] if ends else []
+def _findings(outcomes: list[ReadOutcome]) -> list[str]:
+    listed = [
+        f"- seed {outcome.seed}: {outcome.outcome[1:300]} {outcome.died}".rstrip()
+        for outcome in outcomes[:40]
+    ]
+    return ["", FINDINGS, "", *listed] if outcomes else []
 
 
 def main() -> int:

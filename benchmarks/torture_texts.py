@@ -195,16 +195,16 @@ def make_file(seed: int) -> MadeFile:
     table = [[*OURS], *rows] if header else rows
     if header and dice.random() < 0.5:
         order = dice.sample(range(40), 40)
-        table = [[row[place] for place in order] if len(row) == 40 else row for row in table]
-    ends = dice.choice((["\n"], ["\r\n"], ["\r"], ["\n", "\r\n"]))
+        table = [[row[index] for index in order] if len(row) == 40 else row for row in table]
+    line_ends = dice.choice((["\n"], ["\r\n"], ["\r"], ["\n", "\r\n"]))
     style = dice.choice((csv.QUOTE_MINIMAL, csv.QUOTE_ALL, csv.QUOTE_NONNUMERIC))
     parts = []
-    for place, row in enumerate(table):
+    for index, row in enumerate(table):
         text = _write_row(row, delimiter, style) if quoted else delimiter.join(row)
-        last = place == len(table) - 1 and dice.random() < 0.3
-        parts.append(text + ("" if last else dice.choice(ends)))
-        if not sound and place > 30 and dice.random() < 0.02:
-            parts.append(dice.choice(ends))
+        last = index == len(table) - 1 and dice.random() < 0.3
+        parts.append(text + ("" if last else dice.choice(line_ends)))
+        if not sound and index > 30 and dice.random() < 0.02:
+            parts.append(dice.choice(line_ends))
     data = "".join(parts).encode()
     if dice.random() < 0.2:
         data = b"\xef\xbb\xbf" + data
@@ -252,17 +252,17 @@ def _write_row(row: Sequence[str], delimiter: str, style: int) -> str:
     return out.getvalue().removesuffix("\r\n")
 
 
-def read_independently(made: MadeFile, data: bytes) -> Expected:
+def read_independently(file: MadeFile, data: bytes) -> Expected:
     """Return what is in the decompressed `data` by the rules of the guide."""
     text = data.decode().removeprefix("\ufeff")
-    if made.quoted or made.header:
-        table = list(csv.reader(io.StringIO(text, newline=""), delimiter=made.delimiter))
+    if file.quoted or file.header:
+        table = list(csv.reader(io.StringIO(text, newline=""), delimiter=file.delimiter))
     else:
         table = [
-            line.split(made.delimiter) if line else [] for line in re.split("\r\n|\r|\n", text)
+            line.split(file.delimiter) if line else [] for line in re.split("\r\n|\r|\n", text)
         ]
-    names = table.pop(0) if made.header else OURS
-    first = 2 if made.header else 1
+    names = table.pop(0) if file.header else OURS
+    first = 2 if file.header else 1
     good, bad = [], []
     for number, row in enumerate(table, first):
         if not row:

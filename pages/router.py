@@ -40,7 +40,7 @@ PAGES = (
         "sweep.py",
         "Sweep",
         ":material/experiment:",
-        "Several strategies and seeds, and what the results support.",
+        "Several strategies and seeds, compared with intervals.",
     ),
     (
         "run.py",

@@ -130,7 +130,7 @@ def test_every_package_of_the_core_has_a_layer() -> None:
     assert packages == set(LAYER_OF) - {""}
 
 
-def test_what_pages_import_leaves_torch_out() -> None:
+def test_pages_do_not_load_torch() -> None:
     pages = sorted((PROJECT / "pages").glob("*.py"))
     assert len(pages) >= 7
     components = [f"import {name}" for name in modules("pages/components")]
@@ -147,7 +147,7 @@ def test_no_core_module_loads_streamlit_or_the_optional_keras() -> None:
     )
 
 
-def test_the_torch_free_part_of_the_core_is() -> None:
+def test_the_torch_free_modules_do_not_load_torch() -> None:
     names = [name for name in modules("core") if name.startswith(TORCH_FREE)]
     assert len(names) > 25
     assert "torch" not in loaded_after("\n".join(f"import {name}" for name in names))

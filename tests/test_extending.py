@@ -50,7 +50,7 @@ def run(code: str, name: str) -> ModuleType:
 def test_the_backbone_pretrains_freezes_and_loads(tiny: tuple[Workspace, Dataset]) -> None:
     workspace, dataset = tiny
     network, entry = CODE[:2]
-    run(network, "core.models.gated")
+    run(network, "core.models.zoo.gated")
     try:
         run(entry, "entry")
         card = pretrained(workspace, "gated")
@@ -64,7 +64,7 @@ def test_the_backbone_pretrains_freezes_and_loads(tiny: tuple[Workspace, Dataset
             assert torch.equal(weights, after[name]) == frozen, name
     finally:
         ARCHITECTURES.pop("gated", None)
-        sys.modules.pop("core.models.gated", None)
+        sys.modules.pop("core.models.zoo.gated", None)
 
 
 def test_the_strategy_plans_and_says_what_it_does(tiny: tuple[Workspace, Dataset]) -> None:

@@ -16,6 +16,8 @@ from thaw._paths import add_root
 
 add_root()
 
+# The command `thaw` imports this package first: the process that reads files starts meanwhile.
+import core.cli.start_reader  # noqa: E402, F401 - before the slow imports
 from core.errors import BadInput, RunError, ThawError  # noqa: E402 - needs the path
 from core.program import VERSION  # noqa: E402
 from thaw.backbone import Backbone  # noqa: E402

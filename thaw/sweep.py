@@ -3,13 +3,12 @@
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
 
 import pandas as pd
 import plotly.graph_objects as go
 
 from core.errors import BadInput, RunError
-from core.evaluation.metric_registry import METRICS
+from core.evaluation.metric_registry import HEADLINE, METRICS
 from core.files.permissions import private_files
 from core.jobs.run import Run as StoredRun
 from core.jobs.store import RunStore
@@ -173,10 +172,14 @@ class Sweep:
             + forgetting_sentences(results)
         )
 
-    def figure(self, metric: Literal["auc", "log_loss", "ece"] = "auc") -> go.Figure:
+    def figure(self, metric: str = HEADLINE) -> go.Figure:
         """A metric on target and source test rows with its intervals.
 
         By freeze depth where arms are depths, else by arm.
+
+        Args:
+            metric: a key of `core.evaluation.metric_registry.METRICS` that tables or figures of
+                arms show: "auc", "log_loss", "ece".
         """
         results = self._results()
         if any(arm_traces.is_freeze_depth(one) for one in results):

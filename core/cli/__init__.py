@@ -1,0 +1,1 @@
+"""The command line: a parser, one module per group of commands, and what they print."""

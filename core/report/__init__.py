@@ -1,0 +1,1 @@
+"""Figures for plotly, tables, and the HTML report."""

@@ -93,22 +93,21 @@ def run_frame(
         validation: the summary of each run's validation curves, by id.
         sweep_names: by sweep id.
     """
-    cells = [*map(_run_cells, runs)]
-    own: dict[str, list[Any]] = {name: [one.get(name) for one in cells] for name in _columns()}
-    of_runs = [validation[run.id] for run in runs]
-    own |= {
-        name: [getattr(one, field) for one in of_runs]
-        for name, field in _VALIDATION_COLUMNS.items()
-    }
+    cells = [_run_cells(run) for run in runs]
+    columns: dict[str, list[Any]] = {name: [row.get(name) for row in cells] for name in _columns()}
+    summaries = [validation[run.id] for run in runs]
+    for name, field in _VALIDATION_COLUMNS.items():
+        columns[name] = [getattr(summary, field) for summary in summaries]
     datasets = {
         dataset.id: f"{dataset.name} (simulated)" if dataset.simulated else dataset.name
         for dataset in list_datasets(workspace)
     }
     backbones = {card.id: card.name for card in list_backbones(workspace)}
-    own["Backbone"] = [backbones.get(one, one) for one in own["Backbone"]]
-    own["Dataset"] = [datasets.get(one, one) for one in own["Dataset"]]
-    own["Sweep"] = [sweep_names.get(one, "") for one in own["Sweep"]]
-    table = pd.DataFrame({name: own[name] for name in _columns()})
+    # An id stays where what it names has been deleted.
+    columns["Backbone"] = [backbones.get(name, name) for name in columns["Backbone"]]
+    columns["Dataset"] = [datasets.get(name, name) for name in columns["Dataset"]]
+    columns["Sweep"] = [sweep_names.get(sweep_id, "") for sweep_id in columns["Sweep"]]
+    table = pd.DataFrame(columns)
     table["Created"] = pd.to_datetime(table["Created"], format="ISO8601", utc=True).dt.tz_convert(
         None
     )

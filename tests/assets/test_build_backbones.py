@@ -23,7 +23,7 @@ BUNDLED = (
 )
 
 
-def test_a_small_one_rebuilt_is_the_same_to_the_bit(tmp_path: Path) -> None:
+def test_a_small_bundled_backbone_rebuilt_has_the_same_bits(tmp_path: Path) -> None:
     cards = []
     for place in ("a", "b"):
         workspace = open_workspace(tmp_path / place)

@@ -388,7 +388,7 @@ def test_words_alone_say_nothing(error: Exception, tmp_path: Path) -> None:
     )
 
 
-def test_a_right_that_no_file_is_named_for_blames_no_workspace(tmp_path: Path) -> None:
+def test_a_permission_error_without_a_file_does_not_blame_the_workspace(tmp_path: Path) -> None:
     """Such as that to stop another user's process."""
     assert (
         explain_system_error(PermissionError(errno.EPERM, "Operation not permitted"), tmp_path)
@@ -396,7 +396,7 @@ def test_a_right_that_no_file_is_named_for_blames_no_workspace(tmp_path: Path) -
     )
 
 
-def test_a_gpu_that_failed_is_told_by_type_or_torchs_whole_message() -> None:
+def test_a_failed_gpu_is_recognised_by_type_or_by_torchs_message() -> None:
     assert caused_by_gpu_failure(
         RuntimeError("CUDA error: unspecified launch failure\nCUDA kernel errors might be reported")
     )
@@ -433,7 +433,7 @@ def test_what_an_error_was_raised_from_counts(tmp_path: Path) -> None:
     assert explain_system_error(loop[0], tmp_path) is None
 
 
-def test_a_path_that_cannot_be(tmp_path: Path) -> None:
+def test_an_impossible_path_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("1")
     workspace = tmp_path / "workspace"
     words = said(lambda: write_atomic(tmp_path, WRITERS["python"]), workspace)

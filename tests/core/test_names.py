@@ -217,7 +217,7 @@ def test_sessions_at_once_make_one_backbone_and_one_sweep_of_a_name(
     assert len(list_sweeps(workspace)) == 1
 
 
-def test_a_command_that_was_stopped_while_it_held_the_names_is_said(
+def test_a_command_stopped_while_holding_the_lock_on_names_is_reported(
     workspace: Workspace,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,

@@ -38,7 +38,7 @@ def test_what_a_command_prints_as_json_any_parser_reads() -> None:
 @pytest.mark.parametrize(
     "name", ["loop", "~nobody-of-this-name/thaw", os.fsdecode(b"no-utf8-\xff")]
 )
-def test_a_folder_that_cannot_be_named_is_refused_in_a_sentence(
+def test_a_folder_that_cannot_be_named_is_refused_with_a_message(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     monkeypatch.chdir(tmp_path)

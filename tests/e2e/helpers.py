@@ -95,7 +95,8 @@ IDLE_MS = 250
 # True once the script has not run for `milliseconds` since the wait with this `id` began.
 IS_IDLE = """
 ([id, milliseconds]) => {
-  const running = !document.querySelector('[data-testid="stApp"][data-test-script-state="notRunning"]');
+  const idle = '[data-testid="stApp"][data-test-script-state="notRunning"]';
+  const running = !document.querySelector(idle);
   const now = performance.now();
   if (running || window.stillness?.id !== id) window.stillness = { id, since: now };
   return now - window.stillness.since >= milliseconds;

@@ -97,9 +97,7 @@ def test_pretrain_by_rfd_then_freeze_two_stages(prepared: Server, page: Page) ->
     wait_until_idle(page)
     page.get_by_role("button", name="Launch").click()
     page.wait_for_url("**/run?run=r-*")
-    expect(page.get_by_text("no click head", exact=False)).to_be_visible(
-        timeout=LONG_TIMEOUT_MS
-    )
+    expect(page.get_by_text("no click head", exact=False)).to_be_visible(timeout=LONG_TIMEOUT_MS)
     expect(page.get_by_text("Confusion matrix", exact=True)).to_be_visible(timeout=LONG_TIMEOUT_MS)
     (run,) = RunStore(open_workspace(prepared.home)).list(kind="finetune", status="done")[:1]
     assert run.result is not None and [stage.frozen for stage in run.result.stages] == [

@@ -115,7 +115,7 @@ class SlowAnswers:
             deliver()
 
 
-def test_a_launch_before_the_answer_goes_out_with_what_was_chosen(
+def test_a_launch_before_the_servers_answer_uses_the_chosen_values(
     prepared: Server, page: Page
 ) -> None:
     answers = SlowAnswers(page)

@@ -54,7 +54,7 @@ def test_another_site_cannot_frame_the_app(
     page.close()
 
 
-def test_a_site_that_is_named_can(
+def test_a_named_site_can_frame_the_app(
     browser: Browser, other_site: tuple[str, list[str]], tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     address, framed = other_site
@@ -83,7 +83,8 @@ def test_a_script_in_text_does_not_run_and_one_of_a_component_does(
     expect(page.locator('[data-testid="stMain"] h1').first).to_be_visible()
     assert not said, "the app itself breaks no rule"
     page.evaluate("""() => {
-            document.body.insertAdjacentHTML("beforeend", '<img src="data:," onerror="window.ran = 1">');
+            const image = '<img src="data:," onerror="window.ran = 1">';
+            document.body.insertAdjacentHTML("beforeend", image);
             const script = document.createElement("script");
             script.textContent = "window.ran = 2";
             document.body.append(script);

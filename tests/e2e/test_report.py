@@ -78,7 +78,7 @@ def test_a_report_opens_offline(
     assert page.pdf()[:5] == b"%PDF-"
 
 
-def test_the_policy_stops_a_script_that_got_in(browser: Browser, tmp_path: Path) -> None:
+def test_the_policy_blocks_an_injected_script(browser: Browser, tmp_path: Path) -> None:
     """The second wall: were the escaping broken, the script still would not run, nor anything be
     fetched."""
     text = whole_page("One", {}, "", [Section("Two", "two", [])])

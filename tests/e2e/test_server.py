@@ -135,7 +135,7 @@ def test_half_open_connections_keep_nobody_out_and_do_not_stay(small: Server) ->
     visitor.close()
 
 
-def test_clients_that_take_nothing_in_cost_little(small: Server) -> None:
+def test_clients_that_read_nothing_cost_little(small: Server) -> None:
     """100 that ask for plotly.js as it is, of 5 MB, and do not read."""
     before = memory(small.process.pid)
     connections = []
@@ -187,7 +187,7 @@ def ended_with(connection: socket.socket) -> bytes:
         ("/", "evil.example", 400),
     ],
 )
-def test_every_answer_has_the_security_headers(
+def test_every_response_has_the_security_headers(
     path: str, host: str, status: int, small: Server
 ) -> None:
     connection = HTTPConnection("127.0.0.1", small.port, timeout=20)

@@ -66,7 +66,7 @@ def handshake(port: int, host: str, origin: str) -> str:
         return connection.recv(200).decode("latin-1").splitlines()[0]
 
 
-def test_a_page_of_another_host_is_not_heard(guarded: Server) -> None:
+def test_a_request_from_a_page_of_another_host_is_refused(guarded: Server) -> None:
     """Whatever name it has given this machine's address (DNS rebinding): the browser says where the
     page came from."""
     own = f"127.0.0.1:{guarded.port}"
@@ -180,8 +180,8 @@ def test_signed_in_from_home_one_is_at_home(
 def test_signed_in_but_not_let_in(
     user: dict[str, object], open_page: OpenPage, guarded: Server, provider: Provider
 ) -> None:
-    """An unknown user, and someone whose address the provider has not verified; who signs out may come
-    as another one."""
+    """An unknown user, and one whose address is not verified; after signing out one may sign in as
+    another."""
     provider.user = user
     page = open_page()
     page.goto(f"{guarded.url}/data")

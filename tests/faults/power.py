@@ -205,8 +205,7 @@ def in_this_process() -> None:
 
 
 def do_all(root: Path, files: Path, pause: float, most: int, tell: Connection) -> None:
-    """Does the first steps on the disk of `root`; reports each that was done and, once received, what is
-    there then."""
+    """Do the first steps on the disk of `root`; report each and, once received, what is there."""
     in_this_process()
     workspace = open_workspace(root)
     for step, do in [*steps(workspace, files).items()][:most]:

@@ -121,8 +121,7 @@ class Processes:
 
 
 def worker(folder: Path, root: str, linger: str) -> None:
-    """A worker of the queue cpu, each run behind a lock of its own: two at once would be seen in the
-    journal."""
+    """A worker of the queue cpu; each run holds a lock, so two at once would be in the journal."""
     from core.jobs.reporter import Reporter
     from core.jobs.store import Run
     from core.runs import dispatch

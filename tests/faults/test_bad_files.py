@@ -90,7 +90,7 @@ CASES: dict[str, tuple[bytes, str]] = {
 
 @pytest.mark.parametrize("on_bad_rows", ["reject", "skip"])
 @pytest.mark.parametrize("kind", CASES)
-def test_a_sentence_and_nothing_changed(
+def test_bad_files_give_a_message_and_change_nothing(
     kind: str, on_bad_rows: str, workspace: Workspace, tmp_path: Path
 ) -> None:
     data, sentence = CASES[kind]
@@ -121,7 +121,7 @@ def test_labels_of_other_spellings(workspace: Workspace, tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize("path", ["/" + "x" * 300, "a\0b", "/proc/self/environ"])
-def test_paths_that_are_no_files_of_rows(path: str, workspace: Workspace) -> None:
+def test_paths_that_are_not_files_of_rows_are_refused(path: str, workspace: Workspace) -> None:
     """The system's own files have no size and may never end (/proc/kmsg), so a file of no size is
     an empty one."""
     with pytest.raises(BadInput, match=r"There is no file|cannot be read|is empty"):
@@ -146,7 +146,7 @@ def test_a_file_one_may_not_read(
 
 
 @pytest.mark.usefixtures("read_in_process")
-def test_a_parquet_file_that_unfolds_to_far_more_than_it_is(
+def test_a_parquet_bomb_is_refused(
     workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Run-length encoding makes rows for nothing, and sizes in the footer do not show it."""
@@ -263,7 +263,7 @@ def claims(path: Path, of: str, truth: int, claim: int) -> None:
         ("file", "num_rows", 5, r"holds 12 rows where its footer counts 5"),
     ],
 )
-def test_a_parquet_footer_that_claims_what_is_not_so(
+def test_a_false_parquet_footer_is_refused(
     of: str, field: str, claim: int, sentence: str, workspace: Workspace, tmp_path: Path
 ) -> None:
     """Arrow believes it: it would read 5 of 12 rows and say nothing."""
@@ -277,7 +277,7 @@ def test_a_parquet_footer_that_claims_what_is_not_so(
     assert fingerprint(workspace) == before
 
 
-def test_a_parquet_file_of_a_row_group_for_every_row(workspace: Workspace, tmp_path: Path) -> None:
+def test_a_parquet_file_with_one_row_group_per_row(workspace: Workspace, tmp_path: Path) -> None:
     """Slow to read, and no worse."""
     lines, path = rows(300), tmp_path / "file"
     pq.write_table(pa.table(parquet_columns(lines)), path, row_group_size=1)

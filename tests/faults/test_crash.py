@@ -26,7 +26,7 @@ from tests.core.training.helpers import ListReporter, carry_out, pretrained
 from tests.faults.kills import PLACES
 
 
-def test_killed_in_every_place_and_resumed(tiny: tuple[Workspace, Dataset]) -> None:
+def test_killed_at_every_step_and_resumed(tiny: tuple[Workspace, Dataset]) -> None:
     """Weights, metrics and points as in the uninterrupted run; no run lost or executed twice at
     once."""
     workspace, _ = tiny
@@ -45,7 +45,7 @@ def test_killed_in_every_place_and_resumed(tiny: tuple[Workspace, Dataset]) -> N
     assert set(told["kills"]) >= set(PLACES)
 
 
-def test_commands_killed_and_given_again(tiny: tuple[Workspace, Dataset]) -> None:
+def test_killed_commands_run_again(tiny: tuple[Workspace, Dataset]) -> None:
     """They make what uninterrupted ones make and leave nothing half-written; benchmarks/kills.py
     kills every command."""
     workspace, _ = tiny
@@ -59,7 +59,7 @@ def test_commands_killed_and_given_again(tiny: tuple[Workspace, Dataset]) -> Non
     assert set(json.loads(ended.stdout)["kills"]) == {"prepare in place", "export-backbone"}
 
 
-def test_a_damaged_checkpoint_is_no_loss(tiny: tuple[Workspace, Dataset]) -> None:
+def test_a_damaged_checkpoint_loses_nothing(tiny: tuple[Workspace, Dataset]) -> None:
     """A machine that lost its power may leave half a file: the run begins again, to the same
     result."""
     workspace, dataset = tiny
@@ -76,7 +76,7 @@ def test_a_damaged_checkpoint_is_no_loss(tiny: tuple[Workspace, Dataset]) -> Non
         assert whole.result is not None and result.metrics == whole.result.metrics
 
 
-def test_a_backbone_stored_again_is_whole_at_every_moment(
+def test_a_backbone_stored_again_is_complete_at_every_moment(
     tiny: tuple[Workspace, Dataset], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A run killed after it stored its backbone stores it again; dying in that leaves the first one

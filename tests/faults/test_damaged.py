@@ -142,7 +142,7 @@ def check_everything(
 ENTRIES = ("samples/*/sample.json", "datasets/*/dataset.json", "backbones/*/card.json")
 
 
-def test_damaged_descriptions_beside_whole_ones_are_named_and_all_else_works(
+def test_damaged_descriptions_are_named_and_everything_else_works(
     here: tuple[Workspace, dict[str, str]], capsys: pytest.CaptureFixture[str]
 ) -> None:
     workspace, ids = here

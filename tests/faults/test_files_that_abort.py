@@ -37,7 +37,7 @@ def aborting(tmp_path: Path) -> Path:
     return write(tmp_path, encrypted_parquet(table, ["C1", "C2", "I1"], plain_footer=True))
 
 
-def test_it_would_end_this_process(aborting: Path) -> None:
+def test_these_files_would_end_this_process(aborting: Path) -> None:
     """Or else the tests below show nothing."""
     look = (
         f"import pyarrow.parquet as pq; f = pq.ParquetFile({str(aborting)!r});"
@@ -65,7 +65,7 @@ def test_the_command(
     assert "thaw: 'file' ended the process that read it" in capsys.readouterr().err
 
 
-def test_a_look_at_it_as_the_page_has_it(aborting: Path) -> None:
+def test_the_page_reports_a_file_that_aborts_the_reader(aborting: Path) -> None:
     file = read_options_form.SourceFile(aborting, "mine.parquet", "key")
     found = read_options_form._inspect(file, read_options_form.ReadOptions(), need_label=True)
     assert found.error.startswith("'mine.parquet' ended the process that read it")
@@ -105,7 +105,7 @@ def test_scoring(aborting: Path, tiny: tuple[Workspace, Dataset], tmp_path: Path
     assert not (tmp_path / "out.csv").exists()
 
 
-def test_a_footer_whose_words_are_no_text(workspace: Workspace, tmp_path: Path) -> None:
+def test_a_footer_with_invalid_text_is_refused(workspace: Workspace, tmp_path: Path) -> None:
     """Names of columns, and what the writer says of itself, are text only in a file that is
     whole."""
     data = bytearray(_plain_parquet())
@@ -134,7 +134,7 @@ def _plain_parquet() -> bytes:
 @pytest.mark.parametrize("kind", ["duration", "time32", "timestamp", "date32"])
 @pytest.mark.parametrize("coded", [False, True])
 @pytest.mark.parametrize("name", ["I3", "C3", "label"])
-def test_times_are_no_numbers(
+def test_times_are_not_numbers(
     kind: str, coded: bool, name: str, workspace: Workspace, tmp_path: Path
 ) -> None:
     """Also those in a dictionary, which Parquet files hold as whole numbers."""

@@ -10,7 +10,9 @@ from tests.faults.mutations import bring_in, spoilt_file
 
 
 @pytest.mark.parametrize("first", range(0, 100, 25))
-def test_a_dataset_or_a_sentence(first: int, workspace: Workspace, tmp_path: Path) -> None:
+def test_every_file_gives_a_dataset_or_a_message(
+    first: int, workspace: Workspace, tmp_path: Path
+) -> None:
     """Whatever else is raised fails the test, and so does a refusal that leaves something
     behind."""
     outcomes = []

@@ -42,7 +42,7 @@ def left(folder: Path) -> list[str]:
 
 
 @pytest.mark.parametrize("where", ["beside an output", "in the workspace"])
-def test_a_killed_command_is_cleared_up_after_by_the_next(
+def test_the_next_command_removes_the_leftovers_of_a_killed_one(
     tiny: tuple[Workspace, Dataset], tmp_path: Path, where: str
 ) -> None:
     workspace, _ = tiny

@@ -130,7 +130,7 @@ def give(
 
 @pytest.mark.parametrize("command", COMMANDS)
 @pytest.mark.parametrize("what", MADE)
-def test_what_is_no_file_is_refused_in_a_sentence(
+def test_a_path_that_is_not_a_file_is_refused_with_a_message(
     what: str,
     command: str,
     home: tuple[Workspace, str],
@@ -149,7 +149,7 @@ def test_what_is_no_file_is_refused_in_a_sentence(
 
 @pytest.mark.parametrize("command", COMMANDS)
 @pytest.mark.parametrize("name", NAMED, ids=lambda name: name[:5].encode("unicode_escape").decode())
-def test_any_name_is_refused_in_a_short_sentence(
+def test_any_name_is_refused_with_a_short_message(
     name: str,
     command: str,
     home: tuple[Workspace, str],
@@ -168,7 +168,7 @@ def test_any_name_is_refused_in_a_short_sentence(
 @pytest.mark.parametrize(
     "name", [LONG, f"{LONG}/x", "file/x", "loop", "loop/x"], ids=lambda name: name[:6]
 )
-def test_an_output_that_cannot_be_is_refused_in_a_short_sentence(
+def test_an_output_that_cannot_be_is_refused_with_a_short_message(
     name: str,
     command: str,
     home: tuple[Workspace, str],
@@ -188,7 +188,7 @@ def test_an_output_that_cannot_be_is_refused_in_a_short_sentence(
     assert {*sorted(tmp_path.rglob("*"))} - {*before} <= {tmp_path / "good.tsv"}
 
 
-def test_a_pipe_that_nobody_reads_is_no_output(
+def test_a_pipe_that_nobody_reads_is_refused_as_output(
     home: tuple[Workspace, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     os.mkfifo(tmp_path / "pipe")

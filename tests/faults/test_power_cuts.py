@@ -26,7 +26,7 @@ def can_mount(tmp_path_factory: pytest.TempPathFactory) -> None:
         pytest.skip("a disk cannot be mounted here: that takes FUSE, loop devices and mkfs.ext4")
 
 
-def test_nothing_is_listed_half_and_nothing_is_lost(can_mount: None, tmp_path: Path) -> None:
+def test_listed_things_are_complete_and_none_is_lost(can_mount: None, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "tests.faults.power", str(tmp_path), "10", "1", "1.1", "5"]
     ended = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=False)
     assert ended.returncode == 0, ended.stderr
@@ -60,7 +60,9 @@ def test_a_write_without_a_sync_is_lost_and_with_one_is_not(
         assert not lost.exists() or lost.read_bytes() != b"x" * 10_000
 
 
-def test_the_check_sees_what_is_hollow_lost_or_back(tiny_template: Path, tmp_path: Path) -> None:
+def test_the_check_finds_what_is_incomplete_lost_or_restored(
+    tiny_template: Path, tmp_path: Path
+) -> None:
     root = tmp_path / "workspace"
     shutil.copytree(tiny_template, root)
     state = state_of(Workspace(root))

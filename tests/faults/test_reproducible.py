@@ -46,7 +46,7 @@ def work_through(workspace: Workspace, arms: int) -> None:
     subprocess.run(command, cwd=PROJECT, env=environment | settings, check=True)
 
 
-def test_alone_and_beside_another_a_run_gives_the_same_bits(
+def test_a_run_gives_the_same_bits_alone_and_in_parallel(
     tiny: tuple[Workspace, Dataset],
 ) -> None:
     workspace, dataset = tiny
@@ -78,7 +78,7 @@ def test_alone_and_beside_another_a_run_gives_the_same_bits(
     )
 
 
-def test_threads_do_not_hang_on_arms(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_threads_do_not_depend_on_the_number_of_arms(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     monkeypatch.setattr(os, "cpu_count", lambda: 16)
     for arms in ("1", "2", "16"):

@@ -182,7 +182,7 @@ def test_sqlite_says_a_full_disk_is_broken(small_disk: Path) -> None:
     assert "is full. Free some space" in (explain_system_error(error, small_disk) or "")
 
 
-def test_memory_runs_out_in_the_loop_and_the_queue_goes_on(tiny: tuple[Workspace, Dataset]) -> None:
+def test_the_queue_continues_after_a_run_is_out_of_memory(tiny: tuple[Workspace, Dataset]) -> None:
     """A real one on the CPU, by a limit on the process; and CUDA's own error, raised in the
     loop."""
     workspace, _ = tiny
@@ -206,7 +206,9 @@ def test_memory_runs_out_in_the_loop_and_the_queue_goes_on(tiny: tuple[Workspace
     assert ends[0].message == ends[1].message == OUT_OF_MEMORY_MESSAGE
 
 
-def test_a_gpu_that_vanishes(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_gpu_that_disappears_fails_the_run_with_a_message(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Its process can never use it again, so a fresh worker takes the queue over."""
     woken: list[str] = []
     monkeypatch.setattr(worker, "ensure_worker", lambda space, queue: woken.append(queue))
@@ -227,7 +229,7 @@ def test_a_gpu_that_vanishes(workspace: Workspace, monkeypatch: pytest.MonkeyPat
     assert RunStore(workspace).get(second.id).status == "queued" and woken == ["cpu"]
 
 
-def test_killed_for_memory_by_the_system_the_queue_goes_on(
+def test_the_queue_continues_after_a_run_is_killed_for_memory(
     workspace: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The kernel sends SIGKILL: the run is interrupted, and whatever notices starts a worker for
@@ -246,7 +248,7 @@ def test_killed_for_memory_by_the_system_the_queue_goes_on(
     assert woken == ["cpu"]
 
 
-def test_a_log_that_cannot_be_written_hides_no_sentence(
+def test_a_log_that_cannot_be_written_does_not_hide_the_message(
     workspace: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def die(self: Path, *_: object, **__: object) -> None:
@@ -258,7 +260,7 @@ def test_a_log_that_cannot_be_written_hides_no_sentence(
     )
 
 
-def test_weights_that_are_no_numbers_never_replace_a_checkpoint(tmp_path: Path) -> None:
+def test_nan_weights_never_replace_a_checkpoint(tmp_path: Path) -> None:
     network: Any = torch.nn.Linear(2, 1)
     optimiser = torch.optim.AdamW(network.parameters())
     path = tmp_path / "checkpoint.pt"

@@ -42,10 +42,40 @@ from tests.pages.page_states import furnish, places, serve
 EVIL = "http://evil.example/x.png"
 HOSTILE = f"` ![x]({EVIL}) <img src={EVIL} onerror=alert(1)> '; DROP TABLE runs; --"
 ADDRESS = (
-    "run", "runs", "dataset", "sample", "backbone", "sweep", "scored", "section", "find", "shelf_find", "status",
-    "kind", "tags", "strategy", "depth", "view", "present", "rows", "against", "setting", "column", "seeds", "seed",
-    "cost", "lines", "part", "one-threshold", "arms", "head", "training", "sizes", "rates", "halving",
-)  # fmt: skip
+    "run",
+    "runs",
+    "dataset",
+    "sample",
+    "backbone",
+    "sweep",
+    "scored",
+    "section",
+    "find",
+    "shelf_find",
+    "status",
+    "kind",
+    "tags",
+    "strategy",
+    "depth",
+    "view",
+    "present",
+    "rows",
+    "against",
+    "setting",
+    "column",
+    "seeds",
+    "seed",
+    "cost",
+    "lines",
+    "part",
+    "one-threshold",
+    "arms",
+    "head",
+    "training",
+    "sizes",
+    "rates",
+    "halving",
+)
 """Names that addresses of pages carry."""
 SOURCES = [
     *(PROJECT / "core").rglob("*.py"),
@@ -143,7 +173,7 @@ def test_finished_runs_of_hostile_names_are_drawn_as_text(
         assert not marked_up(app), place
 
 
-def test_a_failed_runs_sentence_is_readable_and_plain(home: Workspace) -> None:
+def test_a_failed_runs_message_is_readable_and_plain(home: Workspace) -> None:
     app = opened("run.py").run()
     shown = next(block.value for block in app.error if "Row 3" in block.value)
     assert shown == escape_inline(f"Row 3 of 'file': I5 is {HOSTILE!r}, not a number.")
@@ -166,7 +196,7 @@ def test_an_address_names_nothing_outside_the_workspace(name: str, home: Workspa
 
 
 @pytest.mark.parametrize("folder", ["samples", "datasets", "backbones", "runs"])
-def test_no_name_leads_to_what_lies_outside_its_folder(folder: str, home: Workspace) -> None:
+def test_no_name_leads_outside_its_folder(folder: str, home: Workspace) -> None:
     """Real things, copied to where "../x" and absolute paths would find them, were a name joined to
     a path."""
     finds: dict[str, Callable[[str], object]] = {
@@ -211,7 +241,7 @@ def test_no_thing_gets_a_name_that_could_be_a_path(name: str, home: Workspace) -
 
 
 @pytest.mark.parametrize("name", ["../../evil.tsv", "/tmp/evil.tsv", "..", f"{HOSTILE}.tsv"])
-def test_an_uploads_name_is_no_path(name: str, home: Workspace) -> None:
+def test_the_name_of_an_upload_is_not_a_path(name: str, home: Workspace) -> None:
     """Rows that are refused, whose copy stays until another is chosen; what the page says of them
     is text."""
     app = opened("data.py")

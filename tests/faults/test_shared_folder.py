@@ -139,13 +139,13 @@ def test_without_it_the_store_would_not_work(
         RunStore(open_workspace(mounts[0] / "workspace")).submit(REQUEST, "a run", "cpu")
 
 
-def test_one_worker_serves_a_lane_on_both_machines(shared: tuple[Workspace, Workspace]) -> None:
+def test_one_worker_serves_a_queue_on_both_machines(shared: tuple[Workspace, Workspace]) -> None:
     first, second = shared
     runs = [RunStore(first).submit(REQUEST, "a run", "cpu") for _ in range(3)]
     process = start_pretender(first, "quick")
     try:
         wait_for(lambda: is_worker_alive(second, "cpu"))
-        # Another machine's worker finds the queue's lock taken, and does not mark its runs as interrupted.
+        # Another machine's worker finds the queue's lock taken, and interrupts none of its runs.
         run_worker(second, "cpu", lambda *_: pytest.fail("it was executed twice"), idle_timeout=0.1)
         wait_for(lambda: {RunStore(second).get(run.id).status for run in runs} == {"done"})
     finally:

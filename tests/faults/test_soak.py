@@ -28,7 +28,7 @@ def soak(tmp_path: Path) -> Iterator[type[Soak]]:
     processes.close()
 
 
-def test_a_few_dozen_things_that_befall_a_workspace(soak: type[Soak]) -> None:
+def test_random_faults_leave_every_run_complete(soak: type[Soak]) -> None:
     """Every listed run was submitted and ends like the undisturbed one; what commands made is
     listed and complete."""
     soak.counted.clear()

@@ -26,7 +26,7 @@ async def use(session: Session) -> None:
     await session.close()
 
 
-def test_tabs_at_once_are_answered_and_none_sees_anothers_words(
+def test_several_tabs_are_answered_and_none_sees_anothers_text(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(os.environ, "THAW_WORKER_LINGER", "1")

@@ -5,7 +5,7 @@ from benchmarks.torture_binaries import sound_files
 from benchmarks.torture_files import torture_binaries, torture_texts
 
 
-def test_damaged_binaries_are_read_or_refused_in_a_sentence() -> None:
+def test_damaged_binaries_are_read_or_refused_with_a_message() -> None:
     ends = [end for _, end in torture_binaries(range(60))]
     assert [end for end in ends if end.outcome.startswith("!")] == []
     # Both happen, or the damage is too mild or too harsh to tell anything.

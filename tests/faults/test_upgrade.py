@@ -47,7 +47,7 @@ def test_there_is_one_of_every_version() -> None:
     ]
 
 
-def test_nothing_is_lost_and_it_goes_on(old: Workspace) -> None:
+def test_an_older_workspace_loses_nothing_and_continues(old: Workspace) -> None:
     before = version(old)
     with sqlite3.connect(old.database) as database:
         raw = database.execute(

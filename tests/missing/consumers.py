@@ -14,6 +14,7 @@ import streamlit as st
 from plotly.basedatatypes import BaseFigure
 from streamlit.testing.v1 import AppTest
 
+import thaw
 from core.cli.output import follow_run
 from core.cli.parser import build_parser, main
 from core.data.samples import find_sample, read_sample_rows
@@ -236,6 +237,32 @@ def drive_files(made: Made) -> None:
             assert not np.isinf(column.to_numpy()).any()
     for run in every:
         assert np.isfinite([*track_run(store, run, "x").metrics.values()]).all()
+
+
+def drive_api(made: Made, example: Example, folder: Path) -> None:
+    """What a notebook shows of everything in the workspace, and the figures and tables of a run and
+    a sweep."""
+    ws = thaw.Workspace(made.workspace.root)
+    runs = [ws.run(one.id) for one in (*made.runs, made.other, made.pretraining, made.mixing)]
+    sweep = ws.sweeps[made.sweep.name]
+    listings = (ws.samples, ws.datasets, ws.backbones, ws.runs, ws.sweeps)
+    for shown in (ws, *listings, *(one for listing in listings for one in listing), *runs):
+        check(repr(shown), f"repr of {type(shown).__name__}")
+        check(shown._repr_html_(), f"HTML of {type(shown).__name__}")
+    run = runs[0]
+    # What a notebook completes after a dot.
+    assert {"auc", "auc_low", "log_loss"} <= set(dir(run.metrics.target_test))
+    for metrics in (run.metrics, run.before):
+        check(metrics._repr_html_(), "metrics")
+        assert not np.isinf(metrics.to_pandas().to_numpy()).any()
+    figures = (run.roc(), run.precision_recall(), run.calibration(), run.gains(), run.confusion())
+    curves = [run.learning_curves(metric) for metric in ("loss", "auc", "accuracy")]
+    for figure in (*figures, *curves, sweep.figure()):
+        figure.to_json()
+    check(sweep.verdict, "the verdict of the API")
+    assert len(sweep.table()) == len({one.title for one in made.sweep.spec.arms})
+    scores = run.score(scored_file(made, example, folder / "api.tsv"))
+    assert len(scores) == example.rows
 
 
 def drive_pages(made: Made, example: Example, folder: Path, once: bool) -> None:

@@ -7,6 +7,7 @@ test.
 
 import dataclasses
 import itertools
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from core.cli.parser import main
 from core.data.datasets import find_dataset
 from core.data.simulate import simulate
 from core.evaluation.format_metrics import is_missing
+from core.evaluation.paired_comparison import compare_log_loss
 from core.jobs.requests import FinetuneRequest, InterpolateRequest, PretrainRequest
 from core.jobs.store import Run, RunStore
 from core.runs.dispatch import execute
@@ -26,13 +28,14 @@ from core.runs.launch import CLUSTER_QUEUE, worker_lock
 from core.runs.sweep import Arm, SweepSpec, submit_sweep
 from core.runs.verify import Difference, Verification, verify
 from core.runs.worker import run_job
-from core.workspace import open_workspace
+from core.workspace import PROJECT, open_workspace
 from tests.core.models.references import SMALL
 from tests.core.training.helpers import QUICK
 from tests.missing.called_functions import entered
 from tests.missing.consumers import (
     check,
     check_figures,
+    drive_api,
     drive_commands,
     drive_files,
     drive_pages,
@@ -42,7 +45,7 @@ from tests.missing.consumers import (
 )
 from tests.missing.examples import Example, arrays, examples
 from tests.missing.scored_workspace import make, template, train, with_parts
-from tests.missing.walk import readers_of_metrics
+from tests.missing.walk import CARRIERS, FOLDERS, MEASURING, readers_of_metrics
 from tests.pages.page_states import Place
 
 RISING = tuple(np.linspace(0.1, 0.9, 30).tolist())
@@ -92,11 +95,15 @@ def test_every_reader_of_a_metric_takes_one_that_is_missing(
             drive_commands(made, drawn, folder, capsys)
             drive_files(made)
             if drawn.kind in ON_PAGES:
+                drive_api(made, drawn, folder)
                 drive_pages(made, drawn, folder, once=not number)
             check_figures(figures)
 
     with entered() as found:
         drive()
+        # Only the benchmarks compare two arms without a cache.
+        labels, after, before = arrays(FEW)
+        compare_log_loss(labels, after[None], before[None])
         drive_training(tmp_path / "template", tmp_path, capsys)
     missed = [
         function for function in readers_of_metrics() if (function.file, function.line) not in found
@@ -185,6 +192,17 @@ def test_a_number_that_does_not_exist_is_seen(text: str) -> None:
     with pytest.raises(AssertionError):
         check(text, "here")
     check("Nonetheless, finance and nanoseconds", "here")
+
+
+def test_every_type_and_module_that_is_named_exists() -> None:
+    """A type that was renamed would be watched no more."""
+    sources = [path for folder in FOLDERS for path in (PROJECT / folder).rglob("*.py")]
+    text = "\n".join(path.read_text(encoding="utf-8") for path in sources)
+    for name in CARRIERS:
+        assert re.search(rf"^(class {name}\b|{name}\b.* = )", text, re.MULTILINE), name
+    for module in MEASURING:
+        path = PROJECT / module.replace(".", "/")
+        assert path.is_dir() or path.with_suffix(".py").is_file(), module
 
 
 def test_examples_are_what_their_kind_says() -> None:

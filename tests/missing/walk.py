@@ -18,7 +18,7 @@ from pathlib import Path
 from core.evaluation.metrics import all_names
 from core.workspace import PROJECT
 
-FOLDERS = ("core", "pages")
+FOLDERS = ("core", "pages", "thaw")
 COMMON_WORDS = frozenset({"rows", "threshold"})
 """Metrics whose names stand for much else; whoever reads one of them as a metric reads others
 too."""
@@ -61,7 +61,7 @@ class Function:
 
 
 def readers_of_metrics(root: Path = PROJECT) -> list[Function]:
-    """Every function below core/ and pages/ that reads a metric."""
+    """Every function below core/, pages/ and thaw/ that reads a metric."""
     paths = [path for folder in FOLDERS for path in (root / folder).rglob("*.py")]
     return sorted(function for path in paths for function in _in_file(path, root))
 

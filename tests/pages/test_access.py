@@ -23,7 +23,7 @@ HARMLESS = {
 
 
 @pytest.mark.usefixtures("costs_in_process")
-def test_a_visitor_can_press_nothing_that_writes(
+def test_a_visitor_cannot_press_a_button_that_writes(
     tiny: tuple[Workspace, Dataset], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ids = furnish(*tiny)

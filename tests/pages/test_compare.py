@@ -159,7 +159,7 @@ def test_no_cell_of_the_csv_is_a_formula(tmp_path: Path) -> None:
     assert read["AUC"].tolist() == [0.5, -0.5, 0, 1, 2, 3]
 
 
-def test_runs_of_several_backbones_are_told_apart_by_their_names(
+def test_runs_of_several_backbones_are_labelled_by_name(
     runs: tuple[Workspace, list[Run]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     workspace, done = runs

@@ -103,7 +103,7 @@ def test_numbers_as_text() -> None:
     )
 
 
-def test_what_a_sentence_counts_up_with_numbers_becomes_a_list() -> None:
+def test_what_a_message_counts_up_with_numbers_becomes_a_list() -> None:
     numbers = "(ΔAUC -0.01, 95 % -0.02 to -0.001, adjusted p 0.01)"
     one = f"Worse than x: a {numbers}."
     assert formatting.bullet_list(

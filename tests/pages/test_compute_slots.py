@@ -7,7 +7,7 @@ import pytest
 from pages.components.shared.compute_slots import MAX_CONCURRENT, compute_slot
 
 
-def test_so_many_at_once_and_the_next_when_one_has_ended() -> None:
+def test_a_limited_number_of_tasks_runs_and_the_next_starts_when_one_ends() -> None:
     inside, go, most = threading.Semaphore(0), threading.Event(), 0
     running: list[int] = []
 
@@ -32,7 +32,7 @@ def test_so_many_at_once_and_the_next_when_one_has_ended() -> None:
     assert most == MAX_CONCURRENT and not running
 
 
-def test_what_fails_gives_its_place_back() -> None:
+def test_a_failed_computation_frees_its_slot() -> None:
     for _ in range(MAX_CONCURRENT + 1):
         with pytest.raises(ValueError, match="fails"), compute_slot():
             raise ValueError("fails")

@@ -83,7 +83,7 @@ def test_a_category_and_a_numeric_column_are_shown(space: Workspace) -> None:
         assert "distinct values" in words(app)
 
 
-def test_an_unknown_sample_in_the_url_is_said(space: Workspace) -> None:
+def test_an_unknown_sample_in_the_url_is_reported(space: Workspace) -> None:
     app = data_page(sample="s-nothing")
     assert "There is no sample" in words(app)
     assert {metric.label for metric in app.metric} >= {"Rows"}
@@ -127,7 +127,7 @@ def test_prepare_by_row_order_at_random_and_by_column(space: Workspace) -> None:
     }
 
 
-def test_a_split_that_leaves_no_clicks_is_a_sentence(space: Workspace) -> None:
+def test_a_split_that_leaves_no_clicks_gives_a_message(space: Workspace) -> None:
     app = open_tab(data_page(), "Split")
     sample = list_samples(space)[0]
     app.segmented_control(key=f"method-{sample.id}").set_value("column").run()
@@ -154,7 +154,7 @@ def small(space: Workspace, tmp_path: Path, name: str, labels: list[int]) -> Sam
     return ingest(space, path, name)
 
 
-def test_a_small_sample_is_prepared_and_what_was_widened_is_said(
+def test_a_small_sample_is_prepared_and_the_widened_share_is_reported(
     space: Workspace, tmp_path: Path
 ) -> None:
     labels = [0, 0, 0, 1] * 50
@@ -254,7 +254,7 @@ def test_one_file_cannot_have_two_parts(space: Workspace, tmp_path: Path) -> Non
     assert "is named as the source file and as the target file" in app.error[0].value
 
 
-def test_a_taken_name_is_a_sentence(space: Workspace) -> None:
+def test_a_taken_name_gives_a_message(space: Workspace) -> None:
     app = open_tab(data_page(), "Split")
     app.slider(key=f"source-{list_samples(space)[0].id}").set_value(50).run()
     app.text_input(key="dataset-name-tiny, by row order").set_value("tiny").run()
@@ -292,7 +292,7 @@ def test_a_file_on_this_machine_is_added(space: Workspace, tmp_path: Path) -> No
     assert path.exists()
 
 
-def test_a_bad_row_is_a_sentence_and_can_be_skipped(space: Workspace, tmp_path: Path) -> None:
+def test_a_bad_row_gives_a_message_and_can_be_skipped(space: Workspace, tmp_path: Path) -> None:
     path = tmp_path / "bad.tsv"
     simulate(path, 200, "source", seed=9)
     with path.open("a") as stream:
@@ -343,6 +343,20 @@ def test_a_refused_upload_goes_when_dismissed(space: Workspace) -> None:
     assert not [button for button in app.button if button.key == "add_upload"]
     assert len(list(space.uploads.glob("upload-*"))) == 1
     app.button(key="sample_upload_drop").click().run()
+    assert not checked(app).error
+    assert not any(space.uploads.glob("upload-*"))
+
+
+def test_an_upload_with_a_bad_row_goes_when_its_refusal_is_dismissed(space: Workspace) -> None:
+    path = space.root / "rows.tsv"
+    simulate(path, 300, "both", seed=3)
+    lines = path.read_bytes().splitlines(keepends=True)
+    lines[6] = b"7" + lines[6][1:]
+    app = adding()
+    app.file_uploader(key="sample_upload_0").upload("up.tsv", b"".join(lines), "text/plain").run()
+    app.button(key="add_upload").click().run()
+    assert checked(app).error and len(list(space.uploads.glob("upload-*"))) == 1
+    app.button(key="dismiss").click().run()
     assert not checked(app).error
     assert not any(space.uploads.glob("upload-*"))
 

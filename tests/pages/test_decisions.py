@@ -75,7 +75,7 @@ def test_a_segment_column_slices(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) ->
     }
 
 
-def test_mixing_is_asked_for_waited_for_and_shown(
+def test_an_interpolation_is_requested_awaited_and_shown(
     tiny: Tiny, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     workspace, dataset = tiny

@@ -68,7 +68,7 @@ def test_a_preset_fills_the_fields_and_an_edit_unmarks_it(page: AppTest) -> None
     assert any(one.value.startswith("article:") for one in page.caption)
 
 
-def test_a_head_that_makes_no_sense_is_refused_in_a_sentence(page: AppTest) -> None:
+def test_a_head_that_makes_no_sense_is_refused_with_a_message(page: AppTest) -> None:
     page.text_input("ft_hidden").set_value("many").run()
     assert not page.exception
     assert "'many'" in page.error[0].value.replace("\\", "")
@@ -123,7 +123,7 @@ def test_the_address_chooses(
     assert page.slider("depth").value == 3
 
 
-def test_an_address_that_names_nothing_here_is_told_so(
+def test_a_url_that_names_nothing_here_is_reported(
     tiny: tuple[Workspace, Dataset], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     page = open_page(tiny[0], "finetune", monkeypatch, dataset="ghost")
@@ -178,7 +178,7 @@ def test_freezing_random_stages_is_warned_of_and_the_picture_labels_them(
     )
 
 
-def test_without_a_click_head_there_is_no_zero_shot(
+def test_a_backbone_without_a_click_head_has_no_zero_shot(
     tiny: tuple[Workspace, Dataset], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     copy_to_workspace(tiny[0], "dnn", ("rfd",) * 4, objective="rfd")
@@ -241,7 +241,7 @@ def test_the_articles_preset_puts_its_two_classes_on_its_backbones_alone(
     assert page.selectbox("ft_output").value == "softmax"
 
 
-def test_an_edit_is_not_lost_to_the_next_one_that_overtakes_its_answer(page: AppTest) -> None:
+def test_an_edit_is_not_lost_to_the_next_stale_one(page: AppTest) -> None:
     assert page.segmented_control("ft_preset").value == "auto"
     send_stale_edits(
         page,
@@ -268,7 +268,7 @@ def test_two_edits_at_once_both_stay_and_the_preset_stays_unmarked(page: AppTest
     )
 
 
-def test_a_launch_that_overtakes_the_answer_to_a_preset_launches_the_preset(
+def test_a_launch_before_the_answer_to_a_preset_uses_the_preset(
     page: AppTest, tiny: tuple[Workspace, Dataset]
 ) -> None:
     send_stale_edits(

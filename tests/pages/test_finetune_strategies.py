@@ -99,7 +99,7 @@ def test_a_click_on_a_stage_trains_it(page: AppTest, tiny: Tiny) -> None:
     )
 
 
-def test_openings_and_rates_are_shown_stage_by_stage(page: AppTest) -> None:
+def test_unfreezing_and_rates_are_shown_by_stage(page: AppTest) -> None:
     choose(page, "gradual")
     lines = stage_table(page).splitlines()
     assert "From epoch" in lines[0] and "Rate" in lines[0]
@@ -163,7 +163,7 @@ def test_the_address_brings_strategy_options_stages_and_settings(
         ("head", "x,relu,logit", "'x'"),
     ],
 )
-def test_an_address_that_asks_for_nonsense_is_told_so(
+def test_a_url_with_invalid_values_is_reported(
     name: str, value: str, sentence: str, tiny: Tiny, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     app = open_page(tiny[0], "finetune", monkeypatch, backbone="simulated-dnn", **{name: value})

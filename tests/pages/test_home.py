@@ -103,7 +103,7 @@ def test_every_status_has_its_line(home: AppTest, prepared: Workspace) -> None:
         assert f"{status}]" in text
 
 
-def test_a_missing_backbone_is_a_sentence(
+def test_a_missing_backbone_gives_a_message(
     home: AppTest, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr("core.models.backbone_store.BUNDLED_BACKBONES", tmp_path)
@@ -112,7 +112,7 @@ def test_a_missing_backbone_is_a_sentence(
     assert "assets/backbones" in home.error[0].value.replace("\\", "")
 
 
-def test_the_story_fills_in(
+def test_the_demos_results_appear_as_runs_finish(
     tiny: tuple[Workspace, Dataset], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     workspace, _ = tiny

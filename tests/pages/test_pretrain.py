@@ -83,7 +83,7 @@ def test_pretraining_is_queued_with_what_differs_from_the_defaults(
     assert page.query_params["run"] == run.id
 
 
-def test_a_name_that_is_taken_is_refused_in_a_sentence(page: AppTest, tiny: Tiny) -> None:
+def test_a_name_that_is_taken_is_refused_with_a_message(page: AppTest, tiny: Tiny) -> None:
     page.text_input("pt_name").set_value(list_backbones(tiny[0])[0].name).run()
     page.button("pt_launch").click().run()
     assert not page.exception
@@ -91,7 +91,7 @@ def test_a_name_that_is_taken_is_refused_in_a_sentence(page: AppTest, tiny: Tiny
     assert not RunStore(tiny[0]).list()
 
 
-def test_widths_that_make_no_sense_are_refused_in_a_sentence(page: AppTest) -> None:
+def test_widths_that_make_no_sense_are_refused_with_a_message(page: AppTest) -> None:
     page.text_input("pt_dnn_widths").set_value("wide").run()
     assert not page.exception
     assert "'wide'" in page.error[0].value.replace("\\", "")
@@ -130,7 +130,7 @@ def test_rfd_brings_its_own_preset_and_goes_out_whole(page: AppTest, tiny: Tiny)
     assert (run.request.train.weight_decay, run.request.train.cosine) == (0.05, True)
 
 
-def test_the_preset_goes_back_when_clicks_are_learnt_unless_it_was_chosen(page: AppTest) -> None:
+def test_the_preset_is_reset_for_click_labels_unless_it_was_chosen(page: AppTest) -> None:
     choose(page, "pt_objective", "mfp")
     choose(page, "pt_objective", "supervised")
     assert page.segmented_control("pt_preset").value == "auto"
@@ -226,7 +226,7 @@ def test_the_table_shows_what_each_would_cost(page: AppTest) -> None:
     assert "VGG19" in next(one.value for one in page.caption if "Not installed" in one.value)
 
 
-def test_the_chosen_ones_own_settings_count(page: AppTest) -> None:
+def test_the_settings_of_the_chosen_run_count(page: AppTest) -> None:
     before = page.dataframe[0].value.set_index("Architecture")["Other stages"]
     page.text_input("pt_dnn_widths").set_value("8").run()
     after = page.dataframe[0].value.set_index("Architecture")["Other stages"]

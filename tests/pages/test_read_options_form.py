@@ -97,7 +97,7 @@ def test_a_label_that_is_asked_for(space: Workspace, tmp_path: Path) -> None:
         ("page.html", b"<!DOCTYPE html><html><body>Sign in</body></html>\n", "HTML"),
     ],
 )
-def test_what_cannot_be_read_is_said_before_anything_is_pressed(
+def test_an_unreadable_file_is_reported_before_any_button_is_pressed(
     name: str, data: bytes, sentence: str, space: Workspace, tmp_path: Path
 ) -> None:
     (tmp_path / name).write_bytes(data)
@@ -132,7 +132,7 @@ def test_what_was_met_is_in_the_report(space: Workspace, tmp_path: Path) -> None
     ) and "Kept for splits and slices: day" in shown(app)
 
 
-def test_nothing_is_uploaded_where_nothing_may_be_changed(
+def test_a_read_only_instance_accepts_no_upload(
     space: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("THAW_READ_ONLY", "1")

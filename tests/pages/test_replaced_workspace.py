@@ -39,7 +39,7 @@ def test_the_workspace_that_is_put_back_is_shown_without_a_restart(
 
 
 @pytest.mark.parametrize("page", ["run", "home"])
-def test_a_worker_that_does_not_answer_is_said(
+def test_a_worker_that_does_not_respond_is_reported(
     page: str, tiny: Tiny, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     workspace, dataset = tiny

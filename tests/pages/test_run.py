@@ -25,7 +25,7 @@ def test_without_runs_it_says_where_to_begin(tiny: Tiny, monkeypatch: pytest.Mon
     assert "No runs yet" in app.info[0].value
 
 
-def test_an_unknown_run_is_a_sentence(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unknown_run_gives_a_message(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
     workspace, dataset = tiny
     submit_finetune(workspace, dataset)
     app = open_page(workspace, "run", monkeypatch, run="r-none<script>")
@@ -257,7 +257,7 @@ def test_a_pretraining_without_clicks_shows_what_it_learnt_and_the_way_on(
     assert {"Fine-tune it", "Show it on the shelf"} <= links
 
 
-def test_a_backbone_that_never_learnt_clicks_has_no_before(
+def test_a_backbone_not_trained_on_clicks_has_no_scores_before(
     tiny: Tiny, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     workspace, dataset = tiny

@@ -139,7 +139,7 @@ def test_drift_on_enough_rows(
     assert "With this few rows, chance alone gives an index of up to" in text_of(app)
 
 
-def test_ids_labels_that_are_none_and_another_spelling(
+def test_ids_missing_labels_and_another_spelling(
     tiny: Tiny, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     simulate(tmp_path / "rows.tsv", 100, "target", seed=22)
@@ -195,7 +195,7 @@ def test_rows_without_labels_and_a_run_whose_dataset_is_gone(
     assert "dataset was deleted" in page_text(app)
 
 
-def test_bad_rows_are_refused_in_a_sentence_or_skipped(
+def test_bad_rows_are_refused_with_a_message_or_skipped(
     tiny: Tiny, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     workspace = tiny[0]

@@ -132,7 +132,7 @@ def test_a_click_on_a_stage_trains_it_and_stacks_are_arms(page: AppTest, tiny: T
     assert not page.exception and launchable(page)
 
 
-def test_a_strategy_that_cannot_be_says_why(page: AppTest) -> None:
+def test_an_impossible_strategy_says_why(page: AppTest) -> None:
     page.number_input("sweep_epochs").set_value(2).run()
     assert page.checkbox("sweep_with_gradual").disabled
     assert "opens its last stage in epoch" in page_text(page)
@@ -182,7 +182,7 @@ def test_no_arm_at_all_comes_back_as_none(tiny: Tiny, monkeypatch: pytest.Monkey
     assert "Select at least one" in app.error[0].value and app.query_params["arms"] == "none"
 
 
-def test_what_of_the_address_cannot_be_is_left_out_in_a_sentence(
+def test_what_of_the_address_cannot_be_is_left_out_with_a_message(
     tiny: Tiny, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     wrong = {
@@ -212,7 +212,7 @@ def test_what_of_the_address_cannot_be_is_left_out_in_a_sentence(
     assert not app.warning
 
 
-def test_nothing_ticked_is_a_sentence(page: AppTest) -> None:
+def test_a_sweep_without_a_strategy_gives_a_message(page: AppTest) -> None:
     page.pills("sweep_depths_simulated-dnn").set_value([]).run()
     for name in ("scratch", "zero-shot"):
         page.checkbox(f"sweep_with_{name}").uncheck().run()
@@ -243,7 +243,7 @@ def test_without_dataset_or_backbone_it_says_what_to_do(
     assert "no backbone" in open_page(tiny[0], "sweep", monkeypatch).info[0].value
 
 
-def test_an_unknown_sweep_is_a_sentence(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unknown_sweep_gives_a_message(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
     app = open_page(tiny[0], "sweep", monkeypatch, sweep="s-ghost")
     assert "There is no sweep 's-ghost'" in app.error[0].value.replace("\\", "") and launchable(app)
 
@@ -390,7 +390,7 @@ def test_settings_have_rows_of_their_own_and_zero_shot_one(tiny: Tiny) -> None:
     ]
 
 
-def test_a_sweep_of_the_command_line_is_gone_on_with_there(
+def test_a_sweep_of_the_command_line_is_continued_there(
     tiny: Tiny, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     workspace, dataset = tiny

@@ -27,7 +27,7 @@ def test_every_stop_is_shown_and_the_end_is_remembered(
     assert not has_button(app, "Take the tour")
 
 
-def test_it_can_be_refused(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_tour_can_be_declined(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
     app = open_page(tiny[0], "home", monkeypatch)
     app.button("tour_skip").click().run()
     assert not has_button(app, "Take the tour") and (tiny[0].root / SEEN_FILE).exists()

@@ -100,7 +100,7 @@ def test_verify_says_whether_every_number_is_the_same(
     assert has_button(app, "Verify again")
 
 
-def test_a_failure_is_a_sentence_until_it_is_tried_again(
+def test_a_failure_gives_a_message_until_it_is_tried_again(
     tiny: Tiny, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     delete_dataset(tiny[1])
@@ -121,7 +121,7 @@ def test_every_session_sees_how_far_it_is(
     assert not has_button(app, "Verify") and has_button(app, "Stop") and has_button(app, "Export")
 
 
-def test_a_backbone_that_never_learnt_clicks_is_exported_without_onnx(
+def test_a_backbone_not_trained_on_clicks_is_exported_without_onnx(
     tiny: Tiny, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     workspace, dataset = tiny

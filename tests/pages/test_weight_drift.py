@@ -13,7 +13,7 @@ from tests.pages.helpers import has_button, open_page, page_text
 
 
 @pytest.mark.usefixtures("commands_in_process")
-def test_measured_shown_and_kept(
+def test_weight_drift_is_measured_shown_and_stored(
     tiny: tuple[Workspace, Dataset], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     workspace, dataset = tiny

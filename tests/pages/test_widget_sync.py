@@ -31,24 +31,24 @@ def press(key: str) -> Callable[[AppTest], Any]:
     return lambda page: page.button(key).click()
 
 
-def test_an_overtaking_click_does_not_take_back_what_was_put(page: AppTest) -> None:
+def test_a_stale_click_does_not_undo_an_update(page: AppTest) -> None:
     send_stale_edits(page, press("three"), press("launch"))
     assert page.slider("depth").value == 3 and page.button("launch").value
 
 
-def test_an_overtaking_edit_of_the_field_itself_counts(page: AppTest) -> None:
+def test_a_stale_edit_of_the_field_itself_counts(page: AppTest) -> None:
     send_stale_edits(page, press("three"), lambda page: page.slider("depth").set_value(5))
     assert page.slider("depth").value == 5
 
 
-def test_of_several_puts_the_last_one_holds(page: AppTest) -> None:
+def test_of_several_updates_the_last_one_wins(page: AppTest) -> None:
     send_stale_edits(page, press("three"), press("four"))
     assert page.slider("depth").value == 4
     send_stale_edits(page, press("three"), press("launch"))
     assert page.slider("depth").value == 3
 
 
-def test_who_has_heard_may_go_back(page: AppTest) -> None:
+def test_an_edit_after_the_update_may_restore_the_old_value(page: AppTest) -> None:
     press("three")(page).run()
     page.slider("depth").set_value(1).run()
     assert page.slider("depth").value == 1

@@ -1,24 +1,24 @@
-"""The 39 features of a row as a small picture, for networks that look at pictures.
+"""The 39 features of a row as a small picture, for networks of images.
 
 Every field is one cell of a grid of 8 columns and 5 rows, in file order from the top left. A cell
-is 4 pixels wide and 6 high; the picture of 32 x 32, the least that VGG and ResNet take, has a black
-line above and below, and its 40th cell is black. The nets' first two halvings meet columns of 4
-pixels uncut. What a cell shows, from 0 to 1:
+is 4 pixels wide and 6 high. The picture is 32 x 32, the smallest that VGG and ResNet take: it has a
+black line above and below, and its 40th cell is black. Cells are 4 pixels wide so that the first
+two halvings of these networks never mix two columns. What a cell shows, from 0 to 1:
 
-red, the value itself: of a numeric field its standardised number z as 1 / (1 + exp(-z)), so that
-outliers stay inside; of a categorical field, whose values have no order, how common its value is:
+red, the value itself: of a numeric field its standardised number z as 1 / (1 + exp(-z)), which
+bounds outliers; of a categorical field, whose values have no order, how frequent its value is:
 ln(1 + count) / ln(1 + rows).
 
-green, what the value says about clicks, by bucket for numeric fields: its click rate p, drawn
+green, what the value says about clicks, by bucket for numeric fields: its click rate p, shrunk
 towards the rate c of all rows by PRIOR_ROWS further rows of that rate, as p / (1 - p) over the sum
-of p / (1 - p) and c / (1 - c). So 0.5 says nothing, whatever c is. No convolution could learn this
-from an id, which is why the picture shows it.
+of p / (1 - p) and c / (1 - c). So 0.5 means an average value, whatever c is. A convolution could
+not learn this from an id, which is why the picture shows it.
 
 blue, how much is known: 0 missing, 0.5 a value that is not in the vocabulary, 1 a known value.
 
-Counts and rates come from the rows given to `fit`, and from no others. Those rows meet their own
-label in the green of their own cells, as one of at least min_count + PRIOR_ROWS rows where the
-vocabulary was fitted on the same rows. Rows without a label (NaN) count as values and in no rate.
+Counts and rates come from the rows given to `fit`, and from no others. In the green of these rows
+is their own label, as one of at least min_count + PRIOR_ROWS rows where the vocabulary was fitted
+on the same rows. Rows without a label (NaN) count as values and in no rate.
 """
 
 from collections.abc import Sequence
@@ -35,15 +35,20 @@ SIZE = 32
 COLUMNS, ROWS, WIDTH, HEIGHT = 8, 5, 4, 6
 PRIOR_ROWS = 20
 IMAGENET_MEAN = (103.939, 116.779, 123.68)
-"""Of blue, green and red, 0 to 255: what Keras' preprocess_input takes off for VGG19 and ResNet50
-alike."""
+"""Of blue, green and red, 0 to 255: what Keras' preprocess_input subtracts for both networks."""
 
 
 class FeatureImage(nn.Module):
-    """(ids (rows, 39), numerics (rows, 13)) to pictures (rows, 3, 32, 32) as VGG and ResNet expect
-    them.
+    """Draws rows as pictures.
 
-    field_sizes: ids per field. Until `fit`, no value has been seen and none says anything.
+    Maps ids ``(n_rows, 39)`` and numerics ``(n_rows, 13)`` to ``(n_rows, 3, 32, 32)``, as VGG and
+    ResNet expect them. Until `fit`, no value has been seen and each is average.
+
+    Args:
+        field_sizes: number of values of each of the 39 fields.
+
+    Raises:
+        BadInput: there are not 39 fields.
     """
 
     common: Tensor
@@ -68,8 +73,12 @@ class FeatureImage(nn.Module):
         self.register_buffer("mean", torch.tensor(IMAGENET_MEAN).view(3, 1, 1), persistent=False)
 
     def fit(self, ids: Tensor, labels: Tensor) -> None:
-        """Counts values and clicks; ids (rows, 39), labels (rows,) of 0.0, 1.0 or NaN for a row
-        without one."""
+        """Count values and clicks.
+
+        Args:
+            ids: shape ``(n_rows, 39)``.
+            labels: 0.0, 1.0 or NaN for a row without one, shape ``(n_rows,)``.
+        """
         known = ~labels.isnan()
         labelled, clicks = int(known.sum()), float(labels[known].sum(dtype=torch.float64))
         counts, seen, clicked = [], [], []
@@ -92,22 +101,24 @@ class FeatureImage(nn.Module):
         self.lift.copy_(odds / (odds + base / (1 - base)))
 
     def channels(self, ids: Tensor, numerics: Tensor) -> Tensor:
-        """Red, green and blue of every field, 0 to 1, (rows, 3, 39)."""
-        places = ids + self.offsets
-        red = torch.cat([numerics.sigmoid(), self.common[places[:, len(NUMERIC) :]]], dim=1)
+        """Red, green and blue of every field, 0 to 1, shape ``(n_rows, 3, 39)``."""
+        indices = ids + self.offsets
+        red = torch.cat([numerics.sigmoid(), self.common[indices[:, len(NUMERIC) :]]], dim=1)
         blue = torch.where(ids == MISSING, 0.0, torch.where(ids == UNSEEN, 0.5, 1.0))
-        return torch.stack([red, self.lift[places], blue], dim=1)
+        return torch.stack([red, self.lift[indices], blue], dim=1)
 
     def forward(self, ids: Tensor, numerics: Tensor) -> Tensor:
-        """Pictures as Keras' preprocess_input hands them on: blue, green, red from 0 to 255, less
-        ImageNet's mean."""
+        """Pictures as Keras' preprocess_input returns them.
+
+        Blue, green, red from 0 to 255, minus ImageNet's mean.
+        """
         cells = nn.functional.pad(self.channels(ids, numerics), (0, 1))
         picture = cells[:, :, self.cells].unflatten(2, (SIZE, SIZE))
         return picture.flip(1) * 255 - self.mean
 
 
 def _cell_of_pixels() -> Tensor:
-    """For every pixel, row by row, the field it shows; 39 for black."""
+    """The field that each pixel shows, row by row; 39 for black."""
     blank = len(FIELDS)
     grid = torch.arange(COLUMNS * ROWS).clamp(max=blank).view(ROWS, COLUMNS)
     cells = grid.repeat_interleave(HEIGHT, 0).repeat_interleave(WIDTH, 1)

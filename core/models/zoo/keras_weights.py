@@ -1,5 +1,4 @@
-"""Weights that Keras knows for its networks: those it publishes for ImageNet, and those in a file
-of its own."""
+"""Weights for Keras' networks: those it publishes for ImageNet, or those in a file."""
 
 import math
 import os
@@ -24,8 +23,11 @@ SUFFIXES = (".h5", ".hdf5")
 
 
 def load_imagenet_weights(network: Network, architecture: str) -> None:
-    """Fills the stages with Keras' ImageNet weights, from its cache or the network; BadInput when
-    it has neither."""
+    """Fill the stages with Keras' ImageNet weights, from its cache or the network.
+
+    Raises:
+        BadInput: neither has them; the message says where to put the file.
+    """
     application, file = KERAS_APPLICATIONS[architecture]
     try:
         model = keras_model(application, "imagenet")
@@ -45,10 +47,12 @@ def load_imagenet_weights(network: Network, architecture: str) -> None:
 
 
 def load_weights_file(network: Network, architecture: str, path: Path) -> None:
-    """Fills the stages from a Keras weights file, .weights.h5 or .h5, of the network without its
-    top.
+    """Fill the stages from a Keras weights file of the network without its top.
 
-    BadInput for anything else: only HDF5 is read, never a pickle, and every layer must fit.
+    Only HDF5 (.weights.h5 or .h5) is read, never a pickle.
+
+    Raises:
+        BadInput: it is no such file, or a layer does not fit.
     """
     application, _ = KERAS_APPLICATIONS[architecture]
     keras = import_keras()
@@ -62,11 +66,11 @@ def load_weights_file(network: Network, architecture: str, path: Path) -> None:
     probe_hdf5(path)
     if not h5py.is_hdf5(path):
         raise BadInput(
-            f"The weights file {path.name!r} is no HDF5 file; save one by Keras' save_weights."
+            f"The weights file {path.name!r} is not an HDF5 file; save one by Keras' save_weights."
         )
     model = keras_model(application)
-    # Keras leaves what it finds no values for as it was, with no more than a warning. That would be
-    # random weights under another name.
+    # Keras only warns about variables that the file lacks, and leaves them as they are. NaN shows
+    # which ones; else random weights would pass for trained ones.
     with torch.no_grad():
         for variable in model.variables:
             variable.value.fill_(math.nan)
@@ -76,7 +80,7 @@ def load_weights_file(network: Network, architecture: str, path: Path) -> None:
     except Exception as error:
         if caused_by_system(error):
             raise
-        # A stranger's file fails in as many ways as HDF5 has: OSError, ValueError, KeyError,
+        # A damaged file fails in as many ways as HDF5 has: OSError, ValueError, KeyError,
         # RuntimeError.
         raise BadInput(
             f"The weights file {path.name!r} does not fit {application} without its top"

@@ -295,8 +295,8 @@ def _retry_without_bad_rows(offer: PendingSample) -> None:
 
 def _discard_refused() -> None:
     """Forget a refused file, and delete it if it is our copy."""
-    refused = st.session_state.pop("refused", None)
-    if refused and refused[0].upload:
+    refused: tuple[PendingSample, str, bool] | None = st.session_state.pop("refused", None)
+    if refused and refused[0].is_upload:
         _drop_upload(refused[0].path)
 
 

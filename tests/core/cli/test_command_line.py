@@ -250,7 +250,7 @@ def test_rows_without_labels_are_prepared_as_source_rows(
         ([], "arguments are required"),
     ],
 )
-def test_bad_usage_and_bad_input_exit_with_2_and_a_sentence(
+def test_bad_usage_and_bad_input_exit_with_2_and_a_message(
     words: list[str], sentence: str, workspace: Workspace, capsys: pytest.CaptureFixture[str]
 ) -> None:
     try:
@@ -262,7 +262,7 @@ def test_bad_usage_and_bad_input_exit_with_2_and_a_sentence(
     assert captured.out == "" and sentence in captured.err and "Traceback" not in captured.err
 
 
-def test_a_run_that_fails_exits_with_1_and_a_sentence(
+def test_a_run_that_fails_exits_with_1_and_a_message(
     story: tuple[Workspace, str, str], tmp_path: Path
 ) -> None:
     workspace = open_workspace(shutil.copytree(story[0].root, tmp_path / "copy"))
@@ -285,7 +285,7 @@ def test_a_run_that_fails_exits_with_1_and_a_sentence(
 
 
 @pytest.mark.parametrize("words", [["samples"], ["samples", "--json"]])
-def test_a_reader_that_has_seen_enough_is_no_error(tmp_path: Path, words: list[str]) -> None:
+def test_closing_a_reader_early_is_not_an_error(tmp_path: Path, words: list[str]) -> None:
     read, write = os.pipe()
     os.close(read)
     command = [sys.executable, "-m", "core", "--workspace", str(tmp_path), *words]

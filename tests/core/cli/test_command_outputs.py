@@ -35,7 +35,7 @@ def refused(workspace: Workspace, words: list[str], capsys: pytest.CaptureFixtur
     return captured.err
 
 
-def test_a_place_that_cannot_be_written(
+def test_a_location_that_cannot_be_written_is_refused(
     tuned: Tuned,
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],

@@ -182,7 +182,7 @@ def test_resume_follows_the_run_to_its_end(
     )
 
 
-def test_several_runs_that_do_not_all_end_well_are_told_of_one_by_one(
+def test_several_runs_of_which_some_fail_are_reported_one_by_one(
     tiny: Tiny, refuse: Refuse, run: Run, capsys: pytest.CaptureFixture[str]
 ) -> None:
     store, other = RunStore(tiny[0]), running(tiny, "the other")
@@ -201,7 +201,7 @@ def test_several_runs_that_do_not_all_end_well_are_told_of_one_by_one(
     )
 
 
-def test_a_run_that_the_command_line_carries_out_itself_wakes_no_worker(
+def test_a_run_that_the_command_line_executes_itself_starts_no_worker(
     tiny: Tiny, refuse: Refuse, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     woken: list[str] = []
@@ -237,7 +237,7 @@ def test_delete_says_what_is_gone(tiny: Tiny, say: Say, refuse: Refuse) -> None:
     ).exists()
 
 
-def test_a_run_goes_with_what_it_was_mixed_into(
+def test_deleting_a_run_deletes_its_weight_averages(
     tiny: Tiny, say: Say, refuse: Refuse, run: Run
 ) -> None:
     workspace, store = tiny[0], RunStore(tiny[0])
@@ -393,7 +393,7 @@ def test_samples_of_a_dataset_of_several_files(tiny: Tiny, say: Say, refuse: Ref
     assert find_dataset(workspace, "months") == now
 
 
-def test_names_that_cannot_be_are_refused(tiny: Tiny, refuse: Refuse, say: Say) -> None:
+def test_invalid_names_are_refused(tiny: Tiny, refuse: Refuse, say: Say) -> None:
     pretrained(tiny[0], "dnn")
     run = submit_one(tiny)
     assert "name '../x' cannot be used" in refuse("rename", "--dataset", "tiny", "--name", "../x")
@@ -451,7 +451,7 @@ def test_tags_and_notes(tiny: Tiny, say: Say, refuse: Refuse, run: Run) -> None:
     assert "has 4,001 letters" in refuse("note", "--run", run.id, "--text", "x" * 4001)
 
 
-def test_nothing_changes_where_nothing_may(
+def test_a_read_only_workspace_does_not_change(
     tiny: Tiny, refuse: Refuse, run: Run, waiting: Sweep, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     cancelled = submit_one(tiny)

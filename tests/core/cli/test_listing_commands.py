@@ -231,7 +231,7 @@ def test_runs_as_a_table(workspace: Workspace, say: Say, refuse: Refuse, tmp_pat
 
 
 @pytest.mark.parametrize("by", ["sweep", "runs"])
-def test_compare_holds_arms_against_the_reference(
+def test_compare_compares_arms_with_the_reference(
     by: str, workspace: Workspace, say: Say, tmp_path: Path
 ) -> None:
     of_it = (
@@ -269,7 +269,7 @@ def test_compare_holds_arms_against_the_reference(
     assert again["reference"] == "zero-shot"
 
 
-def test_the_cheapest_threshold_is_the_cheapest(workspace: Workspace, say: Say) -> None:
+def test_the_threshold_of_lowest_cost_has_the_lowest_cost(workspace: Workspace, say: Say) -> None:
     run = by_arm(workspace, "depth", 1)[0]
     arrays = arrays_of(workspace, run)
     found = say("threshold", "--run", run.id, "--false-positive", "1", "--false-negative", "6")[
@@ -346,7 +346,7 @@ def test_slices_by_a_column_that_the_file_brought_along(
     assert sum(row["rows"] for row in found if row["arm"] == "after") == len(label)
 
 
-def test_what_cannot_be_compared_is_a_sentence(workspace: Workspace, refuse: Refuse) -> None:
+def test_runs_that_cannot_be_compared_give_a_message(workspace: Workspace, refuse: Refuse) -> None:
     assert "No run of the sweep 'waits' is done" in refuse("compare", "--sweep", "waits")
     assert "None of these runs is done" in refuse("threshold", "--sweep", "waits")
     assert "There is no arm 'best'" in refuse("compare", "--sweep", "done", "--against", "best")
@@ -443,7 +443,7 @@ def test_a_dry_run_queues_nothing_and_says_what_the_run_has(workspace: Workspace
     assert RunStore(workspace).list() == before and len(list_sweeps(workspace)) == 2
 
 
-def test_controls_are_queued_beside_the_run(
+def test_controls_are_queued_with_the_run(
     tiny: tuple[Workspace, Dataset],
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,

@@ -195,7 +195,9 @@ def test_split_by_column(workspace: Workspace, sample: Sample) -> None:
     assert sum(part.rows for part in counts[3:]) == sum(v is not None and v < 200 for v in numbers)
 
 
-def test_validation_share_cuts_the_same_rows_anew(workspace: Workspace, sample: Sample) -> None:
+def test_a_validation_share_splits_the_same_rows_again(
+    workspace: Workspace, sample: Sample
+) -> None:
     dataset = prepare(workspace, sample, SplitSpec(method="random", seed=3), "random", min_count=3)
     train, validation = select_training_rows(dataset, "target", None)
     pool = np.concatenate([train, validation])
@@ -246,7 +248,7 @@ def test_same_content_is_the_same_dataset_and_is_found_after_a_restart(
     assert [dataset.name for dataset in list_datasets(again)] == ["three"]
 
 
-def test_encoding_anew_without_the_sample_says_so(tiny: tuple[Workspace, Dataset]) -> None:
+def test_encoding_again_without_the_sample_is_refused(tiny: tuple[Workspace, Dataset]) -> None:
     workspace, dataset = tiny
     sample = find_sample(workspace, dataset.sample_id)
     other = fit_preprocessing(read_sample_rows(sample), 2)
@@ -434,7 +436,7 @@ def test_a_segment_column_splits_and_slices(workspace: Workspace, sample: Sample
         read_column(workspace, dataset, "day")
 
 
-def test_rows_cut_anew_validate_on_both_classes(workspace: Workspace, sample: Sample) -> None:
+def test_rows_split_again_validate_on_both_classes(workspace: Workspace, sample: Sample) -> None:
     """If the last rows hold a single class, more of them validate; compared with trying every
     cut."""
     dataset = prepare(workspace, sample, SplitSpec(), "recut")

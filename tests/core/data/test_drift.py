@@ -43,7 +43,7 @@ def levels(
 
 @pytest.mark.parametrize("training", [300, 450, 2000, 10**6])
 @pytest.mark.parametrize("shape", SHAPES)
-def test_what_has_not_moved_is_seldom_called_drifted(shape: str, training: int) -> None:
+def test_unchanged_fields_are_seldom_called_drifted(shape: str, training: int) -> None:
     needed = min_rows_for_drift(training)
     assert needed is not None and 220 <= needed < 1000
     p = SHAPES[shape]
@@ -70,7 +70,7 @@ def test_chance_exceeds_its_own_limit_as_often_as_promised() -> None:
 
 
 @pytest.mark.parametrize("training", [300, 2000])
-def test_what_has_moved_strongly_is_found_on_the_fewest_rows(training: int) -> None:
+def test_strong_drift_is_found_on_the_fewest_rows(training: int) -> None:
     p = SHAPES["power law"]
     moved = np.roll(p, 3)
     assert np.sum((p - moved) * np.log(p / moved)) > 2 * max(DRIFT_THRESHOLDS)

@@ -41,7 +41,7 @@ def faults(sample: Sample, dataset: Dataset) -> list[str]:
     return [fault for fault in found if fault]
 
 
-def test_what_is_whole_has_no_fault(furnished: tuple[Sample, Dataset]) -> None:
+def test_complete_entries_have_no_fault(furnished: tuple[Sample, Dataset]) -> None:
     assert faults(*furnished) == []
     assert [find_backbone_fault(folder) for folder in BUNDLED_BACKBONES.glob("*/")] != []
     assert not any(find_backbone_fault(folder) for folder in BUNDLED_BACKBONES.glob("*/"))

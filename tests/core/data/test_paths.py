@@ -54,6 +54,6 @@ def test_spaces_with_a_backslash_before_them(tmp_path: Path) -> None:
         ('""', "names no file"),
     ],
 )
-def test_what_is_no_path_here_gets_advice(text: str, sentence: str) -> None:
+def test_a_path_of_another_system_gets_advice(text: str, sentence: str) -> None:
     with pytest.raises(BadInput, match=sentence):
         clean_path(text)

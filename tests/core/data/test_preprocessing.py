@@ -96,7 +96,7 @@ def test_saved_and_loaded_is_the_same(tmp_path: Path) -> None:
     np.testing.assert_array_equal(loaded.encode(LATER).numerics, fitted.encode(LATER).numerics)
 
 
-def test_damaged_files_get_a_sentence(tmp_path: Path) -> None:
+def test_damaged_files_get_a_message(tmp_path: Path) -> None:
     fit_preprocessing(TRAIN, 5).save(tmp_path)
     values = json.loads((tmp_path / "preprocessing.json").read_text())
     values["mean"][0] += 1

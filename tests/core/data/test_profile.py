@@ -58,7 +58,7 @@ def test_numeric_columns_have_quantiles_and_a_histogram_of_the_log(
         assert (found.edges[0], found.edges[-1]) == pytest.approx((logs.min(), logs.max()))
 
 
-def test_the_profile_is_kept_and_made_anew_for_another_version(
+def test_the_profile_is_stored_and_computed_again_for_another_version(
     sample: Sample, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first = profile_columns(sample)
@@ -128,13 +128,13 @@ def test_drift_agrees_with_pandas(tiny: tuple[Workspace, Dataset], rows: pd.Data
         assert found.missing_target == pytest.approx(target[found.field].isna().mean())
 
 
-def test_the_simulated_target_drifts_where_it_is_said_to(tiny: tuple[Workspace, Dataset]) -> None:
+def test_the_simulated_target_drifts_as_documented(tiny: tuple[Workspace, Dataset]) -> None:
     strong = {found.field for found in measure_drift(*tiny) if found.level == "strong"}
     assert "C9" in strong
     assert strong <= {"C3", "C4", "C9", "C10", "C15", "C24"}
 
 
-def test_without_a_source_there_is_no_drift(
+def test_a_dataset_without_a_source_has_no_drift(
     tiny: tuple[Workspace, Dataset], sample: Sample
 ) -> None:
     alone = prepare(tiny[0], sample, SplitSpec(source_share=0.0), "target only")

@@ -28,7 +28,7 @@ def again(workspace: Workspace) -> None:
 @pytest.mark.parametrize(
     "damage", ["hollow rows", "short rows", "no rows", "hollow description", "no description"]
 )
-def test_a_hollow_sample_is_healed_under_its_id(tiny: Tiny, damage: str) -> None:
+def test_an_incomplete_sample_is_repaired_under_its_id(tiny: Tiny, damage: str) -> None:
     workspace, dataset = tiny
     sample = find_sample(workspace, "tiny")
     whole = read_sample_rows(sample)
@@ -53,7 +53,7 @@ def test_a_hollow_sample_is_healed_under_its_id(tiny: Tiny, damage: str) -> None
 
 
 @pytest.mark.parametrize(("more", "id_ends"), [(0, ""), (1, "-2")])
-def test_a_hollow_sample_of_an_earlier_reader_is_replaced_only_by_as_many_rows(
+def test_an_incomplete_sample_of_an_earlier_reader_is_replaced_only_by_as_many_rows(
     tiny: Tiny, more: int, id_ends: str
 ) -> None:
     """Datasets rely on the number of rows; with another number their labels would move."""
@@ -68,7 +68,7 @@ def test_a_hollow_sample_of_an_earlier_reader_is_replaced_only_by_as_many_rows(
 @pytest.mark.parametrize(
     "name", ["labels.npy", "parts.npy", "preprocessing/vocabulary.parquet", "dataset.json"]
 )
-def test_a_hollow_dataset_is_healed_under_its_id(tiny: Tiny, name: str) -> None:
+def test_an_incomplete_dataset_is_repaired_under_its_id(tiny: Tiny, name: str) -> None:
     workspace, dataset = tiny
     file = dataset.folder / name
     whole = file.read_bytes()
@@ -80,7 +80,7 @@ def test_a_hollow_dataset_is_healed_under_its_id(tiny: Tiny, name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["ids.npy", "numerics.npy"])
-def test_hollow_encoded_rows_are_made_again(tiny: Tiny, name: str) -> None:
+def test_incomplete_encoded_rows_are_encoded_again(tiny: Tiny, name: str) -> None:
     workspace, dataset = tiny
     preprocessing = load_preprocessing(dataset.folder / "preprocessing")
     file = dataset.folder / f"encoded-{preprocessing.hash[:12]}" / name
@@ -130,7 +130,7 @@ def ingest_as(workspace: Workspace, name: str) -> None:
 
 
 @pytest.mark.parametrize("order", [("tiny", "second", "third"), ("third", "second", "tiny")])
-def test_hollow_samples_that_share_rows_are_healed_each_under_its_own_id(
+def test_incomplete_samples_that_share_rows_are_each_repaired_under_their_own_id(
     tiny: Tiny, order: tuple[str, ...]
 ) -> None:
     """Damage of a file with several names damages all of its samples; a fourth name replaces
@@ -158,7 +158,7 @@ def test_hollow_samples_that_share_rows_are_healed_each_under_its_own_id(
 
 
 @pytest.mark.parametrize("name", ["tiny", "second"])
-def test_a_description_that_says_nothing_is_healed_beside_others_of_its_rows(
+def test_an_empty_description_is_repaired_beside_others_of_the_same_rows(
     tiny: Tiny, name: str
 ) -> None:
     workspace, _ = tiny
@@ -169,7 +169,9 @@ def test_a_description_that_says_nothing_is_healed_beside_others_of_its_rows(
     assert files_of(workspace) == before and not read_samples(workspace)[1]
 
 
-def test_hollow_datasets_of_one_content_are_healed_each_under_its_own_id(tiny: Tiny) -> None:
+def test_incomplete_datasets_of_one_content_are_each_repaired_under_their_own_id(
+    tiny: Tiny,
+) -> None:
     workspace, dataset = tiny
     sample = find_sample(workspace, "tiny")
     second = prepare(workspace, sample, SplitSpec(), "second", min_count=5)

@@ -77,7 +77,7 @@ def test_summaries_count_clicks() -> None:
     assert np.isnan(PartSummary("source_test", 0, 0).click_rate)
 
 
-def test_parts_that_teach_nothing_are_refused() -> None:
+def test_parts_without_both_classes_are_refused() -> None:
     def parts(**counts: tuple[int, int]) -> tuple[PartSummary, ...]:
         return tuple(PartSummary(part, *counts.get(part, (10, 3))) for part in SPLIT_PARTS)
 

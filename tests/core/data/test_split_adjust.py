@@ -77,7 +77,7 @@ def test_a_share_is_widened_and_said_so() -> None:
     )
 
 
-def test_a_single_row_of_a_class_is_said() -> None:
+def test_a_single_row_of_a_class_is_reported() -> None:
     labels = np.zeros(400, np.int8)
     labels[[10, 60, 120, 180, 232, 238, 270, 290, 300, 345, 390]] = 1
     split = split_rows(labels, SplitSpec())
@@ -89,7 +89,7 @@ def test_a_single_row_of_a_class_is_said() -> None:
     assert single and f"single row: {', '.join(single)}. Larger" in split.notes[-1]
 
 
-def test_a_part_with_a_single_click_is_no_reason_to_change_a_split() -> None:
+def test_a_part_with_a_single_click_leaves_the_split_unchanged() -> None:
     labels = clicks(200, 0.3)
     labels[144:160], labels[155] = 0, 1
     spec = SplitSpec(target_validation_share=0.2)
@@ -129,7 +129,7 @@ def test_a_file_sorted_by_label_is_recognised(first: int) -> None:
     assert not split_rows(labels, split.remedy, in_target).refusal
 
 
-def test_blocks_of_one_label_are_sorting_too_and_rows_without_order_are_not() -> None:
+def test_blocks_of_one_label_count_as_sorted_and_shuffled_rows_do_not() -> None:
     assert "in 6 blocks" in describe_label_order(np.repeat([0, 1] * 3, [300, 20] * 3))
     assert not any(describe_label_order(clicks(200, seed=seed)) for seed in range(50))
     assert (

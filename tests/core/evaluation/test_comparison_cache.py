@@ -45,11 +45,14 @@ def scores(seeds: int, skill: float) -> np.ndarray:
 def arms(number: int, seeds: int = 3) -> list[ArmScores]:
     return [
         ArmScores(
-            f"arm {arm}", 0.5 + arm / 100, Counted(scores(seeds, 0.5 + arm / 20)), tuple(range(seeds)),
+            f"arm {arm}",
+            0.5 + arm / 100,
+            Counted(scores(seeds, 0.5 + arm / 20)),
+            tuple(range(seeds)),
             tuple(f"r-{arm}-{seed}" for seed in range(seeds)),
         )
         for arm in range(number)
-    ]  # fmt: skip
+    ]
 
 
 def with_fewer_seeds(arm: ArmScores, seeds: int) -> ArmScores:
@@ -72,7 +75,7 @@ def reads(arm: ArmScores) -> list[int]:
     return arm.scores.reads
 
 
-def test_a_sweep_that_grows_run_by_run_says_what_all_of_it_says_anew() -> None:
+def test_a_growing_sweep_gives_the_same_verdicts_as_one_judged_afresh() -> None:
     found = arms(7)
     settings = {"small": found[:4], "all": found[4:]}
     for seeds in ((1, 1, 1, 1, 1, 1, 1), (1, 2, 1, 1, 3, 1, 2), (3, 2, 1, 3, 3, 3, 2), (3,) * 7):
@@ -98,7 +101,7 @@ def test_only_what_the_new_run_changes_is_read() -> None:
     assert changed == [3, 3, 0, 0, 3, 0]
 
 
-def test_what_is_said_of_a_pair_hangs_on_nothing_beside_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_result_of_a_pair_depends_on_no_other_pair(monkeypatch: pytest.MonkeyPatch) -> None:
     found = [scores(3, 0.4 + place / 10) for place in range(9)]
     sides = [SeedScores(one, (0, 1, 2)) for one in found]
     pairs = [(a, b) for a in sides for b in sides if a is not b]

@@ -120,7 +120,7 @@ def test_holm_on_a_worked_example() -> None:
     assert holm_adjust([0.9, 0.8]).tolist() == [1, 1] and len(holm_adjust([])) == 0
 
 
-def test_the_spread_of_scores_is_their_histogram() -> None:
+def test_the_histogram_of_scores_is_numpys() -> None:
     generator = np.random.default_rng(3)
     scores = np.concatenate([generator.random(500), [0.0, 1.0, 1.0, 0.5, 0.02], np.full(7, 0.98)])
     labels = (generator.random(len(scores)) < 0.4).astype(float)

@@ -40,7 +40,7 @@ def test_cka_in_closed_form() -> None:
     assert np.isnan(linear_cka(x, np.ones((50, 2))))
 
 
-def test_the_plane_is_that_of_scikit_learn() -> None:
+def test_pca_equals_scikit_learn() -> None:
     generator = np.random.default_rng(3)
     before, after = generator.normal(size=(2, 30, 8)) * np.arange(1, 9)
     first, second, share = pca_2d(before, after)

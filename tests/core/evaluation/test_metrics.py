@@ -21,7 +21,7 @@ def sample(seed: int, rows: int, ties: bool) -> tuple[np.ndarray, np.ndarray]:
 @pytest.mark.parametrize("seed", range(4))
 @pytest.mark.parametrize("rows", [2, 3, 17, 1000])
 @pytest.mark.parametrize("ties", [False, True])
-def test_equal_scikit_learn(seed: int, rows: int, ties: bool) -> None:
+def test_metrics_equal_scikit_learn(seed: int, rows: int, ties: bool) -> None:
     labels, scores = sample(seed, rows, ties)
     threshold = 0.4
     predicted = scores >= threshold

@@ -134,7 +134,7 @@ def test_equal_scores_differ_in_nothing() -> None:
         assert comparison.delta == 0 and comparison.p == 1
 
 
-def test_pairs_on_shared_draws_are_as_each_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_pairs_on_shared_draws_equal_each_pair_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     # Small enough for several chunks.
     monkeypatch.setattr("core.evaluation.paired_comparison.MAX_COUNTS_AT_ONCE", 300 * 130)
     labels, a, b = world(np.random.default_rng(6), 300, 3, 0.4, 0.1)

@@ -106,7 +106,7 @@ def test_the_slice_where_arms_differ_comes_first_adjusted_over_slices_and_arms()
     )
 
 
-def test_a_large_difference_that_is_noise_comes_after_a_small_one_that_is_none() -> None:
+def test_a_large_noisy_difference_is_listed_after_a_small_significant_one() -> None:
     generator = np.random.default_rng(5)
     labels = (generator.random(20_040) < 0.5).astype(float)
     signal = labels + generator.normal(0, 1, len(labels))

@@ -69,7 +69,7 @@ def test_p_values_are_adjusted_over_all_settings() -> None:
     assert together[0].auc_p == pytest.approx(min(1, 3 * alone.auc_p))
 
 
-def test_words_rank_nothing_that_is_noise() -> None:
+def test_verdicts_rank_no_noise() -> None:
     labels, found = contenders(
         {"full": 1, "freeze depth 1": 1.001, "freeze depth 2": 3, "probe": 0.1}
     )

@@ -143,7 +143,7 @@ def test_a_replacing_that_fails_is_undone(tmp_path: Path, monkeypatch: pytest.Mo
     assert [path.name for path in tmp_path.iterdir()] == ["it"]
 
 
-def test_what_is_removed_loses_its_name_first(tmp_path: Path, calls: list[str]) -> None:
+def test_a_removed_file_loses_its_name_first(tmp_path: Path, calls: list[str]) -> None:
     remove_folder(folder_of(tmp_path, "old"))
     assert calls == ["rename it", f"sync {tmp_path.name}"]
     assert not [*tmp_path.iterdir()]
@@ -201,7 +201,7 @@ def test_what_is_staged_is_synced_once_it_is_named(tmp_path: Path, calls: list[s
 
 
 @pytest.mark.parametrize("looks", [0, 1])
-def test_a_folder_that_may_not_be_made_any_more_is_not_left_behind(
+def test_a_folder_that_may_no_longer_be_created_leaves_nothing_behind(
     tmp_path: Path, looks: int
 ) -> None:
     """Another workspace may come between a look and the making of the folder."""

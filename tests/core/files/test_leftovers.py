@@ -55,7 +55,7 @@ def writer(tmp_path: Path) -> subprocess.Popen[str]:
 
 
 @pytest.mark.parametrize("clear", [remove_leftovers_in, remove_leftovers_below])
-def test_another_process_at_work_is_let_alone_however_old_its_files_look(
+def test_files_of_a_live_process_are_kept_however_old_they_look(
     writer: subprocess.Popen[str], tmp_path: Path, clear: object
 ) -> None:
     make_old(tmp_path)
@@ -72,7 +72,7 @@ def test_another_process_at_work_is_let_alone_however_old_its_files_look(
     assert not parts(tmp_path), "though it was written a moment ago"
 
 
-def test_the_next_writer_clears_what_lies_beside_it(
+def test_the_next_writer_removes_leftovers_beside_its_file(
     writer: subprocess.Popen[str], tmp_path: Path
 ) -> None:
     writer.kill()
@@ -83,7 +83,7 @@ def test_the_next_writer_clears_what_lies_beside_it(
     assert not parts(tmp_path)
 
 
-def test_another_thread_at_work_is_let_alone(tmp_path: Path) -> None:
+def test_files_of_a_live_thread_are_kept(tmp_path: Path) -> None:
     ready, over = threading.Event(), threading.Event()
     seen: list[bool] = []
 
@@ -107,7 +107,7 @@ def test_another_thread_at_work_is_let_alone(tmp_path: Path) -> None:
     assert not parts(tmp_path)
 
 
-def test_a_fork_that_outlives_its_parent_is_let_alone(tmp_path: Path) -> None:
+def test_a_fork_that_outlives_its_parent_keeps_running(tmp_path: Path) -> None:
     code = WRITER.replace(
         "sys.stdin.read()", "import os\n    if os.fork(): os._exit(0)\n    sys.stdin.read()"
     )
@@ -127,7 +127,7 @@ def test_a_fork_that_outlives_its_parent_is_let_alone(tmp_path: Path) -> None:
     assert not parts(tmp_path), "the fork cleared up itself"
 
 
-def test_a_command_that_outlives_the_one_that_started_it_is_let_alone(tmp_path: Path) -> None:
+def test_a_command_that_outlives_its_parent_keeps_running(tmp_path: Path) -> None:
     """Its output goes into a folder of its parent, whose lock is free."""
     parent = f"""
 import subprocess, sys, os
@@ -205,7 +205,7 @@ def test_what_earlier_versions_left_goes_only_where_nobody_can_be_writing(
     assert bool(parts(tmp_path / "s-1")) != goes
 
 
-def test_what_others_own_is_let_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_files_of_other_users_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """An output may lie in a folder that everybody writes to."""
     part = tmp_path / ".part-thaw-0123456789abcdef"
     (part / "replaced").mkdir(parents=True)
@@ -214,7 +214,7 @@ def test_what_others_own_is_let_alone(tmp_path: Path, monkeypatch: pytest.Monkey
     assert part.exists()
 
 
-def test_a_link_is_no_part(tmp_path: Path) -> None:
+def test_a_symbolic_link_is_not_a_leftover(tmp_path: Path) -> None:
     aim = tmp_path / "aim"
     (aim / "replaced" / "theirs").mkdir(parents=True)
     (tmp_path / ".part-thaw-0123456789abcdef").symlink_to(aim)
@@ -228,7 +228,7 @@ def test_a_part_is_private(tmp_path: Path) -> None:
         assert part.stat().st_mode & 0o777 == 0o700
 
 
-def test_where_there_are_no_locks_nothing_is_taken_for_a_leftover(
+def test_without_locks_nothing_is_taken_for_a_leftover(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refused(*_: object) -> None:

@@ -55,7 +55,7 @@ def test_an_output_that_is_the_input_is_refused(
     assert rows.read_text() == "the rows" and listing(tmp_path) == before
 
 
-def test_what_cannot_be_an_output(rows: Path, tmp_path: Path) -> None:
+def test_invalid_outputs_are_refused(rows: Path, tmp_path: Path) -> None:
     os.symlink("loop", tmp_path / "loop")  # noqa: PTH211
     for output, why in (
         (tmp_path, "is a folder; name a file in it"),

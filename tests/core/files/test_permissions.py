@@ -50,7 +50,7 @@ def test_a_workspace_of_an_earlier_version_is_closed_when_it_is_opened(tmp_path:
     assert rights(root) == set()
 
 
-def test_what_is_not_ours_beside_a_workspace_keeps_its_rights(tmp_path: Path) -> None:
+def test_files_of_others_beside_a_workspace_keep_their_permissions(tmp_path: Path) -> None:
     root = tmp_path / "shared"
     (root / "theirs").mkdir(parents=True)
     (root / "link").symlink_to(root / "theirs")

@@ -111,7 +111,7 @@ def test_heads_are_checked_at_the_door(settings: dict[str, object], sentence: st
         HeadSettings(**settings)  # type: ignore[arg-type]
 
 
-def test_rates_and_openings_are_the_papers() -> None:
+def test_rates_and_unfreezing_follow_the_papers() -> None:
     gradual = make_plan(CARD, "gradual", 0, HEAD).stages
     assert [stage.from_epoch for stage in gradual] == [3, 2, 1, 0]
     assert [stage.lr_scale for stage in gradual] == pytest.approx([2.6**-3, 2.6**-2, 2.6**-1, 1])
@@ -129,7 +129,7 @@ def test_rates_and_openings_are_the_papers() -> None:
         probe.check_epochs(4)
 
 
-def test_stages_are_computed_once_while_as_many_stand_still_for_more_than_one_epoch() -> None:
+def test_stages_frozen_for_more_than_one_epoch_are_computed_once() -> None:
     def depths(strategy: str, options: dict[str, object] | None = None) -> list[int]:
         plan = make_plan(CARD, strategy, 2, HEAD, options)
         return [plan.cacheable_depth(epoch) for epoch in range(5)]

@@ -166,7 +166,7 @@ def test_an_onnx_model_that_differs_is_not_exported(
     assert "model.safetensors" in said["files"] and "score.py" not in said["files"]
 
 
-def test_what_never_learnt_clicks_exports_its_weights_alone(
+def test_a_backbone_not_trained_on_clicks_exports_weights_alone(
     tiny: tuple[Workspace, Dataset], tmp_path: Path
 ) -> None:
     workspace, dataset = tiny

@@ -78,7 +78,7 @@ def test_counts_and_heads_are_kept_when_asked() -> None:
     ]
 
 
-def test_what_did_not_train_cannot_be_mixed(tiny: tuple[Workspace, Dataset]) -> None:
+def test_runs_that_did_not_train_cannot_be_interpolated(tiny: tuple[Workspace, Dataset]) -> None:
     workspace, dataset = tiny
     card = pretrained(workspace, "dnn")
     zero_shot = carry_out(workspace, FinetuneRequest(dataset.id, card.id, "zero-shot", train=QUICK))

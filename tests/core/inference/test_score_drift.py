@@ -106,7 +106,7 @@ def test_from_another_process_with_progress(
         score_in_subprocess(workspace, run.id, tmp_path / "none.tsv", tmp_path / "x.csv")
 
 
-def test_a_command_that_fails_is_a_sentence_and_one_left_alone_ends(
+def test_a_failed_command_gives_a_message_and_an_abandoned_one_ends(
     workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with pytest.raises(BadInput, match="There is no run 'r-none'"):

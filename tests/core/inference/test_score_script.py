@@ -298,7 +298,7 @@ def test_unknown_columns_are_named(exported: Exported, cells: Cells, tmp_path: P
     )
 
 
-def test_a_model_that_knew_no_value_in_training_is_said(
+def test_a_model_that_knew_no_value_in_training_is_reported(
     exported: Exported, cells: Cells, tmp_path: Path
 ) -> None:
     folder = shutil.copytree(exported[2], tmp_path / "out")
@@ -339,7 +339,7 @@ def test_outputs_that_the_system_refuses_are_named(
     assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "rows.tsv"]
 
 
-def test_a_full_disk_is_said_and_nothing_stays(exported: Exported, tmp_path: Path) -> None:
+def test_a_full_disk_is_reported_and_nothing_is_left(exported: Exported, tmp_path: Path) -> None:
     names = runpy.run_path(str(exported[2] / "score.py"))
 
     def fill(part: Path) -> None:

@@ -111,7 +111,7 @@ def test_ids_are_kept_as_they_are(
 
 @pytest.mark.parametrize("placeholder", ["", "?", "-1"])
 @pytest.mark.parametrize("header", [True, False])
-def test_labels_that_stand_for_none(
+def test_placeholder_labels_count_as_missing(
     placeholder: str,
     header: bool,
     tuned: Tuned,
@@ -166,7 +166,7 @@ def test_few_rows_and_few_clicks(tuned: Tuned, cells: list[list[str]], tmp_path:
     assert said["unknown"]["sentences"] == [] and set(said["unknown"]["shares"]) == set(FIELDS)
 
 
-def test_another_spelling_is_said_before_the_metrics(
+def test_another_spelling_is_reported_before_the_metrics(
     tuned: Tuned, cells: list[list[str]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = tsv(

@@ -19,7 +19,7 @@ from tests.core.inference.changed_spellings import (
 )
 
 
-def test_a_model_that_knows_no_value_of_its_training_rows_is_said(
+def test_a_model_that_knows_no_value_of_its_training_rows_is_reported(
     trained: tuple[Preprocessing, np.ndarray], fresh: Columns
 ) -> None:
     # A backbone pretrained on simulated rows, fine-tuned on rows of other hashes.

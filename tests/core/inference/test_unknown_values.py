@@ -96,7 +96,7 @@ def test_one_column_alone(
     )
 
 
-def test_lost_leading_zeros_spoil_only_some_values(
+def test_lost_leading_zeros_affect_only_some_values(
     trained: tuple[Preprocessing, np.ndarray], fresh: Columns
 ) -> None:
     # As when a column passes through a spreadsheet: the others' values are letters and stay.
@@ -217,7 +217,7 @@ def test_another_hash(
     assert words in sentence and f"({len(columns)} of 26 categorical columns)" in sentence
 
 
-def test_rows_of_the_same_kind_drift_or_few_rows_are_no_reason(
+def test_rows_like_the_training_rows_drift_and_few_rows_give_no_warning(
     trained: tuple[Preprocessing, np.ndarray], fresh: Columns, tmp_path: Path
 ) -> None:
     assert unknown_columns_of(trained, fresh) == ()

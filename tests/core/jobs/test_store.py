@@ -33,7 +33,7 @@ def submit(store: RunStore, queue: str = "cpu") -> Run:
     return store.submit(REQUEST, "a run", queue)
 
 
-def test_oldest_queued_run_of_the_lane_is_claimed(store: RunStore) -> None:
+def test_the_oldest_run_of_the_queue_is_claimed(store: RunStore) -> None:
     first, other_lane, second = submit(store), submit(store, "cuda"), submit(store)
     claimed = store.claim("cpu", 42)
     assert claimed is not None and (claimed.id, claimed.status, claimed.worker_pid) == (
@@ -232,7 +232,7 @@ def test_best_and_last_validation_metrics_of_every_run(store: RunStore) -> None:
     assert store.validation_summaries([rising]) == {rising.id: found[rising.id]}
 
 
-def test_validation_metrics_of_a_run_that_goes_on_are_read_anew(store: RunStore) -> None:
+def test_validation_metrics_of_a_running_run_are_read_again(store: RunStore) -> None:
     run = submit(store)
     store.claim("cpu", 1)
     store.add_points(run.id, [(5, "validation_loss", 0.4)])
@@ -372,7 +372,7 @@ def test_a_store_of_an_older_version_gains_what_is_new_and_keeps_its_runs(
     assert RunStore(workspace).list() == [old]
 
 
-def test_what_is_said_to_be_done_outlasts_a_power_cut(
+def test_finished_work_survives_a_power_cut(
     store: RunStore, workspace: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With a write-ahead log that takes FULL; how far a run has come may be lost, its points may

@@ -61,7 +61,7 @@ def workspace(tmp_path: Path) -> Workspace:
     return open_workspace(tmp_path / "w")
 
 
-def test_a_store_that_is_put_back_alone_is_not_damaged_by_the_log_of_the_other(
+def test_a_store_restored_alone_is_not_damaged_by_the_log_of_its_predecessor(
     workspace: Workspace, tmp_path: Path
 ) -> None:
     run = submit(workspace)
@@ -81,7 +81,7 @@ def test_a_store_that_is_put_back_alone_is_not_damaged_by_the_log_of_the_other(
     assert {one.id for one in RunStore(workspace).list()} == {run, second}
 
 
-def test_a_store_is_left_alone_while_the_one_that_lay_there_is_in_use(
+def test_a_store_is_not_opened_while_its_predecessor_is_in_use(
     workspace: Workspace, tmp_path: Path
 ) -> None:
     run = submit(workspace)

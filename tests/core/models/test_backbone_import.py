@@ -39,7 +39,7 @@ from tests.core.models.exchange_files import (
 )
 
 
-def test_stages_are_measured_not_believed(
+def test_stages_of_an_import_are_measured_not_trusted(
     files: Files, origin: BackboneCard, workspace: Workspace, tmp_path: Path
 ) -> None:
     stages = [
@@ -194,15 +194,21 @@ def test_weights_that_are_refused(files: Files, workspace: Workspace, tmp_path: 
             ),
             "NaN|no fi",
         ),
-        (struct.pack("<Q", 2**62) + b"{", "is no whole safetensors file"),
-        (struct.pack("<Q", 100) + b"{}", "is no whole safetensors file"),
-        (header({"a": one, "b": one}, bytes(8)), "is no whole safetensors file"),
-        (header({"a": one | {"data_offsets": [8, 16]}}, bytes(16)), "is no whole safetensors file"),
-        (header({"a": one | {"shape": [2**40, 2**40]}}, bytes(8)), "is no whole safetensors file"),
-        (header({"a": one | {"dtype": "PICKLE"}}, bytes(8)), "is no whole safetensors file"),
-        (header({"a": one}, bytes(4)), "is no whole safetensors file"),
-        (files[WEIGHTS][:-8], "is no whole safetensors file"),
-        (b"", "is no whole safetensors file"),
+        (struct.pack("<Q", 2**62) + b"{", "is not a complete safetensors file"),
+        (struct.pack("<Q", 100) + b"{}", "is not a complete safetensors file"),
+        (header({"a": one, "b": one}, bytes(8)), "is not a complete safetensors file"),
+        (
+            header({"a": one | {"data_offsets": [8, 16]}}, bytes(16)),
+            "is not a complete safetensors file",
+        ),
+        (
+            header({"a": one | {"shape": [2**40, 2**40]}}, bytes(8)),
+            "is not a complete safetensors file",
+        ),
+        (header({"a": one | {"dtype": "PICKLE"}}, bytes(8)), "is not a complete safetensors file"),
+        (header({"a": one}, bytes(4)), "is not a complete safetensors file"),
+        (files[WEIGHTS][:-8], "is not a complete safetensors file"),
+        (b"", "is not a complete safetensors file"),
     ):
         refused(workspace, packed(tmp_path / "it.zip", with_weights(files, fault)), sentence)
 
@@ -249,7 +255,7 @@ def test_a_huge_card_is_refused_without_the_memory_it_asks_for(
     assert set(devices) == {"meta"}
 
 
-def test_a_full_disk_is_a_sentence(
+def test_a_full_disk_gives_a_message(
     files: Files, workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def full(card: BackboneCard, folder: Path) -> None:
@@ -288,7 +294,7 @@ def test_scores_of_the_imported_backbone_are_finite_on_any_id(
         assert torch.isfinite(load_backbone(card)((ids, torch.zeros(2, 13)))).all()
 
 
-def test_a_backbone_whose_vocabulary_is_such(
+def test_a_backbone_with_an_unusable_vocabulary_is_refused(
     files: Files, workspace: Workspace, tmp_path: Path
 ) -> None:
     known = pq.read_table(io.BytesIO(files[VOCABULARY]))
@@ -301,7 +307,7 @@ def test_a_backbone_whose_vocabulary_is_such(
         )
 
 
-def test_an_imported_vocabulary_is_written_anew(
+def test_an_imported_vocabulary_is_rewritten(
     files: Files, workspace: Workspace, tmp_path: Path
 ) -> None:
     """Nothing of an imported Parquet file is stored, so it cannot crash a process that opens the

@@ -142,7 +142,7 @@ SETTINGS: dict[str, tuple[Any, str]] = {
 
 
 @pytest.mark.parametrize("name", SETTINGS)
-def test_settings_of_strangers_are_checked(
+def test_settings_from_imported_cards_are_checked(
     name: str, files: Files, workspace: Workspace, tmp_path: Path
 ) -> None:
     value, sentence = SETTINGS[name]
@@ -162,14 +162,14 @@ def test_settings_of_strangers_are_checked(
 @pytest.mark.parametrize(
     ("text", "sentence"),
     [
-        (b"not json", "'card.json' is no JSON text"),
-        (b"\xff\xfe", "'card.json' is no JSON text"),
-        (b"[" * 100_000, "'card.json' is no JSON text"),
+        (b"not json", "'card.json' is not JSON text"),
+        (b"\xff\xfe", "'card.json' is not JSON text"),
+        (b"[" * 100_000, "'card.json' is not JSON text"),
         (b"[]", r"The card is \[\]; it must be an object"),
         (b'{"name": NaN}', "it holds NaN"),
     ],
 )
-def test_what_is_no_card(
+def test_invalid_cards_are_refused(
     text: bytes, sentence: str, files: Files, workspace: Workspace, tmp_path: Path
 ) -> None:
     refused(workspace, packed(tmp_path / "it.zip", files | {CARD: text}), sentence)

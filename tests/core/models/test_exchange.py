@@ -168,8 +168,8 @@ ARCHIVES: dict[str, tuple[Callable[[Files], bytes], str]] = {
         r"\(a pickle\) is not read: Thaw takes weights as safetensors alone",
     ),
     "hdf5": (lambda f: b"\x89HDF\r\n\x1a\n" + bytes(100), r"\(HDF5\) is not read"),
-    "junk": (lambda f: b"hello", "is no zip archive"),
-    "empty": (lambda f: b"", "is no zip archive"),
+    "junk": (lambda f: b"hello", "is not a zip archive"),
+    "empty": (lambda f: b"", "is not a zip archive"),
 }
 
 
@@ -284,7 +284,7 @@ def test_the_command_line_exports_and_imports(
     assert "no backbone 'none'" in capsys.readouterr().err
 
 
-def test_a_process_of_its_own_imports_for_a_page(
+def test_a_separate_process_imports_for_a_page(
     files: Files, workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     card = import_in_subprocess(workspace, packed(tmp_path / "it.zip", files), "mine")

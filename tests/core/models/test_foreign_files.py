@@ -40,7 +40,7 @@ def test_what_is_wrong_with_weights_is_for_the_caller_to_say(tmp_path: Path) -> 
         probe_weights(write(tmp_path, damaged, "it.safetensors"))
 
 
-def test_files_that_are_none(tmp_path: Path) -> None:
+def test_missing_and_damaged_files_are_refused(tmp_path: Path) -> None:
     with pytest.raises(BadInput, match="There is no file or folder"):
         unpack_in_subprocess(tmp_path / "none.zip", tmp_path / "out")
     for damaged in (b"", b"PAR1", b"PAR1" + bytes(100) + b"PAR1"):

@@ -32,7 +32,7 @@ def rows_of(*shape: int) -> torch.Tensor:
 
 @pytest.mark.parametrize("bias", [True, False])
 @pytest.mark.parametrize("shape", [(400,), (40, 10)])
-def test_outputs_and_gradients_are_those_of_torchs_layer_in_double_precision(
+def test_outputs_and_gradients_equal_torchs_layer_in_double_precision(
     shape: tuple[int, ...], bias: bool
 ) -> None:
     ours, plain = layers(bias)
@@ -59,7 +59,7 @@ def test_a_gradient_that_is_a_view_of_one_row_is_taken_as_it_is_meant() -> None:
     )
 
 
-def test_frozen_weights_get_no_gradient_and_hand_one_on() -> None:
+def test_frozen_weights_get_no_gradient_and_pass_one_on() -> None:
     ours, _ = layers()
     ours.requires_grad_(False)
     x = rows_of(400)
@@ -86,7 +86,7 @@ def test_without_onednn_products_are_torchs(monkeypatch: pytest.MonkeyPatch) -> 
     torch.testing.assert_close(ours(rows).double(), plain(rows.double()), rtol=1e-5, atol=1e-5)
 
 
-def test_operations_are_counted_as_of_torchs_layer() -> None:
+def test_operations_are_counted_like_torchs_layer() -> None:
     ours, _ = layers()
     counts = []
     for layer in (ours, nn.Linear(INPUTS, OUTPUTS)):

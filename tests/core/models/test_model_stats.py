@@ -31,7 +31,7 @@ def counted(workspace: Workspace, dataset: Dataset, wanted: StatsRequest) -> dic
     return load_stats(workspace, dataset, wanted)
 
 
-def test_a_process_of_its_own_counts_once_and_the_answer_is_kept(
+def test_a_separate_process_counts_once_and_the_result_is_stored(
     tiny: Tiny, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     workspace, dataset = tiny
@@ -114,7 +114,9 @@ def test_flags_say_settings_as_the_command_line_takes_them() -> None:
     assert flags == ["--widths", "64,32", "--no-batch-norm", "--dropout", "0.1"]
 
 
-def test_so_many_settings_are_counted_at_once(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_limited_number_of_settings_is_counted_at_once(
+    tiny: Tiny, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Any visitor can ask for other settings; what finds no place is counted when it is asked for
     again."""
     workspace, dataset = tiny

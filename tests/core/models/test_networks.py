@@ -66,7 +66,7 @@ def test_every_click_model_has_a_reference_and_every_setting_a_field() -> None:
         ("tabm", {"dropout": 1.0}, "Dropout is 1.0"),
     ],
 )
-def test_settings_that_cannot_be_are_refused_in_a_sentence(
+def test_settings_that_cannot_be_are_refused_with_a_message(
     architecture: str, settings: dict[str, object], sentence: str
 ) -> None:
     with pytest.raises(BadInput, match=sentence):

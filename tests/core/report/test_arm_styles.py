@@ -7,7 +7,7 @@ from core.report.arm_styles import DEPTH_COLORS, arm_colors, arm_styles
 TITLES = ["freeze depth 0", "freeze depth 3", "LoRA, rank 8", "BitFit", "from scratch", "zero-shot"]
 
 
-def test_a_colour_does_not_hang_on_what_else_is_drawn() -> None:
+def test_a_colour_does_not_depend_on_the_other_arms() -> None:
     together = arm_styles(TITLES)
     alone = {title: arm_styles([title])[title] for title in TITLES}
     assert {title: style[0] for title, style in together.items()} == {
@@ -20,12 +20,12 @@ def test_a_colour_does_not_hang_on_what_else_is_drawn() -> None:
     )
 
 
-def test_no_two_arms_of_one_figure_look_alike() -> None:
+def test_no_two_arms_of_one_figure_look_the_same() -> None:
     many = [f"freeze depth 1, {rows:,} target rows" for rows in (1000, 5000, 20000)] + TITLES
     assert len(set(arm_styles(many).values())) == len(many)
 
 
-def test_depths_go_from_warm_to_cold() -> None:
+def test_depth_colours_go_from_orange_to_blue() -> None:
     hues = [
         colorsys.rgb_to_hsv(*(int(one[at : at + 2], 16) for at in (1, 3, 5)))[0]
         for one in DEPTH_COLORS

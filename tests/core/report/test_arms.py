@@ -83,7 +83,7 @@ def test_what_else_differs_is_a_setting_and_zero_shot_stands_in_each(
     assert {arm.setting_words for arm in arms_in_setting(arms, "x two")} == {"x two"}
 
 
-def test_a_repeat_is_no_other_seed_and_a_lone_arm_falls_apart(
+def test_a_repeat_is_not_another_seed_and_a_single_arm_is_shown_by_seed(
     runs: tuple[Workspace, list[Run]],
 ) -> None:
     _, found = runs

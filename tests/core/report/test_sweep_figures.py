@@ -90,7 +90,7 @@ def test_arms_keep_their_rows_while_some_still_wait() -> None:
     assert len(arms_figure(["a"], []).data) == 0
 
 
-def test_depths_are_in_order_beside_each_other_and_controls_are_lines() -> None:
+def test_depths_are_in_order_and_controls_are_lines() -> None:
     results = [
         arm("linear probe", "linear-probe", 0.61, depth=3),
         arm("freeze depth 1", "depth", 0.66, depth=1),

@@ -76,7 +76,7 @@ def test_the_command_makes_the_dataset_and_queues(
     assert "15 runs, 15 queued or running" in capsys.readouterr().out
 
 
-def test_what_keeps_the_command_from_it_is_a_sentence(
+def test_what_keeps_the_command_from_it_gives_a_message(
     workspace: Workspace, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """`make app` begins with it, whatever the disk is like."""

@@ -195,7 +195,7 @@ def test_heads_that_train_together_take_a_share_and_calibrate_as_heads_alone() -
     assert estimate_seconds(head, 9_950, SETTINGS, (done,)).seconds > 5.0
 
 
-def test_stages_that_join_later_cost_what_they_do_from_then_on() -> None:
+def test_stages_that_unfreeze_later_cost_from_then_on() -> None:
     plan = make_plan(CARD, "lp-ft", 0, HeadSettings(), {"probe_epochs": 3})
     prefixes, training = training_seconds(plan.stages, 1_000, SETTINGS, 4)
     speed = SPEEDS["cpu"]

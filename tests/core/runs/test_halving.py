@@ -128,7 +128,9 @@ def test_the_leading_arm_trains_on_as_if_alone_and_the_others_end_at_the_rung(
     assert verify(workspace, stopped).same
 
 
-def test_a_broken_sweep_decides_as_an_unbroken_one(tiny: tuple[Workspace, Dataset]) -> None:
+def test_an_interrupted_sweep_decides_like_an_uninterrupted_one(
+    tiny: tuple[Workspace, Dataset],
+) -> None:
     workspace, _ = tiny
     unbroken, broken = submitted(tiny, "unbroken", 3), submitted(tiny, "broken", 3)
     store = RunStore(workspace)
@@ -168,7 +170,7 @@ def carried_until_done(workspace: Workspace, sweep: Sweep) -> None:
             run_one_job(str(workspace.root), run_id, 1, execute)
 
 
-def test_a_run_asked_to_stop_while_it_goes_back_to_the_queue_is_cancelled(
+def test_a_run_cancelled_while_it_returns_to_the_queue_is_cancelled(
     tiny: tuple[Workspace, Dataset],
 ) -> None:
     workspace, _ = tiny
@@ -188,7 +190,7 @@ def test_a_run_asked_to_stop_while_it_goes_back_to_the_queue_is_cancelled(
     assert store.get(first.id).status == "cancelled"
 
 
-def test_a_factor_that_is_none_is_refused(tiny: tuple[Workspace, Dataset]) -> None:
+def test_an_invalid_factor_is_refused(tiny: tuple[Workspace, Dataset]) -> None:
     with pytest.raises(BadInput, match="factor is 5"):
         submitted(tiny, "mine", 5)
 

@@ -78,7 +78,7 @@ def looks(
     return check_heartbeat(path, "k", watcher)
 
 
-def test_a_process_that_no_longer_beats_has_stalled_and_one_that_beats_again_has_not(
+def test_a_process_without_a_heartbeat_has_stalled_until_it_beats_again(
     tmp_path: Path, clock: Clock
 ) -> None:
     path, watcher = tmp_path / "beat", ChangeWatcher()
@@ -105,7 +105,7 @@ def test_an_old_beat_is_believed_once_it_was_watched_for_some_seconds(
 
 
 @pytest.mark.parametrize("shift", [-86400.0, 86400.0])
-def test_of_another_machine_only_what_is_seen_counts(
+def test_of_another_machine_only_observed_heartbeats_count(
     shift: float, tmp_path: Path, clock: Clock
 ) -> None:
     path, watcher = tmp_path / "beat", ChangeWatcher()
@@ -115,7 +115,7 @@ def test_of_another_machine_only_what_is_seen_counts(
     assert found is not None and "on elsewhere" in found.message()
 
 
-def test_a_watcher_that_slept_itself_begins_anew(tmp_path: Path, clock: Clock) -> None:
+def test_a_watcher_that_slept_starts_over(tmp_path: Path, clock: Clock) -> None:
     path, watcher = tmp_path / "beat", ChangeWatcher()
     beat(path, 1, clock.now, host="elsewhere/boot/1")
     check_heartbeat(path, "k", watcher)
@@ -123,9 +123,7 @@ def test_a_watcher_that_slept_itself_begins_anew(tmp_path: Path, clock: Clock) -
     assert check_heartbeat(path, "k", watcher) == StallCheck()
 
 
-def test_a_process_that_beats_and_does_nothing_is_said_to_make_no_progress(
-    tmp_path: Path, clock: Clock
-) -> None:
+def test_a_heartbeat_without_progress_is_reported(tmp_path: Path, clock: Clock) -> None:
     path, watcher = tmp_path / "beat", ChangeWatcher()
     beat(path, 1, clock.now, idle=heartbeat.NO_PROGRESS_AFTER - 1)
     assert check_heartbeat(path, "k", watcher) == StallCheck()
@@ -137,7 +135,7 @@ def test_a_process_that_beats_and_does_nothing_is_said_to_make_no_progress(
 @pytest.mark.parametrize(
     "text", ["", "{", "[]", "null", '{"key": "k"}', '{"key": "other", "beats": 1}', "\x00" * 512]
 )
-def test_a_file_that_is_no_heartbeat_says_nothing(text: str, tmp_path: Path) -> None:
+def test_a_file_that_is_not_a_heartbeat_is_ignored(text: str, tmp_path: Path) -> None:
     path = tmp_path / "beat"
     assert check_heartbeat(path, "k", ChangeWatcher()) == StallCheck()
     path.write_text(text)
@@ -156,7 +154,7 @@ def test_beats_come_and_their_file_goes_with_the_process(
     assert not path.exists()
 
 
-def test_a_heartbeat_goes_on_in_its_own_file_where_another_took_its_place(
+def test_a_heartbeat_continues_in_its_own_file_after_a_replacement(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(heartbeat, "BEAT_INTERVAL", 0.01)
@@ -177,7 +175,7 @@ def quick_bounds(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("quick_bounds")
-def test_a_stopped_worker_is_said_and_others_go_on_writing(workspace: Workspace) -> None:
+def test_a_stopped_worker_is_reported_and_others_keep_writing(workspace: Workspace) -> None:
     run, store = submit(workspace), RunStore(workspace)
     process = start_pretender(workspace, "obedient")
     try:
@@ -201,7 +199,7 @@ def test_a_stopped_worker_is_said_and_others_go_on_writing(workspace: Workspace)
         process.wait()
 
 
-def test_nothing_is_said_of_runs_that_nobody_carries_out(workspace: Workspace) -> None:
+def test_runs_without_a_worker_are_not_reported_as_stalled(workspace: Workspace) -> None:
     run, store = submit(workspace), RunStore(workspace)
     beat(worker_heartbeat(workspace, "cpu"), 1, 0.0)
     assert check_stall(workspace, run) == StallCheck()
@@ -277,7 +275,7 @@ def test_a_run_waits_with_its_write_while_another_process_keeps_the_store(
     assert store.points(run.id)["train_loss"][1].tolist() == [0.5]
 
 
-def test_a_store_that_is_kept_is_said_in_a_sentence(workspace: Workspace) -> None:
+def test_a_locked_store_is_reported_with_a_message(workspace: Workspace) -> None:
     submit(workspace)
     db = sqlite3.connect(workspace.database, isolation_level=None)
     db.execute("BEGIN IMMEDIATE")

@@ -15,7 +15,7 @@ from tests.core.training.helpers import pretrained
 Tiny = tuple[Workspace, Dataset]
 
 
-def test_a_backbone_goes_once_no_run_needs_it(tiny: Tiny) -> None:
+def test_a_backbone_can_be_deleted_once_no_run_needs_it(tiny: Tiny) -> None:
     workspace, dataset = tiny
     card = load_card(pretrained(workspace, "dnn").folder)
     run = RunStore(workspace).submit(FinetuneRequest(dataset.id, card.id), "waiting for it", "cpu")

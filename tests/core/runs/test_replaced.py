@@ -103,7 +103,7 @@ def copied(workspace: Workspace) -> Path:
 
 
 @pytest.mark.parametrize("job_type", [Job, DeafJob])
-def test_a_worker_leaves_a_workspace_that_took_the_place_of_its_own(
+def test_a_worker_leaves_a_workspace_that_replaced_its_own(
     job_type: type[Job], workspace: Workspace, started: Callable[[Workspace, Job], threading.Thread]
 ) -> None:
     waiting = submit(workspace)
@@ -160,7 +160,7 @@ def test_nothing_is_made_where_a_workspace_was_removed(
     assert not thread.is_alive() and not workspace.root.exists()
 
 
-def test_a_worker_makes_no_store_where_its_own_was_deleted(
+def test_a_worker_creates_no_store_where_its_own_was_deleted(
     workspace: Workspace, started: Callable[[Workspace, Job], threading.Thread]
 ) -> None:
     submit(workspace)
@@ -173,7 +173,7 @@ def test_a_worker_makes_no_store_where_its_own_was_deleted(
     assert not thread.is_alive() and not [*workspace.root.glob("thaw.sqlite*")]
 
 
-def test_a_worker_started_on_a_folder_that_is_gone_makes_none(
+def test_a_worker_started_on_a_missing_folder_creates_none(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     gone = tmp_path / "gone"
@@ -214,7 +214,7 @@ def test_a_copy_put_over_the_store_is_served_by_a_worker_of_its_own(
     assert fresh == ["cpu"]
 
 
-def test_runs_that_a_copy_has_as_running_are_interrupted_by_the_worker_that_holds_the_lane(
+def test_runs_marked_running_in_a_copy_are_interrupted_by_the_queues_worker(
     workspace: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(worker, "ensure_worker", lambda *_: None)
@@ -224,7 +224,7 @@ def test_runs_that_a_copy_has_as_running_are_interrupted_by_the_worker_that_hold
     assert RunStore(workspace).get(run.id).status == "interrupted"
 
 
-def test_what_is_written_under_a_claim_that_is_over_is_refused(workspace: Workspace) -> None:
+def test_writes_under_an_ended_claim_are_refused(workspace: Workspace) -> None:
     run, store = submit(workspace), RunStore(workspace)
     first = store.claim("cpu", 1)
     assert first is not None and first.claim
@@ -258,7 +258,7 @@ def test_only_the_registered_worker_claims(workspace: Workspace) -> None:
     assert store.claim("cpu", 1, second) is not None
 
 
-def test_a_store_that_is_gone_is_said_and_not_made(workspace: Workspace) -> None:
+def test_a_missing_store_is_reported_and_not_created(workspace: Workspace) -> None:
     run, store = submit(workspace), RunStore(workspace)
     workspace.database.unlink()
     for look in (
@@ -289,7 +289,7 @@ def test_the_app_shows_the_workspace_that_is_there_now(workspace: Workspace) -> 
     assert store.validation_summaries(store.list())[run.id] == ValidationSummary(0.5, 0.5)
 
 
-def test_a_store_whose_inode_was_used_before_is_told_apart(workspace: Workspace) -> None:
+def test_a_store_with_a_reused_inode_is_distinguished(workspace: Workspace) -> None:
     run = submit(workspace)
     store = RunStore(workspace)
     store.claim("cpu", 1)
@@ -309,7 +309,7 @@ def test_a_store_whose_inode_was_used_before_is_told_apart(workspace: Workspace)
 
 
 @pytest.mark.parametrize("held", [False, True])
-def test_a_folder_that_is_moved_away_as_its_lock_is_taken_is_not_made_anew(
+def test_a_folder_moved_while_its_lock_is_taken_is_not_created_again(
     held: bool, workspace: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     away = workspace.root.with_name("away")

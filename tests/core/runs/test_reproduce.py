@@ -91,7 +91,7 @@ def _comparable(request: FinetuneRequest) -> FinetuneRequest:
         {"arms": (Arm("lora", options={"rank": 2}), Arm("lora", options={"rank": 4}))},
     ],
 )
-def test_what_one_command_cannot_say_is_said_run_by_run(
+def test_settings_that_one_command_cannot_express_are_given_run_by_run(
     tiny: tuple[Workspace, Dataset], changes: dict
 ) -> None:
     workspace, dataset = tiny

@@ -156,7 +156,7 @@ def test_cancel_and_resume_reach_every_run(tiny: tuple[Workspace, Dataset]) -> N
         ({"seeds": tuple(range(400))}, "the most is 2,000"),
     ],
 )
-def test_a_sweep_that_cannot_be_queues_nothing(
+def test_an_impossible_sweep_queues_nothing(
     changes: dict[str, object], sentence: str, tiny: tuple[Workspace, Dataset]
 ) -> None:
     workspace, dataset = tiny
@@ -165,7 +165,7 @@ def test_a_sweep_that_cannot_be_queues_nothing(
     assert not RunStore(workspace).list() and not list_sweeps(workspace)
 
 
-def test_names_that_are_not_there_are_refused(workspace: Workspace) -> None:
+def test_unknown_names_are_refused(workspace: Workspace) -> None:
     with pytest.raises(BadInput, match="There is no sweep 'other'"):
         find_sweep(workspace, "other")
     with pytest.raises(BadInput, match="is unknown; choose one of"):

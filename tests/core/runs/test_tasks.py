@@ -58,7 +58,7 @@ def test_one_that_ends_well_is_forgotten_and_one_that_fails_says_why() -> None:
     assert len(tasks._tasks) == MAX_REMEMBERED_FAILURES
 
 
-def test_the_same_is_not_begun_twice_and_can_be_stopped() -> None:
+def test_the_same_task_is_not_started_twice_and_can_be_stopped() -> None:
     begun, going, calls = threading.Event(), threading.Event(), []
 
     def job(report: ProgressFn) -> None:
@@ -84,7 +84,7 @@ def test_the_same_is_not_begun_twice_and_can_be_stopped() -> None:
     assert calls == [1] and tasks.find("one") is None
 
 
-def test_others_wait_for_a_place() -> None:
+def test_computations_wait_for_a_free_slot() -> None:
     going, begun = threading.Event(), threading.Semaphore(0)
 
     def job(report: ProgressFn) -> None:

@@ -37,7 +37,7 @@ def tuned(tiny: tuple[Workspace, Dataset]) -> tuple[Workspace, Run]:
     )
 
 
-def test_a_run_comes_out_the_same_and_leaves_nothing(
+def test_a_repeated_run_gives_the_same_numbers_and_leaves_nothing(
     tuned: tuple[Workspace, Run], capsys: pytest.CaptureFixture[str]
 ) -> None:
     workspace, run = tuned

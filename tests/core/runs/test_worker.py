@@ -44,7 +44,7 @@ def submit(workspace: Workspace) -> Run:
     return RunStore(workspace).submit(FinetuneRequest("d-1", "b-1"), "a run", "cpu")
 
 
-def test_a_failing_run_gets_its_sentence_and_the_queue_goes_on(workspace: Workspace) -> None:
+def test_a_failed_run_gets_a_message_and_the_queue_continues(workspace: Workspace) -> None:
     errors: list[BaseException | None] = [
         RunError("The loss became nan."),
         MemoryError(),
@@ -81,7 +81,7 @@ def test_a_failing_run_gets_its_sentence_and_the_queue_goes_on(workspace: Worksp
     assert "surprise" in log.read_text() and "Traceback" in log.read_text()
 
 
-def test_a_second_worker_of_the_lane_goes_away(
+def test_a_second_worker_of_the_queue_exits(
     workspace: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("core.runs.worker.LOCK_TIMEOUT", 0.1)
@@ -93,7 +93,7 @@ def test_a_second_worker_of_the_lane_goes_away(
     assert RunStore(workspace).get(run.id).status == "queued"
 
 
-def test_many_workers_carry_every_run_out_once(workspace: Workspace) -> None:
+def test_many_workers_execute_every_run_once(workspace: Workspace) -> None:
     ids = [submit(workspace).id for _ in range(20)]
     workers = [start_pretender(workspace, "quick") for _ in range(3)]
     for worker in workers:
@@ -115,7 +115,7 @@ def test_cancelling_a_running_run(workspace: Workspace) -> None:
     worker.kill()
 
 
-def test_a_job_deaf_to_the_flag_is_ended_by_force(
+def test_a_job_that_ignores_the_stop_flag_is_killed(
     workspace: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(launch, "TERMINATE_AFTER", 0.2)
@@ -168,7 +168,7 @@ def test_ensure_worker_starts_one_and_leaves_no_zombie(
     assert "Traceback" not in (workspace.logs / "worker-cpu.log").read_text()
 
 
-def test_the_lane_is_held_before_a_worker_warms_up(
+def test_a_worker_locks_its_queue_before_it_imports_torch(
     workspace: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Else every look at a page in the seconds of the import starts one more that imports."""
@@ -190,7 +190,7 @@ def test_the_lane_is_held_before_a_worker_warms_up(
     assert warmed == ["first"] and not is_worker_alive(workspace, "cpu")
 
 
-def test_lane_without_torch(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_queue_of_a_device_is_chosen_without_torch(monkeypatch: pytest.MonkeyPatch) -> None:
     assert (queue_for_device("cpu"), queue_for_device("cuda")) == ("cpu", "cuda")
     monkeypatch.setattr("shutil.which", lambda name: "/usr/bin/nvidia-smi")
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
@@ -200,7 +200,7 @@ def test_lane_without_torch(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("how", ["kill", "cancel"])
-def test_broken_and_resumed_equals_unbroken_bit_for_bit(
+def test_interrupted_and_resumed_equals_uninterrupted_bit_for_bit(
     how: str, tiny: tuple[Workspace, Dataset]
 ) -> None:
     workspace, dataset = tiny

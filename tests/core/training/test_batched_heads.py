@@ -156,7 +156,7 @@ def test_what_one_run_computed_the_others_find(
     ) == pytest.approx(second.earlier_seconds, rel=0.9)
 
 
-def test_an_arm_whose_loss_is_no_number_ends_alone(
+def test_an_arm_with_a_nan_loss_ends_without_the_others(
     setup: Setup, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = batched_heads.finish_epoch
@@ -180,7 +180,7 @@ def test_an_arm_whose_loss_is_no_number_ends_alone(
     assert end == expected
 
 
-def test_a_run_waits_while_another_trains_its_arm_and_hears_that_it_shall_stop(
+def test_a_run_waiting_for_another_that_trains_its_arm_can_be_cancelled(
     setup: Setup, tmp_path: Path
 ) -> None:
     reporter = ListReporter(stop_at=2)

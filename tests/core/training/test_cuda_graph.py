@@ -102,7 +102,7 @@ def test_rows_in_main_memory_train_as_resident_ones_do(
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 @pytest.mark.parametrize("strategy", ["depth", "lp-ft", "gradual", "autofreeze", "l2-sp", "lora"])
-def test_a_gpu_records_every_pass_and_learns_the_same(
+def test_a_gpu_replays_every_pass_with_the_same_result(
     setup: Setup, strategy: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with warnings.catch_warnings():

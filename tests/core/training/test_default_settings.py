@@ -91,7 +91,7 @@ def test_features_are_learnt_by_the_preset_map() -> None:
     assert [*presets_for(5_000)] == [AUTO, *PRESETS]
 
 
-def test_a_preset_that_is_none_is_named_in_a_sentence() -> None:
+def test_an_unknown_preset_is_named_in_a_message() -> None:
     with pytest.raises(BadInput, match="no preset 'warp'; the presets are"):
         preset_settings("warp", 5_000)
 
@@ -100,7 +100,7 @@ def test_a_preset_that_is_none_is_named_in_a_sentence() -> None:
     ("share", "last"),
     [(None, 0), (0.25, 0), (0.001, 0), (None, 100), (None, 600), (0.4, 77), (0.5, 2)],
 )
-def test_rows_are_counted_as_they_are_cut(
+def test_rows_are_counted_as_they_are_split(
     share: float | None, last: int, tiny: tuple[Workspace, Dataset]
 ) -> None:
     for domain in ("source", "target"):
@@ -123,7 +123,7 @@ def test_every_size_gets_its_own_default_and_what_the_user_gave(
     assert len({*settings_by_size(tiny[1], (100, 0), "small", {})}) == 1
 
 
-def test_what_was_chosen_is_said() -> None:
+def test_the_choice_is_reported() -> None:
     settings = TrainSettings(epochs=1, batch_size=1024, learning_rate=3e-4)
     said = settings_sentence(AUTO, settings, 20_000)
     assert (

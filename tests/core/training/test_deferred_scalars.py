@@ -46,13 +46,13 @@ class Event:
         self.come = True
 
 
-def test_numbers_in_main_memory_are_told_at_once() -> None:
+def test_cpu_scalars_are_reported_at_once() -> None:
     delivered: list[list[float]] = []
     DeferredScalars().enqueue(torch.tensor([1.5, 2.0]), delivered.append)
     assert delivered == [[1.5, 2.0]]
 
 
-def test_numbers_of_a_gpu_are_told_in_order_when_they_have_come(
+def test_gpu_scalars_are_reported_in_order_once_they_arrive(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     Event.made = []

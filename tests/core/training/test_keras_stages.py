@@ -154,7 +154,7 @@ def test_cached_prefix_equals_the_uncached_run(
     assert scores[0].std() > 0
 
 
-def test_stopped_and_resumed_equals_unbroken(resnet: Backbone, tmp_path: Path) -> None:
+def test_stopped_and_resumed_equals_uninterrupted(resnet: Backbone, tmp_path: Path) -> None:
     card = resnet[2]
     plan = make_plan(card, "depth", 4, SOFTMAX)
     settings = dataclasses.replace(STEPS, epochs=2, batch_size=8)

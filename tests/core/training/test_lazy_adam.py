@@ -63,7 +63,7 @@ def test_double_rows_are_summed_as_by_coalesce() -> None:
     torch.testing.assert_close(sums, whole.values())
 
 
-def test_a_restored_optimiser_goes_on_to_the_same_weights(tmp_path: Path) -> None:
+def test_a_restored_optimiser_continues_to_the_same_weights(tmp_path: Path) -> None:
     def steps(table: nn.Embedding, optimiser: LazyAdamW, numbers: range) -> None:
         for step in numbers:
             optimiser.zero_grad()

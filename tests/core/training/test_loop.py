@@ -90,7 +90,7 @@ def test_linear_probe_equals_plain_adam_by_hand(setup: Setup, tmp_path: Path) ->
     np.testing.assert_allclose(actual, w, atol=2e-5)
 
 
-def test_stopped_and_resumed_equals_unbroken(
+def test_stopped_and_resumed_equals_uninterrupted(
     setup: Setup, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     settings = dataclasses.replace(QUICK, epochs=4, batch_size=64, early_stopping=3, plateau=1)
@@ -160,7 +160,7 @@ def test_epochs_cover_every_row_once_in_an_order_of_their_own() -> None:
         assert len(epoch_batches(rows, settings, 0)) == count_steps_per_epoch(rows, settings)
 
 
-def test_loss_that_is_no_number_gets_a_sentence(setup: Setup, tmp_path: Path) -> None:
+def test_a_nan_loss_gives_a_message(setup: Setup, tmp_path: Path) -> None:
     card, train, validation = setup
     broken = dataclasses.replace(train, state=(train.state[0], train.state[1] * float("inf")))
     with pytest.raises(RunError, match="lower the learning rate"):

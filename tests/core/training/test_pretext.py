@@ -121,7 +121,7 @@ def test_a_number_that_changes_within_its_bucket_counts_as_replaced() -> None:
     assert not replaced[:, len(NUMERIC) :].any()
 
 
-def test_chance_hangs_on_seed_and_step_alone() -> None:
+def test_random_draws_depend_on_seed_and_step_alone() -> None:
     def draw(seed: int, step: int) -> list[float]:
         return torch.rand(4, generator=step_generator(seed, step, CPU)).tolist()
 
@@ -272,7 +272,7 @@ def test_every_click_model_learns_and_hands_back_itself(
 
 
 @pytest.mark.parametrize("objective", ["rfd", "mfp"])
-def test_stopped_and_resumed_equals_unbroken_and_labels_are_not_read(
+def test_stopped_and_resumed_equals_uninterrupted_and_labels_are_not_read(
     objective: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     request = request_of(
@@ -300,7 +300,7 @@ def test_stopped_and_resumed_equals_unbroken_and_labels_are_not_read(
         assert points[0] == points[1] and points[0], name
 
 
-def test_a_planted_dependency_is_learnt(tmp_path: Path) -> None:
+def test_a_planted_dependency_is_learned(tmp_path: Path) -> None:
     """Every field is a function of the first, and its four values are equally likely."""
     first = np.random.default_rng(1).integers(0, 4, (1000, 1))
     ids = (first + np.arange(len(SIZES))) % 4

@@ -28,7 +28,7 @@ def test_a_large_body_goes_out_in_parts(size: int) -> None:
     assert [part.get("more_body", False) for part in parts] == [True] * (len(parts) - 1) + [False]
 
 
-def test_no_piece_of_a_download_is_cut_out() -> None:
+def test_range_requests_are_not_served() -> None:
     inner = Inner()
     app = ChunkedResponses(inner)
     for path in ("/media/0f.zip", "/static/x.js"):

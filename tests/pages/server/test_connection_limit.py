@@ -87,7 +87,7 @@ def test_one_that_is_served_stays_and_is_closed_when_it_asks_for_nothing_more() 
     assert transport.closed
 
 
-def test_a_client_that_takes_nothing_in_is_closed() -> None:
+def test_a_client_that_reads_nothing_is_disconnected() -> None:
     clock = Clock()
     (reads, kept), (blocks, lost) = clock.open(), clock.open()
     for connection in (reads, blocks):

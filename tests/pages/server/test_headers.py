@@ -23,7 +23,7 @@ def headers_of(said: list[Message]) -> Headers:
 
 
 @pytest.mark.parametrize("status", [200, 204, 304, 400, 404])
-def test_every_answer_has_them(status: int) -> None:
+def test_every_response_has_the_headers(status: int) -> None:
     found = headers_of(run(lambda: ask(SecurityHeaders(Inner(status)), http("GET", "/"))))
     for name, value in security_headers().items():
         assert found.getlist(name) == [value]
@@ -32,7 +32,7 @@ def test_every_answer_has_them(status: int) -> None:
     assert found["referrer-policy"] == "same-origin"
 
 
-def test_an_unforeseen_error_has_them_too() -> None:
+def test_an_unexpected_error_has_the_headers_too() -> None:
     async def broken(scope: Scope, receive: Receive, send: Send) -> None:
         raise RuntimeError("unforeseen")
 
@@ -64,7 +64,7 @@ def test_scripts_come_from_the_app_or_have_a_known_hash() -> None:
     assert f"'sha256-{digest}'" in found["script-src"]
 
 
-def test_nobody_may_frame_the_app_but_who_is_named() -> None:
+def test_only_named_sites_may_frame_the_app() -> None:
     assert rules(content_policy())["frame-ancestors"] == ["'none'"]
     sites = parse_ancestors(
         "https://huggingface.co  https://*.hf.space http://localhost:3000 https://a.org:*"
@@ -96,7 +96,7 @@ def test_nobody_may_frame_the_app_but_who_is_named() -> None:
         ),
     ],
 )
-def test_what_names_no_site_is_refused_in_a_sentence(text: str) -> None:
+def test_what_names_no_site_is_refused_with_a_message(text: str) -> None:
     with pytest.raises(
         BadInput, match="THAW_FRAME_ANCESTORS has .*, which names no site; give origins such as"
     ):

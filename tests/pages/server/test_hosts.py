@@ -46,7 +46,9 @@ def test_only_own_names_are_answered(host: str, status: int) -> None:
         (f"http://user@{OWN}", OWN, 403),
     ],
 )
-def test_a_page_of_another_port_or_host_is_not_heard(origin: str, host: str, status: int) -> None:
+def test_a_request_from_a_page_of_another_port_or_host_is_refused(
+    origin: str, host: str, status: int
+) -> None:
     app = SameOriginOnly(Inner(), parse_hosts(""))
     assert answer(app, websocket(host=host, origin=origin)) == status
     refused = 403 if status == 403 else 200
@@ -58,7 +60,7 @@ def test_a_page_of_another_port_or_host_is_not_heard(origin: str, host: str, sta
     assert answer(app, http("GET", "/", host=host, origin=origin)) == 200
 
 
-def test_a_client_that_is_no_browser_names_no_origin() -> None:
+def test_a_client_without_an_origin_is_accepted() -> None:
     assert answer(SameOriginOnly(Inner(), parse_hosts("")), websocket(host=OWN)) == 101
 
 
@@ -77,7 +79,7 @@ def test_a_client_that_is_no_browser_names_no_origin() -> None:
         ("*.example.com", "https://b.example.com", "a.example.com", 403),
     ],
 )
-def test_behind_a_proxy_the_outside_address_is_the_named_one(
+def test_behind_a_proxy_the_public_address_is_used(
     named: str, origin: str, host: str, status: int
 ) -> None:
     inner = Inner()
@@ -105,6 +107,6 @@ def test_behind_a_proxy_the_outside_address_is_the_named_one(
         "b.org,a,https://x",
     ],
 )
-def test_a_host_that_is_none_is_refused_in_a_sentence(text: str) -> None:
+def test_an_invalid_host_is_refused_with_a_message(text: str) -> None:
     with pytest.raises(BadInput, match="THAW_HOSTS has '.*', which is no host; give names such as"):
         parse_hosts(text)

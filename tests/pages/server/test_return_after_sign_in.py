@@ -73,7 +73,7 @@ def kept(referer: str) -> str:
     return f"{COOKIE_NAME}={morsel.value}" if int(morsel["max-age"]) > 0 else ""
 
 
-def test_every_page_but_home_can_be_come_back_to() -> None:
+def test_every_page_but_home_can_be_returned_to() -> None:
     assert {f"{page}.py" for page in PAGES} | {"home.py"} == set(PAGE_FILES)
 
 

@@ -41,7 +41,7 @@ class Tab:
         await self.task
 
 
-def test_a_tab_that_speaks_stays_and_beyond_the_bound_none_is_opened() -> None:
+def test_an_active_tab_stays_and_none_is_opened_beyond_the_limit() -> None:
     async def body() -> None:
         app = SessionLimit(Inner(), most=4)
         tabs = [Tab(app, f"10.0.0.{at}") for at in range(4)]
@@ -66,7 +66,7 @@ def test_one_address_takes_half_of_the_places() -> None:
     run(body)
 
 
-def test_a_silent_one_gives_way_the_oldest_first() -> None:
+def test_the_oldest_silent_connection_is_closed_first() -> None:
     """A client that occupies all places silently keeps nobody out."""
 
     async def body() -> None:
@@ -86,7 +86,7 @@ def test_a_silent_one_gives_way_the_oldest_first() -> None:
     run(body)
 
 
-def test_a_silent_one_is_closed_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_silent_connection_is_closed_after_the_timeout(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(session_limit, "FIRST_MESSAGE_SECONDS", 0.05)
 
     async def body() -> None:

@@ -101,7 +101,7 @@ def test_a_file_beyond_the_bound_of_a_session_is_refused(server: Server, chunked
 
 
 @pytest.mark.parametrize("chunked", [False, True])
-def test_what_others_hold_leaves_less_room(server: Server, chunked: bool) -> None:
+def test_uploads_of_other_sessions_reduce_the_limit(server: Server, chunked: bool) -> None:
     server.keep("other", "a", 3 * MIB)
     server.keep("bare", "a", 2 * MIB)
     assert server.put("shows", size=MIB, chunked=chunked) == 200
@@ -146,7 +146,7 @@ def test_uploads_on_their_way_count(server: Server) -> None:
     assert run(eight) == ([429] * 6, 2)
 
 
-def test_a_body_that_does_not_come_is_given_up(
+def test_an_upload_that_never_arrives_is_closed(
     server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(upload_limit, "IDLE_SECONDS", 0.01)
@@ -166,7 +166,7 @@ def test_a_body_that_does_not_come_is_given_up(
     assert refused.value.status_code == 408
 
 
-def test_a_body_that_trickles_in_is_given_up(
+def test_an_upload_that_arrives_too_slowly_is_closed(
     server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(upload_limit, "WINDOW_SECONDS", -1)

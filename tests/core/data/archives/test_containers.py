@@ -112,7 +112,7 @@ def read(path: Path, keep_truncated: bool = False, size: int = 10_007) -> tuple[
 
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("size", [1013, 2**20, -1])
-def test_read_whole(form: str, size: int, tmp_path: Path) -> None:
+def test_whole_files_are_read(form: str, size: int, tmp_path: Path) -> None:
     container, data = FORMS[form]
     path = write(tmp_path, data, "any.name")
     assert detect_container(path) == container
@@ -121,7 +121,9 @@ def test_read_whole(form: str, size: int, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("pack", PACK)
-def test_a_little_behind_the_packed_data_is_passed_over_and_said(pack: str, tmp_path: Path) -> None:
+def test_a_few_bytes_after_the_packed_data_are_skipped_and_reported(
+    pack: str, tmp_path: Path
+) -> None:
     """As gzip does. More could be rows and is refused."""
     with open_rows(write(tmp_path, PACK[pack](DATA) + b"\x00\x00a signature")) as stream:
         assert stream.read() == DATA
@@ -260,7 +262,7 @@ def test_bombs_are_stopped_soon(pack: str, tmp_path: Path, monkeypatch: pytest.M
 
 
 @pytest.mark.parametrize("packing", ["gz", "bz2", "xz", "zst"])
-def test_an_archive_of_which_nothing_is_wanted_is_a_bomb_as_well(
+def test_an_archive_without_a_wanted_member_can_be_a_bomb_too(
     packing: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Skipping a member unpacks it."""

@@ -59,7 +59,7 @@ def test_the_train_file_is_taken_and_the_others_are_named(packing: str, tmp_path
     )
 
 
-def test_one_file_of_rows_beside_documents(tmp_path: Path) -> None:
+def test_one_file_of_rows_among_documents(tmp_path: Path) -> None:
     """Documents are recognised by their content, not by their names."""
     path = write(
         tmp_path,
@@ -73,7 +73,7 @@ def test_one_file_of_rows_beside_documents(tmp_path: Path) -> None:
     assert read(path) == TRAIN
 
 
-def test_files_that_systems_put_there_are_no_members(tmp_path: Path) -> None:
+def test_files_of_the_operating_system_are_not_members(tmp_path: Path) -> None:
     junk = {
         "__MACOSX/._train.txt": b"\x00\x05\x16\x07" + b"\x00" * 200,
         "._train.txt": TRAIN,
@@ -307,7 +307,7 @@ def test_a_caller_says_what_looks_like_rows_and_where_they_begin(tmp_path: Path)
     assert [one.rows for one in error.value.members] == [lines - 3] * 2
 
 
-def test_names_that_could_spoil_a_sentence(tmp_path: Path) -> None:
+def test_names_with_control_characters_do_not_break_messages(tmp_path: Path) -> None:
     path = write(tmp_path, zip_of({"a\n\x1b[31m": TRAIN, "b" * 500: TRAIN}))
     with pytest.raises(MemberNeeded) as error:
         choose_member(path, "")
@@ -326,7 +326,7 @@ def test_too_many_members(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
             choose_member(write(tmp_path, data), "")
 
 
-def test_a_break_leaves_the_members_before_it(tmp_path: Path) -> None:
+def test_a_truncated_archive_keeps_the_members_before_the_break(tmp_path: Path) -> None:
     """Truncated within the last member: refused, or read up to there with a note."""
     whole = tar_of({"readme.txt": README, "test.txt": TEST, "train.txt": TRAIN}, "gz")
     path = write(tmp_path, whole[:-900])
@@ -351,7 +351,7 @@ def test_a_break_leaves_the_members_before_it(tmp_path: Path) -> None:
         pass
 
 
-def test_without_a_test_of_rows_documents_are_told_by_their_names(tmp_path: Path) -> None:
+def test_without_a_row_check_documents_are_recognised_by_name(tmp_path: Path) -> None:
     """Word vectors are read like this; their text may look like anything."""
     path = write(
         tmp_path, zip_of({"glove.txt": b"the 1 2\n", "README.md": README, "LICENSE": README})

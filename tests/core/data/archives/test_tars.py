@@ -171,7 +171,7 @@ def test_what_tarfile_takes_for_sparse(tmp_path: Path) -> None:
     ],
 )
 @pytest.mark.parametrize("pack", [bytes, gzip.compress])
-def test_sizes_that_are_lies(
+def test_false_sizes_are_refused(
     header: tarfile.TarInfo, sentence: str, pack: type, tmp_path: Path
 ) -> None:
     path = write(tmp_path, pack(raw_tar((header, b"abc"))))

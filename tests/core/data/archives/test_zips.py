@@ -79,7 +79,7 @@ def test_a_member_packed_by_zstd(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("share", [0.5, 2])
-def test_sizes_that_are_lies(share: float, method: int, tmp_path: Path) -> None:
+def test_false_sizes_are_refused(share: float, method: int, tmp_path: Path) -> None:
     """zipfile reads as many bytes as the directory says, and accepts a checksum of these."""
     data = bytearray(zip_of({"train.txt": TRAIN}, method))
     entry, claim = data.index(b"PK\x01\x02"), int(len(TRAIN) * share)
@@ -98,7 +98,7 @@ def test_sizes_that_are_lies(share: float, method: int, tmp_path: Path) -> None:
         read(path)
 
 
-def test_packed_sizes_that_are_lies(tmp_path: Path) -> None:
+def test_false_packed_sizes_are_refused(tmp_path: Path) -> None:
     data = bytearray(zip_of({"train.txt": TRAIN}))
     entry = data.index(b"PK\x01\x02")
     packed = int.from_bytes(data[18:22], "little")
@@ -163,7 +163,7 @@ def test_a_member_that_the_directory_does_not_name(tmp_path: Path) -> None:
             choose_member(path, "")
 
 
-def test_a_directory_beyond_all_measure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_huge_zip_directory_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The whole directory would be read into memory."""
     monkeypatch.setattr(zips, "MAX_DIRECTORY_BYTES", 2000)
     with pytest.raises(BadInput, match=r"cannot be unpacked \(its directory has [\d,]+ bytes"):

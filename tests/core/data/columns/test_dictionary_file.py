@@ -54,7 +54,7 @@ def test_what_is_written_is_read(
     assert dictionary_decode(mapped.slice(50, 100)).equals(rows_in.slice(50, 100))
 
 
-def test_whole_numbers_and_minus_nought_become_the_same_floats() -> None:
+def test_integers_and_minus_zero_become_the_same_floats() -> None:
     rows_in = table(4)
     numbers = pa.array([3, None, 0, -2], pa.int64())
     (batch,) = dictionary_encode(rows_in.set_column(1, "I1", numbers))
@@ -86,7 +86,7 @@ def test_fit_and_encode_do_not_care_how_rows_are_kept(monkeypatch: pytest.Monkey
 
 @pytest.mark.parametrize("place", [-1, 3, 2**15 - 1])
 @pytest.mark.parametrize("field", ["I3", "C3"])
-def test_places_without_a_value_are_told_as_damage(field: str, place: int) -> None:
+def test_indices_without_a_value_are_reported_as_damage(field: str, place: int) -> None:
     rows_in = table(300)
     fitted, (batch,) = fit_preprocessing(rows_in, 3), dictionary_encode(rows_in)
     values = batch[field].dictionary.slice(0, 3)

@@ -15,7 +15,7 @@ from core.data.columns.kernels import (
 )
 
 
-def test_a_function_is_compiled_anew_where_there_is_no_folder_for_it(
+def test_a_function_is_compiled_again_without_a_cache_folder(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     njit = numba.njit
@@ -39,7 +39,7 @@ def test_the_length_of_a_word(text: bytes) -> None:
     assert count_nonzero_bytes(np.uint64(int.from_bytes(text, "little"))) == len(text)
 
 
-def test_eights_are_the_numbers_at_every_byte() -> None:
+def test_uint64_views_at_every_byte_offset() -> None:
     data = np.arange(20, dtype=np.uint8)
     assert as_uint64_view(data).tolist() == [
         int.from_bytes(bytes(data[start : start + 8]), "little") for start in range(13)

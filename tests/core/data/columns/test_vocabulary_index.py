@@ -46,7 +46,7 @@ def test_a_word_is_the_bits_of_a_number() -> None:
 
 
 @pytest.mark.parametrize("text", ["ninechars", "a\x00", "\x00", "a\x00b", "seven77\x00"])
-def test_what_is_no_word(text: str) -> None:
+def test_texts_that_do_not_fit_into_a_word(text: str) -> None:
     assert (
         to_uint64(pa.array([*TEXTS, text])) is None and to_uint64(pa.array([text, *TEXTS])) is None
     )
@@ -54,7 +54,7 @@ def test_what_is_no_word(text: str) -> None:
     assert VocabularyIndex(pa.array([text])).indices(pa.array(["a"])) is None
 
 
-def test_a_text_that_ends_before_it_begins_is_no_word() -> None:
+def test_a_text_with_negative_length_is_not_a_word() -> None:
     offsets, letters = np.array([2, 0, 3], np.int32), np.zeros(12, np.uint8) + 97
     assert (
         to_uint64(pa.StringArray.from_buffers(2, pa.py_buffer(offsets), pa.py_buffer(letters)))
@@ -62,7 +62,7 @@ def test_a_text_that_ends_before_it_begins_is_no_word() -> None:
     )
 
 
-def test_a_tally_equals_counting_by_hand(factor: None) -> None:
+def test_a_value_counter_equals_counting_by_hand(factor: None) -> None:
     tally, counted = ValueCounter(), Counter[int]()
     dice = np.random.default_rng(0)
     for _ in range(8):
@@ -77,7 +77,7 @@ def test_a_tally_equals_counting_by_hand(factor: None) -> None:
     assert len(tally.keys) > 1024
 
 
-def test_a_finder_equals_a_dict(factor: None) -> None:
+def test_a_vocabulary_index_equals_a_dict(factor: None) -> None:
     known = sorted({*many(900, 1), *TEXTS})
     texts = [*many(900, 2), *TEXTS]
     found = VocabularyIndex(pa.array(known)).indices(pa.array(texts))

@@ -73,7 +73,7 @@ def test_views_come_as_plain_text(tmp_path: Path) -> None:
     assert found["c"].to_pylist() == words.cast(pa.binary()).to_pylist()
 
 
-def test_a_view_of_nowhere_where_a_value_is_missing(tmp_path: Path) -> None:
+def test_an_invalid_view_of_a_missing_value(tmp_path: Path) -> None:
     """Arrow does not validate the view of a missing value, but reads it in a cast, which
     crashes."""
     views = np.zeros((4, 16), dtype=np.uint8)
@@ -138,7 +138,9 @@ def test_bombs(kind: str, codec: str, make: Callable[[str], pa.Table], tmp_path:
 
 @pytest.mark.parametrize("codec", ["zstd", "lz4"])
 @pytest.mark.parametrize("claim", [2**27, 2**40, 2**62, -5])
-def test_a_buffer_that_claims_what_it_has_not(codec: str, claim: int, tmp_path: Path) -> None:
+def test_a_buffer_that_claims_more_than_it_holds_is_refused(
+    codec: str, claim: int, tmp_path: Path
+) -> None:
     """Arrow allocates what the first eight bytes of a compressed buffer claim."""
     data = bytearray(ipc_bytes(pa.table({"a": pa.array(np.arange(ROWS) / 7)}), codec=codec))
     place = data.index(struct.pack("<q", 8 * ROWS))

@@ -138,7 +138,7 @@ CASES: dict[str, tuple[bytes, str]] = {
 
 
 @pytest.mark.parametrize("kind", CASES)
-def test_rejected_with_a_sentence_and_nothing_changed(
+def test_rejected_with_a_message_and_nothing_changed(
     kind: str, workspace: Workspace, tmp_path: Path
 ) -> None:
     data, sentence = CASES[kind]

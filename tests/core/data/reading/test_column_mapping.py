@@ -103,7 +103,7 @@ def test_forty_names_of_another_kind_are_proposed_in_order() -> None:
 
 
 @pytest.mark.parametrize("label", ["conversion", "bought", "outcome"])
-def test_a_column_of_noughts_and_ones_may_be_the_label_and_is_asked_for(label: str) -> None:
+def test_a_column_of_zeros_and_ones_may_be_the_label_so_thaw_asks(label: str) -> None:
     names = [label, *FIELDS]
     error = ask(names, ROW)
     assert f"{label!r} holds only 0 and 1" in str(error) and error.proposal[LABEL] == label
@@ -143,7 +143,7 @@ def test_headers_of_other_datasets_are_named(names: list[str], title: str) -> No
     assert title in str(error) and "cannot be used" in str(error) and not error.proposal
 
 
-def test_a_mapping_by_name_by_position_and_for_columns_there_are_not() -> None:
+def test_a_mapping_by_name_by_position_and_for_missing_columns() -> None:
     names = ["row", *named("label", "I{}", "C{}")]
     names[6] = "five"
     names.remove("C26")
@@ -206,7 +206,7 @@ def test_columns_beyond_the_forty_are_kept_but_for_row_numbers_of_pandas() -> No
         match_header(names, [], ReadOptions(keep=("campaign",)), "file")
 
 
-def test_many_columns_beyond_the_forty_are_not_all_kept_and_it_is_said() -> None:
+def test_of_many_further_columns_some_are_dropped_and_reported() -> None:
     names = [*OURS, *(f"extra{number}x" for number in range(MAX_EXTRA_COLUMNS + 3))]
     columns = match_header(names, [], DEFAULT_OPTIONS, "file")
     assert (

@@ -56,7 +56,7 @@ COUNTING = {
 
 @pytest.mark.parametrize("kind", COUNTING)
 @pytest.mark.parametrize("delimiter", ["\t", ","])
-def test_a_header_that_only_counts_is_no_row(kind: str, delimiter: str, tmp_path: Path) -> None:
+def test_a_header_of_numbers_is_not_a_row(kind: str, delimiter: str, tmp_path: Path) -> None:
     names = COUNTING[kind]
     lines = [[str(place), *line] if len(names) == 41 else line for place, line in enumerate(LINES)]
     form = form_of(tmp_path, [names, *lines], delimiter)
@@ -155,7 +155,7 @@ def test_another_encoding_gets_advice(encoding: str, tmp_path: Path) -> None:
         (60, "C20 has 60 values in 60 rows, where Kaggle's train.txt has 4"),
     ],
 )
-def test_what_c20_says_is_said_in_its_own_numbers(
+def test_the_evidence_of_c20_is_given_in_numbers(
     values: int, sentence: str, tmp_path: Path
 ) -> None:
     lines = [[*line[:33], f"{place % values:08x}", *line[34:]] for place, line in enumerate(LINES)]

@@ -137,7 +137,7 @@ def test_rows_without_a_label_are_read(workspace: Workspace, tmp_path: Path) -> 
     assert LABEL not in read_sample_rows(sample).column_names
 
 
-def test_day_file_of_the_terabyte_set_is_told_by_c20(tmp_path: Path) -> None:
+def test_a_day_file_of_the_terabyte_set_is_recognised_by_c20(tmp_path: Path) -> None:
     lines = [list(line) for line in LINES]
     kaggle = detect_format(
         write(tmp_path, text([[*line[:33], "0000000a", *line[34:]] for line in lines]))

@@ -73,7 +73,7 @@ def test_missing_values_in_text(
     )
 
 
-def test_the_quick_and_the_careful_reader_count_the_same_markers(
+def test_the_fast_and_the_careful_reader_count_the_same_markers(
     workspace: Workspace, tmp_path: Path
 ) -> None:
     lines = [
@@ -143,7 +143,7 @@ def test_whole_numbers_of_a_category_that_pandas_made_floats(
 @pytest.mark.parametrize(
     "kind", [pa.duration("s"), pa.date32(), pa.timestamp("ms"), pa.time32("s")]
 )
-def test_a_time_is_no_number(kind: pa.DataType, workspace: Workspace, tmp_path: Path) -> None:
+def test_a_time_is_not_a_number(kind: pa.DataType, workspace: Workspace, tmp_path: Path) -> None:
     table = pa.Table.from_pandas(frame(), preserve_index=False)
     column = pa.array([1, 2] * 100, pa.int32()).cast(
         pa.int64() if pa.types.is_duration(kind) or pa.types.is_timestamp(kind) else pa.int32()
@@ -176,7 +176,9 @@ def test_columns_beyond_the_forty_are_kept_with_the_sample(
     )
 
 
-def test_dates_and_lists_beside_the_forty_in_parquet(workspace: Workspace, tmp_path: Path) -> None:
+def test_dates_and_lists_outside_the_forty_columns_in_parquet(
+    workspace: Workspace, tmp_path: Path
+) -> None:
     table = pa.Table.from_pandas(frame(), preserve_index=False)
     table = table.append_column("day", pa.array([pd.Timestamp("2026-11-27").date()] * 200))
     table = table.append_column("history", pa.array([[1, 2]] * 200))

@@ -64,7 +64,7 @@ BEFORE_HEADER = {
 
 
 @pytest.mark.parametrize("kind", BEFORE_HEADER)
-def test_a_header_is_found_below_what_is_none(
+def test_a_header_is_found_below_other_lines(
     kind: str, workspace: Workspace, tmp_path: Path
 ) -> None:
     path = write(tmp_path, BEFORE_HEADER[kind] + TURNED_CSV)
@@ -224,13 +224,13 @@ def test_numbers_for_names_in_every_container(
 @pytest.mark.parametrize(
     "names", [[f"{n}.0" for n in range(40)], [str(n) for n in [*range(20), *range(21, 41)]]]
 )
-def test_numbers_for_names_with_gaps_or_points_are_no_row(
+def test_a_header_of_numbers_with_gaps_or_points_is_not_a_row(
     names: list[str], workspace: Workspace, tmp_path: Path
 ) -> None:
     same(workspace, write(tmp_path, text(LINES, names)))
 
 
-def test_numbers_for_more_names_than_forty_are_asked_about_and_are_no_row(
+def test_a_header_of_more_than_forty_numbers_is_asked_about(
     workspace: Workspace, tmp_path: Path
 ) -> None:
     lines = [[f"row {place}", *line] for place, line in enumerate(LINES)]
@@ -310,7 +310,7 @@ def test_c1_to_c39_are_proposed_in_order(tmp_path: Path) -> None:
     "words", [" ".join(["word"] * 60), ";".join("abc" for _ in range(60)), "a|b|c"]
 )
 @pytest.mark.parametrize("delimiter", [",", "\t"])
-def test_a_text_of_many_words_is_no_row(
+def test_prose_is_not_a_row(
     words: str, delimiter: str, workspace: Workspace, tmp_path: Path
 ) -> None:
     same(workspace, write(tmp_path, text(extra(lambda place: words), [*OURS, "note"], delimiter)))
@@ -327,7 +327,7 @@ def test_rare_delimiters(
 @pytest.mark.parametrize("delimiter", [", ", "; ", "| "])
 @pytest.mark.parametrize("header", [None, OURS])
 @pytest.mark.parametrize("mark", ["", '"'])
-def test_spaces_behind_delimiters(
+def test_spaces_after_delimiters(
     delimiter: str, header: list[str] | None, mark: str, workspace: Workspace, tmp_path: Path
 ) -> None:
     lines = [
@@ -379,7 +379,9 @@ def test_markers_padded_to_any_length(end: str, workspace: Workspace, tmp_path: 
     same(workspace, write(tmp_path, text(lines, OURS)))
 
 
-def test_bytes_beside_the_forty_do_not_refuse_a_file(workspace: Workspace, tmp_path: Path) -> None:
+def test_invalid_bytes_outside_the_forty_columns_do_not_refuse_a_file(
+    workspace: Workspace, tmp_path: Path
+) -> None:
     pq.write_table(
         arrow_table().append_column("digest", pa.array([b"\xff\xfe"] * 60)), tmp_path / "file"
     )
@@ -412,7 +414,9 @@ def test_labels_as_numpy_writes_them(workspace: Workspace, tmp_path: Path) -> No
     ).labelled
 
 
-def test_a_sample_whose_header_was_a_row_is_read_anew(workspace: Workspace, tmp_path: Path) -> None:
+def test_a_sample_whose_header_was_read_as_a_row_is_read_again(
+    workspace: Workspace, tmp_path: Path
+) -> None:
     import dataclasses
 
     path = write(tmp_path, text(LINES, [str(n) for n in range(40)]))
@@ -492,7 +496,7 @@ def test_twenty_sorted_rows_get_advice_that_works(workspace: Workspace, tmp_path
     assert all(0 < part.clicks < part.rows for part in dataset.parts if part.rows)  # type: ignore[operator]
 
 
-def test_what_a_library_says_in_several_lines_is_one_line_of_a_sentence(
+def test_what_a_library_says_in_several_lines_is_one_line_of_a_message(
     workspace: Workspace, tmp_path: Path
 ) -> None:
     """The Parquet reader's message ends with a line break if the footer is empty."""

@@ -51,7 +51,7 @@ def refused(job: Any, request: dict[str, Any]) -> ReaderFailed:
     return raised.value
 
 
-def test_answers_and_events_come_as_they_were_told() -> None:
+def test_answers_and_events_arrive_in_order() -> None:
     events: list[int] = []
     request = {"text": "é\udc80\n\x00", "list": [1, 2.5, None, True], "long": "x" * 3_000_000}
     assert call(reader_jobs.echo, FILE, request, events.append) == request
@@ -61,7 +61,7 @@ def test_answers_and_events_come_as_they_were_told() -> None:
 @pytest.mark.parametrize(
     "number", [signal.SIGABRT, signal.SIGSEGV, signal.SIGBUS, signal.SIGFPE, signal.SIGTERM]
 )
-def test_a_signal_is_a_sentence(number: int) -> None:
+def test_a_signal_gives_a_message(number: int) -> None:
     error = refused(reader_jobs.die, {"signal": number})
     assert str(error).startswith(
         f"'some.parquet' ended the process that read it (signal {int(number)}, "
@@ -69,7 +69,7 @@ def test_a_signal_is_a_sentence(number: int) -> None:
     assert error.cause == f"signal {int(number)}" and isinstance(error, BadInput)
 
 
-def test_killed_from_outside_is_said_as_that() -> None:
+def test_a_run_killed_from_outside_is_reported_as_such() -> None:
     assert "was killed (signal 9)" in str(refused(reader_jobs.die, {"signal": signal.SIGKILL}))
 
 
@@ -98,17 +98,17 @@ def test_memory_is_bounded_by_the_machine() -> None:
     )
 
 
-def test_a_child_that_comes_no_further_is_given_up(
+def test_a_child_without_progress_is_stopped(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(reader_process, "IDLE_SECONDS", 1.0)
     monkeypatch.setattr(reader_process, "_POLL_SECONDS", 0.2)
     error = refused(reader_jobs.hang, {"pid": str(tmp_path / "pid")})
-    assert "for 1 seconds without coming any further" in str(error)
+    assert "made no progress for 1 seconds" in str(error)
     assert gone(pid_in(tmp_path / "pid"))
 
 
-def test_a_child_that_goes_on_is_not(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_child_that_makes_progress_is_not_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(reader_process, "IDLE_SECONDS", 1.0)
     monkeypatch.setattr(reader_process, "_POLL_SECONDS", 0.25)
     assert call(reader_jobs.quiet, FILE, {"times": 10, "seconds": 0.15}) == "at last"
@@ -124,14 +124,14 @@ def test_a_large_file_has_more_time(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", ["BadInput", "UnreadableRow"])
-def test_sentences_come_through(kind: str) -> None:
+def test_messages_are_the_same_across_processes(kind: str) -> None:
     with pytest.raises(BadInput) as raised:
         call(reader_jobs.refuse, FILE, {"error": kind})
     assert type(raised.value) is {"BadInput": BadInput, "UnreadableRow": UnreadableRow}[kind]
     assert str(raised.value) == {"BadInput": "a sentence", "UnreadableRow": "Row 3"}[kind]
 
 
-def test_questions_come_through_with_all_they_know() -> None:
+def test_questions_keep_all_their_fields_across_processes() -> None:
     with pytest.raises(ColumnsNeeded) as columns:
         call(reader_jobs.refuse, FILE, {"error": "ColumnsNeeded"})
     error = columns.value
@@ -155,7 +155,7 @@ def test_what_the_system_refuses_comes_through_with_number_and_files() -> None:
     assert short.value.errno is None and str(short.value) == "10 requested and 5 written"
 
 
-def test_an_error_nobody_expected_is_a_sentence_too() -> None:
+def test_an_error_nobody_expected_gives_a_message_too() -> None:
     for kind, words in (("unicode", "can't decode byte 0xff"), ("key", "'x'")):
         error = refused(reader_jobs.refuse, {"error": kind})
         assert str(error).startswith("'some.parquet' cannot be read (") and words in str(error)
@@ -197,7 +197,7 @@ def test_many_at_once_and_one_of_them_dies() -> None:
     assert all("signal 11" in ends[number] for number in range(0, 12, 3))
 
 
-def test_a_server_that_was_ended_is_started_anew() -> None:
+def test_a_server_that_ended_is_started_again() -> None:
     assert call(reader_jobs.echo, FILE, {}) == {}
     process = reader_process._server._process
     assert process is not None
@@ -206,7 +206,7 @@ def test_a_server_that_was_ended_is_started_anew() -> None:
     assert call(reader_jobs.echo, FILE, {"a": 1}) == {"a": 1}
 
 
-def test_a_server_that_ends_under_a_job_is_a_sentence(tmp_path: Path) -> None:
+def test_a_server_that_ends_under_a_job_gives_a_message(tmp_path: Path) -> None:
     def end(event: Any) -> None:
         process = reader_process._server._process
         assert process is not None

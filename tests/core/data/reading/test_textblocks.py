@@ -145,7 +145,7 @@ def test_the_same_sentences(kind: str, tmp_path: Path, quick: list[bool]) -> Non
 
 
 @pytest.mark.parametrize("kind", JUDGED)
-def test_only_the_careful_reader_takes_it(kind: str, tmp_path: Path, quick: list[bool]) -> None:
+def test_only_the_careful_reader_reads_it(kind: str, tmp_path: Path, quick: list[bool]) -> None:
     lines = [list(line) for line in LINES]
     lines[150][20] = JUDGED[kind]
     path = write(tmp_path, HEADER.replace(b"\t", b",") + text([[",".join(line)] for line in lines]))

@@ -90,7 +90,7 @@ def test_places_follow_first_appearance_and_fit_sixteen_bits() -> None:
         b"long enough cell\x00\tb\n",
     ],
 )
-def test_unusual_text_is_left_to_others(text: bytes) -> None:
+def test_unusual_text_takes_the_slow_path(text: bytes) -> None:
     with pytest.raises(NeedsSlowPath):
         list(tokenize([b"a\tb\n", text], "\t", [True, True], False))
 
@@ -98,7 +98,7 @@ def test_unusual_text_is_left_to_others(text: bytes) -> None:
 @pytest.mark.parametrize(
     "cell", [b'"a,b"', b'"a""b"', b'a"b', b'"a', b'a"', b'"a"b', b'"a\n"', b'"']
 )
-def test_quotation_marks_that_do_more_than_enclose_are_left_to_others(cell: bytes) -> None:
+def test_quotation_marks_that_do_more_than_enclose_take_the_slow_path(cell: bytes) -> None:
     with pytest.raises(NeedsSlowPath):
         list(tokenize([b'"a","b"\n', cell, b",x\n"], ",", [True, True], True))
     if b"," not in cell and b"\n" not in cell:

@@ -136,7 +136,7 @@ def test_training_mode_moves_statistics_as_keras_does_and_reaches_every_paramete
         )
 
 
-def test_fresh_weights_hang_on_torchs_seed_and_are_as_wide_as_keras_draws_them() -> None:
+def test_new_weights_depend_on_torchs_seed_and_have_keras_scale() -> None:
     first, again, other = (variables_of(build("vgg19", seed)) for seed in (0, 0, 1))
     path = "block4_conv1/kernel"
     assert torch.equal(first[path], again[path]) and not torch.equal(first[path], other[path])
@@ -195,7 +195,7 @@ def test_weights_from_a_file_give_keras_own_outputs(files: tuple[Path, Any], nam
             "hole.weights.h5",
             "has no usable numbers for 1 variables, '.*bn/gamma' among them",
         ),
-        ("resnet50", "junk.h5", "is no HDF5 file"),
+        ("resnet50", "junk.h5", "is not an HDF5 file"),
         ("resnet50", "weights.pkl", "does not end in .h5"),
         ("resnet50", "none.h5", "There is no file .* check the path of the weights file"),
     ],
@@ -239,8 +239,9 @@ def test_imagenet_weights_that_cannot_be_had_say_which_file_to_fetch(
     monkeypatch.setenv("KERAS_HOME", str(tmp_path))
     monkeypatch.setattr(file_utils.config, "keras_home", lambda: str(tmp_path))
     monkeypatch.setattr(file_utils, "urlretrieve", refuse)
+    weights = KERAS_APPLICATIONS["vgg19"][1]
     with pytest.raises(
         BadInput,
-        match=f"no network here.*put the file {KERAS_APPLICATIONS['vgg19'][1]} into {tmp_path}/models",
+        match=f"no network here.*put the file {weights} into {tmp_path}/models",
     ):
         load_imagenet_weights(untouched("vgg19"), "vgg19")
