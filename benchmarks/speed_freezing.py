@@ -31,7 +31,7 @@ from benchmarks.speed_training import (
 from benchmarks.timing import alternate, ceilings, machine, ratio, ratio_text
 from core.models.backbone import build_network
 from core.models.card import HeadSettings
-from core.models.network import Network, State
+from core.models.network import Activations, Network
 from core.training.batches import RowTensors
 from core.training.loop import fit
 from core.training.prefix_cache import frozen_prefix_outputs
@@ -68,7 +68,7 @@ def rows_after_prefix(
     network: Network, depth: int, rows: RowTensors, workspace: Workspace, key: str
 ) -> RowTensors:
     """Return the outputs of the frozen prefix for all rows, from the cache if they are there."""
-    state: State | None = (
+    state: Activations | None = (
         frozen_prefix_outputs(network, depth, rows.state, key, workspace) if depth else None
     )
     return rows if state is None else RowTensors(state, rows.labels, depth)

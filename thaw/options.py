@@ -98,7 +98,7 @@ class SplitOptions(PartOptions, total=False):
     target_values: Sequence[str]
 
 
-def plain(value: Any) -> Any:
+def to_builtin(value: Any) -> Any:
     """`value` as Python's own number, list or text, where NumPy or pandas made it.
 
     Requests are stored as JSON, which knows no NumPy numbers.
@@ -109,7 +109,7 @@ def plain(value: Any) -> Any:
     """
     if hasattr(value, "tolist"):
         return value.tolist()
-    return [plain(one) for one in value] if isinstance(value, list | tuple | range) else value
+    return [to_builtin(one) for one in value] if isinstance(value, list | tuple | range) else value
 
 
 def check_names(method: str, given: Iterable[str], known: type) -> None:
@@ -132,7 +132,8 @@ def training_settings(options: Mapping[str, Any]) -> dict[str, Any]:
     """
     fields = {field.name for field in dataclasses.fields(TrainSettings)}
     renamed = {
-        "learning_rate" if name == "lr" else name: plain(value) for name, value in options.items()
+        "learning_rate" if name == "lr" else name: to_builtin(value)
+        for name, value in options.items()
     }
     return {name: value for name, value in renamed.items() if name in fields and value is not None}
 
@@ -141,7 +142,7 @@ def head_settings(options: Mapping[str, Any]) -> HeadSettings:
     """The new head's settings among `options`."""
     default = HeadSettings()
     return HeadSettings(
-        hidden=tuple(plain(options.get("head_hidden", default.hidden))),
+        hidden=tuple(to_builtin(options.get("head_hidden", default.hidden))),
         activation=options.get("head_activation", default.activation),
         output=options.get("head_output", default.output),
     )
@@ -152,7 +153,7 @@ def strategy_options(options: Mapping[str, Any], strategy: str = "") -> dict[str
     names = [
         name for key, one in STRATEGIES.items() for name in one.options if strategy in ("", key)
     ]
-    given = {name: plain(options[name]) for name in names if options.get(name) is not None}
+    given = {name: to_builtin(options[name]) for name in names if options.get(name) is not None}
     if isinstance(given.get("stages"), str):
         given["stages"] = [given["stages"]]
     return given
@@ -160,7 +161,9 @@ def strategy_options(options: Mapping[str, Any], strategy: str = "") -> dict[str
 
 def architecture_settings(options: Mapping[str, Any]) -> dict[str, Any]:
     """The settings of an architecture among `options`."""
-    return {name: plain(options[name]) for name in SETTING_FIELDS if options.get(name) is not None}
+    return {
+        name: to_builtin(options[name]) for name in SETTING_FIELDS if options.get(name) is not None
+    }
 
 
 def split_spec(options: Mapping[str, Any], several_files: bool = False) -> SplitSpec:
@@ -177,7 +180,7 @@ def split_spec(options: Mapping[str, Any], several_files: bool = False) -> Split
         )
     fields = {field.name for field in dataclasses.fields(SplitSpec)}
     given = {
-        name: plain(value)
+        name: to_builtin(value)
         for name, value in options.items()
         if name in fields and value is not None
     }

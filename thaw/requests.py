@@ -20,8 +20,8 @@ from core.workspace import hash_json
 from thaw.options import (
     architecture_settings,
     head_settings,
-    plain,
     strategy_options,
+    to_builtin,
     training_settings,
 )
 
@@ -52,7 +52,7 @@ def pretrain_request(
         start,
         # A worker has another current folder.
         str(clean_path(str(start_file)).absolute()) if start_file else "",
-        plain(mask_share),
+        to_builtin(mask_share),
     )
 
 
@@ -73,7 +73,7 @@ def finetune_request(
         dataset=dataset.id,
         backbone=card.id,
         strategy=strategy or "depth",
-        freeze_depth=plain(freeze_depth) or 0,
+        freeze_depth=to_builtin(freeze_depth) or 0,
         head=head_settings(options),
         train=_train_settings(preset, rows, options),
         options=strategy_options(options),
@@ -101,18 +101,18 @@ def sweep_spec(
         arms = tuple(Arm("depth", int(depth)) for depth in depths)
     arms += tuple(Arm(one, 0, strategy_options(options, one)) for one in strategies)
     arms += tuple(Arm("surgical", 0, {"stages": tuple(stages)}) for stages in surgical)
-    sizes = tuple(plain(target_sizes))
+    sizes = tuple(to_builtin(target_sizes))
     by_size = settings_by_size(dataset, sizes, preset, training_settings(options))
     return SweepSpec(
         dataset=dataset.id,
         backbone=card.id,
         arms=arms,
         seeds=tuple(range(seeds)),
-        learning_rates=tuple(plain(rates)),
+        learning_rates=tuple(to_builtin(rates)),
         target_sizes=sizes,
         head=head_settings(options),
         train=by_size[-1],
-        halving=plain(halving),
+        halving=to_builtin(halving),
         train_by_size=tuple(by_size) if len(set(by_size)) > 1 else (),
     )
 

@@ -14,7 +14,7 @@ from core.data.paths import clean_path
 from core.data.read_options import ColumnSource, ReadOptions
 from core.errors import BadInput, RunError
 from core.evaluation.format_metrics import format_auc
-from core.evaluation.metric_registry import HEADLINE, METRICS
+from core.evaluation.metric_registry import HEADLINE_METRIC, METRICS
 from core.files.durable import staging
 from core.files.permissions import private_files
 from core.jobs.predictions import read_predictions
@@ -38,7 +38,7 @@ from thaw.data import Dataset, simulated_marks
 from thaw.display import Listing, Progress, card_html, for_notebook, note_html, table_html
 from thaw.follow import load_torch, progress_words, train_here, wait_for_run
 from thaw.metrics import RunMetrics, run_metrics
-from thaw.options import plain
+from thaw.options import to_builtin
 from thaw.tables import read_scores, write_rows
 
 Part = Literal["target_test", "source_test", "target_validation"]
@@ -272,7 +272,7 @@ class Run:
 
     def confusion(self, threshold: float | None = None, part: Part = "target_test") -> go.Figure:
         """The confusion matrix at a threshold (default: the run's own)."""
-        at = self.threshold if threshold is None else plain(threshold)
+        at = self.threshold if threshold is None else to_builtin(threshold)
         figure = figures.confusion(self.predictions(part), at)
         return for_notebook(figure, self._title(f"confusion matrix at {at:.3f}", part))
 
@@ -417,7 +417,9 @@ class Run:
             note = note_html(run.message or progress_words(run), f"Run {run.id}")
             return card_html(run.name, marks, note)
         result, rows = run.result, list[dict[str, Any]]()
-        shown = [key for key, one in METRICS.items() if "arms" in one.shown_in and key != HEADLINE]
+        shown = [
+            key for key, one in METRICS.items() if "arms" in one.shown_in and key != HEADLINE_METRIC
+        ]
         states = {"before": result.before or {}, "after": result.metrics}
         for part in ("target_test", "source_test"):
             for state, metrics in states.items():

@@ -8,7 +8,7 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from core.errors import BadInput, RunError
-from core.evaluation.metric_registry import HEADLINE, METRICS
+from core.evaluation.metric_registry import HEADLINE_METRIC, METRICS
 from core.files.permissions import private_files
 from core.jobs.run import Run as StoredRun
 from core.jobs.store import RunStore
@@ -172,7 +172,7 @@ class Sweep:
             + forgetting_sentences(results)
         )
 
-    def figure(self, metric: str = HEADLINE) -> go.Figure:
+    def figure(self, metric: str = HEADLINE_METRIC) -> go.Figure:
         """A metric on target and source test rows with its intervals.
 
         By freeze depth where arms are depths, else by arm.

@@ -35,8 +35,8 @@ from thaw.options import (
     SweepOptions,
     Wait,
     check_names,
-    plain,
     split_spec,
+    to_builtin,
 )
 from thaw.requests import finetune_request, free_sweep_name, pretrain_request, same_spec, sweep_spec
 from thaw.run import Run, list_runs
@@ -356,7 +356,7 @@ class Workspace:
             self._card(backbone),
             freeze_depth,
             strategy,
-            plain(target_rows),
+            to_builtin(target_rows),
             preset,
             options,
         )

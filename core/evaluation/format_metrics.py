@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from core.evaluation.metric_registry import (
-    HEADLINE,
+    HEADLINE_METRIC,
     METRICS,
     metrics_shown_in,
     stored_names,
@@ -196,7 +196,7 @@ def format_arm_metrics(row: Mapping[str, Any], deviation: bool = False) -> str:
     for key, metric in metrics_shown_in("arms").items():
         text = f"{metric.name} {format_metric(row.get(key), metric.digits)}"
         spread = row.get(f"{key}_deviation")
-        if deviation and key == HEADLINE and not is_missing(spread):
+        if deviation and key == HEADLINE_METRIC and not is_missing(spread):
             text += f" ± {format_metric(spread, metric.digits)}"
         texts.append(text)
     return ", ".join(texts)
@@ -207,7 +207,7 @@ def format_card_metrics(metrics: MetricValues) -> str:
     return " · ".join(
         f"{metric.name} {format_metric(metrics.get(key), metric.digits)}"
         for key, metric in metrics_shown_in("card").items()
-        if key != HEADLINE
+        if key != HEADLINE_METRIC
     )
 
 

@@ -22,15 +22,15 @@ Requirement = Literal["nothing", "rows", "clicks", "both classes"]
 """What rows must have for a metric to be defined; on others it is NaN, and its function is not
 called.
 """
-Place = Literal["arms", "figures", "runs", "card"]
+MetricPlace = Literal["arms", "figures", "runs", "card"]
 """Where a metric is shown beside the table of all metrics of a run.
 
 arms: tables of arms (sweep page, report, files, command line). figures: figures of arms. runs:
     tables of runs.
 card: stored in the card of a backbone, when it is trained.
 """
-EVERYWHERE: tuple[Place, ...] = ("arms", "figures", "runs", "card")
-HEADLINE = "auc"
+EVERYWHERE: tuple[MetricPlace, ...] = ("arms", "figures", "runs", "card")
+HEADLINE_METRIC = "auc"
 """The metric that verdicts, the frontier of quality against cost, and adaptation against
 forgetting are about.
 """
@@ -80,7 +80,7 @@ class Metric:
     requires: Requirement = "rows"
     interval: Interval | None = None
     summary_rank: int = 0
-    shown_in: tuple[Place, ...] = ()
+    shown_in: tuple[MetricPlace, ...] = ()
 
     @property
     def heading(self) -> str:
@@ -228,7 +228,7 @@ METRICS: dict[str, Metric] = {
 """Every metric by its key, in the order of the table of all metrics."""
 
 
-def metrics_shown_in(place: Place) -> dict[str, Metric]:
+def metrics_shown_in(place: MetricPlace) -> dict[str, Metric]:
     """The metrics that are shown there, by key."""
     return {key: metric for key, metric in METRICS.items() if place in metric.shown_in}
 

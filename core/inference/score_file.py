@@ -22,7 +22,7 @@ from core.inference.score_drift import (
     measure_drift_from_training,
     score_distribution,
 )
-from core.inference.scoring import ScoredRows, Scorer, write_predictions
+from core.inference.scoring import FileScores, Scorer, write_predictions
 from core.inference.unknown_summary import unknown_summary
 from core.inference.unknown_values import known_shares, unknown_columns
 from core.jobs.store import Run
@@ -86,7 +86,7 @@ def score_file(
         preprocessing = load_preprocessing(card.folder / "preprocessing")
         device = choose_device("auto")
         scorer = Scorer(load_backbone(card).to(device), preprocessing, threshold, device)
-        results: list[ScoredRows] = []
+        results: list[FileScores] = []
 
         def write(part: Path) -> None:
             scoring_done = lambda share: report(0.5 + share / 2)  # noqa: E731
@@ -139,7 +139,7 @@ def _sample_to_score(
 
 
 def _summary(
-    run: Run, sample: Sample, scored: ScoredRows, threshold: float, output_path: Path
+    run: Run, sample: Sample, scored: FileScores, threshold: float, output_path: Path
 ) -> dict[str, Any]:
     with_label = np.zeros(sample.rows, bool) if scored.labels is None else scored.labels >= 0
     metrics = None

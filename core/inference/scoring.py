@@ -42,7 +42,7 @@ class Scorer:
 
 
 @dataclass(frozen=True)
-class ScoredRows:
+class FileScores:
     """Scores of a sample's rows.
 
     Args:
@@ -58,7 +58,7 @@ class ScoredRows:
 
 def write_predictions(
     path: Path, sample: Sample, scorer: Scorer, on_progress: Callable[[float], None] | None = None
-) -> ScoredRows:
+) -> FileScores:
     """Score a sample and write one line per row, in file order.
 
     Columns: the row's number in its file, its id if the sample has ids, score, predicted_click.
@@ -90,7 +90,7 @@ def write_predictions(
                 labels.append(batch[LABEL].to_numpy())
             if on_progress:
                 on_progress(min(1.0, (start + BATCH_ROWS) / sample.rows))
-    return ScoredRows(np.concatenate(scores), np.concatenate(labels) if labels else None, counts)
+    return FileScores(np.concatenate(scores), np.concatenate(labels) if labels else None, counts)
 
 
 def _schema(id_column: str) -> pa.Schema:

@@ -20,7 +20,7 @@ from core.jobs.store import Run
 from core.models.backbone import load_backbone
 from core.models.backbone_store import find_backbone
 from core.models.card import BackboneCard
-from core.models.network import Embedding, Network, State, flatten_state
+from core.models.network import Activations, Embedding, Network, flatten_state
 from core.read_only import require_writable
 from core.training.devices import choose_device
 from core.training.training_rows import load_rows
@@ -128,7 +128,7 @@ def subsample(rows: np.ndarray, max_rows: int) -> np.ndarray:
 
 
 @torch.no_grad()
-def stage_outputs(network: Network, stage: int, state: State) -> State:
+def stage_outputs(network: Network, stage: int, state: Activations) -> Activations:
     """Return one stage's outputs for all rows of `state`, computed `CHUNK_ROWS` at a time."""
     parts = [
         network.run_stages(

@@ -9,7 +9,7 @@ from pathlib import Path
 
 
 @cache
-def current_place() -> str:
+def current_location() -> str:
     """Return machine, boot and container of this process, such as "gpu-1/9f2c…/4026531836"."""
     try:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
@@ -20,7 +20,7 @@ def current_place() -> str:
 
 
 def machine_name(place: str) -> str:
-    """Return the machine's name in a `current_place`.
+    """Return the machine's name in a `current_location`.
 
     >>> machine_name("gpu-1/9f2c/4026531836")
     'gpu-1'

@@ -15,7 +15,7 @@ from typing import Any
 
 from core.errors import RunError
 from core.jobs.database import connect, migrate
-from core.jobs.process_place import current_place
+from core.jobs.process_place import current_location
 from core.jobs.reporter import Point
 from core.jobs.run import Run, run_from_row
 from core.jobs.run_result import RunResult, result_to_json
@@ -114,7 +114,7 @@ class RunQueue:
         values |= {
             "now": utc_now(),
             "pid": pid,
-            "host": current_place(),
+            "host": current_location(),
             "claim": secrets.token_hex(8),
             "token": token,
         }

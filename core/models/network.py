@@ -16,7 +16,7 @@ from core.errors import BadInput
 from core.models.card import HeadSettings
 from core.models.layers import EmbeddingTable, Linear
 
-State = tuple[Tensor, ...]
+Activations = tuple[Tensor, ...]
 """What one stage returns and the next one takes: tensors whose first dimension is rows."""
 
 _ACTIVATIONS: dict[str, type[nn.Module]] = {"relu": nn.ReLU, "gelu": nn.GELU, "tanh": nn.Tanh}
@@ -40,10 +40,10 @@ class Stage(nn.Module):
         self.title = title
         self.parts = parts
 
-    def forward(self, state: State) -> State:
+    def forward(self, state: Activations) -> Activations:
         raise TypeError(f"{type(self).__name__} must define forward")
 
-    def fit_preprocessing(self, state: State, labels: Tensor) -> None:
+    def fit_preprocessing(self, state: Activations, labels: Tensor) -> None:
         """Fit statistics of the input before pretraining; most stages have none.
 
         Called once, on the first stage alone.
@@ -82,7 +82,7 @@ class Embedding(Stage):
         """Embeddings, shape ``(n_rows, n_fields, size)``, of ids, ``(n_rows, n_fields)``."""
         return self.table(ids + self.offsets)
 
-    def forward(self, state: State) -> State:
+    def forward(self, state: Activations) -> Activations:
         ids, numerics = state
         return (concat_features(self.vectors(ids), numerics),)
 
@@ -167,7 +167,7 @@ class Block(Stage):
         super().__init__(f"block{number}", f"Block {number}")
         self.layers = dense_layer(inputs, outputs, settings)
 
-    def forward(self, state: State) -> State:
+    def forward(self, state: Activations) -> Activations:
         return (*state[:-1], self.layers(state[-1]))
 
 
@@ -195,7 +195,7 @@ class ParallelLayers(Stage):
         super().__init__(f"towers{number}", " ‖ ".join(parts), parts if len(parts) > 1 else ())
         self.towers = nn.ModuleList(nn.Identity() if tower is None else tower for tower in towers)
 
-    def forward(self, state: State) -> State:
+    def forward(self, state: Activations) -> Activations:
         return tuple(tower(tensor) for tower, tensor in zip(self.towers, state, strict=True))
 
 
@@ -268,14 +268,14 @@ class Head(nn.Module):
             layers += [_ACTIVATIONS[settings.activation](), linear]
         self.layers = nn.Sequential(*layers[1:])
 
-    def forward(self, state: State) -> Tensor:
+    def forward(self, state: Activations) -> Tensor:
         """Logits, shape ``(n_rows, classes)`` or ``(n_rows, members, classes)``."""
         if self.members > 1:
             return self.layers(state[0])
         return self.layers(flatten_state(state))
 
 
-def flatten_state(state: State) -> Tensor:
+def flatten_state(state: Activations) -> Tensor:
     """The tensors of a state concatenated, shape ``(n_rows, columns)``."""
     # Concatenating a single tensor would copy it: a tenth of the time of training the head alone.
     return (
@@ -314,13 +314,13 @@ class Network(nn.Module):
         """Put on a new head with random weights."""
         self.head = Head(self.representation, settings, self.members)
 
-    def run_stages(self, state: State, first: int, last: int) -> State:
+    def run_stages(self, state: Activations, first: int, last: int) -> Activations:
         """Run stages `first` to `last - 1` on the state that stage `first` takes."""
         for stage in self.stage_list()[first:last]:
             state = stage(state)
         return state
 
-    def forward(self, state: State, first: int = 0) -> Tensor:
+    def forward(self, state: Activations, first: int = 0) -> Tensor:
         """Logits of the head, given the state that stage `first` takes."""
         return self.head(self.run_stages(state, first, len(self.stages)))
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from core.evaluation.format_metrics import format_bounds, format_metric, is_missing
-from core.evaluation.metric_registry import HEADLINE, METRICS
+from core.evaluation.metric_registry import HEADLINE_METRIC, METRICS
 from core.freezing.strategies import is_control
 from core.report.arm_styles import arm_colors, arm_styles
 from core.report.figure_base import Trace, scatter
@@ -27,7 +27,7 @@ def defined_spreads(result: ArmResult, metric: str) -> dict[str, SeedSummary]:
     return {part: spread for part, spread in spreads.items() if not is_missing(spread.mean)}
 
 
-def empty_text(results: Sequence[ArmResult], metric: str = HEADLINE) -> str:
+def empty_text(results: Sequence[ArmResult], metric: str = HEADLINE_METRIC) -> str:
     """Return what a figure of these arms says if it has no point; "" before there is any result."""
     return f"No arm has {METRICS[metric].with_article} on these rows" if results else ""
 

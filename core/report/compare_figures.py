@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 import plotly.graph_objects as go
 
-from core.evaluation.metric_registry import HEADLINE, METRICS
+from core.evaluation.metric_registry import HEADLINE_METRIC, METRICS
 from core.report.arm_traces import add_intervals, defined_spreads, empty_text, is_freeze_depth
 from core.report.figure_base import Trace, axis, make_figure
 from core.report.palette import FROZEN, SERIES, TRAINED
@@ -24,7 +24,9 @@ MAX_LABEL_LENGTH = 22
 axis."""
 
 
-def depth_by_setting_figure(results: Sequence[ArmResult], metric: str = HEADLINE) -> go.Figure:
+def depth_by_setting_figure(
+    results: Sequence[ArmResult], metric: str = HEADLINE_METRIC
+) -> go.Figure:
     """Return a metric on target test rows by freeze depth, one line per setting.
 
     Args:

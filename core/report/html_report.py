@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from core.evaluation.format_metrics import format_bounds, format_metric, is_missing
-from core.evaluation.metric_registry import HEADLINE, METRICS, metrics_shown_in
+from core.evaluation.metric_registry import HEADLINE_METRIC, METRICS, metrics_shown_in
 from core.evaluation.significance import NOT_DISTINGUISHABLE, SIGNIFICANCE_LEVEL
 from core.evaluation.verdicts import COMPARED_METRICS, Verdict
 from core.files.outputs import check_output, write_output
@@ -196,7 +196,9 @@ def _difference_cells(verdict: Verdict, metric: str) -> tuple[Cell, Cell, Cell]:
 
 
 def _arms_section(results: Sequence[ArmResult]) -> list[Html]:
-    others = {key: metric for key, metric in metrics_shown_in("arms").items() if key != HEADLINE}
+    others = {
+        key: metric for key, metric in metrics_shown_in("arms").items() if key != HEADLINE_METRIC
+    }
     columns = (
         "Arm", "Seeds", "AUC, target test", "95 % (DeLong)",
         *(f"{metric.heading}, target" for metric in others.values()),

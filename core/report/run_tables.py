@@ -8,7 +8,7 @@ import pandas as pd
 
 from core.data.datasets import list_datasets
 from core.evaluation.format_metrics import is_missing, metric_or_none, metric_value
-from core.evaluation.metric_registry import HEADLINE, metrics_shown_in
+from core.evaluation.metric_registry import HEADLINE_METRIC, metrics_shown_in
 from core.jobs.requests import PretrainRequest
 from core.jobs.store import Run, ValidationSummary
 from core.models.backbone_store import list_backbones
@@ -181,7 +181,9 @@ def _columns() -> tuple[str, ...]:
 def _metric_columns() -> dict[str, str]:
     """Columns of metrics on target test rows besides AUC, each with the metric's key."""
     return {
-        metric.heading: key for key, metric in metrics_shown_in("runs").items() if key != HEADLINE
+        metric.heading: key
+        for key, metric in metrics_shown_in("runs").items()
+        if key != HEADLINE_METRIC
     }
 
 

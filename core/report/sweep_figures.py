@@ -11,7 +11,7 @@ import numpy as np
 import plotly.graph_objects as go
 
 from core.evaluation.format_metrics import is_missing
-from core.evaluation.metric_registry import HEADLINE, METRICS
+from core.evaluation.metric_registry import HEADLINE_METRIC, METRICS
 from core.freezing.strategies import is_control, is_trained
 from core.report.arm_styles import arm_styles
 from core.report.arm_traces import (
@@ -47,7 +47,7 @@ DODGE = 0.05
 
 
 def arms_figure(
-    titles: Sequence[str], results: Sequence[ArmResult], metric: str = HEADLINE
+    titles: Sequence[str], results: Sequence[ArmResult], metric: str = HEADLINE_METRIC
 ) -> go.Figure:
     """Return a row for each title, the first on top, with target and source test rows.
 
@@ -81,7 +81,7 @@ def arms_figure(
     )
 
 
-def depth_figure(results: Sequence[ArmResult], metric: str = HEADLINE) -> go.Figure:
+def depth_figure(results: Sequence[ArmResult], metric: str = HEADLINE_METRIC) -> go.Figure:
     """Return a metric by freeze depth on target and source test rows; controls are horizontal
     lines."""
     traces: list[Trace] = []
@@ -218,7 +218,7 @@ def auc_by_cost_figure(results: Sequence[ArmResult], cost: str) -> go.Figure:
 
 
 def target_sizes_figure(
-    results: Sequence[ArmResult], titles: Sequence[str], metric: str = HEADLINE
+    results: Sequence[ArmResult], titles: Sequence[str], metric: str = HEADLINE_METRIC
 ) -> go.Figure:
     """Return a metric on target test rows by the number of target rows that trained, a line per
     title."""

@@ -14,7 +14,7 @@ from filelock import Timeout
 from joblib import Parallel, delayed, parallel_config
 
 from core.errors import BadInput
-from core.jobs.process_place import current_place, machine_name
+from core.jobs.process_place import current_location, machine_name
 from core.jobs.store import RunStore
 from core.runs.launch import (
     CLUSTER_QUEUE,
@@ -175,7 +175,7 @@ def run_jobs_in_parallel(
     # Passed on, because joblib sets $OMP_NUM_THREADS of its processes itself.
     threads = threads_per_run()
     job = delayed(run_one_job)
-    rest = (threads, execute, current_place(), token)
+    rest = (threads, execute, current_location(), token)
     Parallel(n_jobs=n_jobs)(job(str(workspace.root), run_id, *rest) for run_id in ids)
 
 
@@ -201,7 +201,7 @@ def run_one_job(
 
     torch.set_num_threads(threads)
     workspace = Workspace(Path(root))
-    if place not in ("", current_place()):
+    if place not in ("", current_location()):
         check_lock_visible(workspace, place)
     with WorkspaceIdentity(workspace) as identity:
         store = RunStore(workspace, create=False)
@@ -218,13 +218,13 @@ def check_lock_visible(workspace: Workspace, place: str) -> None:
     """
     if not workspace.database.exists():
         raise BadInput(
-            f"{machine_name(current_place())} does not see the workspace {str(workspace.root)!r} of"
+            f"{machine_name(current_location())} does not see the workspace {str(workspace.root)!r} of"
             f" {machine_name(place)}: all machines of a sweep must see the same folder at the same"
             " path."
         )
     if not is_worker_alive(workspace, CLUSTER_QUEUE):
         raise BadInput(
-            f"{machine_name(current_place())} does not see the file locks of"
+            f"{machine_name(current_location())} does not see the file locks of"
             f" {machine_name(place)} in {str(workspace.root)!r}: both could write the run store at"
             " once. Put the workspace on a file system that passes locks on, such as NFS 4."
         )

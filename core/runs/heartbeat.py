@@ -18,7 +18,7 @@ from typing import Any
 
 from core.files.durable import make_folder
 from core.jobs.filesystems import shared_filesystem
-from core.jobs.process_place import current_place, machine_name
+from core.jobs.process_place import current_location, machine_name
 from core.program import PROGRAM
 
 BEAT_INTERVAL = 1.0
@@ -86,7 +86,7 @@ class Heartbeat:
     def _beat(self, beats: int) -> None:
         assert self._file is not None
         now = time.monotonic()
-        record = {"key": self._key, "host": current_place(), "pid": os.getpid(), "beats": beats}
+        record = {"key": self._key, "host": current_location(), "pid": os.getpid(), "beats": beats}
         idle = 0.0 if self._last_progress is None else now - self._last_progress
         record |= {"clock": round(now, 3), "idle": round(idle, 3)}
         # Records of one length, each written at once, so that a reader never sees two halves.
@@ -138,7 +138,9 @@ class Stall:
             if run_id
             else f"end it (`kill -KILL {self.pid}`)"
         )
-        here_too = "" if self.host == current_place() else f" there, on {machine_name(self.host)}"
+        here_too = (
+            "" if self.host == current_location() else f" there, on {machine_name(self.host)}"
+        )
         return (
             f"Stalled since {since}: the worker ({where}) does not answer. It was stopped, its"
             f" machine sleeps, or a disk hangs. Continue it (`kill -CONT {self.pid}`){here_too}, or"
@@ -200,7 +202,7 @@ def check_heartbeat(path: Path, key: str = "", watcher: ChangeWatcher = _watcher
     if record is None or (key and record["key"] != key):
         return StallCheck()
     unchanged = watcher.unchanged_for(str(path), (record["key"], record["beats"]))
-    age = time.monotonic() - record["clock"] if record["host"] == current_place() else 0.0
+    age = time.monotonic() - record["clock"] if record["host"] == current_location() else 0.0
     silent = max(age, unchanged)
     if silent >= STALLED_AFTER:
         if unchanged < CONFIRMED_AFTER:

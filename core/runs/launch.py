@@ -15,7 +15,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from core.jobs.process_place import current_place
+from core.jobs.process_place import current_location
 from core.jobs.store import Run, RunStore
 from core.runs.heartbeat import CONFIRMED_AFTER, ChangeWatcher, Stall, StallCheck, check_heartbeat
 from core.workspace import PROJECT, Workspace
@@ -147,7 +147,11 @@ def refresh_statuses(workspace: Workspace, store: RunStore) -> None:
             ensure_worker(workspace, queue)
     for run in running:
         # A process id of another machine or container would name some other process here.
-        if run.cancel_requested and run.worker_pid and run.worker_host in (None, current_place()):
+        if (
+            run.cancel_requested
+            and run.worker_pid
+            and run.worker_host in (None, current_location())
+        ):
             # Timed by this process: the clock may have been set since the cancel.
             waited = _watcher.unchanged_for(f"{workspace.database} {run.id}", run.claim)
             if waited > TERMINATE_AFTER and is_worker_alive(workspace, run.queue):

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from core.jobs.requests import TrainSettings
-from core.models.network import State
+from core.models.network import Activations
 
 RESIDENT_SHARE = 0.5
 """Share of a GPU's free memory that rows may take; weights, activations and gradients need the
@@ -28,7 +28,7 @@ class RowTensors:
             and `iterate_batches` moves one batch at a time.
     """
 
-    state: State
+    state: Activations
     labels: Tensor
     first_stage: int = 0
     resident: bool = True

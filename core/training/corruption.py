@@ -4,7 +4,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from core.models.network import State, flatten_state
+from core.models.network import Activations, flatten_state
 
 VALIDATION_STEP = -1
 """The step whose random numbers corrupt validation rows, in every epoch the same."""
@@ -17,7 +17,7 @@ def step_generator(seed: int, step: int, device: torch.device) -> torch.Generato
     return torch.Generator(device).manual_seed(int(words[0]))
 
 
-def flatten_normalised(state: State) -> Tensor:
+def flatten_normalised(state: Activations) -> Tensor:
     """Return the tensors of a state side by side, each row at mean 0 and variance 1.
 
     Without it (the paper's code has none) a network lowers its loss by ever larger outputs. A new

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from core.data.schema import NUMERIC
 from core.jobs.requests import PretrainRequest
 from core.models.layers import EmbeddingTable, Linear
-from core.models.network import Network, State
+from core.models.network import Activations, Network
 from core.models.objectives import NEGATIVES, PROJECTION_SIZE
 from core.training.batches import RowTensors
 from core.training.corruption import VALIDATION_STEP, flatten_normalised, step_generator
@@ -73,7 +73,7 @@ class Predictor(nn.Module):
         self.bias = EmbeddingTable.from_pretrained(biases, freeze=False)
         nn.init.uniform_(self.vectors.weight, -(PROJECTION_SIZE**-0.5), PROJECTION_SIZE**-0.5)
 
-    def forward(self, state: State) -> Tensor:
+    def forward(self, state: Activations) -> Tensor:
         return self.query(flatten_normalised(state)).unflatten(1, (-1, PROJECTION_SIZE))
 
     def scores(self, queries: Tensor, hidden: Tensor, truth: Tensor, negatives: Tensor) -> Tensor:

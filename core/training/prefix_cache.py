@@ -19,7 +19,7 @@ import torch
 from core.errors import Damaged
 from core.files.durable import publish_folder, remove_folder, staging
 from core.files.memory_maps import create_memmap
-from core.models.network import Network, State
+from core.models.network import Activations, Network
 from core.stored import damaged_file_error
 from core.workspace import Workspace
 
@@ -55,10 +55,10 @@ def prefix_keys(network: Network, depth: int, data_key: str) -> list[str]:
 def frozen_prefix_outputs(
     network: Network,
     depth: int,
-    state: State,
+    state: Activations,
     data_key: str,
     workspace: Workspace,
-) -> State | None:
+) -> Activations | None:
     """Return the outputs of the first `depth` stages for all rows, from the cache if possible.
 
     They are computed from the deepest entry below `depth`, else from `state`.
@@ -84,7 +84,7 @@ def frozen_prefix_outputs(
     rows = len(inputs[0])
     device = next(network.parameters()).device
 
-    def compute_chunk(start: int, count: int = CHUNK_ROWS) -> State:
+    def compute_chunk(start: int, count: int = CHUNK_ROWS) -> Activations:
         chunk = tuple(tensor[start : start + count].to(device) for tensor in inputs)
         return network.run_stages(chunk, first_stage, depth)
 
@@ -95,7 +95,7 @@ def frozen_prefix_outputs(
     return write_entry(folder, lambda part: _write_arrays(part, shapes, rows, compute_chunk))
 
 
-def _deepest_entry(folders: list[Path]) -> tuple[int, State] | None:
+def _deepest_entry(folders: list[Path]) -> tuple[int, Activations] | None:
     """Return (depth, outputs) of the deepest entry among those of depths 1, 2, …, if any."""
     for depth in range(len(folders), 0, -1):
         # Another worker may remove it at any moment. Once mapped, it stays readable.
@@ -108,7 +108,7 @@ def _deepest_entry(folders: list[Path]) -> tuple[int, State] | None:
     return None
 
 
-def write_entry(folder: Path, fill: Callable[[Path], None]) -> State:
+def write_entry(folder: Path, fill: Callable[[Path], None]) -> Activations:
     """Make an entry, remove old ones if the cache is full, and read it.
 
     Args:
@@ -124,7 +124,7 @@ def write_entry(folder: Path, fill: Callable[[Path], None]) -> State:
     return entry
 
 
-def read_entry(folder: Path) -> State:
+def read_entry(folder: Path) -> Activations:
     """Return the tensors of an entry and mark it as used.
 
     Raises:
@@ -150,7 +150,7 @@ def _write_arrays(
     folder: Path,
     shapes: list[tuple[int, ...]],
     rows: int,
-    compute_chunk: Callable[[int], State],
+    compute_chunk: Callable[[int], Activations],
 ) -> None:
     arrays = [
         create_memmap(folder / f"{index}.npy", np.float32, (rows, *shape))

@@ -10,7 +10,7 @@ from core.data.schema import NUMERIC
 from core.evaluation.roc_auc import auc_variance
 from core.jobs.requests import PretrainRequest
 from core.models.layers import Linear
-from core.models.network import Network, State
+from core.models.network import Activations, Network
 from core.models.objectives import PROJECTION_SIZE
 from core.training.batches import RowTensors
 from core.training.corruption import VALIDATION_STEP, flatten_normalised, step_generator
@@ -25,7 +25,7 @@ class Detector(nn.Module):
         hidden = fields * PROJECTION_SIZE
         self.layers = nn.Sequential(Linear(inputs, hidden), nn.ReLU(), Linear(hidden, fields))
 
-    def forward(self, state: State) -> Tensor:
+    def forward(self, state: Activations) -> Tensor:
         return self.layers(flatten_normalised(state))
 
 
@@ -75,7 +75,7 @@ class ReplacedFeatures:
 
 def replace_fields(
     rows: RowTensors, batch: Tensor, share: float, generator: torch.Generator
-) -> tuple[State, Tensor]:
+) -> tuple[Activations, Tensor]:
     """Replace fields of a batch by those of other rows.
 
     Each field of each row is replaced with probability `share`, by that of a row drawn from all

@@ -13,7 +13,7 @@ from core.data.datasets import Dataset, load_labels, load_parts, select_training
 from core.data.preprocessing import load_preprocessing
 from core.data.split import SPLIT_PARTS
 from core.jobs.requests import FinetuneRequest, PretrainRequest
-from core.models.network import Network, State
+from core.models.network import Activations, Network
 from core.training.batches import RowTensors, fits_on_device
 from core.training.prefix_cache import frozen_prefix_outputs
 from core.workspace import Workspace
@@ -32,7 +32,7 @@ class TrainingRows:
     """
 
     row_numbers: np.ndarray
-    state: State
+    state: Activations
     labels: torch.Tensor
     first_stage: int = 0
 

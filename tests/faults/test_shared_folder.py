@@ -11,7 +11,7 @@ import pytest
 
 from core.errors import BadInput
 from core.jobs.filesystems import shared_filesystem
-from core.jobs.process_place import current_place
+from core.jobs.process_place import current_location
 from core.jobs.requests import FinetuneRequest
 from core.jobs.run_result import RunResult
 from core.jobs.store import RunStore
@@ -182,7 +182,7 @@ def test_a_cluster_whose_machines_do_not_see_each_other_s_locks_is_refused(
     """Every process asks for itself whether the lock that the sweep's command holds is held."""
     first, second = shared
     run = RunStore(first).submit(REQUEST, "a run", CLUSTER_QUEUE)
-    elsewhere = f"elsewhere/{current_place().partition('/')[2]}"
+    elsewhere = f"elsewhere/{current_location().partition('/')[2]}"
 
     def done(*_: object) -> RunResult:
         return RunResult()

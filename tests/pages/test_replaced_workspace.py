@@ -6,7 +6,7 @@ import shutil
 import pytest
 
 from core.data.datasets import Dataset
-from core.jobs.process_place import current_place
+from core.jobs.process_place import current_location
 from core.jobs.store import RunStore
 from core.runs import heartbeat
 from core.runs.launch import run_heartbeat, worker_heartbeat, worker_lock
@@ -49,7 +49,7 @@ def test_a_worker_that_does_not_respond_is_reported(
     monkeypatch.setattr(heartbeat, "CONFIRMED_AFTER", 0.0)
     said = {
         "key": claimed.claim,
-        "host": current_place(),
+        "host": current_location(),
         "pid": 4711,
         "beats": 5,
         "clock": -3600.0,

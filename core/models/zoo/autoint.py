@@ -11,10 +11,10 @@ from core.errors import BadInput
 from core.models.card import HeadSettings
 from core.models.layers import Linear
 from core.models.network import (
+    Activations,
     DeepSettings,
     Embedding,
     Network,
-    State,
     concat_features,
     concat_width,
     dense_layer,
@@ -52,7 +52,7 @@ class FieldEmbedding(Embedding):
     ``(n_rows, n_fields * size + 13)``.
     """
 
-    def forward(self, state: State) -> State:
+    def forward(self, state: Activations) -> Activations:
         ids, numerics = state
         vectors = self.vectors(ids)
         return (vectors, concat_features(vectors, numerics))

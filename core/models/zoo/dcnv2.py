@@ -5,11 +5,11 @@ from dataclasses import dataclass
 
 from core.models.card import HeadSettings
 from core.models.network import (
+    Activations,
     DeepSettings,
     Embedding,
     Network,
     Stage,
-    State,
     concat_width,
     mlp_stages,
     xavier_linear,
@@ -40,7 +40,7 @@ class CrossLayer(Stage):
         self.linear = xavier_linear(width, width)
         self.last = last
 
-    def forward(self, state: State) -> State:
+    def forward(self, state: Activations) -> Activations:
         x0, x = state[0], state[-1]
         crossed = x0 * self.linear(x) + x
         return (crossed,) if self.last else (x0, crossed)

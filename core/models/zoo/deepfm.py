@@ -9,10 +9,10 @@ from torch import Tensor, nn
 from core.models.card import HeadSettings
 from core.models.layers import EmbeddingTable
 from core.models.network import (
+    Activations,
     DeepSettings,
     Embedding,
     Network,
-    State,
     concat_features,
     concat_width,
     mlp_stages,
@@ -54,7 +54,7 @@ class FactorisationEmbedding(Embedding):
         super().reset_parameters()
         nn.init.zeros_(self.first_order.weight)
 
-    def forward(self, state: State) -> State:
+    def forward(self, state: Activations) -> Activations:
         ids, numerics = state
         vectors = self.vectors(ids)
         linear = self.first_order(ids + self.offsets).sum(1)

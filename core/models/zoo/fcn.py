@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from core.models.card import HeadSettings
 from core.models.layers import Linear
-from core.models.network import Embedding, Network, Stage, State, concat_width
+from core.models.network import Activations, Embedding, Network, Stage, concat_width
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ class CrossPair(Stage):
         self.dropout = nn.Dropout(dropout)
         self.last = last
 
-    def forward(self, state: State) -> State:
+    def forward(self, state: Activations) -> Activations:
         x0, e, linear = (state[0], state[0], state[0]) if len(state) == 1 else state
         e = self.dropout(e * self.exponential(e) + e)
         linear = self.dropout(x0 * self.linear(linear) + linear)

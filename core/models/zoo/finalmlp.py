@@ -11,11 +11,11 @@ from core.errors import BadInput
 from core.models.card import HeadSettings
 from core.models.layers import Linear
 from core.models.network import (
+    Activations,
     DeepSettings,
     Embedding,
     Network,
     Stage,
-    State,
     concat_width,
     dense_layer,
     parallel_stages,
@@ -71,7 +71,7 @@ class FeatureSelection(Stage):
         super().__init__("selection", "Gate A ‖ Gate B", ("Gate A", "Gate B"))
         self.gates = nn.ModuleList(FeatureGate(width, context, hidden) for _ in range(2))
 
-    def forward(self, state: State) -> State:
+    def forward(self, state: Activations) -> Activations:
         return tuple(gate(state[0]) for gate in self.gates)
 
 
@@ -88,7 +88,7 @@ class BilinearFusion(Stage):
         for matrix in self.weight:
             nn.init.xavier_normal_(matrix)
 
-    def forward(self, state: State) -> State:
+    def forward(self, state: Activations) -> Activations:
         # shape[0], not len(): a trace would record that as the number of its example.
         heads = self.weight.shape[0]
         a, b = (stream.view(stream.shape[0], heads, -1) for stream in state)

@@ -11,11 +11,11 @@ from core.errors import BadInput
 from core.models.card import HeadSettings
 from core.models.layers import Linear
 from core.models.network import (
+    Activations,
     BlockSettings,
     DeepSettings,
     Embedding,
     Network,
-    State,
     concat_width,
     parallel_stages,
 )
@@ -40,7 +40,7 @@ class Settings(DeepSettings):
 class TwinEmbedding(Embedding):
     """The embedding stage of two towers: returns the same tensor for each of them."""
 
-    def forward(self, state: State) -> State:
+    def forward(self, state: Activations) -> Activations:
         (x,) = super().forward(state)
         return (x, x)
 

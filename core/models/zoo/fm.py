@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from core.data.schema import NUMERIC
 from core.models.card import HeadSettings
-from core.models.network import Network, State
+from core.models.network import Activations, Network
 from core.models.zoo.deepfm import FactorisationEmbedding, pairwise_interactions
 
 
@@ -28,7 +28,7 @@ class FactorisationMachine(FactorisationEmbedding):
     vectors.
     """
 
-    def forward(self, state: State) -> State:
+    def forward(self, state: Activations) -> Activations:
         ids, numerics = state
         interactions = pairwise_interactions(self.vectors(ids)).sum(1, keepdim=True)
         return (interactions, self.first_order(ids + self.offsets).sum(1), numerics)

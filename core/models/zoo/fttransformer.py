@@ -12,7 +12,7 @@ from core.data.schema import NUMERIC
 from core.errors import BadInput
 from core.models.card import HeadSettings
 from core.models.layers import Linear
-from core.models.network import Embedding, Network, Stage, State
+from core.models.network import Activations, Embedding, Network, Stage
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ class FeatureTokenizer(Embedding):
         for parameter in self.parameters():
             nn.init.uniform_(parameter, -bound, bound)
 
-    def forward(self, state: State) -> State:
+    def forward(self, state: Activations) -> Activations:
         ids, numerics = state
         scaled = numerics.unsqueeze(2) * self.weight + self.bias
         # shape[0], not len(): a trace would record that as the number of rows of its example.
@@ -117,7 +117,7 @@ class TransformerBlock(Stage):
         self.down = Linear(settings.hidden, size)
         self.close = nn.LayerNorm(size) if self.last else nn.Identity()
 
-    def forward(self, state: State) -> State:
+    def forward(self, state: Activations) -> Activations:
         (tokens,) = state
         normed = self.attention_norm(tokens)
         kept = slice(0, 1) if self.last else slice(None)

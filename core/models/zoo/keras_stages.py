@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from core.errors import BadInput
 from core.models.card import HeadSettings
-from core.models.network import Network, Stage, State
+from core.models.network import Activations, Network, Stage
 from core.models.zoo.feature_image import SIZE, FeatureImage
 from core.program import install_command
 
@@ -54,12 +54,12 @@ class KerasStage(Stage):
         # twice.
         self._part = [part]
 
-    def fit_preprocessing(self, state: State, labels: Tensor) -> None:
+    def fit_preprocessing(self, state: Activations, labels: Tensor) -> None:
         """Fit the statistics of the picture."""
         if self.image is not None:
             self.image.fit(state[0], labels)
 
-    def forward(self, state: State) -> State:
+    def forward(self, state: Activations) -> Activations:
         x = state[0] if self.image is None else self.image(*state)
         if self.training or torch.is_grad_enabled():
             return (self._call(x),)

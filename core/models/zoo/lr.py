@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from core.data.schema import NUMERIC
 from core.models.card import HeadSettings
-from core.models.network import Embedding, Network, State
+from core.models.network import Activations, Embedding, Network
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class FirstOrderWeights(Embedding):
         super().__init__(field_sizes, 1)
         self.title = "Weights"
 
-    def forward(self, state: State) -> State:
+    def forward(self, state: Activations) -> Activations:
         ids, numerics = state
         return (self.vectors(ids).sum(1), numerics)
 

@@ -8,7 +8,7 @@ from torch import nn
 
 from core.models.card import HeadSettings
 from core.models.layers import Linear
-from core.models.network import Embedding, Network, Stage, State, concat_width
+from core.models.network import Activations, Embedding, Network, Stage, concat_width
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class Projection(Stage):
         super().__init__("projection", "Projection")
         self.linear = Linear(inputs, width, bias=False)
 
-    def forward(self, state: State) -> State:
+    def forward(self, state: Activations) -> Activations:
         return (self.linear(state[0]),)
 
 
@@ -64,7 +64,7 @@ class ResidualBlock(Stage):
         last = number == settings.layers
         self.close = nn.Sequential(nn.BatchNorm1d(width), nn.ReLU()) if last else nn.Identity()
 
-    def forward(self, state: State) -> State:
+    def forward(self, state: Activations) -> Activations:
         (x,) = state
         return (self.close(x + self.layers(x)),)
 

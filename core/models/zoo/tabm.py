@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from core.models.card import HeadSettings
 from core.models.layers import Linear
-from core.models.network import DeepSettings, Embedding, Network, Stage, State, concat_width
+from core.models.network import Activations, DeepSettings, Embedding, Network, Stage, concat_width
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ class EnsembleBlock(Stage):
         self.norm = nn.BatchNorm1d(settings.members * outputs) if norm else nn.Identity()
         self.dropout = nn.Dropout(settings.dropout)
 
-    def forward(self, state: State) -> State:
+    def forward(self, state: Activations) -> Activations:
         (x,) = state
         x = self.linear(x if x.ndim == 3 else x.unsqueeze(1))
         return (self.dropout(torch.relu(self.norm(x.flatten(1)).view(x.shape))),)

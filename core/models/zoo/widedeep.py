@@ -7,10 +7,10 @@ from torch import nn
 from core.models.card import HeadSettings
 from core.models.layers import EmbeddingTable
 from core.models.network import (
+    Activations,
     DeepSettings,
     Embedding,
     Network,
-    State,
     concat_features,
     concat_width,
     mlp_stages,
@@ -37,7 +37,7 @@ class WideEmbedding(Embedding):
         super().reset_parameters()
         nn.init.zeros_(self.wide.weight)
 
-    def forward(self, state: State) -> State:
+    def forward(self, state: Activations) -> Activations:
         ids, numerics = state
         return (self.wide(ids + self.offsets).sum(1), concat_features(self.vectors(ids), numerics))
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 import pandas as pd
 import streamlit as st
 
-from core.evaluation.metric_registry import HEADLINE, metrics_shown_in
+from core.evaluation.metric_registry import HEADLINE_METRIC, metrics_shown_in
 from core.jobs.store import Run
 from core.report.run_tables import matching_runs
 from pages.components.shared import url_state
@@ -117,7 +117,7 @@ def run_table(
                     format=f"%.{metric.digits}f", help="On target test rows"
                 )
                 for key, metric in metrics_shown_in("runs").items()
-                if key != HEADLINE
+                if key != HEADLINE_METRIC
             },
             "Name": st.column_config.TextColumn(width=300),
             "Arm": st.column_config.TextColumn(width="medium"),

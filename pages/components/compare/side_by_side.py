@@ -11,7 +11,7 @@ from scipy.stats import rankdata
 
 from core.data.datasets import Dataset, list_datasets
 from core.evaluation.format_metrics import format_bounds, format_metric, format_p, metric_value
-from core.evaluation.metric_registry import HEADLINE, METRICS, metrics_shown_in
+from core.evaluation.metric_registry import HEADLINE_METRIC, METRICS, metrics_shown_in
 from core.evaluation.significance import RANKING_RULE
 from core.evaluation.verdicts import COMPARED_METRICS, Verdict
 from core.freezing.strategies import STRATEGIES, is_control, is_trained
@@ -302,7 +302,7 @@ def _verdict_row(verdict: Verdict) -> dict[str, str]:
     for metric in COMPARED_METRICS:
         difference, p = verdict.comparison(metric)
         delta = METRICS[metric].delta_name
-        of_delta = "" if metric == HEADLINE else f" of {delta}"
+        of_delta = "" if metric == HEADLINE_METRIC else f" of {delta}"
         row[delta] = format_metric(difference.delta, signed=True)
         row[f"95 % interval{of_delta}"] = format_bounds(
             difference.low, difference.high, signed=True
@@ -405,7 +405,7 @@ def _show_parallel_coordinates(results: Sequence[ArmResult]) -> None:
     ]
     for key, metric in metrics_shown_in("figures").items():
         values = measured("target_test", key)
-        if key != HEADLINE and any(value == value for value in values):
+        if key != HEADLINE_METRIC and any(value == value for value in values):
             axes.append(ParallelAxis(metric.name, values))
     source = measured("source_test", "auc")
     if all(value == value for value in source):

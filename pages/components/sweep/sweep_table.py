@@ -11,7 +11,7 @@ from core.evaluation.format_metrics import (
     format_metric,
     number_or_none,
 )
-from core.evaluation.metric_registry import HEADLINE, metrics_shown_in
+from core.evaluation.metric_registry import HEADLINE_METRIC, metrics_shown_in
 from core.evaluation.verdicts import Verdict
 from core.freezing.strategies import untrained_titles
 from core.jobs.store import Run
@@ -70,7 +70,7 @@ def sweep_table(
             else MISSING_TEXT
         )
         for key, metric in metrics_shown_in("arms").items():
-            if key != HEADLINE:
+            if key != HEADLINE_METRIC:
                 spread = result.spread(key, "target_test") if result else None
                 row[metric.heading] = number_or_none(spread.mean) if spread else None
         row |= _auc_columns(result, "Source", "source_test")

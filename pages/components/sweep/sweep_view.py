@@ -9,7 +9,7 @@ import streamlit as st
 
 from core.data.datasets import list_datasets
 from core.evaluation.format_metrics import metric_or_none
-from core.evaluation.metric_registry import HEADLINE, metrics_shown_in
+from core.evaluation.metric_registry import HEADLINE_METRIC, metrics_shown_in
 from core.evaluation.significance import RANKING_RULE
 from core.evaluation.verdicts import Verdict
 from core.freezing.strategies import untrained_titles
@@ -382,7 +382,7 @@ def _metric_columns() -> dict[str, Any]:
     """The columns of the metrics of arms besides AUC."""
     columns = {}
     for key, metric in metrics_shown_in("arms").items():
-        if key != HEADLINE:
+        if key != HEADLINE_METRIC:
             text = "mean over seeds, on target test rows"
             text = f"{metric.long_name}, {text}" if metric.long_name else text
             columns[metric.heading] = st.column_config.NumberColumn(
@@ -432,7 +432,9 @@ def _parquet(frame: pd.DataFrame) -> bytes:
 
 
 def _show_runs(runs: Sequence[Run]) -> None:
-    others = {key: metric for key, metric in metrics_shown_in("runs").items() if key != HEADLINE}
+    others = {
+        key: metric for key, metric in metrics_shown_in("runs").items() if key != HEADLINE_METRIC
+    }
     rows = []
     for run in runs:
         target = run.result.metrics.get("target_test") if run.result else None

@@ -7,7 +7,12 @@ import pickle
 import numpy as np
 import pytest
 
-from core.evaluation.metric_registry import HEADLINE, METRICS, metrics_shown_in, summary_metrics
+from core.evaluation.metric_registry import (
+    HEADLINE_METRIC,
+    METRICS,
+    metrics_shown_in,
+    summary_metrics,
+)
 from core.evaluation.metrics import Metrics, all_names, compute_metrics
 from core.evaluation.roc_auc import roc_auc
 from core.evaluation.significance import comparison_outcome, is_significant
@@ -30,7 +35,7 @@ def test_names_of_metrics_tell_them_apart_wherever_they_are_shown() -> None:
     ):
         assert len(set(titles)) == len(titles)
     for place in ("arms", "figures", "runs", "card"):
-        assert HEADLINE in metrics_shown_in(place)
+        assert HEADLINE_METRIC in metrics_shown_in(place)
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from core.errors import BadInput
 from core.evaluation.metrics import Metrics
 from core.jobs import database, queue
 from core.jobs.database import MIGRATIONS, keep_connection
-from core.jobs.process_place import current_place
+from core.jobs.process_place import current_location
 from core.jobs.requests import FinetuneRequest, request_to_json
 from core.jobs.run_result import RunResult
 from core.jobs.store import PAUSED_PHASE, Run, RunStore, ValidationSummary
@@ -344,7 +344,7 @@ def test_a_clock_that_is_set_back_changes_no_order(
 def test_a_run_is_claimed_with_where_it_runs_and_loses_it_at_its_end(store: RunStore) -> None:
     run = submit(store)
     claimed = store.claim("cpu", 1)
-    assert claimed is not None and claimed.worker_host == current_place() and claimed.claim
+    assert claimed is not None and claimed.worker_host == current_location() and claimed.claim
     store.finish(run.id, "failed", "why")
     ended = store.get(run.id)
     assert (ended.worker_pid, ended.worker_host, ended.claim) == (None, None, None)

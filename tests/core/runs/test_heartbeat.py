@@ -15,7 +15,7 @@ from core.cli.parser import main
 from core.data.datasets import Dataset
 from core.errors import explain_system_error
 from core.jobs import database
-from core.jobs.process_place import current_place
+from core.jobs.process_place import current_location
 from core.jobs.reporter import Reporter
 from core.jobs.requests import FinetuneRequest, TrainSettings
 from core.jobs.run_result import RunResult
@@ -58,7 +58,7 @@ def submit(workspace: Workspace) -> Run:
 def beat(path: Path, beats: int, clock: float, host: str = "", idle: float = 0.0) -> None:
     said = {
         "key": "k",
-        "host": host or current_place(),
+        "host": host or current_location(),
         "pid": 7,
         "beats": beats,
         "clock": clock,
@@ -190,7 +190,7 @@ def test_a_stopped_worker_is_reported_and_others_keep_writing(workspace: Workspa
 
         wait_for(lambda: said() == {run.id, behind.id})
         stall = check_stall(workspace, store.get(run.id)).stall
-        assert stall is not None and stall.pid == process.pid and stall.host == current_place()
+        assert stall is not None and stall.pid == process.pid and stall.host == current_location()
         os.kill(process.pid, signal.SIGCONT)
         wait_for(lambda: said() == set())
         assert store.get(run.id).note == "written while it was stopped"
@@ -330,7 +330,7 @@ def test_no_process_is_ended_by_the_id_that_another_machine_gave(
         refresh_statuses(workspace, store)
         assert sent == []
         with sqlite3.connect(workspace.database) as db:
-            db.execute("UPDATE runs SET worker_host = ?", (current_place(),))
+            db.execute("UPDATE runs SET worker_host = ?", (current_location(),))
         refresh_statuses(workspace, store)
     assert sent == [os.getpid()]
 
@@ -366,7 +366,7 @@ def test_commands_say_that_a_run_has_stalled(
     assert claimed is not None and claimed.claim
     said = {
         "key": claimed.claim,
-        "host": current_place(),
+        "host": current_location(),
         "pid": 4711,
         "beats": 5,
         "clock": -3600.0,

@@ -12,7 +12,7 @@ from core.data.datasets import Dataset, select_training_rows
 from core.freezing.plan import make_plan
 from core.models.backbone import load_backbone
 from core.models.card import HeadSettings
-from core.models.network import Network, State
+from core.models.network import Activations, Network
 from core.training import prefix_cache
 from core.training.loop import fit
 from core.training.losses import predict
@@ -126,7 +126,7 @@ def test_a_prefix_is_computed_from_the_deepest_shallower_one(
     run: list[tuple[int, int]] = []
     whole = Network.run_stages
 
-    def counted(self: Network, state: State, first: int, last: int) -> State:
+    def counted(self: Network, state: Activations, first: int, last: int) -> Activations:
         run.append((first, last))
         return whole(self, state, first, last)
 

@@ -15,7 +15,7 @@ import torch
 from core.errors import BadInput
 from core.models.backbone import build_network, describe_stages
 from core.models.card import HeadSettings
-from core.models.network import Network, State
+from core.models.network import Activations, Network
 from core.models.zoo.keras_stages import import_keras, keras_model
 from core.models.zoo.keras_weights import (
     KERAS_APPLICATIONS,
@@ -45,7 +45,7 @@ def untouched(architecture: str) -> Network:
     return build(architecture)
 
 
-def state_of(rows: int = 3) -> State:
+def state_of(rows: int = 3) -> Activations:
     generator = np.random.default_rng(0)
     ids = torch.from_numpy(generator.integers(0, 4, (rows, 39)).astype(np.int32))
     return ids, torch.from_numpy(generator.normal(size=(rows, 13)).astype(np.float32))
