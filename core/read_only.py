@@ -8,8 +8,7 @@ from core.errors import BadInput
 
 READ_ONLY = "THAW_READ_ONLY"
 READ_ONLY_MESSAGE = (
-    "This Thaw is for looking: it was started with THAW_READ_ONLY=1, so nothing can be changed or"
-    " launched."
+    "Thaw is running in read-only mode (THAW_READ_ONLY=1), so nothing can be changed or launched."
 )
 
 

@@ -21,7 +21,7 @@ once this process has trained it itself, without a worker."""
 
 
 class TrainingOptions(TypedDict, total=False):
-    """Settings of a training; what is left out is the preset's.
+    """Training settings; what is left out is the preset's.
 
     They are explained at `core.jobs.requests.TrainSettings`.
     """
@@ -40,7 +40,7 @@ class TrainingOptions(TypedDict, total=False):
 
 
 class SweepOptions(TrainingOptions, total=False):
-    """Settings of a training, of its new head and of its strategy: what `Workspace.sweep` takes."""
+    """Settings of training, of the new head and of its strategy: what `Workspace.sweep` takes."""
 
     head_hidden: Sequence[int]
     head_activation: Literal["relu", "gelu", "tanh"]
@@ -59,7 +59,7 @@ class FinetuneOptions(SweepOptions, total=False):
 
 
 class PretrainOptions(TrainingOptions, total=False):
-    """Settings of a training and of the architecture.
+    """Settings of training and of the architecture.
 
     Each architecture has some of these, with defaults of its own.
     """

@@ -1,4 +1,4 @@
-"""Tables of pandas in and out: rows that are read or scored, and what lists show of their items."""
+"""Convert pandas DataFrames to files that Thaw reads, and what Thaw lists to DataFrames."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -21,13 +21,13 @@ def write_rows(frame: pd.DataFrame, folder: Path) -> Path:
     """Write a table as a file that Thaw reads; its path. The index is left out.
 
     Raises:
-        BadInput: a column has no text as its name, or holds values of several kinds.
+        BadInput: a column name is not a string, or holds values of several kinds.
     """
     path = folder / FILE
     try:
         frame.to_parquet(path, index=False)
     except (ValueError, TypeError, pa.ArrowException) as error:
-        raise BadInput(f"The table cannot be taken in: {error}") from error
+        raise BadInput(f"The DataFrame cannot be converted: {error}") from error
     return path
 
 

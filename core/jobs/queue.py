@@ -15,7 +15,7 @@ from typing import Any
 
 from core.errors import RunError
 from core.jobs.database import connect, migrate
-from core.jobs.process_place import current_location
+from core.jobs.process_location import current_location
 from core.jobs.reporter import Point
 from core.jobs.run import Run, run_from_row
 from core.jobs.run_result import RunResult, result_to_json
@@ -52,12 +52,10 @@ class RunQueue:
     Args:
         workspace: where the store is.
         create: whether to create the store if there is none. A worker passes False: its workspace
-            was removed then, and must not be created again.
+            may have been removed, and then must not be created again.
     """
 
     def __init__(self, workspace: Workspace, create: bool = True) -> None:
-        """create: whether the store is made when absent; a worker may not, its workspace was
-        removed then."""
         self.workspace = workspace
         migrate(workspace, create)
 

@@ -47,7 +47,7 @@ class Run:
         epoch, step: how many of `epochs` and `steps` (optimiser steps) are done.
         result: what came of it; None until it is done.
         worker_pid, worker_host: the process that runs it; see
-            core.jobs.process_place.current_location.
+            core.jobs.process_location.current_location.
         claim: token made when that process claimed the run; whoever writes for a running run names
             it.
     """

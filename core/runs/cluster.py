@@ -14,7 +14,7 @@ from filelock import Timeout
 from joblib import Parallel, delayed, parallel_config
 
 from core.errors import BadInput
-from core.jobs.process_place import current_location, machine_name
+from core.jobs.process_location import current_location, machine_name
 from core.jobs.store import RunStore
 from core.runs.launch import (
     CLUSTER_QUEUE,
@@ -194,7 +194,7 @@ def run_one_job(
         run_id: the run.
         threads: how many threads torch uses.
         execute: what runs it.
-        place: where the process is that holds the queue's lock (core.jobs.process_place).
+        place: where the process is that holds the queue's lock (core.jobs.process_location).
         token: of the worker, see RunStore.register_worker.
     """
     import torch

@@ -18,7 +18,7 @@ from typing import Any
 
 from core.files.durable import make_folder
 from core.jobs.filesystems import shared_filesystem
-from core.jobs.process_place import current_location, machine_name
+from core.jobs.process_location import current_location, machine_name
 from core.program import PROGRAM
 
 BEAT_INTERVAL = 1.0
@@ -101,7 +101,7 @@ class Stall:
     """A process that gives no heartbeat, or whose run makes no progress.
 
     Args:
-        host: current_place() of the process (core.jobs.process_place).
+        host: current_place() of the process (core.jobs.process_location).
         pid: its process id there.
         seconds: for how long, at least.
         beats: whether it still gives heartbeats.

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from core.jobs.process_place import current_location
+from core.jobs.process_location import current_location
 from core.jobs.store import Run, RunStore
 from core.runs.heartbeat import CONFIRMED_AFTER, ChangeWatcher, Stall, StallCheck, check_heartbeat
 from core.workspace import PROJECT, Workspace

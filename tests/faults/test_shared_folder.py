@@ -11,7 +11,7 @@ import pytest
 
 from core.errors import BadInput
 from core.jobs.filesystems import shared_filesystem
-from core.jobs.process_place import current_location
+from core.jobs.process_location import current_location
 from core.jobs.requests import FinetuneRequest
 from core.jobs.run_result import RunResult
 from core.jobs.store import RunStore

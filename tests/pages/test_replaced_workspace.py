@@ -6,7 +6,7 @@ import shutil
 import pytest
 
 from core.data.datasets import Dataset
-from core.jobs.process_place import current_location
+from core.jobs.process_location import current_location
 from core.jobs.store import RunStore
 from core.runs import heartbeat
 from core.runs.launch import run_heartbeat, worker_heartbeat, worker_lock

@@ -51,7 +51,7 @@ def test_a_table_goes_in_as_the_same_rows_of_a_file_do(ws: thaw.Workspace, tmp_p
         ws.ingest(frame)
     with pytest.raises(thaw.BadInput, match=r"'DataFrame\.parquet'.*label"):
         ws.ingest(frame.assign(label=7), name="bad")
-    with pytest.raises(thaw.BadInput, match="The table cannot be taken in: .*I1"):
+    with pytest.raises(thaw.BadInput, match="The DataFrame cannot be converted: .*I1"):
         ws.ingest(frame.astype({"I1": object}).assign(I1=["a", *[1] * 499]), name="mixed")
     assert [one.name for one in ws.samples] == ["table", "rows"]
 

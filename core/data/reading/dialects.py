@@ -17,7 +17,7 @@ from core.data.reading.column_mapping import (
 )
 from core.data.reading.columnar import COLUMNAR_FORMATS, read_first_rows
 from core.data.reading.columns_needed import ColumnsNeeded
-from core.data.reading.head import (
+from core.data.reading.file_start import (
     DELIMITERS,
     HEAD_BYTES,
     MIN_HEADER_COLUMNS,

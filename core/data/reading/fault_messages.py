@@ -9,7 +9,7 @@ import pyarrow.csv
 from core.data.reading.bad_rows import BadRowHandler
 from core.data.reading.column_names import LABEL_NAMES, normalise_name, recognise_columns
 from core.data.reading.dialects import FileFormat
-from core.data.reading.head import describe_not_utf8
+from core.data.reading.file_start import describe_not_utf8
 from core.data.reading.values import (
     NO_LABEL,
     ParsedCells,

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from core.data.read_options import ReadOptions
 from core.data.reading.column_mapping import MAX_COLUMNS, criteo_order
 from core.data.reading.columns_needed import ColumnsNeeded
-from core.data.reading.head import DELIMITERS
+from core.data.reading.file_start import DELIMITERS
 from core.data.reading.values import is_missing, is_number, parse_label
 from core.data.schema import FIELDS, LABEL, NUMERIC
 from core.errors import BadInput

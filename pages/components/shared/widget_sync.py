@@ -30,8 +30,8 @@ def set_value(key: str, value: Any) -> None:
     if state.setdefault(key, value) == value:
         return
     state[_SEQUENCE] = state.get(_SEQUENCE, 0) + 1
-    puts = state.setdefault(_CHANGES, {})
-    puts[key] = [*puts.get(key, []), (state[_SEQUENCE], state[key], value)][-_MAX_REMEMBERED:]
+    changes = state.setdefault(_CHANGES, {})
+    changes[key] = [*changes.get(key, []), (state[_SEQUENCE], state[key], value)][-_MAX_REMEMBERED:]
     state[key] = value
 
 
@@ -41,10 +41,10 @@ def reapply_unseen() -> None:
     Call it before the fields are drawn, and in callbacks before they read fields.
     """
     state = st.session_state
-    heard = state.get(_ACK, state.get(_SEQUENCE, 0))
-    for key, puts in state.get(_CHANGES, {}).items():
-        if state.get(key) in [before for number, before, _ in puts if number > heard]:
-            state[key] = puts[-1][-1]
+    acknowledged = state.get(_ACK, state.get(_SEQUENCE, 0))
+    for key, changes in state.get(_CHANGES, {}).items():
+        if state.get(key) in [before for number, before, _ in changes if number > acknowledged]:
+            state[key] = changes[-1][-1]
 
 
 def render_ack_field() -> None:
@@ -54,4 +54,6 @@ def render_ack_field() -> None:
     too.
     """
     st.session_state[_ACK] = st.session_state.get(_SEQUENCE, 0)
-    st.number_input("Heard", 0, key=_ACK, help="How many of the page's own changes you have seen.")
+    st.number_input(
+        "Acknowledged", 0, key=_ACK, help="How many of the page's own changes you have seen."
+    )

@@ -15,7 +15,7 @@ from core.errors import BadInput
 from core.evaluation.metrics import Metrics
 from core.jobs import database, queue
 from core.jobs.database import MIGRATIONS, keep_connection
-from core.jobs.process_place import current_location
+from core.jobs.process_location import current_location
 from core.jobs.requests import FinetuneRequest, request_to_json
 from core.jobs.run_result import RunResult
 from core.jobs.store import PAUSED_PHASE, Run, RunStore, ValidationSummary

@@ -15,7 +15,7 @@ from core.cli.parser import main
 from core.data.datasets import Dataset
 from core.errors import explain_system_error
 from core.jobs import database
-from core.jobs.process_place import current_location
+from core.jobs.process_location import current_location
 from core.jobs.reporter import Reporter
 from core.jobs.requests import FinetuneRequest, TrainSettings
 from core.jobs.run_result import RunResult

@@ -19,10 +19,10 @@ def current_location() -> str:
     return f"{socket.gethostname()}/{boot}/{container}"
 
 
-def machine_name(place: str) -> str:
+def machine_name(location: str) -> str:
     """Return the machine's name in a `current_location`.
 
     >>> machine_name("gpu-1/9f2c/4026531836")
     'gpu-1'
     """
-    return place.partition("/")[0]
+    return location.partition("/")[0]
