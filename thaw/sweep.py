@@ -105,7 +105,7 @@ class Sweep:
         """Train the queued runs in this process, as ``wait="here"`` does. Loads torch.
 
         Args:
-            arms_at_once: with more than 1, so many runs at a time in processes of this machine.
+            arms_at_once: with more than 1, train this many runs at a time in processes of this machine.
 
         Returns:
             The sweep itself.
@@ -138,7 +138,7 @@ class Sweep:
         )
 
     def add_seeds(self, seeds: int) -> "Sweep":
-        """Queue every arm with so many seeds more."""
+        """Queue every arm with `seeds` more seeds."""
         with private_files():
             extend_sweep(self._workspace, self.info, seeds)
         return (

@@ -335,7 +335,7 @@ class Workspace:
             freeze_depth: stages frozen from the input; 0 is full fine-tuning.
             strategy: instead of a depth, a key of `core.freezing.strategies.STRATEGIES`, such as
                 "lora".
-            target_rows: use the last so many target rows; 0 for all.
+            target_rows: use only this many target rows, the last ones; 0 for all.
             controls: runs beside it to compare it with, of "scratch" and "zero-shot"; see
                 `Run.controls`.
             preset: of the training settings; "auto" chooses them by the number of training rows.
@@ -393,7 +393,7 @@ class Workspace:
             seeds: of every arm: 0, 1, 2, …
             rates: learning rates for every arm; default: the preset's alone.
             target_sizes: numbers of target rows for every arm; 0 for all.
-            halving: with 2, 3 or 4, only the best one in so many arms trains on at every rung.
+            halving: with 2, 3 or 4, only the best one in `halving` arms trains on at every rung.
             name: of the sweep; default: made of backbone and dataset. One that is there and asks
                 for the same is gone on with.
             preset, wait, options: see `finetune`; without ``seed`` and ``stages``.

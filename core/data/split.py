@@ -340,5 +340,5 @@ def check_parts(summaries: tuple[PartSummary, ...]) -> None:
             rows_of_class = "clicks" if summary.clicks else "rows without a click"
             raise BadInput(
                 f"The part {name!r} holds only {rows_of_class} ({summary.rows:,} rows), so nothing"
-                " can be learnt or measured on it; change the shares or take more rows."
+                " can be trained or measured on it; change the shares or take more rows."
             )

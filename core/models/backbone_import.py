@@ -131,7 +131,9 @@ def _check_preprocessing(card: BackboneCard) -> Preprocessing:
 
 def _check_statistics(values: Any) -> None:
     if not isinstance(values, dict) or not isinstance(values.get("hash"), str):
-        raise BadInput("'preprocessing.json' is no object with a hash; export the backbone again.")
+        raise BadInput(
+            "'preprocessing.json' is not an object with a hash; export the backbone again."
+        )
     for name in ("mean", "std"):
         numbers = values.get(name)
         if not isinstance(numbers, list) or len(numbers) != len(NUMERIC):
@@ -175,7 +177,8 @@ def _check_weights(card: BackboneCard, field_sizes: Sequence[int]) -> None:
     except SafetensorError as error:
         reason = str(error).splitlines()[0][:200]
         raise BadInput(
-            f"{WEIGHTS_FILE!r} is no whole safetensors file ({reason}); export the backbone again."
+            f"{WEIGHTS_FILE!r} is not a complete safetensors file ({reason}); export the "
+            "backbone again."
         ) from error
 
 

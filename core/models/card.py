@@ -192,7 +192,7 @@ def load_card(folder: Path, advice: str = REPAIR_ADVICE) -> BackboneCard:
                 isinstance(number, bool) or not isinstance(number, int | float)
             ):
                 raise ValueError(
-                    f"its metric {name[:40]!r} is {str(number)[:40]!r}, which is no number"
+                    f"its metric {name[:40]!r} is {str(number)[:40]!r}, which is not a number"
                 )
         check_timestamp(card.created, "created")
         return card

@@ -81,7 +81,7 @@ def read_foreign_json(path: Path) -> Any:
         return json.loads(path.read_bytes().decode(), parse_constant=_no_constant)
     except (ValueError, RecursionError) as error:
         raise BadInput(
-            f"{path.name!r} is no JSON text ({str(error)[:120]}); export the backbone again."
+            f"{path.name!r} is not JSON text ({str(error)[:120]}); export the backbone again."
         ) from error
 
 

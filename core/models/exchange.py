@@ -131,7 +131,7 @@ def _unpack_archive(path: Path, folder: Path) -> None:
 
 
 def _check_kind(path: Path) -> None:
-    """Raise BadInput, saying what it is instead, when the file is no zip archive."""
+    """Raise BadInput, saying what it is instead, when the file is not a zip archive."""
     with path.open("rb") as stream:
         start = stream.read(9)
     kind = next((kind for first, kind in _SIGNATURES.items() if start.startswith(first)), "")
@@ -144,7 +144,7 @@ def _check_kind(path: Path) -> None:
         )
     if not start.startswith(b"PK"):
         raise BadInput(
-            f"{path.name!r} is no zip archive; a backbone is one of "
+            f"{path.name!r} is not a zip archive; a backbone is one of "
             f"{', '.join(MEMBER_SIZE_LIMITS)}."
         )
 

@@ -15,7 +15,7 @@ from torch.utils.flop_counter import register_flop_formula
 ONEDNN = getattr(torch.ops.mkldnn, "_linear_pointwise", None)
 """x W' + b by oneDNN; None where torch was built without it, as for some processors."""
 ONEDNN_MIN_MULTIPLICATIONS = 2**23
-"""Below so many multiplications the overhead of calling oneDNN costs more than it saves."""
+"""Below this number of multiplications the overhead of calling oneDNN costs more than it saves."""
 
 
 class Linear(nn.Linear):

@@ -155,7 +155,7 @@ ARCHITECTURES: dict[str, Architecture] = {
     "vgg19": Architecture(
         title="VGG19 (images)",
         summary=(
-            "The article's: rows drawn as small pictures for a network that learnt to see. Slow on"
+            "The article's: rows drawn as small images for a network pretrained on ImageNet. Slow on"
             " a CPU."
         ),
         source=(
@@ -170,8 +170,8 @@ ARCHITECTURES: dict[str, Architecture] = {
     "resnet50": Architecture(
         title="ResNet50 (images)",
         summary=(
-            "The article's: rows drawn as small pictures for a residual network that learnt "
-            "to see. Slow on a CPU."
+            "The article's: rows drawn as small images for a residual network pretrained on "
+            "ImageNet. Slow on a CPU."
         ),
         source=(
             "He et al.: Deep Residual Learning for Image Recognition, CVPR 2016"

@@ -13,7 +13,7 @@ from core.runs.subprocess_commands import ProgressFn
 from core.workspace import workspace_root
 
 MAX_CONCURRENT_TASKS = 2
-"""Errands under way at a time; the others wait, since each takes the cores of a training."""
+"""Tasks that run at a time; the others wait, since each takes cores that a training needs."""
 MAX_REMEMBERED_FAILURES = 32
 """Failures remembered until someone has read them; the oldest go first."""
 

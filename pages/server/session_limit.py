@@ -61,7 +61,7 @@ class SessionLimit:
             rivals = [*self._open]
         else:
             return True
-        silent = [socket for socket in rivals if not socket.spoken]
+        silent = [socket for socket in rivals if not socket.has_sent]
         if not silent:
             return False
         first = min(silent, key=lambda socket: socket.opened)
@@ -79,12 +79,12 @@ class _Socket:
         self.client, self._receive, self._send = client, receive, send
         self.opened = asyncio.get_running_loop().time()
         self.give_way = asyncio.Event()
-        self.spoken = False
+        self.has_sent = False
         self._opening = True
 
     async def receive(self) -> Message:
         """Return the next message; the first one is the opening, which the app gets at once."""
-        if self.spoken or self._opening:
+        if self.has_sent or self._opening:
             self._opening = False
             return await self._receive()
         message = asyncio.ensure_future(self._receive())
@@ -96,7 +96,7 @@ class _Socket:
         finally:
             way.cancel()
         if message.done():
-            self.spoken = True
+            self.has_sent = True
             return message.result()
         message.cancel()
         await self._send(

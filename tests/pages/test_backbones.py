@@ -193,7 +193,7 @@ def test_an_import_shows_its_card_and_a_refusal_calls_the_file_by_its_own_name(
     page = open_page(tiny[0], "backbones", monkeypatch)
     page.file_uploader[0].set_value(("strange.zip", b"no archive at all", "application/zip")).run()
     page.button("import").click().run()
-    assert "'strange.zip' is no zip archive" in page.error[0].value.replace("\\", "")
+    assert "'strange.zip' is not a zip archive" in page.error[0].value.replace("\\", "")
     card = list_backbones(tiny[0])[0]
     page.file_uploader[0].set_value(("good.zip", export_bytes(card), "application/zip")).run()
     page.text_input("import_name_0").set_value("Taken in").run()

@@ -66,7 +66,7 @@ def load_weights_file(network: Network, architecture: str, path: Path) -> None:
     probe_hdf5(path)
     if not h5py.is_hdf5(path):
         raise BadInput(
-            f"The weights file {path.name!r} is no HDF5 file; save one by Keras' save_weights."
+            f"The weights file {path.name!r} is not an HDF5 file; save one by Keras' save_weights."
         )
     model = keras_model(application)
     # Keras only warns about variables that the file lacks, and leaves them as they are. NaN shows
@@ -80,7 +80,7 @@ def load_weights_file(network: Network, architecture: str, path: Path) -> None:
     except Exception as error:
         if caused_by_system(error):
             raise
-        # A stranger's file fails in as many ways as HDF5 has: OSError, ValueError, KeyError,
+        # A damaged file fails in as many ways as HDF5 has: OSError, ValueError, KeyError,
         # RuntimeError.
         raise BadInput(
             f"The weights file {path.name!r} does not fit {application} without its top"

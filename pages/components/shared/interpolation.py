@@ -131,7 +131,5 @@ def _compare_with_finetuned(arrays: dict[str, np.ndarray], part: str, alpha: flo
     numbers = f"{format_metric(difference.delta, signed=True)}, 95 % {bounds}"
     if difference.outcome == NOT_DISTINGUISHABLE:
         return f"{interval} Not distinguishable from the fine-tuned run ({numbers})."
-    return (
-        f"{interval} {'Higher' if difference.outcome == 'better' else 'Lower'} than the "
-        f"fine-tuned run ({numbers})."
-    )
+    comparison = "Higher" if difference.outcome == "better" else "Lower"
+    return f"{interval} {comparison} than the fine-tuned run ({numbers})."

@@ -19,20 +19,20 @@ def show_task_progress(key: str, activity: str, reports_progress: bool = True) -
     Returns:
         Whether the task is still running.
     """
-    errand = tasks.find(key)
-    if errand is None:
+    task = tasks.find(key)
+    if task is None:
         return False
-    if errand.error:
+    if task.error:
         # The error may quote the content of an uploaded file.
-        st.error(escape_inline(str(errand.error)), icon=":material/error:")
+        st.error(escape_inline(str(task.error)), icon=":material/error:")
         return False
     st.fragment(catch_errors_in(_tick), run_every=TICK_SECONDS)(key, activity, reports_progress)
     return True
 
 
 def _tick(key: str, doing: str, measured: bool) -> None:
-    errand = tasks.find(key)
-    if errand is None or not errand.active:
+    task = tasks.find(key)
+    if task is None or not task.active:
         st.rerun()
         return
     if not measured:
@@ -40,20 +40,20 @@ def _tick(key: str, doing: str, measured: bool) -> None:
         return
     with st.container(horizontal=True, vertical_alignment="center"):
         st.progress(
-            min(errand.progress or 0.0, 1.0), text=_progress_text(errand, doing), width="stretch"
+            min(task.progress or 0.0, 1.0), text=_progress_text(task, doing), width="stretch"
         )
         if st.button(
-            "Stop", key=f"stop {key}", icon=":material/stop_circle:", disabled=errand.stopping
+            "Stop", key=f"stop {key}", icon=":material/stop_circle:", disabled=task.stopping
         ):
-            errand.stop()
+            task.stop()
             st.rerun(scope="fragment")
 
 
-def _progress_text(errand: tasks.BackgroundTask, doing: str) -> str:
-    if errand.stopping:
+def _progress_text(task: tasks.BackgroundTask, doing: str) -> str:
+    if task.stopping:
         return "Stopping"
-    if errand.progress is None:
+    if task.progress is None:
         return "Waiting for other tasks to finish"
-    if not errand.progress:
+    if not task.progress:
         return f"{doing}: starting, which takes some seconds"
-    return f"{doing}: {errand.progress:.0%}"
+    return f"{doing}: {task.progress:.0%}"

@@ -30,7 +30,7 @@ def test_names_of_metrics_tell_them_apart_wherever_they_are_shown() -> None:
     ):
         assert len(set(titles)) == len(titles)
     for place in ("arms", "figures", "runs", "card"):
-        assert HEADLINE in metrics_shown_in(place)  # type: ignore[arg-type]
+        assert HEADLINE in metrics_shown_in(place)
 
 
 @pytest.mark.parametrize(

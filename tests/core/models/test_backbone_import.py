@@ -194,15 +194,21 @@ def test_weights_that_are_refused(files: Files, workspace: Workspace, tmp_path: 
             ),
             "NaN|no fi",
         ),
-        (struct.pack("<Q", 2**62) + b"{", "is no whole safetensors file"),
-        (struct.pack("<Q", 100) + b"{}", "is no whole safetensors file"),
-        (header({"a": one, "b": one}, bytes(8)), "is no whole safetensors file"),
-        (header({"a": one | {"data_offsets": [8, 16]}}, bytes(16)), "is no whole safetensors file"),
-        (header({"a": one | {"shape": [2**40, 2**40]}}, bytes(8)), "is no whole safetensors file"),
-        (header({"a": one | {"dtype": "PICKLE"}}, bytes(8)), "is no whole safetensors file"),
-        (header({"a": one}, bytes(4)), "is no whole safetensors file"),
-        (files[WEIGHTS][:-8], "is no whole safetensors file"),
-        (b"", "is no whole safetensors file"),
+        (struct.pack("<Q", 2**62) + b"{", "is not a complete safetensors file"),
+        (struct.pack("<Q", 100) + b"{}", "is not a complete safetensors file"),
+        (header({"a": one, "b": one}, bytes(8)), "is not a complete safetensors file"),
+        (
+            header({"a": one | {"data_offsets": [8, 16]}}, bytes(16)),
+            "is not a complete safetensors file",
+        ),
+        (
+            header({"a": one | {"shape": [2**40, 2**40]}}, bytes(8)),
+            "is not a complete safetensors file",
+        ),
+        (header({"a": one | {"dtype": "PICKLE"}}, bytes(8)), "is not a complete safetensors file"),
+        (header({"a": one}, bytes(4)), "is not a complete safetensors file"),
+        (files[WEIGHTS][:-8], "is not a complete safetensors file"),
+        (b"", "is not a complete safetensors file"),
     ):
         refused(workspace, packed(tmp_path / "it.zip", with_weights(files, fault)), sentence)
 

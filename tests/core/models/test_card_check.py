@@ -162,9 +162,9 @@ def test_settings_from_imported_cards_are_checked(
 @pytest.mark.parametrize(
     ("text", "sentence"),
     [
-        (b"not json", "'card.json' is no JSON text"),
-        (b"\xff\xfe", "'card.json' is no JSON text"),
-        (b"[" * 100_000, "'card.json' is no JSON text"),
+        (b"not json", "'card.json' is not JSON text"),
+        (b"\xff\xfe", "'card.json' is not JSON text"),
+        (b"[" * 100_000, "'card.json' is not JSON text"),
         (b"[]", r"The card is \[\]; it must be an object"),
         (b'{"name": NaN}', "it holds NaN"),
     ],

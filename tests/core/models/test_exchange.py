@@ -168,8 +168,8 @@ ARCHIVES: dict[str, tuple[Callable[[Files], bytes], str]] = {
         r"\(a pickle\) is not read: Thaw takes weights as safetensors alone",
     ),
     "hdf5": (lambda f: b"\x89HDF\r\n\x1a\n" + bytes(100), r"\(HDF5\) is not read"),
-    "junk": (lambda f: b"hello", "is no zip archive"),
-    "empty": (lambda f: b"", "is no zip archive"),
+    "junk": (lambda f: b"hello", "is not a zip archive"),
+    "empty": (lambda f: b"", "is not a zip archive"),
 }
 
 

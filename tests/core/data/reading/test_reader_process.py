@@ -104,7 +104,7 @@ def test_a_child_without_progress_is_stopped(
     monkeypatch.setattr(reader_process, "IDLE_SECONDS", 1.0)
     monkeypatch.setattr(reader_process, "_POLL_SECONDS", 0.2)
     error = refused(reader_jobs.hang, {"pid": str(tmp_path / "pid")})
-    assert "for 1 seconds without coming any further" in str(error)
+    assert "made no progress for 1 seconds" in str(error)
     assert gone(pid_in(tmp_path / "pid"))
 
 

@@ -195,7 +195,7 @@ def test_weights_from_a_file_give_keras_own_outputs(files: tuple[Path, Any], nam
             "hole.weights.h5",
             "has no usable numbers for 1 variables, '.*bn/gamma' among them",
         ),
-        ("resnet50", "junk.h5", "is no HDF5 file"),
+        ("resnet50", "junk.h5", "is not an HDF5 file"),
         ("resnet50", "weights.pkl", "does not end in .h5"),
         ("resnet50", "none.h5", "There is no file .* check the path of the weights file"),
     ],
