@@ -1,9 +1,8 @@
-"""What kind of failure an exception is: no memory, a failed device, or what the system refused for
-which file.
+"""Classify exceptions: out of memory, a failed device, or a file operation the system refused.
 
-Decided by errno, exception type, SQLite's error code, and the current state of the disk. Words of a
-message are read only where a library gives nothing else, and then only as the whole message of that
-library's own exception.
+The kind is decided by errno, exception type, SQLite's error code, and the current state of the
+disk. Words of a message are read only where a library gives nothing else, and then only as the
+whole message of that library's own exception.
 """
 
 import errno
@@ -96,8 +95,10 @@ class Failure:
 
 
 def exception_chain(error: BaseException | None) -> Iterator[BaseException]:
-    """Yield the error, what it was raised from, and so on; also what was being handled, unless the
-    error is a programming error.
+    """Yield the error, the error it was raised from, and so on.
+
+    The error that was being handled when it was raised is included too, unless the error is a
+    programming error.
     """
     seen: set[int] = set()
     while error is not None and id(error) not in seen:
@@ -112,8 +113,9 @@ def exception_chain(error: BaseException | None) -> Iterator[BaseException]:
 
 
 def _has_class_named(error: BaseException, package: str, name: str) -> bool:
-    """Return whether the error is of a class of that name in that package, which need not be
-    imported.
+    """Return whether the error is of a class of that name in that package.
+
+    The package need not be imported.
     """
     return any(
         one.__name__ == name and one.__module__.partition(".")[0] == package
@@ -149,8 +151,9 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 
 def is_system_failure(error: BaseException) -> bool:
-    """Return whether the error itself says that the system refused something, whatever the file
-    holds.
+    """Return whether the error itself says that the system refused something.
+
+    Such an error does not depend on the content of the file.
     """
     failure = failure_of(error)
     return is_out_of_memory(error) or (failure is not None and failure.errno in _SYSTEM_ERRNOS)
@@ -174,16 +177,19 @@ def failure_of(error: BaseException) -> Failure | None:
 
 
 def hides_errno(error: BaseException) -> bool:
-    """Whether the error is of a library that may have failed to write and does not say why: numpy,
-    or torch.save."""
+    """Return whether the library that raised the error may hide why it could not write.
+
+    NumPy and torch.save may fail to write without an errno.
+    """
     if type(error) is OSError:
         return error.errno is None
     return type(error) is RuntimeError and _raised_in(error, "torch.serialization")
 
 
 def is_short_write(error: BaseException) -> bool:
-    """Return whether the error says that not all of a file was written, and not why: NumPy's and
-    torch's.
+    """Return whether the error says that a file was written only in part, without saying why.
+
+    NumPy and torch.save raise such errors.
     """
     if type(error) is OSError:
         return error.errno is None and _NUMPY_SHORT_WRITE.fullmatch(str(error)) is not None
@@ -198,8 +204,9 @@ def sqlite_code(error: sqlite3.Error) -> int:
 
 
 def probe_write(part: Path) -> int | None:
-    """Write some bytes to a file, or to a new file of a folder; return the errno, None where it
-    works.
+    """Write some bytes to a file, or to a new file in a folder, and return the errno.
+
+    If writing works, None is returned.
     """
     try:
         if part.is_dir():

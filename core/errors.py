@@ -1,9 +1,9 @@
-"""Errors that a user can act on, and sentences for what the system refuses: disk, permissions,
-memory.
+"""Errors that a user can act on, and messages for what the system refuses.
 
-A message is a whole sentence: what was wrong, the value received, what to do. Which kind of failure
-an exception is, core.error_kinds decides by errno, type and state of the disk, and not by words
-that may occur in any message.
+The system may refuse for lack of disk space, permissions or memory. A message is a whole sentence:
+what was wrong, the value received, what to do. Which kind of failure an exception is,
+core.error_kinds decides by errno, type and state of the disk, and not by words that may occur in
+any message.
 """
 
 import errno
@@ -46,8 +46,9 @@ class BadInput(ThawError):
 
 
 class UnreadableRow(BadInput):
-    """Rows that cannot be read while others can: a single one, or those after a break
-    (`on_bad_rows` "skip").
+    """Rows that cannot be read while others can (`on_bad_rows` "skip").
+
+    It is a single row, or all rows after a break.
     """
 
 
@@ -66,8 +67,9 @@ class Damaged(BadInput):
 
 
 class ReaderFailed(BadInput):
-    """A file that ended the process that read it, or that was given up
-    (core.data.reading.reader_process).
+    """A file that ended the process that read it, or that the reader gave up on.
+
+    See core.data.reading.reader_process.
 
     Args:
         message: for the user.
@@ -81,8 +83,9 @@ class ReaderFailed(BadInput):
 
 
 class RunError(ThawError):
-    """A run that could not be finished, such as a loss that became NaN (command line: exit status
-    1).
+    """A run that could not be finished, such as a loss that became NaN.
+
+    The exit status on the command line is 1.
     """
 
 
@@ -105,10 +108,9 @@ def caused_by_system(error: BaseException) -> bool:
 
 
 def explain_system_error(error: BaseException, root: Path) -> str | None:
-    """Return what is wrong with disk, permissions or memory, in a sentence; None for any other
-    error.
+    """Return a sentence on what is wrong with disk, permissions or memory; None for other errors.
 
-    What the error was raised from, or while handling, counts as well. The sentence names the file
+    The errors it was raised from, or while handling, count as well. The sentence names the file
     that the error names.
 
     Args:
@@ -134,8 +136,9 @@ def explain_system_error(error: BaseException, root: Path) -> str | None:
 
 
 def explain_disk_problem(root: Path) -> str | None:
-    """Return that the workspace's disk is full or read-only, before anything has failed; None if it
-    is not.
+    """Return a message if the workspace's disk is full or read-only, else None.
+
+    It can be called before anything has failed.
 
     Args:
         root: the workspace.
@@ -150,11 +153,11 @@ def explain_disk_problem(root: Path) -> str | None:
 
 
 def set_write_error_path(error: BaseException, part: Path, path: Path) -> None:
-    """Make the failed writing of `part`, which was to become `path`, name `path`; called before
-    `part` is removed.
+    """Make the error of a failed write name the final path instead of the unfinished file.
 
-    Where a library hides why it could not write, some more bytes are written to `part`, and the
-    system's own error is raised from `error`.
+    Call it before `part`, which was to become `path`, is removed. Where a library hides why it
+    could not write, some more bytes are written to `part`, and the system's own error is raised
+    from `error`.
 
     Args:
         error: what was raised.
@@ -176,8 +179,9 @@ def set_write_error_path(error: BaseException, part: Path, path: Path) -> None:
 
 
 def _explain_hidden_errno(error: BaseException, root: Path) -> str | None:
-    """For an error without errno: say that the disk is full, where it is, else that writing stopped
-    early.
+    """Return the message for an error without errno; None if it is not a failed write.
+
+    The message says that the disk is full, if it is, else that writing stopped early.
     """
     if hides_errno(error) and is_disk_full(root):
         return _disk_full_message(root, root)
@@ -237,8 +241,9 @@ def _disk_full_message(path: Path, root: Path) -> str:
 
 
 def _some_disk_full_message(root: Path) -> str:
-    """For an error that names no file: name the disk without space, or all that may have
-    had none.
+    """Return the message that a disk is full, for an error that names no file.
+
+    It names the disk without space, or all disks that may have had none.
     """
     temporary = Path(tempfile.gettempdir())
     for place in (root, temporary):
@@ -253,8 +258,9 @@ def _some_disk_full_message(root: Path) -> str:
 
 
 def _explain_access_denied(failure: Failure, root: Path) -> str | None:
-    """Say who may not read or write what; None for an error without file where the workspace is
-    writable.
+    """Say which file or folder may not be read or written, and why.
+
+    None for an error that names no file, if the workspace is writable.
     """
     why = "its disk is read-only" if failure.errno == errno.EROFS else failure.description
     if not failure.paths:
@@ -399,8 +405,9 @@ def _format_free_space(path: Path) -> str:
 
 
 def _final_path(path: Path) -> Path:
-    """Return the folder in which something unfinished was to be published; any other path
-    as it is.
+    """Return the folder in which an unfinished file was to be published.
+
+    Any other path is returned as it is.
     """
     for place, part in enumerate(path.parts):
         if part.startswith(UNFINISHED_PREFIX):
@@ -418,8 +425,9 @@ def _is_inside(path: Path, root: Path) -> bool:
 
 
 def _is_on_workspace_disk(path: Path, root: Path) -> bool:
-    """Return whether the path is in the workspace and on its disk; a folder in it may link to
-    another disk.
+    """Return whether the path is in the workspace and on its disk.
+
+    A folder in the workspace may link to another disk.
     """
     if not _is_inside(path, root):
         return False

@@ -81,8 +81,9 @@ def compare(workspace: Workspace, options: argparse.Namespace) -> CommandResult:
 def select_arms(
     workspace: Workspace, options: argparse.Namespace
 ) -> tuple[list[Run], list[ArmResult]]:
-    """Return (the named runs that are done and score clicks, their arms under titles that name the
-    setting).
+    """Return ``(runs, arms)``: the named runs that are done and score clicks, grouped into arms.
+
+    The titles of the arms name their setting.
 
     Raises:
         BadInput: there is no such run, or the runs are on several datasets.

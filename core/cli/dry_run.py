@@ -1,5 +1,7 @@
-"""The option ``--dry-run``: what would train, and about how long it would take; nothing is
-queued."""
+"""The option ``--dry-run``: show what would be trained and for about how long.
+
+Nothing is queued.
+"""
 
 import dataclasses
 from typing import Any

@@ -44,8 +44,11 @@ class CommandResult:
 
 
 def with_damaged(result: CommandResult, damaged: Sequence[Damaged]) -> CommandResult:
-    """Return a list's result, noting in its data and on standard error what is damaged and left
-    out."""
+    """Return the result of a list command with a note on the entries that are damaged.
+
+    Damaged entries are left out of the list. The note is added to the result's data and written to
+    standard error.
+    """
     for error in damaged:
         print(f"thaw: left out: {error}", file=sys.stderr)
     data = {**result.data, "damaged": [str(error) for error in damaged]}
@@ -142,8 +145,9 @@ def wait_for_run(workspace: Workspace, run: Run) -> RunResult:
 
 
 def follow_run(workspace: Workspace, run: Run) -> CommandResult:
-    """Wait for a run and return its metrics; Ctrl-C ends the waiting, and leaves the run to its
-    worker.
+    """Wait for a run and return its metrics.
+
+    Ctrl-C ends only the waiting; the worker continues the run.
 
     Raises:
         RunError: it failed, was cancelled or was interrupted.

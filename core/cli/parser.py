@@ -44,8 +44,10 @@ COMMAND_GROUPS: dict[str, tuple[Callable[[AddCommand], None], ...]] = {
 
 
 def build_parser() -> argparse.ArgumentParser:
-    """Return the parser of the whole command line; each command's function is its default
-    ``run``."""
+    """Return the parser of the whole command line.
+
+    The function of each command is its default value of ``run``.
+    """
     parser = argparse.ArgumentParser(
         prog=PROGRAM,
         usage=f"{PROGRAM} [--workspace FOLDER] COMMAND ...",

@@ -85,8 +85,10 @@ def evaluate(workspace: Workspace, options: argparse.Namespace) -> CommandResult
 
 
 def interpolate(workspace: Workspace, options: argparse.Namespace) -> CommandResult:
-    """Interpolate between a run's weights and its backbone's; a second call reads the stored
-    result."""
+    """Interpolate between a run's weights and its backbone's.
+
+    A second call reads the stored result.
+    """
     run = submit_interpolation(workspace, RunStore(workspace).get(options.run_id))
     result = wait_for_run(workspace, run)
     path = result.interpolation

@@ -114,8 +114,10 @@ def add_sweep_command(add: AddCommand) -> None:
 
 
 def sweep(workspace: Workspace, options: argparse.Namespace) -> CommandResult:
-    """Queue a sweep, or resume the one of that name, follow it to its end, and print its
-    verdicts."""
+    """Queue a sweep, follow it to its end, and print its verdicts.
+
+    If there is a sweep of that name already, it is resumed.
+    """
     existing = [one for one in list_sweeps(workspace) if options.name in (one.id, one.name)]
     if existing:
         if options.dry_run:

@@ -119,8 +119,9 @@ def _path_of_file_url(address: str) -> str:
 
 
 def name_from_file(file_name: str) -> str:
-    """Return a sample name made from a file's name: without its endings, and with nothing that a
-    name may not hold.
+    """Return a sample name made from a file's name.
+
+    Its endings are left out, and so is everything that a name may not contain.
 
     >>> name_from_file("day_0.tsv.gz")
     'day_0'

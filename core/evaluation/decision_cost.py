@@ -40,8 +40,9 @@ class DecisionCosts:
         return self.false_positive * counts.fp + self.false_negative * counts.fn
 
     def per_row(self, y_true: np.ndarray, y_score: np.ndarray, threshold: float) -> np.ndarray:
-        """Cost of every row, shape ``(n_rows,)``, when rows scored at least `threshold` are acted
-        on.
+        """Return the cost of every row, shape ``(n_rows,)``.
+
+        Rows with a score of at least `threshold` are acted on.
         """
         acted = y_score >= threshold
         return self.false_positive * (acted & (y_true == 0)) + self.false_negative * (

@@ -1,9 +1,8 @@
-"""Metrics as text: the one place that formats a metric, since any metric may be missing, and says
-why it is.
+"""Format metrics as text, and say why a metric is missing.
 
-A metric is missing where it is undefined (no rows, one class only, a single row of a class), and in
-results that an older version stored. Missing values come as None, as NaN or as a key that is not
-there; all three are treated alike.
+All metrics are formatted here, since any of them may be missing: where it is undefined (no rows,
+one class only, a single row of a class), and in results that an older version stored. Missing
+values come as None, as NaN or as a key that is not there; all three are treated alike.
 """
 
 import math
@@ -85,8 +84,10 @@ def format_bounds(low: object, high: object, digits: int = 4, signed: bool = Fal
 def format_with_bounds(
     value: object, low: object, high: object, digits: int = 4, signed: bool = False
 ) -> str:
-    """A value with its interval, "0.7651 (0.7583 to 0.7719)"; the value alone where the interval is
-    missing."""
+    """Return a value with its interval, such as "0.7651 (0.7583 to 0.7719)".
+
+    If the interval is missing, only the value is returned.
+    """
     if is_missing(low) or is_missing(high):
         return format_metric(value, digits, signed)
     return f"{format_metric(value, digits, signed)} ({format_bounds(low, high, digits, signed)})"
@@ -124,8 +125,10 @@ def format_auc(metrics: MetricValues | None, digits: int = 4) -> str:
 
 
 def format_interval(metrics: MetricValues | None, digits: int = 4) -> str:
-    """AUC with its 95 % interval as a page shows it, "AUC 0.7651 (0.7583 to 0.7719)", or the reason
-    why not."""
+    """Return AUC with its 95 % interval as a page shows it, or the reason why either is missing.
+
+    For example "AUC 0.7651 (0.7583 to 0.7719)".
+    """
     if reason := reason_without_auc(metrics):
         return reason
     auc, low, high = (metric_value(metrics, name) for name in stored_names("auc"))
@@ -247,8 +250,7 @@ def missing_sentence(metrics: MetricValues | None, where: str) -> str:
 
 
 def reason_from_counts(rows: int | None, clicks: int | None) -> str:
-    """What keeps `rows` rows with `clicks` clicks from having an AUC with an interval; "" where
-    nothing does.
+    """Return why `rows` rows with `clicks` clicks have no AUC with an interval, or "" if they have.
 
     >>> reason_from_counts(30, 1), reason_from_counts(30, 29), reason_from_counts(1, 1)
     ('one click in 30 rows', 'one row without a click in 30 rows', 'the only row has the label 1')
@@ -270,8 +272,13 @@ def reason_from_counts(rows: int | None, clicks: int | None) -> str:
 
 
 def reason_from_labels(labels: np.ndarray) -> str:
-    """Why two scorings of rows with these labels (rows,), 0 or 1, cannot be compared; for those
-    that cannot be."""
+    """Return why two scorings of rows with these labels cannot be compared.
+
+    Call it only where they cannot be.
+
+    Args:
+        labels: 0 or 1, shape ``(n_rows,)``.
+    """
     return reason_from_counts(len(labels), int(np.sum(labels))) or NO_VARIANCE
 
 

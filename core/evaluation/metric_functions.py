@@ -90,10 +90,10 @@ def log_loss(y_true: np.ndarray, y_score: np.ndarray) -> float:
 
 
 def normalised_entropy(y_true: np.ndarray, y_score: np.ndarray) -> float:
-    """Log loss over the entropy of the click rate (He et al.: Practical Lessons from Predicting
-    Clicks, 2014).
+    """Return log loss divided by the entropy of the click rate.
 
-    Predicting the click rate for every row gives 1; needs rows of both classes.
+    Predicting the click rate for every row gives 1; needs rows of both classes. See He et al.:
+    Practical Lessons from Predicting Clicks, 2014.
 
     >>> normalised_entropy(np.array([0, 1, 0, 1]), np.full(4, 0.5))
     1.0
@@ -104,10 +104,10 @@ def normalised_entropy(y_true: np.ndarray, y_score: np.ndarray) -> float:
 
 
 def average_precision(y_true: np.ndarray, y_score: np.ndarray) -> float:
-    """Area under the precision-recall curve: precision times the gain in recall, summed over
-    thresholds.
+    """Return the area under the precision-recall curve.
 
-    Rows with equal scores enter together. Needs a click.
+    It is precision times the gain in recall, summed over thresholds. Rows with equal scores share
+    one threshold. Needs a click.
 
     >>> average_precision(np.array([0, 1, 0, 1]), np.array([0.1, 0.9, 0.8, 0.7])).__round__(4)
     0.8333
@@ -121,8 +121,9 @@ def average_precision(y_true: np.ndarray, y_score: np.ndarray) -> float:
 
 
 def calibration_error(y_true: np.ndarray, y_score: np.ndarray, n_bins: int = 15) -> float:
-    """Expected calibration error: how far mean score and click rate differ, averaged over
-    equal-mass bins.
+    """Return the expected calibration error over bins of equally many rows.
+
+    It is the absolute difference between mean score and click rate, averaged over the bins.
 
     Args:
         y_true: labels 0 or 1, shape ``(n_rows,)``, at least one row.

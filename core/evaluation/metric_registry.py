@@ -240,8 +240,9 @@ def summary_metrics() -> dict[str, Metric]:
 
 
 def stored_names(key: str) -> tuple[str, ...]:
-    """The names under which results store a metric: its key, and the ends of its interval where it
-    has one.
+    """Return the names under which results store a metric.
+
+    They are its key and, if it has an interval, the names of the interval's ends.
 
     >>> stored_names("auc"), stored_names("log_loss")
     (('auc', 'auc_low', 'auc_high'), ('log_loss',))

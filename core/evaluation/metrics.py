@@ -89,8 +89,9 @@ class Metrics(Mapping[str, float]):
 
 
 def all_names() -> tuple[str, ...]:
-    """Every name that results store for a set of rows: COUNTS, then the metrics, each with its
-    interval.
+    """Return every name that results store for a set of rows.
+
+    The names in COUNTS come first, then the metrics, each with its interval.
     """
     return (*COUNTS, *(name for key in METRICS for name in stored_names(key)))
 

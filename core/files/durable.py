@@ -1,9 +1,8 @@
-"""Files and folders that are complete on the disk before they get their name, despite kills and
-power cuts.
+"""Publish files and folders only once they are complete on disk, despite kills and power cuts.
 
 The order is always the same. New content is written under another name, in a folder that `staging`
 provides; then contents and folders are synced; then it is renamed into place, which is atomic; then
-the folder it was renamed into is synced. Only after that does anybody say that it is done.
+the folder it was renamed into is synced. Only after that is it reported as done.
 """
 
 import ctypes
@@ -28,11 +27,11 @@ _UNSUPPORTED = {errno.ENOSYS, errno.EINVAL, errno.EOPNOTSUPP}
 
 @contextmanager
 def staging(parent: Path) -> Iterator[Path]:
-    """Yield an empty folder in `parent` for what will be published there; what is still in it at
-    the end is removed.
+    """Yield an empty folder in `parent` for what will be published there.
 
-    Nobody lists it, and no clean-up removes it while this process lives. An error in writing says
-    what the system refused (core.errors.set_write_error_path).
+    What is still in it at the end is removed. It is in no list, and no clean-up removes it while
+    this process lives. An error in writing says what the system refused
+    (core.errors.set_write_error_path).
     """
     with part_folder(parent) as part:
         # One level down, where a search for all folders with a sample.json, say, does not look.
@@ -46,12 +45,14 @@ def staging(parent: Path) -> Iterator[Path]:
 
 
 def write_file(path: Path, write: Callable[[Path], object], mode: int = 0o600) -> None:
-    """Call `write` with a path to write to, then put that file at `path`, durably; on failure
-    `path` stays as it was.
+    """Write a file durably under a temporary path, then move it to `path`.
+
+    On failure, what was at `path` stays as it was.
 
     Args:
         path: the file.
-        write: writes it. An OSError that it raises is changed to name `path`.
+        write: writes it to the path it is called with. An OSError that it raises is changed to name
+            `path`.
         mode: permissions of the file.
     """
     try:
@@ -98,8 +99,9 @@ def publish_folder(part: Path, target: Path, umask: int = PRIVATE_UMASK) -> None
 
 
 def remove_folder(folder: Path) -> None:
-    """Remove a folder: at once for those who list it, even if removing its contents is
-    interrupted.
+    """Remove a folder.
+
+    It disappears from lists at once, even if removing its contents is interrupted.
     """
     with staging(folder.parent) as gone:
         folder.rename(gone / folder.name)
@@ -107,8 +109,9 @@ def remove_folder(folder: Path) -> None:
 
 
 def remove_folders(folders: Sequence[Path]) -> None:
-    """Remove folders of one parent, as `remove_folder`; those that are missing or cannot be moved
-    are skipped.
+    """Remove folders of one parent, each like `remove_folder`.
+
+    Folders that are missing or cannot be moved are skipped.
     """
     if folders and folders[0].parent.exists():
         with staging(folders[0].parent) as gone:
@@ -140,8 +143,9 @@ def make_folder(folder: Path) -> None:
 
 
 def sync_tree(folder: Path, umask: int = PRIVATE_UMASK) -> None:
-    """Sync every file in the folder, then the folders from the innermost out, and set their
-    permissions.
+    """Sync every file and folder in the folder, and set their permissions.
+
+    Files come first, then the folders from the innermost out.
     """
     for place, _, files in os.walk(folder, topdown=False):
         for name in files:
@@ -159,8 +163,9 @@ def sync_folder(folder: Path) -> None:
 
 
 def _is_staged(path: Path) -> bool:
-    """Return whether the path is in a part, which is synced when it is published, or thrown
-    away.
+    """Return whether the path is inside a part folder.
+
+    A part folder is synced when it is published, or thrown away.
     """
     return any(part.startswith(PART_PREFIX) for part in path.parts)
 
@@ -199,8 +204,9 @@ def _swap(one: Path, other: Path) -> bool:
 
 
 def _replace_in_two_steps(part: Path, target: Path) -> None:
-    """Put `part` at `target` after moving the old target aside; a clean-up moves it back if this is
-    interrupted.
+    """Move the old target aside, then move `part` to `target`.
+
+    If this is interrupted, a clean-up moves the old target back.
     """
     with part_folder(target.parent) as aside:
         (aside / REPLACED_FOLDER).mkdir(0o700)

@@ -1,5 +1,6 @@
-"""Files that are still needed, such as an upload while its browser tab lives: a lock on the file
-says so.
+"""Files that are still needed, marked by a lock on the file.
+
+An upload, for example, is needed while its browser tab lives.
 """
 
 import contextlib
@@ -12,8 +13,9 @@ from core.files.leftovers import LOCKS_UNSUPPORTED, is_legacy_leftover
 
 
 class HeldFile:
-    """A file that no other process removes as a leftover while this object lives, even when it is
-    renamed.
+    """A file that no other process removes as a leftover while this object lives.
+
+    This holds even if the file is renamed.
     """
 
     def __init__(self, path: Path) -> None:
@@ -43,8 +45,9 @@ def remove_unheld(paths: Iterable[Path]) -> None:
 
 
 def remove_legacy_files(paths: Iterable[Path]) -> None:
-    """Remove those of the files that versions up to 0.10.0, which held no locks, cannot need any
-    more.
+    """Remove the files that versions up to 0.10.0 left behind and that are certainly unused.
+
+    Those versions held no locks.
     """
     for path in paths:
         if is_legacy_leftover(path):

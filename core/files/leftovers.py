@@ -34,8 +34,9 @@ _DAY = 24 * 3600
 
 @contextmanager
 def part_folder(parent: Path) -> Iterator[Path]:
-    """Create a folder in `parent` that nobody lists and no clean-up removes while the block runs;
-    it is removed afterwards.
+    """Create a folder in `parent` for the duration of the block, and remove it afterwards.
+
+    It is in no list, and no clean-up removes it while the block runs.
     """
     remove_leftovers_in(parent)
     part, lock = _create_part_lock(parent)
@@ -51,8 +52,9 @@ def part_folder(parent: Path) -> Iterator[Path]:
 
 
 def remove_leftovers_in(folder: Path) -> None:
-    """Remove from `folder` what ended processes were writing there; folders below it are not
-    searched.
+    """Remove from `folder` the unfinished files of processes that have ended.
+
+    Folders below it are not searched.
     """
     names: set[str] = set()
     with contextlib.suppress(OSError), os.scandir(folder) as entries:
@@ -92,8 +94,9 @@ def _create_part_lock(parent: Path) -> tuple[Path, int]:
 
 
 def _try_lock(lock: int, path: Path) -> bool | None:
-    """Return whether the lock of the file at `path` could be taken; None where the file system has
-    no locks.
+    """Return whether the lock of the file at `path` could be taken.
+
+    None if the file system has no locks.
     """
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -137,8 +140,9 @@ def _has_live_writer(part: Path) -> bool:
 
 
 def _remove(part: Path) -> None:
-    """Remove a part of this user; what it had replaced is moved back where nothing new was
-    published.
+    """Remove a part that belongs to this user.
+
+    What it had replaced is moved back, unless something new was published in its place.
     """
     try:
         found = part.lstat()
@@ -160,10 +164,10 @@ def _lock_path(part: Path) -> Path:
 
 
 def is_legacy_leftover(path: Path) -> bool:
-    """Return whether something that a version up to 0.10.0 was writing, without a lock, has
-    certainly no writer any more.
+    """Return whether an unfinished file of a version up to 0.10.0 certainly has no writer any more.
 
-    It was last changed over a day ago, and before this machine was started.
+    Those versions wrote without a lock. The file was last changed over a day ago, and before this
+    machine was started.
     """
     started = time.time() - time.clock_gettime(time.CLOCK_BOOTTIME)
     with contextlib.suppress(OSError):

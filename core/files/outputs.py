@@ -1,10 +1,9 @@
-"""Output files and folders that a user names: checked before any work is done, then written
-completely or not at all.
+"""Output files and folders that a user names, written completely or not at all.
 
-`check_output` and `check_output_folder` are called first, so that an hour of work never ends in
-"cannot be written". `write_output` and `output_folder` write under a temporary name beside the
-output, sync it and move it there (core.files.durable). Both follow symbolic links, create missing
-folders, and give new files the permissions of the user's umask, unlike
+`check_output` and `check_output_folder` are called before any work is done, so that an hour of work
+never ends in "cannot be written". `write_output` and `output_folder` write under a temporary name
+beside the output, sync it and move it there (core.files.durable). Both follow symbolic links,
+create missing folders, and give new files the permissions of the user's umask, unlike
 `core.workspace.write_atomic`, which is for the workspace's own files. Leftovers of a killed process
 beside an output are removed when the next output is written there.
 """
@@ -68,11 +67,15 @@ def check_output(path: Path, inputs: Iterable[Path] = ()) -> None:
 
 
 def write_output(path: Path, write: Callable[[Path], object], inputs: Iterable[Path] = ()) -> None:
-    """Calls `write` with a temporary path, then moves that file to `path`; on any failure `path` is
-    as it was.
+    """Call `write` with a temporary path, then move that file to `path`.
 
-    A pipe or device gets the finished bytes, so it too receives everything or nothing. inputs: see
-    `check_output`, which is called first.
+    On any failure `path` is as it was. A pipe or device gets the finished bytes, so it too receives
+    everything or nothing.
+
+    Args:
+        path: the output.
+        write: writes the file to the path it is called with.
+        inputs: see `check_output`, which is called first.
 
     Raises:
         BadInput: see `check_output`.
@@ -96,12 +99,13 @@ def write_output(path: Path, write: Callable[[Path], object], inputs: Iterable[P
 
 
 def check_output_folder(path: Path) -> None:
-    """Checks that `path` is an empty folder, or that a new one can be made there; leaves nothing
-    behind.
+    """Check that `path` is an empty folder, or that a new one can be made there.
+
+    The check leaves nothing behind.
 
     Raises:
         BadInput: there is a file at `path`, the folder holds something, or it cannot be created or
-        written.
+            written.
     """
     found = _stat_or_none(path)
     if found is not None and not stat.S_ISDIR(found.st_mode):
@@ -120,8 +124,9 @@ def check_output_folder(path: Path) -> None:
 
 @contextmanager
 def output_folder(path: Path) -> Iterator[Path]:
-    """Yield a temporary folder whose contents are moved to the folder `path` when the block ends
-    without an exception.
+    """Yield a temporary folder whose contents are moved to the folder `path` at the end.
+
+    They are moved only if the block ends without an exception.
 
     Raises:
         BadInput: see `check_output_folder`, which is called first.
@@ -188,8 +193,9 @@ def _resolve(path: Path) -> Path:
 
 
 def _check_folder(path: Path) -> None:
-    """Raise BadInput unless something can be created at `path`. It is tried, since permissions do
-    not tell everything.
+    """Raise BadInput unless something can be created at `path`.
+
+    It is tried, since permissions do not tell everything.
     """
     folder = _resolve(path).parent
     while not folder.exists():
@@ -223,8 +229,10 @@ def _write_stream(path: Path, write: Callable[[Path], object]) -> None:
 
 
 def _open_nonblocking(path: str, flags: int) -> int:
-    """Open a stream for writing; BadInput for a pipe that nobody reads, which would block
-    for ever.
+    """Open a stream for writing and return its descriptor.
+
+    Raises:
+        BadInput: it is a pipe that nobody reads, which would block for ever.
     """
     # The reader may be about to start.
     end = time.monotonic() + PIPE_TIMEOUT
@@ -247,8 +255,9 @@ def _open_nonblocking(path: str, flags: int) -> int:
 
 @contextmanager
 def _make_folders(folder: Path) -> Iterator[None]:
-    """Create `folder` and what is missing above it; remove what was created where the block
-    fails.
+    """Create `folder` and the missing folders above it.
+
+    If the block fails, the folders that were created are removed.
     """
     missing = [one for one in (folder, *folder.parents) if not one.exists()]
     try:

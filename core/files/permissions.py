@@ -1,8 +1,8 @@
-"""Permissions of what Thaw writes: its own files are for their owner only, outputs follow the
-user's umask.
+"""Permissions of the files that Thaw writes.
 
-Whatever core.files.durable publishes is private already. This is for the rest: logs, locks, the run
-store and SQLite's files beside it, which other libraries create.
+Its own files are for their owner only; outputs follow the user's umask. Whatever core.files.durable
+publishes is private already. This is for the rest: logs, locks, the run store and SQLite's files
+beside it, which other libraries create.
 """
 
 import os
@@ -21,8 +21,9 @@ _user_umasks: list[int] = []
 
 @contextmanager
 def private_files() -> Iterator[None]:
-    """Make everything that the process creates in this block private. For whole processes: threads
-    share the umask.
+    """Make everything that the process creates in this block private.
+
+    Use it for whole processes: threads share the umask.
     """
     before = os.umask(_PRIVATE_UMASK)
     _user_umasks.append(before)
@@ -72,8 +73,9 @@ def _make_private(*paths: Path) -> None:
 
 
 def _is_accessible_to_others(path: Path) -> bool:
-    """Return whether others have any permission on a file or folder; a symbolic link has none of
-    its own.
+    """Return whether others have any permission on a file or folder.
+
+    A symbolic link has no permissions of its own.
     """
     with suppress(OSError):
         mode = path.lstat().st_mode

@@ -1,5 +1,6 @@
-"""A check before anything in a workspace is published: a worker's workspace may have been replaced
-by another.
+"""A check before anything in a workspace is published.
+
+The workspace of a worker may have been replaced by another.
 """
 
 from collections.abc import Callable, Iterator
@@ -11,8 +12,9 @@ _write_check: ContextVar[Callable[[], None]] = ContextVar("_check", default=lamb
 
 @contextmanager
 def guard_writes(check: Callable[[], None]) -> Iterator[None]:
-    """Have `check` called before every write of this thread; it raises where nothing may be written
-    any more.
+    """Have `check` called before every write of this thread.
+
+    It raises if nothing may be written any more.
     """
     before = _write_check.set(check)
     try:
