@@ -4,12 +4,11 @@ import dataclasses
 
 import streamlit as st
 
-from core.data.datasets import Dataset, list_datasets
+from core.data.datasets import Dataset
 from core.freezing.plan import Plan, make_plan
 from core.freezing.strategies import STRATEGIES, control_strategies, is_trained
 from core.jobs.requests import FinetuneRequest
 from core.jobs.store import RunStore
-from core.models.backbone_store import list_backbones
 from core.models.card import BackboneCard, HeadSettings
 from core.models.registry import ARCHITECTURES
 from core.runs.command_lines import command_line
@@ -27,7 +26,7 @@ from pages.components.finetune.plan_view import (
 from pages.components.finetune.strategy_choice import choose_strategy
 from pages.components.shared.access import guarded_button
 from pages.components.shared.chart import preload_charts
-from pages.components.shared.choosers import choose_dataset_and_backbone
+from pages.components.shared.choosers import choose_dataset_and_backbone, datasets_and_backbones
 from pages.components.shared.common import show_command, workspace
 from pages.components.shared.errors import catch_errors
 from pages.components.shared.formatting import format_approx_duration
@@ -187,24 +186,5 @@ st.markdown(
     "target rows."
 )
 with catch_errors():
-    all_datasets = [dataset for dataset in list_datasets(workspace()) if dataset.labelled]
-    all_cards = list_backbones(workspace())
-    if not all_datasets:
-        st.info(
-            "There is no dataset with labels yet. Add a Criteo sample, or simulate one.",
-            icon=":material/table_chart:",
-        )
-        st.page_link("data.py", label="Prepare a dataset", icon=":material/table_chart:")
-    elif not all_cards:
-        st.info(
-            "There is no backbone yet. Pretrain one on the source rows of a dataset.",
-            icon=":material/stacks:",
-        )
-        st.page_link(
-            "backbones.py",
-            label="Pretrain a backbone",
-            icon=":material/stacks:",
-            query_params={"section": "Pretrain"},
-        )
-    else:
-        finetune_form(all_datasets, all_cards)
+    if available := datasets_and_backbones():
+        finetune_form(*available)

@@ -2,12 +2,11 @@
 
 import streamlit as st
 
-from core.data.datasets import list_datasets
 from core.jobs.store import RunStore
-from core.models.backbone_store import list_backbones
 from core.runs.launch import refresh_statuses
 from core.runs.sweep import Sweep, list_sweeps
 from pages.components.shared import url_state
+from pages.components.shared.choosers import datasets_and_backbones
 from pages.components.shared.common import workspace
 from pages.components.shared.errors import catch_errors
 from pages.components.shared.formatting import escape_inline, escape_markdown, format_datetime
@@ -75,29 +74,10 @@ def link_to_active(sweeps: list[Sweep]) -> None:
 
 def new_sweep_form(sweeps: list[Sweep]) -> None:
     """Draw the form, or say what is missing."""
-    datasets = [dataset for dataset in list_datasets(workspace()) if dataset.labelled]
-    cards = list_backbones(workspace())
-    if not datasets:
-        st.info(
-            "There is no dataset yet. Add a Criteo sample, or simulate one.",
-            icon=":material/table_chart:",
-        )
-        st.page_link("data.py", label="Prepare a dataset", icon=":material/table_chart:")
-    elif not cards:
-        st.info(
-            "There is no backbone yet. Pretrain one on the source rows of a dataset.",
-            icon=":material/stacks:",
-        )
-        st.page_link(
-            "backbones.py",
-            label="Pretrain a backbone",
-            icon=":material/stacks:",
-            query_params={"section": "Pretrain"},
-        )
-    else:
+    if available := datasets_and_backbones():
         reapply_unseen()
         link_to_active(sweeps)
-        sweep_form(datasets, cards)
+        sweep_form(*available)
         render_ack_field()
 
 

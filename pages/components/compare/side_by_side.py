@@ -33,7 +33,7 @@ from core.report.compare_figures import (
     depth_by_setting_figure,
     parallel_coordinates_figure,
 )
-from core.report.sweep_figures import arms_figure, depth_figure
+from core.report.sweep_figures import depth_figure
 from core.runs.sweep_result import ArmResult, default_reference, missing_auc_sentences
 from pages.components.compare.arm_decisions import arm_costs, arm_slices
 from pages.components.compare.shared_threshold import shared_threshold_view
@@ -42,6 +42,7 @@ from pages.components.shared.arm_charts import (
     BASELINE_HELP,
     HEIGHT,
     MAX_LINES,
+    arms_charts,
     cost_chart,
     curve_charts,
     direction_note,
@@ -129,17 +130,7 @@ def _show_charts(results: Sequence[ArmResult]) -> None:
         "deviation). Arms whose intervals overlap may still differ: see the verdicts below."
     )
     show_missing_metrics(missing_auc_sentences(results))
-    height = 110 + 34 * len(titles)
-    for metric, heading, column in metric_columns():
-        with column:
-            st.markdown(f"**{heading} by arm**{direction_note(metric)}")
-            alt = f"{heading} by arm on target and source test rows"
-            chart(
-                cached_figure_json(arms_figure, tuple(titles), tuple(results), metric),
-                f"compare-{metric}",
-                height,
-                alt,
-            )
+    arms_charts(titles, results, "compare")
     several = len({arm.setting for arm in results if is_freeze_depth(arm)}) > 1
     if any(is_freeze_depth(arm) for arm in results):
         for metric, heading, column in metric_columns():

@@ -12,6 +12,7 @@ from core.jobs.store import RunStore
 from core.report.learning_bands import learning_band_figure, mean_band
 from core.report.sweep_figures import (
     COST_AXES,
+    arms_figure,
     auc_by_cost_figure,
     forgetting_figure,
 )
@@ -42,6 +43,19 @@ def metric_columns() -> Iterator[tuple[str, str, DeltaGenerator]]:
 def direction_note(metric: str) -> str:
     """Return the suffix of a figure's title if a lower value is better, else ""."""
     return " :gray[· lower is better]" if METRICS[metric].higher_is_better is False else ""
+
+
+def arms_charts(titles: Sequence[str], shown: Sequence[ArmResult], key: str) -> None:
+    """Draw the metrics of every arm, one figure per metric; `key` begins the figures' keys."""
+    for metric, heading, column in metric_columns():
+        with column:
+            st.markdown(f"**{heading} by arm**{direction_note(metric)}")
+            chart(
+                cached_figure_json(arms_figure, tuple(titles), tuple(shown), metric),
+                f"{key}-{metric}",
+                110 + 34 * len(titles),
+                f"{heading} by arm on target and source test rows",
+            )
 
 
 def forgetting_chart(shown: Sequence[ArmResult]) -> None:

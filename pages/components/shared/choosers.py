@@ -5,11 +5,12 @@ from typing import Protocol, TypeVar
 
 import streamlit as st
 
-from core.data.datasets import Dataset
+from core.data.datasets import Dataset, list_datasets
+from core.models.backbone_store import list_backbones
 from core.models.card import BackboneCard
 from core.models.objectives import OBJECTIVES
 from pages.components.shared import url_state
-from pages.components.shared.common import simulated_badge
+from pages.components.shared.common import simulated_badge, workspace
 from pages.components.shared.formatting import (
     escape_inline,
     escape_markdown,
@@ -38,6 +39,32 @@ HELP = {
     ),
     "Backbone": "The pretrained network whose stages are frozen or trained.",
 }
+
+
+def datasets_and_backbones() -> tuple[list[Dataset], list[BackboneCard]] | None:
+    """Return labelled datasets and all backbones; if either is missing, say so and return None."""
+    datasets = [dataset for dataset in list_datasets(workspace()) if dataset.labelled]
+    cards = list_backbones(workspace())
+    if not datasets:
+        st.info(
+            "There is no dataset with labels yet. Add a Criteo sample, or simulate one.",
+            icon=":material/table_chart:",
+        )
+        st.page_link("data.py", label="Prepare a dataset", icon=":material/table_chart:")
+        return None
+    if not cards:
+        st.info(
+            "There is no backbone yet. Pretrain one on the source rows of a dataset.",
+            icon=":material/stacks:",
+        )
+        st.page_link(
+            "backbones.py",
+            label="Pretrain a backbone",
+            icon=":material/stacks:",
+            query_params={"section": "Pretrain"},
+        )
+        return None
+    return datasets, cards
 
 
 def choose_text(label: str, options: Sequence[str], key: str, help_text: str) -> str:

@@ -9,7 +9,6 @@ import streamlit as st
 from core.freezing.strategies import is_trained, untrained_titles
 from core.report.arm_traces import is_freeze_depth
 from core.report.sweep_figures import (
-    arms_figure,
     depth_figure,
     target_sizes_figure,
 )
@@ -18,6 +17,7 @@ from core.runs.sweep_result import ArmResult, missing_auc_sentences
 from pages.components.shared.arm_charts import (
     HEIGHT,
     MAX_LINES,
+    arms_charts,
     cost_chart,
     curve_charts,
     direction_note,
@@ -51,17 +51,7 @@ def sweep_charts(
         "verdicts."
     )
     show_missing_metrics(missing_auc_sentences(shown))
-    height = 110 + 34 * len(titles)
-    for metric, heading, column in metric_columns():
-        with column:
-            st.markdown(f"**{heading} by arm**{direction_note(metric)}")
-            alt = f"{heading} by arm on target and source test rows"
-            chart(
-                cached_figure_json(arms_figure, tuple(titles), tuple(shown), metric),
-                f"sweep-arms-{metric}",
-                height,
-                alt,
-            )
+    arms_charts(titles, shown, "sweep-arms")
     if sum(is_freeze_depth(arm) for arm in shown) > 1:
         for metric, heading, column in metric_columns():
             with column:
