@@ -56,8 +56,13 @@ class RunQueue:
     """
 
     def __init__(self, workspace: Workspace, create: bool = True) -> None:
-        """create: whether the store is made when absent; a worker may not, its workspace was
-        removed then."""
+        """Open the store of a workspace.
+
+        Args:
+            workspace: where the store is.
+            create: whether to create the store if there is none. A worker passes False: its
+                workspace was removed then.
+        """
         self.workspace = workspace
         migrate(workspace, create)
 
@@ -103,8 +108,9 @@ class RunQueue:
         return self._claim(chosen, pid, token, {"lane": queue})
 
     def claim_run(self, run_id: str, pid: int, token: str | None = None) -> Run | None:
-        """Mark that run as running and return it; None where it does not wait any more. See
-        `claim`.
+        """Mark that run as running and return it; None if it is not waiting any more.
+
+        See `claim`.
         """
         return self._claim(":id", pid, token, {"id": run_id})
 
@@ -133,10 +139,9 @@ class RunQueue:
         return run_from_row(row) if row else None
 
     def waiting_ids(self, queue: str) -> tuple[str, tuple[str, ...]]:
-        """Return the group of the queue's oldest waiting run, and the ids of all of the group that
-        wait.
+        """Return ``(group, ids)`` of the queue's oldest waiting run.
 
-        Both are empty where none waits.
+        `ids` are those of all waiting runs of the group. Both are empty if no run is waiting.
         """
         query = (
             "SELECT id, grouping, rowid FROM runs WHERE status = 'queued' AND lane = ? ORDER BY"
