@@ -67,7 +67,7 @@ class Damaged(BadInput):
 
 
 class ReaderFailed(BadInput):
-    """A file that ended the process that read it, or that the reader gave up on.
+    """A file that ended the process that read it, or whose reading was stopped.
 
     See core.data.reading.reader_process.
 

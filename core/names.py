@@ -132,18 +132,17 @@ def unused_id(folder: Path, base_id: str) -> str:
 def find_damaged_id(
     root: Path, file: str, base_id: str, name: str, intact_ids: Iterable[str]
 ) -> str | None:
-    """Return the id of the damaged thing that is repaired by making the same content again under
-    `name`.
+    """Return the id of the damaged entry that is repaired by creating its content again; else None.
 
-    It is the one of that name, else one whose name cannot be read; one of another name stays as it
+    It is the one named `name`, else one whose name cannot be read. One of another name stays as it
     is.
 
     Args:
         root: folder of its kind.
         file: the description in which a name is stored.
         base_id: id of the content.
-        name: the new thing's.
-        intact_ids: of what is not damaged.
+        name: name of the new entry.
+        intact_ids: ids of the entries that are not damaged.
     """
     intact = {*intact_ids}
     pattern = re.compile(rf"{re.escape(base_id)}(-name\d+)?")

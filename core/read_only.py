@@ -1,5 +1,6 @@
-"""Read-only mode: with THAW_READ_ONLY=1 a process shows everything and changes nothing of a
-user's.
+"""Read-only mode, set by THAW_READ_ONLY=1.
+
+A process in this mode shows everything and changes nothing that belongs to a user.
 """
 
 import os
@@ -18,8 +19,9 @@ def is_read_only() -> bool:
 
 
 def require_writable() -> None:
-    """Raise BadInput in read-only mode; called first by everything that adds, changes, removes or
-    starts.
+    """Raise BadInput in read-only mode.
+
+    It is called first by everything that adds, changes, removes or starts something.
     """
     if is_read_only():
         raise BadInput(READ_ONLY_MESSAGE)

@@ -189,10 +189,17 @@ class StoredArrays(dict[str, np.ndarray]):
 
 
 def read_arrays(path: Path, advice: str, names: Sequence[str] = ()) -> StoredArrays:
-    """The arrays stored at `path` with numpy.savez, all or those of `names` that are there;
-    `Damaged` for no such file.
+    """Return the arrays stored at `path` with numpy.savez.
 
     They hold numbers or text; nothing is unpickled.
+
+    Args:
+        path: the file.
+        advice: what the message says to do if it is damaged.
+        names: of the arrays to read, as far as they are there; all if empty.
+
+    Raises:
+        Damaged: there is no such file, or it is damaged.
     """
     try:
         check_regular_file(path)

@@ -27,8 +27,9 @@ _NAME = re.compile(r"[^\W_][\w .,()+%=-]{0,63}")
 
 @dataclass(frozen=True)
 class Workspace:
-    """Folders below `root`. Every entry has a folder named by its id, never by the name a user gave
-    it.
+    """The folders of a workspace, all below `root`.
+
+    Every entry has a folder named by its id, never by the name a user gave it.
     """
 
     root: Path
@@ -165,8 +166,9 @@ def write_atomic(path: Path, write: Callable[[Path], object]) -> None:
 
 
 def remove_leftovers(workspace: Workspace) -> None:
-    """Remove everything in the workspace that was being written when its process died
-    (core.files.leftovers).
+    """Remove the unfinished files in the workspace whose process has died.
+
+    See core.files.leftovers.
     """
     remove_leftovers_below(workspace.root)
 
@@ -185,8 +187,9 @@ def nan_to_none(value: Any) -> Any:
 
 
 def parse_json(text: str) -> Any:
-    """Return the value of JSON text; NaN and infinity, which older versions wrote, are read as
-    None.
+    """Return the value of a JSON text.
+
+    NaN and infinity, which older versions wrote, are read as None.
     """
     return json.loads(text, parse_constant=lambda _: None)
 
@@ -212,8 +215,9 @@ def hash_json(value: Any) -> str:
 
 
 def hash_file(path: Path, should_stop: Callable[[], bool] = lambda: False) -> str:
-    """Return the SHA-256 (hex) of a file's bytes, read in blocks; "" once `should_stop` returns
-    True.
+    """Return the SHA-256 (hex) of a file's bytes, read in blocks.
+
+    The result is "" once `should_stop` returns True.
     """
     digest = hashlib.sha256()
     with path.open("rb") as stream:

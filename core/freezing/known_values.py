@@ -1,5 +1,7 @@
-"""Whether a backbone knows a dataset's values at all: freezing embeddings of values it never saw
-freezes noise."""
+"""Check whether a backbone knows the values of a dataset.
+
+Freezing embeddings of values that the backbone never saw freezes noise.
+"""
 
 from collections.abc import Sequence
 
@@ -21,8 +23,11 @@ UNSEEN_WARNING_RULE = (
 
 
 def unseen_share(fields: Sequence[FieldCoverage]) -> float:
-    """Share of the categorical values present in target training rows that the vocabulary lacks; 0
-    when none are."""
+    """Return the share of the categorical values of target training rows that are unseen.
+
+    Missing values do not count. A value is unseen if the vocabulary lacks it. The share is 0 if no
+    values are present.
+    """
     categorical = [field for field in fields if field.field in CATEGORICAL]
     present = sum(1 - field.missing_share for field in categorical)
     return sum(field.unseen_share for field in categorical) / present if present else 0.0

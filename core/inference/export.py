@@ -80,8 +80,9 @@ def export_model(workspace: Workspace, run: Run, target: Path) -> dict[str, Any]
 
 @contextmanager
 def _open_archive(workspace: Workspace, target: Path) -> Iterator[Path]:
-    """Yield a temporary folder; write it as the archive `target` if the block ends without an
-    error.
+    """Yield a temporary folder and write it as the archive `target` at the end.
+
+    It is written only if the block ends without an error.
     """
 
     def pack(part: Path) -> None:
@@ -101,7 +102,9 @@ def _list_files(folder: Path) -> list[str]:
 
 
 class _ScoringModule(nn.Module):
-    """Ids int ``(rows, fields)`` and numerics float ``(rows, 13)`` to click probabilities
+    """The network with click probabilities as its output.
+
+    Takes ids, int ``(rows, fields)``, and numerics, float ``(rows, 13)``; returns probabilities
     ``(rows,)``.
     """
 
@@ -162,8 +165,9 @@ def _write_model(
 
 
 def _known_in_training(workspace: Workspace, run: Run, card: BackboneCard) -> dict[str, float]:
-    """Return the share of the training rows that the model knows, by field; score.py judges
-    files by it.
+    """Return, by field, the share of the training rows whose value the model knows.
+
+    score.py compares a file with these shares.
     """
     preprocessing = load_preprocessing(card.folder / "preprocessing")
     reference = load_training_reference(workspace, run, preprocessing)
@@ -193,8 +197,10 @@ def _write_onnx(scorer: nn.Module, path: Path) -> None:
 def _rows_to_check(
     workspace: Workspace, run: Run, card: BackboneCard
 ) -> tuple[np.ndarray, np.ndarray, str]:
-    """Return (ids, numerics, their origin): test rows of the run's dataset, or random rows if it
-    is gone.
+    """Return ``(ids, numerics, origin)`` of the rows that the export is checked with.
+
+    They are test rows of the run's dataset, or random rows if the dataset is gone. `origin` says
+    which.
     """
     preprocessing = load_preprocessing(card.folder / "preprocessing")
     try:

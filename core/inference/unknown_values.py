@@ -67,8 +67,9 @@ class UnknownColumn:
 
     @property
     def nearly_all(self) -> bool:
-        """Whether (nearly) no value is known, though enough would be if the file were like
-        training.
+        """Whether no value, or nearly none, is known.
+
+        False if too few values would be known even in a file like the training data.
         """
         return self.expected >= MIN_ROWS and self.known <= NEARLY_NONE_SHARE * self.expected
 
@@ -145,8 +146,9 @@ def _explain(
     required = EXPLAINED_SHARE * column.expected / column.rows * totals.sum()
 
     def best_of(candidates: Iterable[Spelling]) -> Spelling | None:
-        """Return the simplest spelling that explains enough, unless a later one explains clearly
-        more.
+        """Return the simplest spelling that explains enough values.
+
+        A later one is returned only if it explains clearly more.
         """
         best, best_rows = None, 0.0
         for spelling in candidates:

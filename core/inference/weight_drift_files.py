@@ -1,5 +1,7 @@
-"""What a run moved, as it lies in the run's folder; measured by a process of its own
-(core.inference.weight_drift)."""
+"""Read how far fine-tuning moved a run's weights, as stored in the run's folder.
+
+It is measured by a separate process (core.inference.weight_drift).
+"""
 
 from contextlib import suppress
 from dataclasses import dataclass
@@ -59,8 +61,9 @@ class WeightDrift:
 
 
 def read_weight_drift(workspace: Workspace, run_id: str) -> WeightDrift | None:
-    """Return what `measure_weight_drift` stored for a run; None if it was never measured or is
-    damaged.
+    """Return what `measure_weight_drift` stored for a run.
+
+    None if it was never measured or is damaged.
     """
     folder = workspace.runs / run_id
     if not (folder / NUMBERS_FILE).exists():

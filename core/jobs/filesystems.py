@@ -107,8 +107,10 @@ def check_file_locks(folder: Path, database: Path) -> bool:
 
 
 def _probe_from_child(folder: Path, database: Path) -> tuple[str, ...]:
-    """Return as "1" or "0": whether fcntl's lock was refused, whether flock's was, whether the
-    store is in WAL mode.
+    """Return the results of a child process that tests locks and the store's journal mode.
+
+    Three values, "1" or "0": whether fcntl's lock was refused, whether flock's lock was refused,
+    and whether the store is in WAL mode.
     """
     with (
         part_folder(folder) as part,
@@ -146,10 +148,10 @@ def _linux_mounts() -> list[Mount]:
 
 
 def _other_mounts() -> list[Mount]:
-    """Read the mounts of macOS and the BSDs, such as ``//host/share on /Volumes/share (smbfs,
-    nodev)``.
+    """Return the mounts of macOS and the BSDs.
 
-    A local file system has "local" among its options there.
+    They are read from lines such as ``//host/share on /Volumes/share (smbfs, nodev)``. A local file
+    system has "local" among its options there.
     """
     listed = subprocess.run(["/sbin/mount"], capture_output=True, text=True, check=False).stdout
     mounts = []

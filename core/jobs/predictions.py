@@ -50,8 +50,9 @@ def read_prediction_array(workspace: Workspace, run: Run, array: str) -> np.ndar
 
 @dataclass(frozen=True)
 class StoredScores:
-    """Scores of several runs on the target test rows, read when they are needed (a
-    core.evaluation.comparison_cache.Scores).
+    """Scores of several runs on the target test rows, read when they are needed.
+
+    Implements core.evaluation.comparison_cache.Scores.
     """
 
     workspace: Workspace

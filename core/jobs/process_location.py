@@ -1,5 +1,6 @@
-"""Where a process runs. A process id has a meaning only on one machine, until its restart, and in
-one container.
+"""Identify where a process runs.
+
+A process id has a meaning only on one machine, until its restart, and in one container.
 """
 
 import socket

@@ -101,8 +101,9 @@ class RunQueue:
         return self._claim(chosen, pid, token, {"lane": queue})
 
     def claim_run(self, run_id: str, pid: int, token: str | None = None) -> Run | None:
-        """Mark that run as running and return it; None where it does not wait any more. See
-        `claim`.
+        """Mark that run as running and return it; None if it is not waiting any more.
+
+        See `claim`.
         """
         return self._claim(":id", pid, token, {"id": run_id})
 
@@ -131,10 +132,9 @@ class RunQueue:
         return run_from_row(row) if row else None
 
     def waiting_ids(self, queue: str) -> tuple[str, tuple[str, ...]]:
-        """Return the group of the queue's oldest waiting run, and the ids of all of the group that
-        wait.
+        """Return ``(group, ids)`` of the queue's oldest waiting run.
 
-        Both are empty where none waits.
+        `ids` are those of all waiting runs of the group. Both are empty if no run is waiting.
         """
         query = (
             "SELECT id, grouping, rowid FROM runs WHERE status = 'queued' AND lane = ? ORDER BY"

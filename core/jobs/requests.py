@@ -190,8 +190,10 @@ class FinetuneRequest:
 
     @property
     def can_batch_heads(self) -> bool:
-        """Whether its head, where only that trains, may train in one batched product with those of
-        the other rates."""
+        """Whether its head can be trained in one batched product with those of the other rates.
+
+        This is so only where nothing but the head is trained.
+        """
         plain = (
             self.strategy in PLAIN_HEAD_STRATEGIES
             and not self.head.hidden

@@ -42,8 +42,9 @@ class _RunCache:
 
 @lru_cache(maxsize=2)
 def _cache_by_file(database: str, device: int, inode: int) -> _RunCache:
-    """Return the cache of that file; another file at the same path, such as a restored copy, starts
-    empty.
+    """Return the cache of that database file.
+
+    Another file at the same path, such as a restored copy, starts with an empty cache.
     """
     return _RunCache()
 
@@ -57,8 +58,9 @@ def _cache_of(workspace: Workspace) -> _RunCache:
 
 
 def damaged_runs(workspace: Workspace) -> list[Damaged]:
-    """Return what is wrong with the runs that this process could not read; lists omit these
-    runs.
+    """Return the errors of the runs that this process could not read.
+
+    Lists omit these runs.
     """
     return [*_cache_of(workspace).damaged.values()]
 
@@ -140,7 +142,8 @@ def read_validation(workspace: Workspace, runs: Sequence[Run]) -> dict[str, Vali
 
 
 def _validation_key(run: Run) -> tuple[str, str]:
-    """The time at which the run ended is part of the key: after a restore it may end at another
-    time.
+    """Return the run's id and the time at which it ended.
+
+    The time is part of the key because after a restore the run may end at another time.
     """
     return run.id, run.finished or ""

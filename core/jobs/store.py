@@ -127,8 +127,9 @@ class RunStore(RunQueue):
         return read_runs(self.workspace, clause, values)
 
     def count_ahead(self, waiting: Sequence[Run]) -> int:
-        """Return how many queued or running runs of the same queue come before all of these
-        runs.
+        """Return how many runs of the same queue come before all of these runs.
+
+        Queued and running runs count.
         """
         query = (
             "SELECT count(*) FROM runs WHERE lane = ? AND (status = 'running' OR status = 'queued'"
@@ -233,8 +234,9 @@ class RunStore(RunQueue):
         tags: Sequence[str] | None = None,
         note: str | None = None,
     ) -> None:
-        """Set name, tags and note of a run, each where it is given; a blank name changes
-        nothing.
+        """Set the name, tags and note of a run, each only if it is given.
+
+        A blank name changes nothing.
         """
         require_writable()
         self.get(run_id)

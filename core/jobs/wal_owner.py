@@ -15,8 +15,9 @@ from core.workspace import Workspace, WorkspaceMissing
 
 
 def record_owner(workspace: Workspace) -> None:
-    """Record that the current log belongs to the current store; called by a process that holds the
-    log open.
+    """Record that the current log belongs to the current store.
+
+    It is called by a process that holds the log open.
     """
     with contextlib.suppress(OSError):
         inodes = {

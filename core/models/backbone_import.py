@@ -104,8 +104,11 @@ def _require_free_name(workspace: Workspace, name: str, in_training: Collection[
 
 
 def _check_preprocessing(card: BackboneCard) -> Preprocessing:
-    """The preprocessing beside the card; BadInput unless it is whole and the one that the card
-    names."""
+    """Return the preprocessing beside the card.
+
+    Raises:
+        BadInput: it is not complete, or not the one that the card names.
+    """
     folder = card.folder / "preprocessing"
     values = read_foreign_json(folder / "preprocessing.json")
     _check_statistics(values)
@@ -151,8 +154,11 @@ def _check_statistics(values: Any) -> None:
 
 
 def _check_weights(card: BackboneCard, field_sizes: Sequence[int]) -> None:
-    """BadInput unless the weights are those the card names, and of the names, shapes and kinds its
-    network has."""
+    """Check that the weights are those that the card names and fit its network.
+
+    Raises:
+        BadInput: they are other weights, or have other names, shapes or dtypes than the network.
+    """
     path = card.folder / WEIGHTS_FILE
     found = hash_file(path)
     if found != card.weights_sha256:

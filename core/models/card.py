@@ -1,5 +1,7 @@
-"""Cards: what a backbone is, stage by stage, in plain data a page can read without importing
-torch."""
+"""Cards: a description of each backbone, stage by stage.
+
+They are plain data that a page can read without importing torch.
+"""
 
 import dataclasses
 import itertools

@@ -15,14 +15,18 @@ from core.runs.sweep_result import ArmResult, SeedSummary
 
 
 def is_freeze_depth(result: ArmResult) -> bool:
-    """Return whether the arm freezes by depth, also under the names full, linear probe and so
-    on."""
+    """Return whether the arm freezes by depth.
+
+    The strategies "full", "linear-probe" and "all-but-embeddings" do so too.
+    """
     return result.strategy in ("depth", "full", "linear-probe", "all-but-embeddings")
 
 
 def defined_spreads(result: ArmResult, metric: str) -> dict[str, SeedSummary]:
-    """Return the arm's summary of a metric over seeds by part, without parts that do not define
-    it."""
+    """Return, by part, the arm's summary of a metric over seeds.
+
+    Parts on which the metric is undefined are left out.
+    """
     spreads = result.metrics.get(metric, {})
     return {part: spread for part, spread in spreads.items() if not is_missing(spread.mean)}
 
@@ -43,8 +47,10 @@ def add_intervals(
     value_axis: str,
     dash: str = "",
 ) -> None:
-    """Add a trace of means with thin test-row intervals, over one with thick intervals of the
-    seeds.
+    """Append a trace of means with intervals of test rows and of seeds.
+
+    The intervals of the test rows are thin. They are drawn over a second trace with the thick
+    intervals of the seeds.
 
     Args:
         traces: to append to.

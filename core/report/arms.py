@@ -243,8 +243,10 @@ def _is_zero_shot(run: Run) -> bool:
 
 
 def _varying_settings(runs: Sequence[Run]) -> set[str]:
-    """Return the names of what differs between the runs: "dataset", "backbone", settings of
-    training."""
+    """Return the names of the settings that differ between the runs.
+
+    They are "dataset", "backbone" and settings of training.
+    """
     varying = {"dataset"} if len({run.dataset for run in runs}) > 1 else set()
     tuned = [run for run in runs if run.kind == "finetune"]
     if len({run.finetune_request.backbone for run in tuned}) > 1:
@@ -276,8 +278,10 @@ def _setting_words(
 
 @lru_cache(maxsize=2**14)
 def _setting_key(run: Run) -> tuple[Hashable, ...]:
-    """Return everything that a run's setting depends on; cached, as arms are grouped from thousands
-    of runs."""
+    """Return everything that a run's setting depends on.
+
+    It is cached, since arms are grouped from thousands of runs.
+    """
     if run.kind != "finetune":
         return run.dataset, run.kind
     settings = json.dumps(request_settings(run.request))

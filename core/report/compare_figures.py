@@ -1,7 +1,7 @@
-"""Figures of selected arms: a metric by freeze depth for several settings, and parallel
-coordinates.
+"""Figures of selected arms: a metric by freeze depth, and parallel coordinates.
 
-A sweep of one setting needs neither; see `core.report.sweep_figures` for those it has.
+The first shows several settings. A sweep of one setting needs neither figure; those it has are in
+`core.report.sweep_figures`.
 """
 
 from collections.abc import Sequence
@@ -86,8 +86,9 @@ class ParallelAxis:
 def parallel_coordinates_figure(
     axes: Sequence[ParallelAxis], color_by: Sequence[float]
 ) -> go.Figure:
-    """Return one line per run through its settings and results; dragging along an axis filters
-    runs.
+    """Return a parallel-coordinates figure: one line per run through its settings and results.
+
+    Dragging along an axis filters runs.
 
     Args:
         axes: in order, from left to right.

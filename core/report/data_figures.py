@@ -31,10 +31,10 @@ def column_figure(profile: ColumnProfile, rows: int) -> go.Figure:
 
 
 def parts_figure(parts: Sequence[PartSummary]) -> go.Figure:
-    """Return the rows of each part of a split, and its click rate with a 95 % interval (Wilson
-    1927).
+    """Return a figure of the rows and the click rate of each part of a split.
 
-    Without labels there are no click rates, and the rows take the whole width.
+    Click rates have a 95 % interval (Wilson 1927). Without labels there are no click rates, and the
+    rows take the whole width.
     """
     shown = [part for part in parts if part.rows]
     labelled = all(part.clicks is not None for part in shown)
@@ -236,8 +236,10 @@ def _most_frequent(profile: ColumnProfile, rows: int) -> go.Figure:
 
 
 def _escape_label(value: str) -> str:
-    """Return a value as an axis label of at most 16 letters, escaped, as plotly interprets some
-    HTML."""
+    """Return a value as an axis label of at most 16 letters, with HTML escaped.
+
+    plotly interprets some HTML in labels.
+    """
     cut = value if len(value) <= 16 else value[:15] + "…"
     return cut.replace("&", "&amp;").replace("<", "&lt;") or "(empty)"
 

@@ -21,8 +21,9 @@ def interpolation_figure(
     chosen_alpha: float,
     shown_alpha: float,
 ) -> go.Figure:
-    """Return AUC on target and source test rows along the path from the backbone to the run
-    (WiSE-FT).
+    """Return a figure of AUC along the path from the backbone's weights to the run's (WiSE-FT).
+
+    AUC is on target and source test rows.
 
     Args:
         alphas: shares of the fine-tuned weights, 0 to 1.

@@ -107,8 +107,10 @@ def cost_difference(one: ArmCost, other: ArmCost) -> MeanEstimate | str:
 
 
 def slice_columns(workspace: Workspace, dataset_id: str) -> list[str]:
-    """Return the columns that test rows can be sliced by: extra columns of the files, then the 39
-    fields."""
+    """Return the columns by whose values test rows can be grouped into slices.
+
+    Extra columns of the files come first, then the 39 fields.
+    """
     try:
         extra = shared_extra_columns(workspace, find_dataset(workspace, dataset_id))
     except BadInput:

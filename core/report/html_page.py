@@ -93,8 +93,9 @@ def code_block(lines: Sequence[str]) -> Html:
 
 
 def plot(figure: go.Figure, title: str, height: int = 380) -> Html:
-    """Return the interactive figure under a title; the page's script draws it from the JSON beside
-    it.
+    """Return the interactive figure under a title.
+
+    The page's script draws it from the JSON beside it.
 
     Args:
         figure: any template and title of its own are removed.
@@ -170,8 +171,10 @@ def _table_cell(value: Cell) -> str:
 
 
 def _script_safe_json(text: str) -> str:
-    """Return JSON in which no HTML parser finds the end of its script; it parses to the same
-    value."""
+    """Return the JSON with all characters escaped that could end its script in an HTML parser.
+
+    It parses to the same value.
+    """
     json.loads(text)
     for sign in "<>&\u2028\u2029":
         text = text.replace(sign, f"\\u{ord(sign):04x}")

@@ -77,8 +77,10 @@ def precision_recall_overlay_figure(runs: Mapping[str, ArmCurves], click_rate: f
 
 
 def gains_overlay_figure(runs: Mapping[str, ArmCurves]) -> go.Figure:
-    """Return the share of clicks by the share of rows taken, with the share acted on at the
-    threshold."""
+    """Return a figure of cumulative gains: the share of clicks by the share of rows taken.
+
+    The share of rows acted on at the threshold is marked.
+    """
     traces = [_reference_line([0, 1], [0, 1])]
     for run_id, run in runs.items():
         _add_curve(traces, runs, run_id, run.gains.x, run.gains.y)
@@ -120,8 +122,10 @@ def lift_overlay_figure(runs: Mapping[str, ArmCurves]) -> go.Figure:
 
 
 def calibration_overlay_figure(runs: Mapping[str, ArmCurves]) -> go.Figure:
-    """Return click rate by mean score in bins of equally many rows; the diagonal is perfect
-    calibration."""
+    """Return a figure of click rate by mean score in bins of equally many rows.
+
+    The diagonal is perfect calibration.
+    """
     limit = max(
         float(
             max(

@@ -56,8 +56,10 @@ BLOCKS = {
 
 
 def block_css() -> str:
-    """Return BLOCKS as CSS variables: ``--thaw-frozen-text`` and so on, for
-    ``assets/stack.css``."""
+    """Return BLOCKS as CSS variables for ``assets/stack.css``.
+
+    The variables are ``--thaw-frozen-text`` and so on.
+    """
     lines = []
     for state, block in BLOCKS.items():
         for name, (light, dark) in vars(block).items():

@@ -52,8 +52,10 @@ def setting_figures(results: Sequence[ArmResult]) -> list[TitledFigure]:
 
 
 def learning_curves_figure(workspace: Workspace, results: Sequence[ArmResult]) -> go.Figure:
-    """Return validation loss by optimiser step: the mean over an arm's seeds ± one standard
-    deviation."""
+    """Return a figure of validation loss by optimiser step, one curve per arm.
+
+    A curve is the mean over the arm's seeds ± one standard deviation.
+    """
     store = RunStore(workspace)
     bands = {}
     for result in results:

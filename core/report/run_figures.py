@@ -73,8 +73,10 @@ def accuracy_figure(points: MetricSeries) -> go.Figure:
 def roc_figure(
     curves: Mapping[bool, Curve], at_threshold: Mapping[bool, ConfusionMatrix]
 ) -> go.Figure:
-    """Return the ROC curves after (True) and before (False) fine-tuning, each with its operating
-    point."""
+    """Return a figure of the ROC curves after (True) and before (False) fine-tuning.
+
+    Each has its operating point.
+    """
     traces = [_diagonal()]
     for after, curve in curves.items():
         traces.append(
@@ -97,8 +99,9 @@ def roc_figure(
 def precision_recall_figure(
     curves: Mapping[bool, Curve], at_threshold: Mapping[bool, ConfusionMatrix], click_rate: float
 ) -> go.Figure:
-    """Return precision by recall after (True) and before (False) fine-tuning, with operating
-    points.
+    """Return a figure of precision by recall after (True) and before (False) fine-tuning.
+
+    Each curve has its operating point.
 
     Args:
         curves: by state.
@@ -219,8 +222,10 @@ def confusion_figure(confusion: ConfusionMatrix) -> go.Figure:
 
 
 def score_histogram_figure(table: ThresholdTable, threshold: float) -> go.Figure:
-    """Return the distribution of scores of rows with and without a click; a line marks the
-    threshold."""
+    """Return a figure of the score distributions of rows with and without a click.
+
+    A line marks the threshold.
+    """
     edges = np.linspace(0, 1, 51)
     middle = (edges[1:] + edges[:-1]) / 2
     traces = []

@@ -81,9 +81,11 @@ def arms_figure(
     )
 
 
-def depth_figure(results: Sequence[ArmResult], metric: str = HEADLINE_METRIC) -> go.Figure:
-    """Return a metric by freeze depth on target and source test rows; controls are horizontal
-    lines."""
+def depth_figure(results: Sequence[ArmResult], metric: str = HEADLINE) -> go.Figure:
+    """Return a figure of a metric by freeze depth on target and source test rows.
+
+    Controls are horizontal lines.
+    """
     traces: list[Trace] = []
     depth_arms = sorted((arm for arm in results if is_freeze_depth(arm)), key=lambda arm: arm.depth)
     for part, (name, color, symbol) in TEST_PARTS.items():
@@ -124,9 +126,9 @@ def depth_figure(results: Sequence[ArmResult], metric: str = HEADLINE_METRIC) ->
 
 
 def forgetting_figure(results: Sequence[ArmResult]) -> go.Figure:
-    """Return adaptation (change in AUC on target test rows) by forgetting (change on source test
-    rows).
+    """Return a figure of adaptation against forgetting, one point per arm.
 
+    Adaptation is the change in AUC on target test rows, forgetting the change on source test rows.
     Both changes are from the backbone, which lies at the origin; up and right is better. From
     scratch, which has nothing to forget, is left out, as is an arm whose backbone has no AUC.
     """
@@ -220,8 +222,10 @@ def auc_by_cost_figure(results: Sequence[ArmResult], cost: str) -> go.Figure:
 def target_sizes_figure(
     results: Sequence[ArmResult], titles: Sequence[str], metric: str = HEADLINE_METRIC
 ) -> go.Figure:
-    """Return a metric on target test rows by the number of target rows that trained, a line per
-    title."""
+    """Return a figure of a metric on target test rows by the number of target training rows.
+
+    There is one line per title.
+    """
     traces: list[Trace] = []
     sizes = [_train_rows(arm) for arm in results if is_trained(arm.strategy)]
     styles = arm_styles(titles)
@@ -251,8 +255,9 @@ def target_sizes_figure(
 
 
 def pareto_frontier(costs: np.ndarray, quality: np.ndarray) -> np.ndarray:
-    """Return the indices, by rising cost, of points that nothing at the same or a lower cost
-    reaches.
+    """Return the indices of the points on the Pareto frontier, by rising cost.
+
+    No other point reaches their quality at the same or a lower cost.
 
     Args:
         costs: shape ``(n,)``.

@@ -16,8 +16,9 @@ from core.runs.sweep_result import ArmResult, sweep_table
 def arms_table(
     results: Sequence[ArmResult], verdicts: Sequence[Verdict], reference: str
 ) -> pd.DataFrame:
-    """Return one row per arm with a finished run: its metrics, and its differences from the
-    reference.
+    """Return a table with one row per arm that has a finished run.
+
+    A row has the arm's metrics and its differences from the reference.
 
     Args:
         results: the arms.

@@ -1,7 +1,6 @@
-"""What was made of a finished run and is stored in its folder: scores of files, an export, a
-verification.
+"""Files made from a finished run and stored in its folder.
 
-Deleted together with the run.
+They are the scores of files, an export and a verification, and are deleted together with the run.
 """
 
 import contextlib
@@ -252,8 +251,10 @@ def list_scorings(workspace: Workspace, run_id: str) -> list[Scoring]:
 
 
 def read_scorings(workspace: Workspace, run_id: str) -> tuple[list[Scoring], list[Damaged]]:
-    """Return the files that the run has scored, newest first, and what is wrong with
-    damaged ones.
+    """Return ``(scorings, damaged)`` of a run.
+
+    `scorings` are the files that the run has scored, newest first; `damaged` says what is wrong
+    with the damaged ones.
     """
     root = workspace.runs / run_id
     if not root.is_dir():
@@ -327,8 +328,9 @@ def verify_and_store(workspace: Workspace, run_id: str, report: ProgressFn | Non
 
 
 def find_artifact(workspace: Workspace, run_id: str, name: str) -> Artifact | None:
-    """Return the run's artifact of that name, such as EXPORT; None where there is none or it is
-    damaged.
+    """Return the run's artifact of that name, such as EXPORT.
+
+    None if there is none or it is damaged.
     """
     folder = workspace.runs / run_id / name
     if not (folder / _OUTPUT_FILE).exists():

@@ -138,8 +138,9 @@ def _watch_parent(parent: int) -> None:
 
 
 def _connect(cluster: str, held: contextlib.ExitStack) -> str:
-    """Connect this process to the cluster for as long as `held` lasts; return joblib's name for
-    that kind of cluster.
+    """Connect this process to the cluster for as long as `held` is open.
+
+    Return joblib's name for that kind of cluster.
     """
     address = urlsplit(cluster)
     # Tried here first: both libraries retry for half a minute and leave threads behind.
@@ -162,8 +163,9 @@ def _connect(cluster: str, held: contextlib.ExitStack) -> str:
 def run_jobs_in_parallel(
     workspace: Workspace, ids: Sequence[str], n_jobs: int, execute: Execute, token: str
 ) -> None:
-    """Run waiting runs, `n_jobs` at a time, each in its own process or on a worker of the cluster
-    that `joblib.parallel_config` names.
+    """Run waiting runs, `n_jobs` at a time.
+
+    Each runs in its own process or on a worker of the cluster that `joblib.parallel_config` names.
 
     Args:
         workspace: of the runs.

@@ -91,8 +91,9 @@ def command_line(workspace: Workspace, request: Request, pinned: bool = False) -
 def sweep_command_line(
     workspace: Workspace, spec: SweepSpec, name: str, pinned: bool = False
 ) -> str:
-    """Return the command that asks for the same sweep, whose seeds are 0, 1, 2, …; defaults are
-    left out.
+    """Return the command that asks for the same sweep.
+
+    Its seeds are 0, 1, 2, …; defaults are left out.
 
     Args:
         workspace: of the sweep's dataset and backbone.
@@ -136,8 +137,9 @@ def sweep_command_line(
 
 
 def sweep_train_flags(dataset: Dataset, spec: SweepSpec, pinned: bool = False) -> list[str] | None:
-    """Return the shortest flags that give every target size its settings; None where no single
-    command can.
+    """Return the shortest flags that give every target size its settings.
+
+    None if no single command can.
 
     Args:
         dataset: whose number of rows decides the preset "auto".

@@ -115,8 +115,10 @@ def demo_sweep(workspace: Workspace) -> Sweep | None:
 
 
 def run_demo(workspace: Workspace, progress: Callable[[float], None] | None = None) -> Sweep:
-    """Make the dataset, queue the sweep or resume it, and queue one interpolation with the
-    backbone."""
+    """Create the demo's dataset and queue its sweep, or resume it.
+
+    One interpolation with the backbone is queued as well.
+    """
     require_writable()
     dataset = ensure_demo_dataset(workspace, progress)
     card = demo_backbone(workspace)

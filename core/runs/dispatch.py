@@ -75,8 +75,9 @@ def code_hash() -> str:
 
 
 def runtime_environment() -> dict[str, Any]:
-    """Return what may change the digits of a result beside the device: versions, code, CPU and
-    threads.
+    """Return what may change the digits of a result, apart from the device.
+
+    These are versions, code, CPU and threads.
     """
     return {
         "code": code_hash()[:16],

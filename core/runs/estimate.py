@@ -290,8 +290,9 @@ def _batching_factor(stages: Sequence[PlannedStage], queue: str, can_batch_heads
 
 
 def _train_seconds(run: Run) -> float:
-    """Return the seconds a run computed its prefix and trained, interruptions included; 0 if
-    neither.
+    """Return the seconds for which a run computed its prefix and trained.
+
+    Interruptions are included. 0 if it did neither.
     """
     if not run.result or not run.steps or not run.result.epochs_run:
         return 0.0

@@ -1,5 +1,6 @@
-"""Successive halving: only the arms that lead at a rung train on (Jamieson and Talwalkar, AISTATS
-2016).
+"""Successive halving: only the best arms at a rung continue training.
+
+Jamieson and Talwalkar, AISTATS 2016.
 
 Arms are ranked by validation loss: the lowest so far, averaged over their seeds. All seeds of an
 arm continue or end together. The decision depends only on stored points and results, so that every

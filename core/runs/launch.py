@@ -34,10 +34,10 @@ _children: list[subprocess.Popen[bytes]] = []
 
 
 def queue_for_device(device: str) -> str:
-    """Return the queue for a device setting: "auto" is "cuda" where the system shows an NVIDIA
-    device.
+    """Return the queue for a device setting.
 
-    Without importing torch, which the app's process never does.
+    "auto" is "cuda" if the system shows an NVIDIA device. This does not import torch, which the
+    app's process never does.
     """
     if device != "auto":
         return device
@@ -52,8 +52,9 @@ def queue_for_device(device: str) -> str:
 
 
 def max_parallel_runs(queue: str) -> int:
-    """Return how many runs of a sweep run at a time: $THAW_ARMS, else one per GPU or per four
-    cores.
+    """Return how many runs of a sweep run at a time.
+
+    It is $THAW_ARMS, else one per GPU or one per four cores.
     """
     if n_arms := os.environ.get("THAW_ARMS"):
         return max(1, int(n_arms)) if n_arms.isdecimal() else 1
@@ -61,11 +62,11 @@ def max_parallel_runs(queue: str) -> int:
 
 
 def threads_per_run() -> int:
-    """Return with how many CPU threads a run computes: $OMP_NUM_THREADS, else four, or all cores if
-    fewer.
+    """Return the number of CPU threads of a run.
 
-    It never depends on how many runs there are at a time: sums over another number of threads
-    differ in their last digits, and a run must be repeatable.
+    It is $OMP_NUM_THREADS, else four, or all cores if there are fewer. It never depends on how many
+    runs there are at a time: sums over another number of threads differ in their last digits, and a
+    run must be repeatable.
     """
     threads = os.environ.get("OMP_NUM_THREADS", "")
     return int(threads) if threads.isdecimal() and int(threads) else min(4, os.cpu_count() or 1)
@@ -129,10 +130,10 @@ def ensure_worker(workspace: Workspace, queue: str) -> None:
 
 
 def refresh_statuses(workspace: Workspace, store: RunStore) -> None:
-    """Correct the store: mark runs of dead workers, and end workers that ignore a cancel for too
-    long.
+    """Update the store: mark the runs of workers that have died as interrupted.
 
-    Where a worker died while runs still wait, a new one is started for them.
+    Workers that ignore a cancel for too long are ended. Where a worker died while runs are still
+    waiting, a new one is started for them.
     """
     running = store.list(status="running") + store.list(status="running", kind="interpolate")
     for queue in {run.queue for run in running}:
@@ -159,8 +160,9 @@ def refresh_statuses(workspace: Workspace, store: RunStore) -> None:
 
 
 def check_stall(workspace: Workspace, run: Run) -> StallCheck:
-    """Check whether the process of a running run, or the worker that a queued run waits for, has
-    stalled.
+    """Check whether the process that a run depends on has stalled.
+
+    For a running run it is the run's own process, for a queued run the worker that it waits for.
     """
     if not run.active or not is_worker_alive(workspace, run.queue):
         return StallCheck()

@@ -49,8 +49,10 @@ def delete_sweep(workspace: Workspace, sweep: Sweep) -> list[Run]:
 
 
 def delete_unused_sample(workspace: Workspace, sample: Sample) -> None:
-    """Delete a sample; datasets prepared from it stay. BadInput while a run on one of them is
-    active.
+    """Delete a sample; datasets prepared from it stay.
+
+    Raises:
+        BadInput: a run on one of these datasets is active.
     """
     require_writable()
     datasets = {one.id for one in list_datasets(workspace) if sample.id in one.sample_ids}
@@ -68,8 +70,10 @@ def delete_unused_dataset(workspace: Workspace, dataset: Dataset) -> None:
 
 
 def delete_backbone(workspace: Workspace, card: BackboneCard) -> None:
-    """Delete one of the workspace's own backbones; BadInput while a run that fine-tunes it is
-    active.
+    """Delete one of the workspace's own backbones.
+
+    Raises:
+        BadInput: a run that fine-tunes it is active.
     """
     require_writable()
     if card.bundled:

@@ -85,8 +85,9 @@ def fits_one_command(dataset: Dataset, spec: SweepSpec) -> bool:
 
 
 def data_commands(workspace: Workspace, dataset: Dataset) -> list[str]:
-    """Return the commands that read the files and prepare the dataset, with the files' hashes as
-    comments.
+    """Return the commands that read the files and prepare the dataset.
+
+    The files' hashes are added as comments.
     """
     spec = dataset.spec
     count = (
@@ -133,8 +134,9 @@ def reading_flags(sample: Sample) -> list[str]:
 
 
 def split_flags(spec: SplitSpec, min_count: int | None) -> list[str]:
-    """Return the flags of a split and a minimum count, without defaults; None leaves the
-    count out.
+    """Return the flags of a split and a minimum count, without defaults.
+
+    If `min_count` is None, its flag is left out.
     """
     usual, parts = SplitSpec(), []
     if spec.method not in (usual.method, "files"):
@@ -171,8 +173,9 @@ def _ingest_command(
 
 
 def _unique_names(dataset: Dataset) -> dict[str, str]:
-    """Return a name for the sample of each role; samples of the same name are distinguished by
-    role.
+    """Return a name for the sample of each role.
+
+    Samples of the same name are distinguished by role.
     """
     names = [one.name for one in dataset.samples]
     return {

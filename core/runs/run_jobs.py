@@ -46,12 +46,11 @@ Execute = Callable[[Workspace, Run, Reporter], RunResult]
 
 
 class StoreReporter:
-    """The reporter of a run: writes to the store, and reads the cancel flag, at most four times a
-    second.
+    """The reporter of a run, which writes to the store and reads the cancel flag.
 
-    Points and progress are buffered meanwhile. A small network has hundreds of steps a second; if
-    each were written by itself, a process that is stopped would most likely hold the store's lock,
-    and block all others.
+    It does so at most four times a second. Points and progress are buffered meanwhile. A small
+    network has hundreds of steps a second; if each were written by itself, a process that is
+    stopped would most likely hold the store's lock, and block all others.
 
     Raises:
         WorkspaceReplaced: another workspace is in the place of this one.
@@ -113,8 +112,10 @@ class StoreReporter:
         return self.stop_requested
 
     def flush(self) -> None:
-        """Write what is buffered; also called before a file is published, since a checkpoint
-        assumes that the points before it are stored.
+        """Write what is buffered.
+
+        Also called before a file is published, since a checkpoint assumes that the points before it
+        are stored.
         """
         if points := self._points:
             self._write(lambda: self._store.add_points(self._run, points, self._claim))
@@ -136,8 +137,9 @@ class StoreReporter:
 
 
 def retry_while_busy(write: Callable[[], None]) -> None:
-    """Call `write`, again and again while another process locks the store: no run fails by that
-    alone.
+    """Call `write`, and repeat it while another process locks the store.
+
+    No run fails only because the store is locked.
     """
     end = time.monotonic() + BUSY_RETRY_SECONDS
     while True:
@@ -232,8 +234,9 @@ def _run_job(
 
 
 def explain_failure(error: Exception, workspace: Workspace, run: Run) -> str:
-    """Return one sentence for the page; the traceback of an unexpected error goes to a log that it
-    names.
+    """Return one sentence for the page that explains the error.
+
+    The traceback of an unexpected error goes to a log that the sentence names.
     """
     if isinstance(error, ThawError):
         return str(error)

@@ -156,10 +156,10 @@ def check_rows_to_train(dataset: Dataset, train: TrainSettings, target_rows: int
 
 
 def submit_interpolation(workspace: Workspace, run: Run) -> Run:
-    """Queue the interpolation of a fine-tuning run with its backbone (WiSE-FT), or return the one
-    there is.
+    """Queue the interpolation of a fine-tuning run with its backbone (WiSE-FT).
 
-    The run itself may still wait in the queue before it, as in the demo.
+    If there is one already, it is returned. The run itself may still be waiting in the queue before
+    it, as in the demo.
 
     Raises:
         BadInput: the run is not a fine-tuning run, or trains nothing.

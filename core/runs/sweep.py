@@ -1,8 +1,7 @@
-"""Sweeps: strategies × seeds, optionally × learning rates and target sizes, on one dataset and
-backbone.
+"""Sweeps: strategies × seeds on one dataset and backbone.
 
-All arms share the dataset's split, the order of batches (by seed), schedule and budget, so that
-they differ only in what the arm names.
+Optionally × learning rates and × target sizes. All arms share the dataset's split, the order of
+batches (by seed), schedule and budget, so that they differ only in what the arm names.
 """
 
 import dataclasses
@@ -173,8 +172,9 @@ def expand_requests(spec: SweepSpec) -> list[FinetuneRequest]:
 
 
 def depth_arms(card: BackboneCard) -> tuple[Arm, ...]:
-    """Return an arm for every freeze depth of a backbone, from full fine-tuning to the linear
-    probe.
+    """Return an arm for every freeze depth of a backbone.
+
+    They range from full fine-tuning to the linear probe.
     """
     return tuple(Arm("depth", depth) for depth in range(len(card.stages) + 1))
 
@@ -285,8 +285,10 @@ def list_sweeps(workspace: Workspace) -> list[Sweep]:
 
 
 def find_sweep(workspace: Workspace, name_or_id: str) -> Sweep:
-    """Return the sweep of that id, else the newest of that name; BadInput lists the names there
-    are.
+    """Return the sweep of that id, else the newest of that name.
+
+    Raises:
+        BadInput: there is none; the message lists the names there are.
     """
     sweeps = list_sweeps(workspace)
     for sweep in sorted(sweeps, key=lambda one: one.id != name_or_id):

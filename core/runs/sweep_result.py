@@ -1,5 +1,6 @@
-"""The finished runs of a sweep combined: what each arm reached over its seeds, and what the results
-support.
+"""Results of a sweep: its finished runs combined by arm.
+
+They say what each arm reached over its seeds, and what the results support.
 """
 
 import dataclasses
@@ -95,8 +96,9 @@ class ArmResult:
 
 
 def summarise_arms(sweep: Sweep, runs: Sequence[Run]) -> list[ArmResult]:
-    """Return a result for every arm, size and rate with at least one finished run, in the sweep's
-    order.
+    """Return a result for every arm, size and rate with at least one finished run.
+
+    They are in the sweep's order.
     """
     groups: dict[tuple[int, float, str], list[Run]] = {}
     for run in runs:
@@ -115,8 +117,9 @@ def summarise_arms(sweep: Sweep, runs: Sequence[Run]) -> list[ArmResult]:
 
 
 def default_reference(results: Sequence[ArmResult | Arm]) -> str:
-    """Return the title that every other is compared with: full fine-tuning, else a control, else
-    the first.
+    """Return the title of the arm that every other arm is compared with.
+
+    It is full fine-tuning, else a control, else the first arm.
     """
     titles = [result.title for result in results]
     full = (describe_strategy(name, 0, {}) for name in ("full", "depth"))
@@ -207,8 +210,9 @@ def missing_auc_sentences(results: Sequence[ArmResult]) -> list[str]:
 
 
 def sweep_table(results: Sequence[ArmResult]) -> list[dict[str, Any]]:
-    """Return a row for every arm, as the page, files and the command line show it; None where a
-    number is missing.
+    """Return one row per arm, as the page, files and the command line show it.
+
+    A missing number is None.
     """
     rows = []
     for result in results:

@@ -1,7 +1,7 @@
-"""The process that trains: it takes its queue's lock, runs one queued run after another, and exits
-when idle.
+"""The worker: the process that trains.
 
-core.runs.launch starts it as ``python -m core.runs.worker --workspace DIR --lane cpu``.
+It takes its queue's lock, runs one queued run after another, and exits when idle. core.runs.launch
+starts it as ``python -m core.runs.worker --workspace DIR --lane cpu``.
 """
 
 import argparse
@@ -121,8 +121,7 @@ class Worker:
         self._token = ""
 
     def run_until_idle(self, idle_timeout: float) -> None:
-        """Run what is queued until nothing has come for `idle_timeout` seconds, or the GPU has
-        failed.
+        """Run queued runs until none has come for `idle_timeout` seconds or the GPU has failed.
 
         Raises:
             WorkspaceReplaced: the workspace is another, or its store does not know this worker any
@@ -218,8 +217,9 @@ def preload_torch() -> None:
 
 
 def execute_run(workspace: Workspace, run: Run, reporter: Reporter) -> RunResult:
-    """Run one claimed run by core.runs.dispatch, which is imported only here because it needs
-    torch.
+    """Run one claimed run by core.runs.dispatch.
+
+    That module is imported only here because it needs torch.
     """
     from core.runs.dispatch import execute
 

@@ -34,8 +34,9 @@ class WorkspaceIdentity:
         self.has_store(workspace)
 
     def add(self, path: Path) -> None:
-        """Add a file or folder, such as a lock that this process holds, to what identifies the
-        workspace.
+        """Add a file or folder to those that identify the workspace.
+
+        An example is a lock that this process holds.
 
         Raises:
             WorkspaceReplaced: there is none at `path`.
@@ -55,8 +56,9 @@ class WorkspaceIdentity:
         return workspace.database in self._known
 
     def is_replaced(self, ignoring: Path | None = None) -> bool:
-        """Return whether something else, or nothing, is at one of the paths now, `ignoring`
-        excepted.
+        """Return whether something else, or nothing, is at one of the known paths now.
+
+        The path `ignoring` is not checked.
         """
         return any(_differs(path, known) for path, known in self._known.items() if path != ignoring)
 

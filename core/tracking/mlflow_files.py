@@ -1,10 +1,11 @@
-"""MLflow's file store, written without MLflow. MLflow 3.17 shows it with
-MLFLOW_ALLOW_FILE_STORE=true, or takes it into a database by `mlflow migrate-filestore`; earlier
-ones read it as it is.
+"""MLflow's file store, written without MLflow.
+
+MLflow 3.17 shows it with MLFLOW_ALLOW_FILE_STORE=true, or takes it into a database by `mlflow
+migrate-filestore`; earlier versions read it as it is.
 
 Layout (mlflow.store.tracking.file_store): OUT/EXPERIMENT/meta.yaml, and for every run a folder with
-meta.yaml, a file a parameter and a tag that holds its value, and a file a metric with lines
-"milliseconds value step".
+meta.yaml, one file per parameter and per tag that holds its value, and one file per metric with
+lines "milliseconds value step".
 """
 
 import hashlib

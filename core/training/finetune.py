@@ -1,5 +1,6 @@
-"""Fine-tune a backbone on the target rows of a dataset, and compare it with the backbone as it
-was.
+"""Fine-tune a backbone on the target rows of a dataset.
+
+The result is compared with the backbone as it was.
 """
 
 import dataclasses

@@ -1,5 +1,6 @@
-"""Initialise a network before any training, as `core.models.objectives.INITIALISATIONS`
-describes.
+"""Initialise a network before any training.
+
+The ways to do so are described in `core.models.objectives.INITIALISATIONS`.
 """
 
 from pathlib import Path

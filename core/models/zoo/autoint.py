@@ -1,5 +1,7 @@
-"""AutoInt+: self-attention over the fields beside a perceptron (Song et al.: AutoInt, CIKM
-2019)."""
+"""AutoInt+: self-attention over the fields beside a multilayer perceptron.
+
+Song et al.: AutoInt, CIKM 2019.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

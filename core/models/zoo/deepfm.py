@@ -1,5 +1,7 @@
-"""DeepFM: a factorisation machine and a perceptron on shared embeddings (Guo et al., IJCAI
-2017)."""
+"""DeepFM: a factorisation machine and a multilayer perceptron on shared embeddings.
+
+Guo et al., IJCAI 2017.
+"""
 
 from collections.abc import Sequence
 

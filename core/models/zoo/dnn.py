@@ -1,5 +1,7 @@
-"""DNN: embeddings and numerics into a multilayer perceptron (Covington, Adams, Sargin, RecSys
-2016)."""
+"""DNN: a multilayer perceptron on embeddings and numerics.
+
+Covington, Adams, Sargin, RecSys 2016.
+"""
 
 from collections.abc import Sequence
 

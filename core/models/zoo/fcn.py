@@ -1,5 +1,7 @@
-"""FCN (DCNv3): exponential and linear cross networks side by side (Li et al.: DCNv3, 2024, arXiv
-2407.13349)."""
+"""FCN (DCNv3): exponential and linear cross networks side by side.
+
+Li et al.: DCNv3, 2024, arXiv 2407.13349.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -1,5 +1,7 @@
-"""FinalMLP: two streams of perceptrons with feature gates, fused bilinearly (Mao et al., AAAI
-2023)."""
+"""FinalMLP: two multilayer perceptrons with feature gates, fused bilinearly.
+
+Mao et al., AAAI 2023.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -63,8 +65,9 @@ class FeatureGate(nn.Module):
 
 
 class FeatureSelection(Stage):
-    """Two gates on the same input: ``(x,)`` to one tensor for each stream, all of the same
-    shape.
+    """Two feature gates on the same input, one for each stream.
+
+    Takes ``(x,)``; returns one tensor for each stream, all of the same shape.
     """
 
     def __init__(self, width: int, context: int, hidden: int) -> None:

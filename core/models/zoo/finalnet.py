@@ -1,5 +1,7 @@
-"""FinalNet: two towers of factorised interaction layers (Zhu et al.: FINAL, SIGIR 2023), the form
-with two blocks."""
+"""FinalNet: two towers of factorised interaction layers, the form with two blocks.
+
+Zhu et al.: FINAL, SIGIR 2023.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

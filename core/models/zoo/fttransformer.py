@@ -1,5 +1,7 @@
-"""FT-Transformer: a transformer over feature tokens (Gorishniy et al.: Revisiting Deep Learning
-Models, 2021)."""
+"""FT-Transformer: a transformer over feature tokens.
+
+Gorishniy et al.: Revisiting Deep Learning Models, 2021.
+"""
 
 import math
 from collections.abc import Sequence

@@ -88,8 +88,11 @@ class KerasStage(Stage):
 
 
 def import_keras() -> Any:
-    """Keras on its torch backend, channels first; BadInput with the command that installs it where
-    it is missing."""
+    """Import Keras with its torch backend and channels first, and return the module.
+
+    Raises:
+        BadInput: Keras is not installed; the message has the command that installs it.
+    """
     os.environ["KERAS_BACKEND"] = "torch"
     try:
         keras = importlib.import_module("keras")
@@ -105,10 +108,13 @@ def import_keras() -> Any:
 
 
 def keras_model(application: str, weights: str | None = None) -> Any:
-    """The model of keras.applications for pictures of SIZE without its top, averaged at the end to
-    one vector a row.
+    """Return a model of keras.applications without its top, for pictures of SIZE.
 
-    weights: None for random ones, or "imagenet". Its variables lie on the CPU.
+    Its output is averaged to one vector per row. Its variables lie on the CPU.
+
+    Args:
+        application: name of the model in keras.applications.
+        weights: None for random ones, or "imagenet".
     """
     keras = import_keras()
     with keras.device("cpu"):
@@ -119,8 +125,10 @@ def keras_model(application: str, weights: str | None = None) -> Any:
 def build_stages(
     application: str, cuts: Sequence[StageCut], field_sizes: Sequence[int], head: HeadSettings
 ) -> Network:
-    """The model as a network with one stage a cut; its weights are random, drawn from torch's
-    generator."""
+    """Return the model as a network with one stage per cut.
+
+    Its weights are random, drawn from torch's generator.
+    """
     image = FeatureImage(field_sizes)
     whole = keras_model(application)
     reinitialise_kernels(whole)
@@ -150,10 +158,10 @@ def reinitialise_kernels(model: Any) -> None:
 
 
 def _convolution_layout(parameter: nn.Parameter) -> nn.Parameter:
-    """The parameter, a kernel laid out in memory as torch's convolution wants it; the shape stays
-    Keras'.
+    """Return the parameter with kernels in the memory layout of torch's convolution.
 
-    Keras turns every kernel at every call, which on this layout copies nothing.
+    The shape stays that of Keras. Keras permutes every kernel at every call, which on this layout
+    copies nothing.
     """
     if parameter.ndim == 4:
         parameter.data = parameter.data.permute(3, 2, 0, 1).contiguous().permute(2, 3, 1, 0)

@@ -1,5 +1,7 @@
-"""Tabular ResNet: residual blocks with BatchNorm (Gorishniy et al.: Revisiting Deep Learning
-Models, NeurIPS 2021)."""
+"""Tabular ResNet: residual blocks with BatchNorm.
+
+Gorishniy et al.: Revisiting Deep Learning Models, NeurIPS 2021.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

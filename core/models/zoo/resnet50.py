@@ -1,6 +1,6 @@
-"""ResNet50 on pictures of the features (He et al.: Deep Residual Learning for Image Recognition,
-CVPR 2016).
+"""ResNet50 on pictures of the features.
 
+He et al.: Deep Residual Learning for Image Recognition, CVPR 2016. This is
 keras.applications.ResNet50 without its top. Shapes at 32 x 32: (rows, 64, 8, 8), (rows, 256, 8, 8),
 (rows, 512, 4, 4), (rows, 1024, 2, 2), (rows, 2048).
 """
@@ -27,9 +27,9 @@ class Settings:
 
 
 def build(settings: Settings, field_sizes: Sequence[int], head: HeadSettings) -> Network:
-    """Stages conv1 (with its pooling) to conv5, as the paper numbers them: ids and numerics to
-    (rows, 2048).
+    """Return a network with stages conv1 to conv5, as the paper numbers them.
 
-    The picture is drawn in conv1, so that freeze depth counts groups of convolutions.
+    Takes ids and numerics; the last stage returns (rows, 2048). conv1 includes its pooling. The
+    picture is drawn in conv1, so that freeze depth counts groups of convolutions.
     """
     return build_stages("ResNet50", CUTS, field_sizes, head)

@@ -1,5 +1,6 @@
-"""TabM: one perceptron that stands for an ensemble, by adapters per member (Gorishniy et al.: TabM,
-ICLR 2025).
+"""TabM: one multilayer perceptron with adapters per member, which acts as an ensemble.
+
+Gorishniy et al.: TabM, ICLR 2025.
 
 The form with BatchEnsemble layers (Wen, Tran, Ba, ICLR 2020): members share every weight matrix W
 and differ in the vectors r, s and b of s * (W (r * x)) + b, and in the head.

@@ -1,6 +1,6 @@
-"""VGG19 on pictures of the features (Simonyan and Zisserman: Very Deep Convolutional Networks, ICLR
-2015).
+"""VGG19 on pictures of the features.
 
+Simonyan and Zisserman: Very Deep Convolutional Networks, ICLR 2015. This is
 keras.applications.VGG19 without its top. Shapes at 32 x 32: (rows, 64, 16, 16), (rows, 128, 8, 8),
 (rows, 256, 4, 4), (rows, 512, 2, 2), (rows, 512).
 """
@@ -27,9 +27,9 @@ class Settings:
 
 
 def build(settings: Settings, field_sizes: Sequence[int], head: HeadSettings) -> Network:
-    """Stages block1 to block5, each with its pooling, the picture drawn in block1: ids and numerics
-    to (rows, 512).
+    """Return a network with stages block1 to block5, each with its pooling.
 
-    So freeze depth counts blocks of convolutions.
+    Takes ids and numerics; the last stage returns (rows, 512). The picture is drawn in block1, so
+    that freeze depth counts blocks of convolutions.
     """
     return build_stages("VGG19", CUTS, field_sizes, head)
