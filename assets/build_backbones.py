@@ -71,8 +71,11 @@ def prepare_rows(workspace: Workspace, rows: int, seed: int) -> Dataset:
 def build(
     workspace: Workspace, dataset: Dataset, architecture: str, train: TrainSettings
 ) -> BackboneCard:
-    """Pretrains `architecture` on the dataset's source rows in this process; its card in the
-    workspace."""
+    """Pretrain `architecture` on the dataset's source rows in this process.
+
+    Returns:
+        The card of the backbone, which is stored in the workspace.
+    """
     name = f"Simulated {ARCHITECTURES[architecture].title}"
     store = RunStore(workspace)
     run = store.submit(PretrainRequest(dataset.id, architecture, name, train), name, "cpu")

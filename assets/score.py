@@ -147,8 +147,11 @@ class DiskFull(Refused):
 
 @dataclass
 class BadRows:
-    """What was wrong with rows: the first of them ends it all, or they are counted. notes: on the
-    whole file."""
+    """Faults found in rows: the first one stops the reading, or they are skipped and counted.
+
+    Attributes:
+        notes: remarks on the whole file.
+    """
 
     skip: bool
     count: int = 0
@@ -168,8 +171,12 @@ class BadRows:
 
 @dataclass(frozen=True)
 class Form:
-    """How text is to be read. names: our name of every column, None where it is not used; id_name:
-    the file's of ID."""
+    """How the text of a file is to be read.
+
+    Attributes:
+        names: our name of every column; None where the column is not used.
+        id_name: the file's name of the column ID.
+    """
 
     delimiter: str
     quoted: bool
@@ -179,11 +186,10 @@ class Form:
 
 
 def read_rows(path: Path, bad: BadRows) -> Iterator[tuple[pa.Table, np.ndarray, str]]:
-    """(good rows, their numbers in the file from 1, the file's name of the id column) some
-    thousands at a time.
+    """Yield (good rows, row numbers, the file's name of the id column), some thousands at a time.
 
-    Columns: I1 to I13 float64, C1 to C26 string, "id" string where `id_name` is not "". Missing
-    values are null.
+    Row numbers count the rows of the file from 1. Columns: I1 to I13 float64, C1 to C26 string,
+    "id" string where `id_name` is not "". Missing values are null.
     """
     if not path.is_file():
         raise Refused(f"There is no file {str(path)!r}; check the path.")
@@ -267,8 +273,10 @@ def blocks(path: Path, bad: BadRows) -> Iterator[bytes]:
 
 
 def text_tables(path: Path, bad: BadRows) -> Iterator[tuple[pa.Table, np.ndarray, Faults, str]]:
-    """(text under our column names, row numbers, faults, the file's name of the id) of a text file,
-    by blocks."""
+    """Yield (text, row numbers, faults, the file's name of the id column) of a text file by blocks.
+
+    The columns of text have our names.
+    """
     form, seen = None, 0
     for block in blocks(path, bad):
         if b"\0" in block or block[257:262] == b"ustar":
@@ -304,8 +312,10 @@ def decoded(line: bytes, number: int, name: str) -> str:
 def parse_lines(
     numbered: list[tuple[int, bytes]], form: Form, name: str
 ) -> tuple[pa.Table, np.ndarray, Faults]:
-    """(columns of text, row numbers, faults) of numbered lines; those of another width are
-    faults."""
+    """Return (columns of text, row numbers, faults) of numbered lines.
+
+    Lines with another number of columns than the format are faults.
+    """
     faults: Faults = {}
     good, delimiter = [], form.delimiter.encode()
     for number, line in numbered:
@@ -435,8 +445,10 @@ def cells(line: str, delimiter: str, quoted: bool) -> list[str]:
 
 
 def counted(first: Sequence[str]) -> list[str | None] | None:
-    """The columns in Criteo's order where a header only numbers them, as pandas' 0 to 39; else
-    None."""
+    """Return the columns in Criteo's order if the header only numbers them, else None.
+
+    An example of such a header is pandas' 0 to 39.
+    """
     index = 1 if first and first[0] in ("", "Unnamed: 0") else 0
     found = [re.fullmatch(r"(.*?)(\d+)", cell) for cell in first[index:]]
     if len(found) not in (len(FIELDS), len(FIELDS) + 1) or not all(found):
@@ -503,8 +515,10 @@ def matched(
 def typed(
     table: pa.Table, numbers: np.ndarray, file: str, faults: Faults
 ) -> tuple[pa.Table, np.ndarray]:
-    """The good rows with numbers as float64 and missing-value markers as nulls, and their row
-    numbers; adds faults."""
+    """Return the good rows with typed columns, and their row numbers; add the others to `faults`.
+
+    Numbers become float64 and missing-value markers become nulls.
+    """
     keep, columns = np.ones(table.num_rows, bool), {}
     for name in [LABEL, *FIELDS, ID]:
         if name not in table.column_names:
@@ -545,8 +559,11 @@ def judged(texts: pa.Array, name: str) -> tuple[pa.Array, pa.Array, str]:
 
 
 def load_preprocessing() -> tuple[np.ndarray, np.ndarray, dict[str, pa.Array]]:
-    """(mean, deviation) of the transformed numbers, and the known values of each field in the order
-    of their ids."""
+    """Return (mean, deviation, known values by field) of the stored preprocessing.
+
+    Mean and deviation are those of the transformed numbers. The known values of each field are in
+    the order of their ids.
+    """
     values = json.loads(
         (FOLDER / "preprocessing" / "preprocessing.json").read_text(encoding="utf-8")
     )
@@ -588,10 +605,15 @@ def encode(
 def write_scores(
     source: Path, target: Path, bad: BadRows
 ) -> tuple[int, np.ndarray, dict[str, str]]:
-    """(rows scored, rows of each field with a missing, an unknown or a known value, an unknown
-    value by column).
+    """Score the rows of `source` and write the scores to `target`.
 
-    Refused when there is no row.
+    Returns:
+        (rows scored, rows of each field with a missing, an unknown or a known value, an unknown
+            value
+            by column).
+
+    Raises:
+        Refused: there is no row.
     """
     try:
         threshold = json.loads((FOLDER / "run.json").read_text(encoding="utf-8"))["threshold"]
@@ -653,8 +675,7 @@ def unknown_columns(seen: np.ndarray) -> list[str]:
 
 
 def knows_none(seen: np.ndarray) -> bool:
-    """Whether (nearly) no categorical value is known, neither of these rows nor of the model's
-    training rows."""
+    """Return whether almost no categorical value is known, here and in the training rows."""
     shares = json.loads((FOLDER / "run.json").read_text(encoding="utf-8")).get("known_in_training")
     rows = seen[len(NUMERIC) :]
     present = rows[:, 1:].sum(axis=1)
@@ -670,8 +691,10 @@ def example_of(name: str, examples: dict[str, str]) -> str:
 
 
 def write_whole(target: Path, inputs: list[Path], write: Callable[[Path], None]) -> None:
-    """Calls `write` with a temporary path and moves the file to `target`; a pipe or device gets the
-    finished bytes."""
+    """Call `write` with a temporary path and move the finished file to `target`.
+
+    If `target` is a pipe or a device, the finished bytes are copied to it.
+    """
     try:
         target.stat()
     except (FileNotFoundError, NotADirectoryError):
@@ -705,10 +728,10 @@ def write_whole(target: Path, inputs: list[Path], write: Callable[[Path], None])
 
 @contextmanager
 def made_whole(target: Path, around: Path | None) -> Iterator[Path]:
-    """A temporary folder in `around`, made if missing, or where the system has such; nothing stays
-    if the block fails.
+    """Yield a temporary folder in `around`, or in the system's temporary folder if that is None.
 
-    An error of the system becomes a sentence that names the output `target`.
+    `around` is created if it is missing, and nothing is left behind if the block fails. An error of
+    the system becomes a sentence that names the output `target`.
     """
     missing = [one for one in (around, *around.parents) if not one.exists()] if around else []
     try:

@@ -36,8 +36,10 @@ START_SECONDS = 60.0
 
 
 def shots(workspace: Workspace) -> list[tuple[str, str, str]]:
-    """(file name, address, the text to scroll to; empty for the top of the page) of every
-    picture."""
+    """Return (file name, address, text to scroll to) of every picture.
+
+    The text is empty for the top of the page.
+    """
     sweep = demo_sweep(workspace)
     if sweep is None:
         raise RunError("The demo is not in the workspace, so there is nothing to show.")

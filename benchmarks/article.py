@@ -1,5 +1,6 @@
-"""The article's own networks on real rows, by command line: `python -m benchmarks.article` writes
-docs/article.md.
+"""The article's own networks on real rows (docs/article.md).
+
+`python -m benchmarks.article` writes docs/article.md.
 
 VGG19 and ResNet50 on pictures of the features, by the article's preset (batch 32, 10 epochs, Adam
 1e-3, softmax head on two classes), beside a DCNv2 pretrained on the source rows and tuned by the
@@ -79,8 +80,7 @@ def prepare(workspace: Workspace, folder: Path, printed: list[str]) -> str:
 def make_backbone(
     workspace: Workspace, architecture: str, file: Path | None, printed: list[str]
 ) -> str:
-    """Make the image backbone from the best weights available, and return in words where they are
-    from."""
+    """Make the image backbone from the best weights available; return a phrase that says which."""
     command = (
         f"pretrain --dataset many --architecture {architecture} --name {architecture} --objective"
         " none"

@@ -1,5 +1,7 @@
-"""Write docs/defaults.md from the trainings of benchmarks.default_settings: default against
-grid."""
+"""The text of docs/defaults.md: the default settings compared with a grid.
+
+The trainings are those of benchmarks.default_settings.
+"""
 
 import math
 import os
@@ -102,8 +104,10 @@ class Finding:
 
     @property
     def best_on_test(self) -> Outcome:
-        """The setting of the grid with the lowest mean log loss on the test rows, unknowable in
-        advance."""
+        """Return the setting of the grid with the lowest mean log loss on the test rows.
+
+        Nobody could know it in advance.
+        """
         return min(self.grid, key=lambda one: mean_loss(self.test_labels, one.test))
 
 
@@ -201,8 +205,10 @@ def epoch_line(finding: Finding) -> str:
 
 
 def grid_table(finding: Finding) -> str:
-    """Log loss on the rows that choose, batch sizes down and learning rates across; the lowest is
-    bold."""
+    """Return the log loss on the selection rows as a table; the lowest is bold.
+
+    Batch sizes are the rows and learning rates the columns.
+    """
     rates = sorted({outcome.settings.learning_rate for outcome in finding.grid})
     loss_by_setting = {
         (outcome.settings.batch_size, outcome.settings.learning_rate): mean_loss(

@@ -1,5 +1,6 @@
-"""The default settings beside a grid: `python -m benchmarks.default_settings` writes
-docs/defaults.md.
+"""The default settings compared with a grid (docs/defaults.md).
+
+`python -m benchmarks.default_settings` writes docs/defaults.md.
 
 A DCNv2 is trained from scratch on 120 to 60,000 real rows and 100,000 and 1,000,000 simulated rows,
 and a pretrained one is fine-tuned on 120 to 20,000 real target rows: once with the settings that

@@ -1,5 +1,7 @@
-"""The trainings behind docs/defaults.md: rows, backbone, one training at a time, each stored in a
-file."""
+"""The trainings behind docs/defaults.md, each stored in a file of its own.
+
+The module prepares the rows and the backbone and runs one training at a time.
+"""
 
 import dataclasses
 import hashlib
@@ -46,8 +48,11 @@ PRETRAIN = TrainSettings(
 
 @dataclass(frozen=True)
 class Data:
-    """Rows in order of time; the last `choice + test` choose among settings and test, the others
-    train."""
+    """Rows in order of time, with the parts for training, selection and test.
+
+    The last `choice + test` rows are for choosing among settings and for the test; the others
+    train.
+    """
 
     table: pa.Table
     choice: int
@@ -108,8 +113,10 @@ class Training:
 
 
 class Laboratory:
-    """Holds the rows and the backbone, and trains; a training that is in `folder` is read from
-    there."""
+    """The rows, the backbone and the trainings on them.
+
+    A training that is already stored in `folder` is read from there.
+    """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -140,8 +147,11 @@ class Laboratory:
     def encoded(
         self, study: Study, window: int
     ) -> tuple[Preprocessing, RowTensors, RowTensors, RowTensors]:
-        """(preprocessing, training rows, validation rows, rows that choose and test) of a
-        window."""
+        """Return the preprocessing and the encoded rows of a window.
+
+        Returns:
+            (preprocessing, training rows, validation rows, rows for selection and test).
+        """
         data = self.data_of(study)
         validation = round(study.rows * VALIDATION)
         first = 0 if study.task == "scratch" else SOURCE

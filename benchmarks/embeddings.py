@@ -1,5 +1,6 @@
-"""How the embedding stage is best initialised: `python -m benchmarks.embeddings` writes
-docs/embeddings.md.
+"""Ways to initialise the embedding stage, compared (docs/embeddings.md).
+
+`python -m benchmarks.embeddings` writes docs/embeddings.md.
 
 On the real rows, the embedding is random, from Word2Vec of the source rows, or from a network that
 was trained on their clicks; every other stage is random. Each is frozen, or fine-tuned on target
@@ -53,8 +54,11 @@ FINETUNE = TrainSettings(
 
 @dataclass(frozen=True)
 class Cell:
-    """AUC on target test rows of every seed; `width` is half of DeLong's 95 % interval, mean over
-    seeds."""
+    """AUC on the target test rows for every seed.
+
+    Attributes:
+        width: half of DeLong's 95 % interval, mean over seeds.
+    """
 
     auc: np.ndarray
     width: float
@@ -72,8 +76,11 @@ def run_here(workspace: Workspace, request: Request) -> RunResult:
 
 
 def real_dataset(workspace: Workspace, target: int) -> Dataset:
-    """Prepare the first 60 % as source, the last 20 % as test, and `target` rows before those to
-    tune on."""
+    """Prepare a dataset of the real rows with `target` rows for fine-tuning.
+
+    The first 60 % are the source and the last 20 % the test rows; the target rows are those right
+    before the test rows.
+    """
     with gzip.open(ROWS, "rb") as stream:
         lines = stream.readlines()
     if len(lines) != SOURCE + TARGET + TEST:

@@ -78,8 +78,10 @@ def run_part(seed: int) -> dict[str, Any]:
 
 
 def campaign(count: int, seed: int, result_file: Path) -> list[dict[str, Any]]:
-    """Run parts until `count` runs have been made; parts that are in `result_file` are not run
-    again."""
+    """Run parts until `count` runs have been made.
+
+    Parts that are already in `result_file` are not run again.
+    """
     parts = (
         [json.loads(line) for line in result_file.read_text().splitlines()]
         if result_file.exists()

@@ -1,5 +1,6 @@
-"""One way to prepare a Criteo file, once, in a process of its own: `python -m
-benchmarks.ingest_ways WAY FILE FOLDER`.
+"""One way to prepare a Criteo file, run once in a process of its own.
+
+Usage: `python -m benchmarks.ingest_ways WAY FILE FOLDER`.
 
 The peers' ways run in their environment, Thaw's in ours. Prints the work's seconds and processor
 seconds, without imports, and peak memory in MiB (mapped files included), of the process that had
@@ -21,8 +22,11 @@ CATEGORICAL = [f"C{number}" for number in range(1, 27)]
 
 
 def deepctr(file: Path, folder: Path) -> Callable[[], None]:
-    """As DeepCTR-Torch's Criteo example does it, to the model's input arrays; the file has no
-    header here."""
+    """Return a function that prepares the file as DeepCTR-Torch's Criteo example does.
+
+    The function goes as far as the model's input arrays. Unlike the example's file, this one has no
+    header.
+    """
     import pandas as pd
     from deepctr_torch.inputs import DenseFeat, SparseFeat, get_feature_names
     from sklearn.model_selection import train_test_split
@@ -47,8 +51,10 @@ def deepctr(file: Path, folder: Path) -> Callable[[], None]:
 
 
 def fuxictr(file: Path, folder: Path) -> Callable[[], None]:
-    """FuxiCTR's own preprocessing of one CSV with a header into one Parquet file; ray runs before
-    the clock starts."""
+    """Return a function that prepares a CSV with a header by FuxiCTR's own preprocessing.
+
+    The function writes one Parquet file. Ray is started before the clock.
+    """
     from fuxictr.preprocess import FeatureProcessor
     from fuxictr.preprocess.build_dataset import build_dataset, init_ray
 
@@ -82,8 +88,10 @@ def fuxictr(file: Path, folder: Path) -> Callable[[], None]:
 
 
 def thaw(file: Path, folder: Path) -> Callable[[], None]:
-    """As `python -m core ingest` does it: checked, split into domains, fitted on training rows,
-    encoded on disk."""
+    """Return a function that prepares the file as `python -m core ingest` does.
+
+    The file is checked, split into domains, fitted on the training rows, and encoded on disk.
+    """
     from core.data.columns import (
         vocabulary_index,  # noqa: F401, imported before the clock starts
     )
@@ -149,8 +157,11 @@ def encode_with_vocabulary(file: Path, folder: Path) -> Callable[[], None]:
 
 
 def load_dataset(file: Path, folder: Path) -> Callable[[], None]:
-    """Find a prepared dataset by name, read its vocabulary, and copy every encoded row into
-    memory."""
+    """Return a function that loads a prepared dataset.
+
+    The function finds the dataset by name, reads its vocabulary, and copies every encoded row into
+    memory.
+    """
     import numpy as np
 
     from core.data.dataset_rows import load_encoded

@@ -1,5 +1,6 @@
-"""Workers and commands killed 200 times, in every kind of job: nothing lost, duplicated or
-different.
+"""Workers and commands killed 200 times, in every kind of job (docs/reliability.md).
+
+The campaign checks that nothing is lost, duplicated or different.
 
 `python -m benchmarks.kills [--count 200] [--seed 1]` writes its section of docs/reliability.md; see
 tests/faults/kills.py and tests/faults/command_kills.py for what is done and compared. Results are
@@ -42,8 +43,10 @@ tests/faults/command_kills.py."""
 
 
 def workspace_with_a_backbone(root: Path) -> Workspace:
-    """A workspace with the dataset tiny (3,000 simulated rows) and a backbone pretrained on it; no
-    runs."""
+    """Return a workspace with a dataset and a backbone pretrained on it, but no runs.
+
+    The dataset is called tiny and has 3,000 simulated rows.
+    """
     workspace = open_workspace(root)
     path = workspace.uploads / "tiny.tsv"
     simulate(path, 3000, "both", seed=3)

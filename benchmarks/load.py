@@ -1,12 +1,12 @@
-"""Many sessions on one server, and pages over 5,000 runs. Writes its section of
-docs/reliability.md.
+"""Many sessions on one server, and pages over 5,000 runs (docs/reliability.md).
 
-`python -m benchmarks.load [--sessions 50] [--minutes 10] [--runs 5000]`. First one session alone
-looks at every page; then every other session watches a run that is training, and the rest go from
-page to page, read for some seconds, and type words of their own. Sessions are those of
-benchmarks/load_session.py, which take next to nothing of the processor, so that the seconds are the
-server's; one tab of a real browser goes about among them. Ends by itself: what is not answered
-within a minute is counted and not waited for.
+`python -m benchmarks.load [--sessions 50] [--minutes 10] [--runs 5000]` writes its section of
+docs/reliability.md. First one session alone looks at every page; then every other session watches a
+run that is training, and the rest go from page to page, read for some seconds, and type words of
+their own. Sessions are those of benchmarks/load_session.py, which need hardly any processor time,
+so that the seconds are the server's; one tab of a real browser visits pages among them. The
+benchmark ends by itself: a request that is not answered within a minute is counted and not waited
+for.
 """
 
 import argparse
@@ -65,8 +65,10 @@ class Load:
         return self.sessions[-1]
 
     async def alone(self) -> None:
-        """Visit every page several times in one tab; the first visit fills caches that later ones
-        use."""
+        """Visit every page several times in one tab.
+
+        The first visit fills caches that later ones use.
+        """
         session = self.open()
         for page in PAGES:
             for _ in range(VISITS_ALONE):

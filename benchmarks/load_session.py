@@ -1,5 +1,4 @@
-"""A browser session without a browser: a WebSocket that speaks Streamlit's protocol as its frontend
-does.
+"""A browser session without a browser, over a WebSocket that speaks Streamlit's protocol.
 
 It opens pages, reads every message, asks for the reruns of fragments that the page wants every so
 often, and measures the seconds from each request until the server says that the script has

@@ -1,5 +1,7 @@
-"""A store of thousands of finished runs: a few real ones, copied under other seeds and learning
-rates."""
+"""A store of thousands of finished runs, copied from a few real ones.
+
+The copies differ in seed and learning rate.
+"""
 
 import dataclasses
 import itertools

@@ -50,8 +50,10 @@ def write_plain(path: Path, letters: bytes, before: bytes) -> None:
 
 
 def write_gzip(path: Path, letters: bytes, before: bytes) -> None:
-    """The file gzipped in members, which unpack as one stream: packed once, since every part is the
-    same."""
+    """Write the file gzipped in members, which unpack as one stream.
+
+    The block of letters is compressed only once, because every block is the same.
+    """
     packed = gzip.compress(letters)
     with path.open("wb") as stream:
         stream.writelines(

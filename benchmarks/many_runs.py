@@ -1,8 +1,7 @@
-"""Pages over thousands of runs, and the verdicts of a large sweep: `python -m benchmarks.many_runs
-[--runs 5000]`.
+"""Pages over thousands of runs, and the verdicts of a large sweep (docs/reliability.md).
 
-Writes its section of docs/reliability.md. Processor seconds, for a busy machine changes them
-little.
+`python -m benchmarks.many_runs [--runs 5000]` writes its section of docs/reliability.md. Times are
+processor seconds, because a busy machine changes them little.
 """
 
 import argparse

@@ -5,8 +5,10 @@ from pathlib import Path
 
 
 def put_section(page: Path, heading: str, body: str) -> None:
-    """Replaces the section under `## heading` of a Markdown page, or adds it at the end; the rest
-    stays as it is."""
+    """Replace the section under `## heading` of a Markdown page, or add it at the end.
+
+    The rest of the page stays as it is.
+    """
     text = page.read_text(encoding="utf-8")
     section = f"## {heading}\n\n{body.strip()}\n"
     match = re.search(rf"^## {re.escape(heading)}\n.*?(?=^## |\Z)", text, re.MULTILINE | re.DOTALL)

@@ -1,5 +1,6 @@
-"""Ours beside the peers' on the same real rows, by command line: `python -m benchmarks.parity`
-writes docs/parity.md.
+"""Thaw's networks and the peers' trained on the same real rows (docs/parity.md).
+
+`python -m benchmarks.parity` writes docs/parity.md.
 
 Trains DNN, DeepFM, DCNv2, AutoInt+ and FinalMLP with Thaw's loop and, in an environment of their
 own that this script makes, with FuxiCTR's and DeepCTR-Torch's network classes: same encoded rows,
@@ -90,8 +91,12 @@ TRIALS = (
 
 @dataclass(frozen=True)
 class Prepared:
-    """The rows both sides get: `file` holds them as npz for the peers, `parts` as tensors for
-    ours."""
+    """The rows that both sides get.
+
+    Attributes:
+        file: the rows as npz, for the peers.
+        parts: the rows as tensors, for our networks.
+    """
 
     file: Path
     parts: dict[str, RowTensors]
@@ -124,8 +129,10 @@ class Silent:
 
 
 def prepare(folder: Path, commands: list[str]) -> Prepared:
-    """Ingests and encodes the real rows once: train on the source domain, validate and test on the
-    target's parts."""
+    """Ingest and encode the real rows once.
+
+    Training rows are those of the source domain; validation and test rows are the target's.
+    """
     workspace = open_workspace(folder / "workspace")
     thaw(workspace, INGEST, commands)
     dataset = find_dataset(workspace, "real")
@@ -157,8 +164,7 @@ def count(network: torch.nn.Module) -> int:
 
 
 def plan_at(network: Network, depth: int) -> Plan:
-    """The plan under which the first `depth` stages are frozen; the other stages and the head
-    train."""
+    """Return the plan that freezes the first `depth` stages and trains the others and the head."""
     modules = [(stage.name, count(stage)) for stage in network.stage_list()] + [
         ("head", count(network.head))
     ]
@@ -195,8 +201,10 @@ def train_ours(model: str, prepared: Prepared, seed: int, folder: Path) -> tuple
 
 
 def peer_python() -> Path:
-    """The interpreter of the peers' environment, made when it is not there yet or holds other
-    packages."""
+    """Return the Python interpreter of the peers' environment.
+
+    The environment is created if it does not exist yet or holds other packages.
+    """
     python, ready = ENVIRONMENT / "bin" / "python", ENVIRONMENT / "ready"
     packages = "\n".join((*PACKAGES, *WITHOUT_DEPENDENCIES))
     if not ready.exists() or ready.read_text(encoding="utf-8") != packages:
@@ -246,8 +254,10 @@ def save_weights(network: Network, file: Path) -> Path:
 
 
 def largest_gap(trial: Trial, prepared: Prepared, network: Network, folder: Path) -> float:
-    """Largest difference of any test row's probability once the peer's network has the weights of
-    our trained one."""
+    """Return the largest difference between the two networks' probabilities of a test row.
+
+    The peer's network has the weights of our trained one.
+    """
     weights = network.head.state_dict()["layers.0.weight"]
     if trial.model == "deepfm":
         # The package adds the machine's parts up unweighted: the case of our head that it can hold.
@@ -271,8 +281,10 @@ def same_start(trial: Trial, prepared: Prepared, folder: Path) -> Training | Non
 
 
 def run_trials(trials: Sequence[Trial], seeds: int, folder: Path) -> str:
-    """Everything, as the text of docs/parity.md; seed by seed, each peer's training right after
-    ours."""
+    """Run all trials and return the text of docs/parity.md.
+
+    Training goes seed by seed, each peer's right after ours.
+    """
     commands: list[str] = []
     prepared = prepare(folder, commands)
     models = list(dict.fromkeys(trial.model for trial in trials))

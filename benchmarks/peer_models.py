@@ -1,5 +1,6 @@
-"""The peers' own networks, one function each; runs in the peers' environment and never imports
-core.
+"""The peers' own networks, one function each.
+
+The module runs in the peers' environment and never imports core.
 
 The packages' model classes are used as published: their forward code is theirs. What their packages
 leave out is said where it is put back.
@@ -25,10 +26,11 @@ NUMERICS = 13
 
 @dataclass(frozen=True)
 class Peer:
-    """A peer's network. forward: (ids (rows, fields), numerics (rows, 13)) to click probabilities
-    (rows,).
+    """A peer's network.
 
-    copy: gives the network the weights of ours.
+    Attributes:
+        forward: (ids (rows, fields), numerics (rows, 13)) to click probabilities (rows,).
+        copy: gives the network the weights of ours.
     """
 
     network: nn.Module
@@ -73,8 +75,11 @@ def linears(module: nn.Module) -> list[nn.Linear]:
 
 
 def deepctr(model: str, settings: dict[str, Any], sizes: Sequence[int], seed: int) -> Peer:
-    """A network of DeepCTR-Torch: "dnn" (its Wide & Deep without a wide part), "deepfm" or
-    "autoint" (with DNN)."""
+    """Return a network of DeepCTR-Torch.
+
+    Args:
+        model: "dnn" (its Wide & Deep without a wide part), "deepfm" or "autoint" (with DNN).
+    """
     # The package asks the network for its newest version when imported; an empty module in this
     # place spares that.
     sys.modules["requests"] = ModuleType("requests")
@@ -139,12 +144,14 @@ def deepctr(model: str, settings: dict[str, Any], sizes: Sequence[int], seed: in
 
 
 def fuxictr(model: str, settings: dict[str, Any], sizes: Sequence[int], seed: int) -> Peer:
-    """A network of FuxiCTR: "dnn" (its DCNv2 without cross layers), "dcnv2" (stacked) or
-    "finalmlp".
+    """Return a network of FuxiCTR.
 
     The package publishes these classes for sequences of items. The last numeric is the item and
     there are no earlier ones, so the average of the earlier ones is one constant zero beside the
     inputs ours has.
+
+    Args:
+        model: "dnn" (its DCNv2 without cross layers), "dcnv2" (stacked) or "finalmlp".
     """
     from fuxictr.features import FeatureMap
     from model_zoo.LongCTR.DCNv2.DCNv2 import DCNv2
@@ -215,8 +222,10 @@ def fuxictr(model: str, settings: dict[str, Any], sizes: Sequence[int], seed: in
 
 
 def open_gates(network: Any) -> None:
-    """Apply FinalMLP's feature gates, which the class builds but this release's forward does not
-    use."""
+    """Apply FinalMLP's feature gates.
+
+    The class builds them, but the forward method of this release does not use them.
+    """
     gated: list[Tensor] = []
 
     def before_first(module: nn.Module, inputs: tuple[Tensor]) -> tuple[Tensor]:
@@ -273,8 +282,10 @@ def copy_finalmlp(network: Any, weights: Weights, settings: dict[str, Any]) -> N
 
 
 def tabular_model(settings: dict[str, Any], sizes: Sequence[int]) -> Any:
-    """pytorch_tabular's TabularModel for our columns: one epoch's training on the CPU, and nothing
-    beside it."""
+    """Return pytorch_tabular's TabularModel for our columns.
+
+    It is set to train one epoch on the CPU and do nothing else.
+    """
     from pytorch_tabular import TabularModel
     from pytorch_tabular.config import DataConfig, OptimizerConfig, TrainerConfig
     from pytorch_tabular.models import CategoryEmbeddingModelConfig

@@ -25,8 +25,11 @@ TITLES = {
 
 @dataclass(frozen=True)
 class Trial:
-    """A model, the peer's package it is compared with, and how the page names what is taken from
-    it."""
+    """A model, the peer's package it is compared with, and the text about it on the page.
+
+    Attributes:
+        title: what the page calls the class that is taken from the package.
+    """
 
     model: str
     peer: str
@@ -35,8 +38,12 @@ class Trial:
 
 @dataclass(frozen=True)
 class Training:
-    """How one training ended: scores of the test rows and processor seconds an epoch, its
-    validation included."""
+    """The result of one training.
+
+    Attributes:
+        scores: of the test rows.
+        seconds: processor seconds per epoch, including its validation.
+    """
 
     scores: np.ndarray
     seconds: float
@@ -69,8 +76,10 @@ class Comparison:
 
 
 def welch(a: Sequence[float], b: Sequence[float]) -> tuple[float, float, float]:
-    """(mean of a less mean of b, its 95 % interval) without assuming equal variances (Welch
-    1947)."""
+    """Return (mean of a less mean of b, low and high of its 95 % interval) by Welch's method.
+
+    The method does not assume equal variances (Welch 1947).
+    """
     delta = float(np.mean(a) - np.mean(b))
     if min(len(a), len(b)) < 2:
         return delta, float("nan"), float("nan")
@@ -83,8 +92,10 @@ def welch(a: Sequence[float], b: Sequence[float]) -> tuple[float, float, float]:
 
 
 def verdict(low: float, high: float) -> str:
-    """Return what the interval of ours minus theirs says; a single seed gives NaN and no
-    verdict."""
+    """Return what the interval of our value minus the peer's shows.
+
+    With a single seed the interval is NaN, and there is no verdict.
+    """
     if low != low:
         return "one seed only"
     return "ours higher" if low > 0 else "ours lower" if high < 0 else "no difference"
@@ -157,8 +168,13 @@ def write_page(
     packages: Sequence[str],
     commands: Sequence[str],
 ) -> str:
-    """The text of the page. labels: of the test rows. rows: of each part. settings: a model's, of
-    both sides."""
+    """Return the text of the page.
+
+    Args:
+        labels: of the test rows.
+        rows: number of rows of each part.
+        settings: of each model, the same on both sides.
+    """
     intervals = [welch(*comparison.aucs(labels)) for comparison in comparisons]
     verdicts = [verdict(low, high) for _, low, high in intervals]
     counted = [f"{verdicts.count(name)} {name}" for name in VERDICTS if name in verdicts]

@@ -1,5 +1,6 @@
-"""A peer's own training, timed: `python -m benchmarks.peer_speed job.json`, in the peers'
-environment.
+"""A peer's own training, timed in the peers' environment.
+
+Usage: `python -m benchmarks.peer_speed job.json`.
 
 DeepCTR-Torch by its `fit`; FuxiCTR by its `train_epoch` from its npz DataLoader, with the one class
 that its package ships; pytorch_tabular by its `train`. None evaluates or saves anything in the
@@ -46,8 +47,10 @@ def deepctr_epoch(peer: Peer, job: dict[str, Any], rows: Arrays) -> Callable[[in
 
 
 def fuxictr_epoch(peer: Peer, job: dict[str, Any], rows: Arrays) -> Callable[[int], None]:
-    """The package's `train_epoch` over the first training rows, from its npz loader's
-    batches."""
+    """Return a function that runs the package's `train_epoch` over the first training rows.
+
+    The batches come from its npz loader.
+    """
     from fuxictr.pytorch.dataloaders.npz_dataloader import NpzDataLoader
 
     network: Any = peer.network

@@ -1,5 +1,6 @@
-"""One training of a peer's network, in the peers' environment: `python -m benchmarks.peer_train
-job.json`.
+"""One training of a peer's network, in the peers' environment.
+
+Usage: `python -m benchmarks.peer_train job.json`.
 
 The job names the peer, the model, its settings, the training settings, the prepared rows (npz) and
 where the answer goes (npz). Optimiser, batches, learning rate and early stopping are those of
@@ -55,8 +56,11 @@ def train_epoch(
 
 
 def fit(peer: Peer, train: Rows, validation: Rows, settings: dict[str, Any]) -> dict[str, float]:
-    """Trains, leaves the weights of the epoch with the lowest validation loss, says which and how
-    long it took."""
+    """Train the network and leave it with the weights of the epoch with the lowest validation loss.
+
+    Returns:
+        That epoch, the number of epochs trained, and the processor seconds that it took.
+    """
     began = time.process_time()
     torch.manual_seed(settings["seed"])
     optimiser = torch.optim.Adam(

@@ -1,5 +1,6 @@
-"""What pretraining gains on the real rows: `python -m benchmarks.pretraining` writes
-docs/pretraining.md.
+"""What pretraining gains on the real rows (docs/pretraining.md).
+
+`python -m benchmarks.pretraining` writes docs/pretraining.md.
 
 A DNN is pretrained on the first 60 % of the real Criteo rows by clicks, by replaced features and by
 masked features, once each; then it is fully fine-tuned on 1,000, 5,000 and all target training
@@ -84,10 +85,10 @@ def finetune_once(
     table: TrainingRows,
     folder: Path,
 ) -> np.ndarray:
-    """Test scores after full fine-tuning, or training from scratch, on `budget` target rows drawn
-    by the seed.
+    """Return the test scores after full fine-tuning, or after training from scratch.
 
-    A seed's smaller budgets are part of its larger ones, and initialisations share rows.
+    Training uses `budget` target rows drawn by the seed. A seed's smaller budgets are part of its
+    larger ones, and initialisations share rows.
     """
     train, validation = select_training_rows(dataset, "target", None)
     chosen = np.random.default_rng(seed).permutation(train)[:budget]

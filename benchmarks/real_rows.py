@@ -1,5 +1,6 @@
-"""The real-rows protocol, by command line: `python -m benchmarks.real_rows` writes its section of
-docs/results.md.
+"""The protocol on real rows (docs/results.md).
+
+`python -m benchmarks.real_rows` writes its section of docs/results.md.
 
 Pretrains DCNv2 on the first 60 % of the real Criteo rows, fine-tunes at every freeze depth on the
 next 20 %, tests on the last 20 %, beside the controls and a one-hot logistic regression trained on
@@ -58,8 +59,10 @@ def thaw(workspace: Workspace, command: str, printed: list[str]) -> dict[str, An
 
 
 def logistic_regression(workspace: Workspace, rows: int) -> tuple[Metrics, float]:
-    """(test metrics, seconds) of a one-hot logistic regression on the first 60 % of the rows,
-    minimum count 5."""
+    """Return (test metrics, seconds) of a one-hot logistic regression.
+
+    It is trained on the first 60 % of the rows, with a minimum count of 5.
+    """
     began = time.monotonic()
     dataset = find_dataset(workspace, "real")
     table = dictionary_decode(read_dataset_rows(workspace, dataset))

@@ -1,5 +1,6 @@
-"""How quickly the app answers: `python -m benchmarks.speed_app` writes its section of
-docs/performance.md.
+"""Response times of the app (docs/performance.md).
+
+`python -m benchmarks.speed_app` writes its section of docs/performance.md.
 
 A workspace with one real run copied to 200 of 10,000 points each; the app in headless Chromium;
 every page rerun in Streamlit's own test runner; evaluation of a million rows.
@@ -213,8 +214,11 @@ def print_step(words: str) -> None:
 
 
 def page_bytes(browser: Browser, url: str, address: str) -> tuple[int, int]:
-    """Return (bytes of the largest websocket frame, of all frames) of a first visit to
-    `address`."""
+    """Return the size of the websocket frames of a first visit to `address`.
+
+    Returns:
+        (bytes of the largest frame, bytes of all frames).
+    """
     page, seen = browser.new_page(), Seen()
     seen.watch(page)
     page.goto(f"{url}/{address}")
@@ -225,8 +229,10 @@ def page_bytes(browser: Browser, url: str, address: str) -> tuple[int, int]:
 
 
 def rerun_seconds(name: str, rounds: int) -> tuple[float, float]:
-    """(first run, median of later ones) of a page's script, with Streamlit's own work in building
-    its elements."""
+    """Return the seconds of a page's script: (first run, median of later ones).
+
+    They include Streamlit's own work in building the elements.
+    """
     page = AppTest.from_file(str(PROJECT / "pages" / "router.py"), default_timeout=120)
     page.switch_page(f"{name}.py")
     first = time_call(page.run)

@@ -1,5 +1,6 @@
-"""Arms of one shape trained together or in turn: `python -m benchmarks.speed_arms` writes
-performance.md's section.
+"""Arms of one shape trained together or in turn (docs/performance.md).
+
+`python -m benchmarks.speed_arms` writes its section of docs/performance.md.
 
 Arms that differ in learning rate (one batch order) or in seed (an order each), of the head alone
 and of the top block with the head, after the cached prefix: by the product's `fit` one after
@@ -65,8 +66,10 @@ class Arm:
 
 
 def arms_of(kind: str, number: int) -> list[Arm]:
-    """`number` arms that differ in `kind` alone; rates lie evenly on a logarithmic scale from 3e-4
-    to 3e-3."""
+    """Return `number` arms that differ in `kind` alone.
+
+    Learning rates are evenly spaced on a logarithmic scale from 3e-4 to 3e-3.
+    """
     if kind == "seeds":
         return [Arm(seed, TRAIN.learning_rate) for seed in range(number)]
     return [
@@ -97,8 +100,11 @@ def concat_stacks(starts: Sequence[Stack]) -> Stack:
 
 
 def stack_forward(stack: Stack, x: Tensor) -> Tensor:
-    """Logits (arms, rows) of rows that all arms share, (rows, inputs), or of each arm's own, (arms,
-    rows, inputs)."""
+    """Return logits of shape (arms, rows).
+
+    Args:
+        x: rows that all arms share, (rows, inputs), or each arm's own rows, (arms, rows, inputs).
+    """
     for place, (weight, bias) in enumerate(stack):
         if place:
             x = x.relu()
@@ -126,10 +132,12 @@ def losses(stack: Stack, x: Tensor, labels: Tensor) -> Tensor:
 def make_optimiser(
     stack: Stack, arms: Sequence[Arm]
 ) -> tuple[torch.optim.Optimizer, Callable[[], None]]:
-    """Return (one fused optimiser with a group per learning rate, a function that sets its
-    gradients).
+    """Return one fused optimiser with a group per learning rate, and how to set its gradients.
 
     A group holds views of its arms' slices of the stack, so its steps change the stack itself.
+
+    Returns:
+        (the optimiser, a function that sets its gradients).
     """
     if len({arm.rate for arm in arms}) == 1:
         whole = [tensor for layer in stack for tensor in layer]
@@ -209,8 +217,10 @@ class Trial:
         return stack_of_one(self.bench.start(arm.seed), self.depth)
 
     def in_turn(self) -> float:
-        """Return the seconds of `fit` for one arm after the other, with reporting and
-        checkpoints."""
+        """Return the seconds of `fit` for one arm after the other.
+
+        They include reporting and checkpoints.
+        """
         final_weights, seconds = [], 0.0
         for arm in self.arms:
             network, checkpoint = self.bench.start(arm.seed), self.bench.folder / "checkpoint.pt"
@@ -227,8 +237,10 @@ class Trial:
         return seconds
 
     def together(self) -> float:
-        """Return the seconds of all arms at once: `fit_batched_heads` for learning rates of the
-        head, else `train_stack`."""
+        """Return the seconds of training all arms together.
+
+        For learning rates of the head this is `fit_batched_heads`, otherwise `train_stack`.
+        """
         if self.depth == max(PARTS) and len({arm.rate for arm in self.arms}) > 1:
             return self.product_together()
         start = concat_stacks([self.start(arm) for arm in self.arms])
@@ -237,8 +249,10 @@ class Trial:
         return time.perf_counter() - began
 
     def product_together(self) -> float:
-        """Return the seconds of `fit_batched_heads` for one arm after the other, with reporting and
-        cache."""
+        """Return the seconds of `fit_batched_heads` for one arm after the other.
+
+        They include reporting and the cache.
+        """
         rates, final_weights, seconds = [arm.rate for arm in self.arms], [], 0.0
         with tempfile.TemporaryDirectory(dir=self.bench.folder) as name:
             for arm in self.arms:
@@ -281,8 +295,11 @@ class Trial:
 
 
 def whole_runs(folder: Path, rounds: int) -> dict[str, list[float]]:
-    """Seconds a run, of whole sweeps of the head alone with as many seeds, in turn, as learning
-    rates, together."""
+    """Return the seconds per run of whole sweeps of the head alone.
+
+    One sweep has several seeds, trained in turn; the other has as many learning rates, trained
+    together.
+    """
     workspace = open_workspace(folder / "workspace")
     wide = ",".join(map(str, SETTINGS[MODEL]["widths"]))
     shape = (

@@ -1,5 +1,7 @@
-"""Training on a GPU: `python -m benchmarks.speed_gpu` writes its section of performance.md; without
-a GPU it says so.
+"""Training on a GPU (docs/performance.md).
+
+`python -m benchmarks.speed_gpu` writes its section of docs/performance.md; without a GPU the
+section says so.
 
 Passes replayed as a CUDA graph and launched one by one, float32 and bfloat16, resident rows and
 rows from main memory: an epoch of DCNv2 with batches of 4,096, and the article's batch of 32.
@@ -79,8 +81,10 @@ def epoch(
     folder: Path,
     aucs: list[float],
 ) -> float:
-    """Return the seconds of one epoch, with its checkpoint and a small validation, after a
-    warm-up."""
+    """Return the seconds of one epoch after a warm-up.
+
+    They include the checkpoint and a small validation.
+    """
     torch.manual_seed(0)
     device = test.labels.device
     network = build_network(MODEL, SETTINGS[MODEL], sizes, HeadSettings()).to(device)

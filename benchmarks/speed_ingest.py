@@ -1,5 +1,6 @@
-"""Reading and preparing a Criteo file, beside the peers: `python -m benchmarks.speed_ingest` writes
-its section.
+"""Reading and preparing a Criteo file, compared with the peers (docs/performance.md).
+
+`python -m benchmarks.speed_ingest` writes its section of docs/performance.md.
 
 A simulated file, plain and gzipped, every way in a process of its own, the peers in their
 environment.

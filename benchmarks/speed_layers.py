@@ -1,5 +1,6 @@
-"""core.models.layers beside torch's own layers: `python -m benchmarks.speed_layers` writes its part
-of performance.md.
+"""The layers of core.models.layers compared with torch's own (docs/performance.md).
+
+`python -m benchmarks.speed_layers` writes its part of docs/performance.md.
 
 A step's worth of each: forward and backward of one layer at the shapes of a click model,
 alternating in one process.
@@ -37,8 +38,10 @@ are multiples of 16, a clear one at {deep}.
 
 
 def step(layer: nn.Module, inputs: Tensor, gradient: Tensor) -> float:
-    """Seconds of CALLS times forward and backward, as within a network: towards the input too,
-    where it has one."""
+    """Return the seconds of CALLS forward and backward passes through a layer.
+
+    As within a network, the gradient is also computed for the input, where it has one.
+    """
 
     def work() -> None:
         for _ in range(CALLS):

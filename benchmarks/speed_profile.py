@@ -32,8 +32,10 @@ ACTIVATIONS = (
 
 
 def shares(model: str, prepared: Prepared, folder: Path) -> dict[str, float]:
-    """Shares of the processor time that torch's operations took; what is inside an optimiser's step
-    counts there."""
+    """Return the shares of processor time that torch's operations took.
+
+    What runs inside an optimiser's step counts as the optimiser's.
+    """
     with profile(activities=[ProfilerActivity.CPU]) as found:
         our_epoch(model, prepared, folder, [])
     # Named ranges, such as the optimiser's step, hold operations that are listed by themselves too.

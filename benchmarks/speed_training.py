@@ -1,5 +1,6 @@
-"""An epoch of ours beside the peers' own: `python -m benchmarks.speed_training` writes its section
-of performance.md.
+"""An epoch of our training compared with the peers' own (docs/performance.md).
+
+`python -m benchmarks.speed_training` writes its section of docs/performance.md.
 
 Simulated rows, encoded once. Two tables: one of 95,000 ids, one of 1.26 million. Ours and the peer
 train the same network on the same rows in turn; the share of the matrix product is that of the
@@ -91,8 +92,11 @@ class Prepared:
 
 
 def prepare(folder: Path, rows: int, many: bool) -> Prepared:
-    """The first rows train, the last fifth tests. Ids that occur often have a row, with `many` each
-    that occurs; the largest field is padded, so that all have FEW_IDS or MANY_IDS together."""
+    """Prepare simulated rows: the first `rows` for training, the last fifth for the test.
+
+    Ids that occur often have a row in the embedding table; with `many`, every id that occurs has
+    one. The largest field is padded, so that all fields have FEW_IDS or MANY_IDS ids together.
+    """
     workspace = open_workspace(folder / "workspace")
     name = "many" if many else "few"
     if not (folder / "rows.tsv").exists():
@@ -209,8 +213,10 @@ def checkpoint_seconds(prepared: Prepared, folder: Path) -> float:
 
 
 def product_operations(prepared: Prepared, model: str) -> float:
-    """Floating-point operations of an epoch's matrix products: two a weight and row forward, four
-    backward."""
+    """Return the floating-point operations of an epoch's matrix products.
+
+    They are two per weight and row in the forward pass, and four in the backward pass.
+    """
     network = build_network(model, SETTINGS[model], prepared.field_sizes, HeadSettings())
     weights = sum(count(part) for part in network.modules() if isinstance(part, torch.nn.Linear))
     return 6.0 * weights * len(prepared.train)

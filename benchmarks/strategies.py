@@ -1,5 +1,6 @@
-"""Every strategy on the real rows: `python -m benchmarks.strategies` writes its section of
-docs/results.md.
+"""Every strategy on the real rows (docs/results.md).
+
+`python -m benchmarks.strategies` writes its section of docs/results.md.
 
 One sweep on a DCNv2 pretrained on the first 60 % of the real Criteo rows: all strategies, five
 seeds, 1,000, 5,000 and 20,000 target rows; and WiSE-FT on every run of full fine-tuning.
@@ -82,8 +83,10 @@ def seconds_between(runs: Sequence[Run]) -> float:
 
 
 def arm_cell(result: ArmResult, verdict: Verdict | None) -> str:
-    """Mean AUC ± deviation, and the difference from full fine-tuning where test rows and seeds tell
-    one."""
+    """Return the mean AUC ± deviation of an arm, and its difference from full fine-tuning.
+
+    The difference is given only where test rows and seeds allow a verdict.
+    """
     spread = result.auc["target_test"]
     text = f"{spread.mean:.4f}" + (
         "" if spread.deviation != spread.deviation else f" ± {spread.deviation:.4f}"
@@ -229,8 +232,10 @@ Commands:
 
 
 def main() -> None:
-    """Runs the sweep in a temporary workspace, or goes on with it in the one named, and writes the
-    section."""
+    """Run the sweep and write the section of docs/results.md.
+
+    The sweep runs in a temporary workspace, or is continued in the one named by --workspace.
+    """
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--workspace", type=Path)
     parser.add_argument("--out", type=Path, default=PROJECT / "docs" / "results.md")

@@ -1,5 +1,8 @@
-"""What the speed scripts share: contestants in turn, ratios with their spread, and what this
-machine can do at best."""
+"""Helpers that the speed scripts share.
+
+They time contestants in turn, give ratios with their spread, and measure what this machine can do
+at best.
+"""
 
 import os
 import platform
@@ -61,8 +64,10 @@ def alternate(
 
 
 def ratio(ours: Sequence[float], theirs: Sequence[float]) -> tuple[float, float, float]:
-    """Return (median, lowest, highest) of theirs over ours, round by round; 2.0 means ours took
-    half the time."""
+    """Return (median, lowest, highest) of the ratio of their time to ours, round by round.
+
+    2.0 means that ours took half the time.
+    """
     ratios = [their / our for our, their in zip(ours, theirs, strict=True)]
     return statistics.median(ratios), min(ratios), max(ratios)
 

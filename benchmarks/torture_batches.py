@@ -33,8 +33,10 @@ class ReadOutcome:
 
 
 def batch_job(request: dict[str, Any], tell: SendEvent) -> None:
-    """Read one file after the other, reporting before and after each; runs in the reader's
-    child."""
+    """Read one file after the other, and report before and after each.
+
+    The function runs in the reader's child process.
+    """
     for file in request["files"]:
         tell({"begun": file["seed"]})
         began = time.monotonic()
@@ -58,8 +60,10 @@ def batch_job(request: dict[str, Any], tell: SendEvent) -> None:
 
 
 def read_all(files: list[dict[str, Any]]) -> list[ReadOutcome]:
-    """Return the outcome of each file; one that ended the child is "!" unless it is a sentence
-    alone."""
+    """Return the outcome of each file.
+
+    A file that ended the child is "!", unless reading it alone gives a sentence.
+    """
     outcomes: dict[int, ReadOutcome] = {}
     while left := [file for file in files if file["seed"] not in outcomes]:
         begun: list[int] = []

@@ -1,5 +1,7 @@
-"""Files of every compressed or typed format that Thaw reads, and damaged copies, each by a
-number."""
+"""Files of every compressed or typed format that Thaw reads, and damaged copies of them.
+
+Each file is made from a number.
+"""
 
 import bz2
 import functools
@@ -245,8 +247,10 @@ def _damage(dice: random.Random, data: bytearray, files: dict[str, bytes]) -> No
 
 
 def _random_position(dice: random.Random, data: bytearray) -> int:
-    """Return a position anywhere, or where readers find structure: the start, the end, a Parquet
-    footer."""
+    """Return a random position, anywhere or where readers expect structure.
+
+    Such places are the start, the end, and a Parquet footer.
+    """
     size = len(data)
     footer = (
         int(np.frombuffer(bytes(data[-8:-4]), "<u4")[0])

@@ -53,8 +53,10 @@ def torture_binaries(seeds: range) -> list[tuple[str, ReadOutcome]]:
 
 
 def torture_texts(seeds: range) -> list[ReadOutcome]:
-    """Return the outcome of each text; "!" if its values are not those of the independent
-    reader."""
+    """Return the outcome of each text.
+
+    It is "!" if the values differ from those of the independent reader.
+    """
     with tempfile.TemporaryDirectory(prefix="thaw-torture-") as name:
         files, made_files = [], {}
         for seed in seeds:

@@ -1,5 +1,7 @@
-"""Backbones: the pretrained networks stage by stage, what they know of a dataset, and pretraining a
-new one."""
+"""Backbones page: the pretrained networks stage by stage, and pretraining a new one.
+
+The page also shows what a backbone knows of a dataset.
+"""
 
 import streamlit as st
 

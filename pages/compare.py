@@ -1,5 +1,6 @@
-"""Compare: all_runs run in a table, the selected ones compared as arms, with intervals instead of a
-ranking of noise.
+"""Compare page: a table of all runs, and the selected ones compared as arms.
+
+Differences are shown with intervals, because a ranking would mostly show noise.
 """
 
 import pandas as pd
@@ -26,8 +27,9 @@ NO_RUNS = (
 
 
 def runs_in_url(runs: list[Run]) -> list[str]:
-    """Return the run ids in the URL; without that parameter, the finished runs of the newest
-    launch.
+    """Return the run ids in the URL.
+
+    Without that parameter, return the finished runs of the newest launch.
     """
     if (in_url := url_state.get("runs")) is None:
         newest = next((run.group for run in runs if run.group and run.status == "done"), None)

@@ -1,5 +1,6 @@
-"""Data: add a sample, inspect it, split it into domains, prepare a dataset, see the drift of its
-target.
+"""Data page: add a sample, inspect it, split it into domains, and prepare a dataset.
+
+The page also shows the drift of the dataset's target.
 """
 
 from collections.abc import Callable, Sequence
@@ -162,8 +163,9 @@ def describe_reading(sample: Sample) -> list[str]:
 
 @st.cache_data(max_entries=8, show_spinner=False)
 def cached_profiles(sample_id: str, created: str, _sample: Sample) -> tuple[ColumnProfile, ...]:
-    """Return the sample's column profiles; stored on disk, and cached here while the sample is the
-    same.
+    """Return the sample's column profiles.
+
+    They are stored on disk, and cached here while the sample is the same.
     """
     with compute_slot():
         return profile_columns(_sample)

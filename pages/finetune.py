@@ -62,8 +62,9 @@ def warn_about_coverage(dataset: Dataset, card: BackboneCard, plan: Plan) -> Non
 
 
 def choose_head(card: BackboneCard) -> HeadSettings:
-    """Draw the fields of the new head; with the preset "article", its backbones get two classes by
-    default.
+    """Draw the fields of the new head and return its settings.
+
+    With the preset "article", the article's backbones get two classes by default.
     """
     st.markdown("##### New head")
     article = (
@@ -74,8 +75,9 @@ def choose_head(card: BackboneCard) -> HeadSettings:
 
 
 def choose_controls(card: BackboneCard, strategy: str) -> list[str]:
-    """Return the selected controls; only those that the backbone allows and that differ from the
-    strategy are offered.
+    """Draw the choice of controls and return the selected ones.
+
+    Only controls that the backbone allows and that differ from the strategy are offered.
     """
     allowed = [
         name

@@ -1,5 +1,6 @@
-"""Learn: the method in four figures, each computed from one of the user's runs, and the
-glossary.
+"""Learn page: the method in four figures, and the glossary.
+
+Each figure is computed from one of the user's runs.
 """
 
 import streamlit as st
@@ -127,8 +128,9 @@ def show_forgetting(run: Run) -> None:
 
 
 def comparable_runs(run: Run) -> list[Run]:
-    """Return finished runs that differ from `run` only by strategy, itself included; the newest of
-    each.
+    """Return the finished runs that differ from `run` only by strategy, itself included.
+
+    Of several runs with the same strategy (and freeze depth), only the newest is returned.
     """
 
     def settings(other: Run) -> tuple[object, ...]:

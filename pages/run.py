@@ -106,8 +106,9 @@ def annotations_form(run: Run) -> None:
 
 
 def show_commands(run: Run) -> None:
-    """Show the commands that repeat the run (if its dataset and backbone still exist), watch or
-    resume it.
+    """Show the commands that repeat, watch, cancel or resume the run.
+
+    The one that repeats it is shown if its dataset and backbone still exist.
     """
     with st.container():
         commands = [

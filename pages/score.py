@@ -1,5 +1,6 @@
-"""Score: a new file scored by a finished run; predictions to download, and drift from its training
-rows.
+"""Score page: a new file scored by a finished run.
+
+Predictions can be downloaded, and the drift from the run's training rows is shown.
 """
 
 import shlex

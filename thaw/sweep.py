@@ -105,7 +105,8 @@ class Sweep:
         """Train the queued runs in this process, as ``wait="here"`` does. Loads torch.
 
         Args:
-            arms_at_once: with more than 1, train this many runs at a time in processes of this machine.
+            arms_at_once: with more than 1, train this many runs at a time in processes of this
+                machine.
 
         Returns:
             The sweep itself.

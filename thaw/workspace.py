@@ -436,7 +436,8 @@ class Workspace:
         return sweep.wait() if wait else sweep
 
     def import_backbone(self, path: str | Path, name: str = "") -> Backbone:
-        """Take in a backbone: a zip archive of `Backbone.export`, or a folder of `Run.export`.
+        """Import a backbone from a zip archive of `Backbone.export` or a folder of `Run.export`.
+
         Loads torch.
         """
         load_torch()

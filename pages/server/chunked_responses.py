@@ -1,5 +1,6 @@
-"""Large responses in chunks, so that a client that reads slowly costs no more memory than one
-chunk.
+"""Large responses sent in chunks.
+
+A client that reads slowly then costs no more memory than one chunk.
 """
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send

@@ -78,8 +78,9 @@ class Connection(asyncio.Protocol):
         self.inner.resume_writing()
 
     def is_served(self) -> bool:
-        """Return whether a request is being answered (`cycle` is the name in uvicorn's
-        protocols).
+        """Return whether a request is being answered.
+
+        `cycle` is the name in uvicorn's protocols.
         """
         cycle = getattr(self.inner, "cycle", None)
         return self.is_websocket() or (cycle is not None and not cycle.response_complete)

@@ -1,5 +1,6 @@
-"""Headers of every response: who may frame the app, which scripts may run, what other sites
-learn.
+"""Security headers of every response.
+
+They say who may frame the app, which scripts may run, and what other sites learn.
 """
 
 import base64
@@ -53,8 +54,10 @@ FIXED_HEADERS = {
 
 
 def parse_ancestors(text: str) -> tuple[str, ...]:
-    """Parse $THAW_FRAME_ANCESTORS: origins that may frame the app, separated by blanks; () for
-    none.
+    """Parse $THAW_FRAME_ANCESTORS: origins that may frame the app, separated by blanks.
+
+    Returns:
+        The origins; () if there are none.
 
     Raises:
         BadInput: an entry is not an origin, such as one without a scheme or with a path, or "*".
@@ -81,8 +84,9 @@ def security_headers(ancestors: Sequence[str] = ()) -> dict[str, str]:
 
 
 def content_policy(ancestors: Sequence[str] = ()) -> str:
-    """Return the Content-Security-Policy: only the app's own resources, inline scripts by their
-    hash.
+    """Return the Content-Security-Policy.
+
+    It allows only the app's own resources, and inline scripts by their hash.
     """
     inline = re.findall(r"<script>(.*?)</script>", _INDEX.read_text(encoding="utf-8"), re.DOTALL)
     hashes = [_source_hash(script) for script in (*inline, *INLINE_SCRIPTS)]

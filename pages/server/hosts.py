@@ -1,5 +1,6 @@
-"""Hosts and origins: the app answers only to its own names, and only to pages that it served
-itself.
+"""Accepted hosts and origins.
+
+The app answers only to its own names, and only to pages that it served itself.
 """
 
 import re
@@ -24,19 +25,19 @@ _ENTRY = re.compile(
 
 @dataclass(frozen=True)
 class Hosts:
-    """Host names that the app accepts, and the addresses (host or host:port) at which browsers see
-    it.
+    """Host names that the app accepts, and the addresses at which browsers see it.
 
-    A request for any other name could come from a foreign name that points at this machine (DNS
-    rebinding); a browser would take its pages for the app's own.
+    Addresses are host or host:port. A request for any other name could come from a foreign name
+    that points at this machine (DNS rebinding); a browser would take its pages for the app's own.
     """
 
     names: tuple[str, ...]
     addresses: frozenset[str]
 
     def accepts(self, host: str) -> bool:
-        """Return whether a Host header names the app. Ports are not compared: containers map
-        them.
+        """Return whether a Host header names the app.
+
+        Ports are not compared, because containers map them.
         """
         name = host.rpartition(":")[0] if re.search(r":[0-9]+$", host) else host
         return any(
@@ -64,8 +65,9 @@ class Hosts:
 
 
 def parse_hosts(text: str) -> Hosts:
-    """Parse $THAW_HOSTS: names such as thaw.example.com or thaw.example.com:8443, separated by
-    commas.
+    """Parse $THAW_HOSTS: names separated by commas.
+
+    Examples are thaw.example.com and thaw.example.com:8443.
 
     Raises:
         BadInput: an entry is not a host, such as one with a scheme or a path.

@@ -11,8 +11,9 @@ WANTED_FILES = 8192
 
 @cache
 def max_open_files() -> int:
-    """Return how many files this process may open, after raising the soft limit (often 1,024) as
-    far as allowed.
+    """Return how many files this process may open.
+
+    The soft limit (often 1,024) is raised as far as allowed.
     """
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft != resource.RLIM_INFINITY and soft < WANTED_FILES:

@@ -20,8 +20,9 @@ MEDIA_ROUTE = re.compile("/media/.*")
 
 
 class PrivateRoutes:
-    """Middleware: with sign-in, these routes need a signed-in user; otherwise metrics are local
-    only.
+    """Middleware that restricts the routes of metrics and media.
+
+    With sign-in, these routes need a signed-in user; otherwise metrics are local only.
     """
 
     def __init__(self, app: ASGIApp) -> None:
@@ -56,8 +57,9 @@ def signed_in_user(headers: Headers) -> dict[str, object]:
 
 
 def is_local_request(scope: Scope) -> bool:
-    """Return whether a request comes from this machine under its local name, not through a
-    proxy.
+    """Return whether a request comes from this machine under its local name.
+
+    Requests through a proxy do not count.
     """
     host = Headers(scope=scope).get("host", "").lower()
     client = (scope.get("client") or ("",))[0]

@@ -19,10 +19,10 @@ PAGES = frozenset(path.stem for path in (PROJECT / "pages").glob("[!_]*.py")) - 
 
 
 def internal_link(address: str) -> str:
-    """Return page and query of a URL, such as "run?run=r-1"; "" for Home and for anything that is
-    no page here.
+    """Return page and query of a URL, such as "run?run=r-1".
 
-    Nothing else of the URL is kept, so that it cannot lead out of the app.
+    The result is "" for Home and for anything that is not a page of the app. Nothing else of the
+    URL is kept, so that it cannot lead out of the app.
     """
     try:
         parts = urlsplit(address)
@@ -35,8 +35,9 @@ def internal_link(address: str) -> str:
 
 
 class ReturnAfterSignIn:
-    """Middleware that stores the page on which "Sign in" was pressed in a cookie, and redirects
-    there.
+    """Middleware that returns the user to the page on which "Sign in" was pressed.
+
+    It stores the page in a cookie, and redirects there.
     """
 
     def __init__(self, app: ASGIApp) -> None:

@@ -14,8 +14,9 @@ FULL_SENTENCE = "This Thaw has as many open pages as it can serve; close some, o
 
 
 def max_sessions() -> int:
-    """Return the maximum number of open tabs; each takes four files, and three for some minutes
-    after closing.
+    """Return the maximum number of open tabs.
+
+    Each takes four files, and three for some minutes after closing.
     """
     return min(200, max_open_files() // 16)
 
@@ -71,8 +72,9 @@ class SessionLimit:
 
 
 class _Socket:
-    """One WebSocket until its first message, which must come in time and before its place is
-    needed.
+    """One WebSocket until its first message.
+
+    The message must come in time and before the place is needed.
     """
 
     def __init__(self, client: str, receive: Receive, send: Send) -> None:

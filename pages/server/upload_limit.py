@@ -99,8 +99,9 @@ def max_upload_bytes() -> int:
 
 
 def max_total_upload_bytes() -> int:
-    """Return the limit of all sessions together: two largest files, and at most half of the
-    memory.
+    """Return the limit of the uploads of all sessions together.
+
+    It is twice the limit of one file, and at most half of the memory.
     """
     return min(2 * max_upload_bytes(), max_memory_bytes() // 2)
 
@@ -120,8 +121,9 @@ def _manager() -> MemoryUploadedFileManager:
 
 
 class UploadLimit:
-    """Middleware that refuses an upload before its body is read, or as soon as it exceeds the
-    limit.
+    """Middleware that refuses an upload before its body is read.
+
+    An upload that does not state its size is refused as soon as it exceeds the limit.
     """
 
     def __init__(self, app: ASGIApp, shown: UploaderRegistry = UPLOADERS) -> None:
@@ -199,8 +201,9 @@ class UploadLimit:
 
 
 class _Body:
-    """The body of one upload: counted if the request does not state its size, and aborted if it
-    stalls.
+    """The body of one upload.
+
+    It is counted if the request does not state its size, and aborted if it stalls.
 
     Attributes:
         size: bytes reserved for it.
@@ -244,8 +247,9 @@ class _Body:
 
 
 async def _refuse(receive: Receive, send: Send, refusal: HTTPException) -> None:
-    """Answer at once, read and drop the rest for a moment so that the client sees the answer, and
-    close.
+    """Answer at once, then close the connection.
+
+    The rest of the body is read and dropped for a moment, so that the client sees the answer.
     """
     text = refusal.detail.encode()
     headers = [(b"content-type", b"text/plain; charset=utf-8"), (b"connection", b"close")]

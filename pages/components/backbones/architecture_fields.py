@@ -31,8 +31,9 @@ def architecture_fields(architecture: str) -> dict[str, Any]:
 
 
 def setting_field(field: SettingField, default: Any, key: str) -> Any:
-    """Draw the field of one setting; its kind (switch, widths, integer, share) follows from its
-    default.
+    """Draw the field of one architecture setting.
+
+    The kind of field (switch, widths, integer, share) follows from the default.
     """
     help_text = f"{field.description[0].upper()}{field.description[1:]}."
     if isinstance(default, bool):

@@ -100,7 +100,9 @@ def show_badges(card: BackboneCard) -> None:
 
 
 def show_quality(card: BackboneCard) -> None:
-    """Show the AUC on its own test rows, or the metrics of its pretraining objective, or that it is
+    """Show the quality of a backbone.
+
+    This is the AUC on its own test rows, or the metrics of its pretraining objective, or that it is
     untrained.
     """
     metrics = card.metrics

@@ -1,5 +1,6 @@
-"""The shelf: all backbones as cards, filters by name, architecture and data, and the import
-form.
+"""All backbones as cards, with filters and the import form.
+
+The filters are by name, architecture and data.
 """
 
 from collections.abc import Callable
@@ -106,8 +107,9 @@ def filter_cards(cards: list[BackboneCard]) -> list[BackboneCard]:
 
 
 def runs_by_backbone() -> dict[str, list[str]]:
-    """Return ids of finished fine-tuning runs by backbone id, newest first; empty if the store is
-    damaged.
+    """Return the ids of finished fine-tuning runs by backbone id, newest first.
+
+    The result is empty if the store is damaged.
     """
     runs: dict[str, list[str]] = {}
     with suppress(Damaged):

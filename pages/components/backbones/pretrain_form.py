@@ -1,5 +1,7 @@
-"""The pretraining form: dataset, architecture, initial weights, objective, settings, cost, and the
-button.
+"""The pretraining form.
+
+It asks for the dataset, architecture, initial weights, objective and settings, and shows the cost
+and the button.
 """
 
 from collections.abc import Sequence
@@ -148,8 +150,9 @@ def choose_start(architecture: Architecture) -> tuple[str, str]:
 
 
 def choose_objective(architecture: Architecture, dataset: Dataset) -> tuple[str, float]:
-    """Return (objective, share of fields masked). Without labels, objectives that need clicks are
-    left out.
+    """Return (objective, share of fields masked).
+
+    Without labels, objectives that need clicks are left out.
     """
     allowed = [
         name

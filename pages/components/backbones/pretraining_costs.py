@@ -88,8 +88,9 @@ def read_costs(dataset: Dataset, request: PretrainRequest | None) -> Pretraining
 
 
 def wait_for_costs(costs: PretrainingCosts) -> None:
-    """Wait for the background count and rerun the page when the requested or the last cost has
-    arrived.
+    """Wait for the background count, and rerun the page when costs have arrived.
+
+    The page is rerun for the requested cost and for the last one.
 
     Must be the page's last call. Any click ends the wait, because Streamlit checks for a rerun
     whenever something is drawn. A fragment with ``run_every`` would not work: the browser sends the

@@ -67,8 +67,9 @@ def show_coverage_verdict(
     card: BackboneCard,
     prefill: Callable[[str, str], None],
 ) -> None:
-    """Show the result in a sentence with the rule behind it, and what to do if the backbone does
-    not fit.
+    """Show the result of the coverage check in a sentence, with the rule behind it.
+
+    If the backbone does not fit, also show what to do.
     """
     warning = coverage_warning(fields, 1)
     if lacks_real_values(dataset, card):

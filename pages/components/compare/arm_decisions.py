@@ -1,5 +1,6 @@
-"""Costs and slices of several arms: the cheapest threshold of each, and the slices where they
-differ.
+"""Costs and slices of several arms.
+
+The module shows the cheapest threshold of each arm, and the slices where the arms differ.
 """
 
 from collections.abc import Sequence
@@ -41,8 +42,9 @@ MAX_DIFFERENCES = 30
 
 
 def arm_costs(arms: Sequence[ArmResult], reference: str) -> None:
-    """Show, for every arm, the cheapest threshold on validation rows and its cost on target test
-    rows.
+    """Show the cheapest threshold of every arm and its cost.
+
+    The threshold is chosen on validation rows, and the cost is that on target test rows.
     """
     with catch_errors():
         costs = cost_fields()
@@ -113,8 +115,9 @@ def _difference(cost: ArmCost, other: ArmCost) -> str:
 
 
 def arm_slices(arms: Sequence[ArmResult], reference: str) -> None:
-    """Show every arm's metrics by the values of a column, and the largest differences from the
-    baseline.
+    """Show every arm's metrics by the values of a column.
+
+    Also show the largest differences from the baseline.
     """
     options = [BY_DOMAIN, *slice_columns(arms[0].runs[0].dataset)] + [BY_EVERY_COLUMN] * (
         len(arms) > 1

@@ -1,5 +1,6 @@
-"""Actions on the selected runs of Compare: open, tag, note, delete, select all or none,
-download.
+"""Actions on the selected runs of Compare.
+
+They are open, tag, note, delete, select all or none, and download.
 """
 
 from functools import partial

@@ -115,8 +115,9 @@ def _overlays(
 
 
 def run_per_arm(arms: Sequence[ArmResult]) -> dict[str, Run]:
-    """Return one run of each arm by title: the one with the chosen seed, otherwise the arm's
-    first.
+    """Return one run of each arm by title.
+
+    It is the run with the chosen seed, otherwise the arm's first.
     """
     seeds = sorted({run.seed for arm in arms if len(arm.runs) > 1 for run in arm.runs})
     seed = None

@@ -1,5 +1,6 @@
-"""The selected runs grouped into arms and compared: figures, verdicts, differing settings,
-decisions.
+"""The selected runs grouped into arms and compared.
+
+The parts are figures, verdicts, differing settings, and decisions.
 """
 
 from collections.abc import Sequence

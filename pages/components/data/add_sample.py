@@ -1,5 +1,6 @@
-"""The form that adds a sample: an uploaded file, a file on the server's machine, or simulated
-rows.
+"""The form that adds a sample.
+
+It takes an uploaded file, a file on the server's machine, or simulated rows.
 """
 
 import dataclasses
@@ -225,8 +226,9 @@ def _name_and_bad_rows(default: str, key: str) -> tuple[str, str]:
 
 
 def _ingest(offer: PendingSample, simulated: bool = False) -> None:
-    """Ingest and profile the file; select the new sample, or keep the refusal for
-    `_show_refusal`.
+    """Ingest and profile the file, and select the new sample.
+
+    If the file is refused, keep the refusal for `_show_refusal`.
     """
     bar = st.progress(0.0, "Reading rows")
     try:

@@ -1,5 +1,6 @@
-"""A dataset from several samples: the role of each (source, target, validation, test), with a
-preview.
+"""The form for a dataset from several samples, with a preview.
+
+Each sample has a role: source, target, validation or test.
 """
 
 import re
@@ -99,8 +100,9 @@ def files_form(samples: Sequence[Sample]) -> None:
 
 
 def _choose_files(samples: Sequence[Sample]) -> dict[str, Sample]:
-    """Return the chosen samples by role; by default the oldest is the source and the newest the
-    target.
+    """Return the chosen samples by role.
+
+    By default the oldest is the source and the newest the target.
     """
     by_id = {sample.id: sample for sample in samples}
     chosen: dict[str, str] = {}
@@ -169,8 +171,9 @@ def _cut_form(files: dict[str, Sample]) -> None:
 
 
 def show_duplicates(roles: Sequence[SampleRole], duplicates: Sequence[Duplicates]) -> None:
-    """Show the number of duplicate rows, or that there are none; nothing for a dataset of one
-    sample.
+    """Show the number of duplicate rows, or that there are none.
+
+    Nothing is shown for a dataset of one sample.
     """
     text = format_sentences(describe_duplicates(roles, duplicates))
     if duplicates:

@@ -189,8 +189,9 @@ def show_parts(parts: Sequence[PartSummary], key: str) -> None:
 
 
 def ingest_command(sample: Sample, spec: SplitSpec, name: str, min_count: int | None) -> str:
-    """Return the command that ingests the sample's file and prepares the same dataset, without
-    defaults.
+    """Return the command that ingests the sample's file and prepares the same dataset.
+
+    Options with their default values are left out.
 
     Args:
         min_count: None for the default.
@@ -321,8 +322,10 @@ def _column_values(sample: Sample, profiles: Sequence[ColumnProfile]) -> dict[st
 def most_common_values(
     sample_id: str, created: str, column: str, _sample: Sample
 ) -> tuple[tuple[tuple[str, int], ...], float]:
-    """Return ((value, rows) of the most frequent values, falling; share of missing values) of an
-    extra column.
+    """Return the most frequent values of an extra column and its share of missing values.
+
+    Returns:
+        ((value, rows) of the most frequent values in descending order, share of missing values).
     """
     with compute_slot():
         counts = count_values(read_dictionary_table(_sample)[column])
@@ -367,8 +370,9 @@ def shuffle_fields(key: str) -> dict[str, Any]:
 
 
 def min_count_field(key: str, split: Split | None) -> int | None:
-    """Return the minimum count of a value; None if it is the default for the split's training
-    rows.
+    """Return the minimum count of a value.
+
+    It is None if it equals the default for the split's training rows.
     """
     rows = count_fitted_rows(split.summaries) if split else 0
     default = default_min_count(rows) if rows else default_min_count(10**6)

@@ -1,5 +1,6 @@
-"""The freeze line in the picture of the stack: dragging it, or clicking a stage, moves the
-slider.
+"""The freeze line in the drawing of the stack.
+
+Dragging it, or clicking a stage, moves the slider.
 """
 
 import streamlit as st
@@ -21,8 +22,9 @@ _LINE = st.components.v2.component(
 
 
 def draggable_stack(plan: Plan) -> None:
-    """Draw a plan of the strategy "depth" with a draggable line; keyboard and screen reader use the
-    slider.
+    """Draw a plan of the strategy "depth" with a draggable line.
+
+    Keyboard and screen reader users have the slider instead.
     """
     with st.container(key="freeze_line"):
         draw_plan(plan, draggable=True)

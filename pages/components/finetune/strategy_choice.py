@@ -1,5 +1,6 @@
-"""The strategy of one run: the freeze depth by default, or another one with its options and
-stack.
+"""The strategy of one run.
+
+By default it is the freeze depth; any other strategy has its options and stack.
 """
 
 from typing import Any

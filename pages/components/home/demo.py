@@ -1,5 +1,6 @@
-"""The demo on Home: its button, and its results as they arrive: depths, verdict, ROC,
-interpolation.
+"""The demo on Home: its button, and its results as they arrive.
+
+The results are the depths, the verdict, the ROC, and the interpolation.
 """
 
 import streamlit as st

@@ -101,8 +101,9 @@ OTHER_NUMBERS = {
 
 
 def number_terms() -> dict[str, str]:
-    """Return an explanation of every number: metrics with an interval, comparisons, other metrics,
-    the rest.
+    """Return an explanation of every number that the app shows.
+
+    Metrics with an interval come first, then comparisons, other metrics, and the rest.
     """
     explained = {key: metric for key, metric in METRICS.items() if metric.glossary}
     with_interval = {entry.name: entry.glossary for entry in explained.values() if entry.interval}

@@ -1,5 +1,6 @@
-"""The result of a finished run: the change from the backbone, and metrics and curves at a
-threshold.
+"""The result of a finished run.
+
+It shows the change from the backbone, and metrics and curves at a threshold.
 """
 
 import numpy as np
@@ -116,8 +117,9 @@ def show_verdict(run: Run, arrays: dict[str, np.ndarray]) -> None:
 
 
 def show_metrics_table(result: RunResult, parts: list[str], beside_before: bool) -> None:
-    """Show every metric on target and source test rows, next to the backbone's before
-    fine-tuning.
+    """Show every metric on target and source test rows.
+
+    With `beside_before`, the backbone's metrics before fine-tuning are shown next to them.
     """
     for column, part in zip(st.columns(len(parts)), parts, strict=True):
         after, before = (

@@ -150,8 +150,9 @@ def show_downloads(run: Run, scoring: Scoring) -> None:
 
 
 def show_score_histogram(output: dict[str, Any]) -> None:
-    """Draw the histogram of scores with that of the run's test rows, and say whether they
-    differ.
+    """Draw the histogram of scores with that of the run's test rows.
+
+    Also say whether they differ.
     """
     counts = {"this file": output["scores"]["counts"]}
     if output["drift"]:

@@ -18,8 +18,9 @@ html { font-size: 20px !important; }
 
 
 def lock_reason() -> str:
-    """Return why nothing may be changed in this session, or an empty string where changes are
-    allowed.
+    """Return why nothing may be changed in this session.
+
+    The string is empty where changes are allowed.
     """
     if is_read_only():
         return READ_ONLY_MESSAGE
@@ -45,10 +46,10 @@ def _disable_if_locked(settings: dict[str, Any]) -> dict[str, Any]:
 
 
 def sync_presenter_mode() -> None:
-    """Read ``?present=1`` or ``?present=0`` from the URL and keep it there while presenter mode is
-    on.
+    """Read presenter mode from ``?present=1`` or ``?present=0`` in the URL.
 
-    The parameter stays in the URL so that a refresh does not end a presentation.
+    While presenter mode is on, the parameter stays in the URL, so that a refresh does not end a
+    presentation.
     """
     in_url = url_state.get(PRESENTER_KEY)
     if in_url is not None:
@@ -60,8 +61,9 @@ def sync_presenter_mode() -> None:
 
 
 def show_access_notice() -> None:
-    """Show one line on top of the page where nothing may be changed; presenter mode also enlarges
-    the type.
+    """Show one line at the top of the page if nothing may be changed.
+
+    Presenter mode also enlarges the type.
     """
     if st.session_state.get(PRESENTER_KEY):
         st.html(_LARGE_TYPE)

@@ -1,5 +1,6 @@
-"""Arms (a strategy with its options) as short texts for the URL: "2" is a freeze depth,
-"lora:rank=8" a strategy.
+"""Arms (a strategy with its options) as short texts for the URL.
+
+For example, "2" is a freeze depth and "lora:rank=8" a strategy.
 """
 
 from core.errors import BadInput

@@ -1,5 +1,6 @@
-"""The plot widget of all pages: figures are redrawn in place, keep the user's zoom and follow the
-theme.
+"""The chart component of all pages.
+
+Figures are redrawn in place, keep the user's zoom, and follow the theme.
 """
 
 from collections.abc import Callable, Hashable
@@ -67,8 +68,9 @@ def cached_figure_json(figure: Callable[..., go.Figure], *about: Hashable) -> st
 
 
 def preload_charts() -> None:
-    """Load plotly.js in the browser ahead of time, so that the next page draws its first chart at
-    once.
+    """Load plotly.js in the browser ahead of time.
+
+    The next page can then draw its first chart at once.
     """
     data = {"figure": "", "height": 0, "alt": "", "modebar": False, "version": plotly.__version__}
     _CHART(data=data, key="expected", height="content")

@@ -54,8 +54,9 @@ def choose_run(runs: Sequence[Run], unknown_sentence: Callable[[str], str]) -> R
 
 
 def simulated_suffix(run: Run) -> str:
-    """Return the badge "simulated" with a leading space if the run's rows are simulated, else
-    "".
+    """Return the badge "simulated" if the run's rows are simulated, else "".
+
+    The badge has a leading space.
     """
     return (
         f" {SIMULATED}"

@@ -36,8 +36,12 @@ def show_missing_metrics(sentences: Sequence[str]) -> None:
 
 
 def number_column_config(row: Mapping[str, object]) -> dict[str, Any]:
-    """Return column formats for numeric columns, by one row: integers with separators, others with
-    four decimals.
+    """Return column formats for the numeric columns of a table.
+
+    Integers get separators and others four decimals.
+
+    Args:
+        row: one row of the table, from which the types are taken.
     """
     return {
         name: st.column_config.NumberColumn(
@@ -55,8 +59,9 @@ def show_command(command: str) -> None:
 
 
 def show_open_commands(*commands: str) -> None:
-    """Show the equivalent command lines open, in popovers and dialogs, which are too small to
-    unfold.
+    """Show the equivalent command lines without an expander.
+
+    This is for popovers and dialogs, which are too small for one.
     """
     st.caption("The same on the command line")
     st.code("\n".join(commands), language=None, wrap_lines=True)
@@ -68,8 +73,9 @@ def simulated_badge() -> None:
 
 
 def status_markdown(status: str) -> str:
-    """Return a run's status as an inline badge, such as ":green-badge[:material/check_circle:
-    done]".
+    """Return a run's status as an inline badge.
+
+    An example is ":green-badge[:material/check_circle: done]".
     """
     icon, color = STATUS_BADGES[status]
     return f":{color}-badge[{icon} {status}]"

@@ -1,5 +1,6 @@
-"""Fields for misclassification costs and the slices of a column, for one run (Run) and for several
-(Compare).
+"""Fields for misclassification costs and the slices of a column.
+
+They are used for one run (Run) and for several (Compare).
 """
 
 from typing import Literal

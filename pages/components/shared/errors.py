@@ -25,8 +25,9 @@ def show_error(error: ThawError) -> None:
 
 
 def show_disk_notice() -> None:
-    """Say that the disk is full or read-only, on pages that work without writing; others fail with
-    that.
+    """Say that the disk is full or read-only.
+
+    This is for pages that work without writing; others fail with that error.
     """
     # If there is no workspace at all, the page has already shown that error.
     with suppress(ThawError):
@@ -68,8 +69,9 @@ def show_damage_notice(shown: Sequence[str] = ()) -> None:
 
 
 def error_sentence(error: BaseException) -> str | None:
-    """Return the sentence for an error: a ThawError's own, or what disk or memory lack; None for
-    others.
+    """Return the sentence for an error.
+
+    It is a ThawError's own, or says what disk or memory lack; None for other errors.
     """
     if isinstance(error, ThawError):
         return str(error)

@@ -42,8 +42,9 @@ def format_int(number: int | None) -> str:
 
 
 def format_compact(number: float) -> str:
-    """Format a number with three digits and k, M or G: 1234567 -> "1.23 M"; below 1000 without
-    decimals.
+    """Format a number with three digits and k, M or G: 1234567 -> "1.23 M".
+
+    Numbers below 1000 have no decimals.
     """
     if number < 1000:
         return f"{number:,.0f}"
@@ -74,8 +75,9 @@ def format_duration(seconds: float | None) -> str:
 
 
 def format_approx_duration(seconds: float) -> str:
-    """Format an estimate, no finer than it is reliable: "about 40 s", "about 6 min", "about 1.5
-    h".
+    """Format an estimated duration, no finer than it is reliable.
+
+    Examples: "about 40 s", "about 6 min", "about 1.5 h".
     """
     if seconds < 55:
         return f"about {max(1, round(seconds))} s"
@@ -95,8 +97,9 @@ def format_bytes(size: int) -> str:
 
 
 def format_datetime(moment: str | None) -> str:
-    """Format an ISO time in UTC as local "24 Nov 12:56", with the year if it is another one; a dash
-    for None.
+    """Format an ISO time in UTC as local time, such as "24 Nov 12:56".
+
+    The year is added if it is not the current one. None becomes a dash.
     """
     if not moment:
         return MISSING_TEXT

@@ -113,8 +113,9 @@ def interpolation_result(mixing: Run) -> None:
 
 
 def _compare_with_finetuned(arrays: dict[str, np.ndarray], part: str, alpha: float) -> str:
-    """Return the interval of the interpolated model's AUC and whether it differs from the
-    fine-tuned run's.
+    """Return the interval of the interpolated model's AUC.
+
+    Also say whether it differs from the fine-tuned run's.
     """
     labels = arrays[f"{part}_label"]
     auc, variance = auc_variance(labels, arrays[f"{part}_{alpha}"])

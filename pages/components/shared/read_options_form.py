@@ -40,8 +40,9 @@ class SourceFile:
 
 @dataclass(frozen=True)
 class _Inspection:
-    """What inspecting a file with some options found: its format, a question to the user, or an
-    error.
+    """What inspecting a file with some options found.
+
+    This is its format, a question to the user, or an error.
     """
 
     file_format: FileFormat | None = None
@@ -90,8 +91,9 @@ def read_options_form(file: SourceFile, need_label: bool = True) -> ReadOptions 
 
 
 def _cached_inspection(file: SourceFile, options: ReadOptions, need_label: bool) -> _Inspection:
-    """Call `inspect_file` once per file and options: a large archive is unpacked to list its
-    members.
+    """Call `inspect_file` only once per file and options.
+
+    Inspecting a large archive is slow, because it is unpacked to list its members.
     """
     looks = st.session_state.setdefault("looks", {})
     try:

@@ -67,8 +67,10 @@ def load_curves(run: Run, part: str, name: str) -> ScoreCurves:
 
 @st.cache_resource(max_entries=32, show_spinner=False)
 def cached_curves(path: str, modified: int, part: str, name: str) -> ScoreCurves:
-    """Return (threshold table, ROC, precision-recall, gains, calibration) of one score of one
-    part.
+    """Return the curves of one score of one part.
+
+    Returns:
+        (threshold table, ROC, precision-recall, gains, calibration).
     """
     arrays = cached_predictions(path, modified, Path(path).stat().st_size)
     labels, scores = arrays[f"{part}_label"], arrays[f"{part}_{name}"]

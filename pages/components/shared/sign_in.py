@@ -1,5 +1,6 @@
-"""Optional sign-in by OpenID Connect: with [auth] in the server's secrets, no page shows anything
-without it.
+"""Optional sign-in by OpenID Connect.
+
+With [auth] in the server's secrets, no page shows anything without it.
 """
 
 from collections.abc import Mapping, Sequence
@@ -29,8 +30,9 @@ def is_allowed(user: Mapping[str, Any], allowed: Sequence[str] | None) -> bool:
 
 
 def sign_in_enabled() -> bool:
-    """Return whether the server's secrets ask for sign-in; raises if they cannot be read, so that
-    nobody gets in.
+    """Return whether the server's secrets ask for sign-in.
+
+    If they cannot be read, the error is raised, so that nobody gets in.
     """
     return st.secrets.load_if_toml_exists() and "auth" in st.secrets
 

@@ -1,5 +1,6 @@
-"""A backbone drawn as a stack of blocks: input at the bottom, head on top, frozen blue, trained
-orange.
+"""A backbone drawn as a stack of blocks.
+
+The input is at the bottom and the head on top; frozen stages are blue, trained ones orange.
 """
 
 import math
@@ -114,9 +115,7 @@ def draw_stages(stages: Sequence[StageCard]) -> None:
 
 
 def training_note(plan: Plan, stage: PlannedStage) -> str:
-    """Say how a stage trains if it does not simply train from the first epoch at the full rate,
-    else "".
-    """
+    """Return how a stage trains, or "" if it trains from the first epoch at the full rate."""
     if stage.frozen:
         return ""
     words = [f"from epoch {stage.from_epoch + 1}"] if stage.from_epoch else []

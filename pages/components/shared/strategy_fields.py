@@ -108,8 +108,9 @@ def stage_switches(card: BackboneCard, stack: str, default_stage: int) -> tuple[
 
 
 def switch_key(card: BackboneCard, stack: str, stage: str) -> str:
-    """Return the widget key of a stage's switch; assets/stack.css styles keys with this prefix as
-    blocks.
+    """Return the widget key of a stage's switch.
+
+    assets/stack.css styles keys with this prefix as blocks.
     """
     return f"stage_{card.id}_{stack}_{stage}"
 

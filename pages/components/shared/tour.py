@@ -117,8 +117,9 @@ def _go_to(step: int) -> None:
 
 
 def _end() -> None:
-    """End the tour; remembered in the workspace, or only in the session if nothing may be
-    changed.
+    """End the tour.
+
+    This is remembered in the workspace, or only in the session if nothing may be changed.
     """
     st.session_state[STEP_KEY] = len(STOPS)
     if not is_read_only():

@@ -1,5 +1,6 @@
-"""The fields of the training settings, filled by a preset; pretraining, Fine-tune and Sweep use
-them.
+"""The fields of the training settings, filled by a preset.
+
+Pretraining, Fine-tune and Sweep use them.
 """
 
 import dataclasses
@@ -277,8 +278,9 @@ def _read_url(prefix: str) -> None:
 
 
 def suggest_value(key: str, value: str) -> bool:
-    """Initialise the widget `key` with `value`, and update it unless the user changed the last
-    suggestion.
+    """Initialise the widget `key` with `value`, or update it unless the user has changed it.
+
+    A value that the user changed after the last suggestion is kept.
 
     Returns:
         Whether the widget's value changed.
@@ -367,8 +369,9 @@ def _describe_preset(preset: str | None, rows: int, settings: TrainSettings) -> 
 
 
 def _apply_preset(prefix: str) -> None:
-    """Put the chosen preset's values into the fields; "auto" is replaced where another preset is
-    the default.
+    """Put the chosen preset's values into the fields.
+
+    "auto" is replaced where another preset is the default.
     """
     reapply_unseen()
     presets = _presets(prefix)

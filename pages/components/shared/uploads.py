@@ -89,11 +89,13 @@ def _drop(key: str, delete: bool) -> None:
 
 
 def save_upload(uploaded: UploadedFile, kind: str, suffix: str) -> Path:
-    """Copy an upload into the workspace as KIND-<random>SUFFIX; `suffix` is one of ours, never the
-    file's.
+    """Copy an upload into the workspace as KIND-<random>SUFFIX.
 
     The copy is held while the session lives. Copies of the same kind whose session has ended are
     deleted, unless a run may still read them.
+
+    Args:
+        suffix: one of ours, never the file's.
     """
     require_writable()
     needed_paths = {
@@ -114,8 +116,9 @@ def save_upload(uploaded: UploadedFile, kind: str, suffix: str) -> Path:
 
 
 def copy_upload(uploaded: UploadedFile, path: Path) -> HeldFile:
-    """Copy an upload to `path`, held from the start; if the disk fills up, nothing is left
-    behind.
+    """Copy an upload to `path`, held from the start.
+
+    If the disk fills up, nothing is left behind.
     """
     held = []
 

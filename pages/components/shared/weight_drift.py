@@ -1,5 +1,6 @@
-"""Weight drift: how far a fine-tuned run moved from its backbone, stage by stage, and its gradient
-norms.
+"""Weight drift: how far a fine-tuned run moved from its backbone, stage by stage.
+
+The gradient norms of the stages are shown too.
 """
 
 from collections.abc import Sequence

@@ -23,8 +23,9 @@ _MAX_REMEMBERED = 20
 
 
 def set_value(key: str, value: Any) -> None:
-    """Set the widget `key` to `value`; for callbacks, and for the script before it draws the
-    widget.
+    """Set the widget `key` to `value`.
+
+    Call it in callbacks, and in the script before it draws the widget.
     """
     state = st.session_state
     if state.setdefault(key, value) == value:

@@ -156,8 +156,9 @@ def _card(name: str, why_not: str) -> dict[str, object] | None:
 
 
 def _card_of_depth(name: str, depth: int) -> None:
-    """Draw the card of a strategy that equals a selected freeze depth, so that nothing runs
-    twice.
+    """Draw the card of a strategy that equals a selected freeze depth.
+
+    The strategy cannot be selected as well, so that nothing runs twice.
     """
     title = STRATEGIES[name].title
     st.checkbox(

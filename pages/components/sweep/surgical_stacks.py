@@ -58,8 +58,9 @@ def set_surgical_stacks(card: BackboneCard, arms: Sequence[Arm]) -> None:
 
 
 def _stack(card: BackboneCard, stack: int, number: int) -> tuple[str, ...]:
-    """Return the names of the stages that train, input first; each new stack starts with another
-    stage.
+    """Draw one stack and return the names of the stages that train, input first.
+
+    Each new stack starts with another stage.
     """
     with st.container(
         horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"

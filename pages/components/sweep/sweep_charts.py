@@ -1,5 +1,6 @@
-"""The figures of a sweep: by arm, by freeze depth, forgetting, quality by cost, target sizes,
-curves.
+"""The figures of a sweep.
+
+They show results by arm and by freeze depth, forgetting, quality by cost, target sizes, and curves.
 """
 
 from collections.abc import Sequence
@@ -79,8 +80,9 @@ def results_in_setting(results: Sequence[ArmResult], setting: str) -> list[ArmRe
 
 
 def _choose_setting(settings: Sequence[str]) -> str:
-    """Return the setting (target size, learning rate) of the figures; draws a box if there are
-    several.
+    """Return the setting (target size, learning rate) of the figures.
+
+    Draws a selection box if there are several settings.
     """
     if len(settings) < 2:
         return settings[0]

@@ -1,4 +1,6 @@
-"""The form of a new sweep: dataset and backbone, strategies, seeds and sizes, cost, and the
+"""The form of a new sweep.
+
+It asks for the dataset and backbone, strategies, seeds and sizes, and shows the cost and the
 button.
 """
 
@@ -100,8 +102,9 @@ def _settings_fields(dataset: Dataset) -> tuple[HeadSettings, TrainSettings]:
 def _settings_by_size(
     dataset: Dataset, sizes: tuple[int, ...], train: TrainSettings
 ) -> tuple[TrainSettings, ...]:
-    """Return the training settings of each target size; the preset "auto" depends on the number of
-    rows.
+    """Return the training settings of each target size.
+
+    They differ for the preset "auto", which depends on the number of rows.
     """
     if st.session_state.get("sweep_preset") != AUTO:
         return (train,) * len(sizes)
