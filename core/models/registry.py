@@ -155,8 +155,8 @@ ARCHITECTURES: dict[str, Architecture] = {
     "vgg19": Architecture(
         title="VGG19 (images)",
         summary=(
-            "The article's: rows drawn as small images for a network pretrained on ImageNet. Slow on"
-            " a CPU."
+            "The article's: rows drawn as small images for a network pretrained on ImageNet. Slow"
+            " on a CPU."
         ),
         source=(
             "Simonyan, Zisserman: Very Deep Convolutional Networks, ICLR 2015 (keras.applications)"

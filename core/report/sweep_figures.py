@@ -81,7 +81,7 @@ def arms_figure(
     )
 
 
-def depth_figure(results: Sequence[ArmResult], metric: str = HEADLINE) -> go.Figure:
+def depth_figure(results: Sequence[ArmResult], metric: str = HEADLINE_METRIC) -> go.Figure:
     """Return a figure of a metric by freeze depth on target and source test rows.
 
     Controls are horizontal lines.
