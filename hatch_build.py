@@ -1,5 +1,4 @@
-"""Has the package take its dependencies and extras from the requirements files, where they are
-pinned once."""
+"""Take the package's dependencies and extras from the requirements files, which pin them."""
 
 from pathlib import Path
 from typing import Any
@@ -10,8 +9,7 @@ EXTRAS = ("keras", "signin", "distributed", "dev")
 
 
 def read_requirements(path: Path) -> list[str]:
-    """The requirements of a file, without comments and without the files that it includes
-    (`-r`)."""
+    """Return the requirements of a file, without comments and included files (`-r`)."""
     lines = (
         line.partition("#")[0].strip() for line in path.read_text(encoding="utf-8").splitlines()
     )

@@ -327,7 +327,7 @@ def parse_lines(
             good.append((number, line))
         else:
             faults[number] = (
-                f"Row {number:,} of {name!r} has {width} columns where {len(form.names)} belong."
+                f"Row {number:,} of {name!r} has {width} columns instead of {len(form.names)}."
             )
     places = [str(place) for place in range(len(form.names))]
     used = [place for place, ours in enumerate(form.names) if ours]

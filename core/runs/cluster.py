@@ -221,8 +221,8 @@ def check_lock_visible(workspace: Workspace, place: str) -> None:
     if not workspace.database.exists():
         raise BadInput(
             f"{machine_name(current_location())} does not see the workspace {str(workspace.root)!r}"
-            f" of {machine_name(place)}: all machines of a sweep must see the same folder at the same"
-            " path."
+            f" of {machine_name(place)}: all machines of a sweep must see the same folder at the"
+            " same path."
         )
     if not is_worker_alive(workspace, CLUSTER_QUEUE):
         raise BadInput(
