@@ -304,7 +304,7 @@ def test_a_disk_with_room_for_an_upload_and_not_for_its_rows(
     assert kept(open_workspace()) == before
 
 
-@pytest.mark.parametrize("kind", ["annotate", "confirm_delete"])
+@pytest.mark.parametrize("kind", ["annotate_dialog", "confirm_delete"])
 def test_a_disk_that_fills_up_under_a_dialog(
     kind: str, furnished: tuple[Workspace, dict[str, str]], home: Path
 ) -> None:
@@ -318,7 +318,7 @@ def test_a_disk_that_fills_up_under_a_dialog(
         getattr(run_actions, kind)([RunStore(workspace()).get(run_id)])
 
     app = AppTest.from_function(dialog, args=(kind, furnished[1]["run"])).run()
-    if kind == "annotate":
+    if kind == "annotate_dialog":
         app.text_input[0].set_value("seen")
     before = kept(open_workspace())
     with keep_connection(open_workspace()):
