@@ -22,7 +22,7 @@ from typing import Any
 from core.data.datasets import list_datasets
 from core.data.samples import list_samples, read_sample_rows
 from core.data.simulate import simulate
-from core.jobs.requests import FinetuneRequest, TrainSettings
+from core.jobs.requests import FinetuneRequest, TrainSettings, request_to_json
 from core.jobs.store import RunStore
 from core.models.backbone import load_backbone
 from core.models.backbone_store import list_backbones
@@ -84,7 +84,7 @@ class Stage:
             load_backbone(card)
             weights[card.name] = card.weights_sha256
         runs = sorted(
-            (one.name, json.dumps(one.request, sort_keys=True))
+            (one.name, json.dumps(request_to_json(one.request), sort_keys=True))
             for one in RunStore(self.workspace).list()
         )
         # A group's id is drawn by chance.
