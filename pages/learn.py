@@ -67,7 +67,8 @@ def show_freezing(run: Run) -> None:
     parameters = sum(stage.parameters for stage in stages)
     st.markdown(
         "A frozen stage keeps its weights exactly: it gets no gradient, and no optimiser "
-        f"sees it. In this run {len(frozen)} of {len(stages) - 1} stages were frozen; of "
+        f"sees it. In this run {len(frozen)} of {len(stages) - 1} stages "
+        f"{'was' if len(frozen) == 1 else 'were'} frozen; of "
         f"{format_int(parameters)} parameters, including the new head's, "
         f"{format_int(run.result.trained_parameters)} could move."
     )
@@ -207,7 +208,7 @@ def show_figures(runs: list[Run]) -> None:
     run = choose_run(
         runs,
         lambda named: (
-            f"No finished fine-tuning run {named[:40]!r} is here; the newest is shown instead."
+            f"There is no finished fine-tuning run {named[:40]!r}; the newest is shown instead."
         ),
     )
     dataset = next(

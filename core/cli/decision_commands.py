@@ -10,7 +10,7 @@ from core.cli.targets import AddCommand, add_run_options
 from core.errors import BadInput
 from core.evaluation.curves import confusion_matrix
 from core.evaluation.decision_cost import DecisionCosts, impression_costs
-from core.evaluation.format_metrics import format_auc, format_metric, format_with_bounds
+from core.evaluation.format_metrics import format_auc, format_metric, format_p, format_with_bounds
 from core.evaluation.paired_comparison import MeanEstimate, mean_over_rows
 from core.evaluation.slices import AUC_REQUIREMENT, SliceDifference, SliceMetrics
 from core.jobs.predictions import read_prediction_array
@@ -168,7 +168,7 @@ def _difference_lines(differences: list[SliceDifference], reference: str) -> lis
     return [
         f"{one.name}: {one.arm} is {one.outcome} than {reference}"
         f" ({format_metric(one.difference.delta, signed=True)} AUC, adjusted p"
-        f" {one.adjusted_p:.3g})"
+        f" {format_p(one.adjusted_p)})"
         for one in real
     ]
 

@@ -13,7 +13,6 @@ import numpy as np
 from core.evaluation.comparison_cache import Scores, SeedScores, compare_pairs
 from core.evaluation.format_metrics import (
     NO_VARIANCE,
-    SMALLEST_P,
     format_bounds,
     format_metric,
     format_p,
@@ -217,10 +216,9 @@ def format_difference(verdict: Verdict) -> str:
     delta = f"ΔAUC {format_metric(verdict.auc.delta, signed=True)}"
     if verdict.outcome == NOT_COMPARABLE:
         return f"{delta}, no interval: {verdict.reason}"
-    p = f"p {format_p(verdict.auc_p)}" if verdict.auc_p < SMALLEST_P else f"p {verdict.auc_p:.3g}"
     return (
         f"{delta}, 95 % {format_bounds(verdict.auc.low, verdict.auc.high, signed=True)},"
-        f" adjusted {p}"
+        f" adjusted p {format_p(verdict.auc_p)}"
     )
 
 

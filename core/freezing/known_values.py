@@ -17,7 +17,7 @@ another hash leaves 100 %.
 """
 
 UNSEEN_WARNING_RULE = (
-    f"Thaw warns when more than {100 * UNSEEN_LIMIT:.0f} % of the categorical values that are there"
+    f"Thaw warns when more than {100 * UNSEEN_LIMIT:.0f} % of the non-missing categorical values"
     " are unseen."
 )
 

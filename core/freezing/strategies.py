@@ -193,7 +193,7 @@ STRATEGIES: dict[str, Strategy] = {
     "depth": Strategy(
         "Freeze depth",
         "The first d stages stay frozen, the rest and a new head train.",
-        "The question Thaw exists for: sweep it.",
+        "Compare depths to find the best one.",
         _depth,
         "Yosinski et al.: How transferable are features in deep neural networks?, NeurIPS 2014",
     ),
@@ -301,7 +301,7 @@ STRATEGIES: dict[str, Strategy] = {
         "LoRA",
         "Every linear layer gets a trained low-rank addition; its own weights and the embeddings"
         " stay frozen.",
-        "As BitFit, with more room; the additions are merged into the weights at the end.",
+        "Like BitFit, but more flexible; the additions are merged into the weights at the end.",
         _lora,
         "Hu et al.: LoRA, ICLR 2022",
         {"rank": Option("Rank", "rank of the additions", 4, 1, 256)},

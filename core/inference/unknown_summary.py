@@ -15,7 +15,7 @@ CHANCE_LEVEL = 1e-3
 """A column that is missing in every row is named if that would happen by chance more rarely than
 this."""
 KNOWS_NONE_SENTENCE = (
-    "The model knows (nearly) no value of the categorical columns C1 to C26, neither of this file"
+    "The model knows almost no value of the categorical columns C1 to C26, neither of this file"
     " nor of its own training rows: the scores come from the numeric columns alone. Pretrain a"
     " backbone on rows of your own, which makes the vocabulary, fine-tune it, and score with that"
     " model."

@@ -99,7 +99,7 @@ def unknown_columns(
 ) -> tuple[UnknownColumn, ...]:
     """Return the columns that need an explanation, in file order.
 
-    Those of which (nearly) no value is known although training knew enough of them, and those in
+    Those of which almost no value is known although training knew enough of them, and those in
     which another spelling explains some of the unknown values. New values alone, as they come with
     time, are drift and are not returned.
 

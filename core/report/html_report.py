@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from core.evaluation.format_metrics import format_bounds, format_metric, is_missing
+from core.evaluation.format_metrics import format_bounds, format_metric, format_p, is_missing
 from core.evaluation.metric_registry import HEADLINE_METRIC, METRICS, metrics_shown_in
 from core.evaluation.significance import NOT_DISTINGUISHABLE, SIGNIFICANCE_LEVEL
 from core.evaluation.verdicts import COMPARED_METRICS, Verdict
@@ -191,7 +191,7 @@ def _difference_cells(verdict: Verdict, metric: str) -> tuple[Cell, Cell, Cell]:
     return (
         format_metric(difference.delta, signed=True),
         format_bounds(difference.low, difference.high, signed=True),
-        None if is_missing(p) else f"{p:.3g}",
+        None if is_missing(p) else format_p(p),
     )
 
 

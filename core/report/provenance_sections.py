@@ -112,7 +112,7 @@ def settings_section(data: ReportData) -> list[Html]:
     }
     if data.shared_settings.get("target rows") == 0:
         values["Target rows"] = "all"
-    parts = [paragraph("Every run has these alike."), definition_list(values)]
+    parts = [paragraph("The same for every run."), definition_list(values)]
     if data.varying_settings:
         parts.append(paragraph(f"Runs differ in: {', '.join(data.varying_settings)}."))
     return parts

@@ -102,7 +102,9 @@ def preset_settings(
         BadInput: there is no preset of that name.
     """
     if preset not in PRESET_NAMES:
-        raise BadInput(f"There is no preset {preset[:40]!r}; the presets are {[*PRESET_NAMES]}.")
+        raise BadInput(
+            f"There is no preset {preset[:40]!r}; the presets are {', '.join(PRESET_NAMES)}."
+        )
     return default_settings(training_rows, objective)[1] if preset == AUTO else PRESETS[preset]
 
 

@@ -6,7 +6,7 @@ import streamlit as st
 
 from core.evaluation.curves import threshold_table
 from core.evaluation.decision_cost import cheapest_threshold
-from core.evaluation.format_metrics import format_metric
+from core.evaluation.format_metrics import format_metric, format_p
 from core.evaluation.significance import NOT_DISTINGUISHABLE
 from core.evaluation.slices import AUC_REQUIREMENT, SliceDifference
 from core.jobs.store import Run
@@ -132,7 +132,7 @@ def _describe_differences(differences: list[SliceDifference], column: str) -> st
         )
     listed = "; ".join(
         f"{difference.name} ({format_metric(difference.difference.delta, signed=True)}, adjusted p"
-        f" {difference.adjusted_p:.3g}, n = {difference.rows:,})"
+        f" {format_p(difference.adjusted_p)}, n = {difference.rows:,})"
         for difference in distinguishable
     )
     return f"AUC changed most in: {listed}. Holm-adjusted over {len(differences)} slices."

@@ -79,7 +79,11 @@ def _cached_panels(run_id: str) -> list[Panel]:
 def _show_progress(store: RunStore, run: Run, points: MetricSeries) -> None:
     if run.status == "queued":
         ahead = store.count_ahead([run])
-        waits = f"{ahead} run(s) ahead in the queue" if ahead else "next in the queue"
+        waits = (
+            f"{ahead} run{'s' if ahead > 1 else ''} ahead in the queue"
+            if ahead
+            else "next in the queue"
+        )
         if not ahead and not is_worker_alive(workspace(), run.queue):
             waits = "the worker is starting, which takes some seconds"
         st.progress(0.0, text=f"Waiting: {waits}.")

@@ -239,7 +239,7 @@ def parse_training(text: str, presets: dict[str, TrainSettings]) -> TrainSetting
     """
     preset, *pairs = text.split(",")
     if preset not in presets:
-        raise BadInput(f"There is no preset {preset[:40]!r}; the presets are {[*presets]}.")
+        raise BadInput(f"There is no preset {preset[:40]!r}; the presets are {', '.join(presets)}.")
     settings = dataclasses.replace(presets[preset], **dict(_parse_setting(pair) for pair in pairs))
     low, high = VALIDATION_SHARE_RANGE
     if (

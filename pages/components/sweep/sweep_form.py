@@ -114,7 +114,7 @@ def _settings_by_size(
 
 def _runs_fields(dataset: Dataset) -> tuple[int, tuple[int, ...], tuple[float, ...], int]:
     """Return (number of seeds, target sizes, learning rates, halving factor)."""
-    st.markdown("##### Runs of every arm")
+    st.markdown("##### Runs per arm")
     rows = {part.part: part.rows for part in dataset.parts}
     n_rows = rows["target_train"] + rows["target_validation"]
     sizes = [size for size in TARGET_SIZES if size < n_rows]
