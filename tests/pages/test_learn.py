@@ -33,7 +33,7 @@ def test_the_figures_are_the_runs(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -
     measure_weight_drift(workspace, frozen)
     app = open_page(workspace, "learn", monkeypatch, run=frozen.id)
     assert app.selectbox[0].value == frozen.id and not has_button(app, "Measure weight drift")
-    assert "1 of 3 stages were frozen" in page_text(
+    assert "1 of 3 stages was frozen" in page_text(
         app
     ) and "1 of 3 stages did not change." in page_text(app)
 
