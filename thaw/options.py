@@ -104,7 +104,7 @@ def to_builtin(value: Any) -> Any:
     Requests are stored as JSON, which knows no NumPy numbers.
 
     >>> import numpy as np
-    >>> plain(np.float64(0.5)), plain(np.arange(2))
+    >>> to_builtin(np.float64(0.5)), to_builtin(np.arange(2))
     (0.5, [0, 1])
     """
     if hasattr(value, "tolist"):

@@ -101,7 +101,7 @@ class Stall:
     """A process that gives no heartbeat, or whose run makes no progress.
 
     Args:
-        host: current_place() of the process (core.jobs.process_location).
+        host: current_location() of the process (core.jobs.process_location).
         pid: its process id there.
         seconds: for how long, at least.
         beats: whether it still gives heartbeats.

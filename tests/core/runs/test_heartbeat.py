@@ -320,7 +320,7 @@ def test_no_process_is_ended_by_the_id_that_another_machine_gave(
 ) -> None:
     run, store = submit(workspace), RunStore(workspace)
     with monkeypatch.context() as patch:
-        patch.setattr("core.jobs.queue.current_place", lambda: "elsewhere/boot/1")
+        patch.setattr("core.jobs.queue.current_location", lambda: "elsewhere/boot/1")
         store.claim("cpu", os.getpid())
     store.request_cancel(run.id)
     sent: list[int] = []
