@@ -138,10 +138,9 @@ def _words(hint: Any, several: bool = False) -> str:
             "its name" if one is str and named and not several else _words(one, several)
             for one in parts
         ]
-        return " or ".join([", ".join(words[:-1]), words[-1]] if words[1:] else words)
+        return _either(words)
     if origin is Literal:
-        values = [*map(repr, args)]
-        return " or ".join([", ".join(values[:-1]), values[-1]] if values[1:] else values)
+        return _either([*map(repr, args)])
     if origin is not None and issubclass(origin, Mapping):
         return "dicts" if several else "a dict"
     if origin is not None and issubclass(origin, Sequence):
@@ -151,3 +150,9 @@ def _words(hint: Any, several: bool = False) -> str:
     if hint in _WORDS:
         return _WORDS[hint][several]
     return f"{hint.__name__}s" if several else f"a {hint.__name__}"
+
+
+def _either(words: Sequence[str]) -> str:
+    """One of `words`: "a", "a or b", "a, b or c"."""
+    *first, last = ", ".join(words).replace(" or ", ", ").split(", ")
+    return f"{', '.join(first)} or {last}" if first else last

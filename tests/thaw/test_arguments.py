@@ -43,8 +43,8 @@ def refused(call: Callable[..., object], *args: Any, **options: Any) -> str:
         ({"lr": "0.1"}, "lr is '0.1'; it must be a number."),
         ({"name": 5}, "name is 5; it must be text."),
         ({"seed": 7}, "with seeds=3 it takes 3 of them, and seed=7 has no meaning; leave it out"),
-        ({"wait": "Here"}, "wait is 'Here'; it must be True or False or 'here'."),
-        ({"wait": 1}, "wait is 1; it must be True or False or 'here'."),
+        ({"wait": "Here"}, "wait is 'Here'; it must be True, False or 'here'."),
+        ({"wait": 1}, "wait is 1; it must be True, False or 'here'."),
     ],
 )
 def test_a_sweep_refuses(ws: thaw.Workspace, options: dict[str, Any], said: str) -> None:
@@ -54,10 +54,11 @@ def test_a_sweep_refuses(ws: thaw.Workspace, options: dict[str, Any], said: str)
 
 
 def test_numbers_of_numpy_and_pandas_are_numbers(ws: thaw.Workspace) -> None:
-    sweep = ws.sweep(
-        "tiny", "Simulated DNN", depths=np.arange(2), seeds=np.int64(1), rates=pd.Series([0.01]),
-        target_sizes={0}, epochs=None,
-    )  # type: ignore[arg-type]  # fmt: skip
+    options: dict[str, Any] = {"depths": np.arange(2), "seeds": np.int64(1), "target_sizes": {0}}
+    sweep = ws.sweep("tiny", "Simulated DNN", **options, rates=pd.Series([0.01]).tolist())
+    assert len(sweep.runs) == 2
+    options |= {"rates": pd.Series([0.02]), "epochs": None}
+    sweep = ws.sweep("tiny", "Simulated DNN", **options)
     assert len(sweep.runs) == 2
 
 
