@@ -27,26 +27,30 @@ from tests.e2e.helpers import CHROMIUM_FLAGS
 # It imports hatchling, which only the build and these tests need.
 hatch_build = pytest.importorskip("hatch_build")
 PYPROJECT = tomllib.loads((PROJECT / "pyproject.toml").read_text(encoding="utf-8"))
-IGNORED = PYPROJECT["tool"]["hatch"]["build"]["targets"]["wheel"]["exclude"]
+IGNORED = [
+    "assets/__init__.py",
+    "assets/build_backbones.py",
+    "assets/docs_site.py",
+    "assets/screenshots.py",
+    # A developer's own.
+    ".streamlit/secrets.toml",
+]
 """Files of the app's folders that only the repository needs."""
+
+
+def build_wheel(project: Path, folder: Path) -> Path:
+    """The wheel, built as `pip install .` builds it, but without a network."""
+    words = ["wheel", "--quiet", "--no-deps", "--no-build-isolation", "--no-index"]
+    words += ["--wheel-dir", str(folder), str(project)]
+    subprocess.run([sys.executable, "-m", "pip", *words], check=True)
+    (built,) = folder.glob("*.whl")
+    return built
 
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The wheel, built as `pip install .` builds it, but without a network."""
-    folder = tmp_path_factory.mktemp("wheel")
-    words = [
-        "wheel",
-        "--quiet",
-        "--no-deps",
-        "--no-build-isolation",
-        "--no-index",
-        "--wheel-dir",
-        str(folder),
-    ]
-    subprocess.run([sys.executable, "-m", "pip", *words, str(PROJECT)], check=True)
-    (built,) = folder.glob("*.whl")
-    return built
+    """The wheel of this checkout."""
+    return build_wheel(PROJECT, tmp_path_factory.mktemp("wheel"))
 
 
 @pytest.fixture(scope="module")
@@ -86,10 +90,30 @@ def test_the_wheel_has_what_the_app_needs_and_no_top_level_but_thaw(wheel: Path)
     ]
     wanted = {f"thaw/_app/{name}" for name in tracked if name not in IGNORED}
     assert {name for name in names if name.startswith("thaw/_app/")} == wanted
-    assert all((PROJECT / name).exists() for name in IGNORED)
+    assert all((PROJECT / name).exists() for name in IGNORED if "secrets" not in name)
     assert sum(name.endswith("model.safetensors") for name in names) == len(
         [*BUNDLED_BACKBONES.iterdir()]
     )
+
+
+def test_files_that_nobody_added_stay_out_of_the_wheel(wheel: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "checkout"
+    for name in ("thaw", "core", "pages", "assets", ".streamlit"):
+        shutil.copytree(PROJECT / name, copy / name)
+    # Without .gitignore, as in an archive of the sources.
+    for path in (*PROJECT.glob("requirements*.txt"), *PROJECT.glob("*.py")):
+        shutil.copy(path, copy)
+    for name in ("README.md", "LICENSE", "NOTICE", "pyproject.toml"):
+        if (PROJECT / name).exists():
+            shutil.copy(PROJECT / name, copy)
+    strays = ["core/stray.key", ".streamlit/secrets.toml", "thaw/notes.txt", "assets/rows.tsv"]
+    for name in (*strays, "pages/.env", "assets/backbones/simulated-dnn/secret.pem"):
+        (copy / name).write_text("client_secret = 'not for anybody else'")
+    built = build_wheel(copy, tmp_path)
+    assert set(zipfile.ZipFile(built).namelist()) == set(zipfile.ZipFile(wheel).namelist())
+    for name in (".gitignore", ".dockerignore"):
+        ignored = (PROJECT / name).read_text(encoding="utf-8").splitlines()
+        assert ".streamlit/secrets.toml" in ignored
 
 
 def test_dependencies_and_extras_are_those_of_the_requirements_files(wheel: Path) -> None:

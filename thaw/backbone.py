@@ -5,6 +5,7 @@ from pathlib import Path
 import pandas as pd
 
 from core.data.dataset_rows import measure_coverage
+from core.data.paths import clean_path
 from core.data.preprocessing import load_preprocessing
 from core.evaluation.format_metrics import format_auc
 from core.files.permissions import private_files
@@ -12,6 +13,7 @@ from core.models.card import BackboneCard
 from core.models.exchange import export_backbone
 from core.runs import removal, renaming
 from core.workspace import Workspace
+from thaw.arguments import checked
 from thaw.data import Dataset
 from thaw.display import card_html, note_html, table_html
 
@@ -49,6 +51,7 @@ class Backbone:
             }
         )
 
+    @checked
     def vocabulary(self, data: Dataset) -> pd.DataFrame:
         """Shares of a dataset's target values that it never saw or that are missing, by field."""
         found = measure_coverage(
@@ -62,12 +65,15 @@ class Backbone:
             ["unseen", "missing"], ascending=False, ignore_index=True
         )
 
+    @checked
     def export(self, out: str | Path) -> Path:
         """Write the backbone into one zip archive, to be imported elsewhere. Returns its path."""
+        path = clean_path(str(out))
         with private_files():
-            export_backbone(self.info, Path(out))
-        return Path(out)
+            export_backbone(self.info, path)
+        return path
 
+    @checked
     def rename(self, name: str) -> "Backbone":
         """Give the backbone another name. Returns the renamed backbone."""
         with private_files():

@@ -9,6 +9,7 @@ import pandas as pd
 from core.cli.data_text import dataset_text, sample_text
 from core.data import datasets, prepare, samples
 from core.data.drift import measure_drift
+from core.data.paths import clean_path
 from core.data.preprocessing import load_preprocessing
 from core.data.profile import profile_columns
 from core.data.schema import FIELDS, LABEL
@@ -17,9 +18,10 @@ from core.errors import BadInput
 from core.files.permissions import private_files
 from core.runs import removal, renaming
 from core.workspace import Workspace
+from thaw.arguments import checked
 from thaw.display import Progress, card_html, note_html, table_html
 from thaw.follow import load_torch
-from thaw.options import SplitOptions, check_names, split_spec
+from thaw.options import SplitOptions, split_spec, to_builtin
 
 
 class Sample:
@@ -45,6 +47,7 @@ class Sample:
     def __len__(self) -> int:
         return self.info.rows
 
+    @checked
     def prepare(
         self,
         name: str | None = None,
@@ -74,7 +77,6 @@ class Sample:
 
         >>> data = sample.prepare(source_share=0.6)  # doctest: +SKIP
         """
-        check_names("prepare", split, SplitOptions)
         spec = split_spec(split)
         with private_files(), Progress(f"Preparing {self.name}") as report:
             found = prepare.prepare(
@@ -82,15 +84,19 @@ class Sample:
             )
         return Dataset(self._workspace, found)
 
+    @checked
     def to_pandas(self, rows: int | None = None) -> pd.DataFrame:
         """The first `rows` rows (default: all), with the columns kept beside label and features."""
-        return samples.read_sample_rows(self.info, limit=rows).to_pandas()
+        if rows is not None and rows < 0:
+            raise BadInput(f"rows is {rows}; it must be 0 or more.")
+        return samples.read_sample_rows(self.info, limit=to_builtin(rows)).to_pandas()
 
     def profile(self) -> pd.DataFrame:
         """A row per column: missing and distinct values, quantiles, most frequent values."""
         with Progress(f"Profiling {self.name}") as report:
             return pd.DataFrame(map(dataclasses.asdict, profile_columns(self.info, report)))
 
+    @checked
     def rename(self, name: str) -> "Sample":
         """Give the sample another name. Returns the renamed sample."""
         with private_files():
@@ -163,6 +169,7 @@ class Dataset:
         )
         return pd.DataFrame([{**dataclasses.asdict(one), "level": one.level} for one in found])
 
+    @checked
     def costs(self, *architectures: str) -> pd.DataFrame:
         """Parameters, and operations per row of data, of architectures on this dataset.
 
@@ -184,6 +191,7 @@ class Dataset:
             }
         )
 
+    @checked
     def rename(self, name: str) -> "Dataset":
         """Give the dataset another name. Returns the renamed dataset."""
         with private_files():
@@ -206,6 +214,7 @@ class Dataset:
         )
 
 
+@checked
 def simulate(
     rows: int,
     domain: Literal["source", "target", "both"] = "both",
@@ -225,7 +234,8 @@ def simulate(
         A table with label, I1 to I13 (float) and C1 to C26 (str), missing values as NaN and None.
 
     Raises:
-        BadInput: `rows` is below 1, the domain is unknown, or `out` cannot be written.
+        BadInput: `rows` is below 1, the domain is unknown, or `out` cannot be written or
+            ends in the name of another format.
 
     >>> simulate(100, "target", seed=1).shape
     (100, 40)
@@ -233,11 +243,16 @@ def simulate(
     import tempfile
 
     with tempfile.TemporaryDirectory() as folder:
-        path = Path(out) if out else Path(folder) / "rows.tsv"
+        path = clean_path(str(out)) if out else Path(folder) / "rows.tsv"
         write_simulated(path, rows, domain, seed)
         types = {name: "str" if name.startswith("C") else "float64" for name in FIELDS}
         return pd.read_csv(
-            path, sep="\t", header=None, names=[LABEL, *FIELDS], dtype={LABEL: "int8", **types}
+            path,
+            sep="\t",
+            header=None,
+            names=[LABEL, *FIELDS],
+            dtype={LABEL: "int8", **types},
+            compression="gzip" if path.name.endswith(".gz") else None,
         )
 
 

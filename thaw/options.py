@@ -4,9 +4,11 @@ Each keyword is an option of the command line: `batch_size=256` is `--batch-size
 """
 
 import dataclasses
-import difflib
-from collections.abc import Iterable, Mapping, Sequence
+import numbers
+from collections.abc import Mapping, Sequence, Set
 from typing import Any, Literal, TypedDict
+
+import pandas as pd
 
 from core.data.split import SplitSpec
 from core.errors import BadInput
@@ -55,7 +57,7 @@ class SweepOptions(TrainingOptions, total=False):
 class FinetuneOptions(SweepOptions, total=False):
     """What `Workspace.finetune` takes: as a sweep, and the stages that "surgical" trains."""
 
-    stages: Sequence[str]
+    stages: Sequence[str] | str
 
 
 class PretrainOptions(TrainingOptions, total=False):
@@ -95,7 +97,7 @@ class SplitOptions(PartOptions, total=False):
     split: Literal["order", "column", "random"]
     source_share: float
     column: str
-    target_values: Sequence[str]
+    target_values: Sequence[Any] | str | float
 
 
 def to_builtin(value: Any) -> Any:
@@ -109,20 +111,8 @@ def to_builtin(value: Any) -> Any:
     """
     if hasattr(value, "tolist"):
         return value.tolist()
-    return [to_builtin(one) for one in value] if isinstance(value, list | tuple | range) else value
-
-
-def check_names(method: str, given: Iterable[str], known: type) -> None:
-    """Raise TypeError for a keyword that a method does not take.
-
-    The message names the most similar one.
-    """
-    names = known.__annotations__.keys()
-    for name in given:
-        if name not in names:
-            similar = difflib.get_close_matches({"learning_rate": "lr"}.get(name, name), names, 1)
-            hint = f"did you mean {similar[0]!r}?" if similar else f"it takes {', '.join(names)}."
-            raise TypeError(f"{method}() takes no option {name!r}; {hint}")
+    several = isinstance(value, list | tuple | range | Set)
+    return [to_builtin(one) for one in value] if several else value
 
 
 def training_settings(options: Mapping[str, Any]) -> dict[str, Any]:
@@ -170,7 +160,8 @@ def split_spec(options: Mapping[str, Any], several_files: bool = False) -> Split
     """The split that `options` ask for.
 
     Raises:
-        BadInput: a share is no share, or rows in file order should be shuffled.
+        BadInput: a share is no share, rows in file order should be shuffled, or a column is named
+            for a split that uses none.
     """
     method, shuffle = options.get("split", "order"), bool(options.get("shuffle", False))
     if shuffle and method == "order" and not several_files:
@@ -178,6 +169,15 @@ def split_spec(options: Mapping[str, Any], several_files: bool = False) -> Split
             "shuffle=True is for split='column' and for several files; for rows at random "
             "use split='random'."
         )
+    named = [one for one in ("column", "target_values") if options.get(one) is not None]
+    if named and method != "column":
+        raise BadInput(
+            f"split is {method!r}, which does not use {' and '.join(named)}; add split='column' to "
+            "tell the domains apart by a column."
+        )
+    seed = options.get("split_seed")
+    if seed is not None and seed < 0:
+        raise BadInput(f"split_seed is {seed}; it must be 0 or more.")
     fields = {field.name for field in dataclasses.fields(SplitSpec)}
     given = {
         name: to_builtin(value)
@@ -185,9 +185,22 @@ def split_spec(options: Mapping[str, Any], several_files: bool = False) -> Split
         if name in fields and value is not None
     }
     values = given.pop("target_values", ())
+    values = values if isinstance(values, list | tuple) else [values]
     return SplitSpec(
         **{**given, "shuffle": shuffle and method != "random"},
         method=method,
-        target_values=(values,) if isinstance(values, str) else tuple(map(str, values)),
-        seed=int(options.get("split_seed", 0)),
+        target_values=tuple(map(_value_text, values)),
+        seed=int(seed or 0),
     )
+
+
+def _value_text(value: Any) -> str:
+    """A value of a column as the split compares it: 0.0, as pandas reads it, is the value 0.
+
+    >>> _value_text(0.0), _value_text(0.5), _value_text("0.0"), _value_text(float("nan"))
+    ('0', '0.5', '0.0', '')
+    """
+    if value is None or value is pd.NA or value != value:
+        return ""
+    whole = isinstance(value, numbers.Real) and float(value).is_integer()
+    return str(int(value)) if whole and not isinstance(value, bool) else str(value)

@@ -95,19 +95,26 @@ def sweep_spec(
     options: Options,
 ) -> SweepSpec:
     """What a sweep asks for; see `Workspace.sweep`."""
-    if depths == "all":
+    if isinstance(depths, str):
         arms = depth_arms(card)
     else:
         arms = tuple(Arm("depth", int(depth)) for depth in depths)
     arms += tuple(Arm(one, 0, strategy_options(options, one)) for one in strategies)
     arms += tuple(Arm("surgical", 0, {"stages": tuple(stages)}) for stages in surgical)
     sizes = tuple(to_builtin(target_sizes))
+    if not sizes:
+        raise BadInput("target_sizes is empty; it must name a number of target rows, 0 for all.")
+    if options.get("seed") is not None:
+        raise BadInput(
+            f"A sweep gives its arms the seeds 0, 1, 2, …: with seeds={seeds} it takes {seeds} of "
+            f"them, and seed={options['seed']} has no meaning; leave it out."
+        )
     by_size = settings_by_size(dataset, sizes, preset, training_settings(options))
     return SweepSpec(
         dataset=dataset.id,
         backbone=card.id,
         arms=arms,
-        seeds=tuple(range(seeds)),
+        seeds=tuple(range(int(seeds))),
         learning_rates=tuple(to_builtin(rates)),
         target_sizes=sizes,
         head=head_settings(options),

@@ -33,6 +33,7 @@ from core.runs.submit import resume_run, submit_interpolation
 from core.runs.sweep import list_sweeps
 from core.workspace import Workspace
 from thaw import figures
+from thaw.arguments import checked
 from thaw.backbone import Backbone
 from thaw.data import Dataset, simulated_marks
 from thaw.display import Listing, Progress, card_html, for_notebook, note_html, table_html
@@ -117,6 +118,7 @@ class Run:
 
     # Waiting and managing.
 
+    @checked
     def wait(self, timeout: float | None = None) -> "Run":
         """Wait until the run has ended, showing its progress.
 
@@ -172,14 +174,16 @@ class Run:
             resume_run(self._workspace, self.id)
         return self
 
+    @checked
     def rename(self, name: str) -> "Run":
         """Give the run another name."""
         renaming.rename_run(self._workspace, self.id, name)
         return self
 
+    @checked
     def annotate(self, tags: Sequence[str] | None = None, note: str | None = None) -> "Run":
         """Set its tags and its note, each as far as it is given."""
-        RunStore(self._workspace).annotate(self.id, tags=tags, note=note)
+        RunStore(self._workspace).annotate(self.id, tags=to_builtin(tags), note=note)
         return self
 
     def delete(self) -> None:
@@ -222,11 +226,16 @@ class Run:
         """A row per stage: frozen or trained, parameters."""
         return pd.DataFrame(map(dataclasses.asdict, self.result.stages))
 
+    @checked
     def predictions(self, part: Part = "target_test") -> pd.DataFrame:
         """Label and score of each row, and the backbone's own score `before` where it had one.
 
         The index is the row's number in the dataset, from 0, if the dataset is still there.
+
+        Raises:
+            RunError: the run is not done.
         """
+        self.result  # noqa: B018 - RunError where there is none
         arrays = read_predictions(self._workspace, self.id)
         found = {
             name: arrays[f"{part}_{name}"]
@@ -244,6 +253,7 @@ class Run:
         columns = {name: pd.Series(values, index=steps) for name, (steps, values) in found.items()}
         return pd.DataFrame(columns).rename_axis("step")
 
+    @checked
     def learning_curves(self, metric: Literal["loss", "auc", "accuracy"] = "loss") -> go.Figure:
         """Losses, validation AUC or accuracy by optimiser step, also while the run trains."""
         result = self.info.result
@@ -251,39 +261,47 @@ class Run:
         figure = figures.learning_curves(self._workspace, self.id, metric, best)
         return for_notebook(figure, f"{self.name}: learning curves")
 
+    @checked
     def roc(self, part: Part = "target_test") -> go.Figure:
         """The ROC curve after training and before, each with its operating point."""
         figure = figures.roc(self.predictions(part), self.threshold)
         return for_notebook(figure, self._title("ROC", part))
 
+    @checked
     def precision_recall(self, part: Part = "target_test") -> go.Figure:
         """Precision by recall after training and before, each with its operating point."""
         figure = figures.precision_recall(self.predictions(part), self.threshold)
         return for_notebook(figure, self._title("precision and recall", part))
 
+    @checked
     def calibration(self, part: Part = "target_test") -> go.Figure:
         """Click rate by mean score in 15 bins of equally many rows, after training and before."""
         figure = figures.calibration(self.predictions(part))
         return for_notebook(figure, self._title("calibration", part))
 
+    @checked
     def gains(self, part: Part = "target_test") -> go.Figure:
         """Share of clicks caught by the share of rows taken, best scored first."""
         return for_notebook(figures.gains(self.predictions(part)), self._title("gains", part))
 
+    @checked
     def confusion(self, threshold: float | None = None, part: Part = "target_test") -> go.Figure:
         """The confusion matrix at a threshold (default: the run's own)."""
         at = self.threshold if threshold is None else to_builtin(threshold)
         figure = figures.confusion(self.predictions(part), at)
         return for_notebook(figure, self._title(f"confusion matrix at {at:.3f}", part))
 
+    @checked
     def report(self, out: str | Path) -> Path:
         """Write the result as one HTML file that opens without a network. Returns its path."""
+        path = clean_path(str(out))
         with private_files():
-            write_report(self._workspace, runs_report_data(self._workspace, [self.info]), Path(out))
-        return Path(out)
+            write_report(self._workspace, runs_report_data(self._workspace, [self.info]), path)
+        return path
 
     # Its model put to use. These load torch.
 
+    @checked
     def score(
         self,
         rows: str | Path | pd.DataFrame,
@@ -334,6 +352,7 @@ class Run:
         scores.attrs = {name: result[name] for name in kept}
         return scores
 
+    @checked
     def evaluate(self, data: "Dataset | str | None" = None) -> RunMetrics:
         """Metrics of the run's model on a dataset (default: its own), at the run's threshold."""
         load_torch()
@@ -368,14 +387,16 @@ class Run:
         with private_files(), Progress(f"Training {self.id} again") as report:
             return verify(self._workspace, self.info, report).sentence
 
+    @checked
     def export(self, out: str | Path) -> Path:
         """Write weights, ONNX, card and a script that scores alone to a folder or a .zip file."""
         load_torch()
         from core.inference.export import export_model
 
+        path = clean_path(str(out))
         with private_files():
-            export_model(self._workspace, self.info, Path(out))
-        return Path(out)
+            export_model(self._workspace, self.info, path)
+        return path
 
     # Inside.
 

@@ -7,8 +7,9 @@ from pathlib import Path
 import pandas as pd
 import plotly.graph_objects as go
 
+from core.data.paths import clean_path
 from core.errors import BadInput, RunError
-from core.evaluation.metric_registry import HEADLINE_METRIC, METRICS
+from core.evaluation.metric_registry import HEADLINE_METRIC, METRICS, metrics_shown_in
 from core.files.permissions import private_files
 from core.jobs.run import Run as StoredRun
 from core.jobs.store import RunStore
@@ -29,6 +30,7 @@ from core.runs.sweep_result import (
     summarise_arms,
 )
 from core.workspace import Workspace
+from thaw.arguments import checked
 from thaw.data import simulated_marks
 from thaw.display import Listing, Progress, card_html, for_notebook, note_html, table_html
 from thaw.follow import POLL_SECONDS, load_torch, require_own, require_worker, watched
@@ -73,6 +75,7 @@ class Sweep:
         sweep = self.info
         return sweep_command_line(self._workspace, sweep.spec, sweep.name)
 
+    @checked
     def wait(self, timeout: float | None = None) -> "Sweep":
         """Wait until every run has ended, showing the progress.
 
@@ -101,6 +104,7 @@ class Sweep:
                 refresh_statuses(self._workspace, store)
         return self._require_done()
 
+    @checked
     def train_here(self, arms_at_once: int = 1) -> "Sweep":
         """Train the queued runs in this process, as ``wait="here"`` does. Loads torch.
 
@@ -138,6 +142,7 @@ class Sweep:
             self.train_here() if any(run.queue == CLUSTER_QUEUE for run in self._runs()) else self
         )
 
+    @checked
     def add_seeds(self, seeds: int) -> "Sweep":
         """Queue every arm with `seeds` more seeds."""
         with private_files():
@@ -146,6 +151,7 @@ class Sweep:
             self.train_here() if any(run.queue == CLUSTER_QUEUE for run in self._runs()) else self
         )
 
+    @checked
     def table(self, reference: str | None = None) -> pd.DataFrame:
         """A row per arm with a finished run: metrics over its seeds, compared with a reference arm.
 
@@ -173,6 +179,7 @@ class Sweep:
             + forgetting_sentences(results)
         )
 
+    @checked
     def figure(self, metric: str = HEADLINE_METRIC) -> go.Figure:
         """A metric on target and source test rows with its intervals.
 
@@ -181,7 +188,13 @@ class Sweep:
         Args:
             metric: a key of `core.evaluation.metric_registry.METRICS` that tables or figures of
                 arms show: "auc", "log_loss", "ece".
+
+        Raises:
+            BadInput: there is no such metric, or no run is done yet.
         """
+        shown = [*(metrics_shown_in("arms") | metrics_shown_in("figures"))]
+        if metric not in shown:
+            raise BadInput(f"There is no figure of {metric!r}; the metrics here are {shown}.")
         results = self._results()
         if any(arm_traces.is_freeze_depth(one) for one in results):
             figure = sweep_figures.depth_figure(results, metric)
@@ -191,12 +204,15 @@ class Sweep:
             )
         return for_notebook(figure, self.name)
 
+    @checked
     def report(self, out: str | Path) -> Path:
         """Write the sweep as one HTML file that opens without a network. Returns its path."""
+        path = clean_path(str(out))
         with private_files():
-            write_report(self._workspace, sweep_report_data(self._workspace, self.info), Path(out))
-        return Path(out)
+            write_report(self._workspace, sweep_report_data(self._workspace, self.info), path)
+        return path
 
+    @checked
     def rename(self, name: str) -> "Sweep":
         """Give the sweep another name."""
         renaming.rename_sweep(self._workspace, self.info, name)

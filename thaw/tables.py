@@ -21,8 +21,11 @@ def write_rows(frame: pd.DataFrame, folder: Path) -> Path:
     """Write a table as a file that Thaw reads; its path. The index is left out.
 
     Raises:
-        BadInput: a column name is not a string, or holds values of several kinds.
+        BadInput: there are no rows, a column name is not a string, or a column holds values of
+            several kinds.
     """
+    if not len(frame):
+        raise BadInput("The DataFrame has no rows.")
     path = folder / FILE
     try:
         frame.to_parquet(path, index=False)

@@ -24,6 +24,7 @@ from core.runs.launch import refresh_statuses
 from core.runs.submit import backbone_names_in_training, submit_finetune, submit_pretrain
 from core.runs.sweep import list_sweeps, resume_sweep, submit_sweep
 from core.workspace import open_workspace
+from thaw.arguments import checked
 from thaw.backbone import Backbone
 from thaw.data import Dataset, Sample
 from thaw.display import Listing, Progress, card_html, note_html
@@ -34,7 +35,6 @@ from thaw.options import (
     PretrainOptions,
     SweepOptions,
     Wait,
-    check_names,
     split_spec,
     to_builtin,
 )
@@ -62,6 +62,7 @@ class Workspace:
         BadInput: the folder cannot be used.
     """
 
+    @checked
     def __init__(self, folder: str | Path | None = None) -> None:
         with private_files():
             self._workspace = open_workspace(folder)
@@ -108,24 +109,33 @@ class Workspace:
         items = [Sweep(self._workspace, one.id) for one in found]
         return Listing(items, "sweeps", lambda: sweeps_table(found))
 
-    def sample(self, name: str) -> Sample:
+    @checked
+    def sample(self, name: Sample | str) -> Sample:
         """The sample of that name or id; BadInput lists those there are."""
-        return Sample(self._workspace, find_sample(self._workspace, name))
+        named = name.id if isinstance(name, Sample) else name
+        return Sample(self._workspace, find_sample(self._workspace, named))
 
-    def dataset(self, name: str) -> Dataset:
+    @checked
+    def dataset(self, name: Dataset | str) -> Dataset:
         """The dataset of that name or id; BadInput lists those there are."""
-        return Dataset(self._workspace, find_dataset(self._workspace, name))
+        named = name.id if isinstance(name, Dataset) else name
+        return Dataset(self._workspace, find_dataset(self._workspace, named))
 
-    def backbone(self, name: str) -> Backbone:
+    @checked
+    def backbone(self, name: Backbone | str) -> Backbone:
         """The backbone of that name or id; BadInput lists those there are."""
-        return Backbone(self._workspace, find_backbone(self._workspace, name))
+        named = name.id if isinstance(name, Backbone) else name
+        return Backbone(self._workspace, find_backbone(self._workspace, named))
 
-    def run(self, run_id: str) -> Run:
+    @checked
+    def run(self, run_id: Run | str) -> Run:
         """The run of that id; BadInput where there is none."""
-        return Run(self._workspace, RunStore(self._workspace).get(run_id).id)
+        named = run_id.id if isinstance(run_id, Run) else run_id
+        return Run(self._workspace, RunStore(self._workspace).get(named).id)
 
     # Data.
 
+    @checked
     def ingest(
         self,
         rows: str | Path | pd.DataFrame,
@@ -183,6 +193,7 @@ class Workspace:
                 )
         return Sample(self._workspace, found)
 
+    @checked
     def simulate(
         self,
         rows: int,
@@ -213,6 +224,7 @@ class Workspace:
                 )
         return Sample(self._workspace, found)
 
+    @checked
     def prepare(
         self,
         name: str,
@@ -239,7 +251,6 @@ class Workspace:
             parts: shares of the parts that are cut, ``shuffle`` and ``split_seed``, see
                 `Sample.prepare`.
         """
-        check_names("prepare", parts, PartOptions)
         given = {
             "source": source,
             "source_validation": source_validation,
@@ -262,6 +273,7 @@ class Workspace:
 
     # Training.
 
+    @checked
     def pretrain(
         self,
         data: Dataset | str,
@@ -295,7 +307,6 @@ class Workspace:
             BadInput: a setting cannot be used, the dataset lacks source rows or labels, or the name
                 is taken.
         """
-        check_names("pretrain", options, PretrainOptions)
         dataset = self._dataset(data)
         request = pretrain_request(
             dataset,
@@ -312,6 +323,7 @@ class Workspace:
             queued = submit_pretrain(self._workspace, request, run_here=wait == "here")
         return self._finish([Run(self._workspace, queued.id)], wait)
 
+    @checked
     def finetune(
         self,
         data: Dataset | str,
@@ -350,7 +362,6 @@ class Workspace:
         >>> run = ws.finetune(data, "Simulated DCNv2", freeze_depth=2, epochs=10)  # doctest: +SKIP
         >>> run = ws.finetune(data, mine, strategy="lora", rank=8, wait=True)  # doctest: +SKIP
         """
-        check_names("finetune", options, FinetuneOptions)
         request = finetune_request(
             self._dataset(data),
             self._card(backbone),
@@ -364,6 +375,7 @@ class Workspace:
             queued = submit_finetune(self._workspace, request, controls, run_here=wait == "here")
         return self._finish([Run(self._workspace, one.id) for one in queued], wait)
 
+    @checked
     def sweep(
         self,
         data: Dataset | str,
@@ -405,7 +417,6 @@ class Workspace:
         >>> sweep = ws.sweep(data, backbone, depths="all", seeds=3).wait()  # doctest: +SKIP
         >>> print(sweep.verdict)  # doctest: +SKIP
         """
-        check_names("sweep", options, SweepOptions)
         dataset, card = self._dataset(data), self._card(backbone)
         spec = sweep_spec(
             dataset,
@@ -435,6 +446,7 @@ class Workspace:
             return sweep.train_here()
         return sweep.wait() if wait else sweep
 
+    @checked
     def import_backbone(self, path: str | Path, name: str = "") -> Backbone:
         """Import a backbone from a zip archive of `Backbone.export` or a folder of `Run.export`.
 

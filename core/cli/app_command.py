@@ -7,12 +7,14 @@ import sys
 from typing import NoReturn
 
 from core.cli.targets import AddCommand
+from core.errors import BadInput
 from core.files.permissions import user_umask
 from core.program import PROJECT
 from core.workspace import Workspace
 
 APP = PROJECT / "app.py"
 DEFAULT_PORT = 8501
+LAST_PORT = 65535
 
 
 def add_app_command(add: AddCommand) -> None:
@@ -26,7 +28,13 @@ def app(workspace: Workspace, options: argparse.Namespace) -> NoReturn:
     """Replace this process by Streamlit's; does not return.
 
     As the process stays the same one, Ctrl-C and signals reach Streamlit, and its exit status is
-    the command's."""
+    the command's.
+
+    Raises:
+        BadInput: the port is none.
+    """
+    if not 1 <= options.port <= LAST_PORT:
+        raise BadInput(f"The port is {options.port}; it must be 1 to {LAST_PORT}.")
     url = f"http://127.0.0.1:{options.port}"
     data = {"url": url, "workspace": str(workspace.root)}
     text = f"Thaw is starting at {url}; its files are in {workspace.root}."

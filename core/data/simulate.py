@@ -34,6 +34,11 @@ from core.data.schema import CATEGORICAL, LABEL, NUMERIC
 from core.errors import BadInput
 from core.files.outputs import check_output, write_output
 
+_OTHER_ENDINGS = (
+    *(".zip", ".tar", ".tar.gz", ".tgz", ".7z", ".rar", ".bz2", ".xz", ".zst"),
+    *(".parquet", ".feather", ".arrow"),
+)
+"""Of names that promise a format which simulated rows are not written in."""
 SIMULATED_DOMAINS = ("source", "target", "both")
 SOURCE_SHARE = 0.6
 """Share of source rows, which come first, in a file with both domains."""
@@ -103,7 +108,18 @@ def simulate(
         domain: "source", "target", or "both" (60 % source rows, then 40 % target rows).
         seed: of the rows; the model that generates them is always the same.
         progress: called with 0 to 1.
+
+    Raises:
+        BadInput: an argument has no valid value, or the name ends as those of another format do.
     """
+    ending = next((one for one in _OTHER_ENDINGS if path.name.lower().endswith(one)), "")
+    if ending:
+        raise BadInput(
+            f"The output {str(path)!r} ends in {ending}, but simulated rows are written as text, "
+            "or gzipped for a name that ends in .gz; name it .tsv or .tsv.gz."
+        )
+    if seed < 0:
+        raise BadInput(f"The seed is {seed!r}; it must be 0 or more.")
     check_output(path)
     if rows < 1:
         raise BadInput(f"The number of rows is {rows!r}; it must be at least 1.")

@@ -65,6 +65,15 @@ def test_without_options_a_browser_opens_on_the_usual_port(
     assert said == {"url": f"http://127.0.0.1:{DEFAULT_PORT}", "workspace": str(tmp_path)}
 
 
+@pytest.mark.parametrize("port", ["99999", "0", "-1"])
+def test_a_port_that_cannot_be_is_refused(
+    port: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["--workspace", str(tmp_path), "app", "--port", port]) == 2
+    said = capsys.readouterr()
+    assert f"The port is {port}; it must be 1 to 65535." in said.err and not said.out
+
+
 def test_the_app_answers_when_started_from_another_folder(tmp_path: Path) -> None:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
