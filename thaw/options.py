@@ -10,6 +10,7 @@ from typing import Any, Literal, TypedDict
 
 from core.data.split import SplitSpec
 from core.errors import BadInput
+from core.files.typed_json import to_builtin
 from core.freezing.strategies import STRATEGIES
 from core.jobs.requests import TrainSettings
 from core.models.card import HeadSettings
@@ -98,20 +99,6 @@ class SplitOptions(PartOptions, total=False):
     target_values: Sequence[str]
 
 
-def to_builtin(value: Any) -> Any:
-    """`value` as Python's own number, list or text, where NumPy or pandas made it.
-
-    Requests are stored as JSON, which knows no NumPy numbers.
-
-    >>> import numpy as np
-    >>> plain(np.float64(0.5)), plain(np.arange(2))
-    (0.5, [0, 1])
-    """
-    if hasattr(value, "tolist"):
-        return value.tolist()
-    return [to_builtin(one) for one in value] if isinstance(value, list | tuple | range) else value
-
-
 def check_names(method: str, given: Iterable[str], known: type) -> None:
     """Raise TypeError for a keyword that a method does not take.
 
@@ -142,7 +129,7 @@ def head_settings(options: Mapping[str, Any]) -> HeadSettings:
     """The new head's settings among `options`."""
     default = HeadSettings()
     return HeadSettings(
-        hidden=tuple(to_builtin(options.get("head_hidden", default.hidden))),
+        hidden=to_builtin(options.get("head_hidden", default.hidden)),
         activation=options.get("head_activation", default.activation),
         output=options.get("head_output", default.output),
     )
@@ -189,5 +176,5 @@ def split_spec(options: Mapping[str, Any], several_files: bool = False) -> Split
         **{**given, "shuffle": shuffle and method != "random"},
         method=method,
         target_values=(values,) if isinstance(values, str) else tuple(map(str, values)),
-        seed=int(options.get("split_seed", 0)),
+        seed=to_builtin(options.get("split_seed", 0)),
     )
