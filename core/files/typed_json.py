@@ -79,7 +79,7 @@ def check_types(instance: Any) -> None:
     """
     if _reading.active:
         return
-    for name, accepted, read, expected in _field_checks(type(instance)):
+    for name, accepted, read, expected in _field_checks(cast(Any, type(instance))):
         value = getattr(instance, name)
         if type(value) in accepted:
             continue
@@ -190,7 +190,9 @@ def _accepted(kind: Any) -> frozenset[type]:
         return frozenset().union(*(_accepted(one) for one in get_args(kind)))
     if get_origin(kind) is dict and get_args(kind)[1] is Any:
         return frozenset((dict,))
-    return frozenset((kind,)) if dataclasses.is_dataclass(kind) else _SIMPLE.get(kind, frozenset())
+    if dataclasses.is_dataclass(kind):
+        return frozenset((cast(type, kind),))
+    return _SIMPLE.get(kind, frozenset())
 
 
 def _describe_kind(kind: Any) -> str:

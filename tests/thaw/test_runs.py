@@ -277,7 +277,8 @@ def test_a_number_of_another_type_is_refused_before_anything_is_stored(
 ) -> None:
     before = len(ws.runs)
     with pytest.raises(BadInput, match=sentence):
-        ws.finetune("tiny", "Simulated DNN", **({"freeze_depth": 1, "device": "cpu"} | options))
+        given: dict[str, Any] = {"freeze_depth": 1, "device": "cpu"} | options
+        ws.finetune("tiny", "Simulated DNN", **given)
     assert len(ws.runs) == before
 
 
@@ -298,13 +299,24 @@ def test_a_sweep_refuses_them_too(
 ) -> None:
     before = len(ws.runs), len(ws.sweeps)
     with pytest.raises(BadInput, match=sentence):
-        ws.sweep("tiny", "Simulated DNN", **({"depths": [1], "device": "cpu"} | options))
+        given: dict[str, Any] = {"depths": [1], "device": "cpu"} | options
+        ws.sweep("tiny", "Simulated DNN", **given)
     assert (len(ws.runs), len(ws.sweeps)) == before
 
 
 def test_pretraining_refuses_settings_of_another_type(ws: thaw.Workspace) -> None:
     before = len(ws.runs)
-    for options in ({"widths": 8}, {"embedding": 4.0}, {"epochs": 1.0}, {"mask_share": "a"}):
+    wrong: list[Any] = [{"widths": 8}, {"embedding": 4.0}, {"epochs": 1.0}, {"mask_share": "a"}]
+    for options in wrong:
         with pytest.raises(BadInput, match=" is .*; it must be "):
-            ws.pretrain("tiny", "dnn", "odd", device="cpu", **options)  # type: ignore[arg-type]
+            ws.pretrain("tiny", "dnn", "odd", device="cpu", **options)
     assert len(ws.runs) == before
+
+
+def test_a_wrong_control_or_minimum_count_is_refused(ws: thaw.Workspace) -> None:
+    before = len(ws.runs)
+    with pytest.raises(BadInput, match="There is no control 'scrach'"):
+        ws.finetune("tiny", "Simulated DNN", 1, controls=["scrach"], device="cpu")
+    assert len(ws.runs) == before
+    with pytest.raises(BadInput, match=r"minimum count is 1\.5"):
+        ws.samples[0].prepare(name="odd", min_count=1.5)  # type: ignore[arg-type]

@@ -103,7 +103,7 @@ def test_numbers_of_numpy_become_pythons_and_are_read_again() -> None:
         float,
         bool,
     ]
-    head = HeadSettings(hidden=[np.int64(8), 4])  # type: ignore[arg-type, list-item]
+    head = HeadSettings(hidden=[np.int64(8), 4])  # type: ignore[arg-type]
     assert head == HeadSettings(hidden=np.array([8, 4])) == HeadSettings(hidden=(8, 4))  # type: ignore[arg-type]
     request = FinetuneRequest("d", "b", freeze_depth=np.int64(1), head=head, train=settings)  # type: ignore[arg-type]
     assert request_from_json(json.loads(json.dumps(request_to_json(request)))) == request
