@@ -5,13 +5,14 @@ Each keyword is an option of the command line: `batch_size=256` is `--batch-size
 
 import dataclasses
 import numbers
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal, TypedDict
 
 import pandas as pd
 
 from core.data.split import SplitSpec
 from core.errors import BadInput
+from core.files.typed_json import to_builtin
 from core.freezing.strategies import STRATEGIES
 from core.jobs.requests import TrainSettings
 from core.models.card import HeadSettings
@@ -100,21 +101,6 @@ class SplitOptions(PartOptions, total=False):
     target_values: Sequence[Any] | str | float
 
 
-def to_builtin(value: Any) -> Any:
-    """`value` as Python's own number, list or text, where NumPy or pandas made it.
-
-    Requests are stored as JSON, which knows no NumPy numbers.
-
-    >>> import numpy as np
-    >>> to_builtin(np.float64(0.5)), to_builtin(np.arange(2))
-    (0.5, [0, 1])
-    """
-    if hasattr(value, "tolist"):
-        return value.tolist()
-    several = isinstance(value, list | tuple | range | Set)
-    return [to_builtin(one) for one in value] if several else value
-
-
 def training_settings(options: Mapping[str, Any]) -> dict[str, Any]:
     """The training settings among `options`, by field of TrainSettings.
 
@@ -132,7 +118,7 @@ def head_settings(options: Mapping[str, Any]) -> HeadSettings:
     """The new head's settings among `options`."""
     default = HeadSettings()
     return HeadSettings(
-        hidden=tuple(to_builtin(options.get("head_hidden", default.hidden))),
+        hidden=to_builtin(options.get("head_hidden", default.hidden)),
         activation=options.get("head_activation", default.activation),
         output=options.get("head_output", default.output),
     )

@@ -8,6 +8,7 @@ from typing import Any, Literal
 from core.data.datasets import Dataset
 from core.data.paths import clean_path
 from core.errors import BadInput
+from core.files.typed_json import require_whole_number, to_builtin
 from core.jobs.requests import FinetuneRequest, PretrainRequest, TrainSettings
 from core.models.card import BackboneCard
 from core.runs.sweep import Arm, Sweep, SweepSpec, depth_arms
@@ -21,7 +22,6 @@ from thaw.options import (
     architecture_settings,
     head_settings,
     strategy_options,
-    to_builtin,
     training_settings,
 )
 
@@ -68,12 +68,13 @@ def finetune_request(
     """The request for a fine-tuning run; see `Workspace.finetune`."""
     if (freeze_depth is None) == (strategy is None):
         raise BadInput("Name either freeze_depth or strategy: freeze_depth=2, or strategy='lora'.")
+    target_rows = require_whole_number(target_rows, "target rows", 0)
     rows = count_training_rows(dataset, "target", last=target_rows)
     return FinetuneRequest(
         dataset=dataset.id,
         backbone=card.id,
         strategy=strategy or "depth",
-        freeze_depth=to_builtin(freeze_depth) or 0,
+        freeze_depth=0 if freeze_depth is None else freeze_depth,
         head=head_settings(options),
         train=_train_settings(preset, rows, options),
         options=strategy_options(options),
@@ -98,10 +99,10 @@ def sweep_spec(
     if isinstance(depths, str):
         arms = depth_arms(card)
     else:
-        arms = tuple(Arm("depth", int(depth)) for depth in depths)
+        arms = tuple(Arm("depth", depth) for depth in depths)
     arms += tuple(Arm(one, 0, strategy_options(options, one)) for one in strategies)
     arms += tuple(Arm("surgical", 0, {"stages": tuple(stages)}) for stages in surgical)
-    sizes = tuple(to_builtin(target_sizes))
+    sizes = tuple(require_whole_number(size, "target size", 0) for size in target_sizes)
     if not sizes:
         raise BadInput("target_sizes is empty; it must name a number of target rows, 0 for all.")
     if options.get("seed") is not None:
@@ -114,12 +115,12 @@ def sweep_spec(
         dataset=dataset.id,
         backbone=card.id,
         arms=arms,
-        seeds=tuple(range(int(seeds))),
+        seeds=tuple(range(require_whole_number(seeds, "seeds", 1))),
         learning_rates=tuple(to_builtin(rates)),
         target_sizes=sizes,
         head=head_settings(options),
         train=by_size[-1],
-        halving=to_builtin(halving),
+        halving=halving,
         train_by_size=tuple(by_size) if len(set(by_size)) > 1 else (),
     )
 

@@ -17,6 +17,7 @@ from core.evaluation.format_metrics import format_auc
 from core.evaluation.metric_registry import HEADLINE_METRIC, METRICS
 from core.files.durable import staging
 from core.files.permissions import private_files
+from core.files.typed_json import to_builtin
 from core.jobs.predictions import read_predictions
 from core.jobs.requests import FinetuneRequest, PretrainRequest
 from core.jobs.run import Run as StoredRun
@@ -39,7 +40,6 @@ from thaw.data import Dataset, simulated_marks
 from thaw.display import Listing, Progress, card_html, for_notebook, note_html, table_html
 from thaw.follow import load_torch, progress_words, train_here, wait_for_run
 from thaw.metrics import RunMetrics, run_metrics
-from thaw.options import to_builtin
 from thaw.tables import read_scores, write_rows
 
 Part = Literal["target_test", "source_test", "target_validation"]

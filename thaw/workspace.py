@@ -36,7 +36,6 @@ from thaw.options import (
     SweepOptions,
     Wait,
     split_spec,
-    to_builtin,
 )
 from thaw.requests import finetune_request, free_sweep_name, pretrain_request, same_spec, sweep_spec
 from thaw.run import Run, list_runs
@@ -367,7 +366,7 @@ class Workspace:
             self._card(backbone),
             freeze_depth,
             strategy,
-            to_builtin(target_rows),
+            target_rows,
             preset,
             options,
         )

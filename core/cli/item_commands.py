@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from core.cli.output import CommandResult
-from core.cli.targets import AddCommand, add_run_options, find_runs
+from core.cli.targets import AddCommand, add_run_options, find_run_labels
 from core.data.datasets import list_datasets
 from core.data.samples import list_samples
 from core.errors import BadInput, RunError
@@ -63,7 +63,7 @@ def delete(workspace: Workspace, options: argparse.Namespace) -> CommandResult:
     require_writable()
     if options.run_ids:
         kind: str = "run"
-        items: list[Any] = list(find_runs(RunStore(workspace), options))
+        items: list[Any] = find_run_labels(RunStore(workspace), options)
     else:
         kind, item = _find_item(workspace, options)
         items = [item]

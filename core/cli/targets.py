@@ -6,7 +6,7 @@ from typing import Any
 
 from core.cli.options import comma_separated
 from core.errors import BadInput
-from core.jobs.run import Run
+from core.jobs.run import Run, RunLabel
 from core.jobs.store import RunStore
 from core.names import find_unique
 from core.program import PROGRAM
@@ -44,9 +44,22 @@ def find_runs(store: RunStore, options: argparse.Namespace) -> list[Run]:
     Raises:
         BadInput: none was named, or one does not exist.
     """
+    return [store.get(run_id) for run_id in _named_run_ids(options)]
+
+
+def find_run_labels(store: RunStore, options: argparse.Namespace) -> list[RunLabel]:
+    """Return the labels of the runs of ``--run``, each once, also of damaged runs.
+
+    Raises:
+        BadInput: none was named, or one does not exist.
+    """
+    return [store.get_label(run_id) for run_id in _named_run_ids(options)]
+
+
+def _named_run_ids(options: argparse.Namespace) -> list[str]:
     if not options.run_ids:
         raise BadInput(f"No run was named; `{PROGRAM} runs` lists them.")
-    return [store.get(run_id) for run_id in dict.fromkeys(options.run_ids)]
+    return list(dict.fromkeys(options.run_ids))
 
 
 def find_only_sweep(workspace: Workspace, name_or_id: str) -> Sweep:

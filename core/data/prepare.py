@@ -27,6 +27,7 @@ from core.data.split_adjust import Split
 from core.data.split_plan import file_split_spec, plan_files, plan_split
 from core.errors import BadInput, NameTaken
 from core.files.durable import publish_folder, staging, sync_tree
+from core.files.typed_json import require_whole_number
 from core.names import find_damaged_id, names_lock, unused_id
 from core.read_only import require_writable
 from core.workspace import Workspace, check_name, write_json
@@ -56,7 +57,7 @@ def prepare(
         progress: called with 0 to 1.
 
     Raises:
-        BadInput: no dataset can be made of this split.
+        BadInput: no dataset can be made of this split, or `min_count` is no whole number.
         NameTaken: a dataset with other content has the name.
     """
     require_writable()
@@ -110,6 +111,8 @@ def _prepare(
     """Prepare samples by role; a single sample has the role ""."""
     if split.refusal:
         raise BadInput(split.refusal)
+    if min_count is not None:
+        min_count = require_whole_number(min_count, "minimum count", 1)
     samples, has_roles = [*files.values()], "" not in files
     min_count = (
         default_min_count(count_fitted_rows(split.summaries)) if min_count is None else min_count

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from core.errors import BadInput
+from core.files.typed_json import check_types
 
 SPLIT_PARTS = (
     "source_train",
@@ -99,6 +100,7 @@ class SplitSpec:
     shuffle: bool = False
 
     def __post_init__(self) -> None:
+        check_types(self)
         if self.method not in SPLIT_METHODS:
             raise BadInput(
                 f"Split method {self.method!r} is unknown; choose one of {[*SPLIT_METHODS]}."

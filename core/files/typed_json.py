@@ -1,15 +1,21 @@
 """Dataclasses as JSON and back, each value checked against its declared type.
 
+`check_types` checks what a caller gives to the constructor, so that nothing is stored that could
+not be read again.
+
 What comes from a process that has read an untrusted file is accepted only exactly as declared. What
 the workspace holds may have fields that a newer Thaw wrote, and lack fields with defaults.
 """
 
 import dataclasses
+import threading
 import types
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Set
 from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar, Union, cast, get_args, get_origin, get_type_hints
+
+from core.errors import BadInput
 
 T = TypeVar("T")
 
@@ -44,8 +50,93 @@ def from_json(kind: type[T], value: Any, exact: bool = True) -> T:
     ('a', 'b')
     """
     # mypy does not take a type for hashable.
-    found: T = _reader(cast(Any, kind), exact)(value, "")
+    read = _reader(cast(Any, kind), exact)
+    before, _reading.active = _reading.active, True
+    try:
+        found: T = read(value, "")
+    finally:
+        _reading.active = before
     return found
+
+
+def check_types(instance: Any) -> None:
+    """Check the fields of a frozen dataclass against their types, as its ``__post_init__`` does.
+
+    A NumPy scalar or array becomes Python's own, and a list a tuple where that is declared. A float
+    is no whole number, not even 256.0, and neither is True.
+
+    Raises:
+        BadInput: a field has another type; the message names it, its value and what it must be.
+
+    >>> @dataclasses.dataclass(frozen=True)
+    ... class Settings:
+    ...     batch_size: int
+    ...     def __post_init__(self):
+    ...         check_types(self)
+    >>> Settings(256.0)
+    Traceback (most recent call last):
+    core.errors.BadInput: batch size is 256.0; it must be a whole number (int).
+    """
+    if _reading.active:
+        return
+    for name, accepted, read, expected in _field_checks(cast(Any, type(instance))):
+        value = getattr(instance, name)
+        if type(value) in accepted:
+            continue
+        try:
+            found = read(to_builtin(value), name)
+        except ValueError as error:
+            raise BadInput(
+                f"{name.replace('_', ' ')} is {_shorten(repr(value))}; it must be {expected}."
+            ) from error
+        if found is not value:
+            object.__setattr__(instance, name, found)
+
+
+class _Reading(threading.local):
+    """Whether this thread is inside `from_json`, which has checked every field itself."""
+
+    active = False
+
+
+_reading = _Reading()
+
+
+def require_whole_number(value: Any, what: str, low: int) -> int:
+    """Return `value` as an int; BadInput where it is none or below `low`.
+
+    >>> require_whole_number(1.5, "minimum count", 1)
+    Traceback (most recent call last):
+    core.errors.BadInput: minimum count is 1.5; it must be a whole number of 1 or more.
+    """
+    found = to_builtin(value)
+    if type(found) is not int or found < low:
+        raise BadInput(
+            f"{what} is {_shorten(repr(value))}; it must be a whole number of {low} or more."
+        )
+    return found
+
+
+def to_builtin(value: Any) -> Any:
+    """Return `value` as Python's own number, list or text, where NumPy or pandas made it.
+
+    JSON knows no NumPy numbers.
+
+    >>> import numpy as np
+    >>> to_builtin(np.float64(0.5)), to_builtin(np.arange(2))
+    (0.5, [0, 1])
+    """
+    if hasattr(value, "tolist"):
+        return value.tolist()
+    return (
+        [to_builtin(one) for one in value]
+        if isinstance(value, list | tuple | range | Set)
+        else value
+    )
+
+
+def _shorten(text: str) -> str:
+    return text if len(text) <= 80 else f"{text[:79]}…"
 
 
 def describe_json_type(value: object) -> str:
@@ -70,6 +161,58 @@ _SIMPLE: dict[Any, frozenset[type]] = {
     type(None): frozenset((type(None),)),
 }
 """Types of parsed JSON that a simple type accepts."""
+
+
+_NAMES: dict[Any, str] = {
+    float: "a number (float)",
+    int: "a whole number (int)",
+    str: "text (str)",
+    bool: "True or False (bool)",
+    type(None): "None",
+}
+"""Simple types as a message says them."""
+
+
+@cache
+def _field_checks(cls: type) -> tuple[tuple[str, frozenset[type], _Read, str], ...]:
+    """Return (name, types that need no look, reader, type in words) of every field."""
+    hints = get_type_hints(cls)
+    return tuple(
+        (
+            one.name,
+            _accepted(hints[one.name]),
+            _reader(hints[one.name], False),
+            _describe_kind(hints[one.name]),
+        )
+        for one in dataclasses.fields(cls)
+    )
+
+
+def _accepted(kind: Any) -> frozenset[type]:
+    """Return the types whose every value is of type `kind`."""
+    if get_origin(kind) in (types.UnionType, Union):
+        return frozenset().union(*(_accepted(one) for one in get_args(kind)))
+    if get_origin(kind) is dict and get_args(kind)[1] is Any:
+        return frozenset((dict,))
+    if dataclasses.is_dataclass(kind):
+        return frozenset((cast(type, kind),))
+    return _SIMPLE.get(kind, frozenset())
+
+
+def _describe_kind(kind: Any) -> str:
+    """Return what a value must be.
+
+    >>> _describe_kind(tuple[int, ...]), _describe_kind(float | None)
+    ('a list, each entry a whole number (int)', 'a number (float) or None')
+    """
+    origin, of = get_origin(kind), get_args(kind)
+    if origin in (types.UnionType, Union):
+        return " or ".join(map(_describe_kind, of))
+    if origin in (tuple, list):
+        return f"a list, each entry {_describe_kind(of[0])}"
+    if isinstance(origin, type) and issubclass(origin, Mapping):
+        return "a dict"
+    return _NAMES.get(kind) or f"of the type {getattr(kind, '__name__', kind)}"
 
 
 @cache
@@ -166,6 +309,8 @@ def _dataclass_reader(cls: type, exact: bool) -> _Read:
     names = {name for name, _, _ in fields}
 
     def read(value: Any, where: str) -> Any:
+        if type(value) is cls:
+            return value
         if not isinstance(value, Mapping):
             raise _wrong_type(cls, value, where, "an object")
         if exact and set(value) != names:

@@ -9,11 +9,11 @@ import math
 import secrets
 import sqlite3
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from typing import Any
 
-from core.errors import RunError
+from core.errors import Damaged, RunError
 from core.jobs.database import connect, migrate
 from core.jobs.process_location import current_location
 from core.jobs.reporter import Point
@@ -83,7 +83,8 @@ class RunQueue:
     def claim(self, queue: str, pid: int, token: str | None = None) -> Run | None:
         """Mark the queue's next waiting run as running and return it.
 
-        Next is the run that has come least far of the group whose run has waited longest.
+        Next is the run that has come least far of the group whose run has waited longest. A run
+        whose row cannot be read fails, and the next one is taken.
 
         Args:
             queue: "cuda", "cpu" or "cluster".
@@ -98,18 +99,28 @@ class RunQueue:
             " grouping FROM runs WHERE status = 'queued' AND lane = :lane ORDER BY rowid LIMIT 1)"
             f" ORDER BY {PAUSED_LAST_ORDER}, rowid LIMIT 1)"
         )
-        return self._claim(chosen, pid, token, {"lane": queue})
+        while True:
+            try:
+                return self._claim(chosen, pid, token, {"lane": queue})
+            except Damaged:
+                # It has failed, and does not wait any more.
+                continue
 
     def claim_run(self, run_id: str, pid: int, token: str | None = None) -> Run | None:
-        """Mark that run as running and return it; None if it is not waiting any more.
+        """Mark that run as running and return it.
 
-        See `claim`.
+        None if it is not waiting any more, or has failed because its row cannot be read. See
+        `claim`.
         """
-        return self._claim(":id", pid, token, {"id": run_id})
+        try:
+            return self._claim(":id", pid, token, {"id": run_id})
+        except Damaged:
+            return None
 
     def _claim(
         self, chosen: str, pid: int, token: str | None, values: dict[str, Any]
     ) -> Run | None:
+        """Claim the run that the SQL `chosen` names; if its row is damaged, fail it and raise."""
         values |= {
             "now": utc_now(),
             "pid": pid,
@@ -129,7 +140,15 @@ class RunQueue:
                 f" {chosen} AND status = 'queued'{registered} RETURNING *",
                 values,
             ).fetchone()
-        return run_from_row(row) if row else None
+        if row is None:
+            return None
+        try:
+            return run_from_row(row)
+        except Damaged as error:
+            # Else it would stop every worker that claims it, and no other run would be trained.
+            with suppress(ClaimLost):
+                self.finish(row["id"], "failed", str(error), claim=values["claim"])
+            raise
 
     def waiting_ids(self, queue: str) -> tuple[str, tuple[str, ...]]:
         """Return ``(group, ids)`` of the queue's oldest waiting run.
@@ -152,6 +171,12 @@ class RunQueue:
         )
         with connect(self.workspace) as db:
             return frozenset(row["status"] for row in db.execute(query, (queue,)))
+
+    def running_queues(self) -> frozenset[str]:
+        """Return the queues of running runs, of runs that cannot be read as well."""
+        query = "SELECT DISTINCT lane FROM runs WHERE status = 'running'"
+        with connect(self.workspace) as db:
+            return frozenset(str(row["lane"]) for row in db.execute(query))
 
     def set_phase(self, run_id: str, phase: str, claim: str | None = None) -> None:
         """Record what a running job does now."""

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from core.errors import BadInput
-from core.files.typed_json import from_json, to_json
+from core.files.typed_json import check_types, from_json, to_json
 from core.models.card import HeadSettings
 from core.models.objectives import INITIALISATIONS
 from core.models.registry import ARCHITECTURES
@@ -49,7 +49,8 @@ class TrainSettings:
             and Hutter 2017).
 
     Raises:
-        BadInput: a value is out of its range; the message names it.
+        BadInput: a value is out of its range or has another type, such as 256.0 where an int
+            belongs; the message names it.
 
     >>> TrainSettings(epochs=0)
     Traceback (most recent call last):
@@ -69,6 +70,7 @@ class TrainSettings:
     cosine: bool = False
 
     def __post_init__(self) -> None:
+        check_types(self)
         _require(1 <= self.epochs <= 1000, "epochs", self.epochs, "1 to 1000")
         _require(1 <= self.batch_size <= 1_000_000, "batch size", self.batch_size, "1 to 1,000,000")
         _require(
@@ -112,7 +114,8 @@ class PretrainRequest:
         mask_share: share of fields that RFD replaces and MFP masks.
 
     Raises:
-        BadInput: the architecture is unknown, or cannot have that objective or start.
+        BadInput: the architecture is unknown, or cannot have that objective or start; or a value
+            has another type.
     """
 
     dataset: str
@@ -126,6 +129,7 @@ class PretrainRequest:
     mask_share: float = MASK_SHARE
 
     def __post_init__(self) -> None:
+        check_types(self)
         names = [*ARCHITECTURES]
         _require(self.architecture in names, "architecture", self.architecture, f"one of {names}")
         architecture = ARCHITECTURES[self.architecture]
@@ -162,7 +166,8 @@ class FinetuneRequest:
             among them; these may train in one batched product (core.training.batched_heads).
 
     Raises:
-        BadInput: a number is out of its range, or the learning rate is none of `rates`.
+        BadInput: a number is out of its range, a value has another type, or the learning rate is
+            none of `rates`.
     """
 
     dataset: str
@@ -178,6 +183,7 @@ class FinetuneRequest:
     rates: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
+        check_types(self)
         _require(self.freeze_depth >= 0, "freeze depth", self.freeze_depth, "0 or more")
         _require(self.target_rows >= 0, "target rows", self.target_rows, "0 for all, or how many")
         rate, rates = self.train.learning_rate, [*self.rates]
@@ -210,11 +216,17 @@ class InterpolateRequest:
         dataset: id.
         run: id of the fine-tuning run.
         train: only the device is read.
+
+    Raises:
+        BadInput: a value has another type.
     """
 
     dataset: str
     run: str
     train: TrainSettings = field(default_factory=TrainSettings)
+
+    def __post_init__(self) -> None:
+        check_types(self)
 
 
 Request = PretrainRequest | FinetuneRequest | InterpolateRequest

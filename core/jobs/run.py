@@ -131,6 +131,15 @@ class Run:
 
 
 @dataclass(frozen=True)
+class RunLabel:
+    """What names a run, also where its request is damaged, so that it can be deleted."""
+
+    id: str
+    name: str
+    status: str
+
+
+@dataclass(frozen=True)
 class ValidationSummary:
     """A run's validation metrics over its epochs: log loss in nats, and AUC."""
 

@@ -58,11 +58,19 @@ def _cache_of(workspace: Workspace) -> _RunCache:
 
 
 def damaged_runs(workspace: Workspace) -> list[Damaged]:
-    """Return the errors of the runs that this process could not read.
+    """Return the errors of the runs that this process could not read, unless deleted since.
 
     Lists omit these runs.
     """
-    return [*_cache_of(workspace).damaged.values()]
+    damaged = _cache_of(workspace).damaged
+    if damaged:
+        query = "SELECT id FROM runs WHERE id IN (SELECT value FROM json_each(?))"
+        with connect(workspace) as db:
+            there = {row["id"] for row in db.execute(query, (json.dumps([*damaged]),))}
+        for run_id in [*damaged]:
+            if run_id not in there:
+                damaged.pop(run_id, None)
+    return [*damaged.values()]
 
 
 def read_runs(workspace: Workspace, clause: str, values: Sequence[Any]) -> list[Run]:

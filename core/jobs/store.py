@@ -19,7 +19,7 @@ from core.jobs.queue import CANCELLED_MESSAGE as CANCELLED_MESSAGE
 from core.jobs.queue import PAUSED_PHASE as PAUSED_PHASE
 from core.jobs.queue import RunQueue, utc_now
 from core.jobs.requests import Request, request_to_json
-from core.jobs.run import Run, ValidationSummary, run_from_row
+from core.jobs.run import Run, RunLabel, ValidationSummary, run_from_row
 from core.jobs.run_cache import read_runs, read_validation
 from core.program import PROGRAM
 from core.read_only import require_writable
@@ -72,10 +72,20 @@ class RunStore(RunQueue):
         with connect(self.workspace) as db:
             row = db.execute("SELECT * FROM runs WHERE id = ?", (run_id,)).fetchone()
         if row is None:
-            raise BadInput(
-                f"There is no run {run_id[:40]!r} in this workspace; `{PROGRAM} runs` lists them."
-            )
+            raise _no_run(run_id)
         return run_from_row(row)
+
+    def get_label(self, run_id: str) -> RunLabel:
+        """Return the label of that run, also where the rest of it is damaged.
+
+        Raises:
+            BadInput: there is none.
+        """
+        with connect(self.workspace) as db:
+            row = db.execute("SELECT id, name, status FROM runs WHERE id = ?", (run_id,)).fetchone()
+        if row is None:
+            raise _no_run(run_id)
+        return RunLabel(*map(str, row))
 
     def list_group(self, group: str) -> list[Run]:
         """Return the runs of one group, oldest first."""
@@ -275,7 +285,7 @@ class RunStore(RunQueue):
                 "DELETE FROM runs WHERE id = ? AND status != 'running'", (run_id,)
             ).rowcount
         if not done:
-            self.get(run_id)
+            self.get_label(run_id)
             raise BadInput(f"Run {run_id} is running; cancel it before you delete it.")
         remove_folders([self.workspace.runs / run_id])
 
@@ -297,6 +307,12 @@ class RunStore(RunQueue):
             ).fetchall()
             db.execute("DELETE FROM sweeps WHERE id = ?", (sweep_id,))
         remove_folders([self.workspace.runs / row["id"] for row in deleted])
+
+
+def _no_run(run_id: str) -> BadInput:
+    return BadInput(
+        f"There is no run {run_id[:40]!r} in this workspace; `{PROGRAM} runs` lists them."
+    )
 
 
 def _clean_tags(tags: Sequence[str]) -> list[str]:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from core.errors import BadInput
+from core.files.typed_json import check_types
 from core.stored import check_timestamp, load_stored, parse_stored
 from core.workspace import write_json
 
@@ -36,7 +37,7 @@ class HeadSettings:
         output: "logit" (one output, binary cross entropy) or "softmax" (two, cross entropy).
 
     Raises:
-        BadInput: a value that is not among these.
+        BadInput: a value is not among these, or has another type.
     """
 
     hidden: tuple[int, ...] = ()
@@ -44,6 +45,7 @@ class HeadSettings:
     output: str = "logit"
 
     def __post_init__(self) -> None:
+        check_types(self)
         if self.activation not in ACTIVATIONS:
             raise BadInput(
                 f"Head activation {self.activation!r} is unknown; choose one of"

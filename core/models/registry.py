@@ -249,7 +249,7 @@ def complete_settings(architecture: str, settings: dict[str, Any]) -> dict[str, 
     """Return every setting of an architecture: `settings` where given, else its default.
 
     Raises:
-        BadInput: a setting is unknown, or a number is out of bounds.
+        BadInput: a setting is unknown, has another type than its default, or is out of bounds.
     """
     defaults = ARCHITECTURES[architecture].defaults
     if unknown := set(settings) - set(defaults):
@@ -257,10 +257,21 @@ def complete_settings(architecture: str, settings: dict[str, Any]) -> dict[str, 
             f"{architecture!r} has no settings {sorted(unknown)}; it has {sorted(defaults)}."
         )
     for name, value in settings.items():
-        field = SETTING_FIELDS[name]
-        bounded = isinstance(defaults[name], int | float) and not isinstance(defaults[name], bool)
-        if bounded and not (isinstance(value, int | float) and field.low <= value <= field.high):
-            raise BadInput(
-                f"{field.label} is {value!r}; it must be {field.low:g} to {field.high:g}."
-            )
+        _check_setting(SETTING_FIELDS[name], value, defaults[name])
     return defaults | settings
+
+
+def _check_setting(field: SettingField, value: Any, default: Any) -> None:
+    """Check a setting against the type of its default and the bounds of its field."""
+    if isinstance(default, list):
+        fits = isinstance(value, list | tuple) and all(type(one) is int for one in value)
+        expected = "a list of whole numbers, such as [256, 128]"
+    elif isinstance(default, bool):
+        fits, expected = isinstance(value, bool), "True or False"
+    else:
+        typed = type(value) is int or (isinstance(default, float) and isinstance(value, float))
+        fits = typed and field.low <= value <= field.high
+        kind = "a whole number of " if isinstance(default, int) and not typed else ""
+        expected = f"{kind}{field.low:g} to {field.high:g}"
+    if not fits:
+        raise BadInput(f"{field.label} is {value!r}; it must be {expected}.")

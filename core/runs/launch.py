@@ -136,7 +136,9 @@ def refresh_statuses(workspace: Workspace, store: RunStore) -> None:
     waiting, a new one is started for them.
     """
     running = store.list(status="running") + store.list(status="running", kind="interpolate")
-    for queue in {run.queue for run in running}:
+    # Those of runs that cannot be read as well, which the lists leave out.
+    damaged = store.running_queues() & {*QUEUES, CLUSTER_QUEUE}
+    for queue in {run.queue for run in running} | damaged:
         lock = worker_lock(workspace, queue)
         try:
             # Holding the lock meanwhile keeps a new worker from claiming a run in between.

@@ -7,6 +7,7 @@ from core.data.samples import Sample, delete_sample
 from core.errors import BadInput
 from core.files.durable import remove_folder
 from core.jobs.requests import InterpolateRequest
+from core.jobs.run import RunLabel
 from core.jobs.store import Run, RunStore
 from core.models.card import BackboneCard
 from core.read_only import require_writable
@@ -14,8 +15,10 @@ from core.runs.sweep import Sweep
 from core.workspace import Workspace
 
 
-def delete_runs(workspace: Workspace, run_ids: Sequence[str]) -> list[Run]:
-    """Delete runs with their models, predictions, curves and interpolations; return the runs.
+def delete_runs(workspace: Workspace, run_ids: Sequence[str]) -> list[RunLabel]:
+    """Delete runs with their models, predictions, curves and interpolations; return their labels.
+
+    A run whose row is damaged can be deleted as well.
 
     Raises:
         BadInput: there is no such run, or one of them or its interpolation is running; nothing is
@@ -23,8 +26,10 @@ def delete_runs(workspace: Workspace, run_ids: Sequence[str]) -> list[Run]:
     """
     require_writable()
     store = RunStore(workspace)
-    runs = [store.get(run_id) for run_id in dict.fromkeys(run_ids)]
-    interpolations = _interpolations_of(store, {run.id for run in runs})
+    runs = [store.get_label(run_id) for run_id in dict.fromkeys(run_ids)]
+    interpolations = [
+        store.get_label(run.id) for run in _interpolations_of(store, {run.id for run in runs})
+    ]
     for run in (*runs, *interpolations):
         if run.status == "running":
             raise BadInput(f"Run {run.id} ({run.name}) is running; cancel it before you delete it.")

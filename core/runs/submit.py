@@ -97,8 +97,14 @@ def submit_finetune(
             worker is started.
 
     Raises:
-        BadInput: the backbone cannot have the strategy, or there are too few rows or epochs.
+        BadInput: the backbone cannot have the strategy, one of `controls` is no control, or there
+            are too few rows or epochs.
     """
+    controls = [controls] if isinstance(controls, str) else [*controls]
+    if unknown := [one for one in controls if one not in control_strategies()]:
+        raise BadInput(
+            f"There is no control {unknown[0]!r}; choose among {[*control_strategies()]}."
+        )
     dataset = find_dataset(workspace, request.dataset)
     require_labels(dataset)
     card = find_backbone(workspace, request.backbone)
@@ -162,12 +168,17 @@ def submit_interpolation(workspace: Workspace, run: Run) -> Run:
     it, as in the demo.
 
     Raises:
-        BadInput: the run is not a fine-tuning run, or trains nothing.
+        BadInput: the run is not a fine-tuning run, trains nothing, or has ended without a model.
     """
     if run.kind != "finetune" or not is_trained(run.strategy):
         what = "is the backbone as it was" if run.kind == "finetune" else "is not a fine-tuning run"
         raise BadInput(
             f"Run {run.id} {what}, so there is nothing to mix; choose a fine-tuning run."
+        )
+    if not run.active and run.status != "done":
+        raise BadInput(
+            f"Run {run.id} is {run.status}, so there are no trained weights to mix with its"
+            " backbone; resume it first."
         )
     for other in list_interpolations(workspace, run):
         if other.active or other.status == "done":

@@ -14,6 +14,7 @@ from typing import Any
 
 from core.data.datasets import find_dataset
 from core.errors import BadInput, Damaged, NameTaken
+from core.files.typed_json import check_types
 from core.freezing.plan import Plan, make_plan
 from core.freezing.strategies import (
     STRATEGIES,
@@ -49,6 +50,7 @@ class Arm:
     options: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        check_types(self)
         if self.strategy not in STRATEGIES:
             raise BadInput(
                 f"The strategy {self.strategy!r} is unknown; choose one of {[*STRATEGIES]}."
@@ -78,7 +80,8 @@ class SweepSpec:
             all.
 
     Raises:
-        BadInput: a value occurs twice or is missing, or there are more than MAX_RUNS runs.
+        BadInput: a value occurs twice, is missing or has another type, or there are more than
+            MAX_RUNS runs.
     """
 
     dataset: str
@@ -93,6 +96,7 @@ class SweepSpec:
     train_by_size: tuple[TrainSettings, ...] = ()
 
     def __post_init__(self) -> None:
+        check_types(self)
         if self.train_by_size and len(self.train_by_size) != len(self.target_sizes):
             raise BadInput(
                 f"A sweep's settings by size are {len(self.train_by_size)} for"

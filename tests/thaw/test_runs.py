@@ -2,6 +2,7 @@
 
 import math
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -11,6 +12,7 @@ import pytest
 import thaw
 from core.cli.parser import main
 from core.data.datasets import Dataset
+from core.errors import BadInput
 from core.evaluation.metrics import compute_metrics
 from core.runs.launch import CLUSTER_QUEUE, worker_lock
 from core.workspace import Workspace
@@ -253,3 +255,68 @@ def test_what_cannot_be_is_said_as_the_command_line_says_it(
         ws.finetune("tiny", "Simulated DNN")
     with pytest.raises(thaw.BadInput, match="There is no run 'r-none'"):
         ws.run("r-none")
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        ({"batch_size": 256.0}, r"batch size is 256\.0; it must be a whole number"),
+        ({"epochs": 1.0}, "epochs is 1.0"),
+        ({"early_stopping": 1.5}, "early stopping is 1.5"),
+        ({"amp": 3}, "amp is 3"),
+        ({"head_hidden": [1.5]}, "hidden is"),
+        ({"head_hidden": 8}, "hidden is 8"),
+        ({"freeze_depth": 1.5}, "freeze depth is 1.5"),
+        ({"freeze_depth": np.float64(1)}, "freeze depth is"),
+        ({"freeze_depth": True}, "freeze depth is True"),
+        ({"target_rows": 100.0}, "target rows is 100.0"),
+    ],
+)
+def test_a_number_of_another_type_is_refused_before_anything_is_stored(
+    options: dict[str, Any], sentence: str, ws: thaw.Workspace
+) -> None:
+    before = len(ws.runs)
+    with pytest.raises(BadInput, match=sentence):
+        given: dict[str, Any] = {"freeze_depth": 1, "device": "cpu"} | options
+        ws.finetune("tiny", "Simulated DNN", **given)
+    assert len(ws.runs) == before
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        ({"epochs": 1.0}, "epochs is 1.0"),
+        ({"depths": [1.5]}, "freeze depth is 1.5"),
+        ({"seeds": 1.5}, "seeds is 1.5; it must be a whole number of 1 or more"),
+        ({"halving": 2.0}, "halving is 2.0"),
+        ({"target_sizes": [100.0]}, "target size is 100.0"),
+        ({"rates": ["a"]}, "rates is"),
+        ({"head_hidden": [1.5]}, "hidden is"),
+    ],
+)
+def test_a_sweep_refuses_them_too(
+    options: dict[str, Any], sentence: str, ws: thaw.Workspace
+) -> None:
+    before = len(ws.runs), len(ws.sweeps)
+    with pytest.raises(BadInput, match=sentence):
+        given: dict[str, Any] = {"depths": [1], "device": "cpu"} | options
+        ws.sweep("tiny", "Simulated DNN", **given)
+    assert (len(ws.runs), len(ws.sweeps)) == before
+
+
+def test_pretraining_refuses_settings_of_another_type(ws: thaw.Workspace) -> None:
+    before = len(ws.runs)
+    wrong: list[Any] = [{"widths": 8}, {"embedding": 4.0}, {"epochs": 1.0}, {"mask_share": "a"}]
+    for options in wrong:
+        with pytest.raises(BadInput, match=" is .*; it must be "):
+            ws.pretrain("tiny", "dnn", "odd", device="cpu", **options)
+    assert len(ws.runs) == before
+
+
+def test_a_wrong_control_or_minimum_count_is_refused(ws: thaw.Workspace) -> None:
+    before = len(ws.runs)
+    with pytest.raises(BadInput, match="There is no control 'scrach'"):
+        ws.finetune("tiny", "Simulated DNN", 1, controls=["scrach"], device="cpu")
+    assert len(ws.runs) == before
+    with pytest.raises(BadInput, match=r"minimum count is 1\.5"):
+        ws.samples[0].prepare(name="odd", min_count=1.5)  # type: ignore[arg-type]

@@ -17,6 +17,7 @@ from core.data.reading.ingest import ingest
 from core.data.samples import list_samples, save_sample
 from core.data.simulate import simulate
 from core.data.split import SplitSpec
+from core.jobs.database import connect
 from core.jobs.requests import FinetuneRequest, TrainSettings
 from core.jobs.run_result import RunResult
 from core.jobs.store import Run, RunStore
@@ -479,3 +480,15 @@ def no_terminal(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Tests are not asked, wherever they run."""
     monkeypatch.setattr("sys.stdin", io.StringIO())
     yield
+
+
+def test_a_damaged_run_is_deleted_by_its_id(tiny: Tiny, say: Say, refuse: Refuse) -> None:
+    workspace, dataset = tiny
+    store = RunStore(workspace)
+    run = store.submit(FinetuneRequest(dataset.id, "b-1"), "a broken run", "cpu")
+    with connect(workspace) as db:
+        db.execute("UPDATE runs SET request = '{}' WHERE id = ?", (run.id,))
+    assert "damaged" in refuse("watch", "--run", run.id)
+    deleted = say("delete", "--run", run.id, "--yes")["deleted"]
+    assert deleted == [{"kind": "run", "id": run.id, "name": "a broken run"}]
+    assert store.count_by_status() == {}

@@ -2,6 +2,7 @@
 
 import dataclasses
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -331,6 +332,21 @@ def test_the_minimum_count_goes_by_the_training_rows_unless_it_is_given(
     assert prepare(workspace, sample, SplitSpec(), "small").min_count == 2
     assert prepare(workspace, sample, SplitSpec(), "ten", min_count=10).min_count == 10
     assert [default_min_count(count) for count in (1999, 2000, 4999, 5000)] == [2, 5, 5, 10]
+
+
+@pytest.mark.parametrize("min_count", [1.5, 2.0, True, 0, "3"])
+def test_a_minimum_count_is_a_whole_number(
+    min_count: Any, workspace: Workspace, sample: Sample
+) -> None:
+    for call in (
+        lambda: prepare(workspace, sample, SplitSpec(), "odd", min_count),
+        lambda: prepare_files(workspace, {"target": sample}, SplitSpec(), "odd", min_count),
+    ):
+        with pytest.raises(BadInput, match="minimum count is .*; it must be a whole number of 1"):
+            call()
+    assert list_datasets(workspace) == []
+    found = prepare(workspace, sample, SplitSpec(), "even", np.int64(2))  # type: ignore[arg-type]
+    assert find_dataset(workspace, "even").min_count == found.min_count == 2
 
 
 def test_several_files_each_with_its_part(workspace: Workspace, months: dict[str, Sample]) -> None:

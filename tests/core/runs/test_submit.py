@@ -26,7 +26,7 @@ from core.jobs.store import RunStore
 from core.models.card import BackboneCard, HeadSettings
 from core.runs import submit
 from core.runs.command_lines import command_line
-from core.runs.submit import submit_finetune, submit_pretrain
+from core.runs.submit import submit_finetune, submit_interpolation, submit_pretrain
 from core.training.default_settings import PRESETS
 from core.workspace import BUNDLED_BACKBONES, Workspace
 from tests.core.data.helpers import rows, text
@@ -82,6 +82,35 @@ def test_what_cannot_run_is_refused_before_it_waits(
             FinetuneRequest(**{"dataset": "tiny", "backbone": "simulated-dcnv2", **changes}),
         )
     assert RunStore(workspace).list() == [] and started == []
+
+
+def test_an_unknown_control_is_refused(
+    tiny: tuple[Workspace, Dataset], bundled: BackboneCard
+) -> None:
+    workspace, _ = tiny
+    request = FinetuneRequest("tiny", bundled.name, train=TrainSettings(device="cpu"))
+    for controls in (["scrach"], ["scratch", "lora"]):
+        with pytest.raises(BadInput, match=r"There is no control .*\['scratch', 'zero-shot'\]"):
+            submit_finetune(workspace, request, controls=controls)
+    assert RunStore(workspace).list() == []
+    assert len(submit_finetune(workspace, request, controls="scratch")) == 2
+
+
+@pytest.mark.parametrize("status", ["failed", "cancelled", "interrupted"])
+def test_a_run_that_ended_without_a_model_is_not_interpolated(
+    status: str, tiny: tuple[Workspace, Dataset], bundled: BackboneCard
+) -> None:
+    workspace, _ = tiny
+    request = FinetuneRequest("tiny", bundled.name, train=TrainSettings(device="cpu"))
+    (run,) = submit_finetune(workspace, request)
+    store = RunStore(workspace)
+    store.claim("cpu", 1)
+    store.finish(run.id, status, "for a test")
+    with pytest.raises(BadInput, match=f"is {status}, so there are no trained weights to mix"):
+        submit_interpolation(workspace, store.get(run.id))
+    assert store.list(kind="interpolate") == []
+    store.resume(run.id)
+    assert submit_interpolation(workspace, store.get(run.id)).status == "queued"
 
 
 def test_pretraining_needs_a_free_name_and_source_rows(tiny: tuple[Workspace, Dataset]) -> None:

@@ -1,8 +1,10 @@
 """The worker: how runs end, who lives, and that a killed run resumes to the same bits."""
 
+import contextlib
 import errno
 import os
 import signal
+import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,6 +16,7 @@ from core.data.datasets import Dataset
 from core.errors import BadInput, RunError
 from core.jobs.reporter import Point, Reporter
 from core.jobs.requests import FinetuneRequest, TrainSettings
+from core.jobs.run_cache import damaged_runs
 from core.jobs.run_result import RunResult
 from core.jobs.store import Run, RunStore
 from core.runs import launch
@@ -25,6 +28,7 @@ from core.runs.launch import (
     refresh_statuses,
     worker_lock,
 )
+from core.runs.removal import delete_runs
 from core.runs.worker import run_worker
 from core.workspace import Workspace, write_atomic
 from tests.core.runs.processes import start_pretender, start_worker, wait_for
@@ -302,3 +306,61 @@ def test_what_a_run_had_reported_when_it_failed_is_kept(
     run_worker(workspace, "cpu", job, idle_timeout=0.3)
     assert RunStore(workspace).get(run.id).status == "failed"
     assert len(RunStore(workspace).points(run.id)["train_loss"][0]) == 3
+
+
+def damage_row(workspace: Workspace, run_id: str, column: str, value: str) -> None:
+    with contextlib.closing(sqlite3.connect(workspace.database)) as database, database:
+        database.execute(f"UPDATE runs SET {column} = ? WHERE id = ?", (value, run_id))
+
+
+def status_of(workspace: Workspace, run_id: str) -> tuple[str, str]:
+    with contextlib.closing(sqlite3.connect(workspace.database)) as database:
+        found = database.execute("SELECT status, message FROM runs WHERE id = ?", (run_id,))
+        return tuple(map(str, found.fetchone()))  # type: ignore[return-value]
+
+
+@pytest.mark.parametrize("one_by_one", [True, False])
+@pytest.mark.parametrize(
+    ("column", "value"),
+    [
+        ("request", '{"kind": "finetune", "dataset": "d", "backbone": "b", "freeze_depth": 1.5}'),
+        ("request", '{"kind": "finetune", "dataset": "d", "back'),
+        ("tags", "3"),
+    ],
+)
+def test_a_run_that_cannot_be_read_fails_and_the_next_is_trained(
+    column: str, value: str, one_by_one: bool, workspace: Workspace
+) -> None:
+    runs = [submit(workspace) for _ in range(4)]
+    for run in runs[:2]:
+        damage_row(workspace, run.id, column, value)
+    store = RunStore(workspace)
+    if one_by_one:
+        assert [store.claim_run(run.id, 1) is None for run in runs] == [True, True, False, False]
+        store.interrupt_stale("cpu")
+    else:
+        run_worker(workspace, "cpu", lambda *_: RunResult(), idle_timeout=0.3)
+        assert [store.get(run.id).status for run in runs[2:]] == ["done", "done"]
+    for run in runs[:2]:
+        status, message = status_of(workspace, run.id)
+        assert status == "failed" and "damaged" in message and run.id in message
+    delete_runs(workspace, [runs[0].id])
+    store.list()
+    assert [runs[1].id in str(one) for one in damaged_runs(workspace)] == [True]
+    delete_runs(workspace, [runs[1].id])
+    assert damaged_runs(workspace) == []
+
+
+def test_a_damaged_run_left_running_by_a_worker_that_died_is_interrupted(
+    workspace: Workspace,
+) -> None:
+    run, store = submit(workspace), RunStore(workspace)
+    damage_row(workspace, run.id, "request", "{}")
+    damage_row(workspace, run.id, "status", "running")
+    with pytest.raises(BadInput, match="is running; cancel it"):
+        delete_runs(workspace, [run.id])
+    refresh_statuses(workspace, store)
+    assert status_of(workspace, run.id)[0] == "interrupted"
+    delete_runs(workspace, [run.id])
+    with pytest.raises(BadInput, match="There is no run"):
+        store.get_label(run.id)
