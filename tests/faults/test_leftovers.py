@@ -20,7 +20,7 @@ def stopped_in_writing(workspace: Workspace, *words: object) -> subprocess.Popen
     """A command, stopped right before the first thing that it writes gets its name."""
     code = (
         "import os, signal, sys\n"
-        "from core import durable, outputs\n"
+        "from core.files import durable, outputs\n"
         "from core.cli.parser import main\n"
         "def stop(*given):\n"
         "    os.kill(os.getpid(), signal.SIGSTOP)\n"
