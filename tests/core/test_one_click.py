@@ -2,6 +2,7 @@
 it."""
 
 import json
+import math
 import shutil
 from pathlib import Path
 
@@ -46,7 +47,7 @@ def test_every_command_ends_well_and_says_why_there_is_no_interval(
     lines = tuned.splitlines()
     assert reason in next(line for line in lines if line.startswith("target test: "))
     (run, _) = RunStore(workspace).list()
-    assert run.result is not None and run.result.metrics["target_test"]["auc_low"] is None
+    assert run.result is not None and math.isnan(run.result.metrics["target_test"]["auc_low"])
     assert all(reason in line for line in said("runs").splitlines() if "fine" in line)
     assert reason in said("evaluate", "--run", run.id)
     shelf = said("backbones")
