@@ -20,7 +20,7 @@ from websockets.exceptions import WebSocketException
 LIMIT = 60.0
 """Seconds after which an answer counts as missing."""
 WORD = re.compile(rb"word-(\d+)-\d+")
-NOTHING = b"No run passes the filters"
+NOTHING = b"No run matches the filters"
 """What Compare shows if no run contains a word."""
 ENDED = (ForwardMsg.FINISHED_SUCCESSFULLY, ForwardMsg.FINISHED_FRAGMENT_RUN_SUCCESSFULLY)
 
