@@ -23,7 +23,7 @@ from core.models.backbone_store import find_backbone
 from core.models.card import BackboneCard
 from core.runs.sweep import Arm, SweepSpec, depth_arms, expand_requests
 from core.workspace import Workspace, open_workspace
-from tests.core.training.helpers import carry_out
+from tests.core.training.helpers import run_request
 
 ROWS, POINTS = 20_000, 50
 BACKBONE = "Simulated DNN"
@@ -44,7 +44,7 @@ def fill(home: Path, runs: int, rows: int = ROWS) -> Workspace:
     card = find_backbone(workspace, BACKBONE)
     train = TrainSettings(epochs=2, early_stopping=0, plateau=0, device="cpu")
     real = [
-        carry_out(
+        run_request(
             workspace,
             FinetuneRequest(dataset.id, card.id, arm.strategy, arm.freeze_depth, train=train),
         )

@@ -30,7 +30,7 @@ from core.runs.sweep_result import summarise_arm, sweep_table
 from core.runs.verify import verify
 from core.workspace import PROJECT, Workspace
 from pages.components.learn.glossary import number_terms
-from tests.core.training.helpers import QUICK, carry_out, load_predictions, pretrained
+from tests.core.training.helpers import QUICK, load_predictions, pretrained, run_request
 
 CODE = re.findall(
     r"```python\n(.*?)```",
@@ -56,7 +56,7 @@ def test_the_backbone_pretrains_freezes_and_loads(tiny: tuple[Workspace, Dataset
         card = pretrained(workspace, "gated")
         names = ["embedding", *(f"gated{number}" for number in range(1, len(card.stages)))]
         assert [stage.name for stage in card.stages] == names and len(names) > 2
-        done = carry_out(workspace, FinetuneRequest(dataset.id, card.id, "depth", 2, train=QUICK))
+        done = run_request(workspace, FinetuneRequest(dataset.id, card.id, "depth", 2, train=QUICK))
         before = load_backbone(card).state_dict()
         after = load_backbone(load_card(workspace.runs / done.id / "model")).state_dict()
         for name, weights in before.items():
@@ -87,10 +87,10 @@ def test_the_metric_is_measured_stored_and_shown_everywhere(
     workspace, dataset = tiny
     card = find_backbone(workspace, "Simulated DCNv2")
     request = FinetuneRequest(dataset.id, card.id, "depth", 1, train=QUICK)
-    older = carry_out(workspace, request)
+    older = run_request(workspace, request)
     try:
         run(CODE[3], "metric")
-        done = carry_out(workspace, request)
+        done = run_request(workspace, request)
         assert done.result and older.result
         arrays = load_predictions(workspace, done)
         for part in ("target_validation", "target_test", "source_test"):

@@ -3,7 +3,6 @@
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from core.data.paths import check_input, clean_path, format_path
 from core.data.schema import FIELDS, ID, LABEL
@@ -126,14 +125,6 @@ def to_cli_args(options: ReadOptions) -> list[str]:
         "--keep",
         ",".join(options.keep) if plain else json.dumps(options.keep, ensure_ascii=False),
     ]
-
-
-def options_from_json(values: Mapping[str, Any]) -> ReadOptions:
-    """Build options from what `dataclasses.asdict` and JSON made of them."""
-    keep = values.get("keep")
-    return ReadOptions(
-        values.get("member", ""), values.get("columns"), None if keep is None else tuple(keep)
-    )
 
 
 DEFAULT_OPTIONS = ReadOptions()

@@ -17,7 +17,7 @@ from core.data.split import SplitSpec
 from core.jobs.requests import FinetuneRequest
 from core.jobs.store import Run
 from core.workspace import open_workspace
-from tests.core.training.helpers import QUICK, carry_out
+from tests.core.training.helpers import QUICK, run_request
 from tests.e2e.helpers import OpenPage, Server, wait_until_idle
 
 pytestmark = pytest.mark.e2e
@@ -33,7 +33,7 @@ def run(server: Server) -> Run:
     dataset = prepare(
         workspace, ingest(workspace, path, "used", simulated=True), SplitSpec(), "used", min_count=5
     )
-    return carry_out(
+    return run_request(
         workspace, FinetuneRequest(dataset.id, "simulated-dnn", "depth", 2, train=QUICK)
     )
 

@@ -19,7 +19,7 @@ from core.jobs.database import MIGRATIONS
 from core.jobs.requests import FinetuneRequest
 from core.jobs.store import RunStore
 from core.workspace import Workspace, open_workspace
-from tests.core.training.helpers import QUICK, carry_out, pretrained
+from tests.core.training.helpers import QUICK, pretrained, run_request
 
 KEPT = Path(__file__).parent / "workspaces"
 
@@ -37,7 +37,7 @@ def make(root: Path) -> Workspace:
     card, store = pretrained(workspace, "dnn"), RunStore(workspace)
     dataset = next(workspace.datasets.glob("d-*")).name
     request = FinetuneRequest(dataset, card.id, "depth", 1, train=QUICK, group="g-1")
-    done = carry_out(workspace, request)
+    done = run_request(workspace, request)
     failed = store.submit(request, "failed", "cpu")
     store.claim("cpu", 1)
     store.finish(failed.id, "failed", "The loss became nan.")

@@ -22,7 +22,7 @@ from core.runs.dispatch import execute
 from core.runs.launch import worker_lock
 from core.runs.worker import run_worker
 from core.workspace import PROJECT, Workspace, write_json
-from tests.core.training.helpers import ListReporter, carry_out, pretrained
+from tests.core.training.helpers import ListReporter, pretrained, run_request
 from tests.faults.kills import PLACES
 
 
@@ -65,7 +65,7 @@ def test_a_damaged_checkpoint_loses_nothing(tiny: tuple[Workspace, Dataset]) -> 
     workspace, dataset = tiny
     train = TrainSettings(epochs=2, batch_size=256, early_stopping=0, device="cpu")
     request = FinetuneRequest(dataset.id, pretrained(workspace, "dnn").id, "depth", 0, train=train)
-    whole = carry_out(workspace, request)
+    whole = run_request(workspace, request)
     store = RunStore(workspace)
     for damage in (b"", b"PK\x03\x04 half a checkpoint"):
         run = store.submit(request, "broken", "cpu")

@@ -23,7 +23,7 @@ from core.jobs.requests import FinetuneRequest
 from core.workspace import PROJECT, Workspace
 from pages.components.shared import read_options_form
 from tests.core.data.helpers import fingerprint, rows, text, write
-from tests.core.training.helpers import QUICK, carry_out, pretrained
+from tests.core.training.helpers import QUICK, pretrained, run_request
 from tests.faults.mutations import parquet_columns
 
 SENTENCE = r"^'file' ended the process that read it \(signal 6, aborted\)"
@@ -99,7 +99,7 @@ def test_scoring(aborting: Path, tiny: tuple[Workspace, Dataset], tmp_path: Path
     request = FinetuneRequest(
         dataset.id, pretrained(workspace, "dnn").id, freeze_depth=1, train=QUICK
     )
-    run = carry_out(workspace, request)
+    run = run_request(workspace, request)
     with pytest.raises(ReaderFailed, match=SENTENCE):
         score_file(workspace, run, aborting, tmp_path / "out.csv")
     assert not (tmp_path / "out.csv").exists()

@@ -30,7 +30,7 @@ from core.training.checkpoint import Progress, save_checkpoint
 from core.workspace import PROJECT, Workspace, open_workspace
 from tests.core.data.helpers import fingerprint
 from tests.core.runs.processes import start_pretender, wait_for
-from tests.core.training.helpers import carry_out, pretrained
+from tests.core.training.helpers import pretrained, run_request
 from tests.faults.disks import SMALL_MEGABYTES, fill_disk, remount_read_only
 
 
@@ -73,7 +73,7 @@ def test_a_disk_that_fills_up_under_a_run(
     workspace, dataset = tiny
     train = TrainSettings(epochs=3, batch_size=256, early_stopping=0, plateau=0, device="cpu")
     request = FinetuneRequest(dataset.id, pretrained(workspace, "dnn").id, "depth", 1, train=train)
-    whole = carry_out(workspace, request)
+    whole = run_request(workspace, request)
     shutil.rmtree(workspace.cache)
     shutil.copytree(workspace.root, small_disk / "workspace")
     workspace = open_workspace(small_disk / "workspace")

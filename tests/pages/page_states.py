@@ -12,7 +12,7 @@ from core.jobs.requests import FinetuneRequest
 from core.jobs.store import RunStore
 from core.runs.sweep import Arm, SweepSpec, submit_sweep
 from core.workspace import PROJECT, Workspace, open_workspace
-from tests.core.training.helpers import QUICK, carry_out, pretrained
+from tests.core.training.helpers import QUICK, pretrained, run_request
 from tests.pages.helpers import clear_workspace_cache
 
 
@@ -39,7 +39,7 @@ def furnish(workspace: Workspace, dataset: Dataset) -> dict[str, str]:
     """Adds a backbone, a finished run and a sweep that waits; ids of "run", "sweep" and "waits", a
     run of the sweep."""
     card = pretrained(workspace, "dnn")
-    done = carry_out(workspace, FinetuneRequest(dataset.id, card.id, "depth", 1, train=QUICK))
+    done = run_request(workspace, FinetuneRequest(dataset.id, card.id, "depth", 1, train=QUICK))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("core.runs.sweep.ensure_worker", lambda *_: None)
         sweep = submit_sweep(

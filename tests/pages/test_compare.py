@@ -20,7 +20,7 @@ from core.report.table_files import to_safe_csv
 from core.runs.launch import worker_lock
 from core.workspace import Workspace, open_workspace
 from tests.core.report.helpers import finished_sweep
-from tests.core.training.helpers import QUICK, carry_out, pretrained
+from tests.core.training.helpers import QUICK, pretrained, run_request
 from tests.pages.helpers import open_page
 
 
@@ -32,8 +32,8 @@ def runs(tiny: tuple[Workspace, Dataset]) -> tuple[Workspace, list[Run]]:
     train = dataclasses.replace(QUICK, epochs=6, learning_rate=1e-2)
     card = pretrained(workspace, "dnn", train)
     request = FinetuneRequest(dataset.id, card.id, "depth", 0, train=QUICK, group="g-1")
-    done = [carry_out(workspace, request), carry_out(workspace, request)]
-    done.append(carry_out(workspace, dataclasses.replace(request, strategy="zero-shot")))
+    done = [run_request(workspace, request), run_request(workspace, request)]
+    done.append(run_request(workspace, dataclasses.replace(request, strategy="zero-shot")))
     return workspace, done
 
 
@@ -164,7 +164,7 @@ def test_runs_of_several_backbones_are_labelled_by_name(
 ) -> None:
     workspace, done = runs
     request = FinetuneRequest(done[0].dataset, "simulated-dnn", "depth", 1, train=QUICK)
-    other = carry_out(workspace, request)
+    other = run_request(workspace, request)
     app = open_page(workspace, "compare", monkeypatch, runs=f"{done[0].id},{other.id}")
     assert any("one line per setting" in one.value for one in app.caption)
     differing = with_columns(app, "Arm", "backbone").set_index("Arm")["backbone"]
@@ -196,7 +196,7 @@ def test_runs_that_score_no_clicks_are_left_out_and_said_so(
 ) -> None:
     workspace, done = runs
     settings = {"widths": [8], "embedding": 4}
-    plain = carry_out(
+    plain = run_request(
         workspace, PretrainRequest(done[0].dataset, "dnn", "as it is", QUICK, settings, "none")
     )
     app = open_page(workspace, "compare", monkeypatch, runs=f"{done[0].id},{plain.id}")

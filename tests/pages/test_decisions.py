@@ -11,7 +11,7 @@ from core.jobs.requests import FinetuneRequest, InterpolateRequest
 from core.jobs.store import RunStore
 from core.workspace import Workspace
 from tests.core.data.helpers import with_segments
-from tests.core.training.helpers import QUICK, carry_out, pretrained
+from tests.core.training.helpers import QUICK, pretrained, run_request
 from tests.pages.helpers import has_button, open_page, page_text
 
 Tiny = tuple[Workspace, Dataset]
@@ -21,7 +21,7 @@ def test_costs_choose_a_threshold_on_validation_rows(
     tiny: Tiny, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     workspace, dataset = tiny
-    run = carry_out(
+    run = run_request(
         workspace, FinetuneRequest(dataset.id, pretrained(workspace, "dnn").id, train=QUICK)
     )
     app = open_page(workspace, "run", monkeypatch, run=run.id)
@@ -47,7 +47,7 @@ def test_costs_choose_a_threshold_on_validation_rows(
 
 def test_slices_cover_the_test_rows(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
     workspace, dataset = tiny
-    run = carry_out(
+    run = run_request(
         workspace, FinetuneRequest(dataset.id, pretrained(workspace, "dnn").id, train=QUICK)
     )
     app = open_page(workspace, "run", monkeypatch, run=run.id)
@@ -62,7 +62,7 @@ def test_slices_cover_the_test_rows(tiny: Tiny, monkeypatch: pytest.MonkeyPatch)
 def test_a_segment_column_slices(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
     workspace, dataset = tiny
     with_segments(find_sample(workspace, dataset.sample_id), "day", ["mon", "tue", None])
-    run = carry_out(
+    run = run_request(
         workspace, FinetuneRequest(dataset.id, pretrained(workspace, "dnn").id, train=QUICK)
     )
     app = open_page(workspace, "run", monkeypatch, run=run.id)
@@ -79,7 +79,7 @@ def test_an_interpolation_is_requested_awaited_and_shown(
     tiny: Tiny, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     workspace, dataset = tiny
-    run = carry_out(
+    run = run_request(
         workspace, FinetuneRequest(dataset.id, pretrained(workspace, "dnn").id, train=QUICK)
     )
     monkeypatch.setattr("core.runs.submit.ensure_worker", lambda *_: None)
@@ -92,7 +92,7 @@ def test_an_interpolation_is_requested_awaited_and_shown(
     )
     RunStore(workspace).request_cancel(waiting.id)
 
-    mixed = carry_out(workspace, InterpolateRequest(dataset.id, run.id, train=QUICK))
+    mixed = run_request(workspace, InterpolateRequest(dataset.id, run.id, train=QUICK))
     assert mixed.result is not None and mixed.result.interpolation is not None
     app = open_page(workspace, "run", monkeypatch, run=run.id)
     slider = app.select_slider(f"alpha-{mixed.id}")

@@ -10,7 +10,7 @@ from core.jobs.requests import FinetuneRequest
 from core.report.learn_figures import before_after_figure
 from core.workspace import Workspace
 from pages.components.learn.glossary import TERMS, number_terms
-from tests.core.training.helpers import QUICK, carry_out, load_predictions, pretrained
+from tests.core.training.helpers import QUICK, load_predictions, pretrained, run_request
 from tests.pages.helpers import has_button, open_page, page_text
 
 Tiny = tuple[Workspace, Dataset]
@@ -26,10 +26,10 @@ def test_the_figures_are_the_runs(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -
     workspace, dataset = tiny
     card = pretrained(workspace, "dnn")
     frozen, full = (
-        carry_out(workspace, FinetuneRequest(dataset.id, card.id, "depth", depth, train=QUICK))
+        run_request(workspace, FinetuneRequest(dataset.id, card.id, "depth", depth, train=QUICK))
         for depth in (1, 0)
     )
-    control = carry_out(workspace, FinetuneRequest(dataset.id, card.id, "zero-shot", train=QUICK))
+    control = run_request(workspace, FinetuneRequest(dataset.id, card.id, "zero-shot", train=QUICK))
     measure_weight_drift(workspace, frozen)
     app = open_page(workspace, "learn", monkeypatch, run=frozen.id)
     assert app.selectbox[0].value == frozen.id and not has_button(app, "Measure weight drift")

@@ -14,7 +14,7 @@ from core.jobs.store import RunStore
 from core.report.run_figures import MetricSeries
 from core.runs.launch import CLUSTER_QUEUE, worker_lock
 from core.workspace import Workspace
-from tests.core.training.helpers import QUICK, carry_out, pretrained
+from tests.core.training.helpers import QUICK, pretrained, run_request
 from tests.pages.helpers import has_button, open_page, page_text, submit_finetune, table_with_column
 
 Tiny = tuple[Workspace, Dataset]
@@ -158,7 +158,7 @@ def test_a_finished_run_shows_its_result_and_the_slider_decides(
 ) -> None:
     workspace, dataset = tiny
     card = pretrained(workspace, "dnn")
-    run = carry_out(workspace, FinetuneRequest(dataset.id, card.id, "depth", 1, train=QUICK))
+    run = run_request(workspace, FinetuneRequest(dataset.id, card.id, "depth", 1, train=QUICK))
     assert (
         run.result is not None
         and run.result.before is not None
@@ -200,7 +200,7 @@ def test_runs_without_a_before(strategy: str, tiny: Tiny, monkeypatch: pytest.Mo
     workspace, dataset = tiny
     card = pretrained(workspace, "dnn")
     if strategy == "zero-shot":
-        run = carry_out(workspace, FinetuneRequest(dataset.id, card.id, "zero-shot", train=QUICK))
+        run = run_request(workspace, FinetuneRequest(dataset.id, card.id, "zero-shot", train=QUICK))
     else:
         run = RunStore(workspace).list(kind="pretrain")[0]
     app = open_page(workspace, "run", monkeypatch, run=run.id)
@@ -229,7 +229,7 @@ def test_a_pretraining_without_clicks_shows_what_it_learnt_and_the_way_on(
     workspace, dataset = tiny
     settings = {"widths": [8], "embedding": 4}
     request = PretrainRequest(dataset.id, "dnn", "mine", QUICK, settings, objective)
-    run = carry_out(workspace, request)
+    run = run_request(workspace, request)
     assert run.result is not None and run.result.threshold is None
     for step, name in (
         (0, "train_loss"),
@@ -262,9 +262,11 @@ def test_a_backbone_not_trained_on_clicks_has_no_scores_before(
 ) -> None:
     workspace, dataset = tiny
     settings = {"widths": [8], "embedding": 4}
-    made = carry_out(workspace, PretrainRequest(dataset.id, "dnn", "mine", QUICK, settings, "none"))
+    made = run_request(
+        workspace, PretrainRequest(dataset.id, "dnn", "mine", QUICK, settings, "none")
+    )
     assert made.result is not None
-    run = carry_out(
+    run = run_request(
         workspace, FinetuneRequest(dataset.id, made.result.backbone, "depth", 1, train=QUICK)
     )
     assert run.result is not None and run.result.before is None
@@ -284,7 +286,7 @@ def test_an_early_result_without_origins_still_opens(
 ) -> None:
     workspace, dataset = tiny
     card = pretrained(workspace, "dnn")
-    run = carry_out(workspace, FinetuneRequest(dataset.id, card.id, "depth", 1, train=QUICK))
+    run = run_request(workspace, FinetuneRequest(dataset.id, card.id, "depth", 1, train=QUICK))
     assert run.result is not None
     values = result_to_json(run.result)
     for stage in values["stages"]:

@@ -21,7 +21,7 @@ from core.jobs.store import Run, RunStore
 from core.runs import tasks
 from core.runs.artifacts import list_scorings, scoring_id
 from core.workspace import Workspace
-from tests.core.training.helpers import QUICK, carry_out, pretrained
+from tests.core.training.helpers import QUICK, pretrained, run_request
 from tests.pages.helpers import open_page, page_text, submit_finetune, table_with_column
 
 Tiny = tuple[Workspace, Dataset]
@@ -33,7 +33,7 @@ def run(tiny: Tiny) -> Run:
     request = FinetuneRequest(
         tiny[1].id, pretrained(tiny[0], "dnn").id, freeze_depth=1, train=QUICK
     )
-    return carry_out(tiny[0], request)
+    return run_request(tiny[0], request)
 
 
 def text_of(app: AppTest) -> str:
@@ -243,7 +243,7 @@ def test_only_runs_that_can_score_are_offered(
     tiny: Tiny, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     workspace, dataset = tiny
-    blind = carry_out(
+    blind = run_request(
         workspace,
         PretrainRequest(dataset.id, "dnn", "blind", QUICK, {"widths": [8], "embedding": 4}, "none"),
     )

@@ -17,7 +17,7 @@ from core.runs.artifacts import EXPORT, VERIFICATION, export_path, find_artifact
 from core.workspace import Workspace, read_json, write_json
 from pages.components.shared import report_download
 from tests.core.report.helpers import finished_sweep
-from tests.core.training.helpers import QUICK, carry_out, pretrained
+from tests.core.training.helpers import QUICK, pretrained, run_request
 from tests.pages.helpers import has_button, open_page, page_text, table_with_column
 
 Tiny = tuple[Workspace, Dataset]
@@ -29,7 +29,7 @@ def run(tiny: Tiny) -> Run:
     request = FinetuneRequest(
         tiny[1].id, pretrained(tiny[0], "dnn").id, freeze_depth=1, train=QUICK
     )
-    return carry_out(tiny[0], request)
+    return run_request(tiny[0], request)
 
 
 def press(app: AppTest, label: str) -> None:
@@ -128,7 +128,7 @@ def test_a_backbone_not_trained_on_clicks_is_exported_without_onnx(
     request = PretrainRequest(
         dataset.id, "dnn", "blind", QUICK, {"widths": [8], "embedding": 4}, "none"
     )
-    blind = carry_out(workspace, request)
+    blind = run_request(workspace, request)
     app = open_page(workspace, "run", monkeypatch, run=blind.id)
     assert not [
         one

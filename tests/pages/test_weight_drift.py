@@ -8,7 +8,7 @@ from core.jobs.requests import FinetuneRequest
 from core.runs import tasks
 from core.workspace import Workspace
 from pages.components.shared.weight_drift import describe_weight_drift
-from tests.core.training.helpers import QUICK, carry_out, pretrained
+from tests.core.training.helpers import QUICK, pretrained, run_request
 from tests.pages.helpers import has_button, open_page, page_text
 
 
@@ -17,7 +17,7 @@ def test_weight_drift_is_measured_shown_and_stored(
     tiny: tuple[Workspace, Dataset], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     workspace, dataset = tiny
-    run = carry_out(
+    run = run_request(
         workspace,
         FinetuneRequest(dataset.id, pretrained(workspace, "dnn").id, "depth", 1, train=QUICK),
     )
@@ -38,7 +38,7 @@ def test_the_page_is_there_while_it_measures(
     tiny: tuple[Workspace, Dataset], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     workspace, dataset = tiny
-    run = carry_out(
+    run = run_request(
         workspace,
         FinetuneRequest(dataset.id, pretrained(workspace, "dnn").id, "depth", 1, train=QUICK),
     )

@@ -12,10 +12,10 @@ from typing import Any
 
 import streamlit as st
 
-_ACK = "heard"
+_ACK = "acknowledged"
 """Key of the hidden field: the last change that the client has rendered. assets/overrides.css hides
 it."""
-_SEQUENCE, _CHANGES = "put_number", "puts"
+_SEQUENCE, _CHANGES = "change_number", "changes"
 """In the session: the number of the last change; by widget key, (number, old value, new value) of
 each."""
 _MAX_REMEMBERED = 20

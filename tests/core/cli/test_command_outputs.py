@@ -10,7 +10,7 @@ from core.jobs.requests import FinetuneRequest
 from core.jobs.store import Run
 from core.models.card import BackboneCard
 from core.workspace import Workspace
-from tests.core.training.helpers import QUICK, carry_out, pretrained
+from tests.core.training.helpers import QUICK, pretrained, run_request
 
 Tuned = tuple[Workspace, Run, BackboneCard]
 
@@ -21,7 +21,7 @@ def tuned(tiny: tuple[Workspace, Dataset]) -> Tuned:
     card = pretrained(workspace, "dnn")
     return (
         workspace,
-        carry_out(workspace, FinetuneRequest(dataset.id, card.id, freeze_depth=1, train=QUICK)),
+        run_request(workspace, FinetuneRequest(dataset.id, card.id, freeze_depth=1, train=QUICK)),
         card,
     )
 

@@ -451,11 +451,11 @@ def test_controls_are_queued_with_the_run(
     space = tiny[0]
     store = RunStore(space)
 
-    def carry_out_all(*_: object) -> None:
+    def run_queued(*_: object) -> None:
         while run := store.claim("cpu", 1):
             run_job(space, store, run, execute)
 
-    monkeypatch.setattr(submit, "ensure_worker", carry_out_all)
+    monkeypatch.setattr(submit, "ensure_worker", run_queued)
     words = [
         "finetune",
         "--dataset",

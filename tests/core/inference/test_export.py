@@ -26,7 +26,7 @@ from tests.core.data.helpers import rows, text
 from tests.core.inference.exported import run_exported_script, unusual_rows
 from tests.core.models.references import CLICK_MODELS
 from tests.core.models.small_networks import build_small_network
-from tests.core.training.helpers import QUICK, carry_out, pretrained
+from tests.core.training.helpers import QUICK, pretrained, run_request
 
 
 @pytest.fixture
@@ -36,7 +36,7 @@ def tuned(tiny: tuple[Workspace, Dataset]) -> tuple[Workspace, Run]:
     request = FinetuneRequest(
         dataset.id, pretrained(workspace, "deepfm").id, freeze_depth=1, train=QUICK
     )
-    return workspace, carry_out(workspace, request)
+    return workspace, run_request(workspace, request)
 
 
 def test_the_script_alone_scores_as_thaw_does(tuned: tuple[Workspace, Run], tmp_path: Path) -> None:
@@ -173,7 +173,7 @@ def test_a_backbone_not_trained_on_clicks_exports_weights_alone(
     request = PretrainRequest(
         dataset.id, "dnn", "fresh", QUICK, {"embedding": 4, "widths": [8]}, "none"
     )
-    said = export_model(workspace, carry_out(workspace, request), tmp_path / "out")
+    said = export_model(workspace, run_request(workspace, request), tmp_path / "out")
     assert said["onnx"] == {
         "file": None,
         "why": "The model's head was not trained on click labels, so it cannot score rows.",

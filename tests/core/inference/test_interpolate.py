@@ -16,7 +16,7 @@ from core.models.card import HeadSettings, load_card
 from core.training.losses import predict
 from core.training.training_rows import load_rows
 from core.workspace import Workspace
-from tests.core.training.helpers import QUICK, carry_out, load_predictions, pretrained
+from tests.core.training.helpers import QUICK, load_predictions, pretrained, run_request
 
 CPU = torch.device("cpu")
 
@@ -24,8 +24,8 @@ CPU = torch.device("cpu")
 def test_the_path_from_the_backbone_to_the_run(tiny: tuple[Workspace, Dataset]) -> None:
     workspace, dataset = tiny
     card = pretrained(workspace, "deepfm")
-    tuned = carry_out(workspace, FinetuneRequest(dataset.id, card.id, train=QUICK))
-    mixed = carry_out(workspace, InterpolateRequest(dataset.id, tuned.id, train=QUICK))
+    tuned = run_request(workspace, FinetuneRequest(dataset.id, card.id, train=QUICK))
+    mixed = run_request(workspace, InterpolateRequest(dataset.id, tuned.id, train=QUICK))
     assert mixed.result is not None and mixed.result.interpolation is not None
     assert mixed.result.interpolation.mixes_head
     found, before = load_predictions(workspace, mixed), load_predictions(workspace, tuned)
@@ -58,8 +58,8 @@ def test_another_head_stays_the_tuned_one(tiny: tuple[Workspace, Dataset]) -> No
     request = FinetuneRequest(
         dataset.id, card.id, head=HeadSettings((4,), output="softmax"), train=QUICK
     )
-    tuned = carry_out(workspace, request)
-    mixed = carry_out(workspace, InterpolateRequest(dataset.id, tuned.id, train=QUICK))
+    tuned = run_request(workspace, request)
+    mixed = run_request(workspace, InterpolateRequest(dataset.id, tuned.id, train=QUICK))
     assert mixed.result is not None and mixed.result.interpolation is not None
     assert not mixed.result.interpolation.mixes_head
     found, before = load_predictions(workspace, mixed), load_predictions(workspace, tuned)
@@ -81,9 +81,11 @@ def test_counts_and_heads_are_kept_when_asked() -> None:
 def test_runs_that_did_not_train_cannot_be_interpolated(tiny: tuple[Workspace, Dataset]) -> None:
     workspace, dataset = tiny
     card = pretrained(workspace, "dnn")
-    zero_shot = carry_out(workspace, FinetuneRequest(dataset.id, card.id, "zero-shot", train=QUICK))
+    zero_shot = run_request(
+        workspace, FinetuneRequest(dataset.id, card.id, "zero-shot", train=QUICK)
+    )
     with pytest.raises(BadInput, match="is not a finished fine-tuning run"):
-        carry_out(workspace, InterpolateRequest(dataset.id, zero_shot.id, train=QUICK))
+        run_request(workspace, InterpolateRequest(dataset.id, zero_shot.id, train=QUICK))
 
 
 def test_alpha_is_chosen_among_those_whose_loss_is_known() -> None:

@@ -18,7 +18,7 @@ from core.jobs.store import Run
 from core.runs import subprocess_commands
 from core.runs.subprocess_commands import run_command, score_in_subprocess
 from core.workspace import Workspace
-from tests.core.training.helpers import QUICK, carry_out, pretrained
+from tests.core.training.helpers import QUICK, pretrained, run_request
 
 
 @pytest.fixture
@@ -27,7 +27,7 @@ def tuned(tiny: tuple[Workspace, Dataset]) -> tuple[Workspace, Dataset, Run]:
     request = FinetuneRequest(
         dataset.id, pretrained(workspace, "dnn").id, freeze_depth=1, train=QUICK, target_rows=500
     )
-    return workspace, dataset, carry_out(workspace, request)
+    return workspace, dataset, run_request(workspace, request)
 
 
 def test_metrics_and_drift_of_a_labelled_file(

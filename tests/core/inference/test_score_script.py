@@ -30,7 +30,7 @@ from core.jobs.store import Run
 from core.workspace import Workspace, open_workspace
 from tests.core.data.helpers import packed_tar, packed_zip, packed_zstd, text
 from tests.core.inference.exported import run_exported_script, unusual_rows
-from tests.core.training.helpers import QUICK, carry_out, pretrained
+from tests.core.training.helpers import QUICK, pretrained, run_request
 
 Exported = tuple[Workspace, Run, Path]
 Cells = list[list[str]]
@@ -47,7 +47,7 @@ def exported(tiny_template: Path, tmp_path_factory: pytest.TempPathFactory) -> E
         freeze_depth=1,
         train=QUICK,
     )
-    run = carry_out(workspace, request)
+    run = run_request(workspace, request)
     export_model(workspace, run, place / "out")
     return workspace, run, place / "out"
 

@@ -25,7 +25,7 @@ from core.inference.score_sentences import (
 from core.jobs.requests import FinetuneRequest
 from core.jobs.store import Run
 from core.workspace import Workspace
-from tests.core.training.helpers import QUICK, carry_out, pretrained
+from tests.core.training.helpers import QUICK, pretrained, run_request
 
 Tuned = tuple[Workspace, Run]
 
@@ -36,7 +36,7 @@ def tuned(tiny: tuple[Workspace, Dataset]) -> Tuned:
     request = FinetuneRequest(
         dataset.id, pretrained(workspace, "dnn").id, freeze_depth=1, train=QUICK
     )
-    return workspace, carry_out(workspace, request)
+    return workspace, run_request(workspace, request)
 
 
 @pytest.fixture

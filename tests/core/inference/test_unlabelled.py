@@ -16,7 +16,7 @@ from core.models.backbone import load_backbone
 from core.models.card import load_card
 from core.workspace import Workspace, open_workspace
 from tests.core.data.helpers import rows, text
-from tests.core.training.helpers import QUICK, carry_out
+from tests.core.training.helpers import QUICK, run_request
 
 SMALL = {"embedding": 4, "widths": [8]}
 
@@ -37,7 +37,7 @@ def test_what_reads_no_labels_makes_a_backbone(
     objective: str, unlabelled: tuple[Workspace, Dataset]
 ) -> None:
     workspace, dataset = unlabelled
-    run = carry_out(
+    run = run_request(
         workspace, PretrainRequest(dataset.id, "dnn", objective, QUICK, SMALL, objective)
     )
     assert run.result is not None and run.result.metrics == {} and run.result.threshold is None
@@ -56,10 +56,10 @@ def test_what_reads_labels_says_why_not(unlabelled: tuple[Workspace, Dataset]) -
         r"'bare' has no labels \(39 columns\): only pretraining by RFD or MFP, or a start without"
         r" training"
     )
-    run = carry_out(workspace, PretrainRequest(dataset.id, "dnn", "start", QUICK, SMALL, "none"))
+    run = run_request(workspace, PretrainRequest(dataset.id, "dnn", "start", QUICK, SMALL, "none"))
     with pytest.raises(BadInput, match=sentence):
-        carry_out(workspace, PretrainRequest(dataset.id, "dnn", "clicks", QUICK, SMALL))
+        run_request(workspace, PretrainRequest(dataset.id, "dnn", "clicks", QUICK, SMALL))
     with pytest.raises(BadInput, match=sentence):
-        carry_out(workspace, FinetuneRequest(dataset.id, "simulated-dnn", train=QUICK))
+        run_request(workspace, FinetuneRequest(dataset.id, "simulated-dnn", train=QUICK))
     with pytest.raises(BadInput, match=sentence):
         evaluate_on(workspace, run, dataset)

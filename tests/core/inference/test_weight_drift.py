@@ -16,7 +16,7 @@ from core.models.backbone import load_backbone
 from core.models.card import load_card
 from core.training.training_rows import load_rows
 from core.workspace import Workspace
-from tests.core.training.helpers import QUICK, ListReporter, carry_out, pretrained
+from tests.core.training.helpers import QUICK, ListReporter, pretrained, run_request
 
 Tiny = tuple[Workspace, Dataset]
 
@@ -24,7 +24,7 @@ Tiny = tuple[Workspace, Dataset]
 def test_weights_and_activations_of_a_half_frozen_run(tiny: Tiny) -> None:
     workspace, dataset = tiny
     card = pretrained(workspace, "dcnv2")
-    run = carry_out(workspace, FinetuneRequest(dataset.id, card.id, "depth", 2, train=QUICK))
+    run = run_request(workspace, FinetuneRequest(dataset.id, card.id, "depth", 2, train=QUICK))
     found = measure_weight_drift(workspace, run)
     assert read_weight_drift(workspace, run.id) == found
     stages = found.stages
@@ -64,7 +64,7 @@ def test_weights_and_activations_of_a_half_frozen_run(tiny: Tiny) -> None:
 def test_vectors_of_a_field_are_the_tables(tiny: Tiny) -> None:
     workspace, dataset = tiny
     card = pretrained(workspace, "dnn")
-    run = carry_out(workspace, FinetuneRequest(dataset.id, card.id, "depth", 0, train=QUICK))
+    run = run_request(workspace, FinetuneRequest(dataset.id, card.id, "depth", 0, train=QUICK))
     measure_weight_drift(workspace, run)
     before, after, values = read_embedding_vectors(workspace, run.id, "C9")
     network = load_backbone(card)
@@ -79,7 +79,7 @@ def test_vectors_of_a_field_are_the_tables(tiny: Tiny) -> None:
 def test_what_did_not_train_is_refused(tiny: Tiny) -> None:
     workspace, dataset = tiny
     card = pretrained(workspace, "dnn")
-    run = carry_out(workspace, FinetuneRequest(dataset.id, card.id, "zero-shot", train=QUICK))
+    run = run_request(workspace, FinetuneRequest(dataset.id, card.id, "zero-shot", train=QUICK))
     with pytest.raises(BadInput, match="no weights have changed"):
         measure_weight_drift(workspace, run)
     with pytest.raises(BadInput, match="no weights have changed"):
@@ -90,7 +90,7 @@ def test_gradients_of_what_trains_are_recorded(tiny: Tiny) -> None:
     workspace, dataset = tiny
     card = pretrained(workspace, "dnn")
     reporter = ListReporter()
-    carry_out(workspace, FinetuneRequest(dataset.id, card.id, "depth", 1, train=QUICK), reporter)
+    run_request(workspace, FinetuneRequest(dataset.id, card.id, "depth", 1, train=QUICK), reporter)
     norms = [row for row in reporter.rows if row[1].startswith("gradient/")]
     assert {name for _, name, _ in norms} == {"gradient/block1", "gradient/block2", "gradient/head"}
     assert all(value > 0 for _, _, value in norms)

@@ -37,7 +37,7 @@ from tests.core.models.exchange_files import (
     refused,
     stored_backbone,
 )
-from tests.core.training.helpers import QUICK, carry_out
+from tests.core.training.helpers import QUICK, run_request
 
 
 @pytest.mark.parametrize("architecture", ["dnn", "deepfm", "tabm", "resnet"])
@@ -87,7 +87,7 @@ def test_a_fine_tuned_model_becomes_a_backbone(
     workspace, dataset = tiny
     first = stored_backbone(workspace, dataset)
     head = HeadSettings((), "relu", "softmax")
-    run = carry_out(workspace, FinetuneRequest(dataset.id, first.id, "depth", 2, head, QUICK))
+    run = run_request(workspace, FinetuneRequest(dataset.id, first.id, "depth", 2, head, QUICK))
     export_model(workspace, run, tmp_path / "out")
     card = import_backbone(workspace, tmp_path / "out", "tuned")
     assert run.result is not None
@@ -100,10 +100,12 @@ def test_a_fine_tuned_model_becomes_a_backbone(
     assert card.earlier == (first.trained_on,)
     assert card.metrics == {name: run.result.metrics["target_test"][name] for name in card.metrics}
     assert card.preprocessing_hash == first.preprocessing_hash
-    again = carry_out(workspace, FinetuneRequest(dataset.id, card.id, "depth", 3, head, QUICK))
+    again = run_request(workspace, FinetuneRequest(dataset.id, card.id, "depth", 3, head, QUICK))
     assert again.result is not None and again.result.before is not None
     assert again.result.before["target_test"]["auc"] == pytest.approx(card.metrics["auc"])
-    scratch = carry_out(workspace, FinetuneRequest(dataset.id, first.id, "scratch", 0, head, QUICK))
+    scratch = run_request(
+        workspace, FinetuneRequest(dataset.id, first.id, "scratch", 0, head, QUICK)
+    )
     stored = read_json(workspace.runs / scratch.id / "model" / "card.json")
     assert stored["earlier"] == [] and {stage["origin"] for stage in stored["stages"]} == {
         "supervised"

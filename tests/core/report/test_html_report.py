@@ -21,7 +21,7 @@ from core.runs.sweep import SweepSpec, submit_sweep
 from core.workspace import Workspace
 from tests.core.report.helpers import ARMS, TRAIN, finished_sweep
 from tests.core.report.html_reader import HtmlReader
-from tests.core.training.helpers import carry_out, pretrained
+from tests.core.training.helpers import pretrained, run_request
 
 
 def test_the_report_of_a_sweep(tiny: tuple[Workspace, Dataset], tmp_path: Path) -> None:
@@ -107,7 +107,7 @@ def test_the_files_of_a_dataset_and_their_duplicates_are_named(
         for role, name in (("source", "may"), ("target", "june"))
     }
     dataset = prepare_files(workspace, files, SplitSpec(), "months", min_count=5)
-    run = carry_out(
+    run = run_request(
         workspace, FinetuneRequest(dataset.id, pretrained(workspace, "dnn").id, train=TRAIN)
     )
     write_report(workspace, runs_report_data(workspace, [run]), tmp_path / "report.html")

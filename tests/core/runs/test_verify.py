@@ -24,7 +24,7 @@ from core.jobs.store import Run
 from core.runs.verify import Difference, Verification, _identical, verify
 from core.workspace import Workspace
 from tests.core.data.helpers import fingerprint
-from tests.core.training.helpers import QUICK, carry_out, pretrained
+from tests.core.training.helpers import QUICK, pretrained, run_request
 
 
 @pytest.fixture
@@ -32,7 +32,7 @@ def tuned(tiny: tuple[Workspace, Dataset]) -> tuple[Workspace, Run]:
     """A fine-tuning run with dropout and BatchNorm, behind a cached prefix."""
     workspace, dataset = tiny
     card = pretrained(workspace, "dnn")
-    return workspace, carry_out(
+    return workspace, run_request(
         workspace, FinetuneRequest(dataset.id, card.id, freeze_depth=1, train=QUICK)
     )
 
@@ -99,7 +99,7 @@ def test_other_numbers_and_other_surroundings_are_named(
 def test_pretraining_too(tiny: tuple[Workspace, Dataset], objective: str) -> None:
     workspace, dataset = tiny
     settings = {"embedding": 4, "widths": [8, 6]}
-    run = carry_out(
+    run = run_request(
         workspace, PretrainRequest(dataset.id, "dnn", "mine", QUICK, settings, objective)
     )
     before = fingerprint(workspace)

@@ -32,7 +32,7 @@ from core.runs.removal import delete_runs
 from core.runs.worker import run_worker
 from core.workspace import Workspace, write_atomic
 from tests.core.runs.processes import start_pretender, start_worker, wait_for
-from tests.core.training.helpers import carry_out, pretrained
+from tests.core.training.helpers import pretrained, run_request
 
 
 @pytest.fixture(autouse=True)
@@ -213,7 +213,7 @@ def test_interrupted_and_resumed_equals_uninterrupted_bit_for_bit(
         epochs=40, batch_size=8, early_stopping=0, plateau=3, seed=5, device="cpu"
     )
     request = FinetuneRequest(dataset.id, card.id, "depth", 1, train=train)
-    whole = carry_out(workspace, request)
+    whole = run_request(workspace, request)
     store = RunStore(workspace)
     run = store.submit(request, "broken", "cpu")
 

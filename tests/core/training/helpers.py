@@ -52,8 +52,10 @@ class ListReporter:
         return self.stop_at is not None and self.asked > self.stop_at
 
 
-def carry_out(workspace: Workspace, request: Request, reporter: ListReporter | None = None) -> Run:
-    """Executes a request in this process and returns the finished run."""
+def run_request(
+    workspace: Workspace, request: Request, reporter: ListReporter | None = None
+) -> Run:
+    """Run a request in this process and return the finished run."""
     store = RunStore(workspace)
     run = store.submit(request, "test", "cpu")
     store.claim("cpu", 1)
@@ -70,7 +72,7 @@ def pretrained(
     settings = {
         name: value for name, value in SMALL.items() if name in ARCHITECTURES[architecture].defaults
     }
-    run = carry_out(
+    run = run_request(
         workspace, PretrainRequest(dataset, architecture, f"small {architecture}", train, settings)
     )
     assert run.result is not None

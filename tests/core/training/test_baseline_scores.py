@@ -14,7 +14,7 @@ from core.training.losses import predict
 from core.training.results import SCORED_PARTS, ArraysByPart, run_validation_rows, scored_rows
 from core.training.training_rows import load_rows
 from core.workspace import Workspace
-from tests.core.training.helpers import QUICK, carry_out, pretrained
+from tests.core.training.helpers import QUICK, pretrained, run_request
 
 
 def test_arms_of_a_sweep_score_the_backbone_once_to_the_same_bits(
@@ -33,7 +33,7 @@ def test_arms_of_a_sweep_score_the_backbone_once_to_the_same_bits(
     monkeypatch.setattr(baseline_scores, "score_parts", counted)
     arms = [("depth", 0, 0), ("depth", len(card.stages), 1), ("zero-shot", 0, 0)]
     runs = [
-        carry_out(
+        run_request(
             workspace,
             FinetuneRequest(
                 dataset.id, card.id, strategy, depth, train=dataclasses.replace(QUICK, seed=seed)
@@ -53,9 +53,9 @@ def test_arms_of_a_sweep_score_the_backbone_once_to_the_same_bits(
             np.testing.assert_array_equal(stored[f"{part}_before"], expected)
 
     # Other validation rows, and another backbone, are scored anew.
-    carry_out(
+    run_request(
         workspace, FinetuneRequest(dataset.id, card.id, "depth", 1, target_rows=100, train=QUICK)
     )
     other = pretrained(workspace, "deepfm")
-    carry_out(workspace, FinetuneRequest(dataset.id, other.id, "depth", 1, train=QUICK))
+    run_request(workspace, FinetuneRequest(dataset.id, other.id, "depth", 1, train=QUICK))
     assert len(computed) == 3

@@ -28,7 +28,7 @@ from core.training.losses import predict
 from core.training.param_groups import parameter_groups, set_trainable
 from core.training.training_rows import apply_frozen_prefix, load_rows
 from core.workspace import Workspace, open_workspace
-from tests.core.training.helpers import ListReporter, carry_out
+from tests.core.training.helpers import ListReporter, run_request
 from tests.optional import skip_without
 
 CPU = torch.device("cpu")
@@ -54,7 +54,7 @@ def few(tmp_path_factory: pytest.TempPathFactory) -> tuple[Workspace, Dataset]:
 def untrained(few: tuple[Workspace, Dataset], architecture: str) -> Backbone:
     """A backbone made by no training."""
     workspace, dataset = few
-    run = carry_out(
+    run = run_request(
         workspace, PretrainRequest("few", architecture, f"my {architecture}", objective="none")
     )
     assert run.result is not None
@@ -178,7 +178,7 @@ def test_the_articles_preset_runs_as_written(resnet: Backbone) -> None:
     article = PRESETS["article"]
     assert (article.batch_size, article.epochs, article.learning_rate) == (32, 10, 1e-3)
     request = FinetuneRequest("few", card.id, freeze_depth=5, head=SOFTMAX, train=article)
-    run = carry_out(workspace, request)
+    run = run_request(workspace, request)
     assert run.result is not None
     assert run.result.epochs_run == 10 and run.result.trained_parameters == 2 * (2048 + 1)
     assert (
@@ -198,10 +198,10 @@ def test_from_scratch_the_first_stage_is_fitted_on_target_training_rows(
         "fit_preprocessing",
         lambda stage, state, labels: fitted.append((stage.name, labels.numpy())),
     )
-    made = carry_out(workspace, PretrainRequest("few", "lr", "my lr", STEPS))
+    made = run_request(workspace, PretrainRequest("few", "lr", "my lr", STEPS))
     assert made.result is not None
     for strategy in ("scratch", "full"):
-        carry_out(
+        run_request(
             workspace,
             FinetuneRequest("few", made.result.backbone, strategy=strategy, train=STEPS),
         )

@@ -14,7 +14,7 @@ from core.training import lazy_adam
 from core.training.lazy_adam import LazyAdamW, coalesce_rows, use_sparse_gradients
 from core.training.loop import CancelledError
 from core.workspace import Workspace
-from tests.core.training.helpers import QUICK, ListReporter, carry_out, pretrained
+from tests.core.training.helpers import QUICK, ListReporter, pretrained, run_request
 
 
 def test_sparse_rows_move_as_by_torchs_sparse_adam() -> None:
@@ -96,10 +96,10 @@ def test_a_run_with_sparse_tables_learns_and_resumes_to_the_same_weights(
 ) -> None:
     workspace, dataset = tiny
     card = pretrained(workspace, "deepfm")
-    dense = carry_out(workspace, FinetuneRequest(dataset.id, card.id, train=QUICK))
+    dense = run_request(workspace, FinetuneRequest(dataset.id, card.id, train=QUICK))
     monkeypatch.setattr(lazy_adam, "SPARSE_MIN_ROWS", 1)
     request = FinetuneRequest(dataset.id, card.id, train=QUICK)
-    whole = carry_out(workspace, request)
+    whole = run_request(workspace, request)
     store = RunStore(workspace)
     run = store.submit(request, "broken", "cpu")
     with pytest.raises(CancelledError):

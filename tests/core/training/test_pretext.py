@@ -30,7 +30,7 @@ from core.training.pretext import copy_weights, train_pretext, value_rows
 from core.training.replaced_features import Detector, ReplacedFeatures, replace_fields
 from core.workspace import Workspace
 from tests.core.models.references import SMALL
-from tests.core.training.helpers import QUICK, ListReporter, carry_out
+from tests.core.training.helpers import QUICK, ListReporter, run_request
 
 CPU = torch.device("cpu")
 SIZES = tuple(4 + number % 5 for number in range(len(FIELDS)))
@@ -335,7 +335,7 @@ def test_a_run_makes_a_backbone_that_fine_tunes(
     objective: str, title: str, tiny: tuple[Workspace, Dataset]
 ) -> None:
     workspace, dataset = tiny
-    run = carry_out(
+    run = run_request(
         workspace, PretrainRequest(dataset.id, "dnn", "b", QUICK, settings_of("dnn"), objective)
     )
     assert run.result is not None
@@ -362,7 +362,7 @@ def test_a_run_makes_a_backbone_that_fine_tunes(
         make_plan(card, "zero-shot", 0, HeadSettings())
     with pytest.raises(BadInput, match="was never trained on click labels"):
         evaluate_on(workspace, run, dataset)
-    tuned = carry_out(workspace, FinetuneRequest(dataset.id, card.id, "depth", 1, train=QUICK))
+    tuned = run_request(workspace, FinetuneRequest(dataset.id, card.id, "depth", 1, train=QUICK))
     assert tuned.result is not None and tuned.result.before is None
     assert tuned.result.metrics["target_test"]["auc"] > 0.5
     arrays = np.load(workspace.runs / tuned.id / "predictions.npz")

@@ -8,7 +8,7 @@ from core.data.datasets import Dataset, load_labels, select_training_rows
 from core.inference.evaluate_run import evaluate_on
 from core.jobs.requests import FinetuneRequest, InterpolateRequest
 from core.workspace import Workspace
-from tests.core.training.helpers import QUICK, carry_out, pretrained
+from tests.core.training.helpers import QUICK, pretrained, run_request
 
 
 def test_validation_metrics_are_of_rows_that_the_run_did_not_train_on(
@@ -20,7 +20,7 @@ def test_validation_metrics_are_of_rows_that_the_run_did_not_train_on(
     request = FinetuneRequest(
         dataset.id, pretrained(workspace, "dnn").id, freeze_depth=0, train=settings, target_rows=100
     )
-    run = carry_out(workspace, request)
+    run = run_request(workspace, request)
     rows = select_training_rows(dataset, "target", 0.3, 100)[1]
     with np.load(workspace.runs / run.id / "predictions.npz") as stored:
         np.testing.assert_array_equal(stored["target_validation_label"], load_labels(dataset)[rows])
@@ -29,6 +29,6 @@ def test_validation_metrics_are_of_rows_that_the_run_did_not_train_on(
         )
     assert run.result is not None and run.result.metrics["target_validation"]["rows"] == 30
     assert evaluate_on(workspace, run, dataset) == run.result.metrics
-    mixed = carry_out(workspace, InterpolateRequest(dataset.id, run.id, train=QUICK))
+    mixed = run_request(workspace, InterpolateRequest(dataset.id, run.id, train=QUICK))
     with np.load(workspace.runs / mixed.id / "predictions.npz") as stored:
         np.testing.assert_array_equal(stored["target_validation_label"], load_labels(dataset)[rows])

@@ -17,7 +17,7 @@ from core.training import vector_file
 from core.training.vector_file import read_vectors
 from core.training.word_vectors import embedding_words
 from core.workspace import Workspace
-from tests.core.training.helpers import QUICK, carry_out
+from tests.core.training.helpers import QUICK, run_request
 
 WORDS = ["I1=", "I1=?", "I1=5", "C3=", "C3=?", "C3=68fd1e64"]
 
@@ -147,7 +147,7 @@ def test_backbone_from_a_file(tiny: tuple[Workspace, Dataset], tmp_path: Path) -
     request = PretrainRequest(
         dataset.id, "deepfm", "read", QUICK, settings, "none", "vectors", str(path)
     )
-    run = carry_out(workspace, request)
+    run = run_request(workspace, request)
     assert run.result is not None
     card = load_card(workspace.backbones / run.result.backbone)
     assert [stage.origin for stage in card.stages] == ["vectors", "random"]
@@ -159,7 +159,9 @@ def test_backbone_from_a_file(tiny: tuple[Workspace, Dataset], tmp_path: Path) -
     stored = load_backbone(card).state_dict()
     assert all(torch.equal(stored[name], tensor) for name, tensor in expected.items())
 
-    tuned = carry_out(workspace, FinetuneRequest(dataset.id, card.id, freeze_depth=1, train=QUICK))
+    tuned = run_request(
+        workspace, FinetuneRequest(dataset.id, card.id, freeze_depth=1, train=QUICK)
+    )
     model = load_backbone(load_card(workspace.runs / tuned.id / "model")).state_dict()
     assert torch.equal(model["stages.0.table.weight"], stored["stages.0.table.weight"])
 
@@ -168,7 +170,7 @@ def test_wrong_size_names_the_setting(tiny: tuple[Workspace, Dataset], tmp_path:
     workspace, dataset = tiny
     path = write(tmp_path, "I1= 1 2 3\n")
     with pytest.raises(BadInput, match="take --embedding 3"):
-        carry_out(
+        run_request(
             workspace,
             PretrainRequest(dataset.id, "dnn", "x", QUICK, {}, "none", "vectors", str(path)),
         )

@@ -24,7 +24,7 @@ from core.training.loop import CancelledError
 from core.training.training_rows import load_rows
 from core.training.word_vectors import embedding_words, initialise_from_rows, train_word2vec
 from core.workspace import Workspace
-from tests.core.training.helpers import QUICK, ListReporter, carry_out
+from tests.core.training.helpers import QUICK, ListReporter, run_request
 from tests.optional import needs
 
 SMALL = {"embedding": 4, "widths": [8]}
@@ -249,7 +249,7 @@ def test_backbone_from_word2vec_and_its_frozen_embedding(tiny: tuple[Workspace, 
     request = PretrainRequest(
         dataset.id, "dnn", "vectors", QUICK, SMALL, objective="none", start="word2vec"
     )
-    run = carry_out(workspace, request, reporter)
+    run = run_request(workspace, request, reporter)
     assert "learning word vectors" in reporter.phases
     assert {name for _, name, _ in reporter.rows} == {"train_loss"}
     assert run.result is not None
@@ -261,7 +261,7 @@ def test_backbone_from_word2vec_and_its_frozen_embedding(tiny: tuple[Workspace, 
     assert stage_of(network).table.weight.std() > 0.02
 
     for depth, stays in ((1, True), (0, False)):
-        tuned = carry_out(
+        tuned = run_request(
             workspace, FinetuneRequest(dataset.id, card.id, freeze_depth=depth, train=QUICK)
         )
         assert tuned.result is not None and tuned.result.stages[0].origin == "word2vec"
@@ -276,7 +276,7 @@ def test_word2vec_is_a_start_of_clicks_too(tiny: tuple[Workspace, Dataset]) -> N
     """The loss curve is that of clicks, and the stages were trained on click labels."""
     workspace, dataset = tiny
     reporter = ListReporter()
-    run = carry_out(
+    run = run_request(
         workspace, PretrainRequest(dataset.id, "dnn", "b", QUICK, SMALL, start="word2vec"), reporter
     )
     assert run.result is not None
