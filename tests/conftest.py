@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from playwright.sync_api import Browser, sync_playwright
 
 from core.data.datasets import Dataset, find_dataset
 from core.data.prepare import prepare
@@ -23,6 +24,7 @@ from core.data.split import SplitSpec
 from core.errors import BadInput
 from core.models import model_stats
 from core.workspace import Workspace, open_workspace
+from tests.e2e.helpers import CHROMIUM_FLAGS
 from tests.faults.disks import mount_small_disk
 
 # A worker that a page under test starts would wait for more runs for ten minutes, and take its
@@ -39,6 +41,24 @@ def own_main() -> Iterator[None]:
     main = sys.modules["__main__"]
     yield
     sys.modules["__main__"] = main
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    """Debian's Chromium, one for all tests of a process, as Playwright runs only once in it.
+
+    A missing one is a failure and not a skip.
+    """
+    chromium = shutil.which("chromium")
+    if chromium is None:
+        pytest.fail(
+            "The browser tests need Chromium on the PATH (Debian: apt-get install chromium); see"
+            " `make test`."
+        )
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium, args=CHROMIUM_FLAGS)
+        yield browser
+        browser.close()
 
 
 @pytest.fixture

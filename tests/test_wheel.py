@@ -18,11 +18,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import expect, sync_playwright
+from playwright.sync_api import Browser, expect
 
 from core.program import VERSION
 from core.workspace import BUNDLED_BACKBONES, PROJECT
-from tests.e2e.helpers import CHROMIUM_FLAGS
 
 # It imports hatchling, which only the build and these tests need.
 hatch_build = pytest.importorskip("hatch_build")
@@ -254,14 +253,10 @@ def test_the_app_answers_with_its_own_settings(served: str, tmp_path: Path) -> N
 
 
 @pytest.mark.e2e
-def test_the_installed_app_shows_its_pages(served: str) -> None:
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(
-            executable_path=shutil.which("chromium"), args=CHROMIUM_FLAGS
-        )
-        page = browser.new_page()
-        # The list of backbones needs pages, core, assets and a card of each of them.
-        page.goto(f"{served}/backbones")
-        expect(page.get_by_text("Simulated DCNv2").first).to_be_visible(timeout=60_000)
-        expect(page.locator('[data-testid="stException"]')).to_have_count(0)
-        browser.close()
+def test_the_installed_app_shows_its_pages(served: str, browser: Browser) -> None:
+    page = browser.new_page()
+    # The list of backbones needs pages, core, assets and a card of each of them.
+    page.goto(f"{served}/backbones")
+    expect(page.get_by_text("Simulated DCNv2").first).to_be_visible(timeout=60_000)
+    expect(page.locator('[data-testid="stException"]')).to_have_count(0)
+    page.close()

@@ -1,15 +1,14 @@
 """A real server and a real browser: a page that shows an exception, logs an error or calls out
 fails its test."""
 
-import shutil
 from collections.abc import Iterator
 from urllib.parse import urlparse
 
 import pytest
-from playwright.sync_api import Browser, ConsoleMessage, Page, Request, expect, sync_playwright
+from playwright.sync_api import Browser, ConsoleMessage, Page, Request, expect
 
 from core.workspace import PROJECT
-from tests.e2e.helpers import CHROMIUM_FLAGS, OpenPage, Server
+from tests.e2e.helpers import OpenPage, Server
 
 expect.set_options(timeout=30_000)
 
@@ -34,21 +33,6 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     yield server
     server.stop()
     server.stop_workers()
-
-
-@pytest.fixture(scope="session")
-def browser() -> Iterator[Browser]:
-    """Debian's Chromium; a missing one is a failure and not a skip."""
-    chromium = shutil.which("chromium")
-    if chromium is None:
-        pytest.fail(
-            "The browser tests need Chromium on the PATH (Debian: apt-get install chromium); see"
-            " `make test`."
-        )
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium, args=CHROMIUM_FLAGS)
-        yield browser
-        browser.close()
 
 
 @pytest.fixture
