@@ -16,6 +16,13 @@ from core.models.objectives import INITIALISATIONS
 from core.models.registry import ARCHITECTURES
 
 DEVICES = ("auto", "cuda", "cpu")
+DECAY_SCOPES = ("all", "matrices")
+STATISTICS = ("none", "fields", "pairs")
+"""Target statistics and counts among the inputs of a network: none, those of every categorical
+field, or also those of pairs of fields."""
+FINETUNE_INPUTS = ("kept", "refitted")
+"""Vocabulary and statistics of a fine-tuning run: the backbone's own, or extended by the target's
+training rows."""
 PLAIN_HEAD_STRATEGIES = ("depth", "linear-probe")
 """Strategies whose head trains without a penalty, a schedule or stages that join later."""
 MASK_SHARE = 0.2
@@ -44,7 +51,16 @@ class TrainSettings:
         seed: seed of the new head, the row order and dropout.
         device: "cuda", "cpu", or "auto" for a GPU where there is one.
         amp: whether to compute in bfloat16 (autocast).
+        head_learning_rate: Adam's step size for a new head; None for `learning_rate`.
+        min_steps: optimiser steps that whatever is new trains for before early stopping may end the
+            run; there are more epochs than `epochs` where those have fewer steps.
+        ema: whether an exponential moving average of the weights is validated and kept (Polyak and
+            Juditsky 1992), with the decay min(0.999, (1 + step) / (10 + step)).
+        validations_per_epoch: validations in every epoch, at equal distances; each may be the best
+            one.
         weight_decay: decoupled weight decay (AdamW, Loshchilov and Hutter 2019).
+        decay_scope: what weight decay reaches: "all" parameters, or "matrices": the weights of
+            linear layers, neither embeddings nor biases nor normalisation layers.
         cosine: whether the learning rate falls to 0 along half a cosine over all steps (Loshchilov
             and Hutter 2017).
 
@@ -60,6 +76,10 @@ class TrainSettings:
     epochs: int = 20
     batch_size: int = 4096
     learning_rate: float = 1e-3
+    head_learning_rate: float | None = None
+    min_steps: int = 0
+    ema: bool = False
+    validations_per_epoch: int = 1
     validation_share: float | None = None
     early_stopping: int = 3
     plateau: int = 1
@@ -67,6 +87,7 @@ class TrainSettings:
     device: str = "auto"
     amp: bool = False
     weight_decay: float = 0.0
+    decay_scope: str = "all"
     cosine: bool = False
 
     def __post_init__(self) -> None:
@@ -79,6 +100,21 @@ class TrainSettings:
             self.learning_rate,
             "above 0 and at most 1",
         )
+        rate = self.head_learning_rate
+        _require(rate is None or 0 < rate <= 1, "head learning rate", rate, "above 0 and at most 1")
+        _require(0 <= self.min_steps <= 1_000_000, "least steps", self.min_steps, "0 to 1,000,000")
+        _require(
+            1 <= self.validations_per_epoch <= 100,
+            "validations per epoch",
+            self.validations_per_epoch,
+            "1 to 100",
+        )
+        _require(
+            self.decay_scope in DECAY_SCOPES,
+            "decay scope",
+            self.decay_scope,
+            f"one of {list(DECAY_SCOPES)}",
+        )
         share = self.validation_share
         _require(share is None or 0 < share < 1, "validation share", share, "between 0 and 1")
         _require(
@@ -90,7 +126,7 @@ class TrainSettings:
         _require(0 <= self.plateau <= 1000, "plateau", self.plateau, "0 to 1000 epochs")
         _require(0 <= self.seed < 2**31, "seed", self.seed, "0 to 2147483647")
         _require(self.device in DEVICES, "device", self.device, f"one of {list(DEVICES)}")
-        _require(0 <= self.weight_decay <= 1, "weight decay", self.weight_decay, "0 to 1")
+        _require(0 <= self.weight_decay <= 10, "weight decay", self.weight_decay, "0 to 10")
         _require(
             not (self.cosine and self.plateau),
             "plateau",
@@ -112,6 +148,7 @@ class PretrainRequest:
         objective, start: names in core.models.objectives.
         start_file: path of the file that the start reads, "" where it reads none.
         mask_share: share of fields that RFD replaces and MFP masks.
+        statistics: one of STATISTICS; only "supervised" may have others than "none".
 
     Raises:
         BadInput: the architecture is unknown, or cannot have that objective or start; or a value
@@ -127,6 +164,7 @@ class PretrainRequest:
     start: str = "random"
     start_file: str = ""
     mask_share: float = MASK_SHARE
+    statistics: str = "none"
 
     def __post_init__(self) -> None:
         check_types(self)
@@ -144,6 +182,11 @@ class PretrainRequest:
             file_type or "left out",
         )
         _require(0 < self.mask_share < 1, "mask share", self.mask_share, "between 0 and 1")
+        # A corrupted field could be read off its own statistics.
+        allowed = STATISTICS if self.objective == "supervised" else STATISTICS[:1]
+        _require(
+            self.statistics in allowed, "statistics", self.statistics, f"one of {list(allowed)}"
+        )
 
 
 @dataclass(frozen=True)
@@ -154,7 +197,10 @@ class FinetuneRequest:
         dataset, backbone: ids.
         strategy: a name in core.freezing.strategies.STRATEGIES.
         freeze_depth: number of stages frozen from the input; only the strategy "depth" reads it.
-        head: the new head.
+        head: the new head; read where `keep_head` is not set.
+        keep_head: whether training goes on from the backbone's own head.
+        inputs: "kept", the backbone's own vocabulary and statistics, or "refitted", both extended
+            by the target's training rows.
         train: how to train.
         group: id shared by runs that were launched together.
         options: the strategy's own options, where they differ from its defaults.
@@ -175,6 +221,8 @@ class FinetuneRequest:
     strategy: str = "depth"
     freeze_depth: int = 0
     head: HeadSettings = field(default_factory=HeadSettings)
+    keep_head: bool = False
+    inputs: str = "kept"
     train: TrainSettings = field(default_factory=TrainSettings)
     group: str = ""
     options: dict[str, Any] = field(default_factory=dict)
@@ -185,6 +233,9 @@ class FinetuneRequest:
     def __post_init__(self) -> None:
         check_types(self)
         _require(self.freeze_depth >= 0, "freeze depth", self.freeze_depth, "0 or more")
+        _require(
+            self.inputs in FINETUNE_INPUTS, "inputs", self.inputs, f"one of {list(FINETUNE_INPUTS)}"
+        )
         _require(self.target_rows >= 0, "target rows", self.target_rows, "0 for all, or how many")
         rate, rates = self.train.learning_rate, [*self.rates]
         _require(
