@@ -76,10 +76,6 @@ class TrainSettings:
     epochs: int = 20
     batch_size: int = 4096
     learning_rate: float = 1e-3
-    head_learning_rate: float | None = None
-    min_steps: int = 0
-    ema: bool = False
-    validations_per_epoch: int = 1
     validation_share: float | None = None
     early_stopping: int = 3
     plateau: int = 1
@@ -87,8 +83,12 @@ class TrainSettings:
     device: str = "auto"
     amp: bool = False
     weight_decay: float = 0.0
-    decay_scope: str = "all"
     cosine: bool = False
+    head_learning_rate: float | None = None
+    min_steps: int = 0
+    ema: bool = False
+    validations_per_epoch: int = 1
+    decay_scope: str = "all"
 
     def __post_init__(self) -> None:
         check_types(self)
@@ -198,9 +198,6 @@ class FinetuneRequest:
         strategy: a name in core.freezing.strategies.STRATEGIES.
         freeze_depth: number of stages frozen from the input; only the strategy "depth" reads it.
         head: the new head; read where `keep_head` is not set.
-        keep_head: whether training goes on from the backbone's own head.
-        inputs: "kept", the backbone's own vocabulary and statistics, or "refitted", both extended
-            by the target's training rows.
         train: how to train.
         group: id shared by runs that were launched together.
         options: the strategy's own options, where they differ from its defaults.
@@ -210,6 +207,9 @@ class FinetuneRequest:
             (core.runs.halving).
         rates: learning rates of the sweep's runs that differ from this one in nothing else, its own
             among them; these may train in one batched product (core.training.batched_heads).
+        keep_head: whether training goes on from the backbone's own head.
+        inputs: "kept", the backbone's own vocabulary and statistics, or "refitted", both extended
+            by the target's training rows.
 
     Raises:
         BadInput: a number is out of its range, a value has another type, or the learning rate is
@@ -221,14 +221,14 @@ class FinetuneRequest:
     strategy: str = "depth"
     freeze_depth: int = 0
     head: HeadSettings = field(default_factory=HeadSettings)
-    keep_head: bool = False
-    inputs: str = "kept"
     train: TrainSettings = field(default_factory=TrainSettings)
     group: str = ""
     options: dict[str, Any] = field(default_factory=dict)
     target_rows: int = 0
     rungs: tuple[tuple[int, int], ...] = ()
     rates: tuple[float, ...] = ()
+    keep_head: bool = False
+    inputs: str = "kept"
 
     def __post_init__(self) -> None:
         check_types(self)
