@@ -70,6 +70,7 @@ class PretrainOptions(TrainingOptions, total=False):
     embedding: int
     widths: Sequence[int]
     crosses: int
+    rank: int
     layers: int
     heads: int
     attention: int

@@ -79,8 +79,10 @@ def dry_run_pretrain(workspace: Workspace, request: PretrainRequest) -> CommandR
     if OBJECTIVES[request.objective].reads_labels:
         require_labels(dataset)
     complete_settings(request.architecture, request.settings)
-    field_sizes = load_preprocessing(dataset.folder / "preprocessing").field_sizes
-    stats = measure_stats(request.architecture, request.settings, field_sizes)
+    fitted = load_preprocessing(dataset.folder / "preprocessing")
+    stats = measure_stats(
+        request.architecture, request.settings, fitted.field_sizes, fitted.n_dense
+    )
     rows = next(part.rows for part in dataset.parts if part.part == "source_train")
     done = RunStore(workspace).list(status="done")
     estimate = pretraining_estimate(stats, request, rows, done)

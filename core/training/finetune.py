@@ -200,7 +200,9 @@ def initial_network(
     """Return the network that training starts from: with a new head, or all new for "scratch"."""
     torch.manual_seed(request.train.seed)
     if plan.reinitialise:
-        sizes = load_preprocessing(card.folder / "preprocessing").field_sizes
-        return build_network(card.architecture, card.settings, sizes, request.head)
+        fitted = load_preprocessing(card.folder / "preprocessing")
+        return build_network(
+            card.architecture, card.settings, fitted.field_sizes, request.head, fitted.n_dense
+        )
     pretrained.replace_head(request.head)
     return pretrained

@@ -26,7 +26,7 @@ class TrainingRows:
     Args:
         row_numbers: of the rows in the dataset, ascending, int64 ``(rows,)``.
         state: inputs of the stage `first_stage`; for stage 0 ids int32 ``(rows, fields)`` and
-            numerics float32 ``(rows, 13)``.
+            numerics float32 ``(rows, dense)``.
         labels: float32 ``(rows,)``; NaN if the dataset has no labels.
         first_stage: index of the stage that `state` enters.
     """
