@@ -69,14 +69,21 @@ def show_freezing(run: Run) -> None:
         "A frozen stage keeps its weights exactly: it gets no gradient, and no optimiser "
         f"sees it. In this run {len(frozen)} of {len(stages) - 1} stages "
         f"{'was' if len(frozen) == 1 else 'were'} frozen; of "
-        f"{format_int(parameters)} parameters, including the new head's, "
+        f"{format_int(parameters)} parameters, including the head's, "
         f"{format_int(run.result.trained_parameters)} could move."
     )
     request = run.finetune_request
     with catch_errors():
         card = find_backbone(workspace(), run.result.backbone)
         draw_plan(
-            make_plan(card, request.strategy, request.freeze_depth, request.head, request.options)
+            make_plan(
+                card,
+                request.strategy,
+                request.freeze_depth,
+                request.head,
+                request.options,
+                request.keep_head,
+            )
         )
 
 
@@ -136,7 +143,8 @@ def comparable_runs(run: Run) -> list[Run]:
 
     def settings(other: Run) -> tuple[object, ...]:
         request = other.finetune_request
-        return request.dataset, request.backbone, request.train, request.head, request.target_rows
+        head = request.keep_head, request.head
+        return request.dataset, request.backbone, request.train, *head, request.target_rows
 
     newest: dict[tuple[str, int], Run] = {(run.strategy, run.finetune_request.freeze_depth): run}
     for other in RunStore(workspace()).list("done", "finetune"):

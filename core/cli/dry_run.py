@@ -36,6 +36,7 @@ def dry_run_finetune(
         target_sizes=(request.target_rows,),
         head=request.head,
         train=request.train,
+        keep_head=request.keep_head,
     )
     return dry_run_sweep(workspace, spec)
 
@@ -117,7 +118,11 @@ def _plan_data(plan: Plan) -> dict[str, Any]:
         }
         for stage in plan.stages
     ]
-    return {"trained_parameters": plan.trained_parameters, "stages": stages}
+    return {
+        "trained_parameters": plan.trained_parameters,
+        "head": "new" if plan.new_head else "kept",
+        "stages": stages,
+    }
 
 
 def _stage_lines(plan: Plan) -> list[str]:

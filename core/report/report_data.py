@@ -116,12 +116,13 @@ def request_settings(request: Request) -> dict[str, Any]:
     flat = {
         **values,
         **values["train"],
+        "head": "kept" if values["keep_head"] else "new",
         **{f"head_{name}": value for name, value in values["head"].items()},
     }
     return {
         name.replace("_", " "): value
         for name, value in flat.items()
-        if name not in (*_ARM_FIELDS, "train", "head", "backbone")
+        if name not in (*_ARM_FIELDS, "train", "keep_head", "backbone")
     }
 
 

@@ -73,11 +73,12 @@ class SweepSpec:
         seeds: of head, row order and dropout.
         learning_rates: none for the rate of the settings.
         target_sizes: numbers of target rows; 0 for all.
-        head: the new head.
+        head: the head that trains.
         train: everything else.
         halving: factor of successive halving (core.runs.halving); 0 trains every arm to its end.
         train_by_size: the settings of each of `target_sizes`, where they differ; else `train` for
             all.
+        keep_head: whether arms go on from the backbone's own head, as in FinetuneRequest.
 
     Raises:
         BadInput: a value occurs twice, is missing or has another type, or there are more than
@@ -94,6 +95,7 @@ class SweepSpec:
     train: TrainSettings = field(default_factory=TrainSettings)
     halving: int = 0
     train_by_size: tuple[TrainSettings, ...] = ()
+    keep_head: bool = False
 
     def __post_init__(self) -> None:
         check_types(self)
@@ -142,7 +144,9 @@ def expand_requests(spec: SweepSpec) -> list[FinetuneRequest]:
 
     Zero-shot trains nothing, so that it has one run, however many seeds, rates and sizes there are.
     """
-    base = FinetuneRequest(spec.dataset, spec.backbone, head=spec.head, train=spec.train)
+    base = FinetuneRequest(
+        spec.dataset, spec.backbone, head=spec.head, train=spec.train, keep_head=spec.keep_head
+    )
     sized = zip(spec.target_sizes, spec.size_settings, strict=True)
     rated = [
         (size, dataclasses.replace(train, learning_rate=rate))
@@ -320,7 +324,9 @@ def plan_arms(card: BackboneCard, spec: SweepSpec) -> dict[str, Plan]:
         BadInput: the backbone cannot have one of the arms.
     """
     return {
-        arm.title: make_plan(card, arm.strategy, arm.freeze_depth, spec.head, arm.options)
+        arm.title: make_plan(
+            card, arm.strategy, arm.freeze_depth, spec.head, arm.options, spec.keep_head
+        )
         for arm in spec.arms
     }
 
