@@ -15,6 +15,7 @@ from core.runs.sweep import Arm, Sweep, SweepSpec, depth_arms
 from core.training.default_settings import (
     count_training_rows,
     preset_settings,
+    rates_to_try,
     settings_by_size,
 )
 from core.workspace import hash_json
@@ -90,6 +91,7 @@ def sweep_spec(
     surgical: Sequence[Sequence[str]],
     seeds: int,
     rates: Sequence[float],
+    choose_rate: bool,
     target_sizes: Sequence[int],
     halving: int,
     preset: str,
@@ -111,17 +113,19 @@ def sweep_spec(
             f"them, and seed={options['seed']} has no meaning; leave it out."
         )
     by_size = settings_by_size(dataset, sizes, preset, training_settings(options))
+    tried, chosen = rates_to_try(to_builtin(rates), by_size[-1].learning_rate, choose_rate)
     return SweepSpec(
         dataset=dataset.id,
         backbone=card.id,
         arms=arms,
         seeds=tuple(range(require_whole_number(seeds, "seeds", 1))),
-        learning_rates=tuple(to_builtin(rates)),
+        learning_rates=tried,
         target_sizes=sizes,
         head=head_settings(options),
         train=by_size[-1],
         halving=halving,
         train_by_size=tuple(by_size) if len(set(by_size)) > 1 else (),
+        choose_rate=chosen,
     )
 
 
