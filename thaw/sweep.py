@@ -9,6 +9,7 @@ import plotly.graph_objects as go
 
 from core.data.paths import clean_path
 from core.errors import BadInput, RunError
+from core.evaluation.choice_error import Choice
 from core.evaluation.metric_registry import HEADLINE_METRIC, METRICS, metrics_shown_in
 from core.files.permissions import private_files
 from core.jobs.run import Run as StoredRun
@@ -24,9 +25,11 @@ from core.runs.sweep import Sweep as StoredSweep
 from core.runs.sweep import cancel_sweep, extend_sweep, find_sweep, resume_sweep
 from core.runs.sweep_result import (
     ArmResult,
+    choices_of_arms,
     default_reference,
     forgetting_sentences,
     judge_arms,
+    rates_table,
     summarise_arms,
 )
 from core.workspace import Workspace
@@ -167,6 +170,16 @@ class Sweep:
         """A row per run, with its arm, seed, status and metrics."""
         return runs_table(self._runs())
 
+    @checked
+    def rates_table(self) -> pd.DataFrame:
+        """A row per arm and learning rate that it was chosen from: its validation log loss."""
+        return pd.DataFrame(rates_table(self._results()))
+
+    @property
+    def choices(self) -> list[Choice]:
+        """How clearly an arm leads on validation rows, with the standard error; one per setting."""
+        return choices_of_arms(self._workspace, self._results())
+
     @property
     def verdict(self) -> str:
         """What the results support, in sentences.
@@ -231,8 +244,8 @@ class Sweep:
         if results := summarise_arms(self.info, self._runs()):
             return results
         raise BadInput(
-            f"No run of the sweep {self.name!r} is done yet, so there is nothing to compare; "
-            "wait for one."
+            f"No arm of the sweep {self.name!r} has results yet, so there is nothing to compare; "
+            "wait for its runs."
         )
 
     def _reference(self, results: list[ArmResult], named: str | None) -> str:

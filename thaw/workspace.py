@@ -385,6 +385,7 @@ class Workspace:
         surgical: Sequence[Sequence[str]] = (),
         seeds: int = 3,
         rates: Sequence[float] = (),
+        choose_rate: bool = True,
         target_sizes: Sequence[int] = (0,),
         halving: int = 0,
         name: str | None = None,
@@ -402,7 +403,10 @@ class Workspace:
                 "zero-shot" are the controls.
             surgical: for each arm of the strategy "surgical" the names of the stages that train.
             seeds: of every arm: 0, 1, 2, …
-            rates: learning rates for every arm; default: the preset's alone.
+            rates: learning rates for every arm; default: three around the preset's.
+            choose_rate: whether every arm is tried with each of these rates and its own is chosen
+                on validation rows; else each rate is a setting of its own, and without `rates`
+                every arm trains at the preset's.
             target_sizes: numbers of target rows for every arm; 0 for all.
             halving: with 2, 3 or 4, only the best one in `halving` arms trains on at every rung.
             name: of the sweep; default: made of backbone and dataset. One that is there and asks
@@ -425,6 +429,7 @@ class Workspace:
             surgical,
             seeds,
             rates,
+            choose_rate,
             target_sizes,
             halving,
             preset,

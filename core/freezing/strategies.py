@@ -381,6 +381,11 @@ def is_trained(strategy: str) -> bool:
     return strategy not in STRATEGIES or STRATEGIES[strategy].trains
 
 
+def has_learning_rate(strategy: str) -> bool:
+    """Whether the learning rate changes what a strategy gives; any other word's does."""
+    return strategy not in STRATEGIES or STRATEGIES[strategy].has_learning_rate
+
+
 def complete_options(strategy: str, options: Options) -> Options:
     """Return every option of a strategy: `options` where given, else its default.
 

@@ -6,7 +6,7 @@ neither strategies nor plans.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from core.errors import BadInput
@@ -101,7 +101,10 @@ class TrainSettings:
             "above 0 and at most 1",
         )
         rate = self.head_learning_rate
-        _require(rate is None or 0 < rate <= 1, "head learning rate", rate, "above 0 and at most 1")
+        # Wider than the other rate: it keeps its ratio to that one in a grid of rates.
+        _require(
+            rate is None or 0 < rate <= 100, "head learning rate", rate, "above 0 and at most 100"
+        )
         _require(0 <= self.min_steps <= 1_000_000, "least steps", self.min_steps, "0 to 1,000,000")
         _require(
             1 <= self.validations_per_epoch <= 100,
@@ -133,6 +136,20 @@ class TrainSettings:
             self.plateau,
             "0 where the rate follows a cosine",
         )
+
+    def with_learning_rate(self, rate: float) -> "TrainSettings":
+        """Return the settings with another learning rate; the head's keeps its ratio to it.
+
+        >>> train = TrainSettings(learning_rate=1e-3, head_learning_rate=1e-2)
+        >>> train.with_learning_rate(3e-3).head_learning_rate
+        0.03
+        """
+        head = self.head_learning_rate
+        if head is not None:
+            # The ratio of twelve digits: the head's rate is the same from whichever rate of a grid
+            # one starts, which rounding the rate itself would not give (1e-2 to 3.3e-3 and back).
+            head = rate * float(f"{head / self.learning_rate:.12g}")
+        return replace(self, learning_rate=rate, head_learning_rate=head)
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ A sweep knows its arms (`core.runs.sweep`). On page Compare, in a report of some
 commands, runs are selected freely, so arms are found from their requests here.
 """
 
+import dataclasses
 import json
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from core.errors import BadInput
+from core.evaluation.choice_error import Choice
 from core.evaluation.verdicts import ArmScores, Verdict, compare_arms, summarise_verdicts
 from core.freezing.strategies import is_trained
 from core.jobs.predictions import StoredScores, read_prediction_array
@@ -20,7 +22,13 @@ from core.jobs.requests import FinetuneRequest
 from core.jobs.store import Run
 from core.report.report_data import request_settings
 from core.runs.sweep import arm_of_run
-from core.runs.sweep_result import ArmResult, halving_sentences, summarise_arm
+from core.runs.sweep_result import (
+    ArmResult,
+    choice_sentences,
+    choices_of_arms,
+    summarise_arm,
+    training_notes,
+)
 from core.workspace import Workspace
 
 
@@ -225,9 +233,23 @@ def judge_selected_arms(
         )
     labels = read_prediction_array(workspace, results[0].runs[0], "target_test_label")
     verdicts = compare_arms(labels, {"": contenders}, reference)
-    return verdicts, halving_sentences(results) + summarise_verdicts(
-        verdicts, {"": contenders}, reference
-    )
+    return verdicts, [
+        *training_notes(results),
+        *summarise_verdicts(verdicts, {"": contenders}, reference),
+        *choice_sentences(choices_of_selected_arms(workspace, results), False),
+    ]
+
+
+def choices_of_selected_arms(workspace: Workspace, results: Sequence[ArmResult]) -> list[Choice]:
+    """Return how clearly one of these arms leads on validation rows; empty if none can be said to.
+
+    Arms that were validated on other rows are left out.
+    """
+    comparable = [
+        dataclasses.replace(result, setting="", validation_loss=loss)
+        for result, loss in zip(results, comparable_validation_losses(results), strict=True)
+    ]
+    return choices_of_arms(workspace, comparable)
 
 
 def _title(run: Run) -> str:

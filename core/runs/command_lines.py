@@ -20,7 +20,12 @@ from core.models.card import BackboneCard, HeadSettings
 from core.models.registry import settings_to_flags
 from core.program import COMMAND
 from core.runs.sweep import SweepSpec, depth_arms
-from core.training.default_settings import AUTO, count_training_rows, presets_for
+from core.training.default_settings import (
+    AUTO,
+    count_training_rows,
+    presets_for,
+    rates_to_try,
+)
 from core.workspace import Workspace
 
 _TRAIN_FLAGS = {
@@ -125,8 +130,7 @@ def sweep_command_line(
             parts += ["--surgical", ",".join(arm.options["stages"])]
     if len(spec.seeds) != 3:
         parts += ["--seeds", str(len(spec.seeds))]
-    if spec.learning_rates:
-        parts += ["--rates", ",".join(map(str, spec.learning_rates))]
+    parts += _rate_flags(spec, pinned)
     if spec.target_sizes != (0,):
         parts += ["--target-sizes", ",".join(map(str, spec.target_sizes))]
     if spec.halving:
@@ -137,6 +141,19 @@ def sweep_command_line(
             "The target sizes of this sweep train with settings that no single command gives them."
         )
     return shlex.join([*parts, *head_flags(card, spec.head, spec.keep_head, flags, pinned), *flags])
+
+
+def _rate_flags(spec: SweepSpec, pinned: bool) -> list[str]:
+    """Return the flags that ask for a sweep's learning rates; none for the default ones."""
+    rates = ["--learning-rates", ",".join(map(str, spec.learning_rates))]
+    default = rates_to_try((), spec.train.learning_rate, choose_rate=True)
+    if (spec.learning_rates, spec.choose_rate) == default and not pinned:
+        return []
+    parts = rates if spec.learning_rates else []
+    if spec.choose_rate:
+        return [*parts, "--choose-rate"] if pinned else parts
+    # A single rate leaves nothing to choose.
+    return parts if len(spec.learning_rates) == 1 and not pinned else [*parts, "--no-choose-rate"]
 
 
 def sweep_train_flags(dataset: Dataset, spec: SweepSpec, pinned: bool = False) -> list[str] | None:
