@@ -55,6 +55,9 @@ class Plan:
         reinitialise: whether all stages start from random weights.
         new_head: whether the backbone's head is replaced by a new one.
         scope, rank, l2_sp, schedule, reset_embeddings: as in core.freezing.spec.FreezeSpec.
+        sizes_known: whether the parameters are known. A run that fits a vocabulary of its own has
+            as many as its rows have values, and `stages` has those of the backbone; boosted trees
+            and a logistic regression have a single stage, with 0 parameters.
 
     Raises:
         BadInput: nothing would train although the strategy trains something.
@@ -70,13 +73,19 @@ class Plan:
     l2_sp: float = 0.0
     schedule: Schedule = "none"
     reset_embeddings: bool = False
+    sizes_known: bool = True
 
     def __post_init__(self) -> None:
-        if is_trained(self.strategy) and self.trained_parameters == 0:
+        if self.sizes_known and is_trained(self.strategy) and self.trained_parameters == 0:
             raise BadInput(
                 f"Every one of the {len(self.stages)} stages is frozen, so no parameter would"
                 " train; lower the freeze depth or put a new head on."
             )
+
+    @property
+    def trains_network(self) -> bool:
+        """Whether what it fits is a network, on the training device."""
+        return self.strategy not in STRATEGIES or not STRATEGIES[self.strategy].model
 
     @property
     def trained_parameters(self) -> int:
@@ -151,6 +160,8 @@ def make_plan(
             f"The backbone {card.name!r} has no head trained on click labels, so it cannot "
             "score rows as it is; choose another strategy than zero-shot."
         )
+    if model := STRATEGIES[strategy].model:
+        return _plan_model(strategy, model)
     spec = STRATEGIES[strategy].build(card.stages, {**values, "depth": freeze_depth})
     used_head = head if trained else card.head
     head_parameters = used_head.parameters(card.representation, card.members)
@@ -176,7 +187,14 @@ def make_plan(
         l2_sp=spec.l2_sp,
         schedule=spec.schedule,
         reset_embeddings=spec.reset_embeddings,
+        sizes_known=not STRATEGIES[strategy].fits_inputs,
     )
+
+
+def _plan_model(strategy: str, title: str) -> Plan:
+    """Plan a model that is no network: one entry, whose size is known once it is fitted."""
+    model = PlannedStage("model", title, 0, share=1.0, frozen=False, flops=0, origin="random")
+    return Plan(strategy, (model,), 0, reinitialise=True, new_head=True, sizes_known=False)
 
 
 def make_pretraining_plan(
