@@ -59,6 +59,9 @@ class Plan:
         reinitialise: whether all stages start from random weights.
         new_head: whether training starts from a new head; else from the backbone's own.
         scope, rank, l2_sp, schedule, reset_embeddings: as in core.freezing.spec.FreezeSpec.
+        sizes_known: whether the parameters are known. A run that fits a vocabulary of its own has
+            as many as its rows have values, and `stages` has those of the backbone; boosted trees
+            and a logistic regression have a single stage, with 0 parameters.
 
     Raises:
         BadInput: nothing would train although the strategy trains something.
@@ -74,9 +77,10 @@ class Plan:
     l2_sp: float = 0.0
     schedule: Schedule = "none"
     reset_embeddings: bool = False
+    sizes_known: bool = True
 
     def __post_init__(self) -> None:
-        if self.trains and self.trained_parameters == 0:
+        if self.sizes_known and self.trains and self.trained_parameters == 0:
             raise BadInput(
                 f"Every one of the {len(self.stages) - 1} stages is frozen, and so is the head, so"
                 " no parameter would train; lower the freeze depth or let the head train."
@@ -86,6 +90,11 @@ class Plan:
     def trains(self) -> bool:
         """Whether anything trains, if only the head; zero-shot trains nothing."""
         return is_trained(self.strategy)
+
+    @property
+    def trains_network(self) -> bool:
+        """Whether what it fits is a network, on the training device."""
+        return self.strategy not in STRATEGIES or not STRATEGIES[self.strategy].model
 
     @property
     def trained_parameters(self) -> int:
@@ -163,6 +172,8 @@ def make_plan(
             f"The backbone {card.name!r} has no head trained on click labels, so it cannot "
             "score rows as it is; choose another strategy than zero-shot."
         )
+    if model := STRATEGIES[strategy].model:
+        return _plan_model(strategy, model)
     spec = STRATEGIES[strategy].build(card.stages, {**values, "depth": freeze_depth})
     new_head = trained and (spec.reinitialise or not keep_head)
     if trained and not new_head:
@@ -191,7 +202,14 @@ def make_plan(
         l2_sp=spec.l2_sp,
         schedule=spec.schedule,
         reset_embeddings=spec.reset_embeddings,
+        sizes_known=not STRATEGIES[strategy].fits_inputs,
     )
+
+
+def _plan_model(strategy: str, title: str) -> Plan:
+    """Plan a model that is no network: one entry, whose size is known once it is fitted."""
+    model = PlannedStage("model", title, 0, share=1.0, frozen=False, flops=0, origin="random")
+    return Plan(strategy, (model,), 0, reinitialise=True, new_head=True, sizes_known=False)
 
 
 def make_pretraining_plan(

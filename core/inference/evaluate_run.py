@@ -1,6 +1,9 @@
 """Evaluate a finished run on another dataset."""
 
+import numpy as np
+
 from core.data.datasets import Dataset, require_labels
+from core.data.preprocessing import load_preprocessing
 from core.errors import BadInput
 from core.evaluation.metrics import Metrics
 from core.inference.run_model import load_scoring_card
@@ -8,14 +11,13 @@ from core.jobs.store import Run
 from core.models.backbone import load_backbone
 from core.training.devices import choose_device
 from core.training.results import (
-    SCORED_PARTS,
     evaluate_parts,
     labels_by_part,
     run_validation_rows,
     score_parts,
     scored_rows,
 )
-from core.training.training_rows import load_rows
+from core.training.training_rows import encode_row_numbers
 from core.workspace import Workspace
 
 
@@ -39,9 +41,9 @@ def evaluate_on(workspace: Workspace, run: Run, dataset: Dataset) -> dict[str, M
             "to measure."
         )
     device = choose_device("auto")
-    rows = load_rows(
-        workspace, dataset, card.folder / "preprocessing", ("target_train", *SCORED_PARTS)
-    )
     scored = scored_rows(dataset, run_validation_rows(dataset, run))
+    preprocessing = load_preprocessing(card.folder / "preprocessing")
+    numbers = np.concatenate(list(scored.values()))
+    rows = encode_row_numbers(workspace, dataset, preprocessing, numbers)
     scores = score_parts(load_backbone(card).to(device), scored, rows, device)
     return evaluate_parts(labels_by_part(dataset, scored), scores, run.result.threshold)
