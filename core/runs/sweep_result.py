@@ -22,9 +22,8 @@ from core.evaluation.metric_registry import metrics_shown_in
 from core.evaluation.verdicts import ArmScores, Verdict, compare_arms, summarise_verdicts
 from core.freezing.strategies import control_titles, describe_strategy, is_control, is_trained
 from core.jobs.predictions import StoredScores, read_prediction_array
-from core.jobs.requests import FinetuneRequest
 from core.jobs.store import Run
-from core.runs.sweep import Arm, Sweep, arm_of_run
+from core.runs.sweep import Arm, Sweep, arm_title
 from core.workspace import Workspace, nan_to_none
 
 COMPARED_PARTS = ("target_test", "source_test")
@@ -53,7 +52,7 @@ class ArmResult:
 
     Args:
         title: of the arm.
-        strategy: its strategy; "pretraining" for a pretraining run.
+        strategy: its strategy; "blend" for a blend and "pretraining" for a pretraining run.
         setting: target size and learning rate in words, where the sweep has several.
         target_rows: 0 for all.
         learning_rate: of the settings.
@@ -104,9 +103,9 @@ def summarise_arms(sweep: Sweep, runs: Sequence[Run]) -> list[ArmResult]:
     for run in runs:
         if run.status == "done" and run.result:
             key = (
-                run.finetune_request.target_rows,
+                run.target_rows,
                 run.request.train.learning_rate,
-                arm_of_run(run).title,
+                arm_title(run),
             )
             groups.setdefault(key, []).append(run)
     order = {arm.title: place for place, arm in enumerate(sweep.spec.arms)}
@@ -257,14 +256,14 @@ def _summarise_arm(runs: tuple[Run, ...], title: str, setting: str) -> ArmResult
     """Cached, because a sweep's page asks for all arms whenever a run ends."""
     results = [run.result for run in runs if run.result]
     frozen = [stage.frozen for stage in results[0].stages]
-    request = runs[0].request
     return ArmResult(
         title=title,
-        strategy=runs[0].strategy or "pretraining",
+        strategy=runs[0].strategy or {"blend": "blend"}.get(runs[0].kind, "pretraining"),
         setting=setting,
-        target_rows=request.target_rows if isinstance(request, FinetuneRequest) else 0,
-        learning_rate=request.train.learning_rate,
-        depth=frozen.index(False) if False in frozen else len(frozen) - 1,
+        target_rows=runs[0].target_rows,
+        learning_rate=runs[0].request.train.learning_rate,
+        # A blend has no stages.
+        depth=frozen.index(False) if False in frozen else max(0, len(frozen) - 1),
         runs=runs,
         metrics={
             metric: _seed_summaries(runs, metric)
