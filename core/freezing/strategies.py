@@ -52,6 +52,7 @@ class Strategy:
         control: whether it is a baseline that fine-tuning has to beat.
         trains: whether anything trains; where nothing does, one run stands for every seed, learning
             rate and target size.
+        has_learning_rate: whether the learning rate and the number of epochs change its result.
     """
 
     title: str
@@ -62,6 +63,7 @@ class Strategy:
     options: dict[str, Option] = field(default_factory=dict)
     control: bool = False
     trains: bool = True
+    has_learning_rate: bool = True
 
 
 def _train_all(stages: Stages, **fields: Any) -> FreezeSpec:
@@ -336,6 +338,7 @@ STRATEGIES: dict[str, Strategy] = {
         _freeze_all,
         control=True,
         trains=False,
+        has_learning_rate=False,
     ),
 }
 
