@@ -7,6 +7,7 @@ import numpy as np
 
 from core.data.datasets import Dataset, select_training_rows
 from core.errors import BadInput
+from core.freezing.strategies import is_trained
 from core.jobs.requests import FinetuneRequest
 from core.jobs.store import Run, RunStore
 from core.workspace import Workspace
@@ -81,8 +82,13 @@ def distinct_titles(runs: Sequence[Run], titles: Sequence[str]) -> list[str]:
         titles: what each is called as an arm.
     """
     found = [*titles]
-    if len({run.seed for run in runs}) > 1:
-        found = [f"{title}, seed {run.seed}" for title, run in zip(found, runs, strict=True)]
+    # The seed of a run that trains nothing changes nothing.
+    trained = {run.id for run in runs if is_trained(run.strategy)}
+    if len({run.seed for run in runs if run.id in trained}) > 1:
+        found = [
+            f"{title}, seed {run.seed}" if run.id in trained else title
+            for title, run in zip(found, runs, strict=True)
+        ]
     tell_apart: tuple[Callable[[Run], str], ...] = (
         lambda run: f"rate {run.request.train.learning_rate:g}",
         lambda run: run.id,

@@ -16,6 +16,7 @@ from core.jobs.store import Run, RunStore
 from core.training.results import evaluate_parts, prediction_arrays
 from core.workspace import Workspace
 
+BACKBONE = "simulated-dnn"
 CPU = TrainSettings(device="cpu")
 
 
@@ -28,9 +29,7 @@ def stored_run(
     noise: float = 2.0,
 ) -> Run:
     """A finished fine-tuning run whose logits are the labels plus noise of its own."""
-    request = request or FinetuneRequest(
-        dataset.id, "b-1", freeze_depth=number, train=CPU, target_rows=0
-    )
+    request = request or FinetuneRequest(dataset.id, BACKBONE, freeze_depth=number, train=CPU)
     share = request.train.validation_share
     rows = {
         "target_validation": select_training_rows(dataset, "target", share, request.target_rows)[1],
@@ -49,7 +48,7 @@ def stored_run(
         labels["target_test"] = np.asarray(test_labels, labels["target_test"].dtype)
     store = RunStore(workspace)
     run = store.submit(request, f"run {number}", "cpu")
-    store.claim("cpu", 1)
+    store.claim_run(run.id, 1)
     folder = workspace.runs / run.id
     folder.mkdir(parents=True)
     np.savez(folder / "predictions.npz", **prediction_arrays(labels, scores, None))  # type: ignore[arg-type]
@@ -57,7 +56,7 @@ def stored_run(
         threshold=0.5,
         metrics=evaluate_parts(labels, scores, 0.5),
         seconds={"total": 1.0},
-        backbone="b-1",
+        backbone=request.backbone,
         dataset_hash=dataset.content_hash,
     )
     store.finish(run.id, "done", result=result)
