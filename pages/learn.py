@@ -23,7 +23,7 @@ from core.report.arm_traces import is_freeze_depth
 from core.report.learn_figures import before_after_figure
 from core.report.sweep_figures import depth_figure
 from core.report.weight_drift_figures import weight_distance_figure
-from core.runs.sweep import arm_of_run
+from core.runs.sweep import arm_title
 from core.runs.sweep_result import summarise_arm
 from pages.components.learn.glossary import show_glossary
 from pages.components.shared.access import PRESENTER_KEY
@@ -179,7 +179,7 @@ def show_when_it_pays(run: Run) -> None:
             else ("there is no such run yet.")
         )
         st.markdown(f"- Compared with {what}: {words}")
-    results = [summarise_arm([other], arm_of_run(other).title, "") for other in runs]
+    results = [summarise_arm([other], arm_title(other), "") for other in runs]
     deep = sum(is_freeze_depth(other) for other in results)
     if deep:
         chart(

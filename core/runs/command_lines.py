@@ -10,6 +10,7 @@ from core.errors import BadInput
 from core.freezing.heads import NEW_HEAD_PRESETS, default_keep_head
 from core.jobs.requests import (
     MASK_SHARE,
+    BlendRequest,
     InterpolateRequest,
     PretrainRequest,
     Request,
@@ -53,6 +54,8 @@ def command_line(workspace: Workspace, request: Request, pinned: bool = False) -
     parts = [*COMMAND]
     if isinstance(request, InterpolateRequest):
         return shlex.join([*parts, "interpolate", "--run", request.run])
+    if isinstance(request, BlendRequest):
+        return shlex.join([*parts, "blend", *request.runs])
     dataset = find_dataset(workspace, request.dataset)
     if isinstance(request, PretrainRequest):
         presets = presets_for(count_training_rows(dataset, "source"), request.objective)

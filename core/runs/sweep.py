@@ -352,6 +352,11 @@ def plan_arms(card: BackboneCard, spec: SweepSpec) -> dict[str, Plan]:
     }
 
 
+def arm_title(run: Run) -> str:
+    """Return what a fine-tuning run or a blend is called as an arm."""
+    return run.blend_request.title if run.kind == "blend" else arm_of_run(run).title
+
+
 def arm_of_run(run: Run) -> Arm:
     """Return the arm that a run of a sweep belongs to."""
     request = run.finetune_request
