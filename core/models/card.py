@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from core.data.schema import CATEGORICAL, NUMERIC
 from core.errors import BadInput
 from core.files.typed_json import check_types
 from core.stored import check_timestamp, load_stored, parse_stored
@@ -137,6 +138,7 @@ class BackboneCard:
         earlier: what its weights were trained on before, each like trained_on, oldest first.
         imported: whether it came from a file, so that what the weights do not show (trained_on,
             earlier, objective, origins, metrics, licence) is as its maker stated it.
+        n_dense: floats of a row beside its ids: the numeric fields, and any target statistics.
         folder: where it was read from; not stored.
     """
 
@@ -158,7 +160,18 @@ class BackboneCard:
     bundled: bool = False
     earlier: tuple[dict[str, Any], ...] = ()
     imported: bool = False
+    n_dense: int = len(NUMERIC)
     folder: Path = Path()
+
+    @property
+    def n_statistics(self) -> int:
+        """Target statistics and counts of the categorical fields among the inputs, 0 if none."""
+        return 2 * len(CATEGORICAL) * (self.n_dense > len(NUMERIC))
+
+    @property
+    def n_pairs(self) -> int:
+        """Target statistics of pairs of fields among the inputs."""
+        return self.n_dense - len(NUMERIC) - self.n_statistics
 
     @property
     def scores_clicks(self) -> bool:
