@@ -20,7 +20,7 @@ from core.files.durable import make_folder, publish_folder, staging
 from core.models.card import WEIGHTS_FILE as WEIGHTS_FILE
 from core.models.card import BackboneCard, HeadSettings, StageCard, save_card
 from core.models.network import Network, biases_and_norms, linear_layers
-from core.models.registry import ARCHITECTURES, complete_settings
+from core.models.registry import complete_settings, find_architecture
 from core.workspace import hash_file, write_atomic
 
 
@@ -47,7 +47,9 @@ def build_network(
         name: tuple(value) if isinstance(value, list) else value
         for name, value in complete_settings(architecture, settings).items()
     }
-    module = importlib.import_module(ARCHITECTURES[architecture].module)
+    known = find_architecture(architecture)
+    assert known is not None
+    module = importlib.import_module(known.module)
     return module.build(module.Settings(**values), field_sizes, head, dense)
 
 

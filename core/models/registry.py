@@ -185,6 +185,25 @@ ARCHITECTURES: dict[str, Architecture] = {
     ),
 }
 
+FITTED_ARCHITECTURES: dict[str, Architecture] = {
+    "trees": Architecture(
+        title="Gradient boosting",
+        summary="Decision trees, each fitted to what those before it leave unexplained.",
+        source="Ke et al.: LightGBM, NeurIPS 2017",
+        module="core.models.zoo.trees",
+        defaults={"trees": 1, "nodes": 1, "depth": 1},
+        initialisations=(),
+        objectives=(),
+    )
+}
+"""Models that a control fits whole: they are no backbones and cannot be pretrained. Their settings
+are what was fitted."""
+
+
+def find_architecture(name: str) -> Architecture | None:
+    """Return the architecture of a stored model, also of one that a control has fitted."""
+    return ARCHITECTURES.get(name) or FITTED_ARCHITECTURES.get(name)
+
 
 @dataclass(frozen=True)
 class SettingField:
@@ -256,6 +275,8 @@ def complete_settings(architecture: str, settings: dict[str, Any]) -> dict[str, 
     Raises:
         BadInput: a setting is unknown, has another type than its default, or is out of bounds.
     """
+    if architecture in FITTED_ARCHITECTURES:
+        return settings
     defaults = ARCHITECTURES[architecture].defaults
     if unknown := set(settings) - set(defaults):
         raise BadInput(
