@@ -12,6 +12,7 @@ from typing import Any
 from core.errors import BadInput
 from core.freezing.spec import FreezeSpec, Schedule, Scope
 from core.freezing.strategies import STRATEGIES, complete_options, is_trained
+from core.jobs.requests import TrainSettings
 from core.models.card import BackboneCard, HeadSettings, StageCard
 
 
@@ -54,7 +55,8 @@ class Plan:
         frozen_depth: number of leading stages that never train.
         reinitialise: whether all stages start from random weights.
         new_head: whether the backbone's head is replaced by a new one.
-        scope, rank, l2_sp, schedule, reset_embeddings: as in core.freezing.spec.FreezeSpec.
+        scope, rank, l2_sp, schedule, reset_embeddings, probe_first: as in
+            core.freezing.spec.FreezeSpec.
 
     Raises:
         BadInput: nothing would train although the strategy trains something.
@@ -70,6 +72,7 @@ class Plan:
     l2_sp: float = 0.0
     schedule: Schedule = "none"
     reset_embeddings: bool = False
+    probe_first: bool = False
 
     def __post_init__(self) -> None:
         if is_trained(self.strategy) and self.trained_parameters == 0:
@@ -90,6 +93,22 @@ class Plan:
         # LoRA's additions are not among the network's own scalars; those of the head are.
         adapted = self.scope == "adapters"
         return total - (self.stages[-1].trained_parameters if adapted else self.trained_parameters)
+
+    def with_settings(self, train: TrainSettings) -> "Plan":
+        """Return the plan with the head's share of the learning rate.
+
+        It is 1 unless the head is new on stages that are not, and has a rate of its own.
+        """
+        if train.head_learning_rate is None or not self.new_head or self.reinitialise:
+            return self
+        lr_scale = train.head_learning_rate / train.learning_rate
+        head = dataclasses.replace(self.stages[-1], lr_scale=lr_scale)
+        return dataclasses.replace(self, stages=(*self.stages[:-1], head))
+
+    def with_join_epoch(self, epoch: int) -> "Plan":
+        """Return a plan that probes first, with the epoch (from 0) in which its stages join."""
+        stages = tuple(dataclasses.replace(one, from_epoch=epoch) for one in self.stages[:-1])
+        return dataclasses.replace(self, stages=(*stages, self.stages[-1]))
 
     def cacheable_depth(self, epoch: int) -> int:
         """See the function of this name."""
@@ -176,6 +195,7 @@ def make_plan(
         l2_sp=spec.l2_sp,
         schedule=spec.schedule,
         reset_embeddings=spec.reset_embeddings,
+        probe_first=spec.probe_first,
     )
 
 

@@ -6,7 +6,7 @@ neither strategies nor plans.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from core.errors import BadInput
@@ -101,7 +101,10 @@ class TrainSettings:
             "above 0 and at most 1",
         )
         rate = self.head_learning_rate
-        _require(rate is None or 0 < rate <= 1, "head learning rate", rate, "above 0 and at most 1")
+        # Wider than the other rate: it keeps its ratio to that one in a grid of rates.
+        _require(
+            rate is None or 0 < rate <= 100, "head learning rate", rate, "above 0 and at most 100"
+        )
         _require(0 <= self.min_steps <= 1_000_000, "least steps", self.min_steps, "0 to 1,000,000")
         _require(
             1 <= self.validations_per_epoch <= 100,
@@ -133,6 +136,19 @@ class TrainSettings:
             self.plateau,
             "0 where the rate follows a cosine",
         )
+
+    def with_learning_rate(self, rate: float) -> "TrainSettings":
+        """Return the settings with another learning rate; the head's keeps its ratio to it.
+
+        >>> train = TrainSettings(learning_rate=1e-3, head_learning_rate=1e-2)
+        >>> train.with_learning_rate(3e-4).head_learning_rate
+        0.003
+        """
+        head = self.head_learning_rate
+        if head is not None:
+            # Twelve digits: from whichever rate of a grid one starts, the head's rate is the same.
+            head = float(f"{head * rate / self.learning_rate:.12g}")
+        return replace(self, learning_rate=rate, head_learning_rate=head)
 
 
 @dataclass(frozen=True)
@@ -313,5 +329,16 @@ def request_from_json(values: Mapping[str, Any]) -> Request:
     kind = values.get("kind")
     if not isinstance(kind, str) or kind not in REQUEST_TYPES:
         raise ValueError(f"its kind is {str(kind)[:40]!r}")
-    request: Request = from_json(REQUEST_TYPES[kind], values, exact=False)
+    request: Request = from_json(REQUEST_TYPES[kind], _with_old_defaults(values), exact=False)
     return request
+
+
+def _with_old_defaults(values: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return stored values with options whose default has changed since they were stored.
+
+    Up to version 0.12, whose requests lack "keep_head", LP-FT probed for two epochs.
+    """
+    options = values.get("options", {})
+    if values.get("strategy") != "lp-ft" or "keep_head" in values or not isinstance(options, dict):
+        return values
+    return {**values, "options": {"probe_epochs": 2, **options}}
