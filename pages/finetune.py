@@ -15,7 +15,7 @@ from core.runs.command_lines import command_line
 from core.runs.estimate import calibration_runs, estimate_seconds
 from core.runs.launch import ensure_worker, queue_for_device
 from core.runs.submit import submit_finetune
-from core.training.default_settings import count_training_rows
+from core.training.default_settings import count_training_rows, target_rows_and_share
 from pages.components.finetune.freeze_line import draggable_stack
 from pages.components.finetune.plan_view import (
     describe_plan,
@@ -160,7 +160,8 @@ def finetune_form(datasets: list[Dataset], cards: list[BackboneCard]) -> None:
     with summary, catch_errors(), settings:
         new_head = choose_head(card)
         st.markdown("##### Training")
-        train = training_fields("ft", count_training_rows(dataset, "target"), in_url=True)
+        rows, share = target_rows_and_share(dataset)
+        train = training_fields("ft", rows, in_url=True, default_share=share)
     with summary, catch_errors():
         with picture:
             arm = choose_strategy(card)

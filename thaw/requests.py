@@ -17,6 +17,7 @@ from core.training.default_settings import (
     preset_settings,
     rates_to_try,
     settings_by_size,
+    target_rows_and_share,
 )
 from core.workspace import hash_json
 from thaw.options import (
@@ -70,14 +71,14 @@ def finetune_request(
     if (freeze_depth is None) == (strategy is None):
         raise BadInput("Name either freeze_depth or strategy: freeze_depth=2, or strategy='lora'.")
     target_rows = require_whole_number(target_rows, "target rows", 0)
-    rows = count_training_rows(dataset, "target", last=target_rows)
+    rows, share = target_rows_and_share(dataset, target_rows)
     return FinetuneRequest(
         dataset=dataset.id,
         backbone=card.id,
         strategy=strategy or "depth",
         freeze_depth=0 if freeze_depth is None else freeze_depth,
         head=head_settings(options),
-        train=_train_settings(preset, rows, options),
+        train=_train_settings(preset, rows, options, validation_share=share),
         options=strategy_options(options),
         target_rows=target_rows,
     )
@@ -143,7 +144,11 @@ def free_sweep_name(sweeps: Sequence[Sweep], first: str) -> str:
 
 
 def _train_settings(
-    preset: str, training_rows: int, options: Options, objective: str = "supervised"
+    preset: str,
+    training_rows: int,
+    options: Options,
+    objective: str = "supervised",
+    validation_share: float | None = None,
 ) -> TrainSettings:
-    settings = preset_settings(preset, training_rows, objective)
+    settings = preset_settings(preset, training_rows, objective, validation_share)
     return dataclasses.replace(settings, **training_settings(options))

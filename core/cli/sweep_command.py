@@ -255,7 +255,7 @@ def sweep_spec(workspace: Workspace, options: argparse.Namespace) -> SweepSpec:
 def print_sweep_settings(dataset: Dataset, spec: SweepSpec, preset: str) -> None:
     """Print to standard error which settings each target size trains with."""
     for size, train in zip(spec.target_sizes, spec.size_settings, strict=True):
-        rows = count_training_rows(dataset, "target", last=size)
+        rows = count_training_rows(dataset, "target", train.validation_share, size)
         print(settings_sentence(preset, train, rows), file=sys.stderr)
         # Under a named preset every size trains alike, so one line says it all.
         if not spec.train_by_size and preset != AUTO:

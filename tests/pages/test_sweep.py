@@ -79,11 +79,13 @@ def test_opens_with_every_depth_both_controls_and_three_seeds(page: AppTest, tin
     spec = asked_for(page, tiny[0])
     assert spec.arms == (*depth_arms(card), Arm("scratch"), Arm("zero-shot"))
     assert spec.seeds == (0, 1, 2) and spec.target_sizes == (0,)
-    runs = len(depth_arms(card)) * 3 + 3 + 1
+    assert spec.choose_rate and len(spec.learning_rates) == 3
+    runs = (len(depth_arms(card)) + 1) * 3 * 3 + 1
     assert page.metric[0].value == str(runs)
     assert "about" in page.metric[1].value
     assert any(
-        f"{len(spec.arms)} arms × 3 seeds, zero-shot once" in one.value for one in page.caption
+        f"{len(spec.arms)} arms × 3 seeds × 3 learning rates, zero-shot once" in one.value
+        for one in page.caption
     )
 
 

@@ -32,6 +32,7 @@ from core.training.default_settings import (
     describe_settings,
     rates_to_try,
     settings_by_size,
+    target_rows_and_share,
 )
 from core.workspace import PROJECT, check_name
 from pages.components.shared import url_state
@@ -105,8 +106,8 @@ def _warn_about_coverage(dataset: Dataset, card: BackboneCard) -> None:
 def _settings_fields(dataset: Dataset) -> tuple[HeadSettings, TrainSettings]:
     st.markdown("##### Head and training :gray[· the same for every arm]")
     head = head_fields("sweep")
-    rows = count_training_rows(dataset, "target")
-    return head, training_fields("sweep", rows, with_seed=False, in_url=True)
+    rows, share = target_rows_and_share(dataset)
+    return head, training_fields("sweep", rows, with_seed=False, in_url=True, default_share=share)
 
 
 def _settings_by_size(
@@ -313,7 +314,7 @@ def _launch(dataset: Dataset, card: BackboneCard, spec: SweepSpec) -> None:
         st.caption(rates_sentence(spec))
     if spec.train_by_size:
         lines = [
-            f"- {format_int(count_training_rows(dataset, 'target', last=size))} training rows:"
+            f"- {format_int(_count_rows(dataset, train, size))} training rows:"
             f" {describe_settings(train)}"
             for size, train in zip(spec.target_sizes, spec.train_by_size, strict=True)
         ]
@@ -353,6 +354,10 @@ def _launch(dataset: Dataset, card: BackboneCard, spec: SweepSpec) -> None:
             "as a control."
         )
     show_command(sweep_command_line(workspace(), spec, check_name(name, "sweep")))
+
+
+def _count_rows(dataset: Dataset, train: TrainSettings, size: int) -> int:
+    return count_training_rows(dataset, "target", train.validation_share, size)
 
 
 def _describe_run_count(spec: SweepSpec) -> str:
