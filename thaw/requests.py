@@ -72,15 +72,17 @@ def finetune_request(
         raise BadInput("Name either freeze_depth or strategy: freeze_depth=2, or strategy='lora'.")
     target_rows = require_whole_number(target_rows, "target rows", 0)
     rows, share = target_rows_and_share(dataset, target_rows)
+    keep_head, head = head_settings(options, card, preset)
     return FinetuneRequest(
         dataset=dataset.id,
         backbone=card.id,
         strategy=strategy or "depth",
         freeze_depth=0 if freeze_depth is None else freeze_depth,
-        head=head_settings(options),
+        head=head,
         train=_train_settings(preset, rows, options, validation_share=share),
         options=strategy_options(options),
         target_rows=target_rows,
+        keep_head=keep_head,
     )
 
 
@@ -114,6 +116,7 @@ def sweep_spec(
             f"them, and seed={options['seed']} has no meaning; leave it out."
         )
     by_size = settings_by_size(dataset, sizes, preset, training_settings(options))
+    keep_head, head = head_settings(options, card, preset)
     tried, chosen = rates_to_try(to_builtin(rates), by_size[-1].learning_rate, choose_rate)
     return SweepSpec(
         dataset=dataset.id,
@@ -122,10 +125,11 @@ def sweep_spec(
         seeds=tuple(range(require_whole_number(seeds, "seeds", 1))),
         learning_rates=tried,
         target_sizes=sizes,
-        head=head_settings(options),
+        head=head,
         train=by_size[-1],
         halving=halving,
         train_by_size=tuple(by_size) if len(set(by_size)) > 1 else (),
+        keep_head=keep_head,
         choose_rate=chosen,
     )
 

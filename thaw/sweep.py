@@ -19,6 +19,7 @@ from core.report.html_report import write_report
 from core.report.report_data import sweep_report_data
 from core.report.sweep_tables import arms_table, runs_table
 from core.runs import removal, renaming
+from core.runs.blends import blend_arms
 from core.runs.command_lines import sweep_command_line
 from core.runs.launch import CLUSTER_QUEUE, refresh_statuses
 from core.runs.sweep import Sweep as StoredSweep
@@ -37,7 +38,7 @@ from thaw.arguments import checked
 from thaw.data import simulated_marks
 from thaw.display import Listing, Progress, card_html, for_notebook, note_html, table_html
 from thaw.follow import POLL_SECONDS, load_torch, require_own, require_worker, watched
-from thaw.run import Run
+from thaw.run import Run, list_runs
 
 
 class Sweep:
@@ -153,6 +154,23 @@ class Sweep:
         return (
             self.train_here() if any(run.queue == CLUSTER_QUEUE for run in self._runs()) else self
         )
+
+    @checked
+    def blend(self, arms: Sequence[str] = ()) -> Listing[Run]:
+        """Queue a blend of arms for every seed; it becomes a further arm of the sweep.
+
+        Args:
+            arms: titles of two arms or more; default: the network that leads on validation rows
+                and gradient boosting.
+
+        Returns:
+            The blends, one per seed (and number of target rows).
+
+        Raises:
+            BadInput: an arm is unknown or not finished.
+        """
+        with private_files():
+            return list_runs(self._workspace, blend_arms(self._workspace, self.info, arms))
 
     @checked
     def table(self, reference: str | None = None) -> pd.DataFrame:

@@ -36,6 +36,7 @@ def dry_run_finetune(
         target_sizes=(request.target_rows,),
         head=request.head,
         train=request.train,
+        keep_head=request.keep_head,
     )
     return dry_run_sweep(workspace, spec)
 
@@ -83,8 +84,10 @@ def dry_run_pretrain(workspace: Workspace, request: PretrainRequest) -> CommandR
     if OBJECTIVES[request.objective].reads_labels:
         require_labels(dataset)
     complete_settings(request.architecture, request.settings)
-    field_sizes = load_preprocessing(dataset.folder / "preprocessing").field_sizes
-    stats = measure_stats(request.architecture, request.settings, field_sizes)
+    fitted = load_preprocessing(dataset.folder / "preprocessing")
+    stats = measure_stats(
+        request.architecture, request.settings, fitted.field_sizes, fitted.n_dense
+    )
     rows = next(part.rows for part in dataset.parts if part.part == "source_train")
     done = RunStore(workspace).list(status="done")
     estimate = pretraining_estimate(stats, request, rows, done)
@@ -119,7 +122,11 @@ def _plan_data(plan: Plan) -> dict[str, Any]:
         }
         for stage in plan.stages
     ]
-    return {"trained_parameters": plan.trained_parameters, "stages": stages}
+    return {
+        "trained_parameters": plan.trained_parameters,
+        "head": "new" if plan.new_head else "kept",
+        "stages": stages,
+    }
 
 
 def _stage_lines(plan: Plan) -> list[str]:

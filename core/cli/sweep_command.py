@@ -236,6 +236,7 @@ def sweep_spec(workspace: Workspace, options: argparse.Namespace) -> SweepSpec:
     by_size = settings_by_size(
         dataset, options.target_sizes, options.preset, given_settings(options)
     )
+    keep_head, head = head_settings(options, card, options.preset)
     rates, choose_rate = rates_to_try(options.rates, by_size[-1].learning_rate, options.choose_rate)
     return SweepSpec(
         dataset=dataset.id,
@@ -244,10 +245,11 @@ def sweep_spec(workspace: Workspace, options: argparse.Namespace) -> SweepSpec:
         seeds=tuple(range(options.seeds)),
         learning_rates=rates,
         target_sizes=options.target_sizes,
-        head=head_settings(options),
+        head=head,
         train=by_size[-1],
         halving=options.halving,
         train_by_size=tuple(by_size) if len(set(by_size)) > 1 else (),
+        keep_head=keep_head,
         choose_rate=choose_rate,
     )
 

@@ -297,11 +297,55 @@ class InterpolateRequest:
         check_types(self)
 
 
-Request = PretrainRequest | FinetuneRequest | InterpolateRequest
+@dataclass(frozen=True)
+class BlendRequest:
+    """Blend the scores of finished runs: a weighted sum of their logits.
+
+    Args:
+        dataset: id; all runs were tested on it.
+        runs: ids of the runs, at least two.
+        train: of the first run; only seed, device and validation share are read, as nothing is
+            trained.
+        group: id of the sweep that the blend is an arm of; "" for none.
+        arms: what each of `runs` is called, in the same order.
+        target_rows: how many target rows each of `runs` used, 0 for all.
+
+    Raises:
+        BadInput: a value has another type, or fewer than two runs are named.
+    """
+
+    dataset: str
+    runs: tuple[str, ...]
+    train: TrainSettings = field(default_factory=TrainSettings)
+    group: str = ""
+    arms: tuple[str, ...] = ()
+    target_rows: int = 0
+
+    def __post_init__(self) -> None:
+        check_types(self)
+        if len(set(self.runs)) < 2:
+            raise BadInput(
+                f"A blend takes two runs or more, and {len(set(self.runs))} was named; name"
+                " another one."
+            )
+        _require(self.target_rows >= 0, "target rows", self.target_rows, "0 for all, or how many")
+
+    @property
+    def title(self) -> str:
+        """The blend as an arm is titled.
+
+        >>> BlendRequest("d-1", ("r-1", "r-2"), arms=("full fine-tuning", "zero-shot")).title
+        'blend of full fine-tuning + zero-shot'
+        """
+        return f"blend of {' + '.join(self.arms or self.runs)}"
+
+
+Request = PretrainRequest | FinetuneRequest | InterpolateRequest | BlendRequest
 REQUEST_TYPES: dict[str, type[Request]] = {
     "pretrain": PretrainRequest,
     "finetune": FinetuneRequest,
     "interpolate": InterpolateRequest,
+    "blend": BlendRequest,
 }
 """Request classes by the kind of run."""
 

@@ -7,15 +7,17 @@ from typing import Any
 
 from core.data.datasets import Dataset, find_dataset
 from core.errors import BadInput
+from core.freezing.heads import NEW_HEAD_PRESETS, default_keep_head
 from core.jobs.requests import (
     MASK_SHARE,
+    BlendRequest,
     InterpolateRequest,
     PretrainRequest,
     Request,
     TrainSettings,
 )
 from core.models.backbone_store import find_backbone
-from core.models.card import HeadSettings
+from core.models.card import BackboneCard, HeadSettings
 from core.models.registry import settings_to_flags
 from core.program import COMMAND
 from core.runs.sweep import SweepSpec, depth_arms
@@ -54,6 +56,8 @@ def command_line(workspace: Workspace, request: Request, pinned: bool = False) -
     parts = [*COMMAND]
     if isinstance(request, InterpolateRequest):
         return shlex.join([*parts, "interpolate", "--run", request.run])
+    if isinstance(request, BlendRequest):
+        return shlex.join([*parts, "blend", *request.runs])
     dataset = find_dataset(workspace, request.dataset)
     if isinstance(request, PretrainRequest):
         presets = presets_for(count_training_rows(dataset, "source"), request.objective)
@@ -78,8 +82,8 @@ def command_line(workspace: Workspace, request: Request, pinned: bool = False) -
     else:
         rows, share = target_rows_and_share(dataset, request.target_rows)
         presets = presets_for(rows, validation_share=share)
-        backbone = find_backbone(workspace, request.backbone).name
-        parts += ["finetune", "--dataset", dataset.name, "--backbone", backbone]
+        card = find_backbone(workspace, request.backbone)
+        parts += ["finetune", "--dataset", dataset.name, "--backbone", card.name]
         if request.strategy == "depth":
             parts += ["--freeze-depth", str(request.freeze_depth)]
         else:
@@ -89,11 +93,13 @@ def command_line(workspace: Workspace, request: Request, pinned: bool = False) -
             parts += [f"--{key.replace('_', '-')}", text]
         if request.target_rows:
             parts += ["--target-rows", str(request.target_rows)]
-        parts += head_flags(request.head)
     if pinned:
         presets.pop(AUTO, None)
     # A single setting can always be given: by flags for all that differs from a preset.
-    return shlex.join(parts + (train_flags([request.train], [presets]) or []))
+    flags = train_flags([request.train], [presets]) or []
+    if not isinstance(request, PretrainRequest):
+        parts += head_flags(card, request.head, request.keep_head, flags, pinned)
+    return shlex.join(parts + flags)
 
 
 def sweep_command_line(
@@ -140,7 +146,7 @@ def sweep_command_line(
         raise BadInput(
             "The target sizes of this sweep train with settings that no single command gives them."
         )
-    return shlex.join([*parts, *head_flags(spec.head), *flags])
+    return shlex.join([*parts, *head_flags(card, spec.head, spec.keep_head, flags, pinned), *flags])
 
 
 def _rate_flags(spec: SweepSpec, pinned: bool) -> list[str]:
@@ -177,12 +183,34 @@ def sweep_train_flags(dataset: Dataset, spec: SweepSpec, pinned: bool = False) -
     return train_flags(spec.size_settings, presets)
 
 
-def head_flags(head: HeadSettings) -> list[str]:
-    """Return the flags that ask for this new head; none for the default one."""
-    parts = ["--head-hidden", ",".join(map(str, head.hidden))] if head.hidden else []
-    if head.activation != "relu":
-        parts += ["--head-activation", head.activation]
-    return parts + (["--head-output", head.output] if head.output != "logit" else [])
+def head_flags(
+    card: BackboneCard,
+    head: HeadSettings,
+    keep_head: bool,
+    training_flags: Sequence[str] = (),
+    pinned: bool = False,
+) -> list[str]:
+    """Return the flags that ask for the backbone's own head or for this new one.
+
+    There are none where the default is meant.
+
+    Args:
+        card: the backbone.
+        head: the head that trains.
+        keep_head: whether it is the backbone's own.
+        training_flags: flags of the same command; the article's preset has another default.
+        pinned: see `command_line`.
+    """
+    parts: list[str] = []
+    if not keep_head:
+        parts += ["--head-hidden", ",".join(map(str, head.hidden))] if head.hidden else []
+        parts += ["--head-activation", head.activation] if head.activation != "relu" else []
+        parts += ["--head-output", head.output] if head.output != "logit" else []
+    article = any(preset in training_flags for preset in NEW_HEAD_PRESETS)
+    default = not article and default_keep_head(card, head if parts else None)
+    if pinned or keep_head != default:
+        parts = ["--head", "keep" if keep_head else "new", *parts]
+    return parts
 
 
 def train_flags(

@@ -74,11 +74,12 @@ class SweepSpec:
         seeds: of head, row order and dropout.
         learning_rates: none for the rate of the settings. The head's own rate changes with them.
         target_sizes: numbers of target rows; 0 for all.
-        head: the new head.
+        head: the head that trains.
         train: everything else.
         halving: factor of successive halving (core.runs.halving); 0 trains every arm to its end.
         train_by_size: the settings of each of `target_sizes`, where they differ; else `train` for
             all.
+        keep_head: whether arms go on from the backbone's own head, as in FinetuneRequest.
         choose_rate: whether every arm has one of `learning_rates` in the results, chosen on
             validation rows (core.runs.rate_choice), so that all arms are tuned with the same
             budget; else each rate is a setting of its own.
@@ -98,6 +99,7 @@ class SweepSpec:
     train: TrainSettings = field(default_factory=TrainSettings)
     halving: int = 0
     train_by_size: tuple[TrainSettings, ...] = ()
+    keep_head: bool = False
     choose_rate: bool = False
 
     def __post_init__(self) -> None:
@@ -154,7 +156,9 @@ def expand_requests(spec: SweepSpec) -> list[FinetuneRequest]:
     A strategy without a learning rate runs once for every seed and size. Zero-shot trains nothing,
     so that it has one run, however many seeds, rates and sizes there are.
     """
-    base = FinetuneRequest(spec.dataset, spec.backbone, head=spec.head, train=spec.train)
+    base = FinetuneRequest(
+        spec.dataset, spec.backbone, head=spec.head, train=spec.train, keep_head=spec.keep_head
+    )
     sized = zip(spec.target_sizes, spec.size_settings, strict=True)
     rated = [
         (size, train.with_learning_rate(rate) if spec.learning_rates else train, not place)
@@ -341,9 +345,16 @@ def plan_arms(card: BackboneCard, spec: SweepSpec) -> dict[str, Plan]:
         BadInput: the backbone cannot have one of the arms.
     """
     return {
-        arm.title: make_plan(card, arm.strategy, arm.freeze_depth, spec.head, arm.options)
+        arm.title: make_plan(
+            card, arm.strategy, arm.freeze_depth, spec.head, arm.options, spec.keep_head
+        )
         for arm in spec.arms
     }
+
+
+def arm_title(run: Run) -> str:
+    """Return what a fine-tuning run or a blend is called as an arm."""
+    return run.blend_request.title if run.kind == "blend" else arm_of_run(run).title
 
 
 def arm_of_run(run: Run) -> Arm:

@@ -29,10 +29,9 @@ from core.freezing.strategies import (
     is_trained,
 )
 from core.jobs.predictions import StoredScores, read_prediction_array
-from core.jobs.requests import FinetuneRequest
 from core.jobs.store import Run
 from core.runs.rate_choice import RateResult, choose_rate, mean_validation_loss, rate_results
-from core.runs.sweep import Arm, Sweep, arm_of_run
+from core.runs.sweep import Arm, Sweep, arm_title
 from core.runs.validation_choice import ValidatedArm, assess_choice
 from core.workspace import Workspace, nan_to_none
 
@@ -62,7 +61,7 @@ class ArmResult:
 
     Args:
         title: of the arm.
-        strategy: its strategy; "pretraining" for a pretraining run.
+        strategy: its strategy; "blend" for a blend and "pretraining" for a pretraining run.
         setting: target size and learning rate in words, where the sweep has several.
         target_rows: 0 for all.
         learning_rate: of the settings.
@@ -149,7 +148,7 @@ def arm_key(sweep: Sweep, run: Run) -> tuple[int, float, str]:
     The rate is 0 where it is chosen, as the runs of all rates then share a row.
     """
     rate = 0.0 if sweep.spec.choose_rate else run.request.train.learning_rate
-    return run.finetune_request.target_rows, rate, arm_of_run(run).title
+    return run.target_rows, rate, arm_title(run)
 
 
 def _runs_of_chosen_rate(runs: list[Run]) -> tuple[list[Run], tuple[RateResult, ...]]:
@@ -157,7 +156,7 @@ def _runs_of_chosen_rate(runs: list[Run]) -> tuple[list[Run], tuple[RateResult, 
 
     Both are empty as long as none is chosen; a strategy without a rate has nothing to choose.
     """
-    if not has_learning_rate(runs[0].strategy):
+    if runs[0].kind == "blend" or not has_learning_rate(runs[0].strategy):
         return [run for run in runs if is_done(run)], ()
     chosen = choose_rate(runs)
     found = [run for run in runs if is_done(run) and run.request.train.learning_rate == chosen]
@@ -401,14 +400,14 @@ def _summarise_arm(runs: tuple[Run, ...], title: str, setting: str) -> ArmResult
     """Cached, because a sweep's page asks for all arms whenever a run ends."""
     results = [run.result for run in runs if run.result]
     frozen = [stage.frozen for stage in results[0].stages]
-    request = runs[0].request
     return ArmResult(
         title=title,
-        strategy=runs[0].strategy or "pretraining",
+        strategy=runs[0].strategy or {"blend": "blend"}.get(runs[0].kind, "pretraining"),
         setting=setting,
-        target_rows=request.target_rows if isinstance(request, FinetuneRequest) else 0,
-        learning_rate=request.train.learning_rate,
-        depth=frozen.index(False) if False in frozen else len(frozen) - 1,
+        target_rows=runs[0].target_rows,
+        learning_rate=runs[0].request.train.learning_rate,
+        # A blend has no stages.
+        depth=frozen.index(False) if False in frozen else max(0, len(frozen) - 1),
         runs=runs,
         metrics={
             metric: _seed_summaries(runs, metric)

@@ -192,7 +192,7 @@ def test_a_command_says_what_it_chose(tiny: Tiny, capsys: pytest.CaptureFixture[
         ("--freeze-depth 0 --target-rows 100 --epochs 1", "Preset auto for 70 training rows: "),
         (
             "--strategy scratch --preset small",
-            "Preset small: batch 256, learning rate 0.0003, at most 10 epochs.",
+            "Preset small: batch 256, learning rate 0.0003, at most 10 epochs, 30 % of",
         ),
         ("--strategy zero-shot", ""),
     ):

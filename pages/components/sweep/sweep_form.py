@@ -10,6 +10,7 @@ import streamlit as st
 
 from core.data.datasets import Dataset
 from core.errors import BadInput
+from core.freezing.heads import NEW_HEAD_PRESETS
 from core.freezing.strategies import has_learning_rate, is_trained
 from core.jobs.requests import TrainSettings
 from core.jobs.store import RunStore
@@ -78,14 +79,16 @@ def sweep_form(datasets: list[Dataset], cards: list[BackboneCard]) -> None:
         summary = st.container()
     try:
         with settings_place:
-            head, train = _settings_fields(dataset)
+            keep_head, head, train = _settings_fields(dataset, card)
         with runs_place:
             seeds, sizes, named_rates, choose_rate, halving = _runs_fields(dataset)
         with cards_place:
-            arms = strategy_cards(card, head, train)
+            arms = strategy_cards(card, head, train, keep_head)
         by_size = _settings_by_size(dataset, sizes, train)
         rates = rates_to_try(named_rates, by_size[-1].learning_rate, choose_rate)
-        spec = _make_spec(dataset, card, arms, seeds, sizes, rates, head, by_size, halving)
+        spec = _make_spec(
+            dataset, card, arms, seeds, sizes, rates, head, by_size, halving, keep_head
+        )
     except BadInput as error:
         with summary:
             show_error(error)
@@ -103,11 +106,19 @@ def _warn_about_coverage(dataset: Dataset, card: BackboneCard) -> None:
             st.warning(warning, icon=":material/warning:")
 
 
-def _settings_fields(dataset: Dataset) -> tuple[HeadSettings, TrainSettings]:
+def _settings_fields(
+    dataset: Dataset, card: BackboneCard
+) -> tuple[bool, HeadSettings, TrainSettings]:
+    """Return (whether the backbone's head is kept, the head that trains, training settings)."""
     st.markdown("##### Head and training :gray[· the same for every arm]")
-    head = head_fields("sweep")
+    head_place = st.container()
     rows, share = target_rows_and_share(dataset)
-    return head, training_fields("sweep", rows, with_seed=False, in_url=True, default_share=share)
+    # First, because the preset decides which head is suggested.
+    train = training_fields("sweep", rows, with_seed=False, in_url=True, default_share=share)
+    with head_place:
+        article = st.session_state.get("sweep_preset") in NEW_HEAD_PRESETS
+        keep_head, head = head_fields("sweep", card, article)
+    return keep_head, head, train
 
 
 def _settings_by_size(
@@ -144,8 +155,8 @@ def _runs_fields(dataset: Dataset) -> tuple[int, tuple[int, ...], tuple[float, .
             key="seeds",
             persist_state="session",
             help=(
-                "Each seed gives another new head, row order and dropout. One seed cannot "
-                "separate chance from the effect of a strategy."
+                "Each seed gives another row order and dropout, and another new head where the "
+                "head is new. One seed cannot separate chance from the effect of a strategy."
             ),
         )
         chosen = st.pills(
@@ -280,6 +291,7 @@ def _make_spec(
     head: HeadSettings,
     by_size: tuple[TrainSettings, ...],
     halving: int,
+    keep_head: bool,
 ) -> SweepSpec:
     if not arms:
         raise BadInput("Select at least one freeze depth or strategy.")
@@ -296,6 +308,7 @@ def _make_spec(
         train,
         halving,
         train_by_size=by_size if differ else (),
+        keep_head=keep_head,
         choose_rate=choose_rate,
     )
 

@@ -15,7 +15,7 @@ from core.evaluation.metric_registry import HEADLINE_METRIC, metrics_shown_in
 from core.evaluation.verdicts import Verdict
 from core.freezing.strategies import has_learning_rate, untrained_titles
 from core.jobs.store import Run
-from core.runs.sweep import Sweep
+from core.runs.sweep import Sweep, arm_title
 from core.runs.sweep_result import ArmResult, arm_key, describe_setting
 
 ArmKey = tuple[str, str]
@@ -24,7 +24,8 @@ ArmKey = tuple[str, str]
 
 def group_runs(sweep: Sweep, runs: Sequence[Run]) -> dict[ArmKey, list[Run]]:
     """Return the sweep's runs by arm and setting, in the order of the arms, finished or not."""
-    order = [arm.title for arm in sweep.spec.arms]
+    # Blends are arms that the sweep has not asked for.
+    order = [*dict.fromkeys([*(arm.title for arm in sweep.spec.arms), *map(arm_title, runs)])]
     groups: dict[tuple[bool, int, float, int], list[Run]] = {}
     for run in runs:
         size, rate, title = arm_key(sweep, run)

@@ -22,7 +22,7 @@ from core.report.sweep_tables import arms_table, runs_table
 from core.report.table_files import to_safe_csv
 from core.runs.command_lines import sweep_command_line
 from core.runs.launch import CLUSTER_QUEUE, is_worker_alive, max_parallel_runs, refresh_statuses
-from core.runs.sweep import Sweep, arm_of_run, cancel_sweep, extend_sweep, find_sweep, resume_sweep
+from core.runs.sweep import Sweep, arm_title, cancel_sweep, extend_sweep, find_sweep, resume_sweep
 from core.runs.sweep_result import (
     ArmResult,
     default_reference,
@@ -49,6 +49,7 @@ from pages.components.shared.formatting import (
 )
 from pages.components.shared.report_download import report_download
 from pages.components.shared.stall_warnings import show_stall_warnings
+from pages.components.sweep.blend_arms import blend_popover
 from pages.components.sweep.sweep_charts import sweep_charts
 from pages.components.sweep.sweep_table import group_runs, sweep_table
 
@@ -90,6 +91,7 @@ def _header(sweep: Sweep, runs: Sequence[Run]) -> None:
             st.rerun()
         if not on_cluster:
             _add_seeds(sweep)
+        blend_popover(sweep, runs)
         if st.button(
             "Compare runs",
             icon=":material/compare_arrows:",
@@ -223,14 +225,14 @@ def _describe_activity(
 
 def _run_title(sweep: Sweep, run: Run) -> str:
     train = run.request.train
-    setting = describe_setting(sweep, run.finetune_request.target_rows, train.learning_rate)
+    setting = describe_setting(sweep, run.target_rows, train.learning_rate)
     rate = f"rate {train.learning_rate:g}" if sweep.spec.choose_rate else ""
-    return ", ".join(filter(None, (arm_of_run(run).title, setting, rate, f"seed {train.seed}")))
+    return ", ".join(filter(None, (arm_title(run), setting, rate, f"seed {train.seed}")))
 
 
 def _show_result(sweep: Sweep, runs: Sequence[Run]) -> None:
     results = summarise_arms(sweep, runs)
-    titles = [arm.title for arm in sweep.spec.arms]
+    titles = [*dict.fromkeys([*(arm.title for arm in sweep.spec.arms), *map(arm_title, runs)])]
     places = group_runs(sweep, runs)
     if st.session_state.get("against") not in titles:
         st.session_state["against"] = default_reference(sweep.spec.arms)
@@ -322,7 +324,7 @@ def _show_verdicts(
                     st.markdown(f"**{escape_markdown(setting[:1].upper() + setting[1:])}**")
                 st.markdown(bullet_list(sentences))
     elif len({result.title for result in results}) < 2 and (
-        n_active or len({arm_of_run(run).title for run in runs}) > 1
+        n_active or len({arm_title(run) for run in runs}) > 1
     ):
         wait = "They appear as runs finish." if n_active else "Resume the sweep to get there."
         st.markdown(f"Nothing yet: a comparison needs finished runs of two arms. {wait}")
@@ -485,7 +487,7 @@ def _show_runs(runs: Sequence[Run]) -> None:
         target = run.result.metrics.get("target_test") if run.result else None
         rows.append(
             {
-                "Arm": arm_of_run(run).title,
+                "Arm": arm_title(run),
                 "Seed": run.seed,
                 **({"Rate": run.request.train.learning_rate} if several_rates else {}),
                 "Status": run.status,

@@ -68,6 +68,9 @@ def spec(tiny: tuple[Workspace, Dataset]) -> SweepSpec:
             ),
         },
         {"train": PRESETS["map"]},
+        {"keep_head": True},
+        {"train": PRESETS["article"]},
+        {"train": PRESETS["article"], "keep_head": True},
         {"target_sizes": (100, 0), "train": BY_SIZE[1], "train_by_size": BY_SIZE},
         {"learning_rates": (3e-4, 1e-3), "choose_rate": True, "train": PRESETS["small"]},
         {"learning_rates": (1e-3,)},
@@ -87,7 +90,9 @@ def test_the_command_asks_for_the_same_sweep(
 def test_defaults_are_left_out(spec: SweepSpec, tiny: tuple[Workspace, Dataset]) -> None:
     train = dataclasses.replace(default_settings(420)[1], validation_share=0.3)
     rates = rate_grid(train.learning_rate)
-    default = dataclasses.replace(spec, train=train, learning_rates=rates, choose_rate=True)
+    default = dataclasses.replace(
+        spec, train=train, keep_head=True, learning_rates=rates, choose_rate=True
+    )
     line = sweep_command_line(tiny[0], default, "mine")
     assert (
         line
