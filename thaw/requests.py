@@ -11,7 +11,7 @@ from core.errors import BadInput
 from core.files.typed_json import require_whole_number, to_builtin
 from core.jobs.requests import FinetuneRequest, PretrainRequest, TrainSettings
 from core.models.card import BackboneCard
-from core.runs.sweep import Arm, Sweep, SweepSpec, depth_arms
+from core.runs.sweep import Arm, Sweep, SweepSpec, default_arms, depth_arms
 from core.training.default_settings import (
     count_training_rows,
     preset_settings,
@@ -107,6 +107,7 @@ def sweep_spec(
         arms = tuple(Arm("depth", depth) for depth in depths)
     arms += tuple(Arm(one, 0, strategy_options(options, one)) for one in strategies)
     arms += tuple(Arm("surgical", 0, {"stages": tuple(stages)}) for stages in surgical)
+    arms = arms or default_arms(card, dataset)
     sizes = tuple(require_whole_number(size, "target size", 0) for size in target_sizes)
     if not sizes:
         raise BadInput("target_sizes is empty; it must name a number of target rows, 0 for all.")

@@ -83,7 +83,7 @@ def sweep_form(datasets: list[Dataset], cards: list[BackboneCard]) -> None:
         with runs_place:
             seeds, sizes, named_rates, choose_rate, halving = _runs_fields(dataset)
         with cards_place:
-            arms = strategy_cards(card, head, train, keep_head)
+            arms = strategy_cards(dataset, card, head, train, keep_head)
         by_size = _settings_by_size(dataset, sizes, train)
         rates = rates_to_try(named_rates, by_size[-1].learning_rate, choose_rate)
         spec = _make_spec(
