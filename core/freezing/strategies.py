@@ -98,7 +98,9 @@ def _freeze_all(stages: Stages, options: Options) -> FreezeSpec:
 
 
 def _lp_ft(stages: Stages, options: Options) -> FreezeSpec:
-    return _train_all(stages, from_epoch=(options["probe_epochs"],) * len(stages))
+    epochs = options["probe_epochs"]
+    # When the probe converges is known only while it trains; it takes an epoch at least.
+    return _train_all(stages, from_epoch=(epochs or 1,) * len(stages), probe_first=not epochs)
 
 
 def _gradual(stages: Stages, options: Options) -> FreezeSpec:
@@ -231,14 +233,19 @@ STRATEGIES: dict[str, Strategy] = {
     ),
     "lp-ft": Strategy(
         "Probe, then fine-tune",
-        "The head alone trains for some epochs, then every stage joins.",
+        "The head alone trains until it has converged, then every stage joins.",
         "A new head's first, wrong gradients would distort good stages; often keeps more of the"
         " source.",
         _lp_ft,
         "Kumar et al.: Fine-Tuning can Distort Pretrained Features, ICLR 2022",
         {
             "probe_epochs": Option(
-                "Probe epochs", "epochs in which the head trains alone", 2, 1, 1000
+                "Probe epochs",
+                "epochs in which the head trains alone; 0: until its validation loss no longer"
+                " falls",
+                0,
+                0,
+                1000,
             )
         },
     ),
