@@ -34,7 +34,7 @@ from core.runs.sweep import (
     submit_sweep,
 )
 from core.runs.sweep_result import default_reference, judge_arms, summarise_arms
-from core.training.default_settings import count_training_rows, default_settings
+from core.training.default_settings import AUTO, preset_settings, target_rows_and_share
 from core.workspace import Workspace
 
 ROWS = 60_000
@@ -111,9 +111,8 @@ def demo_spec(dataset: Dataset, card: BackboneCard) -> SweepSpec:
 
 def demo_settings(dataset: Dataset) -> TrainSettings:
     """Return the default settings for the dataset's size, with fewer epochs."""
-    return dataclasses.replace(
-        default_settings(count_training_rows(dataset, "target"))[1], epochs=EPOCHS
-    )
+    rows, share = target_rows_and_share(dataset)
+    return dataclasses.replace(preset_settings(AUTO, rows, validation_share=share), epochs=EPOCHS)
 
 
 def demo_sweep(workspace: Workspace) -> Sweep | None:
