@@ -16,6 +16,7 @@ from core.data.simulate import simulate
 from core.data.split import SplitSpec
 from core.errors import BadInput
 from core.files.durable import staging
+from core.freezing.strategies import control_strategies
 from core.jobs.requests import TrainSettings
 from core.jobs.store import Run, RunStore
 from core.models.backbone_store import list_backbones
@@ -95,8 +96,12 @@ def demo_backbone(workspace: Workspace) -> BackboneCard:
 
 
 def demo_spec(dataset: Dataset, card: BackboneCard) -> SweepSpec:
-    """Return the sweep: every freeze depth, and both controls (zero-shot and from scratch)."""
-    arms = (*depth_arms(card), Arm("zero-shot"), Arm("scratch"))
+    """Return the sweep: every freeze depth, and the controls but the retrained network.
+
+    That one would take longer than all the others together.
+    """
+    controls = (Arm(name) for name in control_strategies() if name != "retrain")
+    arms = (*depth_arms(card), *controls)
     return SweepSpec(dataset.id, card.id, arms, SEEDS, train=demo_settings(dataset))
 
 
