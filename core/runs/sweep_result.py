@@ -129,7 +129,8 @@ def summarise_arms(sweep: Sweep, runs: Sequence[Run]) -> list[ArmResult]:
     )
     results = []
     for key in keys:
-        found, rates = groups[key], ()
+        found: list[Run] = groups[key]
+        rates: tuple[RateResult, ...] = ()
         if sweep.spec.choose_rate:
             found, rates = _runs_of_chosen_rate(found)
         if found:
