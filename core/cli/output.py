@@ -155,7 +155,7 @@ def follow_run(workspace: Workspace, run: Run) -> CommandResult:
     result = wait_for_run(workspace, run)
     run = RunStore(workspace).get(run.id)
     lines = [f"{run.id}  {run.name}"]
-    if result.trained_parameters:
+    if result.trained_parameters and result.epochs_run:
         lines.append(
             f"{result.trained_parameters:,} parameters trained, best epoch {result.best_epoch} of "
             f"{result.epochs_run}, {result.total_seconds:.1f} s on {result.device}"

@@ -10,9 +10,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from core.errors import BadInput
+from core.freezing.heads import check_kept_head
 from core.freezing.spec import FreezeSpec, Schedule, Scope
 from core.freezing.strategies import STRATEGIES, complete_options, is_trained
 from core.models.card import BackboneCard, HeadSettings, StageCard
+
+NEW_HEAD, KEPT_HEAD = "Head (new)", "Head (kept)"
+"""Titles of the head in plans and results."""
 
 
 @dataclass(frozen=True)
@@ -53,8 +57,11 @@ class Plan:
         stages: from the input up, the head last.
         frozen_depth: number of leading stages that never train.
         reinitialise: whether all stages start from random weights.
-        new_head: whether the backbone's head is replaced by a new one.
+        new_head: whether training starts from a new head; else from the backbone's own.
         scope, rank, l2_sp, schedule, reset_embeddings: as in core.freezing.spec.FreezeSpec.
+        sizes_known: whether the parameters are known. A run that fits a vocabulary of its own has
+            as many as its rows have values, and `stages` has those of the backbone; boosted trees
+            and a logistic regression have a single stage, with 0 parameters.
 
     Raises:
         BadInput: nothing would train although the strategy trains something.
@@ -70,13 +77,24 @@ class Plan:
     l2_sp: float = 0.0
     schedule: Schedule = "none"
     reset_embeddings: bool = False
+    sizes_known: bool = True
 
     def __post_init__(self) -> None:
-        if is_trained(self.strategy) and self.trained_parameters == 0:
+        if self.sizes_known and self.trains and self.trained_parameters == 0:
             raise BadInput(
-                f"Every one of the {len(self.stages)} stages is frozen, so no parameter would"
-                " train; lower the freeze depth or put a new head on."
+                f"Every one of the {len(self.stages) - 1} stages is frozen, and so is the head, so"
+                " no parameter would train; lower the freeze depth or let the head train."
             )
+
+    @property
+    def trains(self) -> bool:
+        """Whether anything trains, if only the head; zero-shot trains nothing."""
+        return is_trained(self.strategy)
+
+    @property
+    def trains_network(self) -> bool:
+        """Whether what it fits is a network, on the training device."""
+        return self.strategy not in STRATEGIES or not STRATEGIES[self.strategy].model
 
     @property
     def trained_parameters(self) -> int:
@@ -123,6 +141,7 @@ def make_plan(
     freeze_depth: int,
     head: HeadSettings,
     options: dict[str, Any] | None = None,
+    keep_head: bool = False,
 ) -> Plan:
     """Plan a fine-tuning run.
 
@@ -130,12 +149,14 @@ def make_plan(
         card: the backbone.
         strategy: a key of STRATEGIES.
         freeze_depth: number of leading stages to freeze, from 0 to all; read by "depth" alone.
-        head: the new head; a strategy that trains nothing keeps the backbone's own.
+        head: the head that trains; a strategy that trains nothing has the backbone's own.
         options: options of the strategy that differ from their defaults.
+        keep_head: whether training goes on from the backbone's own head. "scratch", which keeps
+            nothing, has a new one either way.
 
     Raises:
-        BadInput: the strategy or an option is unknown or out of bounds, nothing would train, or
-            the backbone has no head that could score rows untrained.
+        BadInput: the strategy or an option is unknown or out of bounds, nothing would train, the
+            backbone has no head that could score rows untrained, or none of this shape to keep.
 
     >>> from core.models.card import load_card
     >>> from core.workspace import BUNDLED_BACKBONES
@@ -151,17 +172,22 @@ def make_plan(
             f"The backbone {card.name!r} has no head trained on click labels, so it cannot "
             "score rows as it is; choose another strategy than zero-shot."
         )
+    if model := STRATEGIES[strategy].model:
+        return _plan_model(strategy, model)
     spec = STRATEGIES[strategy].build(card.stages, {**values, "depth": freeze_depth})
-    used_head = head if trained else card.head
+    new_head = trained and (spec.reinitialise or not keep_head)
+    if trained and not new_head:
+        check_kept_head(card, head)
+    used_head = head if new_head else card.head
     head_parameters = used_head.parameters(card.representation, card.members)
     head_stage = PlannedStage(
         name="head",
-        title="Head (new)" if trained else "Head (own)",
+        title=NEW_HEAD if new_head else KEPT_HEAD,
         parameters=head_parameters,
         share=0.0,
         frozen=not trained,
         flops=used_head.flops(card.representation, card.members),
-        origin="random" if trained else "supervised",
+        origin="random" if new_head else "supervised",
         trained_parameters=head_parameters if trained else 0,
     )
     stages = _plan_stages(card.stages, head_stage, spec)
@@ -170,13 +196,20 @@ def make_plan(
         stages=stages,
         frozen_depth=_frozen_prefix_length(stages),
         reinitialise=spec.reinitialise,
-        new_head=trained,
+        new_head=new_head,
         scope=spec.scope,
         rank=spec.rank,
         l2_sp=spec.l2_sp,
         schedule=spec.schedule,
         reset_embeddings=spec.reset_embeddings,
+        sizes_known=not STRATEGIES[strategy].fits_inputs,
     )
+
+
+def _plan_model(strategy: str, title: str) -> Plan:
+    """Plan a model that is no network: one entry, whose size is known once it is fitted."""
+    model = PlannedStage("model", title, 0, share=1.0, frozen=False, flops=0, origin="random")
+    return Plan(strategy, (model,), 0, reinitialise=True, new_head=True, sizes_known=False)
 
 
 def make_pretraining_plan(
@@ -185,7 +218,7 @@ def make_pretraining_plan(
     """Plan a pretraining run: every stage and a new head train."""
     head = PlannedStage(
         name="head",
-        title="Head (new)",
+        title=NEW_HEAD,
         parameters=head_parameters,
         share=0.0,
         frozen=False,

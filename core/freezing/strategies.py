@@ -18,13 +18,15 @@ Options = dict[str, Any]
 
 @dataclass(frozen=True)
 class Option:
-    """An option of a strategy: a number, or names of stages for the option "stages".
+    """An option of a strategy: a number, one of some words, or names of stages for "stages".
 
     Args:
         label: its name on a page.
         description: what it does, as a help text.
-        default: an int for whole numbers, a float for others, a tuple for names of stages.
+        default: an int for whole numbers, a float for others, a word of `choices`, a tuple for
+            names of stages.
         low, high: least and greatest number.
+        choices: the words that it may be; empty for a number or names of stages.
     """
 
     label: str
@@ -32,6 +34,7 @@ class Option:
     default: Any
     low: float = 0
     high: float = 0
+    choices: tuple[str, ...] = ()
 
 
 Stages = Sequence[StageCard]
@@ -52,6 +55,10 @@ class Strategy:
         control: whether it is a baseline that fine-tuning has to beat.
         trains: whether anything trains; where nothing does, one run stands for every seed, learning
             rate and target size.
+        has_learning_rate: whether the learning rate and the number of epochs change its result.
+        fits_inputs: whether a run fits a vocabulary of its own on its training rows, so that
+            nothing of the backbone is left but, for a network, its architecture.
+        model: title of what it fits instead of a network; "" where it trains a network.
     """
 
     title: str
@@ -62,6 +69,9 @@ class Strategy:
     options: dict[str, Option] = field(default_factory=dict)
     control: bool = False
     trains: bool = True
+    has_learning_rate: bool = True
+    fits_inputs: bool = False
+    model: str = ""
 
 
 def _train_all(stages: Stages, **fields: Any) -> FreezeSpec:
@@ -156,7 +166,7 @@ def _autofreeze(stages: Stages, options: Options) -> FreezeSpec:
     return _train_all(stages, schedule="autofreeze")
 
 
-def _scratch(stages: Stages, options: Options) -> FreezeSpec:
+def _reinitialise(stages: Stages, options: Options) -> FreezeSpec:
     return _train_all(stages, reinitialise=True)
 
 
@@ -188,6 +198,14 @@ def _require_embedding_stage(stages: Stages) -> None:
             " another strategy."
         )
 
+
+ROW_CHOICES = ("source", "target", "both")
+_ROWS = Option(
+    "Rows",
+    "which training rows it is fitted on: source, target, or both as far as the dataset has them",
+    "both",
+    choices=ROW_CHOICES,
+)
 
 STRATEGIES: dict[str, Strategy] = {
     "depth": Strategy(
@@ -322,13 +340,6 @@ STRATEGIES: dict[str, Strategy] = {
         _autofreeze,
         "Liu et al.: AutoFreeze, 2021",
     ),
-    "scratch": Strategy(
-        "From scratch",
-        "The same network with fresh weights, trained on the target rows alone.",
-        "A control: is the backbone worth anything here?",
-        _scratch,
-        control=True,
-    ),
     "zero-shot": Strategy(
         "Zero-shot",
         "The backbone with its own head, as it is; nothing trains.",
@@ -336,6 +347,53 @@ STRATEGIES: dict[str, Strategy] = {
         _freeze_all,
         control=True,
         trains=False,
+        has_learning_rate=False,
+    ),
+    "logistic-regression": Strategy(
+        "Logistic regression",
+        "One weight for every value and every number, fitted to the optimum; the penalty is chosen"
+        " on validation rows.",
+        "A control: does a network beat the simplest click model on the same rows?",
+        _reinitialise,
+        "Richardson, Dominowska, Ragno: Predicting Clicks, WWW 2007",
+        {"rows": _ROWS},
+        control=True,
+        has_learning_rate=False,
+        fits_inputs=True,
+        model="Logistic regression",
+    ),
+    "gradient-boosting": Strategy(
+        "Gradient boosting",
+        "Decision trees on numbers and smoothed click rates of values (LightGBM), as many as"
+        " lower the validation loss.",
+        "A control: what most analysts would take for rows like these. Fine-tuning that does not"
+        " beat it is not worth its cost.",
+        _reinitialise,
+        "Ke et al.: LightGBM, NeurIPS 2017",
+        {"rows": _ROWS},
+        control=True,
+        has_learning_rate=False,
+        fits_inputs=True,
+        model="Gradient boosting",
+    ),
+    "retrain": Strategy(
+        "Retrained",
+        "The same network with fresh weights and a vocabulary of its own, trained on source and"
+        " target rows together.",
+        "A control: is fine-tuning worth more than training once on all rows?",
+        _reinitialise,
+        options={"rows": _ROWS},
+        control=True,
+        fits_inputs=True,
+    ),
+    "scratch": Strategy(
+        "From scratch",
+        "The same network with fresh weights and a vocabulary of its own, trained on the target"
+        " rows alone.",
+        "A control: is the backbone worth anything here?",
+        _reinitialise,
+        control=True,
+        fits_inputs=True,
     ),
 }
 
@@ -344,16 +402,20 @@ def control_strategies() -> tuple[str, ...]:
     """The names of the controls.
 
     >>> control_strategies()
-    ('scratch', 'zero-shot')
+    ('zero-shot', 'logistic-regression', 'gradient-boosting', 'retrain', 'scratch')
     """
     return tuple(name for name, strategy in STRATEGIES.items() if strategy.control)
+
+
+DEFAULT_CONTROLS = ("zero-shot", "logistic-regression", "gradient-boosting")
+"""Controls that run beside a fine-tuning run unless others are chosen: strong and quick."""
 
 
 def control_titles() -> tuple[str, ...]:
     """The controls as arms are titled.
 
     >>> control_titles()
-    ('from scratch', 'zero-shot')
+    ('zero-shot', 'logistic regression', 'gradient boosting', 'retrained', 'from scratch')
     """
     return tuple(describe_strategy(name, 0, {}) for name in control_strategies())
 
@@ -376,6 +438,11 @@ def is_control(strategy: str) -> bool:
 def is_trained(strategy: str) -> bool:
     """Whether a strategy trains anything; any other word, such as "pretraining", does."""
     return strategy not in STRATEGIES or STRATEGIES[strategy].trains
+
+
+def has_learning_rate(strategy: str) -> bool:
+    """Whether the learning rate changes what a strategy gives; any other word's does."""
+    return strategy not in STRATEGIES or STRATEGIES[strategy].has_learning_rate
 
 
 def complete_options(strategy: str, options: Options) -> Options:
@@ -401,6 +468,12 @@ def complete_options(strategy: str, options: Options) -> Options:
         if name == "stages":
             values[name] = tuple(value)
             continue
+        if option.choices:
+            if value not in option.choices:
+                raise BadInput(
+                    f"{option.label} is {value!r}; it must be one of {[*option.choices]}."
+                )
+            continue
         kinds = int if isinstance(option.default, int) else (int, float)
         if (
             isinstance(value, bool)
@@ -418,6 +491,8 @@ def describe_strategy(strategy: str, freeze_depth: int, options: Options) -> str
 
     >>> describe_strategy("depth", 2, {}), describe_strategy("lora", 0, {"rank": 8})
     ('freeze depth 2', 'LoRA, rank 8')
+    >>> describe_strategy("gradient-boosting", 0, {"rows": "source"})
+    'gradient boosting, source rows'
     """
     if strategy == "depth":
         return f"freeze depth {freeze_depth}"
@@ -431,6 +506,8 @@ def describe_strategy(strategy: str, freeze_depth: int, options: Options) -> str
         option = entry.options[name]
         if name == "stages":
             words.append("+".join(value))
+        elif value != option.default and option.choices:
+            words.append(f"{value} {option.label.lower()}")
         elif value != option.default:
             words.append(f"{option.label.lower()} {value:g}")
     return ", ".join([title, *words])

@@ -16,6 +16,7 @@ from core.data.simulate import simulate
 from core.data.split import SplitSpec
 from core.errors import BadInput
 from core.files.durable import staging
+from core.freezing.heads import default_keep_head
 from core.jobs.requests import TrainSettings
 from core.jobs.store import Run, RunStore
 from core.models.backbone_store import list_backbones
@@ -95,9 +96,17 @@ def demo_backbone(workspace: Workspace) -> BackboneCard:
 
 
 def demo_spec(dataset: Dataset, card: BackboneCard) -> SweepSpec:
-    """Return the sweep: every freeze depth, and both controls (zero-shot and from scratch)."""
+    """Return the sweep: every freeze depth with the backbone's own head, and both controls."""
     arms = (*depth_arms(card), Arm("zero-shot"), Arm("scratch"))
-    return SweepSpec(dataset.id, card.id, arms, SEEDS, train=demo_settings(dataset))
+    return SweepSpec(
+        dataset.id,
+        card.id,
+        arms,
+        SEEDS,
+        head=card.head,
+        train=demo_settings(dataset),
+        keep_head=default_keep_head(card),
+    )
 
 
 def demo_settings(dataset: Dataset) -> TrainSettings:

@@ -14,6 +14,7 @@ from core.evaluation.format_metrics import metric_or_none
 from core.evaluation.metrics import Metrics
 from core.evaluation.thresholds import best_f1_threshold
 from core.freezing.plan import Plan, make_plan
+from core.freezing.strategies import STRATEGIES
 from core.jobs.reporter import Reporter
 from core.jobs.requests import FinetuneRequest
 from core.jobs.store import Run
@@ -24,6 +25,7 @@ from core.models.network import Network
 from core.training.baseline_scores import baseline_scores
 from core.training.batched_heads import batched_heads_folder, fit_batched_heads, should_batch_heads
 from core.training.batches import RowTensors
+from core.training.controls.finetune_control import finetune_control
 from core.training.loop import FitResult, fit
 from core.training.pretrain import LICENCES, card_metric_names
 from core.training.results import (
@@ -68,7 +70,16 @@ def finetune(
     stopwatch = Stopwatch()
     reporter.phase("encoding")
     card = find_backbone(workspace, request.backbone)
-    plan = make_plan(card, request.strategy, request.freeze_depth, request.head, request.options)
+    plan = make_plan(
+        card,
+        request.strategy,
+        request.freeze_depth,
+        request.head,
+        request.options,
+        request.keep_head,
+    )
+    if STRATEGIES[request.strategy].fits_inputs:
+        return finetune_control(workspace, run, request, dataset, card, plan, device, reporter)
     # The backbone's own preprocessing: its embedding rows belong to its own vocabulary.
     preprocessing_folder = card.folder / "preprocessing"
     rows = load_rows(workspace, dataset, preprocessing_folder, ("target_train", *SCORED_PARTS))
@@ -79,9 +90,8 @@ def finetune(
     labels = labels_by_part(dataset, scored)
     seconds = {"prepare": stopwatch.lap()}
 
-    # "zero-shot" keeps the backbone's head and trains nothing.
     fitted, scores = FitResult(0, 0, False), None
-    if plan.new_head:
+    if plan.trains:
         network = initial_network(card, plan, request, network).to(device)
         if plan.reinitialise:
             # Some architectures fit statistics of their inputs, which "scratch" must not inherit.
@@ -139,7 +149,7 @@ def finetune(
         card, id=run.id, name=run.name.replace(" · ", ", ")[:64], bundled=False
     )
     n_train = len(train_numbers)
-    if plan.new_head:
+    if plan.trains:
         target_metrics = metrics.get("target_test")
         model = finetuned_card(model, plan, request, dataset, n_train, target_metrics)
     save_backbone(network, model, preprocessing_folder, workspace.runs / run.id / "model")
@@ -173,7 +183,7 @@ def finetuned_card(
         licence = "; ".join(dict.fromkeys([*card.licence.split("; "), licence]))
     return dataclasses.replace(
         card,
-        head=request.head,
+        head=request.head if plan.new_head else card.head,
         objective="supervised",
         stages=tuple(
             stage if planned.frozen else dataclasses.replace(stage, origin="supervised")
@@ -197,10 +207,16 @@ def finetuned_card(
 def initial_network(
     card: BackboneCard, plan: Plan, request: FinetuneRequest, pretrained: Network
 ) -> Network:
-    """Return the network that training starts from: with a new head, or all new for "scratch"."""
+    """Return the network that training starts from.
+
+    The backbone itself or with a new head, as the plan says, or all new for "scratch".
+    """
     torch.manual_seed(request.train.seed)
     if plan.reinitialise:
-        sizes = load_preprocessing(card.folder / "preprocessing").field_sizes
-        return build_network(card.architecture, card.settings, sizes, request.head)
-    pretrained.replace_head(request.head)
+        fitted = load_preprocessing(card.folder / "preprocessing")
+        return build_network(
+            card.architecture, card.settings, fitted.field_sizes, request.head, fitted.n_dense
+        )
+    if plan.new_head:
+        pretrained.replace_head(request.head)
     return pretrained

@@ -69,6 +69,7 @@ def test_a_preset_fills_the_fields_and_an_edit_unmarks_it(page: AppTest) -> None
 
 
 def test_a_head_that_makes_no_sense_is_refused_with_a_message(page: AppTest) -> None:
+    page.radio("ft_head").set_value("new").run()
     page.text_input("ft_hidden").set_value("many").run()
     assert not page.exception
     assert "'many'" in page.error[0].value.replace("\\", "")
@@ -76,6 +77,22 @@ def test_a_head_that_makes_no_sense_is_refused_with_a_message(page: AppTest) -> 
     page.text_input("ft_hidden").set_value("64, 32").run()
     assert not page.error
     assert any("--head-hidden 64,32" in one.value for one in page.code)
+
+
+def test_the_head_is_the_backbones_own_unless_the_preset_or_the_user_wants_a_new_one(
+    page: AppTest, tiny: tuple[Workspace, Dataset]
+) -> None:
+    assert page.radio("ft_head").value == "keep" and not page.text_input
+    assert "head" not in page.query_params and "--head" not in page.code[-1].value
+    page.segmented_control("ft_preset").set_value("article").run()
+    assert page.radio("ft_head").value == "new" and "--head" not in page.code[-1].value
+    page.radio("ft_head").set_value("keep").run()
+    assert "--head keep" in page.code[-1].value and page.query_params["head"] == "keep"
+    page.segmented_control("ft_preset").set_value("auto").run()
+    page.radio("ft_head").set_value("new").run()
+    assert "--head new" in page.code[-1].value and page.query_params["head"] == "new"
+    page.button("ft_launch").click().run()
+    assert not any(run.finetune_request.keep_head for run in RunStore(tiny[0]).list())
 
 
 def test_launch_queues_the_run_and_its_controls_and_opens_it(
@@ -88,7 +105,7 @@ def test_launch_queues_the_run_and_its_controls_and_opens_it(
     runs = RunStore(tiny[0]).list()
     assert sorted(run.strategy for run in runs) == ["depth", "zero-shot"]
     main = next(run for run in runs if run.strategy == "depth")
-    assert main.finetune_request.freeze_depth == 2
+    assert main.finetune_request.freeze_depth == 2 and main.finetune_request.keep_head
     assert page.query_params["run"] == main.id
 
 
@@ -235,6 +252,8 @@ def test_the_articles_preset_puts_its_two_classes_on_its_backbones_alone(
     page.run()
     assert page.selectbox("ft_output").value == "softmax"
     page.segmented_control("ft_preset").set_value("fast").run()
+    assert page.radio("ft_head").value == "keep"
+    page.radio("ft_head").set_value("new").run()
     assert page.selectbox("ft_output").value == "logit"
     page.selectbox("ft_output").select("softmax").run()
     page.segmented_control("ft_preset").set_value("small").run()

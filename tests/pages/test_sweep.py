@@ -165,6 +165,7 @@ def test_the_address_carries_the_whole_form(
     page.checkbox("sweep_with_zero-shot").uncheck().run()
     page.text_input("sweep_rates").set_value("1e-3, 1e-4").run()
     page.number_input("sweep_epochs").set_value(7).run()
+    page.radio("sweep_head").set_value("new").run()
     page.text_input("sweep_hidden").set_value("16").run()
     page.selectbox("sweep_halving").set_value(3).run()
     assert any("Upper bound: successive halving" in one.value for one in page.caption)

@@ -27,8 +27,16 @@ NO_ARMS = "none"
 """In the URL, when no arm is selected."""
 
 
-def strategy_cards(card: BackboneCard, head: HeadSettings, train: TrainSettings) -> list[Arm]:
+def strategy_cards(
+    card: BackboneCard, head: HeadSettings, train: TrainSettings, keep_head: bool
+) -> list[Arm]:
     """Draw every card and return the selected arms, freeze depths first. The URL carries the arms.
+
+    Args:
+        card: the backbone.
+        head: the head that trains.
+        train: training settings.
+        keep_head: whether the head is the backbone's own.
 
     Raises:
         BadInput: a surgical stack that cannot be used.
@@ -48,7 +56,7 @@ def strategy_cards(card: BackboneCard, head: HeadSettings, train: TrainSettings)
                 if same in depths:
                     _card_of_depth(name, same)
                     continue
-                options = _card(name, _why_not(card, name, head, train))
+                options = _card(name, _why_not(card, name, head, train, keep_head))
                 if options is not None:
                     ticked.append(name)
                     if name != "surgical":
@@ -180,12 +188,14 @@ def _same_depth(card: BackboneCard, name: str) -> int:
     return same.get(name, -1)
 
 
-def _why_not(card: BackboneCard, name: str, head: HeadSettings, train: TrainSettings) -> str:
+def _why_not(
+    card: BackboneCard, name: str, head: HeadSettings, train: TrainSettings, keep_head: bool
+) -> str:
     """Return why this backbone or number of epochs does not allow the strategy, or ""."""
     if name == "surgical":
         return ""
     try:
-        make_plan(card, name, 0, head).check_epochs(train.epochs)
+        make_plan(card, name, 0, head, keep_head=keep_head).check_epochs(train.epochs)
     except BadInput as error:
         return str(error)
     return ""
