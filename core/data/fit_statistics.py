@@ -20,8 +20,6 @@ from core.data.preprocessing import Preprocessing
 from core.data.schema import CATEGORICAL, FIELDS, NUMERIC
 from core.data.target_statistics import KeyCounts, click_rate, count_keys, pair_keys
 
-N_PAIRS = 30
-"""Pairs of fields whose statistics are among the inputs."""
 _MIN_STD = 1e-6
 
 

@@ -37,8 +37,12 @@ from functools import cached_property
 
 import numpy as np
 
+from core.data.schema import CATEGORICAL, NUMERIC
+
 PRIOR_ROWS = 10.0
 """Rows at the base rate that are added to the rows of every key."""
+N_PAIRS = 30
+"""Pairs of fields whose statistics are among the inputs."""
 N_FOLDS = 10
 """Folds of the out-of-fold values of training rows."""
 
@@ -100,6 +104,19 @@ def count_keys(keys: np.ndarray, labels: np.ndarray, min_rows: int = 1) -> KeyCo
     rows = np.bincount(index, minlength=len(distinct))
     enough = rows >= min_rows
     return KeyCounts(distinct[enough], clicks[enough], rows[enough])
+
+
+def count_dense(statistics: str) -> int:
+    """Return the floats of a row beside its ids: numeric fields, statistics, counts and pairs.
+
+    Args:
+        statistics: of `core.jobs.requests.STATISTICS`.
+
+    >>> [count_dense(name) for name in ("none", "fields", "pairs")]
+    [13, 65, 95]
+    """
+    fields, pairs = statistics != "none", statistics == "pairs"
+    return len(NUMERIC) + 2 * len(CATEGORICAL) * fields + N_PAIRS * pairs
 
 
 def smoothed_logit(

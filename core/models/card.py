@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from core.data.schema import CATEGORICAL, NUMERIC
+from core.data.schema import CATEGORICAL, FIELDS, NUMERIC
 from core.errors import BadInput
 from core.files.typed_json import check_types
 from core.stored import check_timestamp, load_stored, parse_stored
@@ -164,16 +164,6 @@ class BackboneCard:
     folder: Path = Path()
 
     @property
-    def n_statistics(self) -> int:
-        """Target statistics and counts of the categorical fields among the inputs, 0 if none."""
-        return 2 * len(CATEGORICAL) * (self.n_dense > len(NUMERIC))
-
-    @property
-    def n_pairs(self) -> int:
-        """Target statistics of pairs of fields among the inputs."""
-        return self.n_dense - len(NUMERIC) - self.n_statistics
-
-    @property
     def scores_clicks(self) -> bool:
         """Whether its own head was trained on click labels, so that it can score rows as it is."""
         return self.objective == "supervised"
@@ -182,6 +172,25 @@ class BackboneCard:
     def parameters(self) -> int:
         """Scalars in all stages, without the head."""
         return sum(stage.parameters for stage in self.stages)
+
+
+def inputs_sentence(n_dense: int) -> str:
+    """Say what a network reads of a row.
+
+    Args:
+        n_dense: floats of a row beside its ids.
+
+    >>> inputs_sentence(13)
+    '39 fields, 13 numbers'
+    >>> inputs_sentence(95)
+    '39 fields, 13 numbers, 26 target statistics, 26 counts, statistics of 30 pairs of fields'
+    """
+    words = [f"{len(FIELDS)} fields", f"{len(NUMERIC)} numbers"]
+    if n_dense > len(NUMERIC):
+        words += [f"{len(CATEGORICAL)} target statistics", f"{len(CATEGORICAL)} counts"]
+    if pairs := n_dense - len(NUMERIC) - 2 * len(CATEGORICAL) * (len(words) > 2):
+        words.append(f"statistics of {pairs} pairs of fields")
+    return ", ".join(words)
 
 
 def save_card(card: BackboneCard, folder: Path) -> None:

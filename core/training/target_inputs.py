@@ -5,9 +5,10 @@ import torch
 
 from core.data.dataset_rows import read_dataset_rows
 from core.data.datasets import Dataset, load_labels
-from core.data.fit_statistics import N_PAIRS, StatisticsRows, fit_statistics, out_of_fold_columns
+from core.data.fit_statistics import StatisticsRows, fit_statistics, out_of_fold_columns
 from core.data.preprocessing import Preprocessing
 from core.data.schema import NUMERIC
+from core.data.target_statistics import N_PAIRS
 from core.training.training_rows import TrainingRows, encode_row_numbers
 from core.workspace import Workspace
 
