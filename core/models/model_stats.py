@@ -18,6 +18,7 @@ from typing import Any
 from core.data.datasets import Dataset
 from core.errors import BadInput, Damaged
 from core.models.card import StageCard
+from core.models.recommended_settings import choose_settings, pretraining_rows
 from core.models.registry import ARCHITECTURES, complete_settings, settings_to_flags
 from core.stored import load_stored, parse_stored
 from core.workspace import PROJECT, Workspace, hash_file, hash_json, write_json
@@ -100,8 +101,10 @@ def _count_missing(workspace: Workspace, dataset: Dataset, wanted: StatsRequest)
         _processes.pop(keys.pop(name), None)
     new = {name: settings for name, settings in missing.items() if keys[name] not in _processes}
     _forget_oldest()
-    plain = {name: settings for name, settings in new.items() if not settings}
-    for group in (plain, *({name: settings} for name, settings in new.items() if settings)):
+    # One process counts all that have the settings which the command gives them by itself.
+    rows = pretraining_rows(dataset)
+    usual = {name: one for name, one in new.items() if one == choose_settings(name, {}, rows)}
+    for group in (usual, *({name: one} for name, one in new.items() if name not in usual)):
         # A waiting page calls this again, so what exceeds the limit now is started later.
         if group and sum(one.poll() is None for one in {*_processes.values()}) < MAX_PROCESSES:
             _processes.update(
@@ -147,7 +150,7 @@ def _last_line(ended: subprocess.Popen[str]) -> str:
 def _start(workspace: Workspace, dataset: Dataset, group: StatsRequest) -> subprocess.Popen[str]:
     """Start a process that counts a group and caches each result.
 
-    A group with settings holds a single architecture.
+    A group of several architectures has the settings that the command gives them by itself.
     """
     command = [
         sys.executable,
@@ -159,7 +162,11 @@ def _start(workspace: Workspace, dataset: Dataset, group: StatsRequest) -> subpr
         "--dataset",
         dataset.id,
     ]
-    flags = [flag for settings in group.values() for flag in settings_to_flags(settings)]
+    flags = []
+    if len(group) == 1:
+        ((name, settings),) = group.items()
+        # All of them: the command would take a recommended value for what is left out.
+        flags = settings_to_flags(complete_settings(name, settings))
     return subprocess.Popen(
         [*command, "--architectures", ",".join(group), *flags],
         cwd=PROJECT,
