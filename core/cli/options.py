@@ -14,7 +14,7 @@ from core.data.read_options import ON_BAD_ROWS, ReadOptions, load_mapping, parse
 from core.errors import BadInput
 from core.freezing.heads import HEAD_CHOICES, choose_head
 from core.freezing.strategies import STRATEGIES
-from core.jobs.requests import DEVICES, TrainSettings
+from core.jobs.requests import DECAY_SCOPES, DEVICES, TrainSettings
 from core.models.card import ACTIVATIONS, HEAD_OUTPUTS, BackboneCard, HeadSettings
 from core.models.registry import ARCHITECTURES, SETTING_FIELDS
 from core.training.default_settings import (
@@ -161,6 +161,34 @@ def add_training_options(parser: argparse.ArgumentParser, seed: bool = True) -> 
         "--weight-decay", type=float, help="decoupled, as in AdamW (default: the preset's)"
     )
     group.add_argument(
+        "--decay-scope",
+        choices=DECAY_SCOPES,
+        help="what weight decay reaches: all parameters, or only the weights of linear layers "
+        "(default: the preset's)",
+    )
+    group.add_argument(
+        "--ema",
+        action=argparse.BooleanOptionalAction,
+        default=None,
+        help="validate and keep a moving average of the weights (default: the preset's)",
+    )
+    group.add_argument(
+        "--validations-per-epoch",
+        type=int,
+        help="at equal distances; the best of them is kept (default: the preset's)",
+    )
+    group.add_argument(
+        "--head-learning-rate",
+        type=float,
+        help="learning rate of a new head on pretrained stages (default: the preset's)",
+    )
+    group.add_argument(
+        "--min-steps",
+        type=int,
+        help="optimiser steps that a new head or new stages train for at least (default: the "
+        "preset's)",
+    )
+    group.add_argument(
         "--cosine",
         action=argparse.BooleanOptionalAction,
         default=None,
@@ -242,13 +270,17 @@ def head_settings(
 def add_strategy_options(parser: argparse.ArgumentParser) -> None:
     """Add one option for each option of a freezing strategy."""
     group = parser.add_argument_group("options of the strategies")
-    for strategy_name, strategy in STRATEGIES.items():
-        for name, option in strategy.options.items():
-            group.add_argument(
-                f"--{name.replace('_', '-')}",
-                type=comma_separated if name == "stages" else type(option.default),
-                help=f"{option.description} ({strategy_name})",
-            )
+    options = {
+        name: one for strategy in STRATEGIES.values() for name, one in strategy.options.items()
+    }
+    for name, option in options.items():
+        owners = [key for key, strategy in STRATEGIES.items() if name in strategy.options]
+        group.add_argument(
+            f"--{name.replace('_', '-')}",
+            type=comma_separated if name == "stages" else type(option.default),
+            choices=option.choices or None,
+            help=f"{option.description} ({', '.join(owners)})",
+        )
 
 
 def strategy_options(options: argparse.Namespace, strategy: str = "") -> dict[str, Any]:
