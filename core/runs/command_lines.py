@@ -22,10 +22,12 @@ from core.models.registry import settings_to_flags
 from core.program import COMMAND
 from core.runs.sweep import SweepSpec, depth_arms
 from core.training.default_settings import (
+    AS_PREPARED,
     AUTO,
     count_training_rows,
     presets_for,
     rates_to_try,
+    target_rows_and_share,
 )
 from core.workspace import Workspace
 
@@ -82,7 +84,8 @@ def command_line(workspace: Workspace, request: Request, pinned: bool = False) -
             parts += ["--mask-share", str(request.mask_share)]
         parts += settings_to_flags(request.settings)
     else:
-        presets = presets_for(count_training_rows(dataset, "target", last=request.target_rows))
+        rows, share = target_rows_and_share(dataset, request.target_rows)
+        presets = presets_for(rows, validation_share=share)
         card = find_backbone(workspace, request.backbone)
         parts += ["finetune", "--dataset", dataset.name, "--backbone", card.name]
         if request.strategy == "depth":
@@ -173,9 +176,10 @@ def sweep_train_flags(dataset: Dataset, spec: SweepSpec, pinned: bool = False) -
         spec: the sweep.
         pinned: see `command_line`; only where the sizes share their settings.
     """
-    presets = [
-        presets_for(count_training_rows(dataset, "target", last=size)) for size in spec.target_sizes
-    ]
+    presets = []
+    for size in spec.target_sizes:
+        rows, share = target_rows_and_share(dataset, size)
+        presets.append(presets_for(rows, validation_share=share))
     if pinned and not spec.train_by_size:
         presets = [
             {name: train for name, train in known.items() if name != AUTO} for known in presets
@@ -248,13 +252,14 @@ def _flags_from(
         # Not by dataclasses.replace, which would check a combination that nobody uses.
         if {**dataclasses.asdict(known[preset]), **given} != dataclasses.asdict(wanted):
             return None
-    if None in given.values():
-        # No option takes a preset's value away.
+    if given.get("head_learning_rate", 0) is None:
+        # No option takes a preset's rate away.
         return None
     parts = [] if preset == AUTO else ["--preset", preset]
     for name, flag in _TRAIN_FLAGS.items():
         if name in given:
-            parts += [flag, str(given[name])]
+            # None is the validation share of the dataset's own split.
+            parts += [flag, AS_PREPARED if given[name] is None else str(given[name])]
     for name in ("ema", "cosine"):
         if name in given:
             parts.append(f"--{name}" if given[name] else f"--no-{name}")
