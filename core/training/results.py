@@ -180,7 +180,7 @@ def build_result(
         epochs_run=fitted.epochs_run,
         stopped_early=fitted.stopped_early,
         halted=fitted.halted,
-        best_step=fitted.best_step if fitted.epochs_run else None,
-        steps_run=fitted.steps_run if fitted.epochs_run else None,
+        best_step=fitted.best_step if fitted.steps_run else None,
+        steps_run=fitted.steps_run or None,
         seconds=seconds | {"earlier": round(fitted.earlier_seconds, 3)},
     )
