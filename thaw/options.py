@@ -54,6 +54,7 @@ class SweepOptions(TrainingOptions, total=False):
     factor: float
     decay: float
     pull: float
+    head_decay: float
     rank: int
 
 

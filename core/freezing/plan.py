@@ -58,7 +58,8 @@ class Plan:
         frozen_depth: number of leading stages that never train.
         reinitialise: whether all stages start from random weights.
         new_head: whether training starts from a new head; else from the backbone's own.
-        scope, rank, l2_sp, schedule, reset_embeddings: as in core.freezing.spec.FreezeSpec.
+        scope, rank, l2_sp, schedule, reset_embeddings, head_decay: as in
+            core.freezing.spec.FreezeSpec.
 
     Raises:
         BadInput: nothing would train although the strategy trains something.
@@ -74,6 +75,7 @@ class Plan:
     l2_sp: float = 0.0
     schedule: Schedule = "none"
     reset_embeddings: bool = False
+    head_decay: float = 0.0
 
     def __post_init__(self) -> None:
         if self.trains and self.trained_parameters == 0:
@@ -191,6 +193,7 @@ def make_plan(
         l2_sp=spec.l2_sp,
         schedule=spec.schedule,
         reset_embeddings=spec.reset_embeddings,
+        head_decay=spec.head_decay,
     )
 
 

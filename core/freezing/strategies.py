@@ -53,6 +53,9 @@ class Strategy:
         trains: whether anything trains; where nothing does, one run stands for every seed, learning
             rate and target size.
         has_learning_rate: whether the learning rate and the number of epochs change its result.
+        rule: revision of what it does in training; results store it, so that a run which an older
+            revision trained is not taken for one that cannot be repeated.
+        change: what was otherwise before this revision.
     """
 
     title: str
@@ -64,6 +67,8 @@ class Strategy:
     control: bool = False
     trains: bool = True
     has_learning_rate: bool = True
+    rule: int = 1
+    change: str = ""
 
 
 def _train_all(stages: Stages, **fields: Any) -> FreezeSpec:
@@ -134,7 +139,7 @@ def _auto_rgn(stages: Stages, options: Options) -> FreezeSpec:
 
 
 def _l2_sp(stages: Stages, options: Options) -> FreezeSpec:
-    return _train_all(stages, l2_sp=options["pull"])
+    return _train_all(stages, l2_sp=options["pull"], head_decay=options["head_decay"])
 
 
 def _bitfit(stages: Stages, options: Options) -> FreezeSpec:
@@ -275,22 +280,34 @@ STRATEGIES: dict[str, Strategy] = {
     "auto-rgn": Strategy(
         "Auto-RGN",
         "Every stage trains at a rate that follows its relative gradient norm, taken anew each"
-        " epoch.",
+        " epoch; the head trains at the full rate.",
         "You do not know which stages should move.",
         _auto_rgn,
         "Lee et al.: Surgical Fine-Tuning Improves Adaptation to Distribution Shifts, ICLR 2023",
+        rule=2,
+        change="the head's rate followed its gradient norm too, and lowered those of the stages",
     ),
     "l2-sp": Strategy(
         "L2-SP",
-        "Every stage trains, pulled back towards the backbone's weights.",
+        "Every stage trains, pulled back towards the backbone's weights; a new head is pulled"
+        " towards 0.",
         "Freezing feels too hard and full fine-tuning forgets too much.",
         _l2_sp,
         "Li, Grandvalet, Davoine: Explicit Inductive Bias for Transfer Learning, ICML 2018",
         {
             "pull": Option(
-                "Pull", "weight of half the squared distance from the backbone", 0.01, 1e-6, 10
-            )
+                "Pull",
+                "each step closes this times the learning rate of the distance from the backbone",
+                1.0,
+                1e-6,
+                1000,
+            ),
+            "head_decay": Option(
+                "Head decay", "the same for a new head and its distance from 0", 0.01, 0, 1000
+            ),
         },
+        rule=2,
+        change="the pull was a part of the loss, which Adam rescales, and a new head had none",
     ),
     "bitfit": Strategy(
         "BitFit",
@@ -310,11 +327,14 @@ STRATEGIES: dict[str, Strategy] = {
     ),
     "meda": Strategy(
         "Fresh embeddings each epoch",
-        "Every stage trains; the embedding stage starts from new random vectors in every epoch.",
-        "Several epochs without the one-epoch overfitting of click models; gives up the source's"
-        " embeddings.",
+        "Every stage trains; the first epoch goes on from the backbone's embeddings, and each later"
+        " one starts from new random vectors.",
+        "Several epochs without the one-epoch overfitting of click models; from the second one on"
+        " it gives up the source's embeddings.",
         _meda,
         "Fan et al.: Multi-Epoch Learning with Data Augmentation (MEDA), 2023",
+        rule=2,
+        change="the embeddings were new in the first epoch already",
     ),
     "autofreeze": Strategy(
         "Automatic freezing",
@@ -323,6 +343,8 @@ STRATEGIES: dict[str, Strategy] = {
         "You want the time of freezing without choosing a depth.",
         _autofreeze,
         "Liu et al.: AutoFreeze, 2021",
+        rule=2,
+        change="the norms of each step's gradients were added up, not the gradients themselves",
     ),
     "scratch": Strategy(
         "From scratch",

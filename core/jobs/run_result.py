@@ -51,7 +51,8 @@ class InterpolationResult:
         parts: by part and metric ("auc", "log_loss"), one value for each of `alphas`; None where it
             is missing.
         chosen: the share with the lowest log loss on validation rows.
-        mixes_head: whether the head is interpolated too.
+        mixes_head: whether the head is interpolated too; up to version 0.12 one that differed was
+            not.
     """
 
     alphas: tuple[float, ...]
@@ -89,6 +90,7 @@ class RunResult:
         environment: versions, threads and the like, which may decide the last digits.
         dataset_hash: content hash of the dataset.
         peak_memory: bytes; None where the device does not tell.
+        rule: revision of the strategy's rule in training (core.freezing.strategies).
         interpolation: of an interpolation alone, which has none of the above up to `halted`.
     """
 
@@ -112,6 +114,7 @@ class RunResult:
     dataset_hash: str = ""
     peak_memory: float | None = None
     interpolation: InterpolationResult | None = None
+    rule: int = 1
 
     @property
     def total_seconds(self) -> float:
@@ -131,6 +134,7 @@ _TRAINING = (
     "epochs_run",
     "stopped_early",
     "halted",
+    "rule",
 )
 """Fields that an interpolation does not have."""
 _OPTIONAL = ("backbone", "backbone_sha256", "learnt")

@@ -14,6 +14,7 @@ from core.errors import BadInput
 from core.evaluation.format_metrics import is_missing
 from core.evaluation.metrics import all_names
 from core.files.durable import staging
+from core.freezing.strategies import STRATEGIES
 from core.inference.run_model import load_model_card
 from core.jobs.predictions import read_predictions
 from core.jobs.reporter import Decision, Point
@@ -248,6 +249,13 @@ def _check_repeatable(workspace: Workspace, run: Run) -> Request:
             " again as it was."
         )
     if run.kind == "finetune":
+        strategy = STRATEGIES[run.strategy]
+        if run.result.rule != strategy.rule:
+            raise BadInput(
+                f"The rule of the strategy {strategy.title!r} has changed since run {run.id}:"
+                f" {strategy.change}. A second run cannot give the same numbers; train it again to"
+                " have a run that can be verified."
+            )
         _check_weights(
             find_backbone(workspace, run.result.backbone), run.result.backbone_sha256, run
         )

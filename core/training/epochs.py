@@ -11,7 +11,7 @@ from core.jobs.requests import TrainSettings
 from core.models.network import Network
 from core.training.batches import RowTensors, epoch_seed, iterate_batches
 from core.training.checkpoint import Progress
-from core.training.gradient_norms import relative_gradient_norms, update_autofreeze_depth
+from core.training.gradient_norms import auto_rgn_scales, stage_norms, update_autofreeze_depth
 from core.training.log_points import LogFn
 from core.training.losses import Task
 from core.training.param_groups import reset_embeddings
@@ -51,6 +51,9 @@ def begin_epoch(
 ) -> None:
     """Do what the plan asks for before an epoch: reset embeddings, or set Auto-RGN's rates.
 
+    The embeddings that training starts from train for an epoch before they are reset (MEDA, Fan et
+    al. 2023).
+
     Args:
         network: its embeddings may be reset.
         plan: says which of the two, if any.
@@ -61,7 +64,7 @@ def begin_epoch(
         progress: names the epoch.
         seed: of the run.
     """
-    if plan.reset_embeddings:
+    if plan.reset_embeddings and progress.epoch:
         reset_embeddings(network, epoch_seed(seed, progress.epoch))
         # Adam's moments belong to the vectors that were there before.
         for parameter in network.stages[0].parameters():
@@ -72,7 +75,7 @@ def begin_epoch(
         # Gradients add up over the batches; no step is taken.
         for rows, index in iterate_batches(train, batches[:AUTO_RGN_BATCHES], device):
             task.loss(network, rows, index, progress.step).backward()
-        lr_scales = relative_gradient_norms(optimiser.param_groups)
+        lr_scales = auto_rgn_scales(optimiser.param_groups)
         for group, lr_scale in zip(optimiser.param_groups, lr_scales, strict=True):
             group["lr_scale"] = lr_scale
 
@@ -113,14 +116,13 @@ def finish_epoch(
         (progress.step, "learning_rate", progress.learning_rate),
     ]
     if plan.schedule == "autofreeze":
-        # The last group is the head, which never freezes.
-        norms = progress.gradient_norms[:-1].tolist()
+        norms = stage_norms(progress.gradient_sums, len(network.stages))
         # The rule compares two epochs, so nothing freezes after the first.
         if progress.previous_gradient_norms:
             progress.autofreeze_depth = update_autofreeze_depth(
                 progress.previous_gradient_norms, norms, progress.autofreeze_depth
             )
-        progress.previous_gradient_norms, progress.gradient_norms = norms, torch.zeros(())
+        progress.previous_gradient_norms, progress.gradient_sums = norms, {}
         points.append((progress.step, "frozen_stages", float(progress.autofreeze_depth)))
     log(points)
 

@@ -26,12 +26,12 @@ from core.training.epochs import (
     initial_progress,
     trainable_state_dict,
 )
-from core.training.gradient_norms import gradient_norms
+from core.training.gradient_norms import add_gradients
 from core.training.lazy_adam import LazyAdamW, use_sparse_gradients
 from core.training.log_points import log_gradient_norms, log_train_loss, logging_intervals
 from core.training.lora import add_lora, merge_lora
 from core.training.losses import CLICK_TASK, Task
-from core.training.param_groups import L2SPPenalty, parameter_groups, set_lr, set_trainable
+from core.training.param_groups import L2SPPull, parameter_groups, set_lr, set_trainable
 
 CHECKPOINT_SECONDS = 15.0
 GRAPH_DEVICES: tuple[str, ...] = ("cuda",)
@@ -110,7 +110,6 @@ def fit(
     # One group per stage that ever trains, and one for the head. A frozen parameter is in none of
     # them: the optimiser keeps no state for it and cannot change it.
     groups = parameter_groups(network, plan)
-    l2_sp = L2SPPenalty(groups, len(network.stages), plan.l2_sp) if plan.l2_sp else None
     # A batch looks up a few rows of a large embedding table, but Adam reads and writes all of them.
     # On a GPU that costs little. Weight decay would change every row in every step anyway.
     if device.type == "cpu" and not settings.weight_decay and plan.allows_sparse_updates:
@@ -120,6 +119,8 @@ def fit(
     optimiser = LazyAdamW(
         groups, lr=settings.learning_rate, weight_decay=settings.weight_decay, fused=True
     )
+    # Before a checkpoint is loaded: the pull is towards the weights that the run started from.
+    l2_sp = L2SPPull(optimiser.param_groups, plan) if plan.l2_sp else None
     steps_per_epoch, log_interval, gradient_interval = logging_intervals(train, settings)
     total_steps = steps_per_epoch * settings.epochs
 
@@ -134,8 +135,7 @@ def fit(
         """Add the gradients of a batch to the parameters; return its mean loss, a scalar."""
         with torch.autocast(device.type, dtype=torch.bfloat16, enabled=settings.amp):
             loss = task.loss(network, rows, index, progress.step)
-        # The penalty trains but is not reported: validation has none, and the curves would differ.
-        (loss if l2_sp is None else loss + l2_sp.penalty()).backward()
+        loss.backward()
         return loss.detach()
 
     deferred, halted = DeferredScalars(), 0
@@ -189,11 +189,11 @@ def fit(
                 log_gradient_norms(
                     optimiser.param_groups, network, progress.step + 1, reporter.points, deferred
                 )
+            if l2_sp is not None:
+                l2_sp.step(optimiser.param_groups)
             optimiser.step()
             if plan.schedule == "autofreeze":
-                progress.gradient_norms = progress.gradient_norms + gradient_norms(
-                    optimiser.param_groups
-                )
+                add_gradients(progress.gradient_sums, groups[:-1])
             # Summed on the device: .item() would make the CPU wait for the GPU in every step.
             progress.running_loss = progress.running_loss + loss * len(index)
             progress.running_rows += len(index)
