@@ -6,6 +6,7 @@ import numpy as np
 import plotly.graph_objects as go
 
 from core.evaluation.format_metrics import is_missing
+from core.evaluation.metric_registry import HEADLINE_METRIC, METRICS
 from core.evaluation.slices import SliceMetrics
 from core.report.arm_styles import arm_styles
 from core.report.figure_base import Trace, axis, make_figure, scatter, vertical_line
@@ -57,7 +58,9 @@ def interpolation_figure(
         )
     x = axis("alpha: 0 the backbone, 1 fine-tuned", range=[-0.04, 1.04], dtick=0.2)
     slider = vertical_line(shown_alpha, color=NEUTRAL, dash="dot", width=1.5)
-    return make_figure(traces, x, axis(METRICS[metric].axis_title), "mixing", NO_TEST_AUC, shapes=[slider])
+    return make_figure(
+        traces, x, axis(METRICS[metric].axis_title), "mixing", NO_TEST_AUC, shapes=[slider]
+    )
 
 
 def cost_curve_figure(

@@ -189,7 +189,7 @@ def test_a_strong_pull_keeps_the_backbone_and_a_weak_one_changes_nothing(
     strategy_setup: StrategySetup, tmp_path: Path
 ) -> None:
     began = strategy_setup.network().state_dict()["stages.1.linear.weight"]
-    moved = {}
+    moved: dict[int, float] = {}
     for strategy, options in (
         ("full", {}),
         ("l2-sp", {"pull": 1e-6, "head_decay": 0}),
