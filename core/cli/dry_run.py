@@ -16,7 +16,7 @@ from core.models.backbone_store import find_backbone
 from core.models.objectives import OBJECTIVES
 from core.models.registry import complete_settings
 from core.runs.estimate import Estimate, pretraining_estimate, pretraining_plan
-from core.runs.sweep import Arm, SweepSpec, expand_requests, plan_arms
+from core.runs.sweep import Arm, SweepSpec, expand_requests, plan_arms, rates_sentence
 from core.runs.sweep_estimate import estimate_sweep
 from core.training.default_settings import describe_settings
 from core.workspace import Workspace
@@ -52,10 +52,12 @@ def dry_run_sweep(workspace: Workspace, spec: SweepSpec) -> CommandResult:
     for title, plan in plans.items():
         plan.check_epochs(spec.train.epochs)
         arms.append({"arm": title, **_plan_data(plan)})
-        lines += [f"{title}: {plan.trained_parameters:,} parameters train", *_stage_lines(plan)]
+        lines += [f"{title}: {_size_text(plan)}", *_stage_lines(plan)]
     for size, train in zip(spec.target_sizes, spec.size_settings, strict=True):
         rows = f"{size:,}" if size else "All"
         lines.append(f"{rows} target rows: {describe_settings(train)}.")
+    if spec.choose_rate:
+        lines.append(rates_sentence(spec))
     n_runs = len(expand_requests(spec))
     lines.append(
         f"{n_runs} run{'s' if n_runs > 1 else ''}, {_estimate_text(estimate, n_runs)}. Nothing was "
@@ -65,6 +67,8 @@ def dry_run_sweep(workspace: Workspace, spec: SweepSpec) -> CommandResult:
         "dataset": dataset.id,
         "backbone": card.id,
         "runs": n_runs,
+        "learning_rates": list(spec.learning_rates),
+        "choose_rate": spec.choose_rate,
         "arms": arms,
         "estimate": _estimate_data(estimate),
         "train": [dataclasses.asdict(train) for train in spec.size_settings],
@@ -80,8 +84,10 @@ def dry_run_pretrain(workspace: Workspace, request: PretrainRequest) -> CommandR
     if OBJECTIVES[request.objective].reads_labels:
         require_labels(dataset)
     complete_settings(request.architecture, request.settings)
-    field_sizes = load_preprocessing(dataset.folder / "preprocessing").field_sizes
-    stats = measure_stats(request.architecture, request.settings, field_sizes)
+    fitted = load_preprocessing(dataset.folder / "preprocessing")
+    stats = measure_stats(
+        request.architecture, request.settings, fitted.field_sizes, fitted.n_dense
+    )
     rows = next(part.rows for part in dataset.parts if part.part == "source_train")
     done = RunStore(workspace).list(status="done")
     estimate = pretraining_estimate(stats, request, rows, done)
@@ -116,6 +122,8 @@ def _plan_data(plan: Plan) -> dict[str, Any]:
         }
         for stage in plan.stages
     ]
+    if not plan.sizes_known:
+        return {"trained_parameters": None, "stages": [], "rows": plan.rows}
     return {
         "trained_parameters": plan.trained_parameters,
         "head": "new" if plan.new_head else "kept",
@@ -123,7 +131,15 @@ def _plan_data(plan: Plan) -> dict[str, Any]:
     }
 
 
+def _size_text(plan: Plan) -> str:
+    if plan.sizes_known:
+        return f"{plan.trained_parameters:,} parameters train"
+    return f"fits a vocabulary of its own on the rows {plan.rows!r}; its size is known then"
+
+
 def _stage_lines(plan: Plan) -> list[str]:
+    if not plan.sizes_known:
+        return []
     lines = []
     for stage in plan.stages:
         state = "frozen" if stage.frozen else "trained"
@@ -137,7 +153,11 @@ def _stage_lines(plan: Plan) -> list[str]:
 
 
 def _estimate_data(estimate: Estimate) -> dict[str, Any]:
-    return {"seconds": estimate.seconds, "basis": estimate.explanation}
+    return {
+        "seconds": estimate.seconds,
+        "rate_choice_seconds": estimate.rate_choice_seconds,
+        "basis": estimate.explanation,
+    }
 
 
 def _estimate_text(estimate: Estimate, runs: int = 1) -> str:

@@ -106,14 +106,24 @@ def load_encoded(workspace: Workspace, dataset: Dataset, preprocessing: Preproce
     Raises:
         BadInput: a sample was deleted before its rows were encoded.
     """
-    folder = dataset.folder / f"encoded-{preprocessing.hash[:12]}"
     # A damaged encoding can be computed again from the rows.
-    with suppress(Damaged):
-        return _read_encoded(folder, dataset.rows)
+    if found := find_encoded(dataset, preprocessing):
+        return found
     encode_rows(
         read_dataset_rows(workspace, dataset), preprocessing, dataset.folder, lambda share: None
     )
-    return _read_encoded(folder, dataset.rows)
+    return _read_encoded(_encoded_folder(dataset, preprocessing), dataset.rows)
+
+
+def find_encoded(dataset: Dataset, preprocessing: Preprocessing) -> Encoded | None:
+    """Return all rows as `preprocessing` encodes them if they are stored and intact."""
+    with suppress(Damaged):
+        return _read_encoded(_encoded_folder(dataset, preprocessing), dataset.rows)
+    return None
+
+
+def _encoded_folder(dataset: Dataset, preprocessing: Preprocessing) -> Path:
+    return dataset.folder / f"encoded-{preprocessing.hash[:12]}"
 
 
 def _read_encoded(folder: Path, rows: int) -> Encoded:

@@ -27,6 +27,8 @@ class FreezeSpec:
         schedule: what changes while it trains.
         reset_embeddings: whether the embedding stage starts anew in each epoch after the first.
         reinitialise: whether all stages start from random weights.
+        probe_first: whether the head trains alone until its validation loss no longer falls; the
+            stages join then, not before `from_epoch`.
     """
 
     trainable: tuple[bool, ...]
@@ -39,3 +41,4 @@ class FreezeSpec:
     reset_embeddings: bool = False
     reinitialise: bool = False
     head_decay: float = 0.0
+    probe_first: bool = False

@@ -18,13 +18,15 @@ Options = dict[str, Any]
 
 @dataclass(frozen=True)
 class Option:
-    """An option of a strategy: a number, or names of stages for the option "stages".
+    """An option of a strategy: a number, one of some words, or names of stages for "stages".
 
     Args:
         label: its name on a page.
         description: what it does, as a help text.
-        default: an int for whole numbers, a float for others, a tuple for names of stages.
+        default: an int for whole numbers, a float for others, a word of `choices`, a tuple for
+            names of stages.
         low, high: least and greatest number.
+        choices: the words that it may be; empty for a number or names of stages.
     """
 
     label: str
@@ -32,6 +34,7 @@ class Option:
     default: Any
     low: float = 0
     high: float = 0
+    choices: tuple[str, ...] = ()
 
 
 Stages = Sequence[StageCard]
@@ -56,6 +59,10 @@ class Strategy:
         rule: revision of what it does in training; results store it, so that a run which an older
             revision trained is not taken for one that cannot be repeated.
         change: what was otherwise before this revision.
+        fits_inputs: whether a run fits a vocabulary of its own on its training rows, so that
+            nothing of the backbone is left but, for a network, its architecture.
+        model: title of what it fits instead of a network; "" where it trains a network.
+        iteration: what is counted, and of which the best one is kept: "epoch", "tree", "penalty".
     """
 
     title: str
@@ -69,6 +76,9 @@ class Strategy:
     has_learning_rate: bool = True
     rule: int = 1
     change: str = ""
+    fits_inputs: bool = False
+    model: str = ""
+    iteration: str = "epoch"
 
 
 def _train_all(stages: Stages, **fields: Any) -> FreezeSpec:
@@ -95,7 +105,9 @@ def _freeze_all(stages: Stages, options: Options) -> FreezeSpec:
 
 
 def _lp_ft(stages: Stages, options: Options) -> FreezeSpec:
-    return _train_all(stages, from_epoch=(options["probe_epochs"],) * len(stages))
+    epochs = options["probe_epochs"]
+    # When the probe converges is known only while it trains; it takes an epoch at least.
+    return _train_all(stages, from_epoch=(epochs or 1,) * len(stages), probe_first=not epochs)
 
 
 def _gradual(stages: Stages, options: Options) -> FreezeSpec:
@@ -163,7 +175,7 @@ def _autofreeze(stages: Stages, options: Options) -> FreezeSpec:
     return _train_all(stages, schedule="autofreeze")
 
 
-def _scratch(stages: Stages, options: Options) -> FreezeSpec:
+def _reinitialise(stages: Stages, options: Options) -> FreezeSpec:
     return _train_all(stages, reinitialise=True)
 
 
@@ -196,6 +208,14 @@ def _require_embedding_stage(stages: Stages) -> None:
         )
 
 
+ROW_CHOICES = ("source", "target", "both")
+_ROWS = Option(
+    "Rows",
+    "which training rows it is fitted on: source, target, or both as far as the dataset has them",
+    "both",
+    choices=ROW_CHOICES,
+)
+
 STRATEGIES: dict[str, Strategy] = {
     "depth": Strategy(
         "Freeze depth",
@@ -220,14 +240,19 @@ STRATEGIES: dict[str, Strategy] = {
     ),
     "lp-ft": Strategy(
         "Probe, then fine-tune",
-        "The head alone trains for some epochs, then every stage joins.",
+        "The head alone trains until it has converged, then every stage joins.",
         "A new head's first, wrong gradients would distort good stages; often keeps more of the"
         " source.",
         _lp_ft,
         "Kumar et al.: Fine-Tuning can Distort Pretrained Features, ICLR 2022",
         {
             "probe_epochs": Option(
-                "Probe epochs", "epochs in which the head trains alone", 2, 1, 1000
+                "Probe epochs",
+                "epochs in which the head trains alone; 0: until its validation loss no longer"
+                " falls",
+                0,
+                0,
+                1000,
             )
         },
     ),
@@ -346,13 +371,6 @@ STRATEGIES: dict[str, Strategy] = {
         rule=2,
         change="the norms of each step's gradients were added up, not the gradients themselves",
     ),
-    "scratch": Strategy(
-        "From scratch",
-        "The same network with fresh weights, trained on the target rows alone.",
-        "A control: is the backbone worth anything here?",
-        _scratch,
-        control=True,
-    ),
     "zero-shot": Strategy(
         "Zero-shot",
         "The backbone with its own head, as it is; nothing trains.",
@@ -362,6 +380,54 @@ STRATEGIES: dict[str, Strategy] = {
         trains=False,
         has_learning_rate=False,
     ),
+    "logistic-regression": Strategy(
+        "Logistic regression",
+        "One weight for every value and every number, fitted to the optimum; the penalty is chosen"
+        " on validation rows.",
+        "A control: does a network beat the simplest click model on the same rows?",
+        _reinitialise,
+        "Richardson, Dominowska, Ragno: Predicting Clicks, WWW 2007",
+        {"rows": _ROWS},
+        control=True,
+        has_learning_rate=False,
+        fits_inputs=True,
+        model="Logistic regression",
+        iteration="penalty",
+    ),
+    "gradient-boosting": Strategy(
+        "Gradient boosting",
+        "Decision trees on numbers and smoothed click rates of values (LightGBM), as many as"
+        " lower the validation loss.",
+        "A control: what most analysts would take for rows like these. Fine-tuning that does not"
+        " beat it is not worth its cost.",
+        _reinitialise,
+        "Ke et al.: LightGBM, NeurIPS 2017",
+        {"rows": _ROWS},
+        control=True,
+        has_learning_rate=False,
+        fits_inputs=True,
+        model="Gradient boosting",
+        iteration="tree",
+    ),
+    "retrain": Strategy(
+        "Retrained",
+        "The same network with fresh weights and a vocabulary of its own, trained on source and"
+        " target rows together.",
+        "A control: is fine-tuning worth more than training once on all rows?",
+        _reinitialise,
+        options={"rows": _ROWS},
+        control=True,
+        fits_inputs=True,
+    ),
+    "scratch": Strategy(
+        "From scratch",
+        "The same network with fresh weights and a vocabulary of its own, trained on the target"
+        " rows alone.",
+        "A control: is the backbone worth anything here?",
+        _reinitialise,
+        control=True,
+        fits_inputs=True,
+    ),
 }
 
 
@@ -369,16 +435,20 @@ def control_strategies() -> tuple[str, ...]:
     """The names of the controls.
 
     >>> control_strategies()
-    ('scratch', 'zero-shot')
+    ('zero-shot', 'logistic-regression', 'gradient-boosting', 'retrain', 'scratch')
     """
     return tuple(name for name, strategy in STRATEGIES.items() if strategy.control)
+
+
+DEFAULT_CONTROLS = ("zero-shot", "logistic-regression", "gradient-boosting")
+"""Controls that run beside a fine-tuning run unless others are chosen: strong and quick."""
 
 
 def control_titles() -> tuple[str, ...]:
     """The controls as arms are titled.
 
     >>> control_titles()
-    ('from scratch', 'zero-shot')
+    ('zero-shot', 'logistic regression', 'gradient boosting', 'retrained', 'from scratch')
     """
     return tuple(describe_strategy(name, 0, {}) for name in control_strategies())
 
@@ -401,6 +471,25 @@ def is_control(strategy: str) -> bool:
 def is_trained(strategy: str) -> bool:
     """Whether a strategy trains anything; any other word, such as "pretraining", does."""
     return strategy not in STRATEGIES or STRATEGIES[strategy].trains
+
+
+def has_learning_rate(strategy: str) -> bool:
+    """Whether the learning rate changes what a strategy gives; any other word's does."""
+    return strategy not in STRATEGIES or STRATEGIES[strategy].has_learning_rate
+
+
+def has_own_model(strategy: str) -> bool:
+    """Whether a strategy trains a model that shares nothing with the backbone's weights."""
+    return strategy in STRATEGIES and STRATEGIES[strategy].fits_inputs
+
+
+def iteration_word(strategy: str) -> str:
+    """What a run counts: "epoch", or what a control counts instead.
+
+    >>> iteration_word("full"), iteration_word("gradient-boosting"), iteration_word("pretraining")
+    ('epoch', 'tree', 'epoch')
+    """
+    return STRATEGIES[strategy].iteration if strategy in STRATEGIES else "epoch"
 
 
 def complete_options(strategy: str, options: Options) -> Options:
@@ -426,6 +515,12 @@ def complete_options(strategy: str, options: Options) -> Options:
         if name == "stages":
             values[name] = tuple(value)
             continue
+        if option.choices:
+            if value not in option.choices:
+                raise BadInput(
+                    f"{option.label} is {value!r}; it must be one of {[*option.choices]}."
+                )
+            continue
         kinds = int if isinstance(option.default, int) else (int, float)
         if (
             isinstance(value, bool)
@@ -443,6 +538,8 @@ def describe_strategy(strategy: str, freeze_depth: int, options: Options) -> str
 
     >>> describe_strategy("depth", 2, {}), describe_strategy("lora", 0, {"rank": 8})
     ('freeze depth 2', 'LoRA, rank 8')
+    >>> describe_strategy("gradient-boosting", 0, {"rows": "source"})
+    'gradient boosting, source rows'
     """
     if strategy == "depth":
         return f"freeze depth {freeze_depth}"
@@ -456,6 +553,8 @@ def describe_strategy(strategy: str, freeze_depth: int, options: Options) -> str
         option = entry.options[name]
         if name == "stages":
             words.append("+".join(value))
+        elif value != option.default and option.choices:
+            words.append(f"{value} {option.label.lower()}")
         elif value != option.default:
             words.append(f"{option.label.lower()} {value:g}")
     return ", ".join([title, *words])

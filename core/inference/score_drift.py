@@ -5,7 +5,6 @@ from typing import Any
 
 import numpy as np
 
-from core.data.dataset_rows import load_encoded
 from core.data.datasets import find_dataset
 from core.data.drift import (
     drift_counts,
@@ -19,9 +18,9 @@ from core.data.preprocessing import MISSING, UNSEEN, Preprocessing
 from core.data.schema import FIELDS
 from core.errors import BadInput, Damaged
 from core.jobs.predictions import read_predictions
-from core.jobs.requests import FinetuneRequest, PretrainRequest
+from core.jobs.requests import BlendRequest, FinetuneRequest, PretrainRequest
 from core.jobs.store import Run
-from core.training.training_rows import request_rows, training_domain
+from core.training.training_rows import encode_row_numbers, request_rows, training_domain
 from core.workspace import Workspace
 
 SCORE_EDGES = np.linspace(0, 1, 51)
@@ -50,21 +49,19 @@ def load_training_reference(
 ) -> TrainingReference | None:
     """Return the reference of a run; None if its dataset or its predictions are gone or damaged."""
     request = run.request
-    assert isinstance(request, PretrainRequest | FinetuneRequest)
+    assert isinstance(request, PretrainRequest | FinetuneRequest | BlendRequest)
     try:
         dataset = find_dataset(workspace, run.dataset)
-        ids = load_encoded(workspace, dataset, preprocessing).ids
+        train, _ = request_rows(dataset, request)
+        ids = encode_row_numbers(workspace, dataset, preprocessing, train).state[0].numpy()
     except BadInput:
         return None
-    train, _ = request_rows(dataset, request)
-    # Sorted: reading a memory-mapped file in order is faster, and counts have no order.
-    train_ids = ids[np.sort(train)]
     name = f"{training_domain(request)}_test_score"
     try:
         scores = read_predictions(workspace, run.id, [name])[name]
     except Damaged:
         return None
-    return TrainingReference(dataset.name, drift_counts(train_ids), scores)
+    return TrainingReference(dataset.name, drift_counts(ids), scores)
 
 
 def measure_drift_from_training(

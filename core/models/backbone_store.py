@@ -12,7 +12,7 @@ from core.models.card import (
     BackboneCard,
     load_card,
 )
-from core.models.registry import ARCHITECTURES
+from core.models.registry import find_architecture
 from core.names import find_by_name_or_id
 from core.stored import check_files_intact, damaged_file_error, read_entries
 from core.workspace import BUNDLED_BACKBONES, Workspace
@@ -57,7 +57,7 @@ def load_complete_card(folder: Path, advice: str = REPAIR_ADVICE) -> BackboneCar
         Damaged: the card or a file beside it is missing or damaged; the message ends with `advice`.
     """
     card = load_card(folder, advice)
-    if card.architecture not in ARCHITECTURES:
+    if find_architecture(card.architecture) is None:
         why = (
             f"its architecture is {card.architecture[:40]!r}, which this version of Thaw does not"
             " know"

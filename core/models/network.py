@@ -11,7 +11,6 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from core.data.schema import NUMERIC
 from core.errors import BadInput
 from core.models.card import HeadSettings
 from core.models.layers import EmbeddingTable, Linear
@@ -26,7 +25,8 @@ class Stage(nn.Module):
     """The smallest unit that freezes.
 
     Subclasses map a state to a state. The first stage takes ``(ids, numerics)``: int ids of shape
-    ``(n_rows, n_fields)`` and float numerics of shape ``(n_rows, 13)``.
+    ``(n_rows, n_fields)`` and float numerics of shape ``(n_rows, dense)``: the 13 standardised
+    numbers and, where the preprocessing has them, target statistics.
 
     Args:
         name: its id in cards and in the names of weights, such as "block1".
@@ -58,7 +58,7 @@ class Embedding(Stage):
     """One vector for each value of each field, all fields in one table.
 
     Maps ``(ids, numerics)`` to ``(x,)``: the embeddings of a row, concatenated with its numerics,
-    shape ``(n_rows, n_fields * size + 13)``. Weights start normal with standard deviation 0.01.
+    shape ``(n_rows, n_fields * size + dense)``. Weights start normal with standard deviation 0.01.
 
     Args:
         field_sizes: number of values of each field; ids of field f lie in 0..field_sizes[f] - 1.
@@ -92,17 +92,17 @@ def concat_features(vectors: Tensor, numerics: Tensor) -> Tensor:
 
     Args:
         vectors: shape ``(n_rows, n_fields, size)``.
-        numerics: shape ``(n_rows, 13)``.
+        numerics: shape ``(n_rows, dense)``.
 
     Returns:
-        Shape ``(n_rows, n_fields * size + 13)``.
+        Shape ``(n_rows, n_fields * size + dense)``.
     """
     return torch.cat([vectors.flatten(1), numerics], dim=1)
 
 
-def concat_width(fields: int, embedding: int) -> int:
+def concat_width(fields: int, embedding: int, dense: int) -> int:
     """Number of columns that `concat_features` returns."""
-    return fields * embedding + len(NUMERIC)
+    return fields * embedding + dense
 
 
 @dataclass(frozen=True)
@@ -222,6 +222,8 @@ class MemberLinear(nn.Module):
 
     Maps shape ``(n_rows, members, inputs)`` to ``(n_rows, members, outputs)``.
     """
+
+    matrix_names = ("weight",)
 
     def __init__(self, members: int, inputs: int, outputs: int) -> None:
         super().__init__()
@@ -373,6 +375,21 @@ def biases_and_norms(module: nn.Module) -> list[nn.Parameter]:
         parameter
         for name, parameter in module.named_parameters()
         if id(parameter) in norms or name.rpartition(".")[2] in ("b", "bias")
+    ]
+
+
+def matrices(module: nn.Module) -> list[nn.Parameter]:
+    """What weight decay reaches with the scope "matrices": weights of linear layers, in order.
+
+    Neither embeddings nor biases nor normalisation layers. A module other than nn.Linear names its
+    matrices in `matrix_names`; the kernels of Keras layers are matrices too.
+    """
+    return [
+        parameter
+        for part in module.modules()
+        for name, parameter in part.named_parameters(recurse=False)
+        if name == "kernel"
+        or name in getattr(part, "matrix_names", ("weight",) if isinstance(part, nn.Linear) else ())
     ]
 
 

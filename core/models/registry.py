@@ -16,7 +16,7 @@ class Architecture:
 
     Args:
         title, summary, source: its name on a page, a sentence, and the paper it is from.
-        module: holds ``Settings`` and ``build(settings, field_sizes, head)``.
+        module: holds ``Settings`` and ``build(settings, field_sizes, head, dense)``.
         defaults: a value for every field of ``Settings``.
         initialisations: what its weights may start from, keys of core.models.objectives.ORIGINS.
         objectives: what it may be trained by, keys of core.models.objectives.OBJECTIVES.
@@ -89,7 +89,7 @@ ARCHITECTURES: dict[str, Architecture] = {
         ),
         source="Wang et al.: DCN V2, WWW 2021 (stacked form)",
         module="core.models.zoo.dcnv2",
-        defaults=_DEEP | {"widths": [256, 256], "crosses": 2},
+        defaults=_DEEP | {"widths": [256, 256], "crosses": 2, "rank": 0},
     ),
     "autoint": Architecture(
         title="AutoInt+",
@@ -185,6 +185,25 @@ ARCHITECTURES: dict[str, Architecture] = {
     ),
 }
 
+FITTED_ARCHITECTURES: dict[str, Architecture] = {
+    "trees": Architecture(
+        title="Gradient boosting",
+        summary="Decision trees, each fitted to what those before it leave unexplained.",
+        source="Ke et al.: LightGBM, NeurIPS 2017",
+        module="core.models.zoo.trees",
+        defaults={"trees": 1, "nodes": 1, "depth": 1},
+        initialisations=(),
+        objectives=(),
+    )
+}
+"""Models that a control fits whole: they are no backbones and cannot be pretrained. Their settings
+are what was fitted."""
+
+
+def find_architecture(name: str) -> Architecture | None:
+    """Return the architecture of a stored model, also of one that a control has fitted."""
+    return ARCHITECTURES.get(name) or FITTED_ARCHITECTURES.get(name)
+
 
 @dataclass(frozen=True)
 class SettingField:
@@ -200,6 +219,9 @@ SETTING_FIELDS: dict[str, SettingField] = {
     "embedding": SettingField("Embedding size", "floats per embedding vector", 1, 256),
     "widths": SettingField("Block widths", "widths of the blocks: 256,256"),
     "crosses": SettingField("Cross layers", "cross layers", 1, 8),
+    "rank": SettingField(
+        "Rank of the crosses", "rank of the cross layers' matrices; 0 for full ones", 0, 1024
+    ),
     "layers": SettingField("Layers", "attention, residual or transformer layers", 1, 12),
     "heads": SettingField("Heads", "attention heads, or heads of the fusion", 1, 64),
     "attention": SettingField(
@@ -218,6 +240,8 @@ SETTING_FIELDS: dict[str, SettingField] = {
 
 The type of its default in ARCHITECTURES says which kind it is.
 """
+LATER_SETTINGS = frozenset({"rank"})
+"""Settings that cards of earlier versions lack; their default means what those versions did."""
 
 
 def is_installed(architecture: str) -> bool:
@@ -251,6 +275,8 @@ def complete_settings(architecture: str, settings: dict[str, Any]) -> dict[str, 
     Raises:
         BadInput: a setting is unknown, has another type than its default, or is out of bounds.
     """
+    if architecture in FITTED_ARCHITECTURES:
+        return settings
     defaults = ARCHITECTURES[architecture].defaults
     if unknown := set(settings) - set(defaults):
         raise BadInput(

@@ -53,7 +53,9 @@ def interpolation_figure(
                     "size": [13 if alpha == chosen_alpha else 7 for alpha in alphas],
                     "symbol": ["star" if alpha == chosen_alpha else "circle" for alpha in alphas],
                 },
-                hovertemplate=f"alpha %{{x:.1f}}: {heading} %{{y:.4f}}<extra>%{{fullData.name}}</extra>",
+                hovertemplate=(
+                    f"alpha %{{x:.1f}}: {heading} %{{y:.4f}}<extra>%{{fullData.name}}</extra>"
+                ),
             )
         )
     x = axis("alpha: 0 the backbone, 1 fine-tuned", range=[-0.04, 1.04], dtick=0.2)

@@ -10,6 +10,7 @@ from core.errors import BadInput
 from core.freezing.heads import NEW_HEAD_PRESETS, default_keep_head
 from core.jobs.requests import (
     MASK_SHARE,
+    BlendRequest,
     InterpolateRequest,
     PretrainRequest,
     Request,
@@ -20,7 +21,14 @@ from core.models.card import BackboneCard, HeadSettings
 from core.models.registry import settings_to_flags
 from core.program import COMMAND
 from core.runs.sweep import SweepSpec, depth_arms
-from core.training.default_settings import AUTO, count_training_rows, presets_for
+from core.training.default_settings import (
+    AS_PREPARED,
+    AUTO,
+    count_training_rows,
+    presets_for,
+    rates_to_try,
+    target_rows_and_share,
+)
 from core.workspace import Workspace
 
 _TRAIN_FLAGS = {
@@ -48,6 +56,8 @@ def command_line(workspace: Workspace, request: Request, pinned: bool = False) -
     parts = [*COMMAND]
     if isinstance(request, InterpolateRequest):
         return shlex.join([*parts, "interpolate", "--run", request.run])
+    if isinstance(request, BlendRequest):
+        return shlex.join([*parts, "blend", *request.runs])
     dataset = find_dataset(workspace, request.dataset)
     if isinstance(request, PretrainRequest):
         presets = presets_for(count_training_rows(dataset, "source"), request.objective)
@@ -70,7 +80,8 @@ def command_line(workspace: Workspace, request: Request, pinned: bool = False) -
             parts += ["--mask-share", str(request.mask_share)]
         parts += settings_to_flags(request.settings)
     else:
-        presets = presets_for(count_training_rows(dataset, "target", last=request.target_rows))
+        rows, share = target_rows_and_share(dataset, request.target_rows)
+        presets = presets_for(rows, validation_share=share)
         card = find_backbone(workspace, request.backbone)
         parts += ["finetune", "--dataset", dataset.name, "--backbone", card.name]
         if request.strategy == "depth":
@@ -125,8 +136,7 @@ def sweep_command_line(
             parts += ["--surgical", ",".join(arm.options["stages"])]
     if len(spec.seeds) != 3:
         parts += ["--seeds", str(len(spec.seeds))]
-    if spec.learning_rates:
-        parts += ["--rates", ",".join(map(str, spec.learning_rates))]
+    parts += _rate_flags(spec, pinned)
     if spec.target_sizes != (0,):
         parts += ["--target-sizes", ",".join(map(str, spec.target_sizes))]
     if spec.halving:
@@ -139,6 +149,19 @@ def sweep_command_line(
     return shlex.join([*parts, *head_flags(card, spec.head, spec.keep_head, flags, pinned), *flags])
 
 
+def _rate_flags(spec: SweepSpec, pinned: bool) -> list[str]:
+    """Return the flags that ask for a sweep's learning rates; none for the default ones."""
+    rates = ["--learning-rates", ",".join(map(str, spec.learning_rates))]
+    default = rates_to_try((), spec.train.learning_rate, choose_rate=True)
+    if (spec.learning_rates, spec.choose_rate) == default and not pinned:
+        return []
+    parts = rates if spec.learning_rates else []
+    if spec.choose_rate:
+        return [*parts, "--choose-rate"] if pinned else parts
+    # A single rate leaves nothing to choose.
+    return parts if len(spec.learning_rates) == 1 and not pinned else [*parts, "--no-choose-rate"]
+
+
 def sweep_train_flags(dataset: Dataset, spec: SweepSpec, pinned: bool = False) -> list[str] | None:
     """Return the shortest flags that give every target size its settings.
 
@@ -149,9 +172,10 @@ def sweep_train_flags(dataset: Dataset, spec: SweepSpec, pinned: bool = False) -
         spec: the sweep.
         pinned: see `command_line`; only where the sizes share their settings.
     """
-    presets = [
-        presets_for(count_training_rows(dataset, "target", last=size)) for size in spec.target_sizes
-    ]
+    presets = []
+    for size in spec.target_sizes:
+        rows, share = target_rows_and_share(dataset, size)
+        presets.append(presets_for(rows, validation_share=share))
     if pinned and not spec.train_by_size:
         presets = [
             {name: train for name, train in known.items() if name != AUTO} for known in presets
@@ -227,7 +251,8 @@ def _flags_from(
     parts = [] if preset == AUTO else ["--preset", preset]
     for name, flag in _TRAIN_FLAGS.items():
         if name in given:
-            parts += [flag, str(given[name])]
+            # None is the validation share of the dataset's own split.
+            parts += [flag, AS_PREPARED if given[name] is None else str(given[name])]
     if "cosine" in given:
         parts.append("--cosine" if given["cosine"] else "--no-cosine")
     return parts + (["--amp"] if "amp" in given else [])

@@ -12,14 +12,16 @@ from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from typing import Any
 
-from core.data.datasets import find_dataset
+from core.data.datasets import Dataset, find_dataset
 from core.errors import BadInput, Damaged, NameTaken
 from core.files.typed_json import check_types
 from core.freezing.plan import Plan, make_plan
 from core.freezing.strategies import (
     STRATEGIES,
     complete_options,
+    control_strategies,
     describe_strategy,
+    has_learning_rate,
     is_control,
     is_trained,
 )
@@ -30,7 +32,7 @@ from core.models.card import BackboneCard, HeadSettings
 from core.names import names_lock
 from core.runs.halving import FACTORS, plan_rungs
 from core.runs.launch import CLUSTER_QUEUE, ensure_worker, queue_for_device
-from core.runs.submit import check_rows_to_train
+from core.runs.submit import check_rows_to_train, check_source_rows
 from core.stored import check_timestamp, parse_stored
 from core.workspace import Workspace, check_name
 
@@ -71,7 +73,7 @@ class SweepSpec:
         dataset, backbone: ids.
         arms: every one runs with each seed, learning rate and target size.
         seeds: of head, row order and dropout.
-        learning_rates: none for the rate of the settings.
+        learning_rates: none for the rate of the settings. The head's own rate changes with them.
         target_sizes: numbers of target rows; 0 for all.
         head: the head that trains.
         train: everything else.
@@ -79,10 +81,13 @@ class SweepSpec:
         train_by_size: the settings of each of `target_sizes`, where they differ; else `train` for
             all.
         keep_head: whether arms go on from the backbone's own head, as in FinetuneRequest.
+        choose_rate: whether every arm has one of `learning_rates` in the results, chosen on
+            validation rows (core.runs.rate_choice), so that all arms are tuned with the same
+            budget; else each rate is a setting of its own.
 
     Raises:
-        BadInput: a value occurs twice, is missing or has another type, or there are more than
-            MAX_RUNS runs.
+        BadInput: a value occurs twice, is missing or has another type, there are more than
+            MAX_RUNS runs, or a rate is to be chosen from fewer than two.
     """
 
     dataset: str
@@ -96,6 +101,7 @@ class SweepSpec:
     halving: int = 0
     train_by_size: tuple[TrainSettings, ...] = ()
     keep_head: bool = False
+    choose_rate: bool = False
 
     def __post_init__(self) -> None:
         check_types(self)
@@ -118,6 +124,12 @@ class SweepSpec:
                 raise BadInput(f"A sweep needs at least one {what}; it has none.")
             if any(a == b for a, b in itertools.combinations(values, 2)):
                 raise BadInput(f"A sweep has each {what} once; {list(values)} has one twice.")
+        rates = self.learning_rates
+        if self.choose_rate and not 1 < len(rates) == len(set(rates)):
+            raise BadInput(
+                f"The learning rates to choose from are {[*rates]}; name at least two, each once,"
+                " or have no rate chosen."
+            )
         if len(expand_requests(self)) > MAX_RUNS:
             raise BadInput(
                 f"This sweep has {len(expand_requests(self)):,} runs; the most is {MAX_RUNS:,}."
@@ -142,27 +154,31 @@ class Sweep:
 def expand_requests(spec: SweepSpec) -> list[FinetuneRequest]:
     """Return a request for every run, all arms of one seed before those of the next seed.
 
-    Zero-shot trains nothing, so that it has one run, however many seeds, rates and sizes there are.
+    A strategy without a learning rate runs once for every seed and size. Zero-shot trains nothing,
+    so that it has one run, however many seeds, rates and sizes there are.
     """
     base = FinetuneRequest(
         spec.dataset, spec.backbone, head=spec.head, train=spec.train, keep_head=spec.keep_head
     )
     sized = zip(spec.target_sizes, spec.size_settings, strict=True)
     rated = [
-        (size, dataclasses.replace(train, learning_rate=rate))
+        (size, train.with_learning_rate(rate) if spec.learning_rates else train, not place)
         for size, train in sized
-        for rate in spec.learning_rates or (train.learning_rate,)
+        for place, rate in enumerate(spec.learning_rates or (train.learning_rate,))
     ]
     n_rates = max(1, len(spec.learning_rates))
     arms = [arm for arm in spec.arms if not is_control(arm.strategy)]
     # Halving ends arms one by one, so that their heads cannot train in one batched product.
     batched_rates = spec.learning_rates if n_rates > 1 and not spec.halving else ()
     found = []
-    for position, (seed, (size, train)) in enumerate(itertools.product(spec.seeds, rated)):
+    for position, (seed, (size, train, is_first_rate)) in enumerate(
+        itertools.product(spec.seeds, rated)
+    ):
         train = dataclasses.replace(train, seed=seed)
         rungs = plan_rungs(train.epochs, spec.halving, len(arms) * n_rates) if spec.halving else ()
         for arm in spec.arms:
-            if not is_trained(arm.strategy) and position:
+            has_rate = has_learning_rate(arm.strategy)
+            if not (has_rate or is_first_rate) or (position and not is_trained(arm.strategy)):
                 continue
             found.append(
                 dataclasses.replace(
@@ -173,10 +189,16 @@ def expand_requests(spec: SweepSpec) -> list[FinetuneRequest]:
                     train=train,
                     target_rows=size,
                     rungs=rungs if arm in arms else (),
-                    rates=batched_rates,
+                    rates=batched_rates if has_rate else (),
                 )
             )
     return found
+
+
+def rates_sentence(spec: SweepSpec) -> str:
+    """Return which rates every arm of a sweep that chooses them is tried with."""
+    rates = ", ".join(f"{rate:g}" for rate in spec.learning_rates)
+    return f"Each arm's learning rate is chosen on validation rows from {rates}."
 
 
 def depth_arms(card: BackboneCard) -> tuple[Arm, ...]:
@@ -185,6 +207,25 @@ def depth_arms(card: BackboneCard) -> tuple[Arm, ...]:
     They range from full fine-tuning to the linear probe.
     """
     return tuple(Arm("depth", depth) for depth in range(len(card.stages) + 1))
+
+
+def control_arms(card: BackboneCard, dataset: Dataset) -> tuple[Arm, ...]:
+    """Return an arm for every control that says something about this backbone and dataset.
+
+    Zero-shot needs a head that scores clicks, and a network retrained on source and target rows a
+    source: without one it is the network from scratch.
+    """
+    left_out = {
+        name
+        for name, possible in (("zero-shot", card.scores_clicks), ("retrain", dataset.has_source))
+        if not possible
+    }
+    return tuple(Arm(name) for name in control_strategies() if name not in left_out)
+
+
+def default_arms(card: BackboneCard, dataset: Dataset) -> tuple[Arm, ...]:
+    """Return the arms of a sweep that names none: every freeze depth, and every control."""
+    return depth_arms(card) + control_arms(card, dataset)
 
 
 def submit_sweep(workspace: Workspace, spec: SweepSpec, name: str, run_here: bool = False) -> Sweep:
@@ -207,6 +248,8 @@ def submit_sweep(workspace: Workspace, spec: SweepSpec, name: str, run_here: boo
     _check(card, spec)
     for size, train in zip(spec.target_sizes, spec.size_settings, strict=True):
         check_rows_to_train(dataset, train, size)
+    for arm in spec.arms:
+        check_source_rows(dataset, arm.strategy, arm.options)
     with names_lock(workspace):
         if any(name == one.name for one in list_sweeps(workspace)):
             raise NameTaken(
@@ -331,6 +374,11 @@ def plan_arms(card: BackboneCard, spec: SweepSpec) -> dict[str, Plan]:
     }
 
 
+def arm_title(run: Run) -> str:
+    """Return what a fine-tuning run or a blend is called as an arm."""
+    return run.blend_request.title if run.kind == "blend" else arm_of_run(run).title
+
+
 def arm_of_run(run: Run) -> Arm:
     """Return the arm that a run of a sweep belongs to."""
     request = run.finetune_request
@@ -367,7 +415,7 @@ def _enqueue(
             describe_strategy(request.strategy, request.freeze_depth, request.options),
             f"seed {request.train.seed}",
         ]
-        if len(sweep.spec.learning_rates) > 1:
+        if len(sweep.spec.learning_rates) > 1 and has_learning_rate(request.strategy):
             words.append(f"rate {request.train.learning_rate:g}")
         if len(sweep.spec.target_sizes) > 1:
             words.append(f"{request.target_rows:,} rows" if request.target_rows else "all rows")

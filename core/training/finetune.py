@@ -14,6 +14,7 @@ from core.evaluation.format_metrics import metric_or_none
 from core.evaluation.metrics import Metrics
 from core.evaluation.thresholds import best_f1_threshold
 from core.freezing.plan import Plan, make_plan
+from core.freezing.strategies import has_own_model
 from core.jobs.reporter import Reporter
 from core.jobs.requests import FinetuneRequest
 from core.jobs.store import Run
@@ -24,6 +25,7 @@ from core.models.network import Network
 from core.training.baseline_scores import baseline_scores
 from core.training.batched_heads import batched_heads_folder, fit_batched_heads, should_batch_heads
 from core.training.batches import RowTensors
+from core.training.controls.finetune_control import finetune_control
 from core.training.loop import FitResult, fit
 from core.training.pretrain import LICENCES, card_metric_names
 from core.training.results import (
@@ -76,6 +78,8 @@ def finetune(
         request.options,
         request.keep_head,
     )
+    if has_own_model(request.strategy):
+        return finetune_control(workspace, run, request, dataset, card, plan, device, reporter)
     # The backbone's own preprocessing: its embedding rows belong to its own vocabulary.
     preprocessing_folder = card.folder / "preprocessing"
     rows = load_rows(workspace, dataset, preprocessing_folder, ("target_train", *SCORED_PARTS))
@@ -209,8 +213,10 @@ def initial_network(
     """
     torch.manual_seed(request.train.seed)
     if plan.reinitialise:
-        sizes = load_preprocessing(card.folder / "preprocessing").field_sizes
-        return build_network(card.architecture, card.settings, sizes, request.head)
+        fitted = load_preprocessing(card.folder / "preprocessing")
+        return build_network(
+            card.architecture, card.settings, fitted.field_sizes, request.head, fitted.n_dense
+        )
     if plan.new_head:
         pretrained.replace_head(request.head)
     return pretrained

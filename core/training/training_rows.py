@@ -6,13 +6,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import torch
 
-from core.data.dataset_rows import load_encoded
+from core.data.dataset_rows import find_encoded, load_encoded, read_dataset_rows
 from core.data.datasets import Dataset, load_labels, load_parts, select_training_rows
-from core.data.preprocessing import load_preprocessing
+from core.data.parallel import map_ordered
+from core.data.preprocessing import Preprocessing, load_preprocessing
 from core.data.split import SPLIT_PARTS
-from core.jobs.requests import FinetuneRequest, PretrainRequest
+from core.freezing.strategies import complete_options
+from core.jobs.requests import BlendRequest, FinetuneRequest, PretrainRequest
 from core.models.network import Activations, Network
 from core.training.batches import RowTensors, fits_on_device
 from core.training.prefix_cache import frozen_prefix_outputs
@@ -26,7 +29,7 @@ class TrainingRows:
     Args:
         row_numbers: of the rows in the dataset, ascending, int64 ``(rows,)``.
         state: inputs of the stage `first_stage`; for stage 0 ids int32 ``(rows, fields)`` and
-            numerics float32 ``(rows, 13)``.
+            numerics float32 ``(rows, dense)``.
         labels: float32 ``(rows,)``; NaN if the dataset has no labels.
         first_stage: index of the stage that `state` enters.
     """
@@ -79,22 +82,81 @@ def load_rows(
     return TrainingRows(row_numbers, (ids, numerics), torch.from_numpy(labels))
 
 
-def training_domain(request: PretrainRequest | FinetuneRequest) -> str:
+def encode_row_numbers(
+    workspace: Workspace, dataset: Dataset, preprocessing: Preprocessing, row_numbers: np.ndarray
+) -> TrainingRows:
+    """Encode some rows of a dataset in memory, unless all of them are stored in this encoding.
+
+    For a vocabulary that a single run has, so that storing all rows would waste the disk.
+
+    Args:
+        workspace: of the dataset.
+        dataset: prepared sample.
+        preprocessing: of the inputs.
+        row_numbers: of the rows; each may occur several times.
+    """
+    row_numbers = np.unique(row_numbers)
+    mask = np.zeros(dataset.rows, dtype=bool)
+    mask[row_numbers] = True
+    labels = torch.from_numpy(np.asarray(load_labels(dataset)[row_numbers], dtype=np.float32))
+    if stored := find_encoded(dataset, preprocessing):
+        state = tuple(
+            torch.from_numpy(array[row_numbers]) for array in (stored.ids, stored.numerics)
+        )
+        return TrainingRows(row_numbers, state, labels)
+    batches, start = [], 0
+    for batch in read_dataset_rows(workspace, dataset).to_batches():
+        chosen = mask[start : start + batch.num_rows]
+        start += batch.num_rows
+        if chosen.any():
+            batches.append(pa.Table.from_batches([batch]).filter(pa.array(chosen)))
+    encoded = list(map_ordered(preprocessing.encode, batches))
+    ids = torch.from_numpy(np.concatenate([rows.ids for rows in encoded]))
+    numerics = torch.from_numpy(np.concatenate([rows.numerics for rows in encoded]))
+    return TrainingRows(row_numbers, (ids, numerics), labels)
+
+
+def training_domain(request: PretrainRequest | FinetuneRequest | BlendRequest) -> str:
     """Return the domain that a run trains on: "source" for pretraining, else "target"."""
     return "source" if isinstance(request, PretrainRequest) else "target"
 
 
 def request_rows(
-    dataset: Dataset, request: PretrainRequest | FinetuneRequest
+    dataset: Dataset, request: PretrainRequest | FinetuneRequest | BlendRequest
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return the row numbers that a run trains on and those that it validates on.
 
-    The one place that decides it: training, scoring and drift all call it.
+    Those of a blend are those of its runs. The one place that decides it: training, scoring and
+    drift all call it.
     """
     # 0 rows means all of them; pretraining takes no subset.
-    last = request.target_rows if isinstance(request, FinetuneRequest) else 0
+    last = 0 if isinstance(request, PretrainRequest) else request.target_rows
     domain, share = training_domain(request), request.train.validation_share
-    return select_training_rows(dataset, domain, share, last)
+    train, validation = select_training_rows(dataset, domain, share, last)
+    if not isinstance(request, FinetuneRequest):
+        return train, validation
+    domains = control_domains(dataset, request)
+    chosen = [source_rows(dataset)] * ("source" in domains) + [train] * ("target" in domains)
+    return np.concatenate(chosen), validation
+
+
+def control_domains(dataset: Dataset, request: FinetuneRequest) -> tuple[str, ...]:
+    """Return the domains whose rows a run trains on: the target, for some controls others too.
+
+    A control on "both" takes what there is: only the target where a dataset has no source rows.
+    """
+    choice = complete_options(request.strategy, request.options).get("rows", "target")
+    if choice == "target" or (choice == "both" and not dataset.has_source):
+        return ("target",)
+    return ("source",) if choice == "source" else ("source", "target")
+
+
+def source_rows(dataset: Dataset) -> np.ndarray:
+    """Return the source rows that a control may train on: all but the test rows.
+
+    The source's validation rows are among them, since target rows validate.
+    """
+    return np.concatenate(select_training_rows(dataset, "source", None))
 
 
 def apply_frozen_prefix(

@@ -18,7 +18,7 @@ from core.evaluation.format_metrics import (
     missing_sentence,
 )
 from core.evaluation.metric_registry import METRICS
-from core.freezing.strategies import is_trained
+from core.freezing.strategies import is_trained, iteration_word
 from core.jobs.reporter import POINT_NAMES
 from core.jobs.run_result import RunResult
 from core.jobs.store import Run, RunStore
@@ -31,6 +31,7 @@ from core.report.run_figures import (
     roc_figure,
     score_histogram_figure,
 )
+from pages.components.run.blend_result import show_blend
 from pages.components.run.live import show_learning_curves
 from pages.components.run.new_backbone import show_new_backbone
 from pages.components.shared.chart import chart
@@ -53,7 +54,9 @@ def result_view(run: Run) -> None:
     arrays = None
     with catch_errors():
         arrays = load_predictions(run)
-        if run.kind != "pretrain":
+        if run.kind == "blend":
+            show_blend(run)
+        elif run.kind != "pretrain":
             show_verdict(run, arrays)
     # Metrics are in the database, so they can be shown even if the scores are missing.
     measured = (
@@ -83,8 +86,12 @@ def result_view(run: Run) -> None:
                 "lower validation loss."
             )
         if kept is not None:
-            st.caption(f"The weights of epoch {best} were kept (lowest validation loss).{stopped}")
-    show_stages(run)
+            st.caption(
+                f"The weights of {iteration_word(run.strategy)} {best} were kept (lowest validation"
+                f" loss).{stopped}"
+            )
+    if run.result.stages:
+        show_stages(run)
 
 
 def show_verdict(run: Run, arrays: dict[str, np.ndarray]) -> None:

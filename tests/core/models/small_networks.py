@@ -1,5 +1,6 @@
-"""Small networks with random weights."""
+"""Small networks with random weights, and rows for them."""
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -10,6 +11,7 @@ from core.models.registry import ARCHITECTURES
 from tests.core.models.references import SMALL
 
 FIELD_SIZES = (5, 3, 7)
+ROWS = 6
 
 
 def small_settings(architecture: str) -> dict[str, object]:
@@ -18,12 +20,26 @@ def small_settings(architecture: str) -> dict[str, object]:
     }
 
 
+def inputs(dense: int = 13) -> tuple[np.ndarray, np.ndarray]:
+    generator = np.random.default_rng(0)
+    ids = np.stack([generator.integers(0, size, ROWS) for size in FIELD_SIZES], axis=1)
+    return ids.astype(np.int32), generator.normal(size=(ROWS, dense)).astype(np.float32)
+
+
 def build_small_network(
-    architecture: str, head: HeadSettings | None = None, field_sizes: tuple[int, ...] = FIELD_SIZES
+    architecture: str,
+    head: HeadSettings | None = None,
+    field_sizes: tuple[int, ...] = FIELD_SIZES,
+    dense: int = 13,
+    **settings: object,
 ) -> Network:
     torch.manual_seed(1)
     network = build_network(
-        architecture, small_settings(architecture), field_sizes, head or HeadSettings()
+        architecture,
+        small_settings(architecture) | settings,
+        field_sizes,
+        head or HeadSettings(),
+        dense,
     )
     with torch.no_grad():
         for parameter in network.parameters():
