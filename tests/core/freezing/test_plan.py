@@ -9,7 +9,7 @@ import pytest
 from core.errors import BadInput
 from core.freezing.plan import Plan, make_plan
 from core.freezing.strategies import STRATEGIES, describe_strategy
-from core.models.card import HeadSettings, load_card, save_card
+from core.models.card import HeadSettings, StageCard, load_card, save_card
 from tests.core.freezing.cards import CARD
 
 HEAD = HeadSettings((3,), "tanh", "softmax")
