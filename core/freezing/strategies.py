@@ -219,21 +219,21 @@ _ROWS = Option(
 STRATEGIES: dict[str, Strategy] = {
     "depth": Strategy(
         "Freeze depth",
-        "The first d stages stay frozen, the rest and a new head train.",
+        "The first d stages stay frozen, the rest and the head train.",
         "Compare depths to find the best one.",
         _depth,
         "Yosinski et al.: How transferable are features in deep neural networks?, NeurIPS 2014",
     ),
     "linear-probe": Strategy(
         "Linear probe",
-        "Every stage is frozen; only the new head trains.",
+        "Every stage is frozen; only the head trains.",
         "Few rows, or a source domain much like the target; the quickest.",
         _freeze_all,
         "Alain, Bengio: Understanding intermediate layers using linear classifier probes, 2016",
     ),
     "full": Strategy(
         "Full fine-tuning",
-        "Nothing is frozen (freeze depth 0); the head is new.",
+        "Nothing is frozen (freeze depth 0); every stage and the head train.",
         "Many rows, or a target unlike the source; the baseline for every other strategy.",
         _full,
         "Girshick et al.: Rich feature hierarchies, CVPR 2014",
@@ -282,7 +282,7 @@ STRATEGIES: dict[str, Strategy] = {
     ),
     "surgical": Strategy(
         "Surgical",
-        "Only the stages you choose train, with the new head.",
+        "Only the stages you choose train, with the head.",
         "You know what shifted: new values ask for the embedding, a new relation for upper stages.",
         _surgical,
         "Lee et al.: Surgical Fine-Tuning Improves Adaptation to Distribution Shifts, ICLR 2023",
@@ -290,7 +290,7 @@ STRATEGIES: dict[str, Strategy] = {
     ),
     "embeddings-only": Strategy(
         "Embeddings only",
-        "The embedding stage and the new head train.",
+        "The embedding stage and the head train.",
         "The same relations between other values: new sites, new ads.",
         _embeddings_only,
     ),
@@ -336,7 +336,7 @@ STRATEGIES: dict[str, Strategy] = {
     ),
     "bitfit": Strategy(
         "BitFit",
-        "Only biases and normalisation layers train, with the new head.",
+        "Only biases and normalisation layers train, with the head.",
         "The smallest change that reaches every stage; cheap to store for many targets.",
         _bitfit,
         "Ben Zaken, Ravfogel, Goldberg: BitFit, ACL 2022",
