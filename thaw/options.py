@@ -62,6 +62,7 @@ class SweepOptions(TrainingOptions, total=False):
     factor: float
     decay: float
     pull: float
+    head_decay: float
     rank: int
     rows: Literal["source", "target", "both"]
 

@@ -356,9 +356,10 @@ class Workspace:
                 "gradient-boosting", "retrain" and "scratch"; see `Run.controls`.
             preset: of the training settings; "auto" chooses them by the number of training rows.
             wait: when to return, see `Wait`.
-            options: training settings that replace the preset's, ``head_hidden``,
-                ``head_activation`` and ``head_output`` of the new head, and options of the
-                strategy, such as ``rank`` of "lora" or ``rows`` of a control.
+            options: training settings that replace the preset's; ``head``, "keep" for the
+                backbone's own or "new", by default "keep" where that can be done and the preset is
+                not "article"; ``head_hidden``, ``head_activation`` and ``head_output`` of a new
+                head; and options of the strategy, such as ``rank`` of "lora" or ``rows`` of a control.
 
         Raises:
             BadInput: a setting cannot be used with this backbone or dataset.

@@ -56,7 +56,8 @@ class InterpolationResult:
         parts: by part and metric ("auc", "log_loss"), one value for each of `alphas`; None where it
             is missing.
         chosen: the share with the lowest log loss on validation rows.
-        mixes_head: whether the head is interpolated too.
+        mixes_head: whether the head is interpolated too; up to version 0.12 one that differed was
+            not.
     """
 
     alphas: tuple[float, ...]
@@ -126,6 +127,7 @@ class RunResult:
         environment: versions, threads and the like, which may decide the last digits.
         dataset_hash: content hash of the dataset.
         peak_memory: bytes; None where the device does not tell.
+        rule: revision of the strategy's rule in training (core.freezing.strategies).
         interpolation: of an interpolation alone, which has none of the above up to `halted`.
         best_step: optimiser step of the validation with the lowest loss; None where it is not
             recorded, as up to version 0.12, which validated at the end of epochs alone.
@@ -154,6 +156,7 @@ class RunResult:
     dataset_hash: str = ""
     peak_memory: float | None = None
     interpolation: InterpolationResult | None = None
+    rule: int = 1
     blend: BlendResult | None = None
     best_step: int | None = None
     steps_run: int | None = None
@@ -204,6 +207,7 @@ _TRAINING = (
     "halted",
     "best_step",
     "steps_run",
+    "rule",
 )
 """Fields that an interpolation does not have."""
 _OPTIONAL = ("backbone", "backbone_sha256", "learnt", "blend")

@@ -9,6 +9,7 @@ import torch
 from core.data.datasets import Dataset, load_labels, select_test_rows, select_training_rows
 from core.evaluation.metrics import Metrics, compute_metrics
 from core.freezing.plan import Plan
+from core.freezing.strategies import STRATEGIES
 from core.jobs.requests import BlendRequest, FinetuneRequest
 from core.jobs.run_result import MetricsByPart, RunResult, StageResult
 from core.jobs.store import Run
@@ -183,4 +184,5 @@ def build_result(
         best_step=fitted.best_step if fitted.steps_run else None,
         steps_run=fitted.steps_run or None,
         seconds=seconds | {"earlier": round(fitted.earlier_seconds, 3)},
+        rule=STRATEGIES[plan.strategy].rule if plan.strategy in STRATEGIES else 1,
     )
