@@ -2,10 +2,15 @@
 
 import streamlit as st
 
-from core.data.datasets import Dataset
+from core.data.datasets import Dataset, count_source_rows
 from core.freezing.heads import NEW_HEAD_PRESETS
 from core.freezing.plan import Plan, make_plan
-from core.freezing.strategies import STRATEGIES, control_strategies, is_trained
+from core.freezing.strategies import (
+    DEFAULT_CONTROLS,
+    STRATEGIES,
+    control_strategies,
+    is_trained,
+)
 from core.jobs.requests import FinetuneRequest
 from core.jobs.store import RunStore
 from core.models.card import BackboneCard, HeadSettings
@@ -88,7 +93,7 @@ def choose_controls(card: BackboneCard, strategy: str) -> list[str]:
             for name in allowed
             if st.checkbox(
                 STRATEGIES[name].title,
-                True,
+                name in DEFAULT_CONTROLS,
                 key=f"ft_{name}",
                 help=STRATEGIES[name].summary,
                 persist_state="session",
@@ -118,7 +123,10 @@ def launch_section(
             for control in chosen
         ),
     ]
-    estimates = [estimate_seconds(plan, rows, train, history) for plan in plans]
+    source_rows = count_source_rows(dataset)
+    estimates = [
+        estimate_seconds(plan, rows, train, history, source_rows=source_rows) for plan in plans
+    ]
     show_totals(plan, estimates[0].seconds)
     everything = (
         " With the controls "

@@ -58,6 +58,7 @@ class SweepOptions(TrainingOptions, total=False):
     decay: float
     pull: float
     rank: int
+    rows: Literal["source", "target", "both"]
 
 
 class FinetuneOptions(SweepOptions, total=False):
@@ -144,9 +145,9 @@ def head_settings(
 
 def strategy_options(options: Mapping[str, Any], strategy: str = "") -> dict[str, Any]:
     """The options of strategies among `options`; with `strategy` those of that one alone."""
-    names = [
+    names = dict.fromkeys(
         name for key, one in STRATEGIES.items() for name in one.options if strategy in ("", key)
-    ]
+    )
     given = {name: to_builtin(options[name]) for name in names if options.get(name) is not None}
     if isinstance(given.get("stages"), str):
         given["stages"] = [given["stages"]]

@@ -348,13 +348,13 @@ class Workspace:
             strategy: instead of a depth, a key of `core.freezing.strategies.STRATEGIES`, such as
                 "lora".
             target_rows: use only this many target rows, the last ones; 0 for all.
-            controls: runs beside it to compare it with, of "scratch" and "zero-shot"; see
-                `Run.controls`.
+            controls: runs beside it to compare it with, of "zero-shot", "logistic-regression",
+                "gradient-boosting", "retrain" and "scratch"; see `Run.controls`.
             preset: of the training settings; "auto" chooses them by the number of training rows.
             wait: when to return, see `Wait`.
             options: training settings that replace the preset's, ``head_hidden``,
                 ``head_activation`` and ``head_output`` of the new head, and options of the
-                strategy, such as ``rank`` of "lora".
+                strategy, such as ``rank`` of "lora" or ``rows`` of a control.
 
         Raises:
             BadInput: a setting cannot be used with this backbone or dataset.

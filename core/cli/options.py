@@ -262,13 +262,17 @@ def head_settings(
 def add_strategy_options(parser: argparse.ArgumentParser) -> None:
     """Add one option for each option of a freezing strategy."""
     group = parser.add_argument_group("options of the strategies")
-    for strategy_name, strategy in STRATEGIES.items():
-        for name, option in strategy.options.items():
-            group.add_argument(
-                f"--{name.replace('_', '-')}",
-                type=comma_separated if name == "stages" else type(option.default),
-                help=f"{option.description} ({strategy_name})",
-            )
+    options = {
+        name: one for strategy in STRATEGIES.values() for name, one in strategy.options.items()
+    }
+    for name, option in options.items():
+        owners = [key for key, strategy in STRATEGIES.items() if name in strategy.options]
+        group.add_argument(
+            f"--{name.replace('_', '-')}",
+            type=comma_separated if name == "stages" else type(option.default),
+            choices=option.choices or None,
+            help=f"{option.description} ({', '.join(owners)})",
+        )
 
 
 def strategy_options(options: argparse.Namespace, strategy: str = "") -> dict[str, Any]:
@@ -278,9 +282,9 @@ def strategy_options(options: argparse.Namespace, strategy: str = "") -> dict[st
         options: parsed options of `add_strategy_options`.
         strategy: return only the options that this strategy has; "" returns those of all.
     """
-    names = [
+    names = dict.fromkeys(
         name for key, one in STRATEGIES.items() for name in one.options if strategy in ("", key)
-    ]
+    )
     return {name: getattr(options, name) for name in names if getattr(options, name) is not None}
 
 

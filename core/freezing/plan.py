@@ -12,7 +12,7 @@ from typing import Any
 from core.errors import BadInput
 from core.freezing.heads import check_kept_head
 from core.freezing.spec import FreezeSpec, Schedule, Scope
-from core.freezing.strategies import STRATEGIES, complete_options, is_trained
+from core.freezing.strategies import STRATEGIES, complete_options, has_own_model, is_trained
 from core.jobs.requests import TrainSettings
 from core.models.card import BackboneCard, HeadSettings, StageCard
 
@@ -64,6 +64,7 @@ class Plan:
         sizes_known: whether the parameters are known. A run that fits a vocabulary of its own has
             as many as its rows have values, and `stages` has those of the backbone; boosted trees
             and a logistic regression have a single stage, with 0 parameters.
+        rows: which training rows it is fitted on: "target", "source", or "both".
 
     Raises:
         BadInput: nothing would train although the strategy trains something.
@@ -81,6 +82,7 @@ class Plan:
     reset_embeddings: bool = False
     probe_first: bool = False
     sizes_known: bool = True
+    rows: str = "target"
 
     def __post_init__(self) -> None:
         if self.sizes_known and self.trains and self.trained_parameters == 0:
@@ -192,7 +194,7 @@ def make_plan(
             "score rows as it is; choose another strategy than zero-shot."
         )
     if model := STRATEGIES[strategy].model:
-        return _plan_model(strategy, model)
+        return _plan_model(strategy, model, values["rows"])
     spec = STRATEGIES[strategy].build(card.stages, {**values, "depth": freeze_depth})
     new_head = trained and (spec.reinitialise or not keep_head)
     if trained and not new_head:
@@ -222,14 +224,17 @@ def make_plan(
         schedule=spec.schedule,
         reset_embeddings=spec.reset_embeddings,
         probe_first=spec.probe_first,
-        sizes_known=not STRATEGIES[strategy].fits_inputs,
+        sizes_known=not has_own_model(strategy),
+        rows=values.get("rows", "target"),
     )
 
 
-def _plan_model(strategy: str, title: str) -> Plan:
+def _plan_model(strategy: str, title: str, rows: str) -> Plan:
     """Plan a model that is no network: one entry, whose size is known once it is fitted."""
     model = PlannedStage("model", title, 0, share=1.0, frozen=False, flops=0, origin="random")
-    return Plan(strategy, (model,), 0, reinitialise=True, new_head=True, sizes_known=False)
+    return Plan(
+        strategy, (model,), 0, reinitialise=True, new_head=True, sizes_known=False, rows=rows
+    )
 
 
 def make_pretraining_plan(

@@ -17,6 +17,7 @@ from core.data.split import SplitSpec
 from core.errors import BadInput
 from core.files.durable import staging
 from core.freezing.heads import default_keep_head
+from core.freezing.strategies import control_strategies
 from core.jobs.requests import TrainSettings
 from core.jobs.store import Run, RunStore
 from core.models.backbone_store import list_backbones
@@ -96,8 +97,12 @@ def demo_backbone(workspace: Workspace) -> BackboneCard:
 
 
 def demo_spec(dataset: Dataset, card: BackboneCard) -> SweepSpec:
-    """Return the sweep: every freeze depth with the backbone's own head, and both controls."""
-    arms = (*depth_arms(card), Arm("zero-shot"), Arm("scratch"))
+    """Return the sweep: every freeze depth with the backbone's own head, and the controls.
+
+    The retrained network is left out: it would take longer than all the others together.
+    """
+    controls = (Arm(name) for name in control_strategies() if name != "retrain")
+    arms = (*depth_arms(card), *controls)
     return SweepSpec(
         dataset.id,
         card.id,

@@ -32,7 +32,7 @@ from core.models.card import BackboneCard, HeadSettings
 from core.names import names_lock
 from core.runs.halving import FACTORS, plan_rungs
 from core.runs.launch import CLUSTER_QUEUE, ensure_worker, queue_for_device
-from core.runs.submit import check_rows_to_train
+from core.runs.submit import check_rows_to_train, check_source_rows
 from core.stored import check_timestamp, parse_stored
 from core.workspace import Workspace, check_name
 
@@ -248,6 +248,8 @@ def submit_sweep(workspace: Workspace, spec: SweepSpec, name: str, run_here: boo
     _check(card, spec)
     for size, train in zip(spec.target_sizes, spec.size_settings, strict=True):
         check_rows_to_train(dataset, train, size)
+    for arm in spec.arms:
+        check_source_rows(dataset, arm.strategy, arm.options)
     with names_lock(workspace):
         if any(name == one.name for one in list_sweeps(workspace)):
             raise NameTaken(

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from core.data.datasets import Dataset
+from core.data.datasets import Dataset, count_source_rows
 from core.freezing.plan import Plan
 from core.freezing.strategies import describe_strategy, has_learning_rate
 from core.jobs.store import Run
@@ -42,7 +42,12 @@ def estimate_sweep(
                 dataset, "target", request.train.validation_share, request.target_rows
             )
             estimates[key] = estimate_seconds(
-                plans[title], rows, request.train, history, request.can_batch_heads
+                plans[title],
+                rows,
+                request.train,
+                history,
+                request.can_batch_heads,
+                count_source_rows(dataset),
             )
         estimate = estimates[key]
         run_seconds = estimate.seconds - sum(estimate.prefix_seconds.values())

@@ -27,7 +27,7 @@ OPTIONS: dict[str, dict[str, object]] = {
     "lora": {"rank": 2},
     "l2-sp": {"pull": 0.1},
 }
-TRAINING = [name for name, one in STRATEGIES.items() if one.trains and not one.fits_inputs]
+TRAINING = [name for name, one in STRATEGIES.items() if not one.control]
 
 
 class WeightSpy(ClickTask):
