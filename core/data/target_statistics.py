@@ -1,7 +1,7 @@
 """Target statistics and counts of values and of field pairs, fitted on training rows.
 
-The target statistic of a key (a value of a field, or a pair of values of two fields) is the log-odds
-of its clicks, shrunk towards the base rate by PRIOR_ROWS rows of it (Micci-Barreca 2001):
+The target statistic of a key (a value of a field, or a pair of values of two fields) is the
+log-odds of its clicks, shrunk towards the base rate by PRIOR_ROWS rows of it (Micci-Barreca 2001):
 
     logit((clicks + 10 * base_rate) / (rows + 10))
 

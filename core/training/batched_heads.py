@@ -216,8 +216,8 @@ def train_epoch(
             reporter.progress(own.progress.epoch + 1, own.epochs, step, total_steps)
         if step_of_epoch in validation_at and step_of_epoch < steps_per_epoch:
             for _, run in training:
-                arguments = (run.network, plan, CLICK_TASK, validation, run.log, run.progress)
-                run_guarded(run, partial(validate, *arguments, run.average))
+                inputs = (run.network, plan, CLICK_TASK, validation, run.log, run.progress)
+                run_guarded(run, partial(validate, *inputs, run.average))
     for _, run in training:
         arguments = (run.network, plan, CLICK_TASK, validation, run.settings, run.log, run.progress)
         run_guarded(run, partial(finish_epoch, *arguments, run.average))

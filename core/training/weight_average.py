@@ -146,7 +146,7 @@ class WeightAverage:
     def _group_by_start(self) -> None:
         """Group the dense parameters by their start: one kernel averages all of a group."""
         dense = [name for name in self._parameters if name not in self._included]
-        self._groups = [
+        self._groups: list[tuple[int, list[Tensor], list[Tensor]]] = [
             (
                 start,
                 [self._values[name] for name in dense if self._start[name] == start],

@@ -456,7 +456,8 @@ def count_fold_keys(
     n_slots, total = np.uint64(len(clicks)), clicks.shape[1] - 1
     hashed = False
     for row in range(len(first)):
-        hashed |= np.uint64(first[row]) * np.uint64(second_size) + np.uint64(second[row]) >= n_slots
+        if np.uint64(first[row]) * np.uint64(second_size) + np.uint64(second[row]) >= n_slots:
+            hashed = True
     for row in range(len(first)):
         key = np.uint64(first[row]) * np.uint64(second_size) + np.uint64(second[row])
         if hashed:
