@@ -11,6 +11,7 @@ from core.jobs.store import Run, RunStore
 from core.report.run_tables import arm_frame, run_frame
 from core.runs.launch import refresh_statuses
 from core.runs.sweep import list_sweeps
+from pages.components.compare.blend_runs import blend_section
 from pages.components.compare.run_actions import selection_round, show_run_actions
 from pages.components.compare.run_table import ROW_MODES, filter_runs, run_table
 from pages.components.compare.side_by_side import side_by_side
@@ -88,6 +89,7 @@ try:
     chosen = [run for run in all_runs if run.id in selected_ids]
     url_state.put("runs", ",".join(run.id for run in chosen))
     show_run_actions(chosen, filtered, len(hidden), table)
+    blend_section(chosen)
     side_by_side(chosen)
 except ThawError as error:
     show_error(error)

@@ -1,10 +1,9 @@
 """Fine-tune: choose the frozen stages, head and training settings, see the cost, launch."""
 
-import dataclasses
-
 import streamlit as st
 
 from core.data.datasets import Dataset, count_source_rows
+from core.freezing.heads import NEW_HEAD_PRESETS
 from core.freezing.plan import Plan, make_plan
 from core.freezing.strategies import (
     DEFAULT_CONTROLS,
@@ -66,17 +65,15 @@ def warn_about_coverage(dataset: Dataset, card: BackboneCard, plan: Plan) -> Non
                 )
 
 
-def choose_head(card: BackboneCard) -> HeadSettings:
-    """Draw the fields of the new head and return its settings.
+def choose_head(card: BackboneCard) -> tuple[bool, HeadSettings]:
+    """Draw the choice of the head; return whether it is the backbone's own, and its settings.
 
-    With the preset "article", the article's backbones get two classes by default.
+    With the preset "article" it is new by default, and the article's backbones get two classes.
     """
-    st.markdown("##### New head")
-    article = (
-        bool(ARCHITECTURES[card.architecture].required_package)
-        and st.session_state.get("ft_preset") == "article"
-    )
-    return head_fields("ft", "softmax" if article else "logit")
+    st.markdown("##### Head")
+    article = st.session_state.get("ft_preset") in NEW_HEAD_PRESETS
+    two_classes = article and bool(ARCHITECTURES[card.architecture].required_package)
+    return head_fields("ft", card, article, "softmax" if two_classes else "logit")
 
 
 def choose_controls(card: BackboneCard, strategy: str) -> list[str]:
@@ -119,7 +116,13 @@ def launch_section(
     chosen = choose_controls(card, request.strategy)
     history = calibration_runs(RunStore(workspace()).list("done"), train)
     rows = count_training_rows(dataset, "target", train.validation_share)
-    plans = [plan, *(make_plan(card, control, 0, request.head) for control in chosen)]
+    plans = [
+        plan,
+        *(
+            make_plan(card, control, 0, request.head, keep_head=request.keep_head)
+            for control in chosen
+        ),
+    ]
     source_rows = count_source_rows(dataset)
     estimates = [
         estimate_seconds(plan, rows, train, history, source_rows=source_rows) for plan in plans
@@ -164,23 +167,35 @@ def finetune_form(datasets: list[Dataset], cards: list[BackboneCard]) -> None:
         summary = st.container()
     with st.container(border=True):
         settings = st.container()
-    new_head, train = HeadSettings(), None
+    keep_head, head, train = False, HeadSettings(), None
     with summary, catch_errors(), settings:
-        new_head = choose_head(card)
+        head_place = st.container()
         st.markdown("##### Training")
-        train = training_fields("ft", count_training_rows(dataset, "target"), in_url=True)
+        # First, because the preset decides which head is suggested.
+        chosen = training_fields("ft", count_training_rows(dataset, "target"), in_url=True)
+        with head_place:
+            keep_head, head = choose_head(card)
+        # Only now: nothing can be launched where the head makes no sense.
+        train = chosen
     with summary, catch_errors():
         with picture:
             arm = choose_strategy(card)
-            plan = make_plan(card, arm.strategy, arm.freeze_depth, new_head, arm.options)
+            plan = make_plan(card, arm.strategy, arm.freeze_depth, head, arm.options, keep_head)
             draw_stack(card, plan)
         warn_about_coverage(dataset, card, plan)
         if train:
             plan.check_epochs(train.epochs)
             request = FinetuneRequest(
-                dataset.id, card.id, arm.strategy, arm.freeze_depth, new_head, train
+                dataset.id,
+                card.id,
+                arm.strategy,
+                arm.freeze_depth,
+                head,
+                train,
+                options=arm.options,
+                keep_head=keep_head,
             )
-            launch_section(dataset, card, plan, dataclasses.replace(request, options=arm.options))
+            launch_section(dataset, card, plan, request)
             show_plan_table(plan, train.learning_rate)
     render_ack_field()
     # Start the worker and load plotly now: the first loss then appears within a second of the

@@ -23,7 +23,7 @@ from core.report.arm_traces import is_freeze_depth
 from core.report.learn_figures import before_after_figure
 from core.report.sweep_figures import depth_figure
 from core.report.weight_drift_figures import weight_distance_figure
-from core.runs.sweep import arm_of_run
+from core.runs.sweep import arm_title
 from core.runs.sweep_result import summarise_arm
 from pages.components.learn.glossary import show_glossary
 from pages.components.shared.access import PRESENTER_KEY
@@ -75,14 +75,21 @@ def show_freezing(run: Run) -> None:
         "A frozen stage keeps its weights exactly: it gets no gradient, and no optimiser "
         f"sees it. In this run {len(frozen)} of {len(stages) - 1} stages "
         f"{'was' if len(frozen) == 1 else 'were'} frozen; of "
-        f"{format_int(parameters)} parameters, including the new head's, "
+        f"{format_int(parameters)} parameters, including the head's, "
         f"{format_int(run.result.trained_parameters)} could move."
     )
     request = run.finetune_request
     with catch_errors():
         card = find_backbone(workspace(), run.result.backbone)
         draw_plan(
-            make_plan(card, request.strategy, request.freeze_depth, request.head, request.options)
+            make_plan(
+                card,
+                request.strategy,
+                request.freeze_depth,
+                request.head,
+                request.options,
+                request.keep_head,
+            )
         )
 
 
@@ -142,7 +149,8 @@ def comparable_runs(run: Run) -> list[Run]:
 
     def settings(other: Run) -> tuple[object, ...]:
         request = other.finetune_request
-        return request.dataset, request.backbone, request.train, request.head, request.target_rows
+        head = request.keep_head, request.head
+        return request.dataset, request.backbone, request.train, *head, request.target_rows
 
     newest: dict[tuple[str, int], Run] = {(run.strategy, run.finetune_request.freeze_depth): run}
     for other in RunStore(workspace()).list("done", "finetune"):
@@ -177,7 +185,7 @@ def show_when_it_pays(run: Run) -> None:
             else ("there is no such run yet.")
         )
         st.markdown(f"- Compared with {what}: {words}")
-    results = [summarise_arm([other], arm_of_run(other).title, "") for other in runs]
+    results = [summarise_arm([other], arm_title(other), "") for other in runs]
     deep = sum(is_freeze_depth(other) for other in results)
     if deep:
         chart(

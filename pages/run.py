@@ -138,9 +138,10 @@ try:
     show_header(run)
     if run.status == "done" and run.result:
         result_view(run)
-        if run.kind == "finetune":
+        if run.kind in ("finetune", "blend"):
             decisions_section(run)
-            if is_trained(run.strategy) and not has_own_model(run.strategy):
+            trains_backbone = is_trained(run.strategy) and not has_own_model(run.strategy)
+            if run.kind == "finetune" and trains_backbone:
                 interpolation_section(run)
                 weight_drift_section(run)
         use_run(run)

@@ -179,9 +179,9 @@ class Dataset:
         from core.models.measure_stats import measure_stats
         from core.models.registry import ARCHITECTURES, is_installed
 
-        sizes = load_preprocessing(self.info.folder / "preprocessing").field_sizes
+        fitted = load_preprocessing(self.info.folder / "preprocessing")
         names = architectures or [name for name in ARCHITECTURES if is_installed(name)]
-        found = [measure_stats(name, {}, sizes) for name in names]
+        found = [measure_stats(name, {}, fitted.field_sizes, fitted.n_dense) for name in names]
         return pd.DataFrame(
             {
                 "architecture": [one.architecture for one in found],

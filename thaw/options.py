@@ -13,9 +13,10 @@ import pandas as pd
 from core.data.split import SplitSpec
 from core.errors import BadInput
 from core.files.typed_json import to_builtin
+from core.freezing.heads import choose_head
 from core.freezing.strategies import STRATEGIES
 from core.jobs.requests import TrainSettings
-from core.models.card import HeadSettings
+from core.models.card import BackboneCard, HeadSettings
 from core.models.registry import SETTING_FIELDS
 
 Wait = bool | Literal["here"]
@@ -43,8 +44,9 @@ class TrainingOptions(TypedDict, total=False):
 
 
 class SweepOptions(TrainingOptions, total=False):
-    """Settings of training, of the new head and of its strategy: what `Workspace.sweep` takes."""
+    """Settings of training, of the head and of its strategy: what `Workspace.sweep` takes."""
 
+    head: Literal["keep", "new"]
     head_hidden: Sequence[int]
     head_activation: Literal["relu", "gelu", "tanh"]
     head_output: Literal["logit", "softmax"]
@@ -71,6 +73,7 @@ class PretrainOptions(TrainingOptions, total=False):
     embedding: int
     widths: Sequence[int]
     crosses: int
+    rank: int
     layers: int
     heads: int
     attention: int
@@ -115,14 +118,23 @@ def training_settings(options: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in renamed.items() if name in fields and value is not None}
 
 
-def head_settings(options: Mapping[str, Any]) -> HeadSettings:
-    """The new head's settings among `options`."""
-    default = HeadSettings()
-    return HeadSettings(
-        hidden=to_builtin(options.get("head_hidden", default.hidden)),
-        activation=options.get("head_activation", default.activation),
-        output=options.get("head_output", default.output),
-    )
+def head_settings(
+    options: Mapping[str, Any], card: BackboneCard, preset: str
+) -> tuple[bool, HeadSettings]:
+    """Whether the backbone's head is kept, and the settings of the head that trains.
+
+    Args:
+        options: keyword arguments, of which those of the head are read; None is as if left out.
+        card: the backbone.
+        preset: of the training settings; the article's asks for a new head.
+    """
+    given = {
+        name: to_builtin(options[f"head_{name}"])
+        for name in ("hidden", "activation", "output")
+        if options.get(f"head_{name}") is not None
+    }
+    head = HeadSettings(**given) if given else None
+    return choose_head(card, head, options.get("head"), preset)
 
 
 def strategy_options(options: Mapping[str, Any], strategy: str = "") -> dict[str, Any]:

@@ -15,6 +15,7 @@ from core.runs.sweep import Arm, Sweep, SweepSpec, depth_arms
 from core.training.default_settings import (
     count_training_rows,
     preset_settings,
+    rates_to_try,
     settings_by_size,
 )
 from core.workspace import hash_json
@@ -70,15 +71,17 @@ def finetune_request(
         raise BadInput("Name either freeze_depth or strategy: freeze_depth=2, or strategy='lora'.")
     target_rows = require_whole_number(target_rows, "target rows", 0)
     rows = count_training_rows(dataset, "target", last=target_rows)
+    keep_head, head = head_settings(options, card, preset)
     return FinetuneRequest(
         dataset=dataset.id,
         backbone=card.id,
         strategy=strategy or "depth",
         freeze_depth=0 if freeze_depth is None else freeze_depth,
-        head=head_settings(options),
+        head=head,
         train=_train_settings(preset, rows, options),
         options=strategy_options(options),
         target_rows=target_rows,
+        keep_head=keep_head,
     )
 
 
@@ -90,6 +93,7 @@ def sweep_spec(
     surgical: Sequence[Sequence[str]],
     seeds: int,
     rates: Sequence[float],
+    choose_rate: bool,
     target_sizes: Sequence[int],
     halving: int,
     preset: str,
@@ -111,17 +115,21 @@ def sweep_spec(
             f"them, and seed={options['seed']} has no meaning; leave it out."
         )
     by_size = settings_by_size(dataset, sizes, preset, training_settings(options))
+    keep_head, head = head_settings(options, card, preset)
+    tried, chosen = rates_to_try(to_builtin(rates), by_size[-1].learning_rate, choose_rate)
     return SweepSpec(
         dataset=dataset.id,
         backbone=card.id,
         arms=arms,
         seeds=tuple(range(require_whole_number(seeds, "seeds", 1))),
-        learning_rates=tuple(to_builtin(rates)),
+        learning_rates=tried,
         target_sizes=sizes,
-        head=head_settings(options),
+        head=head,
         train=by_size[-1],
         halving=halving,
         train_by_size=tuple(by_size) if len(set(by_size)) > 1 else (),
+        keep_head=keep_head,
+        choose_rate=chosen,
     )
 
 

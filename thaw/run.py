@@ -13,14 +13,14 @@ from core.data.datasets import find_dataset, select_test_rows, select_training_r
 from core.data.paths import clean_path
 from core.data.read_options import ColumnSource, ReadOptions
 from core.errors import BadInput, RunError
-from core.evaluation.format_metrics import format_auc
+from core.evaluation.format_metrics import format_auc, metric_value
 from core.evaluation.metric_registry import HEADLINE_METRIC, METRICS
 from core.files.durable import staging
 from core.files.permissions import private_files
 from core.files.typed_json import to_builtin
 from core.freezing.strategies import iteration_word
 from core.jobs.predictions import read_predictions
-from core.jobs.requests import FinetuneRequest, PretrainRequest
+from core.jobs.requests import FinetuneRequest, InterpolateRequest, PretrainRequest
 from core.jobs.run import Run as StoredRun
 from core.jobs.run_result import RunResult
 from core.jobs.store import RunStore
@@ -107,14 +107,20 @@ class Run:
 
     @property
     def backbone(self) -> Backbone:
-        """The backbone that a pretraining run made, or that a fine-tuning run began with."""
+        """The backbone that a pretraining run made, or that a fine-tuning run began with.
+
+        Raises:
+            BadInput: the run is a blend, whose runs may have several; see `blended`.
+        """
         request = self.info.request
         if isinstance(request, FinetuneRequest):
             named = request.backbone
         elif isinstance(request, PretrainRequest):
             named = self.result.backbone
-        else:
+        elif isinstance(request, InterpolateRequest):
             return Run(self._workspace, request.run).backbone
+        else:
+            raise BadInput(f"Run {self.id} is a blend, which has no backbone of its own.")
         return Backbone(self._workspace, find_backbone(self._workspace, named))
 
     # Waiting and managing.
@@ -221,6 +227,27 @@ class Run:
         """The score from which a click is predicted: that of the highest F1 on validation rows."""
         threshold = self.result.threshold
         return math.nan if threshold is None else threshold
+
+    @property
+    def weights(self) -> pd.DataFrame:
+        """Of a blend, a row per run: its id, its arm, its weight and its own test metrics.
+
+        Raises:
+            BadInput: the run is no blend.
+            RunError: it is not done.
+        """
+        if self.info.kind != "blend":
+            raise BadInput(f"Run {self.id} is no blend, so it has no weights of runs.")
+        found = self.result.blend
+        assert found is not None
+        rows = []
+        for one in found.runs:
+            test = one.metrics.get("target_test")
+            rows.append(
+                {"run": one.run, "arm": one.title, "weight": one.weight}
+                | {name: metric_value(test, name) for name in ("auc", "log_loss")}
+            )
+        return pd.DataFrame(rows)
 
     @property
     def stages(self) -> pd.DataFrame:
@@ -413,7 +440,7 @@ class Run:
             dataset = self.dataset.info
             if part == "target_validation":
                 share = request.train.validation_share
-                last = request.target_rows if isinstance(request, FinetuneRequest) else 0
+                last = self.info.target_rows
                 numbers = select_training_rows(dataset, domain, share, last)[1]
             else:
                 numbers = select_test_rows(dataset, domain)
@@ -448,6 +475,11 @@ class Run:
                 if values := metrics.get(part):
                     row = {"rows": part.replace("_", " "), "": state, "AUC": format_auc(values)}
                     rows.append(row | {METRICS[key].heading: values.get(key) for key in shown})
+        if result.blend:
+            weights = ", ".join(f"{one.weight:.3f} × {one.title}" for one in result.blend.runs)
+            return card_html(
+                run.name, marks, table_html(rows), note_html(f"{weights}. Run {run.id}.")
+            )
         facts = (
             f"{result.trained_parameters:,} parameters trained, best"
             f" {iteration_word(run.strategy)} {result.best_epoch} of {result.epochs_run},"

@@ -9,6 +9,7 @@ import plotly.graph_objects as go
 
 from core.data.paths import clean_path
 from core.errors import BadInput, RunError
+from core.evaluation.choice_error import Choice
 from core.evaluation.metric_registry import HEADLINE_METRIC, METRICS, metrics_shown_in
 from core.files.permissions import private_files
 from core.jobs.run import Run as StoredRun
@@ -18,15 +19,18 @@ from core.report.html_report import write_report
 from core.report.report_data import sweep_report_data
 from core.report.sweep_tables import arms_table, runs_table
 from core.runs import removal, renaming
+from core.runs.blends import blend_arms
 from core.runs.command_lines import sweep_command_line
 from core.runs.launch import CLUSTER_QUEUE, refresh_statuses
 from core.runs.sweep import Sweep as StoredSweep
 from core.runs.sweep import cancel_sweep, extend_sweep, find_sweep, resume_sweep
 from core.runs.sweep_result import (
     ArmResult,
+    choices_of_arms,
     default_reference,
     forgetting_sentences,
     judge_arms,
+    rates_table,
     summarise_arms,
 )
 from core.workspace import Workspace
@@ -34,7 +38,7 @@ from thaw.arguments import checked
 from thaw.data import simulated_marks
 from thaw.display import Listing, Progress, card_html, for_notebook, note_html, table_html
 from thaw.follow import POLL_SECONDS, load_torch, require_own, require_worker, watched
-from thaw.run import Run
+from thaw.run import Run, list_runs
 
 
 class Sweep:
@@ -152,6 +156,23 @@ class Sweep:
         )
 
     @checked
+    def blend(self, arms: Sequence[str] = ()) -> Listing[Run]:
+        """Queue a blend of arms for every seed; it becomes a further arm of the sweep.
+
+        Args:
+            arms: titles of two arms or more; default: the network that leads on validation rows
+                and gradient boosting.
+
+        Returns:
+            The blends, one per seed (and number of target rows).
+
+        Raises:
+            BadInput: an arm is unknown or not finished.
+        """
+        with private_files():
+            return list_runs(self._workspace, blend_arms(self._workspace, self.info, arms))
+
+    @checked
     def table(self, reference: str | None = None) -> pd.DataFrame:
         """A row per arm with a finished run: metrics over its seeds, compared with a reference arm.
 
@@ -166,6 +187,16 @@ class Sweep:
     def runs_table(self) -> pd.DataFrame:
         """A row per run, with its arm, seed, status and metrics."""
         return runs_table(self._runs())
+
+    @checked
+    def rates_table(self) -> pd.DataFrame:
+        """A row per arm and learning rate that it was chosen from: its validation log loss."""
+        return pd.DataFrame(rates_table(self._results()))
+
+    @property
+    def choices(self) -> list[Choice]:
+        """How clearly an arm leads on validation rows, with the standard error; one per setting."""
+        return choices_of_arms(self._workspace, self._results())
 
     @property
     def verdict(self) -> str:
@@ -231,8 +262,8 @@ class Sweep:
         if results := summarise_arms(self.info, self._runs()):
             return results
         raise BadInput(
-            f"No run of the sweep {self.name!r} is done yet, so there is nothing to compare; "
-            "wait for one."
+            f"No arm of the sweep {self.name!r} has results yet, so there is nothing to compare; "
+            "wait for its runs."
         )
 
     def _reference(self, results: list[ArmResult], named: str | None) -> str:

@@ -20,6 +20,7 @@ from core.jobs.requests import MASK_SHARE
 from core.jobs.store import RunStore
 from core.models.backbone_store import find_backbone, list_backbones
 from core.models.card import BackboneCard
+from core.runs.blends import submit_blend
 from core.runs.launch import refresh_statuses
 from core.runs.submit import backbone_names_in_training, submit_finetune, submit_pretrain
 from core.runs.sweep import list_sweeps, resume_sweep, submit_sweep
@@ -385,6 +386,7 @@ class Workspace:
         surgical: Sequence[Sequence[str]] = (),
         seeds: int = 3,
         rates: Sequence[float] = (),
+        choose_rate: bool = True,
         target_sizes: Sequence[int] = (0,),
         halving: int = 0,
         name: str | None = None,
@@ -403,7 +405,10 @@ class Workspace:
                 controls.
             surgical: for each arm of the strategy "surgical" the names of the stages that train.
             seeds: of every arm: 0, 1, 2, …
-            rates: learning rates for every arm; default: the preset's alone.
+            rates: learning rates for every arm; default: three around the preset's.
+            choose_rate: whether every arm is tried with each of these rates and its own is chosen
+                on validation rows; else each rate is a setting of its own, and without `rates`
+                every arm trains at the preset's.
             target_sizes: numbers of target rows for every arm; 0 for all.
             halving: with 2, 3 or 4, only the best one in `halving` arms trains on at every rung.
             name: of the sweep; default: made of backbone and dataset. One that is there and asks
@@ -426,6 +431,7 @@ class Workspace:
             surgical,
             seeds,
             rates,
+            choose_rate,
             target_sizes,
             halving,
             preset,
@@ -445,6 +451,31 @@ class Workspace:
         if wait == "here":
             return sweep.train_here()
         return sweep.wait() if wait else sweep
+
+    @checked
+    def blend(self, runs: Sequence[Run | str], *, name: str = "", wait: Wait = False) -> Run:
+        """Blend finished runs: a sum of their logits with weights fitted on validation rows.
+
+        Args:
+            runs: two or more, or their ids, with the same dataset and validation rows; their order
+                changes nothing.
+            name: of the blend; default: made of its runs.
+            wait: when to return, see `Wait`.
+
+        Returns:
+            The blend. If these runs have been blended already, that blend.
+
+        Raises:
+            BadInput: a run is not done, or two of them differ in their rows.
+
+        >>> blend = ws.blend([tuned, boosted], wait=True)  # doctest: +SKIP
+        >>> blend.weights  # doctest: +SKIP
+        """
+        ids = [run.id if isinstance(run, Run) else run for run in runs]
+        with private_files():
+            queued = submit_blend(self._workspace, ids, name, run_here=wait == "here")
+        blend = Run(self._workspace, queued.id)
+        return blend if queued.status == "done" else self._finish([blend], wait)
 
     @checked
     def import_backbone(self, path: str | Path, name: str = "") -> Backbone:

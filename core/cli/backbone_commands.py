@@ -118,14 +118,14 @@ def costs(workspace: Workspace, options: argparse.Namespace) -> CommandResult:
     from core.models.measure_stats import measure_stats
 
     dataset = find_dataset(workspace, options.dataset)
-    field_sizes = load_preprocessing(dataset.folder / "preprocessing").field_sizes
+    fitted = load_preprocessing(dataset.folder / "preprocessing")
     given = architecture_settings(options)
     installed = [name for name in ARCHITECTURES if is_installed(name)]
     rows, lines = [], []
     for name in options.architectures or installed:
         architecture = ARCHITECTURES[name]
         settings = {key: value for key, value in given.items() if key in architecture.defaults}
-        stats = measure_stats(name, settings, field_sizes)
+        stats = measure_stats(name, settings, fitted.field_sizes, fitted.n_dense)
         save_stats(workspace, dataset, stats, settings)
         rows.append(dataclasses.asdict(stats))
         lines.append(

@@ -15,16 +15,21 @@ from core.evaluation.verdicts import COMPARED_METRICS, Verdict
 from core.jobs.store import Run, RunStore
 from core.models.backbone_store import list_backbones
 from core.report.arms import (
+    choices_of_selected_arms,
     distinct_settings,
     group_into_arms,
     judge_selected_arms,
     summarise_selected_arms,
 )
+from core.runs.sweep import Sweep
 from core.runs.sweep_result import (
     ArmResult,
+    choices_of_arms,
     default_reference,
     forgetting_sentences,
+    format_chosen_rate,
     judge_arms,
+    rates_table,
     summarise_arms,
     sweep_table,
 )
@@ -62,14 +67,18 @@ def compare(workspace: Workspace, options: argparse.Namespace) -> CommandResult:
         reference = choose_reference(results, options)
         verdicts, sentences = judge_arms(workspace, results, reference)
         sentences = sentences + forgetting_sentences(results)
+        choices = choices_of_arms(workspace, results)
     else:
         runs, results = select_arms(workspace, options)
         reference = choose_reference(results, options)
         verdicts, sentences = judge_selected_arms(workspace, results, reference)
+        choices = choices_of_selected_arms(workspace, results)
     rows = sweep_table(results)
     data: dict[str, Any] = {
         "reference": reference,
         "arms": rows,
+        "rates": rates_table(results),
+        "choices": [dataclasses.asdict(choice) for choice in choices],
         "verdicts": [_verdict_data(verdict) for verdict in verdicts],
         "sentences": sentences,
     }
@@ -91,6 +100,8 @@ def select_arms(
     store = RunStore(workspace)
     sweep = find_only_sweep(workspace, options.sweep) if options.sweep else None
     candidates = store.list_group(sweep.id) if sweep else find_runs(store, options)
+    if sweep and sweep.spec.choose_rate:
+        return _chosen_arms(sweep, candidates)
     runs = [
         run
         for run in candidates
@@ -111,6 +122,23 @@ def select_arms(
     results = summarise_selected_arms(arms, full_titles=len(settings) > 1 or bool(settings[0]))
     # The titles name the setting, so that all arms can be compared with one another.
     return runs, [dataclasses.replace(result, setting="") for result in results]
+
+
+def _chosen_arms(sweep: Sweep, runs: list[Run]) -> tuple[list[Run], list[ArmResult]]:
+    """Return as `select_arms` a sweep's arms at their chosen rates."""
+    results = [one for one in summarise_arms(sweep, runs) if "target_test" in one.auc]
+    if not results:
+        raise BadInput(
+            f"No arm of the sweep {sweep.name!r} has a learning rate yet, so there is nothing to"
+            " compare; wait until a seed is done at every rate."
+        )
+    named = [
+        dataclasses.replace(
+            one, title=f"{one.title}, {one.setting}" if one.setting else one.title, setting=""
+        )
+        for one in results
+    ]
+    return [run for one in named for run in one.runs], named
 
 
 def choose_reference(results: list[ArmResult], options: argparse.Namespace) -> str:
@@ -165,6 +193,6 @@ def _verdict_data(verdict: Verdict) -> dict[str, Any]:
 def _arm_text(row: dict[str, Any]) -> str:
     setting = f"{row['setting']}, " if row["setting"] else ""
     return (
-        f"{setting}{row['arm']}: target test {format_arm_metrics(row)} over {row['seeds']}"
-        f" seed{'s' if row['seeds'] > 1 else ''}"
+        f"{setting}{row['arm']}{format_chosen_rate(row)}: target test {format_arm_metrics(row)}"
+        f" over {row['seeds']} seed{'s' if row['seeds'] > 1 else ''}"
     )

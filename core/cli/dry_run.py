@@ -16,7 +16,7 @@ from core.models.backbone_store import find_backbone
 from core.models.objectives import OBJECTIVES
 from core.models.registry import complete_settings
 from core.runs.estimate import Estimate, pretraining_estimate, pretraining_plan
-from core.runs.sweep import Arm, SweepSpec, expand_requests, plan_arms
+from core.runs.sweep import Arm, SweepSpec, expand_requests, plan_arms, rates_sentence
 from core.runs.sweep_estimate import estimate_sweep
 from core.training.default_settings import describe_settings
 from core.workspace import Workspace
@@ -36,6 +36,7 @@ def dry_run_finetune(
         target_sizes=(request.target_rows,),
         head=request.head,
         train=request.train,
+        keep_head=request.keep_head,
     )
     return dry_run_sweep(workspace, spec)
 
@@ -55,6 +56,8 @@ def dry_run_sweep(workspace: Workspace, spec: SweepSpec) -> CommandResult:
     for size, train in zip(spec.target_sizes, spec.size_settings, strict=True):
         rows = f"{size:,}" if size else "All"
         lines.append(f"{rows} target rows: {describe_settings(train)}.")
+    if spec.choose_rate:
+        lines.append(rates_sentence(spec))
     n_runs = len(expand_requests(spec))
     lines.append(
         f"{n_runs} run{'s' if n_runs > 1 else ''}, {_estimate_text(estimate, n_runs)}. Nothing was "
@@ -64,6 +67,8 @@ def dry_run_sweep(workspace: Workspace, spec: SweepSpec) -> CommandResult:
         "dataset": dataset.id,
         "backbone": card.id,
         "runs": n_runs,
+        "learning_rates": list(spec.learning_rates),
+        "choose_rate": spec.choose_rate,
         "arms": arms,
         "estimate": _estimate_data(estimate),
         "train": [dataclasses.asdict(train) for train in spec.size_settings],
@@ -79,8 +84,10 @@ def dry_run_pretrain(workspace: Workspace, request: PretrainRequest) -> CommandR
     if OBJECTIVES[request.objective].reads_labels:
         require_labels(dataset)
     complete_settings(request.architecture, request.settings)
-    field_sizes = load_preprocessing(dataset.folder / "preprocessing").field_sizes
-    stats = measure_stats(request.architecture, request.settings, field_sizes)
+    fitted = load_preprocessing(dataset.folder / "preprocessing")
+    stats = measure_stats(
+        request.architecture, request.settings, fitted.field_sizes, fitted.n_dense
+    )
     rows = next(part.rows for part in dataset.parts if part.part == "source_train")
     done = RunStore(workspace).list(status="done")
     estimate = pretraining_estimate(stats, request, rows, done)
@@ -115,9 +122,10 @@ def _plan_data(plan: Plan) -> dict[str, Any]:
         }
         for stage in plan.stages
     ]
+    head = "new" if plan.new_head else "kept"
     if not plan.sizes_known:
-        return {"trained_parameters": None, "stages": [], "rows": plan.rows}
-    return {"trained_parameters": plan.trained_parameters, "stages": stages}
+        return {"trained_parameters": None, "head": head, "stages": [], "rows": plan.rows}
+    return {"trained_parameters": plan.trained_parameters, "head": head, "stages": stages}
 
 
 def _size_text(plan: Plan) -> str:
@@ -142,7 +150,11 @@ def _stage_lines(plan: Plan) -> list[str]:
 
 
 def _estimate_data(estimate: Estimate) -> dict[str, Any]:
-    return {"seconds": estimate.seconds, "basis": estimate.explanation}
+    return {
+        "seconds": estimate.seconds,
+        "rate_choice_seconds": estimate.rate_choice_seconds,
+        "basis": estimate.explanation,
+    }
 
 
 def _estimate_text(estimate: Estimate, runs: int = 1) -> str:

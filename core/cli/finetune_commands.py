@@ -20,6 +20,7 @@ from core.data.datasets import find_dataset
 from core.freezing.strategies import STRATEGIES, control_strategies, is_trained
 from core.jobs.requests import FinetuneRequest
 from core.jobs.store import RunStore
+from core.models.backbone_store import find_backbone
 from core.runs.submit import submit_finetune
 from core.training.default_settings import count_training_rows
 from core.workspace import Workspace
@@ -73,15 +74,18 @@ def finetune(workspace: Workspace, options: argparse.Namespace) -> CommandResult
     dataset = find_dataset(workspace, options.dataset)
     rows = count_training_rows(dataset, "target", last=options.target_rows)
     train = train_settings(options, rows)
+    card = find_backbone(workspace, options.backbone)
+    keep_head, head = head_settings(options, card, options.preset)
     request = FinetuneRequest(
         dataset=options.dataset,
         backbone=options.backbone,
         strategy=strategy,
         freeze_depth=options.freeze_depth or 0,
-        head=head_settings(options),
+        head=head,
         train=train,
         options=strategy_options(options),
         target_rows=options.target_rows,
+        keep_head=keep_head,
     )
     if options.dry_run:
         return dry_run_finetune(workspace, request, options.controls)

@@ -12,9 +12,10 @@ from typing import Any
 from core.data.paths import clean_path
 from core.data.read_options import ON_BAD_ROWS, ReadOptions, load_mapping, parse_names
 from core.errors import BadInput
+from core.freezing.heads import HEAD_CHOICES, choose_head
 from core.freezing.strategies import STRATEGIES
 from core.jobs.requests import DEVICES, TrainSettings
-from core.models.card import ACTIVATIONS, HEAD_OUTPUTS, HeadSettings
+from core.models.card import ACTIVATIONS, HEAD_OUTPUTS, BackboneCard, HeadSettings
 from core.models.registry import ARCHITECTURES, SETTING_FIELDS
 from core.training.default_settings import (
     AUTO,
@@ -203,18 +204,39 @@ def print_settings(
 
 
 def add_head_options(parser: argparse.ArgumentParser) -> None:
-    """Add the options of a new head; `head_settings` reads them."""
-    group = parser.add_argument_group("new head")
+    """Add the options of the head; `head_settings` reads them."""
+    group = parser.add_argument_group("head")
     group.add_argument(
-        "--head-hidden", type=integers, default=(), help="hidden layers: 64,32 (default none)"
+        "--head",
+        choices=HEAD_CHOICES,
+        help="keep: go on from the backbone's own head; new: put a new one on (default keep where "
+        "the backbone learnt clicks and the head has the shape asked for; new with the preset "
+        "article)",
     )
-    group.add_argument("--head-activation", choices=ACTIVATIONS, default="relu")
-    group.add_argument("--head-output", choices=HEAD_OUTPUTS, default="logit")
+    group.add_argument(
+        "--head-hidden", type=integers, help="hidden layers of a new head: 64,32 (default none)"
+    )
+    group.add_argument("--head-activation", choices=ACTIVATIONS, help="default relu")
+    group.add_argument("--head-output", choices=HEAD_OUTPUTS, help="default logit")
 
 
-def head_settings(options: argparse.Namespace) -> HeadSettings:
-    """Return the settings of the new head."""
-    return HeadSettings(options.head_hidden, options.head_activation, options.head_output)
+def head_settings(
+    options: argparse.Namespace, card: BackboneCard, preset: str
+) -> tuple[bool, HeadSettings]:
+    """Return whether the backbone's head is kept, and the settings of the head that trains.
+
+    Args:
+        options: parsed options of `add_head_options`.
+        card: the backbone.
+        preset: of the training settings; the article's asks for a new head.
+    """
+    named = {
+        "hidden": options.head_hidden,
+        "activation": options.head_activation,
+        "output": options.head_output,
+    }
+    given = {name: value for name, value in named.items() if value is not None}
+    return choose_head(card, HeadSettings(**given) if given else None, options.head, preset)
 
 
 def add_strategy_options(parser: argparse.ArgumentParser) -> None:

@@ -156,7 +156,7 @@ def follow_run(workspace: Workspace, run: Run) -> CommandResult:
     result = wait_for_run(workspace, run)
     run = RunStore(workspace).get(run.id)
     lines = [f"{run.id}  {run.name}"]
-    if result.trained_parameters:
+    if result.trained_parameters and result.epochs_run:
         lines.append(
             f"{result.trained_parameters:,} parameters trained, best"
             f" {iteration_word(run.strategy)} {result.best_epoch} of {result.epochs_run},"

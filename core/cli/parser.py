@@ -14,6 +14,7 @@ from pathlib import Path
 import core.cli.start_reader  # noqa: F401 - before the slow imports, see there  # isort: split
 from core.cli.app_command import add_app_command
 from core.cli.backbone_commands import add_backbone_commands
+from core.cli.blend_command import add_blend_command
 from core.cli.compare_command import add_compare_command
 from core.cli.data_commands import add_data_commands
 from core.cli.decision_commands import add_decision_commands
@@ -36,7 +37,12 @@ COMMAND_GROUPS: dict[str, tuple[Callable[[AddCommand], None], ...]] = {
     "backbones": (add_backbone_commands,),
     "fine-tuning": (add_finetune_command, add_sweep_command, add_demo_command),
     "runs": (add_run_commands,),
-    "results": (add_result_commands, add_compare_command, add_decision_commands),
+    "results": (
+        add_result_commands,
+        add_blend_command,
+        add_compare_command,
+        add_decision_commands,
+    ),
     "using a model": (add_score_commands,),
     "samples, datasets, backbones, runs and sweeps alike": (add_item_commands,),
 }

@@ -30,7 +30,7 @@ from core.runs.submit import resume_run
 from core.runs.sweep import cancel_sweep, list_sweeps, read_sweeps, resume_sweep
 from core.workspace import Workspace
 
-KINDS = ("finetune", "pretrain")
+KINDS = ("finetune", "pretrain", "blend")
 """Kinds of runs that `runs --kind` takes."""
 
 

@@ -1,6 +1,7 @@
 """The command `sweep`: queue strategies × seeds on one dataset, follow them, print the verdicts."""
 
 import argparse
+import dataclasses
 import sys
 import time
 from typing import Any
@@ -35,19 +36,25 @@ from core.runs.sweep import (
     depth_arms,
     extend_sweep,
     list_sweeps,
+    rates_sentence,
     resume_sweep,
     submit_sweep,
 )
 from core.runs.sweep_result import (
+    choices_of_arms,
     default_reference,
     forgetting_sentences,
+    format_chosen_rate,
     judge_arms,
+    rates_table,
     summarise_arms,
     sweep_table,
+    waiting_for_rate,
 )
 from core.training.default_settings import (
     AUTO,
     count_training_rows,
+    rates_to_try,
     settings_by_size,
     settings_sentence,
 )
@@ -83,7 +90,20 @@ def add_sweep_command(add: AddCommand) -> None:
     )
     arms.add_argument("--seeds", type=int, default=3, help="for every arm (default 3)")
     arms.add_argument(
-        "--rates", type=floats, default=(), help="learning rates for every arm: 1e-3,3e-4"
+        "--learning-rates",
+        "--rates",
+        type=floats,
+        dest="rates",
+        default=(),
+        help="for every arm: 1e-3,3e-4 (default: three around the preset's or --lr)",
+    )
+    arms.add_argument(
+        "--choose-rate",
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help="try every arm with each of these rates and choose its rate on validation rows "
+        "(default); with --no-choose-rate each rate is a setting of its own, and without "
+        "--learning-rates every arm trains at the preset's",
     )
     arms.add_argument(
         "--target-sizes", type=integers, default=(0,), help="target rows: 1000,5000,0 (0: all)"
@@ -136,6 +156,8 @@ def sweep(workspace: Workspace, options: argparse.Namespace) -> CommandResult:
         found = submit_sweep(workspace, spec, options.name, run_here=_trains_here(options))
         dataset = find_dataset(workspace, found.spec.dataset)
         print_sweep_settings(dataset, found.spec, options.preset)
+        if found.spec.choose_rate:
+            print(rates_sentence(found.spec), file=sys.stderr)
     if _trains_here(options):
         from core.runs.worker import run_sweep_here
 
@@ -167,7 +189,9 @@ def follow_sweep(workspace: Workspace, sweep: Sweep) -> CommandResult:
     counts = {status: statuses.count(status) for status in dict.fromkeys(statuses)}
     rows = sweep_table(results)
     counts_text = ", ".join(f"{count} {status}" for status, count in counts.items())
-    lines = [f"{sweep.id}  {sweep.name}: {counts_text}", *map(_arm_text, rows), *sentences]
+    lines = [f"{sweep.id}  {sweep.name}: {counts_text}", *map(_arm_text, rows)]
+    lines += [f"{title}: rate not chosen yet" for title in waiting_for_rate(sweep, runs, results)]
+    lines += sentences
     if counts.get("done", 0) < len(runs):
         raise RunError("\n".join(lines))
     data = {
@@ -175,6 +199,8 @@ def follow_sweep(workspace: Workspace, sweep: Sweep) -> CommandResult:
         "name": sweep.name,
         "runs": counts,
         "arms": rows,
+        "rates": rates_table(results),
+        "choices": [dataclasses.asdict(one) for one in choices_of_arms(workspace, results)],
         "verdicts": sentences,
     }
     return CommandResult(data, "\n".join(lines))
@@ -210,17 +236,21 @@ def sweep_spec(workspace: Workspace, options: argparse.Namespace) -> SweepSpec:
     by_size = settings_by_size(
         dataset, options.target_sizes, options.preset, given_settings(options)
     )
+    keep_head, head = head_settings(options, card, options.preset)
+    rates, choose_rate = rates_to_try(options.rates, by_size[-1].learning_rate, options.choose_rate)
     return SweepSpec(
         dataset=dataset.id,
         backbone=card.id,
         arms=arms,
         seeds=tuple(range(options.seeds)),
-        learning_rates=options.rates,
+        learning_rates=rates,
         target_sizes=options.target_sizes,
-        head=head_settings(options),
+        head=head,
         train=by_size[-1],
         halving=options.halving,
         train_by_size=tuple(by_size) if len(set(by_size)) > 1 else (),
+        keep_head=keep_head,
+        choose_rate=choose_rate,
     )
 
 
@@ -242,7 +272,8 @@ def _trains_here(options: argparse.Namespace) -> bool:
 def _arm_text(row: dict[str, Any]) -> str:
     setting = f"{row['setting']}, " if row["setting"] else ""
     halted = f", ended by halving after epoch {row['halted_epoch']}" if row["halted_epoch"] else ""
+    last = ", best epoch is the last" if row["best_epoch_is_last"] else ""
     return (
-        f"{setting}{row['arm']}: target test {format_arm_metrics(row, deviation=True)} over"
-        f" {row['seeds']} seeds{halted}"
+        f"{setting}{row['arm']}{format_chosen_rate(row)}: target test"
+        f" {format_arm_metrics(row, deviation=True)} over {row['seeds']} seeds{last}{halted}"
     )

@@ -75,6 +75,11 @@ class Preprocessing:
         """Number of ids per field, including MISSING and UNSEEN."""
         return tuple(len(self.vocabularies[field]) + FIRST_VALUE_ID for field in FIELDS)
 
+    @property
+    def n_dense(self) -> int:
+        """Floats of an encoded row: columns of `Encoded.numerics`."""
+        return len(NUMERIC)
+
     @cached_property
     def hash(self) -> str:
         """SHA-256 of everything that decides an encoding."""

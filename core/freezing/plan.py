@@ -10,9 +10,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from core.errors import BadInput
+from core.freezing.heads import check_kept_head
 from core.freezing.spec import FreezeSpec, Schedule, Scope
 from core.freezing.strategies import STRATEGIES, complete_options, has_own_model, is_trained
 from core.models.card import BackboneCard, HeadSettings, StageCard
+
+NEW_HEAD, KEPT_HEAD = "Head (new)", "Head (kept)"
+"""Titles of the head in plans and results."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +57,7 @@ class Plan:
         stages: from the input up, the head last.
         frozen_depth: number of leading stages that never train.
         reinitialise: whether all stages start from random weights.
-        new_head: whether the backbone's head is replaced by a new one.
+        new_head: whether training starts from a new head; else from the backbone's own.
         scope, rank, l2_sp, schedule, reset_embeddings: as in core.freezing.spec.FreezeSpec.
         sizes_known: whether the parameters are known. A run that fits a vocabulary of its own has
             as many as its rows have values, and `stages` has those of the backbone; boosted trees
@@ -78,11 +82,16 @@ class Plan:
     rows: str = "target"
 
     def __post_init__(self) -> None:
-        if self.sizes_known and is_trained(self.strategy) and self.trained_parameters == 0:
+        if self.sizes_known and self.trains and self.trained_parameters == 0:
             raise BadInput(
-                f"Every one of the {len(self.stages)} stages is frozen, so no parameter would"
-                " train; lower the freeze depth or put a new head on."
+                f"Every one of the {len(self.stages) - 1} stages is frozen, and so is the head, so"
+                " no parameter would train; lower the freeze depth or let the head train."
             )
+
+    @property
+    def trains(self) -> bool:
+        """Whether anything trains, if only the head; zero-shot trains nothing."""
+        return is_trained(self.strategy)
 
     @property
     def trains_network(self) -> bool:
@@ -134,6 +143,7 @@ def make_plan(
     freeze_depth: int,
     head: HeadSettings,
     options: dict[str, Any] | None = None,
+    keep_head: bool = False,
 ) -> Plan:
     """Plan a fine-tuning run.
 
@@ -141,12 +151,14 @@ def make_plan(
         card: the backbone.
         strategy: a key of STRATEGIES.
         freeze_depth: number of leading stages to freeze, from 0 to all; read by "depth" alone.
-        head: the new head; a strategy that trains nothing keeps the backbone's own.
+        head: the head that trains; a strategy that trains nothing has the backbone's own.
         options: options of the strategy that differ from their defaults.
+        keep_head: whether training goes on from the backbone's own head. "scratch", which keeps
+            nothing, has a new one either way.
 
     Raises:
-        BadInput: the strategy or an option is unknown or out of bounds, nothing would train, or
-            the backbone has no head that could score rows untrained.
+        BadInput: the strategy or an option is unknown or out of bounds, nothing would train, the
+            backbone has no head that could score rows untrained, or none of this shape to keep.
 
     >>> from core.models.card import load_card
     >>> from core.workspace import BUNDLED_BACKBONES
@@ -165,16 +177,19 @@ def make_plan(
     if model := STRATEGIES[strategy].model:
         return _plan_model(strategy, model, values["rows"])
     spec = STRATEGIES[strategy].build(card.stages, {**values, "depth": freeze_depth})
-    used_head = head if trained else card.head
+    new_head = trained and (spec.reinitialise or not keep_head)
+    if trained and not new_head:
+        check_kept_head(card, head)
+    used_head = head if new_head else card.head
     head_parameters = used_head.parameters(card.representation, card.members)
     head_stage = PlannedStage(
         name="head",
-        title="Head (new)" if trained else "Head (own)",
+        title=NEW_HEAD if new_head else KEPT_HEAD,
         parameters=head_parameters,
         share=0.0,
         frozen=not trained,
         flops=used_head.flops(card.representation, card.members),
-        origin="random" if trained else "supervised",
+        origin="random" if new_head else "supervised",
         trained_parameters=head_parameters if trained else 0,
     )
     stages = _plan_stages(card.stages, head_stage, spec)
@@ -183,7 +198,7 @@ def make_plan(
         stages=stages,
         frozen_depth=_frozen_prefix_length(stages),
         reinitialise=spec.reinitialise,
-        new_head=trained,
+        new_head=new_head,
         scope=spec.scope,
         rank=spec.rank,
         l2_sp=spec.l2_sp,
@@ -208,7 +223,7 @@ def make_pretraining_plan(
     """Plan a pretraining run: every stage and a new head train."""
     head = PlannedStage(
         name="head",
-        title="Head (new)",
+        title=NEW_HEAD,
         parameters=head_parameters,
         share=0.0,
         frozen=False,

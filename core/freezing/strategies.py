@@ -413,6 +413,9 @@ def control_strategies() -> tuple[str, ...]:
 
 DEFAULT_CONTROLS = ("zero-shot", "logistic-regression", "gradient-boosting")
 """Controls that run beside a fine-tuning run unless others are chosen: strong and quick."""
+SWEEP_CONTROLS = (*DEFAULT_CONTROLS, "scratch")
+"""Controls of a sweep and of the demo unless others are chosen. The retrained network would often
+take longer than all other arms together."""
 
 
 def control_titles() -> tuple[str, ...]:
@@ -456,6 +459,11 @@ def iteration_word(strategy: str) -> str:
     ('epoch', 'tree', 'epoch')
     """
     return STRATEGIES[strategy].iteration if strategy in STRATEGIES else "epoch"
+
+
+def has_learning_rate(strategy: str) -> bool:
+    """Whether the learning rate changes what a strategy gives; any other word's does."""
+    return strategy not in STRATEGIES or STRATEGIES[strategy].has_learning_rate
 
 
 def complete_options(strategy: str, options: Options) -> Options:

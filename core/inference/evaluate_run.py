@@ -6,11 +6,14 @@ from core.data.datasets import Dataset, require_labels
 from core.data.preprocessing import load_preprocessing
 from core.errors import BadInput
 from core.evaluation.metrics import Metrics
+from core.inference.blend_members import blended_runs
+from core.inference.blend_weights import blend_scores
 from core.inference.run_model import load_scoring_card
 from core.jobs.store import Run
 from core.models.backbone import load_backbone
 from core.training.devices import choose_device
 from core.training.results import (
+    ArraysByPart,
     evaluate_parts,
     labels_by_part,
     run_validation_rows,
@@ -30,9 +33,31 @@ def evaluate_on(workspace: Workspace, run: Run, dataset: Dataset) -> dict[str, M
         dataset: its validation and test rows are scored; they must have labels.
 
     Raises:
-        BadInput: the run's model does not score clicks, or the dataset has no labels.
+        BadInput: the run is not done, its model does not score clicks, a run of a blend was
+            deleted, or the dataset has no labels.
     """
     require_labels(dataset)
+    if run.status != "done" or run.result is None:
+        raise BadInput(
+            f"Run {run.id} is {run.status}, so it has no model; wait until it is done or pick"
+            " another run."
+        )
+    scored = scored_rows(dataset, run_validation_rows(dataset, run))
+    if run.kind != "blend":
+        scores = _score(workspace, run, dataset, scored)
+    else:
+        members = [_score(workspace, one, dataset, scored) for one in blended_runs(workspace, run)]
+        assert run.result.blend is not None
+        weights = np.array([one.weight for one in run.result.blend.runs])
+        scores = {
+            part: blend_scores(np.stack([one[part] for one in members]), weights) for part in scored
+        }
+    assert run.result.threshold is not None
+    return evaluate_parts(labels_by_part(dataset, scored), scores, run.result.threshold)
+
+
+def _score(workspace: Workspace, run: Run, dataset: Dataset, scored: ArraysByPart) -> ArraysByPart:
+    """Return the scores of the run's network on these rows of a dataset."""
     card = load_scoring_card(workspace, run)
     assert run.result is not None
     if run.result.threshold is None:
@@ -41,9 +66,7 @@ def evaluate_on(workspace: Workspace, run: Run, dataset: Dataset) -> dict[str, M
             "to measure."
         )
     device = choose_device("auto")
-    scored = scored_rows(dataset, run_validation_rows(dataset, run))
     preprocessing = load_preprocessing(card.folder / "preprocessing")
     numbers = np.concatenate(list(scored.values()))
     rows = encode_row_numbers(workspace, dataset, preprocessing, numbers)
-    scores = score_parts(load_backbone(card).to(device), scored, rows, device)
-    return evaluate_parts(labels_by_part(dataset, scored), scores, run.result.threshold)
+    return score_parts(load_backbone(card).to(device), scored, rows, device)

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from core.data.dataset_rows import load_encoded
 from core.data.datasets import find_dataset, select_test_rows
 from core.data.preprocessing import load_preprocessing
-from core.data.schema import FIELDS, NUMERIC
+from core.data.schema import FIELDS
 from core.errors import BadInput, RunError, caused_by_system
 from core.files.durable import staging
 from core.files.outputs import check_output, output_folder, write_output
@@ -104,7 +104,7 @@ def _list_files(folder: Path) -> list[str]:
 class _ScoringModule(nn.Module):
     """The network with click probabilities as its output.
 
-    Takes ids, int ``(rows, fields)``, and numerics, float ``(rows, 13)``; returns probabilities
+    Takes ids, int ``(rows, fields)``, and numerics, float ``(rows, dense)``; returns probabilities
     ``(rows,)``.
     """
 
@@ -142,9 +142,10 @@ def _write_model(
             "file": None,
             "why": "The model's head was not trained on click labels, so it cannot score rows.",
         }
+    preprocessing = load_preprocessing(card.folder / "preprocessing")
     scorer = _ScoringModule(load_backbone(card)).eval()
     try:
-        _write_onnx(scorer, folder / ONNX)
+        _write_onnx(scorer, folder / ONNX, preprocessing.n_dense)
     except Exception as error:
         if caused_by_system(error):
             raise
@@ -175,8 +176,8 @@ def _known_in_training(workspace: Workspace, run: Run, card: BackboneCard) -> di
     return {field: round(float(share), 6) for field, share in zip(FIELDS, shares, strict=True)}
 
 
-def _write_onnx(scorer: nn.Module, path: Path) -> None:
-    example = (torch.zeros(2, len(FIELDS), dtype=torch.int32), torch.zeros(2, len(NUMERIC)))
+def _write_onnx(scorer: nn.Module, path: Path, dense: int) -> None:
+    example = (torch.zeros(2, len(FIELDS), dtype=torch.int32), torch.zeros(2, dense))
     rows = {0: "rows"}
     with warnings.catch_warnings(), torch.no_grad():
         # torch warns that this exporter is deprecated and that traced shapes are constants. Those
@@ -218,7 +219,7 @@ def _rows_to_check(
         ids = np.stack(
             [generator.integers(0, size, CHECKED_ROWS) for size in sizes], axis=1
         ).astype(np.int32)
-        numerics = generator.normal(size=(CHECKED_ROWS, len(NUMERIC))).astype(np.float32)
+        numerics = generator.normal(size=(CHECKED_ROWS, preprocessing.n_dense)).astype(np.float32)
         return ids, numerics, "random rows, since the run's dataset is gone"
 
 

@@ -12,13 +12,19 @@ def load_model_card(workspace: Workspace, run: Run) -> BackboneCard:
     """Return the card of the network that `run` ended with.
 
     Raises:
-        BadInput: the run is not done.
+        BadInput: the run is not done, or is a blend.
         Damaged: the network's files are incomplete.
     """
     if run.status != "done" or run.result is None:
         raise BadInput(
             f"Run {run.id} is {run.status}, so it has no model; wait until it is done or pick"
             " another run."
+        )
+    if run.kind == "blend":
+        members = ", ".join(run.blend_request.runs)
+        raise BadInput(
+            f"Run {run.id} is a blend, which has no network of its own; take one of its runs:"
+            f" {members}."
         )
     if run.kind == "pretrain":
         return find_backbone(workspace, run.result.backbone)

@@ -18,7 +18,7 @@ from core.data.preprocessing import MISSING, UNSEEN, Preprocessing
 from core.data.schema import FIELDS
 from core.errors import BadInput, Damaged
 from core.jobs.predictions import read_predictions
-from core.jobs.requests import FinetuneRequest, PretrainRequest
+from core.jobs.requests import BlendRequest, FinetuneRequest, PretrainRequest
 from core.jobs.store import Run
 from core.training.training_rows import encode_row_numbers, request_rows, training_domain
 from core.workspace import Workspace
@@ -49,7 +49,7 @@ def load_training_reference(
 ) -> TrainingReference | None:
     """Return the reference of a run; None if its dataset or its predictions are gone or damaged."""
     request = run.request
-    assert isinstance(request, PretrainRequest | FinetuneRequest)
+    assert isinstance(request, PretrainRequest | FinetuneRequest | BlendRequest)
     try:
         dataset = find_dataset(workspace, run.dataset)
         train, _ = request_rows(dataset, request)

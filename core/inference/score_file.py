@@ -16,13 +16,14 @@ from core.errors import BadInput
 from core.evaluation.metrics import compute_metrics
 from core.files.durable import staging
 from core.files.outputs import check_output, write_output
+from core.inference.blend_members import blended_runs
 from core.inference.run_model import load_scoring_card
 from core.inference.score_drift import (
     load_training_reference,
     measure_drift_from_training,
     score_distribution,
 )
-from core.inference.scoring import FileScores, Scorer, write_predictions
+from core.inference.scoring import BlendScorer, FileScores, Scorer, write_predictions
 from core.inference.unknown_summary import unknown_summary
 from core.inference.unknown_values import known_shares, unknown_columns
 from core.jobs.store import Run
@@ -65,17 +66,11 @@ def score_file(
 
     Raises:
         BadInput: the run's model does not score clicks, the file cannot be read, or `output_path`
-            cannot be written or is the file itself.
+            cannot be written or is the file itself; or a run of a blend was deleted.
     """
     check_output(output_path, [path])
-    card = load_scoring_card(workspace, run)
-    assert run.result is not None
-    threshold = run.result.threshold
-    if threshold is None:
-        raise BadInput(
-            f"The model of run {run.id} was not trained on click labels, so it cannot score "
-            "rows; choose another run."
-        )
+    scorer = load_scorer(workspace, run)
+    threshold, preprocessing = scorer.threshold, scorer.preprocessing
     report = on_progress or (lambda share: None)
     with staging(workspace.cache) as folder:
         # Reading is the first half of the progress bar, scoring the second.
@@ -83,9 +78,6 @@ def score_file(
         sample = _sample_to_score(
             workspace, open_workspace(folder), path, on_bad_rows, options, read
         )
-        preprocessing = load_preprocessing(card.folder / "preprocessing")
-        device = choose_device("auto")
-        scorer = Scorer(load_backbone(card).to(device), preprocessing, threshold, device)
         results: list[FileScores] = []
 
         def write(part: Path) -> None:
@@ -109,6 +101,38 @@ def score_file(
         "unknown": unknown_summary(preprocessing, columns, scored.counts, training_counts),
         "drift": drift,
     }
+
+
+def load_scorer(workspace: Workspace, run: Run) -> Scorer | BlendScorer:
+    """Return what scores rows with a run's model, or with the models of a blend's runs.
+
+    Raises:
+        BadInput: the run is not done, its model does not score clicks, or a run of the blend was
+            deleted.
+    """
+    if run.kind != "blend":
+        return _load_network_scorer(workspace, run)
+    if run.result is None or run.result.blend is None or run.result.threshold is None:
+        raise BadInput(
+            f"Run {run.id} is {run.status}, so it has no weights; wait until it is done or pick"
+            " another run."
+        )
+    scorers = [_load_network_scorer(workspace, one) for one in blended_runs(workspace, run)]
+    weights = np.array([one.weight for one in run.result.blend.runs])
+    return BlendScorer(tuple(scorers), weights, run.result.threshold)
+
+
+def _load_network_scorer(workspace: Workspace, run: Run) -> Scorer:
+    card = load_scoring_card(workspace, run)
+    assert run.result is not None
+    if run.result.threshold is None:
+        raise BadInput(
+            f"The model of run {run.id} was not trained on click labels, so it cannot score "
+            "rows; choose another run."
+        )
+    preprocessing = load_preprocessing(card.folder / "preprocessing")
+    device = choose_device("auto")
+    return Scorer(load_backbone(card).to(device), preprocessing, run.result.threshold, device)
 
 
 def _sample_to_score(

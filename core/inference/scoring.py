@@ -13,6 +13,7 @@ from core.data.drift import drift_counts
 from core.data.preprocessing import Preprocessing
 from core.data.samples import Sample, file_row_numbers, read_dictionary_table
 from core.data.schema import FIELDS, LABEL
+from core.inference.blend_weights import blend_scores
 from core.models.network import Network
 from core.training.batches import RowTensors
 from core.training.losses import predict
@@ -40,6 +41,41 @@ class Scorer:
     threshold: float
     device: torch.device
 
+    def score(self, batch: pa.Table) -> tuple[np.ndarray, np.ndarray]:
+        """Return scores, float32 ``(rows,)``, and ids, int32 ``(rows, 39)``, of rows."""
+        encoded = self.preprocessing.encode(batch)
+        inputs = (
+            torch.from_numpy(encoded.ids).to(self.device),
+            torch.from_numpy(encoded.numerics).to(self.device),
+        )
+        no_labels = torch.zeros(len(encoded.ids), device=self.device)
+        return predict(self.network, RowTensors(inputs, no_labels)), encoded.ids
+
+
+@dataclass(frozen=True)
+class BlendScorer:
+    """What is needed to score rows with a blend.
+
+    Args:
+        scorers: of its runs.
+        weights: of their logits.
+        threshold: score of the blend from which a click is predicted.
+    """
+
+    scorers: tuple[Scorer, ...]
+    weights: np.ndarray
+    threshold: float
+
+    @property
+    def preprocessing(self) -> Preprocessing:
+        """That of the first run, by which values are called unknown."""
+        return self.scorers[0].preprocessing
+
+    def score(self, batch: pa.Table) -> tuple[np.ndarray, np.ndarray]:
+        """Return scores of the blend, and ids by the preprocessing of its first run."""
+        scored = [scorer.score(batch) for scorer in self.scorers]
+        return blend_scores(np.stack([scores for scores, _ in scored]), self.weights), scored[0][1]
+
 
 @dataclass(frozen=True)
 class FileScores:
@@ -57,7 +93,10 @@ class FileScores:
 
 
 def write_predictions(
-    path: Path, sample: Sample, scorer: Scorer, on_progress: Callable[[float], None] | None = None
+    path: Path,
+    sample: Sample,
+    scorer: Scorer | BlendScorer,
+    on_progress: Callable[[float], None] | None = None,
 ) -> FileScores:
     """Score a sample and write one line per row, in file order.
 
@@ -77,7 +116,7 @@ def write_predictions(
     with pyarrow.csv.CSVWriter(path, schema) as writer:
         for start in range(0, sample.rows, BATCH_ROWS):
             batch = rows.slice(start, BATCH_ROWS)
-            batch_scores, ids = _score_batch(batch, scorer)
+            batch_scores, ids = scorer.score(batch)
             row_numbers = numbers[start : start + len(batch_scores)]
             columns = [pa.array(row_numbers, pa.int64())]
             if sample.id_column:
@@ -107,14 +146,3 @@ def _as_strings(column: pa.ChunkedArray) -> pa.Array:
     strings = column.cast(pa.string()).combine_chunks()
     # A column of no chunks or of very long strings stays chunked.
     return pa.concat_arrays(strings.chunks) if isinstance(strings, pa.ChunkedArray) else strings
-
-
-def _score_batch(batch: pa.Table, scorer: Scorer) -> tuple[np.ndarray, np.ndarray]:
-    """Return scores, float32 ``(rows,)``, and ids, int32 ``(rows, 39)``."""
-    encoded = scorer.preprocessing.encode(batch)
-    inputs = (
-        torch.from_numpy(encoded.ids).to(scorer.device),
-        torch.from_numpy(encoded.numerics).to(scorer.device),
-    )
-    no_labels = torch.zeros(len(encoded.ids), device=scorer.device)
-    return predict(scorer.network, RowTensors(inputs, no_labels)), encoded.ids

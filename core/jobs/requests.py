@@ -6,7 +6,7 @@ neither strategies nor plans.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from core.errors import BadInput
@@ -101,7 +101,10 @@ class TrainSettings:
             "above 0 and at most 1",
         )
         rate = self.head_learning_rate
-        _require(rate is None or 0 < rate <= 1, "head learning rate", rate, "above 0 and at most 1")
+        # Wider than the other rate: it keeps its ratio to that one in a grid of rates.
+        _require(
+            rate is None or 0 < rate <= 100, "head learning rate", rate, "above 0 and at most 100"
+        )
         _require(0 <= self.min_steps <= 1_000_000, "least steps", self.min_steps, "0 to 1,000,000")
         _require(
             1 <= self.validations_per_epoch <= 100,
@@ -133,6 +136,20 @@ class TrainSettings:
             self.plateau,
             "0 where the rate follows a cosine",
         )
+
+    def with_learning_rate(self, rate: float) -> "TrainSettings":
+        """Return the settings with another learning rate; the head's keeps its ratio to it.
+
+        >>> train = TrainSettings(learning_rate=1e-3, head_learning_rate=1e-2)
+        >>> train.with_learning_rate(3e-3).head_learning_rate
+        0.03
+        """
+        head = self.head_learning_rate
+        if head is not None:
+            # The ratio of twelve digits: the head's rate is the same from whichever rate of a grid
+            # one starts, which rounding the rate itself would not give (1e-2 to 3.3e-3 and back).
+            head = rate * float(f"{head / self.learning_rate:.12g}")
+        return replace(self, learning_rate=rate, head_learning_rate=head)
 
 
 @dataclass(frozen=True)
@@ -280,11 +297,55 @@ class InterpolateRequest:
         check_types(self)
 
 
-Request = PretrainRequest | FinetuneRequest | InterpolateRequest
+@dataclass(frozen=True)
+class BlendRequest:
+    """Blend the scores of finished runs: a weighted sum of their logits.
+
+    Args:
+        dataset: id; all runs were tested on it.
+        runs: ids of the runs, at least two.
+        train: of the first run; only seed, device and validation share are read, as nothing is
+            trained.
+        group: id of the sweep that the blend is an arm of; "" for none.
+        arms: what each of `runs` is called, in the same order.
+        target_rows: how many target rows each of `runs` used, 0 for all.
+
+    Raises:
+        BadInput: a value has another type, or fewer than two runs are named.
+    """
+
+    dataset: str
+    runs: tuple[str, ...]
+    train: TrainSettings = field(default_factory=TrainSettings)
+    group: str = ""
+    arms: tuple[str, ...] = ()
+    target_rows: int = 0
+
+    def __post_init__(self) -> None:
+        check_types(self)
+        if len(set(self.runs)) < 2:
+            raise BadInput(
+                f"A blend takes two runs or more, and {len(set(self.runs))} was named; name"
+                " another one."
+            )
+        _require(self.target_rows >= 0, "target rows", self.target_rows, "0 for all, or how many")
+
+    @property
+    def title(self) -> str:
+        """The blend as an arm is titled.
+
+        >>> BlendRequest("d-1", ("r-1", "r-2"), arms=("full fine-tuning", "zero-shot")).title
+        'blend of full fine-tuning + zero-shot'
+        """
+        return f"blend of {' + '.join(self.arms or self.runs)}"
+
+
+Request = PretrainRequest | FinetuneRequest | InterpolateRequest | BlendRequest
 REQUEST_TYPES: dict[str, type[Request]] = {
     "pretrain": PretrainRequest,
     "finetune": FinetuneRequest,
     "interpolate": InterpolateRequest,
+    "blend": BlendRequest,
 }
 """Request classes by the kind of run."""
 

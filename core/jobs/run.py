@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 from core.errors import BadInput, Damaged
 from core.files.typed_json import to_json
 from core.jobs.requests import (
+    BlendRequest,
     FinetuneRequest,
     InterpolateRequest,
     PretrainRequest,
@@ -121,6 +122,17 @@ class Run:
     def interpolate_request(self) -> InterpolateRequest:
         """The request of an interpolation. TypeError for another kind."""
         return self._request_of(InterpolateRequest)
+
+    @property
+    def blend_request(self) -> BlendRequest:
+        """The request of a blend. TypeError for another kind."""
+        return self._request_of(BlendRequest)
+
+    @property
+    def target_rows(self) -> int:
+        """How many target rows it used; 0 for all, and for runs that take no subset."""
+        request = self.request
+        return request.target_rows if isinstance(request, FinetuneRequest | BlendRequest) else 0
 
     def _request_of(self, kind: type[T]) -> T:
         if not isinstance(self.request, kind):

@@ -61,6 +61,38 @@ class InterpolationResult:
 
 
 @dataclass(frozen=True)
+class BlendedRun:
+    """One of the runs of a blend.
+
+    Args:
+        run: id; the run may have been deleted since.
+        title: what it is called as an arm.
+        weight: of its logits, 0 or above.
+        metrics: of the run alone, by part, at its own threshold.
+    """
+
+    run: str
+    title: str
+    weight: float
+    metrics: MetricsByPart
+
+
+@dataclass(frozen=True)
+class BlendResult:
+    """How the logits of several runs were blended.
+
+    Args:
+        runs: what was blended.
+        validation_rows: number of rows on which the weights were fitted.
+        mean: metrics of the plain mean of the logits, by part, at a threshold of its own.
+    """
+
+    runs: tuple[BlendedRun, ...]
+    validation_rows: int
+    mean: MetricsByPart
+
+
+@dataclass(frozen=True)
 class RunResult:
     """What came of a run.
 
@@ -90,6 +122,8 @@ class RunResult:
         dataset_hash: content hash of the dataset.
         peak_memory: bytes; None where the device does not tell.
         interpolation: of an interpolation alone, which has none of the above up to `halted`.
+        blend: of a blend alone, which has no stages, epochs and training rows; its
+            `trained_parameters` are the weights.
     """
 
     threshold: float | None = None
@@ -112,6 +146,7 @@ class RunResult:
     dataset_hash: str = ""
     peak_memory: float | None = None
     interpolation: InterpolationResult | None = None
+    blend: BlendResult | None = None
 
     @property
     def total_seconds(self) -> float:
@@ -133,7 +168,7 @@ _TRAINING = (
     "halted",
 )
 """Fields that an interpolation does not have."""
-_OPTIONAL = ("backbone", "backbone_sha256", "learnt")
+_OPTIONAL = ("backbone", "backbone_sha256", "learnt", "blend")
 """Fields that only some kinds of runs store."""
 _INTERPOLATION = tuple(one.name for one in dataclasses.fields(InterpolationResult))
 
@@ -148,14 +183,28 @@ def result_to_json(result: RunResult) -> dict[str, Any]:
             **{key: value for key, value in values.items() if key not in _TRAINING},
         }
     else:
-        values["metrics"] = {part: one.as_dict() for part, one in result.metrics.items()}
+        values["metrics"] = _metrics_to_json(result.metrics)
         if result.before is not None:
-            values["before"] = {part: one.as_dict() for part, one in result.before.items()}
+            values["before"] = _metrics_to_json(result.before)
+        if result.blend is not None:
+            values["blend"] = _blend_to_json(result.blend)
     for name in _OPTIONAL:
         if not values[name] and values[name] != {}:
             del values[name]
     found: dict[str, Any] = to_json(values)
     return found
+
+
+def _metrics_to_json(metrics: MetricsByPart) -> dict[str, dict[str, Any]]:
+    return {part: one.as_dict() for part, one in metrics.items()}
+
+
+def _blend_to_json(blend: BlendResult) -> dict[str, Any]:
+    return {
+        "runs": [{**to_json(one), "metrics": _metrics_to_json(one.metrics)} for one in blend.runs],
+        "validation_rows": blend.validation_rows,
+        "mean": _metrics_to_json(blend.mean),
+    }
 
 
 def result_from_json(values: Mapping[str, Any]) -> RunResult:

@@ -122,8 +122,8 @@ class RunStore(RunQueue):
 
         Args:
             status: only runs of this status.
-            kind: "pretrain", "finetune" or "interpolate"; None for the kinds that train, the first
-                two.
+            kind: "pretrain", "finetune", "blend" or "interpolate"; None for all but the last, which
+                is shown with the run that it interpolates.
             limit: at most that many, the newest.
         """
         # Two queries and not "kind = ? OR ? IS NULL", for which SQLite would not use its index.

@@ -25,7 +25,11 @@ from core.workspace import hash_file, write_atomic
 
 
 def build_network(
-    architecture: str, settings: dict[str, Any], field_sizes: Sequence[int], head: HeadSettings
+    architecture: str,
+    settings: dict[str, Any],
+    field_sizes: Sequence[int],
+    head: HeadSettings,
+    dense: int = len(NUMERIC),
 ) -> Network:
     """Build a network with random weights.
 
@@ -34,6 +38,7 @@ def build_network(
         settings: those that differ from the architecture's defaults.
         field_sizes: number of values of each field.
         head: settings of its head.
+        dense: floats of a row beside its ids, see Preprocessing.n_dense.
 
     Raises:
         BadInput: the settings make no network, or the package it needs is not installed.
@@ -45,10 +50,12 @@ def build_network(
     known = find_architecture(architecture)
     assert known is not None
     module = importlib.import_module(known.module)
-    return module.build(module.Settings(**values), field_sizes, head)
+    return module.build(module.Settings(**values), field_sizes, head, dense)
 
 
-def describe_stages(network: Network, fields: int) -> tuple[StageCard, ...]:
+def describe_stages(
+    network: Network, fields: int, dense: int = len(NUMERIC)
+) -> tuple[StageCard, ...]:
     """A card for each stage, its operations counted by running two rows through the network.
 
     Matrix products alone count, as in torch's counter.
@@ -56,12 +63,13 @@ def describe_stages(network: Network, fields: int) -> tuple[StageCard, ...]:
     Args:
         network: any device; its mode is left as it was.
         fields: number of fields of a row.
+        dense: floats of a row beside its ids.
     """
     rows = 2
     device = next(network.parameters()).device
     state: tuple[torch.Tensor, ...] = (
         torch.zeros(rows, fields, dtype=torch.int64, device=device),
-        torch.zeros(rows, len(NUMERIC), device=device),
+        torch.zeros(rows, dense, device=device),
     )
     cards = []
     was_training = network.training
@@ -145,7 +153,13 @@ def save_backbone(
 
 def load_backbone(card: BackboneCard) -> Network:
     """Load the network of a stored backbone with its own head, in eval mode on the CPU."""
-    field_sizes = load_preprocessing(card.folder / "preprocessing").field_sizes
-    network = build_network(card.architecture, card.settings, field_sizes, card.head)
+    preprocessing = load_preprocessing(card.folder / "preprocessing")
+    network = build_network(
+        card.architecture,
+        card.settings,
+        preprocessing.field_sizes,
+        card.head,
+        preprocessing.n_dense,
+    )
     load_weights(network, card.folder / WEIGHTS_FILE)
     return network.eval()

@@ -2,7 +2,7 @@
 
 import dataclasses
 import secrets
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
 
@@ -83,8 +83,8 @@ def _import_into(
         folder=folder,
     )
     preprocessing = _check_preprocessing(card)
-    _check_weights(card, preprocessing.field_sizes)
-    card = dataclasses.replace(card, stages=_measured_stages(card))
+    _check_weights(card, preprocessing)
+    card = dataclasses.replace(card, stages=_measured_stages(card, preprocessing.n_dense))
     save_card(card, folder)
     target = workspace.backbones / card.id
     # What takes time goes before the names are held.
@@ -153,7 +153,7 @@ def _check_statistics(values: Any) -> None:
         check_number(values.get(name), f"preprocessing.{name}")
 
 
-def _check_weights(card: BackboneCard, field_sizes: Sequence[int]) -> None:
+def _check_weights(card: BackboneCard, preprocessing: Preprocessing) -> None:
     """Check that the weights are those that the card names and fit its network.
 
     Raises:
@@ -168,8 +168,9 @@ def _check_weights(card: BackboneCard, field_sizes: Sequence[int]) -> None:
         )
     # Keras places its tensors itself. On the device "meta" a network of any size takes no memory.
     device = "cpu" if ARCHITECTURES[card.architecture].required_package else "meta"
+    field_sizes, dense = preprocessing.field_sizes, preprocessing.n_dense
     with torch.device(device):
-        network = build_network(card.architecture, card.settings, field_sizes, card.head)
+        network = build_network(card.architecture, card.settings, field_sizes, card.head, dense)
     _check_structure(card, network)
     probe_weights(path)
     try:
@@ -239,10 +240,10 @@ def _check_tensors(card: BackboneCard, network: Network, file: Any, ids: int) ->
         )
 
 
-def _measured_stages(card: BackboneCard) -> tuple[StageCard, ...]:
+def _measured_stages(card: BackboneCard, dense: int) -> tuple[StageCard, ...]:
     """The stages as the loaded network has them, with the origins that the card states."""
     # Two rows such as real data has: numerics at the mean, and ten deviations above it.
-    numerics = torch.tensor([[0.0], [10.0]]).expand(2, len(NUMERIC)).contiguous()
+    numerics = torch.tensor([[0.0], [10.0]]).expand(2, dense).contiguous()
     try:
         network = load_backbone(card)
         with torch.no_grad():
@@ -251,7 +252,7 @@ def _measured_stages(card: BackboneCard) -> tuple[StageCard, ...]:
                     network((torch.zeros(2, len(FIELDS), dtype=torch.int64), numerics))
                 ).all()
             )
-        stages = describe_stages(network, len(FIELDS))
+        stages = describe_stages(network, len(FIELDS), dense)
     except (RuntimeError, IndexError, MemoryError) as error:
         reason = str(error).partition("\n")[0][:200]
         raise BadInput(

@@ -12,7 +12,7 @@ from typing import Any
 
 from core.errors import BadInput
 from core.models.card import BackboneCard, HeadSettings, StageCard
-from core.models.registry import ARCHITECTURES, Architecture, complete_settings
+from core.models.registry import ARCHITECTURES, LATER_SETTINGS, Architecture, complete_settings
 
 TRAINED_ON_FIELDS = ("dataset", "content_hash", "rows", "simulated", "domain")
 REQUIRED_WITH_AUC = ("auc", "auc_low", "auc_high", "log_loss", "rows")
@@ -187,9 +187,10 @@ def _moment(value: object) -> str:
 
 def _settings(architecture: str, value: object) -> dict[str, Any]:
     defaults = ARCHITECTURES[architecture].defaults
-    values = _object(value, "settings", frozenset(defaults))
-    for name, default in defaults.items():
-        given = values[name]
+    later = LATER_SETTINGS & set(defaults)
+    values = _object(value, "settings", frozenset(defaults) - later, later)
+    for name, given in values.items():
+        default = defaults[name]
         if isinstance(default, bool):
             _require(isinstance(given, bool), name, given, "true or false")
         elif isinstance(default, list):

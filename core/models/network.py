@@ -11,7 +11,6 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from core.data.schema import NUMERIC
 from core.errors import BadInput
 from core.models.card import HeadSettings
 from core.models.layers import EmbeddingTable, Linear
@@ -26,7 +25,8 @@ class Stage(nn.Module):
     """The smallest unit that freezes.
 
     Subclasses map a state to a state. The first stage takes ``(ids, numerics)``: int ids of shape
-    ``(n_rows, n_fields)`` and float numerics of shape ``(n_rows, 13)``.
+    ``(n_rows, n_fields)`` and float numerics of shape ``(n_rows, dense)``: the 13 standardised
+    numbers and, where the preprocessing has them, target statistics.
 
     Args:
         name: its id in cards and in the names of weights, such as "block1".
@@ -58,7 +58,7 @@ class Embedding(Stage):
     """One vector for each value of each field, all fields in one table.
 
     Maps ``(ids, numerics)`` to ``(x,)``: the embeddings of a row, concatenated with its numerics,
-    shape ``(n_rows, n_fields * size + 13)``. Weights start normal with standard deviation 0.01.
+    shape ``(n_rows, n_fields * size + dense)``. Weights start normal with standard deviation 0.01.
 
     Args:
         field_sizes: number of values of each field; ids of field f lie in 0..field_sizes[f] - 1.
@@ -92,17 +92,17 @@ def concat_features(vectors: Tensor, numerics: Tensor) -> Tensor:
 
     Args:
         vectors: shape ``(n_rows, n_fields, size)``.
-        numerics: shape ``(n_rows, 13)``.
+        numerics: shape ``(n_rows, dense)``.
 
     Returns:
-        Shape ``(n_rows, n_fields * size + 13)``.
+        Shape ``(n_rows, n_fields * size + dense)``.
     """
     return torch.cat([vectors.flatten(1), numerics], dim=1)
 
 
-def concat_width(fields: int, embedding: int) -> int:
+def concat_width(fields: int, embedding: int, dense: int) -> int:
     """Number of columns that `concat_features` returns."""
-    return fields * embedding + len(NUMERIC)
+    return fields * embedding + dense
 
 
 @dataclass(frozen=True)

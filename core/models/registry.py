@@ -16,7 +16,7 @@ class Architecture:
 
     Args:
         title, summary, source: its name on a page, a sentence, and the paper it is from.
-        module: holds ``Settings`` and ``build(settings, field_sizes, head)``.
+        module: holds ``Settings`` and ``build(settings, field_sizes, head, dense)``.
         defaults: a value for every field of ``Settings``.
         initialisations: what its weights may start from, keys of core.models.objectives.ORIGINS.
         objectives: what it may be trained by, keys of core.models.objectives.OBJECTIVES.
@@ -89,7 +89,7 @@ ARCHITECTURES: dict[str, Architecture] = {
         ),
         source="Wang et al.: DCN V2, WWW 2021 (stacked form)",
         module="core.models.zoo.dcnv2",
-        defaults=_DEEP | {"widths": [256, 256], "crosses": 2},
+        defaults=_DEEP | {"widths": [256, 256], "crosses": 2, "rank": 0},
     ),
     "autoint": Architecture(
         title="AutoInt+",
@@ -219,6 +219,9 @@ SETTING_FIELDS: dict[str, SettingField] = {
     "embedding": SettingField("Embedding size", "floats per embedding vector", 1, 256),
     "widths": SettingField("Block widths", "widths of the blocks: 256,256"),
     "crosses": SettingField("Cross layers", "cross layers", 1, 8),
+    "rank": SettingField(
+        "Rank of the crosses", "rank of the cross layers' matrices; 0 for full ones", 0, 1024
+    ),
     "layers": SettingField("Layers", "attention, residual or transformer layers", 1, 12),
     "heads": SettingField("Heads", "attention heads, or heads of the fusion", 1, 64),
     "attention": SettingField(
@@ -237,6 +240,8 @@ SETTING_FIELDS: dict[str, SettingField] = {
 
 The type of its default in ARCHITECTURES says which kind it is.
 """
+LATER_SETTINGS = frozenset({"rank"})
+"""Settings that cards of earlier versions lack; their default means what those versions did."""
 
 
 def is_installed(architecture: str) -> bool:

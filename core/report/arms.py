@@ -4,6 +4,7 @@ A sweep knows its arms (`core.runs.sweep`). On page Compare, in a report of some
 commands, runs are selected freely, so arms are found from their requests here.
 """
 
+import dataclasses
 import json
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,14 +14,20 @@ from typing import Any
 import numpy as np
 
 from core.errors import BadInput
+from core.evaluation.choice_error import Choice
 from core.evaluation.verdicts import ArmScores, Verdict, compare_arms, summarise_verdicts
 from core.freezing.strategies import is_trained
 from core.jobs.predictions import StoredScores, read_prediction_array
-from core.jobs.requests import FinetuneRequest
 from core.jobs.store import Run
 from core.report.report_data import request_settings
-from core.runs.sweep import arm_of_run
-from core.runs.sweep_result import ArmResult, halving_sentences, summarise_arm
+from core.runs.sweep import arm_title
+from core.runs.sweep_result import (
+    ArmResult,
+    choice_sentences,
+    choices_of_arms,
+    summarise_arm,
+    training_notes,
+)
 from core.workspace import Workspace
 
 
@@ -225,17 +232,27 @@ def judge_selected_arms(
         )
     labels = read_prediction_array(workspace, results[0].runs[0], "target_test_label")
     verdicts = compare_arms(labels, {"": contenders}, reference)
-    return verdicts, halving_sentences(results) + summarise_verdicts(
-        verdicts, {"": contenders}, reference
-    )
+    return verdicts, [
+        *training_notes(results),
+        *summarise_verdicts(verdicts, {"": contenders}, reference),
+        *choice_sentences(choices_of_selected_arms(workspace, results), False),
+    ]
+
+
+def choices_of_selected_arms(workspace: Workspace, results: Sequence[ArmResult]) -> list[Choice]:
+    """Return how clearly one of these arms leads on validation rows; empty if none can be said to.
+
+    Arms that were validated on other rows are left out.
+    """
+    comparable = [
+        dataclasses.replace(result, setting="", validation_loss=loss)
+        for result, loss in zip(results, comparable_validation_losses(results), strict=True)
+    ]
+    return choices_of_arms(workspace, comparable)
 
 
 def _title(run: Run) -> str:
-    return (
-        f"pretraining {run.pretrain_request.name}"
-        if run.kind == "pretrain"
-        else arm_of_run(run).title
-    )
+    return f"pretraining {run.pretrain_request.name}" if run.kind == "pretrain" else arm_title(run)
 
 
 def _is_zero_shot(run: Run) -> bool:
@@ -252,6 +269,8 @@ def _varying_settings(runs: Sequence[Run]) -> set[str]:
     if len({run.finetune_request.backbone for run in tuned}) > 1:
         varying.add("backbone")
     settings = [request_settings(run.request) for run in tuned if not _is_zero_shot(run)]
+    if len({run.target_rows for run in runs if run.kind == "blend"}) > 1:
+        varying.add("target rows")
     names = dict.fromkeys(name for one in settings for name in one)
     return varying | {
         name for name in names if any(one.get(name) != settings[0].get(name) for one in settings)
@@ -262,6 +281,8 @@ def _setting_words(
     run: Run, varying: set[str], backbones: Mapping[str, str], datasets: Mapping[str, str]
 ) -> tuple[str, ...]:
     words = [datasets.get(run.dataset, run.dataset)] if "dataset" in varying else []
+    if run.kind == "blend" and "target rows" in varying:
+        words.append(_describe_setting("target rows", run.target_rows))
     if run.kind == "finetune":
         if "backbone" in varying:
             words.append(
@@ -283,7 +304,7 @@ def _setting_key(run: Run) -> tuple[Hashable, ...]:
     It is cached, since arms are grouped from thousands of runs.
     """
     if run.kind != "finetune":
-        return run.dataset, run.kind
+        return run.dataset, run.kind, run.target_rows
     settings = json.dumps(request_settings(run.request))
     return run.dataset, run.kind, run.finetune_request.backbone, _is_zero_shot(run), settings
 
@@ -296,5 +317,4 @@ def _describe_setting(name: str, value: Any) -> str:
 
 
 def _validation_rows_key(run: Run) -> tuple[Any, ...]:
-    target_rows = run.request.target_rows if isinstance(run.request, FinetuneRequest) else 0
-    return run.dataset, target_rows, run.request.train.validation_share
+    return run.dataset, run.target_rows, run.request.train.validation_share

@@ -10,8 +10,8 @@ from core.jobs.requests import Request, request_to_json
 from core.jobs.store import Run, RunStore
 from core.models.backbone_store import find_backbone
 from core.models.card import BackboneCard
-from core.runs.reproduce import run_commands, sweep_commands
-from core.runs.sweep import Sweep, arm_of_run
+from core.runs.reproduce import find_blended_runs, run_commands, sweep_commands
+from core.runs.sweep import Sweep, arm_title
 from core.runs.sweep_result import ArmResult, summarise_arm, summarise_arms
 from core.workspace import Workspace
 
@@ -72,18 +72,19 @@ def sweep_report_data(workspace: Workspace, sweep: Sweep) -> ReportData:
 
 
 def runs_report_data(workspace: Workspace, runs: Sequence[Run]) -> ReportData:
-    """Return the contents for fine-tuning runs; those that differ only by their seed are one arm.
+    """Return the contents for runs; those that differ only by their seed are one arm.
 
     Raises:
-        BadInput: a run is not done or is not a fine-tuning run, or runs are on several datasets.
+        BadInput: a run is not done, or is neither a fine-tuning run nor a blend, or runs are on
+            several datasets.
     """
     if not 1 <= len(runs) <= MAX_RUNS:
         raise BadInput(f"A report takes 1 to {MAX_RUNS} runs; {len(runs)} were chosen.")
     for run in runs:
-        if run.kind != "finetune" or run.status != "done":
+        if run.kind not in ("finetune", "blend") or run.status != "done":
             raise BadInput(
                 f"Run {run.id} is a {run.kind} run and {run.status}; a report takes fine-tuning"
-                " runs done."
+                " runs and blends that are done."
             )
         if run.dataset != runs[0].dataset:
             raise BadInput(
@@ -93,7 +94,8 @@ def runs_report_data(workspace: Workspace, runs: Sequence[Run]) -> ReportData:
             )
     dataset = find_dataset(workspace, runs[0].dataset)
     shared, varied = _split_settings(runs)
-    backbones = dict.fromkeys(run.finetune_request.backbone for run in runs)
+    tuned = [run for run in (*runs, *find_blended_runs(workspace, runs)) if run.kind == "finetune"]
+    backbones = dict.fromkeys(run.finetune_request.backbone for run in tuned)
     names = {backbone: find_backbone(workspace, backbone) for backbone in backbones}
     arms: dict[str, dict[int, Run]] = {}
     for run in runs:
@@ -116,17 +118,21 @@ def request_settings(request: Request) -> dict[str, Any]:
     flat = {
         **values,
         **values["train"],
+        "head": "kept" if values["keep_head"] else "new",
         **{f"head_{name}": value for name, value in values["head"].items()},
     }
     return {
         name.replace("_", " "): value
         for name, value in flat.items()
-        if name not in (*_ARM_FIELDS, "train", "head", "backbone")
+        if name not in (*_ARM_FIELDS, "train", "keep_head", "backbone")
     }
 
 
 def _split_settings(runs: Sequence[Run]) -> tuple[dict[str, Any], tuple[str, ...]]:
-    by_run = [request_settings(run.request) for run in runs]
+    """Return the settings that all fine-tuning runs share, and the names of the others."""
+    by_run = [request_settings(run.request) for run in runs if run.kind == "finetune"]
+    if not by_run:
+        return {}, ()
     shared = {
         name: value
         for name, value in by_run[0].items()
@@ -136,7 +142,10 @@ def _split_settings(runs: Sequence[Run]) -> tuple[dict[str, Any], tuple[str, ...
 
 
 def _arm_title(run: Run, varied: Sequence[str], cards: dict[str, BackboneCard]) -> str:
-    words = [arm_of_run(run).title]
+    words = [arm_title(run)]
+    if run.kind == "blend":
+        rows = [f"target rows {run.target_rows}"] * ("target rows" in varied)
+        return ", ".join([*words, *rows])
     if len(cards) > 1:
         words.append(cards[run.finetune_request.backbone].name)
     settings = request_settings(run.request)

@@ -15,7 +15,7 @@ from core.models.backbone_store import list_backbones
 from core.models.objectives import ORIGINS
 from core.models.registry import ARCHITECTURES
 from core.report.arms import group_into_arms
-from core.runs.sweep import arm_of_run
+from core.runs.sweep import arm_title
 from core.workspace import Workspace
 
 _VALIDATION_COLUMNS = {
@@ -64,7 +64,7 @@ def strategy_title(run: Run) -> str:
     """Return the strategy of a run in a word or two."""
     if run.kind == "pretrain":
         return f"pretraining{pretraining_suffix(run.pretrain_request)}"
-    return arm_of_run(run).title
+    return arm_title(run)
 
 
 def pretraining_suffix(request: PretrainRequest) -> str:
@@ -220,7 +220,7 @@ def _run_cells(run: Run) -> dict[str, Any]:
 def _backbone_or_architecture(run: Run) -> str:
     if isinstance(run.request, PretrainRequest):
         return _architecture(run.request.architecture)
-    return run.finetune_request.backbone
+    return run.finetune_request.backbone if run.kind == "finetune" else ""
 
 
 def _architecture(name: str) -> str:

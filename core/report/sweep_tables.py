@@ -9,7 +9,7 @@ from core.evaluation.format_metrics import metric_or_none, number_or_none
 from core.evaluation.metric_registry import metrics_shown_in, stored_names
 from core.evaluation.verdicts import COMPARED_METRICS, Verdict
 from core.jobs.store import Run
-from core.runs.sweep import arm_of_run
+from core.runs.sweep import arm_title
 from core.runs.sweep_result import ArmResult, sweep_table
 
 
@@ -52,10 +52,10 @@ def runs_table(runs: Sequence[Run]) -> pd.DataFrame:
         result = run.result
         row: dict[str, Any] = {
             "run": run.id,
-            "arm": arm_of_run(run).title,
+            "arm": arm_title(run),
             "seed": run.seed,
             "learning_rate": run.request.train.learning_rate,
-            "target_rows": run.finetune_request.target_rows,
+            "target_rows": run.target_rows,
             "status": run.status,
             "train_rows": result.train_rows if result else None,
             "best_epoch": result.best_epoch if result else None,

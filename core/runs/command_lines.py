@@ -7,19 +7,26 @@ from typing import Any
 
 from core.data.datasets import Dataset, find_dataset
 from core.errors import BadInput
+from core.freezing.heads import NEW_HEAD_PRESETS, default_keep_head
 from core.jobs.requests import (
     MASK_SHARE,
+    BlendRequest,
     InterpolateRequest,
     PretrainRequest,
     Request,
     TrainSettings,
 )
 from core.models.backbone_store import find_backbone
-from core.models.card import HeadSettings
+from core.models.card import BackboneCard, HeadSettings
 from core.models.registry import settings_to_flags
 from core.program import COMMAND
 from core.runs.sweep import SweepSpec, depth_arms
-from core.training.default_settings import AUTO, count_training_rows, presets_for
+from core.training.default_settings import (
+    AUTO,
+    count_training_rows,
+    presets_for,
+    rates_to_try,
+)
 from core.workspace import Workspace
 
 _TRAIN_FLAGS = {
@@ -47,6 +54,8 @@ def command_line(workspace: Workspace, request: Request, pinned: bool = False) -
     parts = [*COMMAND]
     if isinstance(request, InterpolateRequest):
         return shlex.join([*parts, "interpolate", "--run", request.run])
+    if isinstance(request, BlendRequest):
+        return shlex.join([*parts, "blend", *request.runs])
     dataset = find_dataset(workspace, request.dataset)
     if isinstance(request, PretrainRequest):
         presets = presets_for(count_training_rows(dataset, "source"), request.objective)
@@ -70,8 +79,8 @@ def command_line(workspace: Workspace, request: Request, pinned: bool = False) -
         parts += settings_to_flags(request.settings)
     else:
         presets = presets_for(count_training_rows(dataset, "target", last=request.target_rows))
-        backbone = find_backbone(workspace, request.backbone).name
-        parts += ["finetune", "--dataset", dataset.name, "--backbone", backbone]
+        card = find_backbone(workspace, request.backbone)
+        parts += ["finetune", "--dataset", dataset.name, "--backbone", card.name]
         if request.strategy == "depth":
             parts += ["--freeze-depth", str(request.freeze_depth)]
         else:
@@ -81,11 +90,13 @@ def command_line(workspace: Workspace, request: Request, pinned: bool = False) -
             parts += [f"--{key.replace('_', '-')}", text]
         if request.target_rows:
             parts += ["--target-rows", str(request.target_rows)]
-        parts += head_flags(request.head)
     if pinned:
         presets.pop(AUTO, None)
     # A single setting can always be given: by flags for all that differs from a preset.
-    return shlex.join(parts + (train_flags([request.train], [presets]) or []))
+    flags = train_flags([request.train], [presets]) or []
+    if not isinstance(request, PretrainRequest):
+        parts += head_flags(card, request.head, request.keep_head, flags, pinned)
+    return shlex.join(parts + flags)
 
 
 def sweep_command_line(
@@ -122,8 +133,7 @@ def sweep_command_line(
             parts += ["--surgical", ",".join(arm.options["stages"])]
     if len(spec.seeds) != 3:
         parts += ["--seeds", str(len(spec.seeds))]
-    if spec.learning_rates:
-        parts += ["--rates", ",".join(map(str, spec.learning_rates))]
+    parts += _rate_flags(spec, pinned)
     if spec.target_sizes != (0,):
         parts += ["--target-sizes", ",".join(map(str, spec.target_sizes))]
     if spec.halving:
@@ -133,7 +143,20 @@ def sweep_command_line(
         raise BadInput(
             "The target sizes of this sweep train with settings that no single command gives them."
         )
-    return shlex.join([*parts, *head_flags(spec.head), *flags])
+    return shlex.join([*parts, *head_flags(card, spec.head, spec.keep_head, flags, pinned), *flags])
+
+
+def _rate_flags(spec: SweepSpec, pinned: bool) -> list[str]:
+    """Return the flags that ask for a sweep's learning rates; none for the default ones."""
+    rates = ["--learning-rates", ",".join(map(str, spec.learning_rates))]
+    default = rates_to_try((), spec.train.learning_rate, choose_rate=True)
+    if (spec.learning_rates, spec.choose_rate) == default and not pinned:
+        return []
+    parts = rates if spec.learning_rates else []
+    if spec.choose_rate:
+        return [*parts, "--choose-rate"] if pinned else parts
+    # A single rate leaves nothing to choose.
+    return parts if len(spec.learning_rates) == 1 and not pinned else [*parts, "--no-choose-rate"]
 
 
 def sweep_train_flags(dataset: Dataset, spec: SweepSpec, pinned: bool = False) -> list[str] | None:
@@ -156,12 +179,34 @@ def sweep_train_flags(dataset: Dataset, spec: SweepSpec, pinned: bool = False) -
     return train_flags(spec.size_settings, presets)
 
 
-def head_flags(head: HeadSettings) -> list[str]:
-    """Return the flags that ask for this new head; none for the default one."""
-    parts = ["--head-hidden", ",".join(map(str, head.hidden))] if head.hidden else []
-    if head.activation != "relu":
-        parts += ["--head-activation", head.activation]
-    return parts + (["--head-output", head.output] if head.output != "logit" else [])
+def head_flags(
+    card: BackboneCard,
+    head: HeadSettings,
+    keep_head: bool,
+    training_flags: Sequence[str] = (),
+    pinned: bool = False,
+) -> list[str]:
+    """Return the flags that ask for the backbone's own head or for this new one.
+
+    There are none where the default is meant.
+
+    Args:
+        card: the backbone.
+        head: the head that trains.
+        keep_head: whether it is the backbone's own.
+        training_flags: flags of the same command; the article's preset has another default.
+        pinned: see `command_line`.
+    """
+    parts: list[str] = []
+    if not keep_head:
+        parts += ["--head-hidden", ",".join(map(str, head.hidden))] if head.hidden else []
+        parts += ["--head-activation", head.activation] if head.activation != "relu" else []
+        parts += ["--head-output", head.output] if head.output != "logit" else []
+    article = any(preset in training_flags for preset in NEW_HEAD_PRESETS)
+    default = not article and default_keep_head(card, head if parts else None)
+    if pinned or keep_head != default:
+        parts = ["--head", "keep" if keep_head else "new", *parts]
+    return parts
 
 
 def train_flags(

@@ -16,7 +16,8 @@ from core.data.simulate import simulate
 from core.data.split import SplitSpec
 from core.errors import BadInput
 from core.files.durable import staging
-from core.freezing.strategies import control_strategies
+from core.freezing.heads import default_keep_head
+from core.freezing.strategies import SWEEP_CONTROLS
 from core.jobs.requests import TrainSettings
 from core.jobs.store import Run, RunStore
 from core.models.backbone_store import list_backbones
@@ -96,13 +97,17 @@ def demo_backbone(workspace: Workspace) -> BackboneCard:
 
 
 def demo_spec(dataset: Dataset, card: BackboneCard) -> SweepSpec:
-    """Return the sweep: every freeze depth, and the controls but the retrained network.
-
-    That one would take longer than all the others together.
-    """
-    controls = (Arm(name) for name in control_strategies() if name != "retrain")
-    arms = (*depth_arms(card), *controls)
-    return SweepSpec(dataset.id, card.id, arms, SEEDS, train=demo_settings(dataset))
+    """Return the sweep: every freeze depth with the backbone's own head, and the controls."""
+    arms = (*depth_arms(card), *map(Arm, SWEEP_CONTROLS))
+    return SweepSpec(
+        dataset.id,
+        card.id,
+        arms,
+        SEEDS,
+        head=card.head,
+        train=demo_settings(dataset),
+        keep_head=default_keep_head(card),
+    )
 
 
 def demo_settings(dataset: Dataset) -> TrainSettings:

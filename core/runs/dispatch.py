@@ -13,9 +13,10 @@ import torch
 
 from core.data.datasets import find_dataset
 from core.files.durable import make_folder
+from core.inference.blend import blend
 from core.inference.interpolate import interpolate
 from core.jobs.reporter import Reporter
-from core.jobs.requests import InterpolateRequest, PretrainRequest
+from core.jobs.requests import BlendRequest, InterpolateRequest, PretrainRequest
 from core.jobs.run_result import RunResult, result_to_json
 from core.jobs.store import Run
 from core.training.devices import choose_device, device_name, peak_memory, reset_peak_memory
@@ -43,6 +44,8 @@ def execute(workspace: Workspace, run: Run, reporter: Reporter) -> RunResult:
         outcome = pretrain(workspace, run, request, dataset, device, reporter)
     elif isinstance(request, InterpolateRequest):
         outcome = interpolate(workspace, request, dataset, device, reporter)
+    elif isinstance(request, BlendRequest):
+        outcome = blend(workspace, request, dataset, reporter)
     else:
         outcome = finetune(workspace, run, request, dataset, device, reporter)
     seconds = outcome.result.seconds

@@ -72,11 +72,13 @@ class Estimate:
         explanation: what the number is based on, in sentences.
         prefix_seconds: seconds for each frozen prefix, by depth. They are part of `seconds`; runs
             on the same rows share them.
+        rate_choice_seconds: how many of `seconds` choose learning rates, in a sweep that does.
     """
 
     seconds: float
     explanation: str
     prefix_seconds: dict[int, float] = field(default_factory=dict)
+    rate_choice_seconds: float = 0.0
 
 
 def pretraining_plan(cost: ModelStats, request: PretrainRequest) -> Plan:

@@ -49,7 +49,7 @@ def decide(store: RunStore, run: Run, epoch: int) -> Decision:
         return "continue"
     arms: dict[str, list[Run]] = {}
     for rival in store.list_group(run.finetune_request.group):
-        if rival.finetune_request.target_rows == run.finetune_request.target_rows and _rungs(rival):
+        if rival.target_rows == run.target_rows and _rungs(rival):
             arms.setdefault(_arm_key(rival), []).append(rival)
     for sibling in arms[_arm_key(run)]:
         if sibling.halted == epoch:

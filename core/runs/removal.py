@@ -18,11 +18,12 @@ from core.workspace import Workspace
 def delete_runs(workspace: Workspace, run_ids: Sequence[str]) -> list[RunLabel]:
     """Delete runs with their models, predictions, curves and interpolations; return their labels.
 
-    A run whose row is damaged can be deleted as well.
+    A run whose row is damaged can be deleted as well. Finished blends of a run stay: they keep
+    their predictions and weights.
 
     Raises:
-        BadInput: there is no such run, or one of them or its interpolation is running; nothing is
-            deleted then.
+        BadInput: there is no such run, one of them or its interpolation is running, or a blend
+            that waits or runs needs one; nothing is deleted then.
     """
     require_writable()
     store = RunStore(workspace)
@@ -30,6 +31,13 @@ def delete_runs(workspace: Workspace, run_ids: Sequence[str]) -> list[RunLabel]:
     interpolations = [
         store.get_label(run.id) for run in _interpolations_of(store, {run.id for run in runs})
     ]
+    named = {run.id for run in runs}
+    for blend in store.list(kind="blend"):
+        if blend.active and blend.id not in named and named & set(blend.blend_request.runs):
+            raise BadInput(
+                f"Run {blend.id} ({blend.name}) is about to blend what you want to delete; cancel"
+                " it first, or wait for its end."
+            )
     for run in (*runs, *interpolations):
         if run.status == "running":
             raise BadInput(f"Run {run.id} ({run.name}) is running; cancel it before you delete it.")

@@ -53,17 +53,33 @@ def sweep_commands(workspace: Workspace, sweep: Sweep) -> list[str]:
     ]
 
 
+def find_blended_runs(workspace: Workspace, runs: Sequence[Run]) -> list[Run]:
+    """Return the runs that are still there of the blends among `runs`, each once."""
+    ids = {run_id for run in runs if run.kind == "blend" for run_id in run.blend_request.runs}
+    return [run for run in RunStore(workspace).list() if run.id in ids]
+
+
 def run_commands(workspace: Workspace, runs: Sequence[Run]) -> list[str]:
-    """Return the commands from the file of rows to each of these fine-tuning runs."""
+    """Return the commands from the file of rows to each of these runs.
+
+    The runs of a blend come before it.
+    """
     lines: list[str] = []
+    blends = [run for run in runs if run.kind == "blend"]
+    runs = list(
+        {
+            run.id: run for run in (*find_blended_runs(workspace, runs), *runs) if run not in blends
+        }.values()
+    )
     for run in runs:
-        lines += _preparation_commands(
-            workspace,
-            find_dataset(workspace, run.dataset),
-            find_backbone(workspace, run.finetune_request.backbone),
-        )
+        dataset = find_dataset(workspace, run.dataset)
+        if run.kind == "pretrain":
+            lines += data_commands(workspace, dataset)
+            continue
+        card = find_backbone(workspace, run.finetune_request.backbone)
+        lines += _preparation_commands(workspace, dataset, card)
     asked = [command_line(workspace, run.request, pinned=True) for run in runs]
-    return list(dict.fromkeys([*lines, *asked]))
+    return [*dict.fromkeys([*lines, *asked]), *_blend_commands(workspace, blends)]
 
 
 def fits_one_command(dataset: Dataset, spec: SweepSpec) -> bool:
@@ -207,6 +223,14 @@ def _preparation_commands(workspace: Workspace, dataset: Dataset, card: Backbone
         *lines,
         f"# The backbone {card.name} was made elsewhere (weights SHA-256 {card.weights_sha256})",
     ]
+
+
+def _blend_commands(workspace: Workspace, blends: Sequence[Run]) -> list[str]:
+    """Return the commands of blends after a comment; nothing where there is none."""
+    if not blends:
+        return []
+    note = "# Then, with the ids that the runs have got where they were trained again:"
+    return [note, *(command_line(workspace, run.request, pinned=True) for run in blends)]
 
 
 def _printable(text: str) -> str:

@@ -124,7 +124,9 @@ def submit_finetune(
     requests = []
     for strategy in dict.fromkeys(strategies):
         options = request.options if strategy == request.strategy else {}
-        plan = make_plan(card, strategy, request.freeze_depth, request.head, options)
+        plan = make_plan(
+            card, strategy, request.freeze_depth, request.head, options, request.keep_head
+        )
         plan.check_epochs(request.train.epochs)
         check_rows_to_train(dataset, request.train, request.target_rows)
         check_source_rows(dataset, strategy, options)

@@ -20,6 +20,7 @@ from core.freezing.strategies import (
     STRATEGIES,
     complete_options,
     describe_strategy,
+    has_learning_rate,
     is_control,
     is_trained,
 )
@@ -71,17 +72,21 @@ class SweepSpec:
         dataset, backbone: ids.
         arms: every one runs with each seed, learning rate and target size.
         seeds: of head, row order and dropout.
-        learning_rates: none for the rate of the settings.
+        learning_rates: none for the rate of the settings. The head's own rate changes with them.
         target_sizes: numbers of target rows; 0 for all.
-        head: the new head.
+        head: the head that trains.
         train: everything else.
         halving: factor of successive halving (core.runs.halving); 0 trains every arm to its end.
         train_by_size: the settings of each of `target_sizes`, where they differ; else `train` for
             all.
+        keep_head: whether arms go on from the backbone's own head, as in FinetuneRequest.
+        choose_rate: whether every arm has one of `learning_rates` in the results, chosen on
+            validation rows (core.runs.rate_choice), so that all arms are tuned with the same
+            budget; else each rate is a setting of its own.
 
     Raises:
-        BadInput: a value occurs twice, is missing or has another type, or there are more than
-            MAX_RUNS runs.
+        BadInput: a value occurs twice, is missing or has another type, there are more than
+            MAX_RUNS runs, or a rate is to be chosen from fewer than two.
     """
 
     dataset: str
@@ -94,6 +99,8 @@ class SweepSpec:
     train: TrainSettings = field(default_factory=TrainSettings)
     halving: int = 0
     train_by_size: tuple[TrainSettings, ...] = ()
+    keep_head: bool = False
+    choose_rate: bool = False
 
     def __post_init__(self) -> None:
         check_types(self)
@@ -116,6 +123,12 @@ class SweepSpec:
                 raise BadInput(f"A sweep needs at least one {what}; it has none.")
             if any(a == b for a, b in itertools.combinations(values, 2)):
                 raise BadInput(f"A sweep has each {what} once; {list(values)} has one twice.")
+        rates = self.learning_rates
+        if self.choose_rate and not 1 < len(rates) == len(set(rates)):
+            raise BadInput(
+                f"The learning rates to choose from are {[*rates]}; name at least two, each once,"
+                " or have no rate chosen."
+            )
         if len(expand_requests(self)) > MAX_RUNS:
             raise BadInput(
                 f"This sweep has {len(expand_requests(self)):,} runs; the most is {MAX_RUNS:,}."
@@ -140,25 +153,31 @@ class Sweep:
 def expand_requests(spec: SweepSpec) -> list[FinetuneRequest]:
     """Return a request for every run, all arms of one seed before those of the next seed.
 
-    Zero-shot trains nothing, so that it has one run, however many seeds, rates and sizes there are.
+    A strategy without a learning rate runs once for every seed and size. Zero-shot trains nothing,
+    so that it has one run, however many seeds, rates and sizes there are.
     """
-    base = FinetuneRequest(spec.dataset, spec.backbone, head=spec.head, train=spec.train)
+    base = FinetuneRequest(
+        spec.dataset, spec.backbone, head=spec.head, train=spec.train, keep_head=spec.keep_head
+    )
     sized = zip(spec.target_sizes, spec.size_settings, strict=True)
     rated = [
-        (size, dataclasses.replace(train, learning_rate=rate))
+        (size, train.with_learning_rate(rate) if spec.learning_rates else train, not place)
         for size, train in sized
-        for rate in spec.learning_rates or (train.learning_rate,)
+        for place, rate in enumerate(spec.learning_rates or (train.learning_rate,))
     ]
     n_rates = max(1, len(spec.learning_rates))
     arms = [arm for arm in spec.arms if not is_control(arm.strategy)]
     # Halving ends arms one by one, so that their heads cannot train in one batched product.
     batched_rates = spec.learning_rates if n_rates > 1 and not spec.halving else ()
     found = []
-    for position, (seed, (size, train)) in enumerate(itertools.product(spec.seeds, rated)):
+    for position, (seed, (size, train, is_first_rate)) in enumerate(
+        itertools.product(spec.seeds, rated)
+    ):
         train = dataclasses.replace(train, seed=seed)
         rungs = plan_rungs(train.epochs, spec.halving, len(arms) * n_rates) if spec.halving else ()
         for arm in spec.arms:
-            if not is_trained(arm.strategy) and position:
+            has_rate = has_learning_rate(arm.strategy)
+            if not (has_rate or is_first_rate) or (position and not is_trained(arm.strategy)):
                 continue
             found.append(
                 dataclasses.replace(
@@ -169,10 +188,16 @@ def expand_requests(spec: SweepSpec) -> list[FinetuneRequest]:
                     train=train,
                     target_rows=size,
                     rungs=rungs if arm in arms else (),
-                    rates=batched_rates,
+                    rates=batched_rates if has_rate else (),
                 )
             )
     return found
+
+
+def rates_sentence(spec: SweepSpec) -> str:
+    """Return which rates every arm of a sweep that chooses them is tried with."""
+    rates = ", ".join(f"{rate:g}" for rate in spec.learning_rates)
+    return f"Each arm's learning rate is chosen on validation rows from {rates}."
 
 
 def depth_arms(card: BackboneCard) -> tuple[Arm, ...]:
@@ -322,9 +347,16 @@ def plan_arms(card: BackboneCard, spec: SweepSpec) -> dict[str, Plan]:
         BadInput: the backbone cannot have one of the arms.
     """
     return {
-        arm.title: make_plan(card, arm.strategy, arm.freeze_depth, spec.head, arm.options)
+        arm.title: make_plan(
+            card, arm.strategy, arm.freeze_depth, spec.head, arm.options, spec.keep_head
+        )
         for arm in spec.arms
     }
+
+
+def arm_title(run: Run) -> str:
+    """Return what a fine-tuning run or a blend is called as an arm."""
+    return run.blend_request.title if run.kind == "blend" else arm_of_run(run).title
 
 
 def arm_of_run(run: Run) -> Arm:
@@ -363,7 +395,7 @@ def _enqueue(
             describe_strategy(request.strategy, request.freeze_depth, request.options),
             f"seed {request.train.seed}",
         ]
-        if len(sweep.spec.learning_rates) > 1:
+        if len(sweep.spec.learning_rates) > 1 and has_learning_rate(request.strategy):
             words.append(f"rate {request.train.learning_rate:g}")
         if len(sweep.spec.target_sizes) > 1:
             words.append(f"{request.target_rows:,} rows" if request.target_rows else "all rows")

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 from core.data.datasets import Dataset, count_source_rows
 from core.freezing.plan import Plan
-from core.freezing.strategies import describe_strategy
+from core.freezing.strategies import describe_strategy, has_learning_rate
 from core.jobs.store import Run
 from core.runs.estimate import Estimate, calibration_runs, estimate_seconds
 from core.runs.sweep import SweepSpec, expand_requests
@@ -30,7 +30,7 @@ def estimate_sweep(
         run.id for train in spec.size_settings for run in calibration_runs(history, train)
     }
     history = [run for run in history if run.id in calibrating]
-    seconds = 0.0
+    seconds, rate_choice_seconds, n_rates = 0.0, 0.0, len(spec.learning_rates)
     estimates: dict[tuple[str, int], Estimate] = {}
     prefixes: dict[int, float] = {}
     requests = expand_requests(spec)
@@ -50,12 +50,21 @@ def estimate_sweep(
                 count_source_rows(dataset),
             )
         estimate = estimates[key]
-        seconds += estimate.seconds - sum(estimate.prefix_seconds.values())
+        run_seconds = estimate.seconds - sum(estimate.prefix_seconds.values())
+        seconds += run_seconds
+        if spec.choose_rate and has_learning_rate(request.strategy):
+            rate_choice_seconds += run_seconds * (n_rates - 1) / n_rates
         for depth, prefix in estimate.prefix_seconds.items():
             prefixes[depth] = max(prefix, prefixes.get(depth, 0.0))
     explanation = next(iter(estimates.values())).explanation
     if len(requests) > 1:
         explanation += " A frozen prefix that runs share is computed and counted once."
+    total = seconds + sum(prefixes.values())
+    if rate_choice_seconds:
+        explanation += (
+            f" About {rate_choice_seconds / total:.0%} of it is for choosing each arm's learning"
+            f" rate among {n_rates}."
+        )
     if spec.halving:
         explanation += " Upper bound: successive halving ends arms before their last epoch."
-    return Estimate(seconds + sum(prefixes.values()), explanation, prefixes)
+    return Estimate(total, explanation, prefixes, rate_choice_seconds)

@@ -4,13 +4,14 @@ They say what each arm reached over its seeds, and what the results support.
 """
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
 import numpy as np
 
+from core.evaluation.choice_error import Choice
 from core.evaluation.format_metrics import (
     MetricValues,
     is_missing,
@@ -20,11 +21,18 @@ from core.evaluation.format_metrics import (
 )
 from core.evaluation.metric_registry import metrics_shown_in
 from core.evaluation.verdicts import ArmScores, Verdict, compare_arms, summarise_verdicts
-from core.freezing.strategies import control_titles, describe_strategy, is_control, is_trained
+from core.freezing.strategies import (
+    control_titles,
+    describe_strategy,
+    has_learning_rate,
+    is_control,
+    is_trained,
+)
 from core.jobs.predictions import StoredScores, read_prediction_array
-from core.jobs.requests import FinetuneRequest
 from core.jobs.store import Run
-from core.runs.sweep import Arm, Sweep, arm_of_run
+from core.runs.rate_choice import RateResult, choose_rate, mean_validation_loss, rate_results
+from core.runs.sweep import Arm, Sweep, arm_title
+from core.runs.validation_choice import ValidatedArm, assess_choice
 from core.workspace import Workspace, nan_to_none
 
 COMPARED_PARTS = ("target_test", "source_test")
@@ -49,11 +57,11 @@ class SeedSummary:
 
 @dataclass(frozen=True)
 class ArmResult:
-    """One arm at one target size and learning rate.
+    """One arm at one target size and learning rate, the chosen one where the sweep chooses it.
 
     Args:
         title: of the arm.
-        strategy: its strategy; "pretraining" for a pretraining run.
+        strategy: its strategy; "blend" for a blend and "pretraining" for a pretraining run.
         setting: target size and learning rate in words, where the sweep has several.
         target_rows: 0 for all.
         learning_rate: of the settings.
@@ -65,6 +73,7 @@ class ArmResult:
         seconds: mean duration of a run.
         peak_memory: mean, in bytes; NaN where it is not known.
         halted: epochs after which successive halving ended the arm, 0 where it did not.
+        rates: what every rate of the arm gave, where the sweep chooses it.
     """
 
     title: str
@@ -80,6 +89,7 @@ class ArmResult:
     seconds: float
     peak_memory: float
     halted: int
+    rates: tuple[RateResult, ...] = ()
 
     def __hash__(self) -> int:
         # Caches are keyed by results; two of the same hash are still compared by every field.
@@ -94,26 +104,63 @@ class ArmResult:
         """A metric on a part; None where the part, or what tables and figures show, lacks it."""
         return self.metrics.get(metric, {}).get(part)
 
+    @property
+    def best_epoch_is_last(self) -> bool:
+        """Whether the best epoch of a run was its last, so that it had not trained to its end."""
+        return not self.halted and any(
+            getattr(run.result, "best_epoch_is_last", False) for run in self.runs
+        )
+
 
 def summarise_arms(sweep: Sweep, runs: Sequence[Run]) -> list[ArmResult]:
     """Return a result for every arm, size and rate with at least one finished run.
 
-    They are in the sweep's order.
+    They are in the sweep's order. Where the sweep chooses rates, an arm has one result at each
+    size, of its chosen rate, and none as long as no rate is chosen.
     """
     groups: dict[tuple[int, float, str], list[Run]] = {}
     for run in runs:
-        if run.status == "done" and run.result:
-            key = (
-                run.finetune_request.target_rows,
-                run.request.train.learning_rate,
-                arm_of_run(run).title,
-            )
-            groups.setdefault(key, []).append(run)
+        if is_done(run) or sweep.spec.choose_rate:
+            groups.setdefault(arm_key(sweep, run), []).append(run)
     order = {arm.title: place for place, arm in enumerate(sweep.spec.arms)}
     keys = sorted(
         groups, key=lambda key: (key[0] == 0, key[0], -key[1], order.get(key[2], len(order)))
     )
-    return [summarise_arm(groups[key], key[2], describe_setting(sweep, *key[:2])) for key in keys]
+    results = []
+    for key in keys:
+        found, rates = groups[key], ()
+        if sweep.spec.choose_rate:
+            found, rates = _runs_of_chosen_rate(found)
+        if found:
+            result = summarise_arm(found, key[2], describe_setting(sweep, *key[:2]))
+            results.append(dataclasses.replace(result, rates=rates) if rates else result)
+    return results
+
+
+def is_done(run: Run) -> bool:
+    """Whether a run has a result to show."""
+    return run.status == "done" and run.result is not None
+
+
+def arm_key(sweep: Sweep, run: Run) -> tuple[int, float, str]:
+    """Return (target rows, learning rate, title): what the runs of a row of the results share.
+
+    The rate is 0 where it is chosen, as the runs of all rates then share a row.
+    """
+    rate = 0.0 if sweep.spec.choose_rate else run.request.train.learning_rate
+    return run.target_rows, rate, arm_title(run)
+
+
+def _runs_of_chosen_rate(runs: list[Run]) -> tuple[list[Run], tuple[RateResult, ...]]:
+    """Return the finished runs of an arm's chosen rate, and what every rate gave.
+
+    Both are empty as long as none is chosen; a strategy without a rate has nothing to choose.
+    """
+    if runs[0].kind == "blend" or not has_learning_rate(runs[0].strategy):
+        return [run for run in runs if is_done(run)], ()
+    chosen = choose_rate(runs)
+    found = [run for run in runs if is_done(run) and run.request.train.learning_rate == chosen]
+    return found, rate_results(runs, chosen) if found else ()
 
 
 def default_reference(results: Sequence[ArmResult | Arm]) -> str:
@@ -143,14 +190,54 @@ def judge_arms(
         seeds = tuple(run.seed for run in result.runs) if is_trained(result.strategy) else ()
         contender = ArmScores(result.title, result.validation_loss, scores, seeds, scores.keys)
         settings.setdefault(result.setting, []).append(contender)
-    _share_zero_shot(settings)
+    _share_rateless(settings, results)
     settings = {setting: found for setting, found in settings.items() if len(found) > 1}
-    ended = halving_sentences(results)
+    notes = training_notes(results)
     if not settings:
-        return [], ended
+        return [], notes
     labels = read_prediction_array(workspace, results[0].runs[0], "target_test_label")
     verdicts = compare_arms(labels, settings, reference)
-    return verdicts, ended + summarise_verdicts(verdicts, settings, reference)
+    choices = choices_of_arms(workspace, results)
+    return verdicts, [
+        *notes,
+        *summarise_verdicts(verdicts, settings, reference),
+        *choice_sentences(choices, len(settings) > 1),
+    ]
+
+
+def choices_of_arms(workspace: Workspace, results: Sequence[ArmResult]) -> list[Choice]:
+    """Return, for every setting of at least two arms, how clearly one leads on validation rows."""
+    settings: dict[str, list[ValidatedArm]] = {}
+    for result in results:
+        arm = ValidatedArm(result.title, result.validation_loss, result.runs)
+        settings.setdefault(result.setting, []).append(arm)
+    found = [assess_choice(workspace, setting, arms) for setting, arms in settings.items()]
+    return [choice for choice in found if choice]
+
+
+def choice_sentences(choices: Sequence[Choice], name_setting: bool) -> list[str]:
+    """Return the choices in words, with their setting where there are several."""
+    return [f"{one.setting}: {one.sentence}" if name_setting else one.sentence for one in choices]
+
+
+def training_notes(results: Sequence[ArmResult]) -> list[str]:
+    """Return what is to be known of how the arms were trained: halving, and epochs too few."""
+    return [*halving_sentences(results), *last_epoch_sentences(results)]
+
+
+def last_epoch_sentences(results: Sequence[ArmResult]) -> list[str]:
+    """Return a sentence that names the arms whose best epoch was their last."""
+    named = [
+        f"{one.title}{f' ({one.setting})' if one.setting else ''}"
+        for one in results
+        if one.best_epoch_is_last
+    ]
+    if not named:
+        return []
+    return [
+        f"Not trained to its end: {', '.join(named)}. The best epoch was the last one, so more"
+        " epochs might have lowered the validation loss further."
+    ]
 
 
 def halving_sentences(results: Sequence[ArmResult]) -> list[str]:
@@ -227,7 +314,10 @@ def sweep_table(results: Sequence[ArmResult]) -> list[dict[str, Any]]:
                 row[f"{metric}{suffix}"] = spread.mean if spread else None
                 row[f"{metric}{suffix}_deviation"] = spread.deviation if spread else None
         row |= {
+            "learning_rate": result.learning_rate if has_learning_rate(result.strategy) else None,
+            "rates_tried": len(result.rates) or None,
             "validation_log_loss": result.validation_loss,
+            "best_epoch_is_last": result.best_epoch_is_last,
             "trained_parameters": result.trained_parameters,
             "seconds": result.seconds,
             "peak_memory": result.peak_memory,
@@ -237,14 +327,67 @@ def sweep_table(results: Sequence[ArmResult]) -> list[dict[str, Any]]:
     return rows
 
 
-def _share_zero_shot(settings: dict[str, list[ArmScores]]) -> None:
-    """Add zero-shot's only run to every setting, where it can be compared but never leads."""
-    for found in list(settings.values()):
-        for one in found:
-            if not one.seeds:
-                for others in settings.values():
-                    if all(other.title != one.title for other in others):
-                        others.append(dataclasses.replace(one, validation_loss=float("nan")))
+def format_chosen_rate(row: Mapping[str, Any]) -> str:
+    """Return the chosen rate of a row of `sweep_table` in words; "" where none was chosen.
+
+    >>> format_chosen_rate({"learning_rate": 3e-4, "rates_tried": 3})
+    ' at rate 0.0003 (of 3)'
+    """
+    tried = row["rates_tried"]
+    return f" at rate {row['learning_rate']:g} (of {tried})" if tried else ""
+
+
+def waiting_for_rate(sweep: Sweep, runs: Sequence[Run], results: Sequence[ArmResult]) -> list[str]:
+    """Return the arms of a sweep that chooses rates, in words, whose rate is not chosen yet."""
+    if not sweep.spec.choose_rate:
+        return []
+    shown = {(result.target_rows, result.title) for result in results}
+    waiting = {}
+    for run in runs:
+        size, _, title = arm_key(sweep, run)
+        if (size, title) not in shown and has_learning_rate(run.strategy):
+            setting = describe_setting(sweep, size, 0.0)
+            waiting[size, title] = f"{title} ({setting})" if setting else title
+    return [*waiting.values()]
+
+
+def rates_table(results: Sequence[ArmResult]) -> list[dict[str, Any]]:
+    """Return one row per arm and learning rate that it was chosen from.
+
+    Validation rows alone: what the other rates would give on test rows chooses nothing.
+    """
+    return [
+        nan_to_none(
+            {
+                "arm": result.title,
+                "setting": result.setting,
+                "learning_rate": one.learning_rate,
+                "seeds": one.seeds,
+                "validation_log_loss": one.validation_loss,
+                "chosen": one.chosen,
+            }
+        )
+        for result in results
+        for one in result.rates
+    ]
+
+
+def _share_rateless(settings: dict[str, list[ArmScores]], results: Sequence[ArmResult]) -> None:
+    """Add arms without a learning rate to the settings of every rate.
+
+    Zero-shot, whose only run stands for every target size as well, never leads in the settings of
+    another one: it was validated on other rows.
+    """
+    sizes = {result.setting: result.target_rows for result in results}
+    for result in results:
+        if has_learning_rate(result.strategy):
+            continue
+        one = next(arm for arm in settings[result.setting] if arm.title == result.title)
+        for setting, others in settings.items():
+            same_rows = sizes[setting] == result.target_rows
+            if (same_rows or not one.seeds) and all(arm.title != one.title for arm in others):
+                loss = one.validation_loss if same_rows and one.seeds else float("nan")
+                others.append(dataclasses.replace(one, validation_loss=loss))
 
 
 def summarise_arm(runs: Sequence[Run], title: str, setting: str) -> ArmResult:
@@ -257,22 +400,20 @@ def _summarise_arm(runs: tuple[Run, ...], title: str, setting: str) -> ArmResult
     """Cached, because a sweep's page asks for all arms whenever a run ends."""
     results = [run.result for run in runs if run.result]
     frozen = [stage.frozen for stage in results[0].stages]
-    request = runs[0].request
     return ArmResult(
         title=title,
-        strategy=runs[0].strategy or "pretraining",
+        strategy=runs[0].strategy or {"blend": "blend"}.get(runs[0].kind, "pretraining"),
         setting=setting,
-        target_rows=request.target_rows if isinstance(request, FinetuneRequest) else 0,
-        learning_rate=request.train.learning_rate,
-        depth=frozen.index(False) if False in frozen else len(frozen) - 1,
+        target_rows=runs[0].target_rows,
+        learning_rate=runs[0].request.train.learning_rate,
+        # A blend has no stages.
+        depth=frozen.index(False) if False in frozen else max(0, len(frozen) - 1),
         runs=runs,
         metrics={
             metric: _seed_summaries(runs, metric)
             for metric in metrics_shown_in("arms") | metrics_shown_in("figures")
         },
-        validation_loss=_mean(
-            [metric_or_none(one.metrics.get("target_validation"), "log_loss") for one in results]
-        ),
+        validation_loss=mean_validation_loss(runs),
         trained_parameters=results[0].trained_parameters,
         seconds=_mean([one.total_seconds for one in results]),
         peak_memory=_mean([one.peak_memory for one in results]),
@@ -285,7 +426,7 @@ def describe_setting(sweep: Sweep, target_rows: int, learning_rate: float) -> st
     words = []
     if len(sweep.spec.target_sizes) > 1:
         words.append(f"{target_rows:,} target rows" if target_rows else "all target rows")
-    if len(sweep.spec.learning_rates) > 1:
+    if len(sweep.spec.learning_rates) > 1 and not sweep.spec.choose_rate:
         words.append(f"learning rate {learning_rate:g}")
     return ", ".join(words)
 

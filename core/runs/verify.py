@@ -1,6 +1,7 @@
 """Run a finished run again and compare the numbers; nothing of the second run is kept."""
 
 import dataclasses
+import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,11 +15,12 @@ from core.errors import BadInput
 from core.evaluation.format_metrics import is_missing
 from core.evaluation.metrics import all_names
 from core.files.durable import staging
+from core.inference.blend_members import blended_runs
 from core.inference.run_model import load_model_card
-from core.jobs.predictions import read_predictions
+from core.jobs.predictions import PREDICTIONS_FILE, read_predictions
 from core.jobs.reporter import Decision, Point
 from core.jobs.requests import Request
-from core.jobs.run_result import result_to_json
+from core.jobs.run_result import RunResult, result_to_json
 from core.jobs.store import Run
 from core.models.backbone import WEIGHTS_FILE
 from core.models.backbone_store import find_backbone
@@ -174,7 +176,7 @@ def verify(
 
     Args:
         workspace: of the run; it is not changed.
-        run: a pretraining or fine-tuning run that is done.
+        run: a pretraining run, fine-tuning run or blend that is done.
         on_progress: called with the share of the steps that is done, 0 to 1.
 
     Raises:
@@ -187,6 +189,8 @@ def verify(
     with staging(workspace.cache) as folder:
         scratch = _ScratchWorkspace(workspace.root, folder, run.kind == "pretrain")
         scratch.cache.mkdir()
+        if run.kind == "blend":
+            _copy_predictions(workspace, scratch, run.blend_request.runs)
         try:
             # The order in which threads add floats changes the last digits.
             torch.set_num_threads(int(run.result.environment.get("threads", threads)))
@@ -214,7 +218,7 @@ def verify(
             _largest_difference(
                 read_predictions(workspace, run.id), read_predictions(scratch, run.id)
             ),
-            hash_file(_weights_path(workspace, run)) == hash_file(_weights_path(scratch, run)),
+            _have_same_weights(workspace, scratch, run, result),
             tuple(
                 (name, str(then.get(name, "not recorded")), str(value))
                 for name, value in now.items()
@@ -231,10 +235,10 @@ def _check_repeatable(workspace: Workspace, run: Run) -> Request:
     Raises:
         BadInput: something that the run needs is not what it was; the message names it.
     """
-    if run.kind not in ("pretrain", "finetune"):
+    if run.kind == "interpolate":
         raise BadInput(
-            f"Run {run.id} is of the kind {run.kind!r}; pretraining and fine-tuning runs can be"
-            " verified."
+            f"Run {run.id} is of the kind {run.kind!r}; pretraining runs, fine-tuning runs and"
+            " blends can be verified."
         )
     if run.status != "done" or run.result is None:
         raise BadInput(
@@ -251,16 +255,20 @@ def _check_repeatable(workspace: Workspace, run: Run) -> Request:
         _check_weights(
             find_backbone(workspace, run.result.backbone), run.result.backbone_sha256, run
         )
-    if (
-        not _weights_path(workspace, run).exists()
-        or not (workspace.runs / run.id / "predictions.npz").exists()
-    ):
+    files = [workspace.runs / run.id / PREDICTIONS_FILE]
+    if run.kind == "blend":
+        blended_runs(workspace, run)
+        files += [workspace.runs / one / PREDICTIONS_FILE for one in run.blend_request.runs]
+    else:
+        files.append(_weights_path(workspace, run))
+    if not all(file.exists() for file in files):
         raise BadInput(
             f"The weights or predictions of run {run.id} are gone, so there is nothing to compare"
             " with."
         )
     # Damaged files are reported now, not after hours of training.
-    load_model_card(workspace, run)
+    if run.kind != "blend":
+        load_model_card(workspace, run)
     read_predictions(workspace, run.id)
     # The type of device that the run had: "auto" may choose another one today.
     device = "cpu" if run.result.device == "cpu" else "cuda"
@@ -278,6 +286,26 @@ def _check_weights(card: BackboneCard, recorded: str | None, run: Run) -> None:
                 f"The weights of the backbone {card.name!r} have changed since run {run.id}: their"
                 f" SHA-256 is {now[:12]}… and was {then[:12]}…; put the old ones back."
             )
+
+
+def _copy_predictions(workspace: Workspace, scratch: Workspace, run_ids: Sequence[str]) -> None:
+    """Copy the predictions that a blend reads to where the second run looks for them."""
+    for run_id in run_ids:
+        (scratch.runs / run_id).mkdir(parents=True)
+        shutil.copyfile(
+            workspace.runs / run_id / PREDICTIONS_FILE, scratch.runs / run_id / PREDICTIONS_FILE
+        )
+
+
+def _have_same_weights(
+    workspace: Workspace, scratch: Workspace, run: Run, again: RunResult
+) -> bool:
+    """Return whether the weights of the network, or of the blended runs, are the same bytes."""
+    if run.kind == "blend":
+        assert run.result is not None and run.result.blend is not None and again.blend is not None
+        pairs = zip(run.result.blend.runs, again.blend.runs, strict=True)
+        return all(one.weight == other.weight for one, other in pairs)
+    return hash_file(_weights_path(workspace, run)) == hash_file(_weights_path(scratch, run))
 
 
 def _weights_path(workspace: Workspace, run: Run) -> Path:
@@ -300,6 +328,10 @@ def _compared_numbers(result: dict[str, Any]) -> dict[str, float | None]:
     for name in _COMPARED:
         if result.get(name) is not None:
             walk(name, result[name])
+    if blend := result.get("blend"):
+        walk("mean", blend["mean"])
+        for one in blend["runs"]:
+            walk(f"weight {one['run']}", one["weight"])
     return numbers
 
 

@@ -74,7 +74,7 @@ def batched_heads_folder(
         data_key: see `core.training.training_rows.apply_frozen_prefix`.
     """
     # The rate is what the runs differ in, so every one of them takes the first one's.
-    train = dataclasses.replace(request.train, learning_rate=request.rates[0])
+    train = request.train.with_learning_rate(request.rates[0])
     shared = dataclasses.asdict(dataclasses.replace(request, train=train))
     key = hash_json([VERSION, shared, weights, data_key, torch.get_num_threads()])
     return workspace.cache / f"heads-{key[:24]}"
@@ -114,9 +114,7 @@ def fit_batched_heads(
         RunError: the loss of this run is not finite; the other runs are not affected.
     """
     start = time.monotonic()
-    heads = BatchedHeads(
-        network.head, [dataclasses.replace(settings, learning_rate=rate) for rate in rates]
-    )
+    heads = BatchedHeads(network.head, [settings.with_learning_rate(rate) for rate in rates])
     own, file = heads.runs[[*rates].index(settings.learning_rate)], folder / "heads.pt"
     with exclusive(folder, reporter):
         seconds_here = time.monotonic() - start

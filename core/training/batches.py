@@ -21,7 +21,7 @@ class RowTensors:
 
     Args:
         state: inputs of the stage `first_stage`. For stage 0: ids int32 ``(rows, fields)`` and
-            numerics float32 ``(rows, 13)``.
+            numerics float32 ``(rows, dense)``.
         labels: float32 ``(rows,)``, 0 or 1.
         first_stage: index of the stage that `state` enters; above 0 after a cached frozen prefix.
         resident: whether the tensors are on the training device. Otherwise they are in main memory

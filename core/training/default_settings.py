@@ -46,6 +46,8 @@ and beyond it."""
 MIN_LEARNING_RATE, MIN_LEARNING_RATE_ROWS, MAX_LEARNING_RATE = 3e-4, 9_000, 1e-3
 """The learning rate up to MIN_LEARNING_RATE_ROWS rows; above, it grows with the square root of
 their number up to MAX_LEARNING_RATE."""
+RATE_FACTORS = (0.3, 3.0)
+"""What the default rate is multiplied by for the lower and the higher rate to choose from."""
 _EXACT_COUNT_ROWS = 200_000
 MIN_TOTAL_STEPS, MAX_EPOCHS = 600, 100
 """Optimiser steps that all epochs together should have: few rows get more epochs, up to
@@ -112,6 +114,32 @@ def presets_for(training_rows: int, objective: str = "supervised") -> dict[str, 
     """Return the settings of every preset by name, the default first."""
     name, settings = default_settings(training_rows, objective)
     return {name: settings, **{other: PRESETS[other] for other in PRESETS if other != name}}
+
+
+def rate_grid(rate: float) -> tuple[float, ...]:
+    """Return the learning rates that every arm of a sweep chooses from: around a default rate.
+
+    >>> rate_grid(3e-4)
+    (9e-05, 0.0003, 0.0009)
+    """
+    # Two digits, so that rates can be read and typed.
+    lower, higher = (float(f"{rate * factor:.1e}") for factor in RATE_FACTORS)
+    return lower, rate, min(1.0, higher)
+
+
+def rates_to_try(
+    named: Sequence[float], default_rate: float, choose_rate: bool
+) -> tuple[tuple[float, ...], bool]:
+    """Return the learning rates of a new sweep, and whether each arm's is chosen from them.
+
+    Args:
+        named: rates that the user named; none for those around the default.
+        default_rate: of the settings.
+        choose_rate: whether the user wants rates chosen. A single rate leaves nothing to choose.
+    """
+    if named:
+        return tuple(named), choose_rate and len(named) > 1
+    return (rate_grid(default_rate), True) if choose_rate else ((), False)
 
 
 def count_training_rows(

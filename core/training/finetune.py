@@ -70,7 +70,14 @@ def finetune(
     stopwatch = Stopwatch()
     reporter.phase("encoding")
     card = find_backbone(workspace, request.backbone)
-    plan = make_plan(card, request.strategy, request.freeze_depth, request.head, request.options)
+    plan = make_plan(
+        card,
+        request.strategy,
+        request.freeze_depth,
+        request.head,
+        request.options,
+        request.keep_head,
+    )
     if has_own_model(request.strategy):
         return finetune_control(workspace, run, request, dataset, card, plan, device, reporter)
     # The backbone's own preprocessing: its embedding rows belong to its own vocabulary.
@@ -83,9 +90,8 @@ def finetune(
     labels = labels_by_part(dataset, scored)
     seconds = {"prepare": stopwatch.lap()}
 
-    # "zero-shot" keeps the backbone's head and trains nothing.
     fitted, scores = FitResult(0, 0, False), None
-    if plan.new_head:
+    if plan.trains:
         network = initial_network(card, plan, request, network).to(device)
         if plan.reinitialise:
             # Some architectures fit statistics of their inputs, which "scratch" must not inherit.
@@ -143,7 +149,7 @@ def finetune(
         card, id=run.id, name=run.name.replace(" · ", ", ")[:64], bundled=False
     )
     n_train = len(train_numbers)
-    if plan.new_head:
+    if plan.trains:
         target_metrics = metrics.get("target_test")
         model = finetuned_card(model, plan, request, dataset, n_train, target_metrics)
     save_backbone(network, model, preprocessing_folder, workspace.runs / run.id / "model")
@@ -177,7 +183,7 @@ def finetuned_card(
         licence = "; ".join(dict.fromkeys([*card.licence.split("; "), licence]))
     return dataclasses.replace(
         card,
-        head=request.head,
+        head=request.head if plan.new_head else card.head,
         objective="supervised",
         stages=tuple(
             stage if planned.frozen else dataclasses.replace(stage, origin="supervised")
@@ -201,10 +207,16 @@ def finetuned_card(
 def initial_network(
     card: BackboneCard, plan: Plan, request: FinetuneRequest, pretrained: Network
 ) -> Network:
-    """Return the network that training starts from: with a new head, or all new for "scratch"."""
+    """Return the network that training starts from.
+
+    The backbone itself or with a new head, as the plan says, or all new for "scratch".
+    """
     torch.manual_seed(request.train.seed)
     if plan.reinitialise:
-        sizes = load_preprocessing(card.folder / "preprocessing").field_sizes
-        return build_network(card.architecture, card.settings, sizes, request.head)
-    pretrained.replace_head(request.head)
+        fitted = load_preprocessing(card.folder / "preprocessing")
+        return build_network(
+            card.architecture, card.settings, fitted.field_sizes, request.head, fitted.n_dense
+        )
+    if plan.new_head:
+        pretrained.replace_head(request.head)
     return pretrained

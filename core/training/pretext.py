@@ -60,7 +60,8 @@ def train_pretext(
     # and its stages are copied back without those embeddings.
     sizes = [size + masked for size in field_sizes]
     settings = settings_without_dropout(request)
-    working = build_network(request.architecture, settings, sizes, HeadSettings()).to(device)
+    dense = train.state[1].shape[1]
+    working = build_network(request.architecture, settings, sizes, HeadSettings(), dense).to(device)
     kept_rows = value_rows(field_sizes, masked).to(device)
     copy_weights(network, working, kept_rows)
     task: Task
@@ -76,7 +77,7 @@ def train_pretext(
         flops = 2 * PROJECTION_SIZE * fields * (inputs + fields)
     stages = tuple(
         dataclasses.replace(stage, origin=request.objective)
-        for stage in describe_stages(working, fields)
+        for stage in describe_stages(working, fields, dense)
     )
     head_parameters = sum(parameter.numel() for parameter in working.head.parameters())
     plan = make_pretraining_plan(stages, head_parameters, flops)

@@ -92,12 +92,11 @@ def pretrain(
     )
     head = HeadSettings()
     torch.manual_seed(request.train.seed)
-    network = build_network(
-        request.architecture, request.settings, preprocessing.field_sizes, head
-    ).to(device)
+    sizes, dense = preprocessing.field_sizes, preprocessing.n_dense
+    network = build_network(request.architecture, request.settings, sizes, head, dense).to(device)
     network.stage_list()[0].fit_preprocessing(train.state, train.labels)
     coverage = initialise(network, request, preprocessing, train, reporter)
-    described = describe_stages(network, len(preprocessing.field_sizes))
+    described = describe_stages(network, len(sizes), dense)
     origins = stage_origins(request.start, request.objective, len(described))
     stages = tuple(
         dataclasses.replace(stage, origin=origin)
@@ -119,7 +118,7 @@ def pretrain(
     elif OBJECTIVES[request.objective].trains:
         reporter.phase("training")
         plan, fitted, learnt = train_pretext(
-            network, request, preprocessing.field_sizes, train, validation, reporter, checkpoint
+            network, request, sizes, train, validation, reporter, checkpoint
         )
     learnt = {**learnt, **coverage}
     card_metrics = dict(learnt)

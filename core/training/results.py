@@ -9,7 +9,7 @@ import torch
 from core.data.datasets import Dataset, load_labels, select_test_rows, select_training_rows
 from core.evaluation.metrics import Metrics, compute_metrics
 from core.freezing.plan import Plan
-from core.jobs.requests import FinetuneRequest
+from core.jobs.requests import BlendRequest, FinetuneRequest
 from core.jobs.run_result import MetricsByPart, RunResult, StageResult
 from core.jobs.store import Run
 from core.models.network import Network
@@ -75,7 +75,7 @@ def run_validation_rows(dataset: Dataset, run: Run) -> np.ndarray | None:
     None if the run did not cut them itself: it pretrained, or on another dataset.
     """
     request = run.request
-    if not isinstance(request, FinetuneRequest) or run.dataset != dataset.id:
+    if not isinstance(request, FinetuneRequest | BlendRequest) or run.dataset != dataset.id:
         return None
     return request_rows(dataset, request)[1]
 

@@ -15,7 +15,7 @@ from core.data.parallel import map_ordered
 from core.data.preprocessing import Preprocessing, load_preprocessing
 from core.data.split import SPLIT_PARTS
 from core.freezing.strategies import complete_options
-from core.jobs.requests import FinetuneRequest, PretrainRequest
+from core.jobs.requests import BlendRequest, FinetuneRequest, PretrainRequest
 from core.models.network import Activations, Network
 from core.training.batches import RowTensors, fits_on_device
 from core.training.prefix_cache import frozen_prefix_outputs
@@ -29,7 +29,7 @@ class TrainingRows:
     Args:
         row_numbers: of the rows in the dataset, ascending, int64 ``(rows,)``.
         state: inputs of the stage `first_stage`; for stage 0 ids int32 ``(rows, fields)`` and
-            numerics float32 ``(rows, 13)``.
+            numerics float32 ``(rows, dense)``.
         labels: float32 ``(rows,)``; NaN if the dataset has no labels.
         first_stage: index of the stage that `state` enters.
     """
@@ -116,20 +116,21 @@ def encode_row_numbers(
     return TrainingRows(row_numbers, (ids, numerics), labels)
 
 
-def training_domain(request: PretrainRequest | FinetuneRequest) -> str:
+def training_domain(request: PretrainRequest | FinetuneRequest | BlendRequest) -> str:
     """Return the domain that a run trains on: "source" for pretraining, else "target"."""
     return "source" if isinstance(request, PretrainRequest) else "target"
 
 
 def request_rows(
-    dataset: Dataset, request: PretrainRequest | FinetuneRequest
+    dataset: Dataset, request: PretrainRequest | FinetuneRequest | BlendRequest
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return the row numbers that a run trains on and those that it validates on.
 
-    The one place that decides it: training, scoring and drift all call it.
+    Those of a blend are those of its runs. The one place that decides it: training, scoring and
+    drift all call it.
     """
     # 0 rows means all of them; pretraining takes no subset.
-    last = request.target_rows if isinstance(request, FinetuneRequest) else 0
+    last = 0 if isinstance(request, PretrainRequest) else request.target_rows
     domain, share = training_domain(request), request.train.validation_share
     train, validation = select_training_rows(dataset, domain, share, last)
     if isinstance(request, PretrainRequest):

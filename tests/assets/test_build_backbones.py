@@ -11,7 +11,7 @@ from assets.build_backbones import MIN_COUNT, ROWS, SEED, TRAIN, build, bundle, 
 from core.data.preprocessing import load_preprocessing
 from core.models.backbone import load_backbone
 from core.models.card import load_card
-from core.models.registry import ARCHITECTURES
+from core.models.registry import ARCHITECTURES, complete_settings
 from core.workspace import BUNDLED_BACKBONES, hash_file, open_workspace
 
 BUNDLED = (
@@ -48,7 +48,8 @@ def test_what_is_bundled_is_whole(name: str) -> None:
     assert hash_file(card.folder / "model.safetensors") == card.weights_sha256
     preprocessing = load_preprocessing(card.folder / "preprocessing")
     assert (preprocessing.hash, preprocessing.min_count) == (card.preprocessing_hash, MIN_COUNT)
-    assert card.settings == ARCHITECTURES[card.architecture].defaults
+    complete = complete_settings(card.architecture, card.settings)
+    assert complete == ARCHITECTURES[card.architecture].defaults
     assert f"{ROWS:,}" in card.trained_on["dataset"] and card.trained_on["rows"] == round(
         0.6 * ROWS * 0.9 * 0.95
     )

@@ -15,6 +15,7 @@ from core.data.datasets import Dataset
 from core.data.prepare import prepare
 from core.data.samples import find_sample
 from core.data.split import SplitSpec
+from core.freezing.strategies import SWEEP_CONTROLS
 from core.jobs.requests import TrainSettings
 from core.jobs.store import RunStore
 from core.runs.sweep import SweepSpec, expand_requests, list_sweeps
@@ -131,7 +132,7 @@ def test_a_sweep_gets_the_same_for_every_size_from_page_and_command(
     assert read(line.removeprefix("python -m core ")) == of_page
     plain = (
         "sweep --name mine --dataset tiny --backbone simulated-dnn --depths all --strategies"
-        " scratch,zero-shot"
+        f" {','.join(SWEEP_CONTROLS)}"
     )
     assert read(f"{plain} --target-sizes 100,0 --device cpu").train_by_size == of_page.train_by_size
     batches = {

@@ -11,6 +11,7 @@ from core.data.datasets import Dataset, delete_dataset
 from core.data.prepare import prepare
 from core.data.reading.ingest import ingest
 from core.data.split import SplitSpec
+from core.freezing.strategies import control_strategies
 from core.jobs.store import RunStore
 from core.models.backbone_store import list_backbones
 from core.models.card import save_card
@@ -69,6 +70,7 @@ def test_a_preset_fills_the_fields_and_an_edit_unmarks_it(page: AppTest) -> None
 
 
 def test_a_head_that_makes_no_sense_is_refused_with_a_message(page: AppTest) -> None:
+    page.radio("ft_head").set_value("new").run()
     page.text_input("ft_hidden").set_value("many").run()
     assert not page.exception
     assert "'many'" in page.error[0].value.replace("\\", "")
@@ -78,17 +80,33 @@ def test_a_head_that_makes_no_sense_is_refused_with_a_message(page: AppTest) -> 
     assert any("--head-hidden 64,32" in one.value for one in page.code)
 
 
+def test_the_head_is_the_backbones_own_unless_the_preset_or_the_user_wants_a_new_one(
+    page: AppTest, tiny: tuple[Workspace, Dataset]
+) -> None:
+    assert page.radio("ft_head").value == "keep" and not page.text_input
+    assert "head" not in page.query_params and "--head" not in page.code[-1].value
+    page.segmented_control("ft_preset").set_value("article").run()
+    assert page.radio("ft_head").value == "new" and "--head" not in page.code[-1].value
+    page.radio("ft_head").set_value("keep").run()
+    assert "--head keep" in page.code[-1].value and page.query_params["head"] == "keep"
+    page.segmented_control("ft_preset").set_value("auto").run()
+    page.radio("ft_head").set_value("new").run()
+    assert "--head new" in page.code[-1].value and page.query_params["head"] == "new"
+    page.button("ft_launch").click().run()
+    assert not any(run.finetune_request.keep_head for run in RunStore(tiny[0]).list())
+
+
 def test_launch_queues_the_run_and_its_controls_and_opens_it(
     page: AppTest, tiny: tuple[Workspace, Dataset]
 ) -> None:
     page.slider("depth").set_value(2).run()
-    page.checkbox("ft_scratch").uncheck().run()
+    page.checkbox("ft_gradient-boosting").uncheck().run()
     page.button("ft_launch").click().run()
     assert not page.exception
     runs = RunStore(tiny[0]).list()
-    assert sorted(run.strategy for run in runs) == ["depth", "zero-shot"]
+    assert sorted(run.strategy for run in runs) == ["depth", "logistic-regression", "zero-shot"]
     main = next(run for run in runs if run.strategy == "depth")
-    assert main.finetune_request.freeze_depth == 2
+    assert main.finetune_request.freeze_depth == 2 and main.finetune_request.keep_head
     assert page.query_params["run"] == main.id
 
 
@@ -183,13 +201,16 @@ def test_a_backbone_without_a_click_head_has_no_zero_shot(
 ) -> None:
     copy_to_workspace(tiny[0], "dnn", ("rfd",) * 4, objective="rfd")
     page = open_page(tiny[0], "finetune", monkeypatch, backbone="mine")
-    assert [one.key for one in page.checkbox] == ["ft_scratch"]
+    assert [one.key for one in page.checkbox] == [
+        f"ft_{name}" for name in control_strategies() if name != "zero-shot"
+    ]
     assert any("No zero-shot" in one.value for one in page.caption)
     page.button("ft_launch").click().run()
     assert not page.exception
     assert sorted(run.strategy for run in RunStore(tiny[0]).list()) == [
         "depth",
-        "scratch",
+        "gradient-boosting",
+        "logistic-regression",
     ]
 
 
@@ -235,6 +256,8 @@ def test_the_articles_preset_puts_its_two_classes_on_its_backbones_alone(
     page.run()
     assert page.selectbox("ft_output").value == "softmax"
     page.segmented_control("ft_preset").set_value("fast").run()
+    assert page.radio("ft_head").value == "keep"
+    page.radio("ft_head").set_value("new").run()
     assert page.selectbox("ft_output").value == "logit"
     page.selectbox("ft_output").select("softmax").run()
     page.segmented_control("ft_preset").set_value("small").run()
@@ -246,12 +269,12 @@ def test_an_edit_is_not_lost_to_the_next_stale_one(page: AppTest) -> None:
     send_stale_edits(
         page,
         lambda page: page.number_input("ft_epochs").set_value(2),
-        lambda page: page.checkbox("ft_scratch").uncheck(),
+        lambda page: page.checkbox("ft_zero-shot").uncheck(),
     )
     assert page.segmented_control("ft_preset").value is None
     assert (
         any("--epochs 2" in one.value for one in page.code)
-        and not page.checkbox("ft_scratch").value
+        and not page.checkbox("ft_zero-shot").value
     )
 
 

@@ -14,7 +14,7 @@ from streamlit.testing.v1 import AppTest
 from core.cli.parser import build_parser
 from core.cli.sweep_command import sweep_spec
 from core.data.datasets import Dataset
-from core.freezing.strategies import STRATEGIES
+from core.freezing.strategies import STRATEGIES, SWEEP_CONTROLS
 from core.jobs.requests import TrainSettings
 from core.jobs.store import RunStore
 from core.models.backbone_store import list_backbones
@@ -77,9 +77,9 @@ def test_every_strategy_has_a_card_with_its_source_and_when_to_use_it(page: AppT
 def test_opens_with_every_depth_both_controls_and_three_seeds(page: AppTest, tiny: Tiny) -> None:
     card = next(card for card in list_backbones(tiny[0]) if card.architecture == "dnn")
     spec = asked_for(page, tiny[0])
-    assert spec.arms == (*depth_arms(card), Arm("scratch"), Arm("zero-shot"))
+    assert spec.arms == (*depth_arms(card), *map(Arm, SWEEP_CONTROLS))
     assert spec.seeds == (0, 1, 2) and spec.target_sizes == (0,)
-    runs = len(depth_arms(card)) * 3 + 3 + 1
+    runs = (len(depth_arms(card)) + len(SWEEP_CONTROLS) - 1) * 3 + 1
     assert page.metric[0].value == str(runs)
     assert "about" in page.metric[1].value
     assert any(
@@ -96,8 +96,10 @@ def test_what_a_depth_already_is_does_not_run_twice(page: AppTest, tiny: Tiny) -
     assert [arm.title for arm in asked_for(page, tiny[0]).arms] == [
         "freeze depth 2",
         "full fine-tuning",
-        "from scratch",
         "zero-shot",
+        "logistic regression",
+        "gradient boosting",
+        "from scratch",
     ]
 
 
@@ -165,6 +167,7 @@ def test_the_address_carries_the_whole_form(
     page.checkbox("sweep_with_zero-shot").uncheck().run()
     page.text_input("sweep_rates").set_value("1e-3, 1e-4").run()
     page.number_input("sweep_epochs").set_value(7).run()
+    page.radio("sweep_head").set_value("new").run()
     page.text_input("sweep_hidden").set_value("16").run()
     page.selectbox("sweep_halving").set_value(3).run()
     assert any("Upper bound: successive halving" in one.value for one in page.caption)
@@ -214,7 +217,7 @@ def test_what_of_the_address_cannot_be_is_left_out_with_a_message(
 
 def test_a_sweep_without_a_strategy_gives_a_message(page: AppTest) -> None:
     page.pills("sweep_depths_simulated-dnn").set_value([]).run()
-    for name in ("scratch", "zero-shot"):
+    for name in SWEEP_CONTROLS:
         page.checkbox(f"sweep_with_{name}").uncheck().run()
     assert "Select at least one" in page.error[0].value.replace("\\", "") and not launchable(page)
 

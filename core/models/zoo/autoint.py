@@ -51,7 +51,7 @@ class FieldEmbedding(Embedding):
     """Maps ``(ids, numerics)`` to the inputs of both towers.
 
     Returns ``(vectors, deep)`` of shapes ``(n_rows, n_fields, size)`` and
-    ``(n_rows, n_fields * size + 13)``.
+    ``(n_rows, n_fields * size + dense)``.
     """
 
     def forward(self, state: Activations) -> Activations:
@@ -86,19 +86,22 @@ class InteractingLayer(nn.Module):
         return torch.relu(mixed.transpose(1, 2).flatten(2) + self.residual(x))
 
 
-def build(settings: Settings, field_sizes: Sequence[int], head: HeadSettings) -> Network:
+def build(
+    settings: Settings, field_sizes: Sequence[int], head: HeadSettings, dense: int
+) -> Network:
     """Stages embedding, then attention layer k and block k together; the head reads both towers.
 
     Args:
         settings: see Settings.
         field_sizes: number of values of each field.
         head: settings of the head.
+        dense: floats of a row beside its ids.
     """
     sizes = [settings.embedding, *[settings.attention] * settings.layers]
     attention = [
         InteractingLayer(sizes[i - 1], sizes[i], settings.heads) for i in range(1, len(sizes))
     ]
-    widths = [concat_width(len(field_sizes), settings.embedding), *settings.widths]
+    widths = [concat_width(len(field_sizes), settings.embedding, dense), *settings.widths]
     blocks = [dense_layer(widths[i - 1], widths[i], settings.blocks) for i in range(1, len(widths))]
     stages = parallel_stages([attention, blocks], ["Attention", "Block"])
     representation = len(field_sizes) * settings.attention + settings.widths[-1]

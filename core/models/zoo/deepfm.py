@@ -42,7 +42,7 @@ class FactorisationEmbedding(Embedding):
 
     The machine shares the embedding table, so both freeze together. Returns ``(machine, deep)``:
     the pairwise interactions and the sum of one first-order weight per value, shape
-    ``(n_rows, size + 1)``, and the input of the perceptron, ``(n_rows, n_fields * size + 13)``.
+    ``(n_rows, size + 1)``, and the input of the perceptron, ``(n_rows, n_fields * size + dense)``.
     """
 
     def __init__(self, field_sizes: Sequence[int], size: int) -> None:
@@ -66,7 +66,9 @@ class FactorisationEmbedding(Embedding):
         )
 
 
-def build(settings: Settings, field_sizes: Sequence[int], head: HeadSettings) -> Network:
+def build(
+    settings: Settings, field_sizes: Sequence[int], head: HeadSettings, dense: int
+) -> Network:
     """Stages embedding (with the machine), block1, block2, …; the machine bypasses the blocks.
 
     The paper adds machine and perceptron; the head's linear layer over both contains that sum, with
@@ -76,7 +78,8 @@ def build(settings: Settings, field_sizes: Sequence[int], head: HeadSettings) ->
         settings: see Settings.
         field_sizes: number of values of each field.
         head: settings of the head.
+        dense: floats of a row beside its ids.
     """
-    blocks = mlp_stages(concat_width(len(field_sizes), settings.embedding), settings.blocks)
+    blocks = mlp_stages(concat_width(len(field_sizes), settings.embedding, dense), settings.blocks)
     stages = [FactorisationEmbedding(field_sizes, settings.embedding), *blocks]
     return Network(stages, settings.embedding + 1 + settings.widths[-1], head)

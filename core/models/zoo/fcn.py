@@ -71,7 +71,9 @@ class CrossPair(Stage):
         return (e, linear) if self.last else (x0, e, linear)
 
 
-def build(settings: Settings, field_sizes: Sequence[int], head: HeadSettings) -> Network:
+def build(
+    settings: Settings, field_sizes: Sequence[int], head: HeadSettings, dense: int
+) -> Network:
     """Stages embedding, then layer k of both cross networks together; the head reads both.
 
     The paper averages the logits of the two networks, which one linear layer over both contains.
@@ -82,8 +84,9 @@ def build(settings: Settings, field_sizes: Sequence[int], head: HeadSettings) ->
         settings: see Settings.
         field_sizes: number of values of each field.
         head: settings of the head.
+        dense: floats of a row beside its ids.
     """
-    width = concat_width(len(field_sizes), settings.embedding)
+    width = concat_width(len(field_sizes), settings.embedding, dense)
     crosses = [
         CrossPair(i, width, settings.dropout, i == settings.crosses)
         for i in range(1, settings.crosses + 1)

@@ -41,8 +41,9 @@ IMAGENET_MEAN = (103.939, 116.779, 123.68)
 class FeatureImage(nn.Module):
     """Draws rows as pictures.
 
-    Maps ids ``(n_rows, 39)`` and numerics ``(n_rows, 13)`` to ``(n_rows, 3, 32, 32)``, as VGG and
-    ResNet expect them. Until `fit`, no value has been seen and each is average.
+    Maps ids ``(n_rows, 39)`` and numerics ``(n_rows, dense)`` to ``(n_rows, 3, 32, 32)``, as VGG
+    and ResNet expect them. Of the numerics the first 13 are drawn; target statistics after them
+    would say again what green says. Until `fit`, no value has been seen and each is average.
 
     Args:
         field_sizes: number of values of each of the 39 fields.
@@ -103,7 +104,8 @@ class FeatureImage(nn.Module):
     def channels(self, ids: Tensor, numerics: Tensor) -> Tensor:
         """Red, green and blue of every field, 0 to 1, shape ``(n_rows, 3, 39)``."""
         indices = ids + self.offsets
-        red = torch.cat([numerics.sigmoid(), self.common[indices[:, len(NUMERIC) :]]], dim=1)
+        numbers = numerics[:, : len(NUMERIC)]
+        red = torch.cat([numbers.sigmoid(), self.common[indices[:, len(NUMERIC) :]]], dim=1)
         blue = torch.where(ids == MISSING, 0.0, torch.where(ids == UNSEEN, 0.5, 1.0))
         return torch.stack([red, self.lift[indices], blue], dim=1)
 

@@ -99,7 +99,9 @@ class BilinearFusion(Stage):
         return (*state, products)
 
 
-def build(settings: Settings, field_sizes: Sequence[int], head: HeadSettings) -> Network:
+def build(
+    settings: Settings, field_sizes: Sequence[int], head: HeadSettings, dense: int
+) -> Network:
     """Stages embedding, selection, block k of both streams together, fusion.
 
     The head's linear layer over ``[a, b, products]`` contains the paper's sum, with all weights of
@@ -109,8 +111,9 @@ def build(settings: Settings, field_sizes: Sequence[int], head: HeadSettings) ->
         settings: see Settings.
         field_sizes: number of values of each field.
         head: settings of the head.
+        dense: floats of a row beside its ids.
     """
-    widths = [concat_width(len(field_sizes), settings.embedding), *settings.widths]
+    widths = [concat_width(len(field_sizes), settings.embedding, dense), *settings.widths]
     streams = [
         [dense_layer(widths[i - 1], widths[i], settings.blocks) for i in range(1, len(widths))],
         [dense_layer(widths[i - 1], widths[i], settings.blocks) for i in range(1, len(widths))],

@@ -65,7 +65,9 @@ class FactorisedInteraction(nn.Module):
         return self.after(torch.cat([second, first * second], dim=1))
 
 
-def build(settings: Settings, field_sizes: Sequence[int], head: HeadSettings) -> Network:
+def build(
+    settings: Settings, field_sizes: Sequence[int], head: HeadSettings, dense: int
+) -> Network:
     """Stages embedding, then layer k of both towers together; the head reads both.
 
     The paper averages the logits of the towers, which one linear layer over both contains. Its
@@ -75,8 +77,9 @@ def build(settings: Settings, field_sizes: Sequence[int], head: HeadSettings) ->
         settings: see Settings.
         field_sizes: number of values of each field.
         head: settings of the head.
+        dense: floats of a row beside its ids.
     """
-    widths = [concat_width(len(field_sizes), settings.embedding), *settings.widths]
+    widths = [concat_width(len(field_sizes), settings.embedding, dense), *settings.widths]
     towers = [
         [
             FactorisedInteraction(widths[i - 1], widths[i], settings.blocks)

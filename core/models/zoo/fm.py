@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from core.data.schema import NUMERIC
 from core.models.card import HeadSettings
 from core.models.network import Activations, Network
 from core.models.zoo.deepfm import FactorisationEmbedding, pairwise_interactions
@@ -24,7 +23,7 @@ class FactorisationMachine(FactorisationEmbedding):
     """The whole machine.
 
     Returns ``(interactions, first_order, numerics)`` of shapes ``(n_rows, 1)``, ``(n_rows, 1)`` and
-    ``(n_rows, 13)``; `interactions` is the sum over pairs of fields of the dot products of their
+    ``(n_rows, dense)``; `interactions` is the sum over pairs of fields of the dot products of their
     vectors.
     """
 
@@ -34,12 +33,15 @@ class FactorisationMachine(FactorisationEmbedding):
         return (interactions, self.first_order(ids + self.offsets).sum(1), numerics)
 
 
-def build(settings: Settings, field_sizes: Sequence[int], head: HeadSettings) -> Network:
+def build(
+    settings: Settings, field_sizes: Sequence[int], head: HeadSettings, dense: int
+) -> Network:
     """The stage embedding alone; the head's linear layer adds its parts as equation 1 does.
 
     Args:
         settings: see Settings.
         field_sizes: number of values of each field.
         head: settings of the head.
+        dense: floats of a row beside its ids.
     """
-    return Network([FactorisationMachine(field_sizes, settings.embedding)], 2 + len(NUMERIC), head)
+    return Network([FactorisationMachine(field_sizes, settings.embedding)], 2 + dense, head)

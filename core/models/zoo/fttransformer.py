@@ -10,7 +10,6 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from core.data.schema import NUMERIC
 from core.errors import BadInput
 from core.models.card import HeadSettings
 from core.models.layers import Linear
@@ -46,15 +45,15 @@ class Settings:
 class FeatureTokenizer(Embedding):
     """Turns every feature into a token; the class token comes first.
 
-    Each field has its vector; each of the 13 numerics also gives ``x * w + b``, as in the paper.
-    Returns ``(tokens,)`` of shape ``(n_rows, 1 + n_fields + 13, size)``.
+    Each field has its vector; each numeric also gives ``x * w + b``, as in the paper.
+    Returns ``(tokens,)`` of shape ``(n_rows, 1 + n_fields + dense, size)``.
     """
 
-    def __init__(self, field_sizes: Sequence[int], size: int) -> None:
+    def __init__(self, field_sizes: Sequence[int], size: int, dense: int) -> None:
         super().__init__(field_sizes, size)
         self.title = "Feature tokens"
-        self.weight = nn.Parameter(torch.empty(len(NUMERIC), size))
-        self.bias = nn.Parameter(torch.empty(len(NUMERIC), size))
+        self.weight = nn.Parameter(torch.empty(dense, size))
+        self.bias = nn.Parameter(torch.empty(dense, size))
         self.class_token = nn.Parameter(torch.empty(1, size))
         self.reset_parameters()
 
@@ -129,15 +128,20 @@ class TransformerBlock(Stage):
         return (torch.relu(self.close(x[:, 0])),) if self.last else (x,)
 
 
-def build(settings: Settings, field_sizes: Sequence[int], head: HeadSettings) -> Network:
+def build(
+    settings: Settings, field_sizes: Sequence[int], head: HeadSettings, dense: int
+) -> Network:
     """Stages embedding (the tokenizer), block1, block2, …; the head reads the class token.
 
     Args:
         settings: see Settings.
         field_sizes: number of values of each field.
         head: settings of the head.
+        dense: floats of a row beside its ids.
     """
     blocks = [TransformerBlock(number, settings) for number in range(1, settings.layers + 1)]
     return Network(
-        [FeatureTokenizer(field_sizes, settings.embedding), *blocks], settings.embedding, head
+        [FeatureTokenizer(field_sizes, settings.embedding, dense), *blocks],
+        settings.embedding,
+        head,
     )

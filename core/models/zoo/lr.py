@@ -6,7 +6,6 @@ The baseline of every click model.
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from core.data.schema import NUMERIC
 from core.models.card import HeadSettings
 from core.models.network import Activations, Embedding, Network
 
@@ -19,7 +18,7 @@ class Settings:
 class FirstOrderWeights(Embedding):
     """The embedding stage with vectors of one weight.
 
-    Returns ``(sum, numerics)`` of shapes ``(n_rows, 1)`` and ``(n_rows, 13)``.
+    Returns ``(sum, numerics)`` of shapes ``(n_rows, 1)`` and ``(n_rows, dense)``.
     """
 
     def __init__(self, field_sizes: Sequence[int]) -> None:
@@ -31,12 +30,15 @@ class FirstOrderWeights(Embedding):
         return (self.vectors(ids).sum(1), numerics)
 
 
-def build(settings: Settings, field_sizes: Sequence[int], head: HeadSettings) -> Network:
+def build(
+    settings: Settings, field_sizes: Sequence[int], head: HeadSettings, dense: int
+) -> Network:
     """The stage embedding alone; the head's linear layer makes it a logistic regression.
 
     Args:
         settings: see Settings.
         field_sizes: number of values of each field.
         head: settings of the head.
+        dense: floats of a row beside its ids.
     """
-    return Network([FirstOrderWeights(field_sizes)], 1 + len(NUMERIC), head)
+    return Network([FirstOrderWeights(field_sizes)], 1 + dense, head)

@@ -71,15 +71,20 @@ class ResidualBlock(Stage):
         return (self.close(x + self.layers(x)),)
 
 
-def build(settings: Settings, field_sizes: Sequence[int], head: HeadSettings) -> Network:
+def build(
+    settings: Settings, field_sizes: Sequence[int], head: HeadSettings, dense: int
+) -> Network:
     """Stages embedding, projection, block1, block2, ….
 
     Args:
         settings: see Settings.
         field_sizes: number of values of each field.
         head: settings of the head.
+        dense: floats of a row beside its ids.
     """
-    projection = Projection(concat_width(len(field_sizes), settings.embedding), settings.width)
+    projection = Projection(
+        concat_width(len(field_sizes), settings.embedding, dense), settings.width
+    )
     blocks = [ResidualBlock(number, settings) for number in range(1, settings.layers + 1)]
     return Network(
         [Embedding(field_sizes, settings.embedding), projection, *blocks], settings.width, head

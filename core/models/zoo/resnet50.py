@@ -26,7 +26,9 @@ class Settings:
     """There is nothing to set: the published weights fit one network alone."""
 
 
-def build(settings: Settings, field_sizes: Sequence[int], head: HeadSettings) -> Network:
+def build(
+    settings: Settings, field_sizes: Sequence[int], head: HeadSettings, dense: int
+) -> Network:
     """Return a network with stages conv1 to conv5, as the paper numbers them.
 
     Takes ids and numerics; the last stage returns (rows, 2048). conv1 includes its pooling. The

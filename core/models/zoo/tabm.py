@@ -75,7 +75,9 @@ class EnsembleBlock(Stage):
         return (self.dropout(torch.relu(self.norm(x.flatten(1)).view(x.shape))),)
 
 
-def build(settings: Settings, field_sizes: Sequence[int], head: HeadSettings) -> Network:
+def build(
+    settings: Settings, field_sizes: Sequence[int], head: HeadSettings, dense: int
+) -> Network:
     """Stages embedding, block1, block2, …; the state is ``(n_rows, members, widths[-1])``.
 
     Each member has a head of its own. Training averages their losses, a score their probabilities.
@@ -84,9 +86,10 @@ def build(settings: Settings, field_sizes: Sequence[int], head: HeadSettings) ->
         settings: see Settings.
         field_sizes: number of values of each field.
         head: settings of the head.
+        dense: floats of a row beside its ids.
     """
     # Asked for here so that widths and dropout are refused in the same words as everywhere.
-    widths = [concat_width(len(field_sizes), settings.embedding), *settings.blocks.widths]
+    widths = [concat_width(len(field_sizes), settings.embedding, dense), *settings.blocks.widths]
     blocks = [EnsembleBlock(i, widths[i - 1], widths[i], settings) for i in range(1, len(widths))]
     return Network(
         [Embedding(field_sizes, settings.embedding), *blocks], widths[-1], head, settings.members

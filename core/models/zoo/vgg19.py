@@ -26,7 +26,9 @@ class Settings:
     """There is nothing to set: the published weights fit one network alone."""
 
 
-def build(settings: Settings, field_sizes: Sequence[int], head: HeadSettings) -> Network:
+def build(
+    settings: Settings, field_sizes: Sequence[int], head: HeadSettings, dense: int
+) -> Network:
     """Return a network with stages block1 to block5, each with its pooling.
 
     Takes ids and numerics; the last stage returns (rows, 512). The picture is drawn in block1, so

@@ -23,7 +23,7 @@ class WideEmbedding(Embedding):
     """The embedding stage together with the wide part, one weight per field value.
 
     Both look up the same ids, so they freeze together. Returns ``(wide, deep)`` of shapes
-    ``(n_rows, 1)`` and ``(n_rows, n_fields * size + 13)``.
+    ``(n_rows, 1)`` and ``(n_rows, n_fields * size + dense)``.
     """
 
     def __init__(self, field_sizes: Sequence[int], size: int) -> None:
@@ -42,15 +42,18 @@ class WideEmbedding(Embedding):
         return (self.wide(ids + self.offsets).sum(1), concat_features(self.vectors(ids), numerics))
 
 
-def build(settings: Settings, field_sizes: Sequence[int], head: HeadSettings) -> Network:
+def build(
+    settings: Settings, field_sizes: Sequence[int], head: HeadSettings, dense: int
+) -> Network:
     """Stages embedding (with the wide part), block1, block2, …; the wide part bypasses the blocks.
 
     Args:
         settings: see Settings.
         field_sizes: number of values of each field.
         head: settings of the head.
+        dense: floats of a row beside its ids.
     """
-    blocks = mlp_stages(concat_width(len(field_sizes), settings.embedding), settings.blocks)
+    blocks = mlp_stages(concat_width(len(field_sizes), settings.embedding, dense), settings.blocks)
     return Network(
         [WideEmbedding(field_sizes, settings.embedding), *blocks], 1 + settings.widths[-1], head
     )

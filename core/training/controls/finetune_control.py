@@ -93,6 +93,7 @@ def finetune_control(
         encoded.take(train_numbers, where),
         encoded.take(validation_numbers, where),
         preprocessing.field_sizes,
+        preprocessing.n_dense,
     )
     seconds = {"prepare": stopwatch.lap()}
 
@@ -176,7 +177,7 @@ def _card(
     metrics: dict[str, Metrics],
 ) -> BackboneCard:
     """Return the card of the fitted model: what fitted it, on which rows."""
-    stages = describe_stages(fitted.network.cpu(), len(FIELDS))
+    stages = describe_stages(fitted.network.cpu(), len(FIELDS), preprocessing.n_dense)
     target_test = metrics.get("target_test")
     return BackboneCard(
         id=run.id,

@@ -88,7 +88,8 @@ def design_matrix(rows: RowTensors, field_sizes: Sequence[int]) -> scipy.sparse.
 def to_network(weights: np.ndarray, intercept: float, field_sizes: Sequence[int]) -> Network:
     """Return the network "lr" that has the weights of the columns of `design_matrix`."""
     n_values = sum(field_sizes)
-    network = build_network("lr", {}, field_sizes, HeadSettings())
+    dense = len(weights) - n_values
+    network = build_network("lr", {}, field_sizes, HeadSettings(), dense)
     values = torch.from_numpy(weights[:n_values, None].astype(np.float32))
     head = np.concatenate([[1.0], weights[n_values:]])[None].astype(np.float32)
     network.load_state_dict(

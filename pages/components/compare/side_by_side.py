@@ -348,6 +348,16 @@ def _flatten_settings(runs: Sequence[Run], names: dict[str, str]) -> dict[str, s
                 words = STRATEGIES[value].title if name == "strategy" else str(value)
                 flat[f"{prefix}{name}".replace("_", " ")] = "–" if value is None else words
 
+    if runs[0].kind == "blend":
+        # Nothing of its training settings is read.
+        rows = f"{runs[0].target_rows:,}" if runs[0].target_rows else "0"
+        dataset = names.get(runs[0].dataset, runs[0].dataset)
+        return {
+            "dataset": dataset,
+            "target rows": rows,
+            "blended": ", ".join(runs[0].blend_request.arms),
+            "seeds": ", ".join(str(run.seed) for run in runs),
+        }
     settings = request_to_json(runs[0].request)
     # Other strategies store a depth of 0, which does not describe what they freeze.
     hidden = () if runs[0].strategy == "depth" else ("freeze_depth",)

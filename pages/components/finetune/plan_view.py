@@ -22,19 +22,20 @@ FROZEN, TRAINED = ":blue[frozen]", ":orange[trained]"
 
 def describe_plan(plan: Plan) -> str:
     """Say which stages the plan freezes and which it trains."""
-    if not plan.new_head:
+    if not plan.trains:
         return "**Zero-shot**: nothing trains; the backbone keeps its own head."
     if has_own_model(plan.strategy):
         return _describe_control(plan)
+    head = "new head" if plan.new_head else "backbone's own head"
     frozen = ", ".join(stage.title for stage in plan.stages[:-1] if stage.frozen)
     trained = ", ".join(stage.title for stage in plan.stages[:-1] if not stage.frozen)
     if not frozen and plan.strategy in ("depth", "full"):
-        return "**Full fine-tuning**: nothing is frozen, every stage and the new head train."
+        return f"**Full fine-tuning**: nothing is frozen, every stage and the {head} train."
     if not frozen:
-        return "Every stage and the new head train."
+        return f"Every stage and the {head} train."
     if not trained:
-        return "**Linear probe**: every stage is frozen, only the new head trains."
-    return f"**{frozen}** frozen; **{trained}** and the new head train."
+        return f"**Linear probe**: every stage is frozen, only the {head} trains."
+    return f"**{frozen}** frozen; **{trained}** and the {head} train."
 
 
 def _describe_control(plan: Plan) -> str:

@@ -14,7 +14,7 @@ from core.report.learn_figures import roc_comparison_figure
 from core.report.sweep_figures import depth_figure
 from core.runs.demo import DATASET_NAME, SEEDS, demo_sweep, interpolated_run, run_demo
 from core.runs.submit import list_interpolations
-from core.runs.sweep import Sweep, arm_of_run
+from core.runs.sweep import Sweep, arm_title
 from core.runs.sweep_result import (
     default_reference,
     forgetting_sentences,
@@ -149,7 +149,7 @@ def _roc_curves(done: list[Run]) -> list[tuple[str, Curve]]:
             auc = (
                 metric_or_none(run.result.metrics.get("target_test"), "auc") if run.result else None
             )
-            overlay.append((f"{arm_of_run(run).title}, {format_metric(auc, 3)}", curve))
+            overlay.append((f"{arm_title(run)}, {format_metric(auc, 3)}", curve))
     return overlay
 
 

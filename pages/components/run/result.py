@@ -31,6 +31,7 @@ from core.report.run_figures import (
     roc_figure,
     score_histogram_figure,
 )
+from pages.components.run.blend_result import show_blend
 from pages.components.run.live import show_learning_curves
 from pages.components.run.new_backbone import show_new_backbone
 from pages.components.shared.chart import chart
@@ -53,7 +54,9 @@ def result_view(run: Run) -> None:
     arrays = None
     with catch_errors():
         arrays = load_predictions(run)
-        if run.kind != "pretrain":
+        if run.kind == "blend":
+            show_blend(run)
+        elif run.kind != "pretrain":
             show_verdict(run, arrays)
     # Metrics are in the database, so they can be shown even if the scores are missing.
     measured = (
@@ -87,7 +90,8 @@ def result_view(run: Run) -> None:
                 f"The weights of {iteration_word(run.strategy)} {best} were kept (lowest validation"
                 f" loss).{stopped}"
             )
-    show_stages(run)
+    if run.result.stages:
+        show_stages(run)
 
 
 def show_verdict(run: Run, arrays: dict[str, np.ndarray]) -> None:

@@ -42,8 +42,10 @@ def use_run(run: Run) -> None:
     st.subheader("Use this run", anchor="use")
     _score_and_report(run)
     with st.grid(2, min_column_width=330):
-        with st.container(border=True):
-            _export(workspace(), run)
+        # A blend has no network of its own.
+        if run.kind != "blend":
+            with st.container(border=True):
+                _export(workspace(), run)
         with st.container(border=True):
             _verify(workspace(), run)
 
@@ -59,7 +61,7 @@ def _score_and_report(run: Run) -> None:
                 icon=":material/playlist_add_check:",
                 query_params={"run": run.id},
             )
-        if run.kind == "finetune":
+        if run.kind in ("finetune", "blend"):
             report_download(f"report_{run.id}", runs=[run.id])
 
 

@@ -41,7 +41,7 @@ def draw_plan(plan: Plan, draggable: bool = False) -> None:
     """
     frozen = sum(stage.frozen for stage in plan.stages)
     states = ["frozen" if stage.frozen else "trained" for stage in plan.stages]
-    # The head is always new, and its title says so: no badge for random weights.
+    # The title of a new head says so: no badge for random weights.
     rows = [
         _block(
             stage,

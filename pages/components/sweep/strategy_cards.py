@@ -6,7 +6,7 @@ import streamlit as st
 
 from core.errors import BadInput
 from core.freezing.plan import make_plan
-from core.freezing.strategies import STRATEGIES, complete_options, control_strategies, is_trained
+from core.freezing.strategies import STRATEGIES, SWEEP_CONTROLS, complete_options, is_trained
 from core.jobs.requests import TrainSettings
 from core.models.card import BackboneCard, HeadSettings
 from core.runs.sweep import Arm, depth_arms
@@ -27,8 +27,16 @@ NO_ARMS = "none"
 """In the URL, when no arm is selected."""
 
 
-def strategy_cards(card: BackboneCard, head: HeadSettings, train: TrainSettings) -> list[Arm]:
+def strategy_cards(
+    card: BackboneCard, head: HeadSettings, train: TrainSettings, keep_head: bool
+) -> list[Arm]:
     """Draw every card and return the selected arms, freeze depths first. The URL carries the arms.
+
+    Args:
+        card: the backbone.
+        head: the head that trains.
+        train: training settings.
+        keep_head: whether the head is the backbone's own.
 
     Raises:
         BadInput: a surgical stack that cannot be used.
@@ -48,7 +56,7 @@ def strategy_cards(card: BackboneCard, head: HeadSettings, train: TrainSettings)
                 if same in depths:
                     _card_of_depth(name, same)
                     continue
-                options = _card(name, _why_not(card, name, head, train))
+                options = _card(name, _why_not(card, name, head, train, keep_head))
                 if options is not None:
                     ticked.append(name)
                     if name != "surgical":
@@ -65,7 +73,7 @@ def strategy_cards(card: BackboneCard, head: HeadSettings, train: TrainSettings)
     arms += surgical
     default_arms = [
         *depth_arms(card),
-        *(Arm(name) for name in control_strategies() if is_trained(name) or card.scores_clicks),
+        *(Arm(name) for name in SWEEP_CONTROLS if is_trained(name) or card.scores_clicks),
     ]
     url_state.write("arms", _format_arms(arms), _format_arms(default_arms))
     return arms
@@ -137,7 +145,7 @@ def _depth_card(card: BackboneCard) -> list[int]:
 def _card(name: str, why_not: str) -> dict[str, object] | None:
     """Return the strategy's options that differ from its defaults; None if it is not selected."""
     strategy = STRATEGIES[name]
-    st.session_state.setdefault(_tick_key(name), name in control_strategies())
+    st.session_state.setdefault(_tick_key(name), name in SWEEP_CONTROLS)
     ticked = st.checkbox(
         f"**{strategy.title}**",
         key=_tick_key(name),
@@ -180,12 +188,14 @@ def _same_depth(card: BackboneCard, name: str) -> int:
     return same.get(name, -1)
 
 
-def _why_not(card: BackboneCard, name: str, head: HeadSettings, train: TrainSettings) -> str:
+def _why_not(
+    card: BackboneCard, name: str, head: HeadSettings, train: TrainSettings, keep_head: bool
+) -> str:
     """Return why this backbone or number of epochs does not allow the strategy, or ""."""
     if name == "surgical":
         return ""
     try:
-        make_plan(card, name, 0, head).check_epochs(train.epochs)
+        make_plan(card, name, 0, head, keep_head=keep_head).check_epochs(train.epochs)
     except BadInput as error:
         return str(error)
     return ""

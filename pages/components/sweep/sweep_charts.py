@@ -120,7 +120,8 @@ def _learning_and_size_curves(
     curve_charts([arm for arm in shown if arm.title in picked])
     if len(sweep.spec.target_sizes) > 1:
         rate = shown[0].learning_rate
-        lines = [one for one in results if one.learning_rate == rate]
+        chosen = sweep.spec.choose_rate
+        lines = [one for one in results if chosen or one.learning_rate == rate]
         for metric, heading, column in metric_columns():
             with column:
                 st.markdown(f"**{heading} by target rows**{direction_note(metric)}")

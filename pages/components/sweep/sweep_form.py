@@ -10,18 +10,28 @@ import streamlit as st
 
 from core.data.datasets import Dataset
 from core.errors import BadInput
-from core.freezing.strategies import is_trained
+from core.freezing.heads import NEW_HEAD_PRESETS
+from core.freezing.strategies import has_learning_rate, is_trained
 from core.jobs.requests import TrainSettings
 from core.jobs.store import RunStore
 from core.models.card import BackboneCard, HeadSettings
 from core.runs.command_lines import sweep_command_line
 from core.runs.launch import ensure_worker, queue_for_device
-from core.runs.sweep import Arm, SweepSpec, expand_requests, list_sweeps, plan_arms, submit_sweep
+from core.runs.sweep import (
+    Arm,
+    SweepSpec,
+    expand_requests,
+    list_sweeps,
+    plan_arms,
+    rates_sentence,
+    submit_sweep,
+)
 from core.runs.sweep_estimate import estimate_sweep
 from core.training.default_settings import (
     AUTO,
     count_training_rows,
     describe_settings,
+    rates_to_try,
     settings_by_size,
 )
 from core.workspace import PROJECT, check_name
@@ -68,13 +78,16 @@ def sweep_form(datasets: list[Dataset], cards: list[BackboneCard]) -> None:
         summary = st.container()
     try:
         with settings_place:
-            head, train = _settings_fields(dataset)
+            keep_head, head, train = _settings_fields(dataset, card)
         with runs_place:
-            seeds, sizes, rates, halving = _runs_fields(dataset)
+            seeds, sizes, named_rates, choose_rate, halving = _runs_fields(dataset)
         with cards_place:
-            arms = strategy_cards(card, head, train)
+            arms = strategy_cards(card, head, train, keep_head)
         by_size = _settings_by_size(dataset, sizes, train)
-        spec = _make_spec(dataset, card, arms, seeds, sizes, rates, head, by_size, halving)
+        rates = rates_to_try(named_rates, by_size[-1].learning_rate, choose_rate)
+        spec = _make_spec(
+            dataset, card, arms, seeds, sizes, rates, head, by_size, halving, keep_head
+        )
     except BadInput as error:
         with summary:
             show_error(error)
@@ -92,11 +105,19 @@ def _warn_about_coverage(dataset: Dataset, card: BackboneCard) -> None:
             st.warning(warning, icon=":material/warning:")
 
 
-def _settings_fields(dataset: Dataset) -> tuple[HeadSettings, TrainSettings]:
+def _settings_fields(
+    dataset: Dataset, card: BackboneCard
+) -> tuple[bool, HeadSettings, TrainSettings]:
+    """Return (whether the backbone's head is kept, the head that trains, training settings)."""
     st.markdown("##### Head and training :gray[· the same for every arm]")
-    head = head_fields("sweep")
+    head_place = st.container()
     rows = count_training_rows(dataset, "target")
-    return head, training_fields("sweep", rows, with_seed=False, in_url=True)
+    # First, because the preset decides which head is suggested.
+    train = training_fields("sweep", rows, with_seed=False, in_url=True)
+    with head_place:
+        article = st.session_state.get("sweep_preset") in NEW_HEAD_PRESETS
+        keep_head, head = head_fields("sweep", card, article)
+    return keep_head, head, train
 
 
 def _settings_by_size(
@@ -112,8 +133,8 @@ def _settings_by_size(
     return tuple(settings_by_size(dataset, sizes, AUTO, given))
 
 
-def _runs_fields(dataset: Dataset) -> tuple[int, tuple[int, ...], tuple[float, ...], int]:
-    """Return (number of seeds, target sizes, learning rates, halving factor)."""
+def _runs_fields(dataset: Dataset) -> tuple[int, tuple[int, ...], tuple[float, ...], bool, int]:
+    """Return (seeds, target sizes, named learning rates, whether to choose one, halving)."""
     st.markdown("##### Runs per arm")
     rows = {part.part: part.rows for part in dataset.parts}
     n_rows = rows["target_train"] + rows["target_validation"]
@@ -121,6 +142,7 @@ def _runs_fields(dataset: Dataset) -> tuple[int, tuple[int, ...], tuple[float, .
     sizes_key = f"sweep_sizes_{dataset.id}"
     st.session_state.setdefault(sizes_key, [0])
     st.session_state.setdefault("seeds", DEFAULT_SEEDS)
+    st.session_state.setdefault("sweep_choose", True)
     _read_url(sizes_key, [*sizes, 0])
     with st.grid(2, min_column_width=180):
         seeds = st.number_input(
@@ -132,8 +154,8 @@ def _runs_fields(dataset: Dataset) -> tuple[int, tuple[int, ...], tuple[float, .
             key="seeds",
             persist_state="session",
             help=(
-                "Each seed gives another new head, row order and dropout. One seed cannot "
-                "separate chance from the effect of a strategy."
+                "Each seed gives another row order and dropout, and another new head where the "
+                "head is new. One seed cannot separate chance from the effect of a strategy."
             ),
         )
         chosen = st.pills(
@@ -151,12 +173,12 @@ def _runs_fields(dataset: Dataset) -> tuple[int, tuple[int, ...], tuple[float, .
         )
         rates = st.text_input(
             "Learning rates",
-            placeholder="as below",
+            placeholder="around the one below",
             key="sweep_rates",
             persist_state="session",
             help=(
-                "Every arm runs with each of these, such as 1e-3, 3e-4. Empty: the one "
-                "under Head and training."
+                "Every arm runs with each of these, such as 1e-3, 3e-4. Empty: three rates around "
+                "the one below to choose from, or that one alone if none is chosen."
             ),
         )
         halving = st.selectbox(
@@ -173,6 +195,17 @@ def _runs_fields(dataset: Dataset) -> tuple[int, tuple[int, ...], tuple[float, .
                 "comparison. Controls train to the end."
             ),
         )
+    choose_rate = st.checkbox(
+        "Choose each arm's learning rate on validation rows",
+        key="sweep_choose",
+        persist_state="session",
+        help=(
+            "Every arm is tried with the same rates and seeds, and reported at the one with the "
+            "lowest mean validation log loss, so that no arm is better only because its rate was. "
+            "It takes as many times the runs as there are rates. Off: each learning rate is a "
+            "setting of its own."
+        ),
+    )
     if seeds is None:
         raise BadInput("Enter the number of seeds.")
     if not chosen:
@@ -186,8 +219,9 @@ def _runs_fields(dataset: Dataset) -> tuple[int, tuple[int, ...], tuple[float, .
     url_state.write("seeds", str(int(seeds)), str(DEFAULT_SEEDS))
     url_state.write("sizes", ",".join(map(_size_text, target_sizes)), _size_text(0))
     url_state.write("rates", rates)
+    url_state.write("choose", "1" if choose_rate else "0", "1")
     url_state.write("halving", str(halving), "0")
-    return int(seeds), target_sizes, _parse_rates(rates), halving
+    return int(seeds), target_sizes, _parse_rates(rates), choose_rate, halving
 
 
 def _size_text(size: int) -> str:
@@ -195,7 +229,7 @@ def _size_text(size: int) -> str:
 
 
 def _read_url(sizes_key: str, offered: list[int]) -> None:
-    """Fill seeds, target sizes, learning rates and halving from the URL."""
+    """Fill seeds, target sizes, learning rates, their choice and halving from the URL."""
     sizes, rates, halving, seeds = (
         url_state.read_new("sizes"),
         url_state.read_new("rates"),
@@ -223,6 +257,10 @@ def _read_url(sizes_key: str, offered: list[int]) -> None:
         )
     if rates is not None:
         set_value("sweep_rates", rates)
+    if (choose := url_state.read_new("choose")) is not None:
+        if choose not in ("0", "1"):
+            url_state.warn_ignored(choose, "It is 1 to choose each arm's learning rate, else 0.")
+        set_value("sweep_choose", choose != "0")
     if halving is not None:
         factors = {str(factor): factor for factor in HALVING_TITLES}
         if halving not in factors:
@@ -248,25 +286,29 @@ def _make_spec(
     arms: list[Arm],
     seeds: int,
     sizes: tuple[int, ...],
-    rates: tuple[float, ...],
+    rates: tuple[tuple[float, ...], bool],
     head: HeadSettings,
     by_size: tuple[TrainSettings, ...],
     halving: int,
+    keep_head: bool,
 ) -> SweepSpec:
     if not arms:
         raise BadInput("Select at least one freeze depth or strategy.")
     train, differ = by_size[-1], len(set(by_size)) > 1
+    learning_rates, choose_rate = rates
     return SweepSpec(
         dataset.id,
         card.id,
         tuple(arms),
         tuple(range(seeds)),
-        rates,
+        learning_rates,
         sizes,
         head,
         train,
         halving,
         train_by_size=by_size if differ else (),
+        keep_head=keep_head,
+        choose_rate=choose_rate,
     )
 
 
@@ -280,6 +322,8 @@ def _launch(dataset: Dataset, card: BackboneCard, spec: SweepSpec) -> None:
     left.metric("Runs", format_int(runs))
     right.metric("Estimated time", format_approx_duration(estimate.seconds))
     st.caption(f"{_describe_run_count(spec)}. {estimate.explanation}")
+    if spec.choose_rate:
+        st.caption(rates_sentence(spec))
     if spec.train_by_size:
         lines = [
             f"- {format_int(count_training_rows(dataset, 'target', last=size))} training rows:"
@@ -331,7 +375,11 @@ def _describe_run_count(spec: SweepSpec) -> str:
         words.append(_pluralise(len(spec.target_sizes), "target size"))
     if len(spec.learning_rates) > 1:
         words.append(_pluralise(len(spec.learning_rates), "learning rate"))
-    once = len(expand_requests(spec)) > 1 and not all(is_trained(arm.strategy) for arm in spec.arms)
+    controls = [arm for arm in spec.arms if not has_learning_rate(arm.strategy)]
+    at_one_rate = [arm.title for arm in controls if is_trained(arm.strategy)]
+    if len(spec.learning_rates) > 1 and at_one_rate:
+        words[-1] += f" ({', '.join(at_one_rate)}: no rate)"
+    once = len(expand_requests(spec)) > 1 and not all(is_trained(arm.strategy) for arm in controls)
     return " × ".join(words) + (", zero-shot once" if once else "")
 
 

@@ -13,10 +13,10 @@ from core.evaluation.format_metrics import (
 )
 from core.evaluation.metric_registry import HEADLINE_METRIC, metrics_shown_in
 from core.evaluation.verdicts import Verdict
-from core.freezing.strategies import untrained_titles
+from core.freezing.strategies import has_learning_rate, untrained_titles
 from core.jobs.store import Run
-from core.runs.sweep import Sweep, arm_of_run
-from core.runs.sweep_result import ArmResult, describe_setting
+from core.runs.sweep import Sweep, arm_title
+from core.runs.sweep_result import ArmResult, arm_key, describe_setting
 
 ArmKey = tuple[str, str]
 """Key of an arm at a setting: (setting, title)."""
@@ -24,13 +24,12 @@ ArmKey = tuple[str, str]
 
 def group_runs(sweep: Sweep, runs: Sequence[Run]) -> dict[ArmKey, list[Run]]:
     """Return the sweep's runs by arm and setting, in the order of the arms, finished or not."""
-    order = [arm.title for arm in sweep.spec.arms]
+    # Blends are arms that the sweep has not asked for.
+    order = [*dict.fromkeys([*(arm.title for arm in sweep.spec.arms), *map(arm_title, runs)])]
     groups: dict[tuple[bool, int, float, int], list[Run]] = {}
     for run in runs:
-        size, rate = run.finetune_request.target_rows, run.request.train.learning_rate
-        groups.setdefault((size == 0, size, -rate, order.index(arm_of_run(run).title)), []).append(
-            run
-        )
+        size, rate, title = arm_key(sweep, run)
+        groups.setdefault((size == 0, size, -rate, order.index(title)), []).append(run)
     return {
         (describe_setting(sweep, key[1], -key[2]), order[key[3]]): groups[key]
         for key in sorted(groups)
@@ -47,6 +46,7 @@ def sweep_table(
     by_place = {(result.setting, result.title): result for result in results}
     verdict_by_key = {(entry.setting, entry.a): entry for entry in verdicts if entry.b == reference}
     several = len({setting for setting, _ in places}) > 1
+    chooses = any(_tries_rates(runs) for runs in places.values())
     rows = []
     for (setting, title), runs in places.items():
         result, verdict = by_place.get((setting, title)), verdict_by_key.get((setting, title))
@@ -59,6 +59,8 @@ def sweep_table(
                 else setting.replace("learning rate", "rate")
             )
         row["Runs"] = _describe_progress(runs)
+        if chooses:
+            row["Rate"] = _describe_rate(result, runs)
         row |= _auc_columns(result, "Target", "target_test")
         row["Verdict"] = (
             "baseline" if title == reference else verdict.outcome if verdict else MISSING_TEXT
@@ -76,9 +78,21 @@ def sweep_table(
         row |= _auc_columns(result, "Source", "source_test")
         row["Trained"] = result.trained_parameters if result else None
         row["Seconds"] = result.seconds if result else None
-        row["Compare"] = f"compare?runs={','.join(run.id for run in runs)}"
+        linked = result.runs if result else runs
+        row["Compare"] = f"compare?runs={','.join(run.id for run in linked)}"
         rows.append(row)
     return pd.DataFrame(rows)
+
+
+def _tries_rates(runs: Sequence[Run]) -> bool:
+    return len({run.request.train.learning_rate for run in runs}) > 1
+
+
+def _describe_rate(result: ArmResult | None, runs: Sequence[Run]) -> str:
+    """Return the chosen rate, or why there is none."""
+    if not has_learning_rate(runs[0].strategy):
+        return "none"
+    return f"{result.learning_rate:g}" if result else "not chosen yet"
 
 
 def _describe_progress(runs: Sequence[Run]) -> str:
@@ -87,7 +101,7 @@ def _describe_progress(runs: Sequence[Run]) -> str:
     for status in ("running", "failed", "cancelled", "interrupted"):
         if number := sum(run.status == status for run in runs):
             text += f", {number} {status}" if number > 1 or status != "running" else ", running"
-    if halted := max(run.halted for run in runs):
+    if (halted := max(run.halted for run in runs)) and not _tries_rates(runs):
         text += f", ended after epoch {halted}"
     return text
 

@@ -20,13 +20,14 @@ from core.report.sweep_tables import arms_table, runs_table
 from core.report.table_files import to_safe_csv
 from core.runs.command_lines import sweep_command_line
 from core.runs.launch import CLUSTER_QUEUE, is_worker_alive, max_parallel_runs, refresh_statuses
-from core.runs.sweep import Sweep, arm_of_run, cancel_sweep, extend_sweep, find_sweep, resume_sweep
+from core.runs.sweep import Sweep, arm_title, cancel_sweep, extend_sweep, find_sweep, resume_sweep
 from core.runs.sweep_result import (
     ArmResult,
     default_reference,
     describe_setting,
     forgetting_sentences,
     judge_arms,
+    rates_table,
     summarise_arms,
 )
 from pages.components.shared import url_state
@@ -46,6 +47,7 @@ from pages.components.shared.formatting import (
 )
 from pages.components.shared.report_download import report_download
 from pages.components.shared.stall_warnings import show_stall_warnings
+from pages.components.sweep.blend_arms import blend_popover
 from pages.components.sweep.sweep_charts import sweep_charts
 from pages.components.sweep.sweep_table import group_runs, sweep_table
 
@@ -87,13 +89,14 @@ def _header(sweep: Sweep, runs: Sequence[Run]) -> None:
             st.rerun()
         if not on_cluster:
             _add_seeds(sweep)
+        blend_popover(sweep, runs)
         if st.button(
             "Compare runs",
             icon=":material/compare_arrows:",
-            help="Opens every finished run in the table of runs.",
+            help="Opens the finished runs of every arm, at its chosen rate, in the table of runs.",
         ):
-            done = [run.id for run in runs if run.status == "done"]
-            st.switch_page("compare.py", query_params={"runs": ",".join(done)})
+            chosen = [run.id for arm in summarise_arms(sweep, runs) for run in arm.runs]
+            st.switch_page("compare.py", query_params={"runs": ",".join(chosen)})
     if on_cluster and (_resumable(runs) or any(run.status == "queued" for run in runs)):
         st.caption(
             "This sweep was started on the command line, which runs it itself; the same "
@@ -120,6 +123,8 @@ def _describe_sweep(sweep: Sweep) -> str:
     simulated = any(item.simulated for item in datasets if item.id == sweep.spec.dataset)
     arms, seeds = len(sweep.spec.arms), len(sweep.spec.seeds)
     counts = f"{arms} arm{'s' if arms > 1 else ''} × {seeds} seed{'s' if seeds > 1 else ''}"
+    if sweep.spec.choose_rate:
+        counts += f" × {len(sweep.spec.learning_rates)} rates to choose from"
     mark = f" {SIMULATED}" if simulated else ""
     return (
         f"**{backbone}** on **{dataset}**{mark} :gray[· {counts} · started "
@@ -218,13 +223,14 @@ def _describe_activity(
 
 def _run_title(sweep: Sweep, run: Run) -> str:
     train = run.request.train
-    setting = describe_setting(sweep, run.finetune_request.target_rows, train.learning_rate)
-    return ", ".join(filter(None, (arm_of_run(run).title, setting, f"seed {train.seed}")))
+    setting = describe_setting(sweep, run.target_rows, train.learning_rate)
+    rate = f"rate {train.learning_rate:g}" if sweep.spec.choose_rate else ""
+    return ", ".join(filter(None, (arm_title(run), setting, rate, f"seed {train.seed}")))
 
 
 def _show_result(sweep: Sweep, runs: Sequence[Run]) -> None:
     results = summarise_arms(sweep, runs)
-    titles = [arm.title for arm in sweep.spec.arms]
+    titles = [*dict.fromkeys([*(arm.title for arm in sweep.spec.arms), *map(arm_title, runs)])]
     places = group_runs(sweep, runs)
     if st.session_state.get("against") not in titles:
         st.session_state["against"] = default_reference(sweep.spec.arms)
@@ -247,6 +253,7 @@ def _show_result(sweep: Sweep, runs: Sequence[Run]) -> None:
     with st.columns([2, 5])[0]:
         choose_text("Compared with (baseline)", titles, "against", BASELINE_HELP)
     _show_table(sweep_table(places, results, verdicts, reference))
+    _show_rates(results)
     _show_downloads(sweep, runs, results, verdicts, reference)
     if results:
         sweep_charts(sweep, titles, settings, results, reference)
@@ -315,7 +322,7 @@ def _show_verdicts(
                     st.markdown(f"**{escape_markdown(setting[:1].upper() + setting[1:])}**")
                 st.markdown(bullet_list(sentences))
     elif len({result.title for result in results}) < 2 and (
-        n_active or len({arm_of_run(run).title for run in runs}) > 1
+        n_active or len({arm_title(run) for run in runs}) > 1
     ):
         wait = "They appear as runs finish." if n_active else "Resume the sweep to get there."
         st.markdown(f"Nothing yet: a comparison needs finished runs of two arms. {wait}")
@@ -342,7 +349,10 @@ def _show_table(table: pd.DataFrame) -> None:
             "Setting": st.column_config.TextColumn(
                 help="Learning rate and target rows, where the sweep has several"
             ),
-            "Runs": st.column_config.TextColumn(width=118, help="Seeds done, of those requested"),
+            "Runs": st.column_config.TextColumn(width=118, help="Runs done, of those requested"),
+            "Rate": st.column_config.TextColumn(
+                width=100, help="Learning rate, chosen on validation rows over the seeds"
+            ),
             "Target AUC": st.column_config.NumberColumn(
                 format="%.4f", help="Mean over seeds, on target test rows"
             ),
@@ -376,6 +386,40 @@ def _show_table(table: pd.DataFrame) -> None:
             ),
         },
     )
+
+
+def _show_rates(results: Sequence[ArmResult]) -> None:
+    """Show what every rate of each arm gave, on demand; nothing where none is chosen."""
+    rows = rates_table(results)
+    if not rows:
+        return
+    with st.expander("Learning rates tried", icon=":material/tune:"):
+        st.caption(
+            "Each arm was trained with every rate and the same seeds. Its rate is the one with the "
+            "lowest mean log loss on validation rows; test rows choose nothing."
+        )
+        frame = pd.DataFrame(rows).rename(
+            columns={
+                "arm": "Arm",
+                "setting": "Setting",
+                "learning_rate": "Rate",
+                "seeds": "Seeds done",
+                "validation_log_loss": "Validation log loss",
+                "chosen": "Chosen",
+            }
+        )
+        st.dataframe(
+            frame if frame["Setting"].any() else frame.drop(columns="Setting"),
+            key="sweep_rates_tried",
+            placeholder="–",
+            hide_index=True,
+            height=min(35 * (len(frame) + 1) + 3, 422),
+            alt="Validation log loss of every arm at each learning rate",
+            column_config={
+                "Rate": st.column_config.NumberColumn(format="%g"),
+                "Validation log loss": st.column_config.NumberColumn(format="%.5f"),
+            },
+        )
 
 
 def _metric_columns() -> dict[str, Any]:
@@ -435,13 +479,15 @@ def _show_runs(runs: Sequence[Run]) -> None:
     others = {
         key: metric for key, metric in metrics_shown_in("runs").items() if key != HEADLINE_METRIC
     }
+    several_rates = len({run.request.train.learning_rate for run in runs}) > 1
     rows = []
     for run in runs:
         target = run.result.metrics.get("target_test") if run.result else None
         rows.append(
             {
-                "Arm": arm_of_run(run).title,
+                "Arm": arm_title(run),
                 "Seed": run.seed,
+                **({"Rate": run.request.train.learning_rate} if several_rates else {}),
                 "Status": run.status,
                 "Target AUC": metric_or_none(target, "auc"),
                 **{metric.heading: metric_or_none(target, key) for key, metric in others.items()},
@@ -463,6 +509,7 @@ def _show_runs(runs: Sequence[Run]) -> None:
                 metric.heading: st.column_config.NumberColumn(format=f"%.{metric.digits}f")
                 for metric in others.values()
             },
+            "Rate": st.column_config.NumberColumn(format="%g"),
             "Seconds": st.column_config.NumberColumn(format="%.1f"),
             "Run": st.column_config.LinkColumn(display_text="Open"),
         },

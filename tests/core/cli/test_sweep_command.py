@@ -66,6 +66,9 @@ def spec(tiny: tuple[Workspace, Dataset]) -> SweepSpec:
             ),
         },
         {"train": PRESETS["map"]},
+        {"keep_head": True},
+        {"train": PRESETS["article"]},
+        {"train": PRESETS["article"], "keep_head": True},
         {"target_sizes": (100, 0), "train": BY_SIZE[1], "train_by_size": BY_SIZE},
     ],
 )
@@ -81,7 +84,7 @@ def test_the_command_asks_for_the_same_sweep(
 
 
 def test_defaults_are_left_out(spec: SweepSpec, tiny: tuple[Workspace, Dataset]) -> None:
-    default = dataclasses.replace(spec, train=default_settings(540)[1])
+    default = dataclasses.replace(spec, train=default_settings(540)[1], keep_head=True)
     line = sweep_command_line(tiny[0], default, "mine")
     assert (
         line

@@ -92,7 +92,7 @@ def test_nothing_to_train_is_refused() -> None:
         for stage in make_plan(CARD, "full", 0, HEAD).stages
     )
     with pytest.raises(
-        BadInput, match="Every one of the 4 stages is frozen, so no parameter would train"
+        BadInput, match="Every one of the 3 stages is frozen, and so is the head, so no"
     ):
         Plan("depth", frozen, 4, reinitialise=False, new_head=False)
 

@@ -97,15 +97,17 @@ def test_every_click_model_exports_for_any_number_of_rows(
         if architecture in ("dcnv2", "tabm")
         else HeadSettings()
     )
-    network = build_small_network(architecture, head, (3,) * 39)
-    _write_onnx(_ScoringModule(network).eval(), tmp_path / "model.onnx")
+    dense = 95
+    rank = {"rank": 3} if architecture == "dcnv2" else {}
+    network = build_small_network(architecture, head, (3,) * 39, dense, **rank)
+    _write_onnx(_ScoringModule(network).eval(), tmp_path / "model.onnx", dense)
     session = onnxruntime.InferenceSession(
         str(tmp_path / "model.onnx"), providers=["CPUExecutionProvider"]
     )
     generator = np.random.default_rng(0)
     for count in (1, 7, 300):
         ids = generator.integers(0, 3, (count, 39)).astype(np.int32)
-        numerics = generator.normal(size=(count, 13)).astype(np.float32)
+        numerics = generator.normal(size=(count, dense)).astype(np.float32)
         (scores,) = session.run(None, {"ids": ids, "numerics": numerics})
         with torch.no_grad():
             expected = click_probabilities(
@@ -143,10 +145,10 @@ def test_an_onnx_model_that_differs_is_not_exported(
     workspace, run = tuned
     whole = exports._write_onnx
 
-    def other_weights(scorer: torch.nn.Module, path: Path) -> None:
+    def other_weights(scorer: torch.nn.Module, path: Path, dense: int) -> None:
         bias = dict(scorer.named_parameters())["network.head.layers.0.bias"]
         bias.data.add_(0.01)
-        whole(scorer, path)
+        whole(scorer, path, dense)
         bias.data.sub_(0.01)
 
     monkeypatch.setattr(exports, "_write_onnx", other_weights)
@@ -154,7 +156,7 @@ def test_an_onnx_model_that_differs_is_not_exported(
         export_model(workspace, run, tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
-    def impossible(scorer: torch.nn.Module, path: Path) -> None:
+    def impossible(scorer: torch.nn.Module, path: Path, dense: int) -> None:
         raise TypeError("no operator for this")
 
     monkeypatch.setattr(exports, "_write_onnx", impossible)

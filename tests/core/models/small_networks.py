@@ -19,11 +19,19 @@ def small_settings(architecture: str) -> dict[str, object]:
 
 
 def build_small_network(
-    architecture: str, head: HeadSettings | None = None, field_sizes: tuple[int, ...] = FIELD_SIZES
+    architecture: str,
+    head: HeadSettings | None = None,
+    field_sizes: tuple[int, ...] = FIELD_SIZES,
+    dense: int = 13,
+    **settings: object,
 ) -> Network:
     torch.manual_seed(1)
     network = build_network(
-        architecture, small_settings(architecture), field_sizes, head or HeadSettings()
+        architecture,
+        small_settings(architecture) | settings,
+        field_sizes,
+        head or HeadSettings(),
+        dense,
     )
     with torch.no_grad():
         for parameter in network.parameters():

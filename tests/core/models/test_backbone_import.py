@@ -15,12 +15,14 @@ import torch
 from safetensors.torch import save
 
 from benchmarks.torture_binaries import encrypted_parquet
+from core.data.datasets import Dataset
 from core.data.preprocessing import load_preprocessing
 from core.models import backbone_import, foreign_files
 from core.models.backbone import build_network, load_backbone
 from core.models.backbone_import import import_backbone
 from core.models.backbone_store import list_backbones
 from core.models.card import BackboneCard
+from core.models.exchange import MEMBER_SIZE_LIMITS
 from core.models.network import Network
 from core.models.objectives import ORIGINS
 from core.models.registry import ARCHITECTURES, complete_settings
@@ -33,6 +35,7 @@ from tests.core.models.exchange_files import (
     Files,
     packed,
     refused,
+    stored_backbone,
     tensors,
     with_card,
     with_weights,
@@ -76,6 +79,26 @@ def test_a_card_before_origins_claims_no_more_than_its_objective(
         path = packed(tmp_path / "it.zip", with_card(files, stages=named, objective=objective))
         card = import_backbone(workspace, path, objective)
         assert {stage.origin for stage in card.stages} == {stated}
+
+
+def test_a_card_before_ranks_has_full_crosses(
+    tiny: tuple[Workspace, Dataset], tmp_path: Path
+) -> None:
+    workspace, dataset = tiny
+    card = stored_backbone(workspace, dataset, "dcnv2")
+    files = {name: (card.folder / name).read_bytes() for name in MEMBER_SIZE_LIMITS}
+    settings = {name: value for name, value in card.settings.items() if name != "rank"}
+    imported = import_backbone(
+        workspace, packed(tmp_path / "it.zip", with_card(files, settings=settings)), "second"
+    )
+    assert imported.settings == card.settings and card.settings["rank"] == 0
+    settings["rank"] = 3
+    refused(
+        workspace,
+        packed(tmp_path / "it.zip", with_card(files, settings=settings)),
+        "The weights lack the tensor 'stages.1.linear.v.weight'",
+        "third",
+    )
 
 
 def test_every_origin_can_be_imported() -> None:

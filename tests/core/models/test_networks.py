@@ -16,10 +16,10 @@ from tests.core.models.small_networks import FIELD_SIZES, build_small_network, s
 ROWS = 6
 
 
-def inputs() -> tuple[np.ndarray, np.ndarray]:
+def inputs(dense: int = 13) -> tuple[np.ndarray, np.ndarray]:
     generator = np.random.default_rng(0)
     ids = np.stack([generator.integers(0, size, ROWS) for size in FIELD_SIZES], axis=1)
-    return ids.astype(np.int32), generator.normal(size=(ROWS, 13)).astype(np.float32)
+    return ids.astype(np.int32), generator.normal(size=(ROWS, dense)).astype(np.float32)
 
 
 def weights(network: Network) -> Weights:
@@ -28,10 +28,11 @@ def weights(network: Network) -> Weights:
     }
 
 
+@pytest.mark.parametrize("dense", [13, 95])
 @pytest.mark.parametrize("architecture", REFERENCES)
-def test_forward_equals_numpy(architecture: str) -> None:
-    network = build_small_network(architecture)
-    ids, numerics = inputs()
+def test_forward_equals_numpy(architecture: str, dense: int) -> None:
+    network = build_small_network(architecture, dense=dense)
+    ids, numerics = inputs(dense)
     w = weights(network)
     x = REFERENCES[architecture](w, ids, numerics, FIELD_SIZES)
     if network.members > 1:

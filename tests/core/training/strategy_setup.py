@@ -52,14 +52,15 @@ class StrategySetup:
     train: RowTensors
     validation: RowTensors
 
-    def network(self) -> Network:
+    def network(self, keep_head: bool = False) -> Network:
         torch.manual_seed(0)
         network = load_backbone(self.card)
-        network.replace_head(HEAD)
+        if not keep_head:
+            network.replace_head(HEAD)
         return network
 
-    def plan(self, strategy: str) -> Plan:
-        return make_plan(self.card, strategy, 1, HEAD, OPTIONS.get(strategy))
+    def plan(self, strategy: str, keep_head: bool = False) -> Plan:
+        return make_plan(self.card, strategy, 1, HEAD, OPTIONS.get(strategy), keep_head)
 
     def run(
         self,
@@ -68,9 +69,10 @@ class StrategySetup:
         settings: TrainSettings,
         reporter: ListReporter,
         task: ClickTask | None = None,
+        keep_head: bool = False,
     ) -> tuple[Network, FitResult]:
-        network = self.network()
-        plan = self.plan(strategy)
+        network = self.network(keep_head)
+        plan = self.plan(strategy, keep_head)
         return network, fit(
             network,
             plan,

@@ -1,0 +1,81 @@
+"""The weights of a blend: a weighted sum of logits with the lowest log loss.
+
+The sum of the weights is free, so that it also scales the logits (temperature scaling, Guo et al.:
+On calibration of modern neural networks, ICML 2017): the mean of models that differ is closer to 0
+than any of them, and the log loss pays for that. Weights are not negative, as in Breiman: Stacked
+regressions, 1996, without which similar models get large weights of opposite signs. The log loss is
+convex in the weights.
+"""
+
+import numpy as np
+from scipy.optimize import minimize
+from scipy.special import expit, logit
+
+from core.errors import BadInput
+
+MAX_WEIGHT = 10.0
+"""Bound of a weight. The log loss has no minimum where the runs separate the classes."""
+_SMALLEST = 1e-7
+"""Probabilities are clipped to this distance from 0 and 1: half the spacing of float32 below 1."""
+
+
+def logits_of(scores: np.ndarray) -> np.ndarray:
+    """Return the logits of click probabilities, float64.
+
+    >>> logits_of(np.array([0.5])).tolist()
+    [0.0]
+    """
+    return np.asarray(
+        logit(np.clip(np.asarray(scores, np.float64), _SMALLEST, 1 - _SMALLEST)), np.float64
+    )
+
+
+def fit_weights(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """Return the weights with the lowest log loss, from 0 to `MAX_WEIGHT`.
+
+    Args:
+        logits: of each run, float64 ``(n_rows, n_runs)``.
+        labels: 0 or 1, shape ``(n_rows,)``.
+
+    Returns:
+        float64 ``(n_runs,)``.
+
+    Raises:
+        BadInput: there are no rows.
+    """
+    n_rows, n_runs = logits.shape
+    if not n_rows:
+        raise BadInput("There are no validation rows on which the weights could be fitted.")
+    clicks = np.asarray(labels, np.float64)
+
+    def loss(weights: np.ndarray) -> tuple[float, np.ndarray]:
+        total = logits @ weights
+        value = np.mean(np.logaddexp(0.0, total) - clicks * total)
+        return float(value), logits.T @ (expit(total) - clicks) / n_rows
+
+    # The mean is where runs that score alike share their weight equally.
+    found = minimize(
+        loss,
+        np.full(n_runs, 1 / n_runs),
+        jac=True,
+        method="L-BFGS-B",
+        bounds=[(0.0, MAX_WEIGHT)] * n_runs,
+        options={"ftol": 1e-15, "gtol": 1e-10, "maxiter": 1000},
+    )
+    return np.asarray(found.x, np.float64)
+
+
+def blend_scores(scores: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Return the click probabilities of a blend, float32 ``(n_rows,)``.
+
+    Args:
+        scores: click probabilities of each run, ``(n_runs, n_rows)``.
+        weights: of each run.
+
+    >>> blend_scores(np.array([[0.2, 0.9], [0.8, 0.9]]), np.array([0.5, 0.5])).round(3).tolist()
+    [0.5, 0.8999999761581421]
+    """
+    total = np.zeros(scores.shape[1])
+    for one, weight in zip(scores, weights, strict=True):
+        total += weight * logits_of(one)
+    return np.asarray(expit(total), np.float32)
