@@ -19,7 +19,7 @@ from core.runs.command_lines import command_line
 from core.runs.estimate import calibration_runs, estimate_seconds
 from core.runs.launch import ensure_worker, queue_for_device
 from core.runs.submit import submit_finetune
-from core.training.default_settings import count_training_rows
+from core.training.default_settings import count_training_rows, target_rows_and_share
 from pages.components.finetune.freeze_line import draggable_stack
 from pages.components.finetune.plan_view import (
     describe_plan,
@@ -172,7 +172,8 @@ def finetune_form(datasets: list[Dataset], cards: list[BackboneCard]) -> None:
         head_place = st.container()
         st.markdown("##### Training")
         # First, because the preset decides which head is suggested.
-        chosen = training_fields("ft", count_training_rows(dataset, "target"), in_url=True)
+        rows, share = target_rows_and_share(dataset)
+        chosen = training_fields("ft", rows, in_url=True, default_share=share)
         with head_place:
             keep_head, head = choose_head(card)
         # Only now: nothing can be launched where the head makes no sense.

@@ -140,8 +140,8 @@ try:
         result_view(run)
         if run.kind in ("finetune", "blend"):
             decisions_section(run)
-            trains_backbone = is_trained(run.strategy) and not has_own_model(run.strategy)
-            if run.kind == "finetune" and trains_backbone:
+            own = run.kind == "finetune" and not has_own_model(run.strategy)
+            if own and is_trained(run.strategy):
                 interpolation_section(run)
                 weight_drift_section(run)
         use_run(run)

@@ -401,9 +401,9 @@ class Workspace:
             backbone: the backbone, its name, or the pretraining run that made it.
             depths: freeze depths, each an arm, or "all" of the backbone's.
             strategies: keys of `core.freezing.strategies.STRATEGIES`, each an arm; "zero-shot",
-                "logistic-regression", "gradient-boosting", "retrain" and "scratch" are the
-                controls.
+                "logistic-regression", "gradient-boosting", "retrain" and "scratch" are controls.
             surgical: for each arm of the strategy "surgical" the names of the stages that train.
+                Without depths, strategies and these, every depth and every control is an arm.
             seeds: of every arm: 0, 1, 2, …
             rates: learning rates for every arm; default: three around the preset's.
             choose_rate: whether every arm is tried with each of these rates and its own is chosen

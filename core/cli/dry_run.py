@@ -122,10 +122,13 @@ def _plan_data(plan: Plan) -> dict[str, Any]:
         }
         for stage in plan.stages
     ]
-    head = "new" if plan.new_head else "kept"
     if not plan.sizes_known:
-        return {"trained_parameters": None, "head": head, "stages": [], "rows": plan.rows}
-    return {"trained_parameters": plan.trained_parameters, "head": head, "stages": stages}
+        return {"trained_parameters": None, "head": "new", "stages": [], "rows": plan.rows}
+    return {
+        "trained_parameters": plan.trained_parameters,
+        "head": "new" if plan.new_head else "kept",
+        "stages": stages,
+    }
 
 
 def _size_text(plan: Plan) -> str:

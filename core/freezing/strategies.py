@@ -100,7 +100,9 @@ def _freeze_all(stages: Stages, options: Options) -> FreezeSpec:
 
 
 def _lp_ft(stages: Stages, options: Options) -> FreezeSpec:
-    return _train_all(stages, from_epoch=(options["probe_epochs"],) * len(stages))
+    epochs = options["probe_epochs"]
+    # When the probe converges is known only while it trains; it takes an epoch at least.
+    return _train_all(stages, from_epoch=(epochs or 1,) * len(stages), probe_first=not epochs)
 
 
 def _gradual(stages: Stages, options: Options) -> FreezeSpec:
@@ -233,14 +235,19 @@ STRATEGIES: dict[str, Strategy] = {
     ),
     "lp-ft": Strategy(
         "Probe, then fine-tune",
-        "The head alone trains for some epochs, then every stage joins.",
+        "The head alone trains until it has converged, then every stage joins.",
         "A new head's first, wrong gradients would distort good stages; often keeps more of the"
         " source.",
         _lp_ft,
         "Kumar et al.: Fine-Tuning can Distort Pretrained Features, ICLR 2022",
         {
             "probe_epochs": Option(
-                "Probe epochs", "epochs in which the head trains alone", 2, 1, 1000
+                "Probe epochs",
+                "epochs in which the head trains alone; 0: until its validation loss no longer"
+                " falls",
+                0,
+                0,
+                1000,
             )
         },
     ),
@@ -413,9 +420,6 @@ def control_strategies() -> tuple[str, ...]:
 
 DEFAULT_CONTROLS = ("zero-shot", "logistic-regression", "gradient-boosting")
 """Controls that run beside a fine-tuning run unless others are chosen: strong and quick."""
-SWEEP_CONTROLS = (*DEFAULT_CONTROLS, "scratch")
-"""Controls of a sweep and of the demo unless others are chosen. The retrained network would often
-take longer than all other arms together."""
 
 
 def control_titles() -> tuple[str, ...]:
@@ -447,6 +451,11 @@ def is_trained(strategy: str) -> bool:
     return strategy not in STRATEGIES or STRATEGIES[strategy].trains
 
 
+def has_learning_rate(strategy: str) -> bool:
+    """Whether the learning rate changes what a strategy gives; any other word's does."""
+    return strategy not in STRATEGIES or STRATEGIES[strategy].has_learning_rate
+
+
 def has_own_model(strategy: str) -> bool:
     """Whether a strategy trains a model that shares nothing with the backbone's weights."""
     return strategy in STRATEGIES and STRATEGIES[strategy].fits_inputs
@@ -459,11 +468,6 @@ def iteration_word(strategy: str) -> str:
     ('epoch', 'tree', 'epoch')
     """
     return STRATEGIES[strategy].iteration if strategy in STRATEGIES else "epoch"
-
-
-def has_learning_rate(strategy: str) -> bool:
-    """Whether the learning rate changes what a strategy gives; any other word's does."""
-    return strategy not in STRATEGIES or STRATEGIES[strategy].has_learning_rate
 
 
 def complete_options(strategy: str, options: Options) -> Options:

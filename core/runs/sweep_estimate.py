@@ -62,8 +62,8 @@ def estimate_sweep(
     total = seconds + sum(prefixes.values())
     if rate_choice_seconds:
         explanation += (
-            f" About {rate_choice_seconds / total:.0%} of it is for choosing each arm's learning"
-            f" rate among {n_rates}."
+            f" About {100 * rate_choice_seconds / total:.0f} % of it is for choosing each arm's"
+            f" learning rate among {n_rates}."
         )
     if spec.halving:
         explanation += " Upper bound: successive halving ends arms before their last epoch."

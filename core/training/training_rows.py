@@ -133,7 +133,7 @@ def request_rows(
     last = 0 if isinstance(request, PretrainRequest) else request.target_rows
     domain, share = training_domain(request), request.train.validation_share
     train, validation = select_training_rows(dataset, domain, share, last)
-    if isinstance(request, PretrainRequest):
+    if not isinstance(request, FinetuneRequest):
         return train, validation
     domains = control_domains(dataset, request)
     chosen = [source_rows(dataset)] * ("source" in domains) + [train] * ("target" in domains)

@@ -68,6 +68,10 @@ TERMS = {
         "Interpolated weights: alpha times the fine-tuned run's plus (1 − alpha) times the "
         "backbone's."
     ),
+    "blend": (
+        "The sum of the logits of several runs, each times a weight of 0 or above that was fitted "
+        "on validation rows by log loss."
+    ),
     "worker": "The process that trains. It keeps running when the browser is closed.",
     "threshold": (
         "Rows with at least this predicted probability count as clicks. Chosen on validation "
