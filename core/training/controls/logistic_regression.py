@@ -64,7 +64,7 @@ def fit_logistic_regression(rows: ControlRows, reporter: Reporter) -> FittedCont
         f"scikit-learn {version('scikit-learn')}, LogisticRegression with C ="
         f" {INVERSE_PENALTIES[chosen - 1]:g}, chosen among {grid} on validation rows"
     )
-    result = FitResult(chosen, number, number < total)
+    result = FitResult(chosen, number, number < total, best_step=chosen, steps_run=number)
     return FittedControl(network, "lr", {}, HeadSettings(), result, learner)
 
 
