@@ -9,10 +9,12 @@ from typing import Any
 from core.cli.output import CommandResult
 from core.data.datasets import find_dataset, require_labels
 from core.data.preprocessing import load_preprocessing
+from core.data.target_statistics import count_dense
 from core.freezing.plan import Plan
 from core.jobs.requests import FinetuneRequest, PretrainRequest
 from core.jobs.store import RunStore
 from core.models.backbone_store import find_backbone
+from core.models.card import inputs_sentence
 from core.models.objectives import OBJECTIVES
 from core.models.registry import complete_settings
 from core.runs.estimate import Estimate, pretraining_estimate, pretraining_plan
@@ -86,7 +88,7 @@ def dry_run_pretrain(workspace: Workspace, request: PretrainRequest) -> CommandR
     complete_settings(request.architecture, request.settings)
     fitted = load_preprocessing(dataset.folder / "preprocessing")
     stats = measure_stats(
-        request.architecture, request.settings, fitted.field_sizes, fitted.n_dense
+        request.architecture, request.settings, fitted.field_sizes, count_dense(request.statistics)
     )
     rows = next(part.rows for part in dataset.parts if part.part == "source_train")
     done = RunStore(workspace).list(status="done")
@@ -96,6 +98,7 @@ def dry_run_pretrain(workspace: Workspace, request: PretrainRequest) -> CommandR
     lines = [
         f"{request.architecture} on {rows:,} source rows of {dataset.name!r}: "
         f"{stats.parameters:,} parameters{time}. Nothing was queued.",
+        f"Inputs: {inputs_sentence(count_dense(request.statistics))}.",
         f"Settings: {describe_settings(request.train)}.",
         *_stage_lines(plan),
     ]
@@ -103,6 +106,7 @@ def dry_run_pretrain(workspace: Workspace, request: PretrainRequest) -> CommandR
         "dataset": dataset.id,
         "architecture": request.architecture,
         "parameters": stats.parameters,
+        "statistics": request.statistics,
         **_plan_data(plan),
         "estimate": _estimate_data(estimate) if estimate else None,
         "train": dataclasses.asdict(request.train),

@@ -17,7 +17,7 @@ from core.models.registry import ARCHITECTURES
 
 DEVICES = ("auto", "cuda", "cpu")
 DECAY_SCOPES = ("all", "matrices")
-STATISTICS = ("none", "fields", "pairs")
+STATISTICS: tuple[str, ...] = ("none", "fields", "pairs")
 """Target statistics and counts among the inputs of a network: none, those of every categorical
 field, or also those of pairs of fields."""
 FINETUNE_INPUTS = ("kept", "refitted")

@@ -24,6 +24,7 @@ from core.runs.sweep import SweepSpec, depth_arms
 from core.training.default_settings import (
     AS_PREPARED,
     AUTO,
+    DEFAULT_STATISTICS,
     count_training_rows,
     presets_for,
     rates_to_try,
@@ -78,6 +79,8 @@ def command_line(workspace: Workspace, request: Request, pinned: bool = False) -
             parts += ["--start-file", request.start_file]
         if request.mask_share != MASK_SHARE:
             parts += ["--mask-share", str(request.mask_share)]
+        if request.statistics != DEFAULT_STATISTICS:
+            parts += ["--statistics", request.statistics]
         parts += settings_to_flags(request.settings)
     else:
         rows, share = target_rows_and_share(dataset, request.target_rows)
