@@ -128,7 +128,7 @@ def _plan_data(plan: Plan) -> dict[str, Any]:
         for stage in plan.stages
     ]
     if not plan.sizes_known:
-        return {"trained_parameters": None, "stages": [], "rows": plan.rows}
+        return {"trained_parameters": None, "head": "new", "stages": [], "rows": plan.rows}
     return {
         "trained_parameters": plan.trained_parameters,
         "head": "new" if plan.new_head else "kept",
