@@ -105,6 +105,11 @@ class ArmResult:
         return self.metrics.get(metric, {}).get(part)
 
     @property
+    def has_learning_rate(self) -> bool:
+        """Whether the learning rate changes its results; that of a blend is of its first run."""
+        return self.strategy != "blend" and has_learning_rate(self.strategy)
+
+    @property
     def best_epoch_is_last(self) -> bool:
         """Whether the best epoch of a run was its last, so that it had not trained to its end."""
         return not self.halted and any(
@@ -316,7 +321,7 @@ def sweep_table(results: Sequence[ArmResult]) -> list[dict[str, Any]]:
                 row[f"{metric}{suffix}"] = spread.mean if spread else None
                 row[f"{metric}{suffix}_deviation"] = spread.deviation if spread else None
         row |= {
-            "learning_rate": result.learning_rate if has_learning_rate(result.strategy) else None,
+            "learning_rate": result.learning_rate if result.has_learning_rate else None,
             "rates_tried": len(result.rates) or None,
             "validation_log_loss": result.validation_loss,
             "best_epoch_is_last": result.best_epoch_is_last,
@@ -347,7 +352,8 @@ def waiting_for_rate(sweep: Sweep, runs: Sequence[Run], results: Sequence[ArmRes
     waiting = {}
     for run in runs:
         size, _, title = arm_key(sweep, run)
-        if (size, title) not in shown and has_learning_rate(run.strategy):
+        has_rate = run.kind != "blend" and has_learning_rate(run.strategy)
+        if (size, title) not in shown and has_rate:
             setting = describe_setting(sweep, size, 0.0)
             waiting[size, title] = f"{title} ({setting})" if setting else title
     return [*waiting.values()]

@@ -90,7 +90,7 @@ def _tries_rates(runs: Sequence[Run]) -> bool:
 
 def _describe_rate(result: ArmResult | None, runs: Sequence[Run]) -> str:
     """Return the chosen rate, or why there is none."""
-    if not has_learning_rate(runs[0].strategy):
+    if runs[0].kind == "blend" or not has_learning_rate(runs[0].strategy):
         return "none"
     return f"{result.learning_rate:g}" if result else "not chosen yet"
 
