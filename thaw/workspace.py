@@ -454,7 +454,7 @@ class Workspace:
 
     @checked
     def blend(self, runs: Sequence[Run | str], *, name: str = "", wait: Wait = False) -> Run:
-        """Blend finished runs: a sum of their logits with weights fitted on validation rows.
+        """Blend finished runs: the mean of their logits, weighted on validation rows.
 
         Args:
             runs: two or more, or their ids, with the same dataset and validation rows; their order

@@ -15,7 +15,7 @@ from pages.components.shared.errors import catch_errors, catch_errors_in
 from pages.components.shared.formatting import escape_inline
 
 ABOUT = (
-    "Adds the logits of the selected runs, weighted to have the lowest log loss on validation "
+    "The mean of the selected runs' logits, weighted to have the lowest log loss on validation "
     "rows; the blend is a run of its own. The runs need the same dataset and validation rows."
 )
 

@@ -69,8 +69,8 @@ TERMS = {
         "backbone's."
     ),
     "blend": (
-        "The sum of the logits of several runs, each times a weight of 0 or above that was fitted "
-        "on validation rows by log loss."
+        "The mean of the logits of several runs with weights of 0 or above that were fitted on "
+        "validation rows by log loss."
     ),
     "worker": "The process that trains. It keeps running when the browser is closed.",
     "threshold": (
