@@ -359,7 +359,8 @@ class Workspace:
             options: training settings that replace the preset's; ``head``, "keep" for the
                 backbone's own or "new", by default "keep" where that can be done and the preset is
                 not "article"; ``head_hidden``, ``head_activation`` and ``head_output`` of a new
-                head; and options of the strategy, such as ``rank`` of "lora" or ``rows`` of a control.
+                head; and options of the strategy, such as ``rank`` of "lora" or ``rows`` of a
+                control.
 
         Raises:
             BadInput: a setting cannot be used with this backbone or dataset.
@@ -459,7 +460,7 @@ class Workspace:
 
     @checked
     def blend(self, runs: Sequence[Run | str], *, name: str = "", wait: Wait = False) -> Run:
-        """Blend finished runs: a sum of their logits with weights fitted on validation rows.
+        """Blend finished runs: the mean of their logits, weighted on validation rows.
 
         Args:
             runs: two or more, or their ids, with the same dataset and validation rows; their order

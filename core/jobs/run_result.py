@@ -170,7 +170,7 @@ class RunResult:
             return self.best_epoch == self.epochs_run
         return self.best_step == self.steps_run
 
-    def kept_step(self, validated_at: Sequence[int]) -> int | None:
+    def kept_step(self, validated_at: Sequence[int] | np.ndarray) -> int | None:
         """Return the optimiser step whose weights were kept; None where it is not known.
 
         Args:
