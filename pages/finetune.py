@@ -2,10 +2,15 @@
 
 import streamlit as st
 
-from core.data.datasets import Dataset
+from core.data.datasets import Dataset, count_source_rows
 from core.freezing.heads import NEW_HEAD_PRESETS
 from core.freezing.plan import Plan, make_plan
-from core.freezing.strategies import STRATEGIES, control_strategies, is_trained
+from core.freezing.strategies import (
+    DEFAULT_CONTROLS,
+    STRATEGIES,
+    control_strategies,
+    is_trained,
+)
 from core.jobs.requests import FinetuneRequest
 from core.jobs.store import RunStore
 from core.models.card import BackboneCard, HeadSettings
@@ -14,7 +19,7 @@ from core.runs.command_lines import command_line
 from core.runs.estimate import calibration_runs, estimate_seconds
 from core.runs.launch import ensure_worker, queue_for_device
 from core.runs.submit import submit_finetune
-from core.training.default_settings import count_training_rows
+from core.training.default_settings import count_training_rows, target_rows_and_share
 from pages.components.finetune.freeze_line import draggable_stack
 from pages.components.finetune.plan_view import (
     describe_plan,
@@ -88,7 +93,7 @@ def choose_controls(card: BackboneCard, strategy: str) -> list[str]:
             for name in allowed
             if st.checkbox(
                 STRATEGIES[name].title,
-                True,
+                name in DEFAULT_CONTROLS,
                 key=f"ft_{name}",
                 help=STRATEGIES[name].summary,
                 persist_state="session",
@@ -118,7 +123,10 @@ def launch_section(
             for control in chosen
         ),
     ]
-    estimates = [estimate_seconds(plan, rows, train, history) for plan in plans]
+    source_rows = count_source_rows(dataset)
+    estimates = [
+        estimate_seconds(plan, rows, train, history, source_rows=source_rows) for plan in plans
+    ]
     show_totals(plan, estimates[0].seconds)
     everything = (
         " With the controls "
@@ -164,7 +172,8 @@ def finetune_form(datasets: list[Dataset], cards: list[BackboneCard]) -> None:
         head_place = st.container()
         st.markdown("##### Training")
         # First, because the preset decides which head is suggested.
-        chosen = training_fields("ft", count_training_rows(dataset, "target"), in_url=True)
+        rows, share = target_rows_and_share(dataset)
+        chosen = training_fields("ft", rows, in_url=True, default_share=share)
         with head_place:
             keep_head, head = choose_head(card)
         # Only now: nothing can be launched where the head makes no sense.

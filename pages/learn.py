@@ -38,7 +38,13 @@ from pages.components.shared.stack import draw_plan
 from pages.components.shared.tour import tour_button
 from pages.components.shared.weight_drift import describe_weight_drift, measure_weight_drift_button
 
-CONTROL_WORDS = {"zero-shot": "the backbone as it is", "scratch": "a network trained from scratch"}
+CONTROL_WORDS = {
+    "zero-shot": "the backbone as it is",
+    "scratch": "a network trained from scratch",
+    "retrain": "the same network trained on source and target rows",
+    "logistic-regression": "a logistic regression on source and target rows",
+    "gradient-boosting": "gradient boosting on source and target rows",
+}
 METHOD = (
     "A network trained on plentiful **source** rows is fine-tuned on scarce, different "
     "**target** rows: its lower stages are **frozen**, a new **head** is added, and "
@@ -166,8 +172,8 @@ def show_when_it_pays(run: Run) -> None:
     """Show whether fine-tuning pays: compared with the controls, and by freeze depth."""
     st.subheader("4. When it pays")
     st.markdown(
-        "It pays when it beats both controls: the backbone as it is, and a network that "
-        "never saw the source. Where target rows are scarce, freezing more usually pays; "
+        "It pays when it beats every control: the backbone as it is, networks without a backbone, "
+        "and models that need none. Where target rows are scarce, freezing more usually pays; "
         "with many, freezing less."
     )
     runs = comparable_runs(run)
@@ -189,9 +195,7 @@ def show_when_it_pays(run: Run) -> None:
             "AUC by freeze depth, with controls",
         )
     if deep < 2 or len(controls) < 2:
-        st.markdown(
-            "Run more depths and both controls with the same settings to complete this figure."
-        )
+        st.markdown("Run more depths and controls with the same settings to complete this figure.")
         st.page_link("sweep.py", label="Sweep over freeze depths", icon=":material/experiment:")
 
 

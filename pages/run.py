@@ -5,7 +5,7 @@ import shlex
 import streamlit as st
 
 from core.errors import ThawError
-from core.freezing.strategies import is_trained
+from core.freezing.strategies import has_own_model, is_trained
 from core.jobs.store import RESUMABLE_STATUSES, Run, RunStore
 from core.program import PROGRAM
 from core.runs.command_lines import command_line
@@ -140,7 +140,8 @@ try:
         result_view(run)
         if run.kind in ("finetune", "blend"):
             decisions_section(run)
-            if run.kind == "finetune" and is_trained(run.strategy):
+            own = run.kind == "finetune" and not has_own_model(run.strategy)
+            if own and is_trained(run.strategy):
                 interpolation_section(run)
                 weight_drift_section(run)
         use_run(run)

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 
 from core.errors import BadInput
 from core.files.permissions import private_files
+from core.freezing.strategies import iteration_word
 from core.jobs.run import Run
 from core.jobs.store import RunStore
 from core.runs.cluster import run_here
@@ -124,4 +125,6 @@ def share_done(run: Run) -> float:
 
 def progress_words(run: Run) -> str:
     """What a run does now, such as "training, epoch 2 of 10"."""
-    return f"{run.phase or run.status}{f', epoch {run.epoch} of {run.epochs}' * bool(run.epochs)}"
+    word = iteration_word(run.strategy)
+    counted = f", {word} {run.epoch} of {run.epochs}" if run.epochs else ""
+    return f"{run.phase or run.status}{counted}"

@@ -18,6 +18,7 @@ from core.freezing.strategies import STRATEGIES
 from core.jobs.requests import TrainSettings
 from core.models.card import BackboneCard, HeadSettings
 from core.models.registry import SETTING_FIELDS
+from core.training.default_settings import AS_PREPARED
 
 Wait = bool | Literal["here"]
 """When a method returns: False once the run is queued, True once the worker has ended it, "here"
@@ -27,13 +28,15 @@ once this process has trained it itself, without a worker."""
 class TrainingOptions(TypedDict, total=False):
     """Training settings; what is left out is the preset's.
 
-    They are explained at `core.jobs.requests.TrainSettings`.
+    They are explained at `core.jobs.requests.TrainSettings`. ``validation_share="dataset"`` keeps
+    the dataset's own split; by default fine-tuning validates on a share that grows as target rows
+    get few.
     """
 
     epochs: int
     batch_size: int
     lr: float
-    validation_share: float
+    validation_share: float | Literal["dataset"]
     early_stopping: int
     plateau: int
     seed: int
@@ -55,6 +58,7 @@ class SweepOptions(TrainingOptions, total=False):
     decay: float
     pull: float
     rank: int
+    rows: Literal["source", "target", "both"]
 
 
 class FinetuneOptions(SweepOptions, total=False):
@@ -114,7 +118,10 @@ def training_settings(options: Mapping[str, Any]) -> dict[str, Any]:
         "learning_rate" if name == "lr" else name: to_builtin(value)
         for name, value in options.items()
     }
-    return {name: value for name, value in renamed.items() if name in fields and value is not None}
+    given = {name: value for name, value in renamed.items() if name in fields and value is not None}
+    if given.get("validation_share") == AS_PREPARED:
+        given["validation_share"] = None
+    return given
 
 
 def head_settings(
@@ -138,9 +145,9 @@ def head_settings(
 
 def strategy_options(options: Mapping[str, Any], strategy: str = "") -> dict[str, Any]:
     """The options of strategies among `options`; with `strategy` those of that one alone."""
-    names = [
+    names = dict.fromkeys(
         name for key, one in STRATEGIES.items() for name in one.options if strategy in ("", key)
-    ]
+    )
     given = {name: to_builtin(options[name]) for name in names if options.get(name) is not None}
     if isinstance(given.get("stages"), str):
         given["stages"] = [given["stages"]]

@@ -11,12 +11,13 @@ from core.errors import BadInput
 from core.files.typed_json import require_whole_number, to_builtin
 from core.jobs.requests import FinetuneRequest, PretrainRequest, TrainSettings
 from core.models.card import BackboneCard
-from core.runs.sweep import Arm, Sweep, SweepSpec, depth_arms
+from core.runs.sweep import Arm, Sweep, SweepSpec, default_arms, depth_arms
 from core.training.default_settings import (
     count_training_rows,
     preset_settings,
     rates_to_try,
     settings_by_size,
+    target_rows_and_share,
 )
 from core.workspace import hash_json
 from thaw.options import (
@@ -70,7 +71,7 @@ def finetune_request(
     if (freeze_depth is None) == (strategy is None):
         raise BadInput("Name either freeze_depth or strategy: freeze_depth=2, or strategy='lora'.")
     target_rows = require_whole_number(target_rows, "target rows", 0)
-    rows = count_training_rows(dataset, "target", last=target_rows)
+    rows, share = target_rows_and_share(dataset, target_rows)
     keep_head, head = head_settings(options, card, preset)
     return FinetuneRequest(
         dataset=dataset.id,
@@ -78,7 +79,7 @@ def finetune_request(
         strategy=strategy or "depth",
         freeze_depth=0 if freeze_depth is None else freeze_depth,
         head=head,
-        train=_train_settings(preset, rows, options),
+        train=_train_settings(preset, rows, options, validation_share=share),
         options=strategy_options(options),
         target_rows=target_rows,
         keep_head=keep_head,
@@ -106,6 +107,7 @@ def sweep_spec(
         arms = tuple(Arm("depth", depth) for depth in depths)
     arms += tuple(Arm(one, 0, strategy_options(options, one)) for one in strategies)
     arms += tuple(Arm("surgical", 0, {"stages": tuple(stages)}) for stages in surgical)
+    arms = arms or default_arms(card, dataset)
     sizes = tuple(require_whole_number(size, "target size", 0) for size in target_sizes)
     if not sizes:
         raise BadInput("target_sizes is empty; it must name a number of target rows, 0 for all.")
@@ -147,7 +149,11 @@ def free_sweep_name(sweeps: Sequence[Sweep], first: str) -> str:
 
 
 def _train_settings(
-    preset: str, training_rows: int, options: Options, objective: str = "supervised"
+    preset: str,
+    training_rows: int,
+    options: Options,
+    objective: str = "supervised",
+    validation_share: float | None = None,
 ) -> TrainSettings:
-    settings = preset_settings(preset, training_rows, objective)
+    settings = preset_settings(preset, training_rows, objective, validation_share)
     return dataclasses.replace(settings, **training_settings(options))

@@ -18,6 +18,7 @@ from core.evaluation.metric_registry import HEADLINE_METRIC, METRICS
 from core.files.durable import staging
 from core.files.permissions import private_files
 from core.files.typed_json import to_builtin
+from core.freezing.strategies import iteration_word
 from core.jobs.predictions import read_predictions
 from core.jobs.requests import FinetuneRequest, InterpolateRequest, PretrainRequest
 from core.jobs.run import Run as StoredRun
@@ -480,8 +481,9 @@ class Run:
                 run.name, marks, table_html(rows), note_html(f"{weights}. Run {run.id}.")
             )
         facts = (
-            f"{result.trained_parameters:,} parameters trained, best epoch {result.best_epoch} of"
-            f" {result.epochs_run}, {result.total_seconds:.1f} s on {result.device}. Run {run.id}."
+            f"{result.trained_parameters:,} parameters trained, best"
+            f" {iteration_word(run.strategy)} {result.best_epoch} of {result.epochs_run},"
+            f" {result.total_seconds:.1f} s on {result.device}. Run {run.id}."
         )
         return card_html(run.name, marks, table_html(rows), note_html(facts))
 

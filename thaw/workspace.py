@@ -351,13 +351,13 @@ class Workspace:
             strategy: instead of a depth, a key of `core.freezing.strategies.STRATEGIES`, such as
                 "lora".
             target_rows: use only this many target rows, the last ones; 0 for all.
-            controls: runs beside it to compare it with, of "scratch" and "zero-shot"; see
-                `Run.controls`.
+            controls: runs beside it to compare it with, of "zero-shot", "logistic-regression",
+                "gradient-boosting", "retrain" and "scratch"; see `Run.controls`.
             preset: of the training settings; "auto" chooses them by the number of training rows.
             wait: when to return, see `Wait`.
             options: training settings that replace the preset's, ``head_hidden``,
                 ``head_activation`` and ``head_output`` of the new head, and options of the
-                strategy, such as ``rank`` of "lora".
+                strategy, such as ``rank`` of "lora" or ``rows`` of a control.
 
         Raises:
             BadInput: a setting cannot be used with this backbone or dataset.
@@ -403,9 +403,10 @@ class Workspace:
             data: the dataset, or its name.
             backbone: the backbone, its name, or the pretraining run that made it.
             depths: freeze depths, each an arm, or "all" of the backbone's.
-            strategies: keys of `core.freezing.strategies.STRATEGIES`, each an arm; "scratch" and
-                "zero-shot" are the controls.
+            strategies: keys of `core.freezing.strategies.STRATEGIES`, each an arm; "zero-shot",
+                "logistic-regression", "gradient-boosting", "retrain" and "scratch" are controls.
             surgical: for each arm of the strategy "surgical" the names of the stages that train.
+                Without depths, strategies and these, every depth and every control is an arm.
             seeds: of every arm: 0, 1, 2, …
             rates: learning rates for every arm; default: three around the preset's.
             choose_rate: whether every arm is tried with each of these rates and its own is chosen

@@ -52,7 +52,7 @@ def dry_run_sweep(workspace: Workspace, spec: SweepSpec) -> CommandResult:
     for title, plan in plans.items():
         plan.check_epochs(spec.train.epochs)
         arms.append({"arm": title, **_plan_data(plan)})
-        lines += [f"{title}: {plan.trained_parameters:,} parameters train", *_stage_lines(plan)]
+        lines += [f"{title}: {_size_text(plan)}", *_stage_lines(plan)]
     for size, train in zip(spec.target_sizes, spec.size_settings, strict=True):
         rows = f"{size:,}" if size else "All"
         lines.append(f"{rows} target rows: {describe_settings(train)}.")
@@ -122,6 +122,8 @@ def _plan_data(plan: Plan) -> dict[str, Any]:
         }
         for stage in plan.stages
     ]
+    if not plan.sizes_known:
+        return {"trained_parameters": None, "stages": [], "rows": plan.rows}
     return {
         "trained_parameters": plan.trained_parameters,
         "head": "new" if plan.new_head else "kept",
@@ -129,7 +131,15 @@ def _plan_data(plan: Plan) -> dict[str, Any]:
     }
 
 
+def _size_text(plan: Plan) -> str:
+    if plan.sizes_known:
+        return f"{plan.trained_parameters:,} parameters train"
+    return f"fits a vocabulary of its own on the rows {plan.rows!r}; its size is known then"
+
+
 def _stage_lines(plan: Plan) -> list[str]:
+    if not plan.sizes_known:
+        return []
     lines = []
     for stage in plan.stages:
         state = "frozen" if stage.frozen else "trained"

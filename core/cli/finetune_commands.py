@@ -22,7 +22,7 @@ from core.jobs.requests import FinetuneRequest
 from core.jobs.store import RunStore
 from core.models.backbone_store import find_backbone
 from core.runs.submit import submit_finetune
-from core.training.default_settings import count_training_rows
+from core.training.default_settings import target_rows_and_share
 from core.workspace import Workspace
 
 
@@ -72,8 +72,8 @@ def finetune(workspace: Workspace, options: argparse.Namespace) -> CommandResult
     """Queue a fine-tuning run and its controls, and follow them to their end."""
     strategy = options.strategy or "depth"
     dataset = find_dataset(workspace, options.dataset)
-    rows = count_training_rows(dataset, "target", last=options.target_rows)
-    train = train_settings(options, rows)
+    rows, share = target_rows_and_share(dataset, options.target_rows)
+    train = train_settings(options, rows, validation_share=share)
     card = find_backbone(workspace, options.backbone)
     keep_head, head = head_settings(options, card, options.preset)
     request = FinetuneRequest(

@@ -18,6 +18,7 @@ from core.jobs.requests import DEVICES, TrainSettings
 from core.models.card import ACTIVATIONS, HEAD_OUTPUTS, BackboneCard, HeadSettings
 from core.models.registry import ARCHITECTURES, SETTING_FIELDS
 from core.training.default_settings import (
+    AS_PREPARED,
     AUTO,
     PRESET_NAMES,
     PRESET_PURPOSES,
@@ -54,6 +55,17 @@ def floats(text: str) -> tuple[float, ...]:
         return tuple(float(part) for part in comma_separated(text))
     except ValueError:
         message = f"{text!r} is not a list of numbers such as 1e-3,3e-4"
+        raise argparse.ArgumentTypeError(message) from None
+
+
+def _validation_share(text: str) -> float | str:
+    """Return the share, or AS_PREPARED; argparse's ``type``."""
+    if text == AS_PREPARED:
+        return text
+    try:
+        return float(text)
+    except ValueError:
+        message = f"{text!r} is neither a number such as 0.2 nor {AS_PREPARED}"
         raise argparse.ArgumentTypeError(message) from None
 
 
@@ -137,9 +149,10 @@ def add_training_options(parser: argparse.ArgumentParser, seed: bool = True) -> 
     )
     group.add_argument(
         "--validation-share",
-        type=float,
-        help="split training and validation rows anew, this share for validation "
-        "(default: as prepared)",
+        type=_validation_share,
+        help="split training and validation rows anew, this share for validation, or "
+        f"{AS_PREPARED}: as the dataset was split (default: fine-tuning validates on a share that "
+        "grows as target rows get few; otherwise as prepared)",
     )
     group.add_argument(
         "--early-stopping",
@@ -174,13 +187,19 @@ def add_training_options(parser: argparse.ArgumentParser, seed: bool = True) -> 
 def given_settings(options: argparse.Namespace) -> dict[str, Any]:
     """Return the training settings named on the command line, by field of `TrainSettings`."""
     names = [field.name for field in dataclasses.fields(TrainSettings)]
-    return {
+    given = {
         name: getattr(options, name) for name in names if getattr(options, name, None) is not None
     }
+    if given.get("validation_share") == AS_PREPARED:
+        given["validation_share"] = None
+    return given
 
 
 def train_settings(
-    options: argparse.Namespace, training_rows: int, objective: str = "supervised"
+    options: argparse.Namespace,
+    training_rows: int,
+    objective: str = "supervised",
+    validation_share: float | None = None,
 ) -> TrainSettings:
     """Return the preset's settings for this many training rows, with the given ones in their place.
 
@@ -188,8 +207,9 @@ def train_settings(
         options: parsed options of `add_training_options`.
         training_rows: rows that will train; the preset "auto" chooses by them.
         objective: a key of `core.models.objectives.OBJECTIVES`.
+        validation_share: the default one of a fine-tuning run.
     """
-    settings = preset_settings(options.preset, training_rows, objective)
+    settings = preset_settings(options.preset, training_rows, objective, validation_share)
     return dataclasses.replace(settings, **given_settings(options))
 
 
@@ -242,13 +262,17 @@ def head_settings(
 def add_strategy_options(parser: argparse.ArgumentParser) -> None:
     """Add one option for each option of a freezing strategy."""
     group = parser.add_argument_group("options of the strategies")
-    for strategy_name, strategy in STRATEGIES.items():
-        for name, option in strategy.options.items():
-            group.add_argument(
-                f"--{name.replace('_', '-')}",
-                type=comma_separated if name == "stages" else type(option.default),
-                help=f"{option.description} ({strategy_name})",
-            )
+    options = {
+        name: one for strategy in STRATEGIES.values() for name, one in strategy.options.items()
+    }
+    for name, option in options.items():
+        owners = [key for key, strategy in STRATEGIES.items() if name in strategy.options]
+        group.add_argument(
+            f"--{name.replace('_', '-')}",
+            type=comma_separated if name == "stages" else type(option.default),
+            choices=option.choices or None,
+            help=f"{option.description} ({', '.join(owners)})",
+        )
 
 
 def strategy_options(options: argparse.Namespace, strategy: str = "") -> dict[str, Any]:
@@ -258,9 +282,9 @@ def strategy_options(options: argparse.Namespace, strategy: str = "") -> dict[st
         options: parsed options of `add_strategy_options`.
         strategy: return only the options that this strategy has; "" returns those of all.
     """
-    names = [
+    names = dict.fromkeys(
         name for key, one in STRATEGIES.items() for name in one.options if strategy in ("", key)
-    ]
+    )
     return {name: getattr(options, name) for name in names if getattr(options, name) is not None}
 
 

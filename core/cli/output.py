@@ -14,6 +14,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from core.errors import BadInput, Damaged, RunError, ThawError, explain_system_error
 from core.evaluation.format_metrics import MetricValues, format_auc, format_metrics
+from core.freezing.strategies import iteration_word
 from core.jobs.run import Run, run_to_json
 from core.jobs.run_result import RunResult
 from core.jobs.store import RunStore
@@ -157,8 +158,9 @@ def follow_run(workspace: Workspace, run: Run) -> CommandResult:
     lines = [f"{run.id}  {run.name}"]
     if result.trained_parameters and result.epochs_run:
         lines.append(
-            f"{result.trained_parameters:,} parameters trained, best epoch {result.best_epoch} of "
-            f"{result.epochs_run}, {result.total_seconds:.1f} s on {result.device}"
+            f"{result.trained_parameters:,} parameters trained, best"
+            f" {iteration_word(run.strategy)} {result.best_epoch} of {result.epochs_run},"
+            f" {result.total_seconds:.1f} s on {result.device}"
         )
     for part, metrics in result.metrics.items():
         before = (result.before or {}).get(part)

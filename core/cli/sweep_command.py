@@ -33,6 +33,7 @@ from core.runs.sweep import (
     Arm,
     Sweep,
     SweepSpec,
+    default_arms,
     depth_arms,
     extend_sweep,
     list_sweeps,
@@ -75,7 +76,9 @@ def add_sweep_command(add: AddCommand) -> None:
         "--more-seeds", type=int, default=0, help="with an existing sweep: add this many seeds"
     )
     add_dry_run_option(command)
-    arms = command.add_argument_group("arms")
+    arms = command.add_argument_group(
+        "arms", "Without any of the first three: every freeze depth, and every control."
+    )
     arms.add_argument("--depths", help="freeze depths such as 0,1,2, or all")
     arms.add_argument(
         "--strategies", type=comma_separated, default=(), help=f"of {', '.join(STRATEGIES)}"
@@ -233,6 +236,7 @@ def sweep_spec(workspace: Workspace, options: argparse.Namespace) -> SweepSpec:
     )
     arms += tuple(Arm("surgical", 0, {"stages": stages}) for stages in options.surgical)
     dataset = find_dataset(workspace, options.dataset)
+    arms = arms or default_arms(card, dataset)
     by_size = settings_by_size(
         dataset, options.target_sizes, options.preset, given_settings(options)
     )
@@ -257,7 +261,7 @@ def sweep_spec(workspace: Workspace, options: argparse.Namespace) -> SweepSpec:
 def print_sweep_settings(dataset: Dataset, spec: SweepSpec, preset: str) -> None:
     """Print to standard error which settings each target size trains with."""
     for size, train in zip(spec.target_sizes, spec.size_settings, strict=True):
-        rows = count_training_rows(dataset, "target", last=size)
+        rows = count_training_rows(dataset, "target", train.validation_share, size)
         print(settings_sentence(preset, train, rows), file=sys.stderr)
         # Under a named preset every size trains alike, so one line says it all.
         if not spec.train_by_size and preset != AUTO:

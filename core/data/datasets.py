@@ -108,6 +108,12 @@ def count_fitted_rows(parts: Sequence[PartSummary]) -> int:
     return rows["source_train"] or rows["target_train"]
 
 
+def count_source_rows(dataset: Dataset) -> int:
+    """Return the number of source rows that are no test rows: those a control may train on."""
+    parts = {part.part: part.rows for part in dataset.parts}
+    return parts["source_train"] + parts["source_validation"]
+
+
 def load_dataset(folder: Path) -> Dataset:
     """Load the dataset stored in `folder`.
 

@@ -12,7 +12,8 @@ from typing import Any
 from core.errors import BadInput
 from core.freezing.heads import check_kept_head
 from core.freezing.spec import FreezeSpec, Schedule, Scope
-from core.freezing.strategies import STRATEGIES, complete_options, is_trained
+from core.freezing.strategies import STRATEGIES, complete_options, has_own_model, is_trained
+from core.jobs.requests import TrainSettings
 from core.models.card import BackboneCard, HeadSettings, StageCard
 
 NEW_HEAD, KEPT_HEAD = "Head (new)", "Head (kept)"
@@ -58,10 +59,12 @@ class Plan:
         frozen_depth: number of leading stages that never train.
         reinitialise: whether all stages start from random weights.
         new_head: whether training starts from a new head; else from the backbone's own.
-        scope, rank, l2_sp, schedule, reset_embeddings: as in core.freezing.spec.FreezeSpec.
+        scope, rank, l2_sp, schedule, reset_embeddings, probe_first: as in
+            core.freezing.spec.FreezeSpec.
         sizes_known: whether the parameters are known. A run that fits a vocabulary of its own has
             as many as its rows have values, and `stages` has those of the backbone; boosted trees
             and a logistic regression have a single stage, with 0 parameters.
+        rows: which training rows it is fitted on: "target", "source", or "both".
 
     Raises:
         BadInput: nothing would train although the strategy trains something.
@@ -77,7 +80,9 @@ class Plan:
     l2_sp: float = 0.0
     schedule: Schedule = "none"
     reset_embeddings: bool = False
+    probe_first: bool = False
     sizes_known: bool = True
+    rows: str = "target"
 
     def __post_init__(self) -> None:
         if self.sizes_known and self.trains and self.trained_parameters == 0:
@@ -108,6 +113,22 @@ class Plan:
         # LoRA's additions are not among the network's own scalars; those of the head are.
         adapted = self.scope == "adapters"
         return total - (self.stages[-1].trained_parameters if adapted else self.trained_parameters)
+
+    def with_settings(self, train: TrainSettings) -> "Plan":
+        """Return the plan with the head's share of the learning rate.
+
+        It is 1 unless the head is new on stages that are not, and has a rate of its own.
+        """
+        if train.head_learning_rate is None or not self.new_head or self.reinitialise:
+            return self
+        lr_scale = train.head_learning_rate / train.learning_rate
+        head = dataclasses.replace(self.stages[-1], lr_scale=lr_scale)
+        return dataclasses.replace(self, stages=(*self.stages[:-1], head))
+
+    def with_join_epoch(self, epoch: int) -> "Plan":
+        """Return a plan that probes first, with the epoch (from 0) in which its stages join."""
+        stages = tuple(dataclasses.replace(one, from_epoch=epoch) for one in self.stages[:-1])
+        return dataclasses.replace(self, stages=(*stages, self.stages[-1]))
 
     def cacheable_depth(self, epoch: int) -> int:
         """See the function of this name."""
@@ -173,7 +194,7 @@ def make_plan(
             "score rows as it is; choose another strategy than zero-shot."
         )
     if model := STRATEGIES[strategy].model:
-        return _plan_model(strategy, model)
+        return _plan_model(strategy, model, values["rows"])
     spec = STRATEGIES[strategy].build(card.stages, {**values, "depth": freeze_depth})
     new_head = trained and (spec.reinitialise or not keep_head)
     if trained and not new_head:
@@ -202,14 +223,18 @@ def make_plan(
         l2_sp=spec.l2_sp,
         schedule=spec.schedule,
         reset_embeddings=spec.reset_embeddings,
-        sizes_known=not STRATEGIES[strategy].fits_inputs,
+        probe_first=spec.probe_first,
+        sizes_known=not has_own_model(strategy),
+        rows=values.get("rows", "target"),
     )
 
 
-def _plan_model(strategy: str, title: str) -> Plan:
+def _plan_model(strategy: str, title: str, rows: str) -> Plan:
     """Plan a model that is no network: one entry, whose size is known once it is fitted."""
     model = PlannedStage("model", title, 0, share=1.0, frozen=False, flops=0, origin="random")
-    return Plan(strategy, (model,), 0, reinitialise=True, new_head=True, sizes_known=False)
+    return Plan(
+        strategy, (model,), 0, reinitialise=True, new_head=True, sizes_known=False, rows=rows
+    )
 
 
 def make_pretraining_plan(

@@ -25,6 +25,8 @@ class FreezeSpec:
         schedule: what changes while it trains.
         reset_embeddings: whether the embedding stage starts anew in each epoch.
         reinitialise: whether all stages start from random weights.
+        probe_first: whether the head trains alone until its validation loss no longer falls; the
+            stages join then, not before `from_epoch`.
     """
 
     trainable: tuple[bool, ...]
@@ -36,3 +38,4 @@ class FreezeSpec:
     schedule: Schedule = "none"
     reset_embeddings: bool = False
     reinitialise: bool = False
+    probe_first: bool = False

@@ -59,6 +59,7 @@ class Strategy:
         fits_inputs: whether a run fits a vocabulary of its own on its training rows, so that
             nothing of the backbone is left but, for a network, its architecture.
         model: title of what it fits instead of a network; "" where it trains a network.
+        iteration: what is counted, and of which the best one is kept: "epoch", "tree", "penalty".
     """
 
     title: str
@@ -72,6 +73,7 @@ class Strategy:
     has_learning_rate: bool = True
     fits_inputs: bool = False
     model: str = ""
+    iteration: str = "epoch"
 
 
 def _train_all(stages: Stages, **fields: Any) -> FreezeSpec:
@@ -98,7 +100,9 @@ def _freeze_all(stages: Stages, options: Options) -> FreezeSpec:
 
 
 def _lp_ft(stages: Stages, options: Options) -> FreezeSpec:
-    return _train_all(stages, from_epoch=(options["probe_epochs"],) * len(stages))
+    epochs = options["probe_epochs"]
+    # When the probe converges is known only while it trains; it takes an epoch at least.
+    return _train_all(stages, from_epoch=(epochs or 1,) * len(stages), probe_first=not epochs)
 
 
 def _gradual(stages: Stages, options: Options) -> FreezeSpec:
@@ -231,14 +235,19 @@ STRATEGIES: dict[str, Strategy] = {
     ),
     "lp-ft": Strategy(
         "Probe, then fine-tune",
-        "The head alone trains for some epochs, then every stage joins.",
+        "The head alone trains until it has converged, then every stage joins.",
         "A new head's first, wrong gradients would distort good stages; often keeps more of the"
         " source.",
         _lp_ft,
         "Kumar et al.: Fine-Tuning can Distort Pretrained Features, ICLR 2022",
         {
             "probe_epochs": Option(
-                "Probe epochs", "epochs in which the head trains alone", 2, 1, 1000
+                "Probe epochs",
+                "epochs in which the head trains alone; 0: until its validation loss no longer"
+                " falls",
+                0,
+                0,
+                1000,
             )
         },
     ),
@@ -361,6 +370,7 @@ STRATEGIES: dict[str, Strategy] = {
         has_learning_rate=False,
         fits_inputs=True,
         model="Logistic regression",
+        iteration="penalty",
     ),
     "gradient-boosting": Strategy(
         "Gradient boosting",
@@ -375,6 +385,7 @@ STRATEGIES: dict[str, Strategy] = {
         has_learning_rate=False,
         fits_inputs=True,
         model="Gradient boosting",
+        iteration="tree",
     ),
     "retrain": Strategy(
         "Retrained",
@@ -443,6 +454,20 @@ def is_trained(strategy: str) -> bool:
 def has_learning_rate(strategy: str) -> bool:
     """Whether the learning rate changes what a strategy gives; any other word's does."""
     return strategy not in STRATEGIES or STRATEGIES[strategy].has_learning_rate
+
+
+def has_own_model(strategy: str) -> bool:
+    """Whether a strategy trains a model that shares nothing with the backbone's weights."""
+    return strategy in STRATEGIES and STRATEGIES[strategy].fits_inputs
+
+
+def iteration_word(strategy: str) -> str:
+    """What a run counts: "epoch", or what a control counts instead.
+
+    >>> iteration_word("full"), iteration_word("gradient-boosting"), iteration_word("pretraining")
+    ('epoch', 'tree', 'epoch')
+    """
+    return STRATEGIES[strategy].iteration if strategy in STRATEGIES else "epoch"
 
 
 def complete_options(strategy: str, options: Options) -> Options:

@@ -18,7 +18,7 @@ from core.data.datasets import Dataset
 from core.errors import BadInput
 from core.evaluation.format_metrics import is_missing
 from core.evaluation.metrics import compute_metrics
-from core.freezing.strategies import is_trained
+from core.freezing.strategies import has_own_model, is_trained
 from core.inference.run_model import load_model_card
 from core.jobs.reporter import Reporter
 from core.jobs.requests import InterpolateRequest
@@ -56,7 +56,9 @@ def interpolate(
         CancelledError: the reporter asked to stop.
     """
     run = RunStore(workspace).get(request.run)
-    trained = run.kind == "finetune" and is_trained(run.strategy)
+    trained = (
+        run.kind == "finetune" and is_trained(run.strategy) and not has_own_model(run.strategy)
+    )
     if run.status != "done" or not trained or run.result is None or run.result.threshold is None:
         raise BadInput(
             f"Run {run.id} is not a finished fine-tuning run, so there is nothing to interpolate;"

@@ -63,6 +63,11 @@ def measure_weight_drift(
     started = time.monotonic()
     report = on_progress or (lambda share: None)
     card, run_card = find_backbone(workspace, run.result.backbone), load_model_card(workspace, run)
+    if card.preprocessing_hash != run_card.preprocessing_hash:
+        raise BadInput(
+            f"Run {run.id} trained a model of its own with a vocabulary of its own, so its weights"
+            " cannot be compared with the backbone's; choose a fine-tuning run."
+        )
     device = choose_device("auto")
     before, after = load_backbone(card).to(device), load_backbone(run_card).to(device)
     report(0.1)

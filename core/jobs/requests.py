@@ -374,5 +374,16 @@ def request_from_json(values: Mapping[str, Any]) -> Request:
     kind = values.get("kind")
     if not isinstance(kind, str) or kind not in REQUEST_TYPES:
         raise ValueError(f"its kind is {str(kind)[:40]!r}")
-    request: Request = from_json(REQUEST_TYPES[kind], values, exact=False)
+    request: Request = from_json(REQUEST_TYPES[kind], _with_old_defaults(values), exact=False)
     return request
+
+
+def _with_old_defaults(values: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return stored values with options whose default has changed since they were stored.
+
+    Up to version 0.12, whose requests lack "keep_head", LP-FT probed for two epochs.
+    """
+    options = values.get("options", {})
+    if values.get("strategy") != "lp-ft" or "keep_head" in values or not isinstance(options, dict):
+        return values
+    return {**values, "options": {"probe_epochs": 2, **options}}

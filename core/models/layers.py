@@ -2,7 +2,7 @@
 
 Weights, names and results are torch's own. Two of its operations are slow for click models
 (docs/decisions.md): MKL splits a matrix product over threads badly where a dimension is not a
-multiple of 16, and the input of a block, n_fields * size + dense columns, never is one; and the
+multiple of 16, and the input of a block, n_fields * size + dense columns, rarely is one; and the
 gradient of an embedding table goes through the rows one by one.
 """
 

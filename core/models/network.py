@@ -223,6 +223,8 @@ class MemberLinear(nn.Module):
     Maps shape ``(n_rows, members, inputs)`` to ``(n_rows, members, outputs)``.
     """
 
+    matrix_names = ("weight",)
+
     def __init__(self, members: int, inputs: int, outputs: int) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.empty(members, inputs, outputs))
@@ -373,6 +375,21 @@ def biases_and_norms(module: nn.Module) -> list[nn.Parameter]:
         parameter
         for name, parameter in module.named_parameters()
         if id(parameter) in norms or name.rpartition(".")[2] in ("b", "bias")
+    ]
+
+
+def matrices(module: nn.Module) -> list[nn.Parameter]:
+    """What weight decay reaches with the scope "matrices": weights of linear layers, in order.
+
+    Neither embeddings nor biases nor normalisation layers. A module other than nn.Linear names its
+    matrices in `matrix_names`; the kernels of Keras layers are matrices too.
+    """
+    return [
+        parameter
+        for part in module.modules()
+        for name, parameter in part.named_parameters(recurse=False)
+        if name == "kernel"
+        or name in getattr(part, "matrix_names", ("weight",) if isinstance(part, nn.Linear) else ())
     ]
 
 

@@ -22,10 +22,12 @@ from core.models.registry import settings_to_flags
 from core.program import COMMAND
 from core.runs.sweep import SweepSpec, depth_arms
 from core.training.default_settings import (
+    AS_PREPARED,
     AUTO,
     count_training_rows,
     presets_for,
     rates_to_try,
+    target_rows_and_share,
 )
 from core.workspace import Workspace
 
@@ -78,7 +80,8 @@ def command_line(workspace: Workspace, request: Request, pinned: bool = False) -
             parts += ["--mask-share", str(request.mask_share)]
         parts += settings_to_flags(request.settings)
     else:
-        presets = presets_for(count_training_rows(dataset, "target", last=request.target_rows))
+        rows, share = target_rows_and_share(dataset, request.target_rows)
+        presets = presets_for(rows, validation_share=share)
         card = find_backbone(workspace, request.backbone)
         parts += ["finetune", "--dataset", dataset.name, "--backbone", card.name]
         if request.strategy == "depth":
@@ -169,9 +172,10 @@ def sweep_train_flags(dataset: Dataset, spec: SweepSpec, pinned: bool = False) -
         spec: the sweep.
         pinned: see `command_line`; only where the sizes share their settings.
     """
-    presets = [
-        presets_for(count_training_rows(dataset, "target", last=size)) for size in spec.target_sizes
-    ]
+    presets = []
+    for size in spec.target_sizes:
+        rows, share = target_rows_and_share(dataset, size)
+        presets.append(presets_for(rows, validation_share=share))
     if pinned and not spec.train_by_size:
         presets = [
             {name: train for name, train in known.items() if name != AUTO} for known in presets
@@ -247,7 +251,8 @@ def _flags_from(
     parts = [] if preset == AUTO else ["--preset", preset]
     for name, flag in _TRAIN_FLAGS.items():
         if name in given:
-            parts += [flag, str(given[name])]
+            # None is the validation share of the dataset's own split.
+            parts += [flag, AS_PREPARED if given[name] is None else str(given[name])]
     if "cosine" in given:
         parts.append("--cosine" if given["cosine"] else "--no-cosine")
     return parts + (["--amp"] if "amp" in given else [])

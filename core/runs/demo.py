@@ -17,6 +17,7 @@ from core.data.split import SplitSpec
 from core.errors import BadInput
 from core.files.durable import staging
 from core.freezing.heads import default_keep_head
+from core.freezing.strategies import control_strategies
 from core.jobs.requests import TrainSettings
 from core.jobs.store import Run, RunStore
 from core.models.backbone_store import list_backbones
@@ -34,7 +35,7 @@ from core.runs.sweep import (
     submit_sweep,
 )
 from core.runs.sweep_result import default_reference, judge_arms, summarise_arms
-from core.training.default_settings import count_training_rows, default_settings
+from core.training.default_settings import AUTO, preset_settings, target_rows_and_share
 from core.workspace import Workspace
 
 ROWS = 60_000
@@ -102,8 +103,12 @@ def demo_backbone(workspace: Workspace) -> BackboneCard:
 
 
 def demo_spec(dataset: Dataset, card: BackboneCard) -> SweepSpec:
-    """Return the sweep: every freeze depth with the backbone's own head, and both controls."""
-    arms = (*depth_arms(card), Arm("zero-shot"), Arm("scratch"))
+    """Return the sweep: every freeze depth with the backbone's own head, and the controls.
+
+    The retrained network is left out: it would take longer than all the others together.
+    """
+    controls = (Arm(name) for name in control_strategies() if name != "retrain")
+    arms = (*depth_arms(card), *controls)
     return SweepSpec(
         dataset.id,
         card.id,
@@ -117,9 +122,8 @@ def demo_spec(dataset: Dataset, card: BackboneCard) -> SweepSpec:
 
 def demo_settings(dataset: Dataset) -> TrainSettings:
     """Return the default settings for the dataset's size, with fewer epochs."""
-    return dataclasses.replace(
-        default_settings(count_training_rows(dataset, "target"))[1], epochs=EPOCHS
-    )
+    rows, share = target_rows_and_share(dataset)
+    return dataclasses.replace(preset_settings(AUTO, rows, validation_share=share), epochs=EPOCHS)
 
 
 def demo_sweep(workspace: Workspace) -> Sweep | None:

@@ -4,12 +4,20 @@ import dataclasses
 import secrets
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from core.data.datasets import Dataset, find_dataset, require_labels
 from core.data.paths import check_input, format_path
 from core.errors import BadInput, NameTaken
 from core.freezing.plan import make_plan
-from core.freezing.strategies import control_strategies, describe_strategy, is_trained
+from core.freezing.strategies import (
+    STRATEGIES,
+    complete_options,
+    control_strategies,
+    describe_strategy,
+    has_own_model,
+    is_trained,
+)
 from core.jobs.requests import (
     FinetuneRequest,
     InterpolateRequest,
@@ -121,6 +129,7 @@ def submit_finetune(
         )
         plan.check_epochs(request.train.epochs)
         check_rows_to_train(dataset, request.train, request.target_rows)
+        check_source_rows(dataset, strategy, options)
         requests.append(
             dataclasses.replace(
                 request,
@@ -163,6 +172,16 @@ def check_rows_to_train(dataset: Dataset, train: TrainSettings, target_rows: int
         )
 
 
+def check_source_rows(dataset: Dataset, strategy: str, options: dict[str, Any]) -> None:
+    """Raise BadInput if a control should train on source rows alone and there are none."""
+    rows = complete_options(strategy, options).get("rows", "target")
+    if rows == "source" and not dataset.has_source:
+        raise BadInput(
+            f"The dataset {dataset.name!r} has no source rows to train"
+            f" {STRATEGIES[strategy].title!r} on; choose the rows 'target' or 'both'."
+        )
+
+
 def submit_interpolation(workspace: Workspace, run: Run) -> Run:
     """Queue the interpolation of a fine-tuning run with its backbone (WiSE-FT).
 
@@ -172,6 +191,11 @@ def submit_interpolation(workspace: Workspace, run: Run) -> Run:
     Raises:
         BadInput: the run is not a fine-tuning run, trains nothing, or has ended without a model.
     """
+    if run.kind == "finetune" and has_own_model(run.strategy):
+        raise BadInput(
+            f"Run {run.id} trained a model of its own and no weights of the backbone, so there is"
+            " nothing to mix; choose a fine-tuning run."
+        )
     if run.kind != "finetune" or not is_trained(run.strategy):
         what = "is the backbone as it was" if run.kind == "finetune" else "is not a fine-tuning run"
         raise BadInput(

@@ -12,13 +12,14 @@ from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from typing import Any
 
-from core.data.datasets import find_dataset
+from core.data.datasets import Dataset, find_dataset
 from core.errors import BadInput, Damaged, NameTaken
 from core.files.typed_json import check_types
 from core.freezing.plan import Plan, make_plan
 from core.freezing.strategies import (
     STRATEGIES,
     complete_options,
+    control_strategies,
     describe_strategy,
     has_learning_rate,
     is_control,
@@ -31,7 +32,7 @@ from core.models.card import BackboneCard, HeadSettings
 from core.names import names_lock
 from core.runs.halving import FACTORS, plan_rungs
 from core.runs.launch import CLUSTER_QUEUE, ensure_worker, queue_for_device
-from core.runs.submit import check_rows_to_train
+from core.runs.submit import check_rows_to_train, check_source_rows
 from core.stored import check_timestamp, parse_stored
 from core.workspace import Workspace, check_name
 
@@ -208,6 +209,25 @@ def depth_arms(card: BackboneCard) -> tuple[Arm, ...]:
     return tuple(Arm("depth", depth) for depth in range(len(card.stages) + 1))
 
 
+def control_arms(card: BackboneCard, dataset: Dataset) -> tuple[Arm, ...]:
+    """Return an arm for every control that says something about this backbone and dataset.
+
+    Zero-shot needs a head that scores clicks, and a network retrained on source and target rows a
+    source: without one it is the network from scratch.
+    """
+    left_out = {
+        name
+        for name, possible in (("zero-shot", card.scores_clicks), ("retrain", dataset.has_source))
+        if not possible
+    }
+    return tuple(Arm(name) for name in control_strategies() if name not in left_out)
+
+
+def default_arms(card: BackboneCard, dataset: Dataset) -> tuple[Arm, ...]:
+    """Return the arms of a sweep that names none: every freeze depth, and every control."""
+    return depth_arms(card) + control_arms(card, dataset)
+
+
 def submit_sweep(workspace: Workspace, spec: SweepSpec, name: str, run_here: bool = False) -> Sweep:
     """Queue every run of a sweep at once.
 
@@ -228,6 +248,8 @@ def submit_sweep(workspace: Workspace, spec: SweepSpec, name: str, run_here: boo
     _check(card, spec)
     for size, train in zip(spec.target_sizes, spec.size_settings, strict=True):
         check_rows_to_train(dataset, train, size)
+    for arm in spec.arms:
+        check_source_rows(dataset, arm.strategy, arm.options)
     with names_lock(workspace):
         if any(name == one.name for one in list_sweeps(workspace)):
             raise NameTaken(

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from core.data.datasets import Dataset
+from core.data.datasets import Dataset, count_source_rows
 from core.freezing.plan import Plan
 from core.freezing.strategies import describe_strategy, has_learning_rate
 from core.jobs.store import Run
@@ -42,7 +42,12 @@ def estimate_sweep(
                 dataset, "target", request.train.validation_share, request.target_rows
             )
             estimates[key] = estimate_seconds(
-                plans[title], rows, request.train, history, request.can_batch_heads
+                plans[title],
+                rows,
+                request.train,
+                history,
+                request.can_batch_heads,
+                count_source_rows(dataset),
             )
         estimate = estimates[key]
         run_seconds = estimate.seconds - sum(estimate.prefix_seconds.values())
@@ -57,8 +62,8 @@ def estimate_sweep(
     total = seconds + sum(prefixes.values())
     if rate_choice_seconds:
         explanation += (
-            f" About {rate_choice_seconds / total:.0%} of it is for choosing each arm's learning"
-            f" rate among {n_rates}."
+            f" About {100 * rate_choice_seconds / total:.0f} % of it is for choosing each arm's"
+            f" learning rate among {n_rates}."
         )
     if spec.halving:
         explanation += " Upper bound: successive halving ends arms before their last epoch."

@@ -108,7 +108,8 @@ class ArmResult:
     def best_epoch_is_last(self) -> bool:
         """Whether the best epoch of a run was its last, so that it had not trained to its end."""
         return not self.halted and any(
-            getattr(run.result, "best_epoch_is_last", False) for run in self.runs
+            run.kind != "blend" and getattr(run.result, "best_epoch_is_last", False)
+            for run in self.runs
         )
 
 
@@ -128,7 +129,8 @@ def summarise_arms(sweep: Sweep, runs: Sequence[Run]) -> list[ArmResult]:
     )
     results = []
     for key in keys:
-        found, rates = groups[key], ()
+        found: list[Run] = groups[key]
+        rates: tuple[RateResult, ...] = ()
         if sweep.spec.choose_rate:
             found, rates = _runs_of_chosen_rate(found)
         if found:

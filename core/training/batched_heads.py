@@ -23,6 +23,7 @@ from filelock import FileLock, Timeout
 from core.errors import RunError
 from core.files.durable import make_folder
 from core.freezing.plan import Plan
+from core.freezing.schedule import count_epochs
 from core.jobs.reporter import Reporter
 from core.jobs.requests import FinetuneRequest, TrainSettings
 from core.models.network import Network
@@ -30,7 +31,7 @@ from core.program import VERSION
 from core.training.batches import RowTensors, count_steps_per_epoch, epoch_batches
 from core.training.checkpoint import read_checkpoint
 from core.training.deferred_scalars import DeferredScalars
-from core.training.epochs import finish_epoch
+from core.training.epochs import finish_epoch, validate, validation_steps
 from core.training.head_runs import BatchedHeads, HeadRun
 from core.training.log_points import (
     log_gradient_norms,
@@ -114,7 +115,12 @@ def fit_batched_heads(
         RunError: the loss of this run is not finite; the other runs are not affected.
     """
     start = time.monotonic()
-    heads = BatchedHeads(network.head, [settings.with_learning_rate(rate) for rate in rates])
+    heads = BatchedHeads(
+        network.head,
+        [settings.with_learning_rate(rate) for rate in rates],
+        plan,
+        count_epochs(plan, settings, len(train)),
+    )
     own, file = heads.runs[[*rates].index(settings.learning_rate)], folder / "heads.pt"
     with exclusive(folder, reporter):
         seconds_here = time.monotonic() - start
@@ -135,14 +141,16 @@ def fit_batched_heads(
     if own.failure:
         raise RunError(own.failure)
     progress = own.progress
-    total_steps = settings.epochs * count_steps_per_epoch(train, settings)
-    reporter.progress(progress.epoch, settings.epochs, progress.step, total_steps)
+    total_steps = own.epochs * count_steps_per_epoch(train, settings)
+    reporter.progress(progress.epoch, own.epochs, progress.step, total_steps)
     network.load_state_dict(progress.best_weights, strict=False)
     return FitResult(
         progress.best_epoch,
         progress.epoch,
         progress.stopped,
         earlier_seconds=progress.seconds - seconds_here,
+        best_step=progress.best_step,
+        steps_run=progress.step,
     )
 
 
@@ -168,7 +176,8 @@ def train_epoch(
         Seconds that all runs took together.
     """
     steps_per_epoch, log_interval, gradient_interval = logging_intervals(train, own.settings)
-    total_steps = steps_per_epoch * own.settings.epochs
+    total_steps = steps_per_epoch * own.epochs
+    validation_at = validation_steps(steps_per_epoch, own.settings.validations_per_epoch)
     # Finished runs stay in the product, where they cost next to nothing; nothing reads them.
     training = [(index, run) for index, run in enumerate(heads.runs) if not run.finished]
     start, earlier_seconds = time.monotonic(), own.progress.seconds
@@ -178,10 +187,12 @@ def train_epoch(
     def seconds_per_run() -> float:
         return earlier_seconds + (time.monotonic() - start) / len(training)
 
-    for batch in epoch_batches(train, own.settings, own.progress.epoch):
+    batches = epoch_batches(train, own.settings, own.progress.epoch)
+    for step_of_epoch, batch in enumerate(batches, start=1):
         if reporter.should_stop():
             raise CancelledError
-        for run, group in zip(heads.runs, heads.optimiser.param_groups, strict=True):
+        for group in heads.optimiser.param_groups:
+            run = heads.runs[group["run"]]
             set_lr([group], run.settings, run.progress, total_steps)
         losses = heads.forward_backward(train.take(batch))
         loss_sums, n_rows = loss_sums + losses * len(batch), n_rows + len(batch)
@@ -189,9 +200,12 @@ def train_epoch(
         for index, run in training:
             run.progress.step = step
             if step % gradient_interval == 0 and not run.failure:
-                own_group = heads.optimiser.param_groups[index : index + 1]
+                own_group = heads.groups[index : index + 1]
                 log_gradient_norms(own_group, run.network, step, run.log, deferred)
         heads.optimiser.step()
+        for _, run in training:
+            if run.average is not None:
+                run.average.update()
         if step % log_interval == 0 or step % steps_per_epoch == 0:
             for index, run in training:
                 progress = run.progress
@@ -199,21 +213,14 @@ def train_epoch(
                 progress.seconds = seconds_per_run()
                 run_guarded(run, partial(log_train_loss, progress, run.settings, run.log, deferred))
             loss_sums, n_rows = torch.zeros(len(heads.runs)), 0
-            reporter.progress(own.progress.epoch + 1, own.settings.epochs, step, total_steps)
+            reporter.progress(own.progress.epoch + 1, own.epochs, step, total_steps)
+        if step_of_epoch in validation_at and step_of_epoch < steps_per_epoch:
+            for _, run in training:
+                inputs = (run.network, plan, CLICK_TASK, validation, run.log, run.progress)
+                run_guarded(run, partial(validate, *inputs, run.average))
     for _, run in training:
-        run_guarded(
-            run,
-            partial(
-                finish_epoch,
-                run.network,
-                plan,
-                CLICK_TASK,
-                validation,
-                run.settings,
-                run.log,
-                run.progress,
-            ),
-        )
+        arguments = (run.network, plan, CLICK_TASK, validation, run.settings, run.log, run.progress)
+        run_guarded(run, partial(finish_epoch, *arguments, run.average))
     for _, run in training:
         run.progress.seconds = seconds_per_run()
     return time.monotonic() - start

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from core.freezing.schedule import count_steps
 from core.jobs.requests import TrainSettings
 from core.models.network import Activations
 
@@ -79,8 +80,7 @@ def epoch_batches(rows: RowTensors, settings: TrainSettings, epoch: int) -> list
 
 def count_steps_per_epoch(rows: RowTensors, settings: TrainSettings) -> int:
     """Return the number of batches that `epoch_batches` makes."""
-    full_batches, remaining_rows = divmod(len(rows), settings.batch_size)
-    return max(1, full_batches + (remaining_rows > 1))
+    return count_steps(len(rows), settings.batch_size)
 
 
 def iterate_batches(

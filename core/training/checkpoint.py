@@ -11,6 +11,7 @@ from torch import Tensor
 
 from core.errors import caused_by_gpu_failure, caused_by_out_of_memory
 from core.models.network import Network
+from core.training.weight_average import WeightAverage
 from core.workspace import write_atomic
 
 RENAMED_FIELDS = {
@@ -30,10 +31,12 @@ class Progress:
 
     Args:
         best_loss: lowest validation loss so far.
-        best_weights: weights of the epoch with the lowest validation loss, by name.
+        best_weights: weights of the validation with the lowest loss, by name.
         learning_rate: before the share (`lr_scale`) of each parameter group.
         best_epoch: epoch of `best_weights`; 0 is the network before training.
-        epochs_since_best: finished epochs since then.
+        best_step: optimiser step of `best_weights`.
+        improved: whether a validation in the current epoch had the lowest loss so far.
+        epochs_since_best: finished epochs since the last one with such a validation.
         epoch: finished epochs.
         step: finished optimiser steps.
         stopped: whether early stopping ended the training.
@@ -43,6 +46,8 @@ class Progress:
         autofreeze_depth: leading stages that AutoFreeze has frozen.
         gradient_norms: of each parameter group, summed over the current epoch.
         previous_gradient_norms: the same of the last epoch, without the head; empty in the first.
+        join_epoch: of a plan that probes first, the epoch (from 0) in which its stages joined; None
+            before that.
     """
 
     best_loss: float
@@ -59,10 +64,17 @@ class Progress:
     autofreeze_depth: int = 0
     gradient_norms: Tensor = field(default_factory=lambda: torch.zeros(()))
     previous_gradient_norms: list[float] = field(default_factory=list)
+    best_step: int = 0
+    improved: bool = False
+    join_epoch: int | None = None
 
 
 def save_checkpoint(
-    path: Path, progress: Progress, weights: dict[str, Tensor], optimiser: torch.optim.Optimizer
+    path: Path,
+    progress: Progress,
+    weights: dict[str, Tensor],
+    optimiser: torch.optim.Optimizer,
+    average: WeightAverage | None = None,
 ) -> None:
     """Write weights, optimiser state, random-number state and progress, atomically.
 
@@ -74,6 +86,7 @@ def save_checkpoint(
         progress: where training stands.
         weights: what training may change of the network, by name.
         optimiser: of the network.
+        average: of its weights, if there is one.
     """
     # Minimum and maximum of a tensor are NaN if any value is. isfinite on the tensor itself would
     # first write a mask as large as the table.
@@ -88,6 +101,7 @@ def save_checkpoint(
         },
         "network": weights,
         "optimiser": optimiser.state_dict(),
+        "average": average.state_dict() if average else None,
         "random": torch.get_rng_state(),
         "random_cuda": torch.cuda.get_rng_state() if torch.cuda.is_available() else None,
     }
@@ -95,7 +109,11 @@ def save_checkpoint(
 
 
 def load_checkpoint(
-    path: Path, network: Network, optimiser: torch.optim.Optimizer, device: torch.device
+    path: Path,
+    network: Network,
+    optimiser: torch.optim.Optimizer,
+    device: torch.device,
+    average: WeightAverage | None = None,
 ) -> Progress | None:
     """Restore what `save_checkpoint` wrote; return None if there is nothing to restore."""
     values = read_checkpoint(path, device)
@@ -106,6 +124,8 @@ def load_checkpoint(
     # strict=False: frozen stages are not in a checkpoint.
     network.load_state_dict(_rename_parameters(values["network"]), strict=False)
     optimiser.load_state_dict(values["optimiser"])
+    if average:
+        average.load_state_dict(values["average"])
     for group in optimiser.param_groups:
         if "part" in group:
             # The name of "lr_scale" up to version 0.11.

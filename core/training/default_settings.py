@@ -22,6 +22,10 @@ PRESETS: dict[str, TrainSettings] = {
     ),
 }
 """Fixed settings by name; PRESET_PURPOSES says what each is for."""
+AS_PREPARED = "dataset"
+"""What the command line and the API call the validation share None: the dataset's own split."""
+ARTICLE = "article"
+"""Name of the preset that repeats the source article."""
 AUTO = "auto"
 """Name of the preset whose values depend on the number of training rows."""
 PRESET_NAMES = (AUTO, *PRESETS)
@@ -49,6 +53,9 @@ their number up to MAX_LEARNING_RATE."""
 RATE_FACTORS = (0.3, 3.0)
 """What the default rate is multiplied by for the lower and the higher rate to choose from."""
 _EXACT_COUNT_ROWS = 200_000
+VALIDATION_SHARES, VALIDATION_SHARE_ROWS = (0.1, 0.3), 1_000
+"""Smallest and largest default validation share of target rows, and the number of rows from which
+it falls."""
 MIN_TOTAL_STEPS, MAX_EPOCHS = 600, 100
 """Optimiser steps that all epochs together should have: few rows get more epochs, up to
 MAX_EPOCHS."""
@@ -91,7 +98,10 @@ def default_settings(
 
 
 def preset_settings(
-    preset: str, training_rows: int, objective: str = "supervised"
+    preset: str,
+    training_rows: int,
+    objective: str = "supervised",
+    validation_share: float | None = None,
 ) -> TrainSettings:
     """Return the settings of a preset.
 
@@ -99,6 +109,8 @@ def preset_settings(
         preset: one of `PRESET_NAMES`; "auto" depends on the number of training rows.
         training_rows: number of training rows.
         objective: of a pretraining run.
+        validation_share: of a fine-tuning run, see `target_rows_and_share`; the article's preset
+            keeps the dataset's own.
 
     Raises:
         BadInput: there is no preset of that name.
@@ -107,13 +119,56 @@ def preset_settings(
         raise BadInput(
             f"There is no preset {preset[:40]!r}; the presets are {', '.join(PRESET_NAMES)}."
         )
-    return default_settings(training_rows, objective)[1] if preset == AUTO else PRESETS[preset]
+    settings = default_settings(training_rows, objective)[1] if preset == AUTO else PRESETS[preset]
+    if preset == ARTICLE:
+        return settings
+    return dataclasses.replace(settings, validation_share=validation_share)
 
 
-def presets_for(training_rows: int, objective: str = "supervised") -> dict[str, TrainSettings]:
-    """Return the settings of every preset by name, the default first."""
-    name, settings = default_settings(training_rows, objective)
-    return {name: settings, **{other: PRESETS[other] for other in PRESETS if other != name}}
+def presets_for(
+    training_rows: int, objective: str = "supervised", validation_share: float | None = None
+) -> dict[str, TrainSettings]:
+    """Return the settings of every preset by name, the default first; args of `preset_settings`."""
+    default, _ = default_settings(training_rows, objective)
+    names = [default, *(name for name in PRESETS if name != default)]
+    return {
+        name: preset_settings(name, training_rows, objective, validation_share) for name in names
+    }
+
+
+def default_validation_share(rows: int) -> float:
+    """Return which share of this many training and validation rows of the target validates.
+
+    Validation rows choose the best epoch, the learning rate and the leading arm, and a tenth of few
+    rows cannot: docs/defaults.md has what was measured. The share falls with the cube root of the
+    number of rows.
+
+    >>> [default_validation_share(rows) for rows in (1_000, 5_000, 20_000, 100_000)]
+    [0.3, 0.18, 0.11, 0.1]
+    """
+    low, high = VALIDATION_SHARES
+    share = high * (VALIDATION_SHARE_ROWS / max(1, rows)) ** (1 / 3)
+    return round(min(high, max(low, share)), 2)
+
+
+def target_rows_and_share(dataset: Dataset, last: int = 0) -> tuple[int, float | None]:
+    """Return (target rows that train by default, validation share by default).
+
+    The share is that of `default_validation_share`; None, the dataset's own, where that is as
+    large, or where the validation rows are a file of their own.
+
+    Args:
+        dataset: prepared sample.
+        last: how many of the last training and validation rows are used; 0 for all.
+    """
+    rows = {part.part: part.rows for part in dataset.parts}
+    train, validation = rows["target_train"], rows["target_validation"]
+    n_rows = min(last, train + validation) or train + validation
+    share: float | None = default_validation_share(n_rows)
+    own_file = any(sample.role == "target_validation" for sample in dataset.samples)
+    if own_file or validation >= (share or 0) * (train + validation):
+        share = None
+    return count_training_rows(dataset, "target", share, last), share
 
 
 def rate_grid(rate: float) -> tuple[float, ...]:
@@ -180,12 +235,12 @@ def settings_by_size(
         preset: chosen by its name, for the training rows of each size.
         overrides: fields of TrainSettings that the user named.
     """
-    return [
-        dataclasses.replace(
-            preset_settings(preset, count_training_rows(dataset, "target", last=size)), **overrides
-        )
-        for size in sizes
-    ]
+    found = []
+    for size in sizes:
+        rows, share = target_rows_and_share(dataset, size)
+        settings = preset_settings(preset, rows, validation_share=share)
+        found.append(dataclasses.replace(settings, **overrides))
+    return found
 
 
 def settings_sentence(
@@ -229,4 +284,9 @@ def describe_settings(settings: TrainSettings) -> str:
         else f"{settings.epochs} epochs"
     )
     epochs = epochs.removesuffix("s") if settings.epochs == 1 else epochs
-    return f"batch {settings.batch_size:,}, learning rate {settings.learning_rate:g}, {epochs}"
+    share = settings.validation_share
+    validation = f", {100 * share:.0f} % of the rows validate" if share else ""
+    return (
+        f"batch {settings.batch_size:,}, learning rate {settings.learning_rate:g}, {epochs}"
+        f"{validation}"
+    )

@@ -1,5 +1,6 @@
-"""What happens between two epochs: validation, the best weights, early stopping and plateaus."""
+"""Validation, and what happens between two epochs: early stopping, plateaus, the end of a probe."""
 
+import contextlib
 import math
 
 import torch
@@ -7,6 +8,7 @@ from torch import Tensor
 
 from core.errors import RunError
 from core.freezing.plan import Plan
+from core.freezing.schedule import count_first_epochs, least_steps
 from core.jobs.requests import TrainSettings
 from core.models.network import Network
 from core.training.batches import RowTensors, epoch_seed, iterate_batches
@@ -14,10 +16,14 @@ from core.training.checkpoint import Progress
 from core.training.gradient_norms import relative_gradient_norms, update_autofreeze_depth
 from core.training.log_points import LogFn
 from core.training.losses import Task
-from core.training.param_groups import reset_embeddings
+from core.training.param_groups import merge_by_stage, reset_embeddings
+from core.training.weight_average import WeightAverage
 
 AUTO_RGN_BATCHES = 8
 """Batches at the start of an epoch whose gradients set Auto-RGN's learning rates."""
+PROBE_PATIENCE = 2
+"""Epochs without a lower validation loss after which a probe has converged, where early stopping is
+off; else it has the patience of early stopping."""
 
 
 def initial_progress(
@@ -72,9 +78,74 @@ def begin_epoch(
         # Gradients add up over the batches; no step is taken.
         for rows, index in iterate_batches(train, batches[:AUTO_RGN_BATCHES], device):
             task.loss(network, rows, index, progress.step).backward()
-        lr_scales = relative_gradient_norms(optimiser.param_groups)
-        for group, lr_scale in zip(optimiser.param_groups, lr_scales, strict=True):
-            group["lr_scale"] = lr_scale
+        by_stage = merge_by_stage(optimiser.param_groups)
+        lr_scales = dict(
+            zip(
+                [group["stage"] for group in by_stage],
+                relative_gradient_norms(by_stage),
+                strict=True,
+            )
+        )
+        for group in optimiser.param_groups:
+            group["lr_scale"] = lr_scales[group["stage"]]
+
+
+def validation_steps(steps_per_epoch: int, validations: int) -> set[int]:
+    """Return after which steps of an epoch, counted from 1, the network is validated.
+
+    They are at equal distances; the last one ends the epoch.
+
+    >>> sorted(validation_steps(10, 4))
+    [3, 5, 8, 10]
+    """
+    return {
+        math.ceil(steps_per_epoch * number / validations) for number in range(1, validations + 1)
+    }
+
+
+def validate(
+    network: Network,
+    plan: Plan,
+    task: Task,
+    validation: RowTensors,
+    log: LogFn,
+    progress: Progress,
+    average: WeightAverage | None = None,
+) -> None:
+    """Validate in the course of an epoch or at its end, and keep the weights if they are the best.
+
+    Args:
+        network: after `progress.step` steps.
+        plan: says what training may change.
+        task: its loss on the validation rows decides.
+        validation: rows to validate on.
+        log: receives loss and score.
+        progress: changed in place; the epoch under way is not among its finished ones.
+        average: validated and kept instead of the network's weights.
+
+    Raises:
+        RunError: the validation loss is not a finite number.
+    """
+    epoch = progress.epoch + 1
+    with average.applied() if average is not None else contextlib.nullcontext():
+        loss, score = task.validate(network, validation)
+        if not math.isfinite(loss):
+            raise RunError(
+                f"The validation loss became {loss} after epoch {epoch}; lower the learning rate."
+            )
+        log(
+            [
+                (progress.step, "validation_loss", loss),
+                (progress.step, task.score_name, score),
+                (progress.step, "learning_rate", progress.learning_rate),
+            ]
+        )
+        if loss < progress.best_loss:
+            progress.best_loss, progress.best_epoch, progress.best_step = loss, epoch, progress.step
+            progress.improved = True
+            # Copied in place: allocating a large embedding table anew takes ten times as long.
+            for name, tensor in trainable_state_dict(network, plan).items():
+                progress.best_weights[name].copy_(tensor)
 
 
 def finish_epoch(
@@ -85,8 +156,12 @@ def finish_epoch(
     settings: TrainSettings,
     log: LogFn,
     progress: Progress,
+    average: WeightAverage | None = None,
 ) -> None:
-    """Validate, then keep the best weights, lower the learning rate on a plateau, or stop.
+    """Validate, then lower the learning rate on a plateau, or stop.
+
+    Patience counts epochs: one in which any validation had the lowest loss so far is an
+    improvement.
 
     Args:
         network: after the epoch's last step.
@@ -96,22 +171,13 @@ def finish_epoch(
         settings: patience of early stopping and of the plateau, in epochs.
         log: receives loss, score and learning rate.
         progress: changed in place.
+        average: validated and kept instead of the network's weights.
 
     Raises:
         RunError: the validation loss is not a finite number.
     """
+    validate(network, plan, task, validation, log, progress, average)
     progress.epoch += 1
-    loss, score = task.validate(network, validation)
-    if not math.isfinite(loss):
-        raise RunError(
-            f"The validation loss became {loss} after epoch {progress.epoch}; lower the learning "
-            "rate."
-        )
-    points = [
-        (progress.step, "validation_loss", loss),
-        (progress.step, task.score_name, score),
-        (progress.step, "learning_rate", progress.learning_rate),
-    ]
     if plan.schedule == "autofreeze":
         # The last group is the head, which never freezes.
         norms = progress.gradient_norms[:-1].tolist()
@@ -121,24 +187,67 @@ def finish_epoch(
                 progress.previous_gradient_norms, norms, progress.autofreeze_depth
             )
         progress.previous_gradient_norms, progress.gradient_norms = norms, torch.zeros(())
-        points.append((progress.step, "frozen_stages", float(progress.autofreeze_depth)))
-    log(points)
+        log([(progress.step, "frozen_stages", float(progress.autofreeze_depth))])
 
-    if loss < progress.best_loss:
-        progress.best_loss, progress.best_epoch = loss, progress.epoch
+    improved, progress.improved = progress.improved, False
+    if improved:
         progress.epochs_since_best = 0
-        # Copied in place: allocating a large embedding table anew takes ten times as long.
-        for name, tensor in trainable_state_dict(network, plan).items():
-            progress.best_weights[name].copy_(tensor)
         return
-    if progress.epoch <= plan.last_unfreeze_epoch:
+    probing = plan.probe_first and progress.join_epoch is None
+    if not probing and progress.epoch <= plan.last_unfreeze_epoch:
         # A stage has yet to join, so an epoch without improvement is no sign of a plateau.
+        return
+    if progress.step < least_steps(plan, settings):
+        # Neither while a new head or new stages have hardly moved.
         return
     progress.epochs_since_best += 1
     if settings.early_stopping and progress.epochs_since_best >= settings.early_stopping:
-        progress.stopped = True
+        # After a probe the stages join, see `end_probe`.
+        progress.stopped = not probing
     elif settings.plateau and progress.epochs_since_best % settings.plateau == 0:
         progress.learning_rate *= 0.1
+
+
+def has_converged(plan: Plan, settings: TrainSettings, progress: Progress, n_rows: int) -> bool:
+    """Return whether a plan's probe ends after `progress.epoch` epochs.
+
+    It does once early stopping would end a run, or at the bound on epochs.
+    """
+    if not plan.probe_first or progress.join_epoch is not None:
+        return False
+    patience = settings.early_stopping or PROBE_PATIENCE
+    return progress.epochs_since_best >= patience or progress.epoch >= count_first_epochs(
+        plan, settings, n_rows
+    )
+
+
+def end_probe(
+    network: Network,
+    optimiser: torch.optim.Optimizer,
+    settings: TrainSettings,
+    progress: Progress,
+    average: WeightAverage | None = None,
+) -> None:
+    """Begin fine-tuning from the best weights of the probe (Kumar et al., ICLR 2022).
+
+    The optimiser and the learning rate start anew, and the head, which has learnt by now, trains at
+    the rate of the stages.
+
+    Args:
+        network: gets the best weights.
+        optimiser: of the network.
+        settings: hold the learning rate.
+        progress: changed in place.
+        average: starts anew.
+    """
+    network.load_state_dict(progress.best_weights, strict=False)
+    optimiser.state.clear()
+    for group in optimiser.param_groups:
+        group["lr_scale"] = 1.0
+    if average is not None:
+        average.restart()
+    progress.join_epoch, progress.epochs_since_best = progress.epoch, 0
+    progress.learning_rate = settings.learning_rate
 
 
 def trainable_state_dict(network: Network, plan: Plan) -> dict[str, Tensor]:

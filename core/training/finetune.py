@@ -14,7 +14,7 @@ from core.evaluation.format_metrics import metric_or_none
 from core.evaluation.metrics import Metrics
 from core.evaluation.thresholds import best_f1_threshold
 from core.freezing.plan import Plan, make_plan
-from core.freezing.strategies import STRATEGIES
+from core.freezing.strategies import has_own_model
 from core.jobs.reporter import Reporter
 from core.jobs.requests import FinetuneRequest
 from core.jobs.store import Run
@@ -78,7 +78,7 @@ def finetune(
         request.options,
         request.keep_head,
     )
-    if STRATEGIES[request.strategy].fits_inputs:
+    if has_own_model(request.strategy):
         return finetune_control(workspace, run, request, dataset, card, plan, device, reporter)
     # The backbone's own preprocessing: its embedding rows belong to its own vocabulary.
     preprocessing_folder = card.folder / "preprocessing"

@@ -22,6 +22,8 @@ from core.training.epochs import initial_progress
 from core.training.lazy_adam import LazyAdamW
 from core.training.log_points import LogFn
 from core.training.losses import CLICK_TASK
+from core.training.param_groups import ParamGroup, split_by_decay
+from core.training.weight_average import WeightAverage, average_weights
 from core.workspace import write_atomic
 
 
@@ -31,29 +33,29 @@ class HeadRun:
 
     Args:
         settings: with its learning rate.
+        epochs: upper bound of their number.
         network: its head on no stages. The head's weights are views of the rows of
             `BatchedHeads.weight`, so training one trains the other.
         progress: where it stands.
         points: everything it has logged.
         failure: the sentence for the user if its loss became NaN or infinite, else "".
         on_points: called with its points too.
+        average: of its head's weights, with `TrainSettings.ema`.
     """
 
     settings: TrainSettings
+    epochs: int
     network: Network
     progress: Progress
     points: list[Point] = field(default_factory=list)
     failure: str = ""
     on_points: LogFn | None = None
+    average: WeightAverage | None = None
 
     @property
     def finished(self) -> bool:
         """Whether it trains no further."""
-        return (
-            bool(self.failure)
-            or self.progress.stopped
-            or self.progress.epoch >= self.settings.epochs
-        )
+        return bool(self.failure) or self.progress.stopped or self.progress.epoch >= self.epochs
 
     @property
     def layer(self) -> nn.Linear:
@@ -74,26 +76,47 @@ class BatchedHeads:
 
     `weight` is ``(runs, inputs)`` and `bias` ``(runs,)``.
 
+    `groups` holds a parameter group for each run; the optimiser has two of a run where only
+    matrices decay, and "run" is the index of its run.
+
     Args:
         head: the linear head that all runs start from.
         settings: of each run.
+        plan: trains the head alone; says whether that is new.
+        epochs: upper bound of the number of epochs.
     """
 
-    def __init__(self, head: nn.Module, settings: Sequence[TrainSettings]) -> None:
+    def __init__(
+        self, head: nn.Module, settings: Sequence[TrainSettings], plan: Plan, epochs: int
+    ) -> None:
         assert isinstance(head, Head) and isinstance(head.layers[0], nn.Linear)
         layer = head.layers[0]
         self.weight = layer.weight.detach().repeat(len(settings), 1).requires_grad_()
         self.bias = layer.bias.detach().repeat(len(settings)).requires_grad_()
-        self.runs = [self._head_run(index, train) for index, train in enumerate(settings)]
+        self.runs = [self._head_run(index, train, epochs) for index, train in enumerate(settings)]
         # A group per run: each has its own learning rate.
+        self.groups: list[ParamGroup] = [
+            {
+                "params": [*run.layer.parameters()],
+                "lr_scale": plan.with_settings(run.settings).stages[-1].lr_scale,
+                "stage": 0,
+                "run": index,
+            }
+            for index, run in enumerate(self.runs)
+        ]
         groups = [
-            {"params": [*run.layer.parameters()], "lr_scale": 1.0, "stage": 0} for run in self.runs
+            part
+            for run, group in zip(self.runs, self.groups, strict=True)
+            for part in split_by_decay(run.network, [group], run.settings)
         ]
         self.optimiser = LazyAdamW(groups, weight_decay=settings[0].weight_decay, fused=True)
+        if settings[0].ema:
+            for run, group in zip(self.runs, self.groups, strict=True):
+                run.average = average_weights(run.network, [group])
 
-    def _head_run(self, index: int, settings: TrainSettings) -> HeadRun:
+    def _head_run(self, index: int, settings: TrainSettings, epochs: int) -> HeadRun:
         network = Network([], self.weight.shape[1], HeadSettings())
-        run = HeadRun(settings, network, Progress(0.0, {}, 0.0))
+        run = HeadRun(settings, epochs, network, Progress(0.0, {}, 0.0))
         weight, bias = (tensor.detach()[index : index + 1] for tensor in (self.weight, self.bias))
         run.layer.weight = nn.Parameter(weight, requires_grad=False)
         run.layer.bias = nn.Parameter(bias, requires_grad=False)
@@ -133,8 +156,14 @@ class BatchedHeads:
         """Write where all runs stand."""
         # Points as text: torch.load takes ten times as long for lists of numbers.
         runs = [(vars(run.progress), json.dumps(run.points), run.failure) for run in self.runs]
+        averages = [run.average.state_dict() for run in self.runs if run.average is not None]
         weights = [self.weight.detach(), self.bias.detach()]
-        values = {"arms": runs, "weights": weights, "optimiser": self.optimiser.state_dict()}
+        values = {
+            "arms": runs,
+            "weights": weights,
+            "optimiser": self.optimiser.state_dict(),
+            "averages": averages,
+        }
         write_atomic(file, lambda part: torch.save(values, part))
 
     def load(self, values: dict[str, Any]) -> None:
@@ -146,3 +175,6 @@ class BatchedHeads:
         for run, (progress, points, failure) in zip(self.runs, values["arms"], strict=True):
             run.progress, run.failure = Progress(**progress), failure
             run.points = [(step, name, value) for step, name, value in json.loads(points)]
+        for run, average in zip(self.runs, values["averages"], strict=False):
+            assert run.average is not None
+            run.average.load_state_dict(average)

@@ -4,6 +4,7 @@ A dense step reads and writes every row of a table and of its two moments, thoug
 a few of them; with a million rows that is a third of the training time.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -27,7 +28,12 @@ class LazyAdamW(torch.optim.AdamW):
     Moments and weights of rows without a gradient stay as they are, and weight decay does not
     reach tables with sparse gradients. `torch.optim.SparseAdam` itself sums the gradients of a row
     by `coalesce`, which takes longer than the dense step that it saves (docs/decisions.md).
+
+    `before_rows_change`, if set, is called with a table and the numbers of its rows (distinct,
+    int64) before a step changes them.
     """
+
+    before_rows_change: Callable[[Tensor, Tensor], None] | None = None
 
     @torch.no_grad()
     def step(self, closure: None = None) -> None:  # type: ignore[override]
@@ -51,6 +57,8 @@ class LazyAdamW(torch.optim.AdamW):
             gradient: their gradients, ``(n, size)``.
             group: the table's parameter group.
         """
+        if self.before_rows_change:
+            self.before_rows_change(weight, rows)
         state = self.state[weight]
         if not state:
             state["step"] = torch.zeros(())

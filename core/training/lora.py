@@ -21,6 +21,8 @@ class LoRALinear(nn.Module):
         rank: of the addition.
     """
 
+    matrix_names = ("lora_A", "lora_B")
+
     def __init__(self, linear: nn.Linear, rank: int) -> None:
         super().__init__()
         self.linear = linear

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from core.freezing.plan import Plan
 from core.jobs.requests import TrainSettings
-from core.models.network import Embedding, Network, biases_and_norms
+from core.models.network import Embedding, Network, biases_and_norms, matrices
 from core.training.checkpoint import Progress
 from core.training.lora import LoRALinear
 
@@ -47,6 +47,40 @@ def parameter_groups(network: Network, plan: Plan) -> list[ParamGroup]:
     return groups
 
 
+def split_by_decay(
+    network: nn.Module, groups: Sequence[ParamGroup], settings: TrainSettings
+) -> list[ParamGroup]:
+    """Return the optimiser's groups: those given, or each in two where only matrices decay.
+
+    Args:
+        network: says which parameters are matrices.
+        groups: one per stage.
+        settings: weight decay and its scope.
+    """
+    if not settings.weight_decay or settings.decay_scope == "all":
+        return list(groups)
+    decayed = {id(parameter) for parameter in matrices(network)}
+    split = []
+    for group in groups:
+        for decay in (settings.weight_decay, 0.0):
+            parameters = [one for one in group["params"] if (id(one) in decayed) == bool(decay)]
+            if parameters:
+                split.append({**group, "params": parameters, "weight_decay": decay})
+    return split
+
+
+def merge_by_stage(groups: Sequence[ParamGroup]) -> list[ParamGroup]:
+    """Return one group per stage, with all parameters of the optimiser's groups of that stage."""
+    merged: dict[int, ParamGroup] = {}
+    for group in groups:
+        if (stage := group["stage"]) in merged:
+            parameters = [*merged[stage]["params"], *group["params"]]
+            merged[stage] = {**merged[stage], "params": parameters}
+        else:
+            merged[stage] = group
+    return [*merged.values()]
+
+
 def set_trainable(
     network: Network,
     plan: Plan,
@@ -78,7 +112,11 @@ def set_trainable(
 
 
 def set_lr(
-    groups: Sequence[ParamGroup], settings: TrainSettings, progress: Progress, total_steps: int
+    groups: Sequence[ParamGroup],
+    settings: TrainSettings,
+    progress: Progress,
+    total_steps: int,
+    first_step: int = 0,
 ) -> None:
     """Set the learning rate of every group for the next step.
 
@@ -86,11 +124,13 @@ def set_lr(
         groups: the optimiser's; each has its share of the rate in "lr_scale".
         settings: say whether the rate follows a cosine.
         progress: holds the current rate, which a plateau may have lowered.
-        total_steps: steps of all epochs.
+        total_steps: steps that the cosine takes.
+        first_step: at which it begins.
     """
     if settings.cosine:
         # Half a cosine from the full rate to 0 over all steps, without restarts.
-        share = (1 + math.cos(math.pi * progress.step / total_steps)) / 2
+        step = progress.step - first_step
+        share = (1 + math.cos(math.pi * step / total_steps)) / 2
         progress.learning_rate = settings.learning_rate * share
     for group in groups:
         group["lr"] = progress.learning_rate * group["lr_scale"]

@@ -14,8 +14,7 @@ from core.data.datasets import Dataset, load_labels, load_parts, select_training
 from core.data.parallel import map_ordered
 from core.data.preprocessing import Preprocessing, load_preprocessing
 from core.data.split import SPLIT_PARTS
-from core.errors import BadInput
-from core.freezing.strategies import STRATEGIES, complete_options
+from core.freezing.strategies import complete_options
 from core.jobs.requests import BlendRequest, FinetuneRequest, PretrainRequest
 from core.models.network import Activations, Network
 from core.training.batches import RowTensors, fits_on_device
@@ -134,7 +133,7 @@ def request_rows(
     last = 0 if isinstance(request, PretrainRequest) else request.target_rows
     domain, share = training_domain(request), request.train.validation_share
     train, validation = select_training_rows(dataset, domain, share, last)
-    if isinstance(request, PretrainRequest):
+    if not isinstance(request, FinetuneRequest):
         return train, validation
     domains = control_domains(dataset, request)
     chosen = [source_rows(dataset)] * ("source" in domains) + [train] * ("target" in domains)
@@ -145,18 +144,10 @@ def control_domains(dataset: Dataset, request: FinetuneRequest) -> tuple[str, ..
     """Return the domains whose rows a run trains on: the target, for some controls others too.
 
     A control on "both" takes what there is: only the target where a dataset has no source rows.
-
-    Raises:
-        BadInput: a control asks for source rows alone and there are none.
     """
     choice = complete_options(request.strategy, request.options).get("rows", "target")
     if choice == "target" or (choice == "both" and not dataset.has_source):
         return ("target",)
-    if not dataset.has_source:
-        raise BadInput(
-            f"The dataset {dataset.name!r} has no source rows to train"
-            f" {STRATEGIES[request.strategy].title!r} on; choose the rows 'target' or 'both'."
-        )
     return ("source",) if choice == "source" else ("source", "target")
 
 

@@ -24,7 +24,7 @@ from tests.pages.helpers import open_page
 
 pytestmark = pytest.mark.usefixtures("costs_in_process")
 Tiny = tuple[Workspace, Dataset]
-SOURCE, TARGET = 1539, 540
+SOURCE, TARGET = 1539, 420
 """Training rows of the dataset tiny in each domain."""
 
 
@@ -120,7 +120,7 @@ def test_a_sweep_gets_the_same_for_every_size_from_page_and_command(
     (said,) = [
         one.value for one in page.caption if "each target size has its own settings" in one.value
     ]
-    assert "- 90 training rows: batch" in said and "- 540 training rows: batch" in said
+    assert "- 70 training rows: batch" in said and "- 420 training rows: batch" in said
     page.button("sweep_launch").click().run()
     assert not page.exception
     of_page = list_sweeps(workspace)[0].spec
@@ -140,7 +140,7 @@ def test_a_sweep_gets_the_same_for_every_size_from_page_and_command(
         if one.strategy == "depth"
     }
     assert batches == {
-        100: default_settings(90)[1].batch_size,
+        100: default_settings(70)[1].batch_size,
         0: default_settings(TARGET)[1].batch_size,
     }
     assert {one.train.device for one in expand_requests(of_page)} == {"cpu"}
@@ -158,8 +158,8 @@ def test_auto_follows_the_dataset_and_other_settings_stay(
     first = page.number_input("ft_epochs").value
     page.selectbox("dataset").select("few target rows").run()
     assert page.segmented_control("ft_preset").value == "auto"
-    assert page.number_input("ft_epochs").value == default_settings(135)[1].epochs
-    assert first is not None and first < default_settings(135)[1].epochs
+    assert page.number_input("ft_epochs").value == default_settings(105)[1].epochs
+    assert first is not None and first < default_settings(105)[1].epochs
     page.number_input("ft_epochs").set_value(3).run()
     page.selectbox("dataset").select("tiny").run()
     assert (
@@ -188,11 +188,11 @@ def test_the_address_carries_what_differs_from_the_default(
 def test_a_command_says_what_it_chose(tiny: Tiny, capsys: pytest.CaptureFixture[str]) -> None:
     start = "finetune --dataset tiny --backbone simulated-dnn"
     for flags, said in (
-        ("--freeze-depth 0", "Preset auto for 540 training rows: "),
-        ("--freeze-depth 0 --target-rows 100 --epochs 1", "Preset auto for 90 training rows: "),
+        ("--freeze-depth 0", "Preset auto for 420 training rows: "),
+        ("--freeze-depth 0 --target-rows 100 --epochs 1", "Preset auto for 70 training rows: "),
         (
             "--strategy scratch --preset small",
-            "Preset small: batch 256, learning rate 0.0003, at most 10 epochs.",
+            "Preset small: batch 256, learning rate 0.0003, at most 10 epochs, 30 % of",
         ),
         ("--strategy zero-shot", ""),
     ):

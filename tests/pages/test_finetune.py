@@ -119,13 +119,13 @@ def test_the_number_of_rows_chooses_until_the_user_does(page: AppTest) -> None:
     # 3,000 rows, of which 1,200 are target rows, half of them to train or validate on, a tenth of
     # those to validate.
     batch = page.number_input("ft_batch_size").value
-    assert batch == default_settings(540)[1].batch_size < 100
+    assert batch == default_settings(420)[1].batch_size < 100
     said = next(
         one.value
         for one in page.caption
-        if one.value.startswith("Preset auto for 540 training rows")
+        if one.value.startswith("Preset auto for 420 training rows")
     )
-    assert f"batch {batch}" in said and f"{math.ceil(540 / batch)} optimiser steps" in said
+    assert f"batch {batch}" in said and f"{math.ceil(420 / batch)} optimiser steps" in said
     page.segmented_control("ft_preset").set_value("fast").run()
     page.slider("depth").set_value(0).run()
     assert page.number_input("ft_batch_size").value == 4096

@@ -59,7 +59,7 @@ def test_the_demo_queues_its_sweep_once(home: AppTest, prepared: Workspace) -> N
     assert metrics(home)["Runs queued"] == "16"
     assert len(RunStore(prepared).list()) == 15
     assert not [button for button in home.button if button.key == "run_demo"]
-    assert home.progress[0].text == "0 of 15 runs done"
+    assert home.progress[0].text == "0 of 19 runs done"
 
 
 def test_a_run_that_failed_is_offered_again(home: AppTest, prepared: Workspace) -> None:

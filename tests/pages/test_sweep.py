@@ -14,14 +14,14 @@ from streamlit.testing.v1 import AppTest
 from core.cli.parser import build_parser
 from core.cli.sweep_command import sweep_spec
 from core.data.datasets import Dataset
-from core.freezing.strategies import STRATEGIES
+from core.freezing.strategies import STRATEGIES, control_strategies, has_learning_rate
 from core.jobs.requests import TrainSettings
 from core.jobs.store import RunStore
 from core.models.backbone_store import list_backbones
 from core.report.sweep_tables import arms_table, runs_table
 from core.runs.dispatch import execute
 from core.runs.launch import CLUSTER_QUEUE
-from core.runs.sweep import Arm, Sweep, SweepSpec, depth_arms, list_sweeps, submit_sweep
+from core.runs.sweep import Arm, Sweep, SweepSpec, default_arms, list_sweeps, submit_sweep
 from core.runs.sweep_result import judge_arms, summarise_arms
 from core.runs.worker import run_job
 from core.workspace import Workspace, open_workspace
@@ -77,13 +77,18 @@ def test_every_strategy_has_a_card_with_its_source_and_when_to_use_it(page: AppT
 def test_opens_with_every_depth_both_controls_and_three_seeds(page: AppTest, tiny: Tiny) -> None:
     card = next(card for card in list_backbones(tiny[0]) if card.architecture == "dnn")
     spec = asked_for(page, tiny[0])
-    assert spec.arms == (*depth_arms(card), Arm("scratch"), Arm("zero-shot"))
+    assert spec.arms == default_arms(card, tiny[1])
+    assert {arm.strategy for arm in spec.arms} == {"depth", *control_strategies()}
     assert spec.seeds == (0, 1, 2) and spec.target_sizes == (0,)
-    runs = len(depth_arms(card)) * 3 + 3 + 1
+    assert spec.choose_rate and len(spec.learning_rates) == 3
+    # With a rate: the depths, scratch and the retrained network.
+    with_rate = sum(has_learning_rate(arm.strategy) for arm in spec.arms)
+    runs = with_rate * 3 * 3 + (len(spec.arms) - with_rate - 1) * 3 + 1
     assert page.metric[0].value == str(runs)
     assert "about" in page.metric[1].value
     assert any(
-        f"{len(spec.arms)} arms × 3 seeds, zero-shot once" in one.value for one in page.caption
+        f"{len(spec.arms)} arms × 3 seeds × 3 learning rates, zero-shot once" in one.value
+        for one in page.caption
     )
 
 

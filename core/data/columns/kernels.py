@@ -428,3 +428,73 @@ def scan_row_ends(data: np.ndarray, delimiter: int, ends: np.ndarray) -> int:
         else:
             at_cell_start = byte == delimiter
     return count
+
+
+@cached_njit
+def count_fold_keys(
+    first: np.ndarray,
+    second: np.ndarray,
+    second_size: int,
+    labels: np.ndarray,
+    folds: np.ndarray,
+    keys: np.ndarray,
+    clicks: np.ndarray,
+    rows: np.ndarray,
+) -> None:
+    """Count clicks and rows of each pair of ids, by fold.
+
+    Args:
+        first, second: ids of each row, int32, shape ``(n_rows,)``.
+        second_size: number of ids of the second field.
+        labels: 0.0 or 1.0, float32, same shape.
+        folds: 0 to n_folds - 1, int8, same shape.
+        keys: output, int32, same shape: the slot of each row's pair. A pair has a slot of its own
+            where all pairs have room; else it is hashed, and two pairs may share one.
+        clicks, rows: float32, shape ``(n_slots, n_folds + 1)``, n_slots a power of two; added to,
+            the last column over all folds.
+    """
+    n_slots, total = np.uint64(len(clicks)), clicks.shape[1] - 1
+    hashed = False
+    for row in range(len(first)):
+        if np.uint64(first[row]) * np.uint64(second_size) + np.uint64(second[row]) >= n_slots:
+            hashed = True
+    for row in range(len(first)):
+        key = np.uint64(first[row]) * np.uint64(second_size) + np.uint64(second[row])
+        if hashed:
+            # Fibonacci hashing (Knuth, volume 3, 6.4).
+            key = ((key * np.uint64(0x9E3779B97F4A7C15)) >> np.uint64(32)) & (n_slots - _ONE)
+        slot, fold = np.int64(key), folds[row]
+        keys[row] = slot
+        clicks[slot, fold] += labels[row]
+        rows[slot, fold] += 1
+        clicks[slot, total] += labels[row]
+        rows[slot, total] += 1
+
+
+@cached_njit
+def fill_out_of_fold_logits(
+    keys: np.ndarray,
+    folds: np.ndarray,
+    clicks: np.ndarray,
+    rows: np.ndarray,
+    prior_clicks: float,
+    prior_rows: float,
+    out: np.ndarray,
+) -> None:
+    """Fill `out` with each row's log-odds of clicks over the other folds; empty the counts.
+
+    Args:
+        keys, clicks, rows: of `count_fold_keys`; afterwards `clicks` and `rows` are 0 again.
+        folds: int8, shape ``(n_rows,)``.
+        prior_clicks, prior_rows: added to the clicks and rows of every pair.
+        out: float64, shape ``(n_rows,)``.
+    """
+    total = clicks.shape[1] - 1
+    for row in range(len(keys)):
+        slot, fold = keys[row], folds[row]
+        row_clicks = clicks[slot, total] - clicks[slot, fold] + prior_clicks
+        row_count = rows[slot, total] - rows[slot, fold] + prior_rows
+        out[row] = np.log(row_clicks / (row_count - row_clicks))
+    for row in range(len(keys)):
+        clicks[keys[row]] = 0
+        rows[keys[row]] = 0

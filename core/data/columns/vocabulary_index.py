@@ -54,7 +54,7 @@ class ValueCounter:
     def _grow(self) -> None:
         self._keys = np.concatenate([self._keys, np.empty_like(self._keys)])
         self._counts = np.concatenate([self._counts, np.zeros_like(self._counts)])
-        self._table = _build_hash_table(self.keys, 2 * len(self._keys))
+        self._table = build_hash_table(self.keys, 2 * len(self._keys))
 
 
 class VocabularyIndex:
@@ -69,9 +69,7 @@ class VocabularyIndex:
         keys = to_uint64(vocabulary)
         self._keys = np.empty(0, np.uint64) if keys is None else keys
         self.is_usable = keys is not None and not vocabulary.null_count
-        self._table = _build_hash_table(
-            self._keys, max(_MIN_TABLE_SIZE, 1 << (2 * len(self._keys)).bit_length())
-        )
+        self._table = build_hash_table(self._keys)
 
     def indices(self, values: pa.Array) -> np.ndarray | None:
         """Return the index of each value in the vocabulary, int32, -1 for a value not in it.
@@ -123,7 +121,14 @@ def to_strings(keys: np.ndarray) -> pa.Array:
     )
 
 
-def _build_hash_table(keys: np.ndarray, size: int) -> np.ndarray:
+def build_hash_table(keys: np.ndarray, size: int | None = None) -> np.ndarray:
+    """Return a hash table over distinct uint64 keys, for `look_up_keys` with HASH_MULTIPLIER.
+
+    Args:
+        keys: distinct, uint64.
+        size: slots, a power of two; by default at least two for each key.
+    """
+    size = size or max(_MIN_TABLE_SIZE, 1 << (2 * len(keys)).bit_length())
     table = np.full(size, -1, np.int32)
     fill_hash_table(keys, table, HASH_MULTIPLIER)
     return table

@@ -85,6 +85,8 @@ class BilinearFusion(Stage):
     ``(n_rows, heads)``.
     """
 
+    matrix_names = ("weight",)
+
     def __init__(self, width: int, heads: int) -> None:
         super().__init__("fusion", "Fusion")
         self.weight = nn.Parameter(torch.empty(heads, width // heads, width // heads))

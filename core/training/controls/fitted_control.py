@@ -1,8 +1,10 @@
 """What a control is fitted on, and what comes of it."""
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
+from core.jobs.reporter import Point
 from core.models.card import HeadSettings
 from core.models.network import Network
 from core.training.batches import RowTensors
@@ -22,6 +24,16 @@ class ControlRows:
     train: RowTensors
     validation: RowTensors
     field_sizes: tuple[int, ...]
+
+    def constant_losses(self) -> list[Point]:
+        """Return points of step 0: predicting the click rate of the training rows for all."""
+        points: list[Point] = []
+        clicks = float(self.train.labels.double().mean())
+        for name, rows in (("train_loss", self.train), ("validation_loss", self.validation)):
+            share = float(rows.labels.double().mean())
+            loss = -share * math.log(clicks) - (1 - share) * math.log(1 - clicks)
+            points.append((0, name, loss))
+        return [*points, (0, "validation_auc", 0.5)]
 
 
 @dataclass(frozen=True)

@@ -73,6 +73,7 @@ def fit_gradient_boosting(rows: ControlRows, seed: int, reporter: Reporter) -> F
         )
         reporter.progress(tree, MAX_TREES, tree, MAX_TREES)
 
+    reporter.points(rows.constant_losses())
     train = _to_dataset(lightgbm, rows.train)
     booster = lightgbm.train(
         booster_parameters(len(rows.train), seed),

@@ -13,4 +13,4 @@ def load_lightgbm() -> ModuleType:
 
     import lightgbm  # isort: skip
 
-    return lightgbm  # type: ignore[no-any-return]
+    return lightgbm

@@ -42,7 +42,9 @@ def fit_logistic_regression(rows: ControlRows, reporter: Reporter) -> FittedCont
     x, y = design_matrix(rows.train, rows.field_sizes), rows.train.labels.cpu().numpy()
     # Each fit starts from the weights of the stronger penalty before it.
     model = LogisticRegression(max_iter=MAX_ITERATIONS, tol=TOLERANCE, warm_start=True)
-    best: tuple[float, float, Network] | None = None
+    best: tuple[float, int, Network] | None = None
+    reporter.points(rows.constant_losses())
+    total = len(INVERSE_PENALTIES)
     for number, inverse_penalty in enumerate(INVERSE_PENALTIES, start=1):
         if reporter.should_stop():
             raise CancelledError
@@ -50,18 +52,20 @@ def fit_logistic_regression(rows: ControlRows, reporter: Reporter) -> FittedCont
         network = to_network(model.coef_[0], float(model.intercept_[0]), rows.field_sizes)
         loss, auc = CLICK_TASK.validate(network, rows.validation)
         reporter.points([(number, "validation_loss", loss), (number, "validation_auc", auc)])
-        total = len(INVERSE_PENALTIES)
         reporter.progress(number, total, number, total)
         if best is not None and loss >= best[0]:
             # The loss falls and then rises along the path, whose later fits take longest.
             break
-        best = loss, inverse_penalty, network
+        best = loss, number, network
     assert best is not None
+    _, chosen, network = best
+    grid = ", ".join(f"{one:g}" for one in INVERSE_PENALTIES)
     learner = (
-        f"scikit-learn {version('scikit-learn')}, LogisticRegression with C = {best[1]:g}, chosen"
-        f" among {', '.join(format(one, 'g') for one in INVERSE_PENALTIES)} on validation rows"
+        f"scikit-learn {version('scikit-learn')}, LogisticRegression with C ="
+        f" {INVERSE_PENALTIES[chosen - 1]:g}, chosen among {grid} on validation rows"
     )
-    return FittedControl(best[2], "lr", {}, HeadSettings(), FitResult(0, 0, False), learner)
+    result = FitResult(chosen, number, number < total)
+    return FittedControl(network, "lr", {}, HeadSettings(), result, learner)
 
 
 def design_matrix(rows: RowTensors, field_sizes: Sequence[int]) -> scipy.sparse.csr_matrix:

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import streamlit as st
 
 from core.freezing.plan import Plan
+from core.freezing.strategies import STRATEGIES, has_own_model
 from pages.components.shared.formatting import (
     escape_markdown,
     format_approx_duration,
@@ -15,6 +16,7 @@ from pages.components.shared.formatting import (
 from pages.components.shared.stack import has_random_weights
 
 NBSP = "\N{NO-BREAK SPACE}"
+NOT_KNOWN_YET = "once fitted"
 FROZEN, TRAINED = ":blue[frozen]", ":orange[trained]"
 
 
@@ -22,10 +24,8 @@ def describe_plan(plan: Plan) -> str:
     """Say which stages the plan freezes and which it trains."""
     if not plan.trains:
         return "**Zero-shot**: nothing trains; the backbone keeps its own head."
-    if plan.reinitialise:
-        return (
-            "**From scratch**: every stage starts from random weights and trains, with a new head."
-        )
+    if has_own_model(plan.strategy):
+        return _describe_control(plan)
     head = "new head" if plan.new_head else "backbone's own head"
     frozen = ", ".join(stage.title for stage in plan.stages[:-1] if stage.frozen)
     trained = ", ".join(stage.title for stage in plan.stages[:-1] if not stage.frozen)
@@ -36,6 +36,25 @@ def describe_plan(plan: Plan) -> str:
     if not trained:
         return f"**Linear probe**: every stage is frozen, only the {head} trains."
     return f"**{frozen}** frozen; **{trained}** and the {head} train."
+
+
+def _describe_control(plan: Plan) -> str:
+    """Say what a control is fitted on, and that nothing of the backbone is in it."""
+    rows = {
+        "target": "the target's training rows",
+        "source": "the source's training and validation rows",
+        "both": "the source's rows and the target's training rows, as far as the dataset has both",
+    }[plan.rows]
+    title = STRATEGIES[plan.strategy].title
+    what = (
+        "every stage and a new head start from random weights and train"
+        if plan.trains_network
+        else "nothing of the backbone is used"
+    )
+    return (
+        f"**{title}**, a control: {what}, on {rows}. Its vocabulary is fitted on the same rows,"
+        " so that its size is known once it has been fitted."
+    )
 
 
 def warn_random_weights(plan: Plan) -> None:
@@ -55,8 +74,11 @@ def show_totals(plan: Plan, seconds: float) -> None:
     """Show trained parameters, frozen share and estimated time."""
     total = sum(stage.parameters for stage in plan.stages)
     with st.grid(3, min_column_width=135):
-        st.metric("Trained parameters", format_compact(plan.trained_parameters))
-        st.metric("Frozen", format_percent(plan.frozen_parameters / total))
+        # A vocabulary that is not fitted yet has no size.
+        known = plan.sizes_known
+        trained = format_compact(plan.trained_parameters) if known else NOT_KNOWN_YET
+        st.metric("Trained parameters", trained)
+        st.metric("Frozen", format_percent(plan.frozen_parameters / total if known else 0))
         st.metric("Estimated time", format_approx_duration(seconds))
 
 
@@ -66,6 +88,8 @@ def show_plan_table(plan: Plan, learning_rate: float) -> None:
     If the plan has them, also the number of trained parameters, the first epoch and the learning
     rate.
     """
+    if not plan.trains_network:
+        return
     stages = plan.stages[::-1]
     work = sum(stage.flops for stage in stages)
     columns = {

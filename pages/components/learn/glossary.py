@@ -39,9 +39,15 @@ TERMS = {
         "One strategy with its options, with all its seeds: the unit that a sweep and Compare "
         "compare."
     ),
-    "control": "What fine-tuning has to beat: zero-shot and training from scratch.",
+    "control": (
+        "What fine-tuning has to beat: zero-shot, a logistic regression, gradient boosting, and the"
+        " same network trained anew."
+    ),
     "zero-shot": "The backbone as it is, with nothing trained.",
-    "from scratch": "The same network with random initial weights, trained on target rows only.",
+    "from scratch": (
+        "The same network with random initial weights and a vocabulary of its own, trained on"
+        " target rows only."
+    ),
     "run": "One training, from its settings to its result.",
     "sweep": "Several strategies, each with several seeds, on one dataset and backbone.",
     "seed": (
@@ -61,6 +67,10 @@ TERMS = {
     "WiSE-FT, alpha": (
         "Interpolated weights: alpha times the fine-tuned run's plus (1 − alpha) times the "
         "backbone's."
+    ),
+    "blend": (
+        "The sum of the logits of several runs, each times a weight of 0 or above that was fitted "
+        "on validation rows by log loss."
     ),
     "worker": "The process that trains. It keeps running when the browser is closed.",
     "threshold": (

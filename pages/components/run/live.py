@@ -6,6 +6,7 @@ import numpy as np
 import streamlit as st
 
 from core.evaluation.format_metrics import format_metric
+from core.freezing.strategies import iteration_word
 from core.jobs.reporter import POINT_NAMES
 from core.jobs.store import Run, RunStore
 from core.report.run_figures import MetricSeries, accuracy_figure, auc_figure, loss_figure
@@ -93,7 +94,8 @@ def _show_progress(store: RunStore, run: Run, points: MetricSeries) -> None:
     if run.cancel_requested:
         phase = "Stopping"
     where = (
-        f" · epoch {run.epoch} of {run.epochs} · step {run.step:,} of {run.steps:,}"
+        f" · {iteration_word(run.strategy)} {run.epoch} of {run.epochs}"
+        f" · step {run.step:,} of {run.steps:,}"
         if run.steps
         else ""
     )

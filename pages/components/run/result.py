@@ -18,7 +18,7 @@ from core.evaluation.format_metrics import (
     missing_sentence,
 )
 from core.evaluation.metric_registry import METRICS
-from core.freezing.strategies import is_trained
+from core.freezing.strategies import is_trained, iteration_word
 from core.jobs.reporter import POINT_NAMES
 from core.jobs.run_result import RunResult
 from core.jobs.store import Run, RunStore
@@ -86,7 +86,10 @@ def result_view(run: Run) -> None:
                 "lower validation loss."
             )
         if kept is not None:
-            st.caption(f"The weights of epoch {best} were kept (lowest validation loss).{stopped}")
+            st.caption(
+                f"The weights of {iteration_word(run.strategy)} {best} were kept (lowest validation"
+                f" loss).{stopped}"
+            )
     if run.result.stages:
         show_stages(run)
 

@@ -48,4 +48,6 @@ def _option(strategy: str, pair: str) -> tuple[str, object]:
     option = STRATEGIES[strategy].options.get(name)
     if option is None or name == "stages":
         return name, tuple(value.split("+"))
+    if option.choices:
+        return name, value
     return name, int(value) if isinstance(option.default, int) else float(value)

@@ -42,7 +42,7 @@ def show_strategy_summary(name: str) -> None:
 
 
 def option_fields(prefix: str, strategy: str) -> dict[str, Any]:
-    """Draw the numeric options and return those that differ from the defaults.
+    """Draw the options and return those that differ from the defaults.
 
     Args:
         prefix: of the widget keys.
@@ -61,9 +61,17 @@ def option_key(prefix: str, strategy: str, option: str) -> str:
     return f"{prefix}_{strategy}_{option}"
 
 
-def _field(key: str, option: Option) -> float:
-    whole = isinstance(option.default, int)
+def _field(key: str, option: Option) -> float | str:
     st.session_state.setdefault(key, option.default)
+    if option.choices:
+        return st.selectbox(
+            option.label,
+            option.choices,
+            key=key,
+            persist_state="session",
+            help=f"{option.description[:1].upper()}{option.description[1:]}.",
+        )
+    whole = isinstance(option.default, int)
     return st.number_input(
         option.label,
         min_value=int(option.low) if whole else float(option.low),

@@ -47,6 +47,7 @@ def training_fields(
     objective: str = "supervised",
     with_seed: bool = True,
     in_url: bool = False,
+    default_share: float | None = None,
 ) -> TrainSettings:
     """Draw the fields and return the settings.
 
@@ -57,15 +58,18 @@ def training_fields(
         objective: key of the training objective.
         with_seed: whether there is a field for the seed, which is 0 otherwise.
         in_url: whether the URL carries what differs from the default preset.
+        default_share: validation share of the presets, see
+            `core.training.default_settings.target_rows_and_share`.
 
     Raises:
         BadInput: a value that cannot be used.
     """
-    default_preset, settings = default_settings(rows, objective)
+    default_preset, _ = default_settings(rows, objective)
     # Callbacks run before the script, so they need the rows and objective of the previous run.
     presets_key = f"{prefix}_presets_for"
-    changed = st.session_state.get(presets_key) not in (None, (rows, objective))
-    st.session_state[presets_key] = (rows, objective)
+    presets_args = rows, objective, default_share
+    changed = st.session_state.get(presets_key) not in (None, presets_args)
+    st.session_state[presets_key] = presets_args
     if suggest_value(f"{prefix}_preset", default_preset) or (
         changed and st.session_state[f"{prefix}_preset"] == AUTO
     ):
@@ -82,7 +86,7 @@ def training_fields(
         help="Fills the fields below; change any of them afterwards.\n\n"
         + "\n".join(f"- **{name}**: {purpose}" for name, purpose in PRESET_PURPOSES.items()),
     )
-    st.caption(_describe_preset(preset, rows, settings))
+    st.caption(_describe_preset(preset, rows, presets_for(*presets_args)[default_preset]))
     with st.grid(3, min_column_width=150):
         epochs = _number(
             prefix,
@@ -156,8 +160,8 @@ def training_fields(
             args=(prefix,),
             persist_state="session",
             help=(
-                "Share of the training and validation rows used for validation. Empty: as "
-                "the dataset was split."
+                "Share of the training and validation rows used for validation: they choose the "
+                "best epoch and, in a sweep, learning rates. Empty: as the dataset was split."
             ),
         )
         seed = _seed(prefix) if with_seed else 0
@@ -203,7 +207,7 @@ def training_fields(
     if in_url:
         url_state.write(
             "training",
-            format_training(settings, presets_for(rows, objective), preset),
+            format_training(settings, presets_for(*presets_args), preset),
             default_preset,
         )
     return settings
@@ -256,6 +260,8 @@ def parse_training(text: str, presets: dict[str, TrainSettings]) -> TrainSetting
 def _parse_setting(pair: str) -> tuple[str, Any]:
     name, _, value = pair.partition("=")
     if name in PRESET_FIELDS + MORE_FIELDS:
+        if (name, value) == ("validation_share", "None"):
+            return name, None
         kind = float if name == "validation_share" else type(getattr(TrainSettings, name))
         with suppress(ValueError):
             return name, value == "True" if kind is bool else kind(value)
@@ -351,7 +357,7 @@ def _required(value: N | None, what: str) -> N:
 
 
 def _presets(prefix: str) -> dict[str, TrainSettings]:
-    """Return the settings of every preset for the rows and objective that the user saw last."""
+    """Return the settings of every preset for what the user saw last."""
     return presets_for(*st.session_state[f"{prefix}_presets_for"])
 
 

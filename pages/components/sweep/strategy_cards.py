@@ -4,12 +4,13 @@ from collections.abc import Sequence
 
 import streamlit as st
 
+from core.data.datasets import Dataset
 from core.errors import BadInput
 from core.freezing.plan import make_plan
-from core.freezing.strategies import STRATEGIES, complete_options, control_strategies, is_trained
+from core.freezing.strategies import STRATEGIES, complete_options
 from core.jobs.requests import TrainSettings
 from core.models.card import BackboneCard, HeadSettings
-from core.runs.sweep import Arm, depth_arms
+from core.runs.sweep import Arm, control_arms, default_arms
 from pages.components.shared import url_state
 from pages.components.shared.arm_text import format_arm, parse_arm
 from pages.components.shared.errors import show_error
@@ -28,11 +29,16 @@ NO_ARMS = "none"
 
 
 def strategy_cards(
-    card: BackboneCard, head: HeadSettings, train: TrainSettings, keep_head: bool
+    dataset: Dataset,
+    card: BackboneCard,
+    head: HeadSettings,
+    train: TrainSettings,
+    keep_head: bool,
 ) -> list[Arm]:
     """Draw every card and return the selected arms, freeze depths first. The URL carries the arms.
 
     Args:
+        dataset: decides, as the backbone does, which controls are selected at first.
         card: the backbone.
         head: the head that trains.
         train: training settings.
@@ -44,6 +50,7 @@ def strategy_cards(
     _read_url(card)
     depths = _depth_card(card)
     arms = [Arm("depth", depth) for depth in depths]
+    controls = {arm.strategy for arm in control_arms(card, dataset)}
     surgical: list[Arm] = []
     problem: BadInput | None = None
     for group, names in STRATEGY_GROUPS.items():
@@ -56,7 +63,8 @@ def strategy_cards(
                 if same in depths:
                     _card_of_depth(name, same)
                     continue
-                options = _card(name, _why_not(card, name, head, train, keep_head))
+                why_not = _why_not(card, name, head, train, keep_head)
+                options = _card(name, why_not, name in controls)
                 if options is not None:
                     ticked.append(name)
                     if name != "surgical":
@@ -71,11 +79,7 @@ def strategy_cards(
     if problem:
         raise problem
     arms += surgical
-    default_arms = [
-        *depth_arms(card),
-        *(Arm(name) for name in control_strategies() if is_trained(name) or card.scores_clicks),
-    ]
-    url_state.write("arms", _format_arms(arms), _format_arms(default_arms))
+    url_state.write("arms", _format_arms(arms), _format_arms(default_arms(card, dataset)))
     return arms
 
 
@@ -142,10 +146,10 @@ def _depth_card(card: BackboneCard) -> list[int]:
     return sorted(depths)
 
 
-def _card(name: str, why_not: str) -> dict[str, object] | None:
+def _card(name: str, why_not: str, ticked_at_first: bool) -> dict[str, object] | None:
     """Return the strategy's options that differ from its defaults; None if it is not selected."""
     strategy = STRATEGIES[name]
-    st.session_state.setdefault(_tick_key(name), name in control_strategies())
+    st.session_state.setdefault(_tick_key(name), ticked_at_first)
     ticked = st.checkbox(
         f"**{strategy.title}**",
         key=_tick_key(name),

@@ -33,6 +33,7 @@ from core.training.default_settings import (
     describe_settings,
     rates_to_try,
     settings_by_size,
+    target_rows_and_share,
 )
 from core.workspace import PROJECT, check_name
 from pages.components.shared import url_state
@@ -82,7 +83,7 @@ def sweep_form(datasets: list[Dataset], cards: list[BackboneCard]) -> None:
         with runs_place:
             seeds, sizes, named_rates, choose_rate, halving = _runs_fields(dataset)
         with cards_place:
-            arms = strategy_cards(card, head, train, keep_head)
+            arms = strategy_cards(dataset, card, head, train, keep_head)
         by_size = _settings_by_size(dataset, sizes, train)
         rates = rates_to_try(named_rates, by_size[-1].learning_rate, choose_rate)
         spec = _make_spec(
@@ -111,9 +112,9 @@ def _settings_fields(
     """Return (whether the backbone's head is kept, the head that trains, training settings)."""
     st.markdown("##### Head and training :gray[· the same for every arm]")
     head_place = st.container()
-    rows = count_training_rows(dataset, "target")
+    rows, share = target_rows_and_share(dataset)
     # First, because the preset decides which head is suggested.
-    train = training_fields("sweep", rows, with_seed=False, in_url=True)
+    train = training_fields("sweep", rows, with_seed=False, in_url=True, default_share=share)
     with head_place:
         article = st.session_state.get("sweep_preset") in NEW_HEAD_PRESETS
         keep_head, head = head_fields("sweep", card, article)
@@ -326,7 +327,7 @@ def _launch(dataset: Dataset, card: BackboneCard, spec: SweepSpec) -> None:
         st.caption(rates_sentence(spec))
     if spec.train_by_size:
         lines = [
-            f"- {format_int(count_training_rows(dataset, 'target', last=size))} training rows:"
+            f"- {format_int(_count_rows(dataset, train, size))} training rows:"
             f" {describe_settings(train)}"
             for size, train in zip(spec.target_sizes, spec.train_by_size, strict=True)
         ]
@@ -366,6 +367,10 @@ def _launch(dataset: Dataset, card: BackboneCard, spec: SweepSpec) -> None:
             "as a control."
         )
     show_command(sweep_command_line(workspace(), spec, check_name(name, "sweep")))
+
+
+def _count_rows(dataset: Dataset, train: TrainSettings, size: int) -> int:
+    return count_training_rows(dataset, "target", train.validation_share, size)
 
 
 def _describe_run_count(spec: SweepSpec) -> str:

@@ -78,7 +78,7 @@ def sweep_table(
         row |= _auc_columns(result, "Source", "source_test")
         row["Trained"] = result.trained_parameters if result else None
         row["Seconds"] = result.seconds if result else None
-        linked = result.runs if result else runs
+        linked = result.runs if result and _tries_rates(runs) else runs
         row["Compare"] = f"compare?runs={','.join(run.id for run in linked)}"
         rows.append(row)
     return pd.DataFrame(rows)

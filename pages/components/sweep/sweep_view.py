@@ -1,6 +1,7 @@
 """One sweep: progress, verdicts, table and figures; refreshed while runs are active."""
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 from typing import Any
 
@@ -8,6 +9,7 @@ import pandas as pd
 import streamlit as st
 
 from core.data.datasets import list_datasets
+from core.errors import BadInput
 from core.evaluation.format_metrics import metric_or_none
 from core.evaluation.metric_registry import HEADLINE_METRIC, metrics_shown_in
 from core.evaluation.significance import RANKING_RULE
@@ -524,7 +526,10 @@ def _show_commands(sweep: Sweep, runs: Sequence[Run]) -> None:
         + ["compare"]
     )
     with catch_errors():
-        lines = [sweep_command_line(workspace(), sweep.spec, sweep.name)]
+        lines = []
+        # An earlier version may have given the sizes settings that no command of this one gives.
+        with suppress(BadInput):
+            lines.append(sweep_command_line(workspace(), sweep.spec, sweep.name))
         lines.append(f"{PROGRAM} sweep --name {sweep.id} --more-seeds 2")
         show_command(
             "\n".join([*lines, *(f"{PROGRAM} {name} --sweep {sweep.id}" for name in names)])

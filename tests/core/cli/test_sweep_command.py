@@ -19,12 +19,14 @@ from core.runs.estimate import SPEEDS, Estimate, estimate_seconds
 from core.runs.reproduce import fits_one_command, sweep_commands
 from core.runs.sweep import Arm, Sweep, SweepSpec, depth_arms, expand_requests, plan_arms
 from core.runs.sweep_estimate import estimate_sweep
-from core.training.default_settings import PRESETS, default_settings
+from core.training.default_settings import PRESETS, default_settings, rate_grid
 from core.workspace import Workspace
 
 BY_SIZE = tuple(
-    dataclasses.replace(default_settings(rows)[1], early_stopping=5, device="cpu")
-    for rows in (90, 540)
+    dataclasses.replace(
+        default_settings(rows)[1], early_stopping=5, device="cpu", validation_share=0.3
+    )
+    for rows in (70, 420)
 )
 """What 100 and all rows of the dataset tiny train with by default, but for two values that were
 given."""
@@ -70,6 +72,8 @@ def spec(tiny: tuple[Workspace, Dataset]) -> SweepSpec:
         {"train": PRESETS["article"]},
         {"train": PRESETS["article"], "keep_head": True},
         {"target_sizes": (100, 0), "train": BY_SIZE[1], "train_by_size": BY_SIZE},
+        {"learning_rates": (3e-4, 1e-3), "choose_rate": True, "train": PRESETS["small"]},
+        {"learning_rates": (1e-3,)},
     ],
 )
 def test_the_command_asks_for_the_same_sweep(
@@ -84,7 +88,11 @@ def test_the_command_asks_for_the_same_sweep(
 
 
 def test_defaults_are_left_out(spec: SweepSpec, tiny: tuple[Workspace, Dataset]) -> None:
-    default = dataclasses.replace(spec, train=default_settings(540)[1], keep_head=True)
+    train = dataclasses.replace(default_settings(420)[1], validation_share=0.3)
+    rates = rate_grid(train.learning_rate)
+    default = dataclasses.replace(
+        spec, train=train, keep_head=True, learning_rates=rates, choose_rate=True
+    )
     line = sweep_command_line(tiny[0], default, "mine")
     assert (
         line

@@ -4,6 +4,7 @@ together."""
 import dataclasses
 import itertools
 import json
+from typing import Any
 
 import numpy as np
 import pytest
@@ -139,7 +140,7 @@ def test_runs_that_differ_in_their_rows_are_refused_by_what_differs(tiny: Tiny) 
         with pytest.raises(BadInput, match=what):
             check_blendable(dataset, [first, *others])
 
-    def other(**changes: object) -> Run:
+    def other(**changes: Any) -> Run:
         request = dataclasses.replace(FinetuneRequest(dataset.id, "b-1", train=CPU), **changes)
         return stored_run(workspace, dataset, 2, request)
 
@@ -171,7 +172,7 @@ def test_a_run_with_other_labels_is_refused(tiny: Tiny) -> None:
 def test_equal_titles_are_completed_by_what_differs(tiny: Tiny) -> None:
     workspace, dataset = tiny
 
-    def run(**changes: object) -> Run:
+    def run(**changes: Any) -> Run:
         train = dataclasses.replace(CPU, **changes)
         return stored_run(workspace, dataset, 1, FinetuneRequest(dataset.id, "b-1", train=train))
 

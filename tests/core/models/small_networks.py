@@ -1,5 +1,6 @@
-"""Small networks with random weights."""
+"""Small networks with random weights, and rows for them."""
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -10,12 +11,19 @@ from core.models.registry import ARCHITECTURES
 from tests.core.models.references import SMALL
 
 FIELD_SIZES = (5, 3, 7)
+ROWS = 6
 
 
 def small_settings(architecture: str) -> dict[str, object]:
     return {
         name: value for name, value in SMALL.items() if name in ARCHITECTURES[architecture].defaults
     }
+
+
+def inputs(dense: int = 13) -> tuple[np.ndarray, np.ndarray]:
+    generator = np.random.default_rng(0)
+    ids = np.stack([generator.integers(0, size, ROWS) for size in FIELD_SIZES], axis=1)
+    return ids.astype(np.int32), generator.normal(size=(ROWS, dense)).astype(np.float32)
 
 
 def build_small_network(

@@ -10,8 +10,13 @@ from core.models.card import HeadSettings
 from core.models.measure_stats import measure_stats
 from core.models.network import click_loss
 from tests.core.models.references import CLICK_MODELS
-from tests.core.models.small_networks import FIELD_SIZES, build_small_network, small_settings
-from tests.core.models.test_networks import ROWS, inputs
+from tests.core.models.small_networks import (
+    FIELD_SIZES,
+    ROWS,
+    build_small_network,
+    inputs,
+    small_settings,
+)
 
 LOGITS_OF_0_12 = {
     "lr": (-0.937324, 0.394532, 0.899294),

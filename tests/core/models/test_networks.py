@@ -11,15 +11,13 @@ from core.models.card import HeadSettings
 from core.models.network import MemberLinear, Network, click_loss, click_probabilities
 from core.models.registry import ARCHITECTURES, SETTING_FIELDS, complete_settings
 from tests.core.models.references import CLICK_MODELS, REFERENCES, Weights
-from tests.core.models.small_networks import FIELD_SIZES, build_small_network, small_settings
-
-ROWS = 6
-
-
-def inputs(dense: int = 13) -> tuple[np.ndarray, np.ndarray]:
-    generator = np.random.default_rng(0)
-    ids = np.stack([generator.integers(0, size, ROWS) for size in FIELD_SIZES], axis=1)
-    return ids.astype(np.int32), generator.normal(size=(ROWS, dense)).astype(np.float32)
+from tests.core.models.small_networks import (
+    FIELD_SIZES,
+    ROWS,
+    build_small_network,
+    inputs,
+    small_settings,
+)
 
 
 def weights(network: Network) -> Weights:

@@ -35,9 +35,11 @@ def test_the_sweep_has_every_depth_the_controls_and_a_mixing_at_its_end(
     sweep = demo.run_demo(workspace)
     store = RunStore(workspace)
     runs = store.list_group(sweep.id)
-    first = [(run.strategy, run.finetune_request.freeze_depth) for run in runs[:8]]
-    assert first == [*(("depth", depth) for depth in range(6)), ("zero-shot", 0), ("scratch", 0)]
-    assert len(runs) == 15, "zero-shot has no second seed"
+    first = [(run.strategy, run.finetune_request.freeze_depth) for run in runs[:10]]
+    controls = ("zero-shot", "logistic-regression", "gradient-boosting", "scratch")
+    depths = [("depth", depth) for depth in range(6)]
+    assert first == [*depths, *((control, 0) for control in controls)]
+    assert len(runs) == 19, "zero-shot has no second seed"
     (mixing,) = store.list(kind="interpolate")
     assert mixing.interpolate_request.run == runs[0].id and mixing.created > runs[-1].created
 
@@ -47,7 +49,7 @@ def test_running_it_again_queues_only_what_broke_off(workspace: Workspace) -> No
     store = RunStore(workspace)
     store.request_cancel(store.list_group(sweep.id)[3].id)
     assert demo.run_demo(workspace) == sweep
-    assert [run.status for run in store.list_group(sweep.id)] == ["queued"] * 15
+    assert [run.status for run in store.list_group(sweep.id)] == ["queued"] * 19
     assert len(store.list(kind="interpolate")) == 1
     for run in store.list_group(sweep.id):
         store.delete(run.id)
@@ -73,7 +75,7 @@ def test_the_command_makes_the_dataset_and_queues(
     assert "2,000 simulated rows" in capsys.readouterr().out
     assert not RunStore(workspace).list()
     assert main(["demo"]) == 0
-    assert "15 runs, 15 queued or running" in capsys.readouterr().out
+    assert "19 runs, 19 queued or running" in capsys.readouterr().out
 
 
 def test_what_keeps_the_command_from_it_gives_a_message(

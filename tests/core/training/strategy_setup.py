@@ -27,7 +27,7 @@ OPTIONS: dict[str, dict[str, object]] = {
     "lora": {"rank": 2},
     "l2-sp": {"pull": 0.1},
 }
-TRAINING = [name for name in STRATEGIES if name not in ("zero-shot", "scratch")]
+TRAINING = [name for name, one in STRATEGIES.items() if not one.control]
 
 
 class WeightSpy(ClickTask):

@@ -99,13 +99,22 @@ def exact(end: tuple[Network, FitResult, ListReporter]) -> object:
     [
         {"epochs": 12, "early_stopping": 2, "plateau": 1},
         {"epochs": 3, "weight_decay": 0.05, "cosine": True, "batch_size": 32},
+        {
+            "epochs": 2,
+            "min_steps": 20,
+            "ema": True,
+            "validations_per_epoch": 2,
+            "weight_decay": 0.5,
+            "decay_scope": "matrices",
+            "head_learning_rate": 2 * QUICK.learning_rate,
+        },
     ],
 )
 def test_every_arm_ends_as_in_turn(setup: Setup, tmp_path: Path, changes: dict[str, Any]) -> None:
     settings = dataclasses.replace(QUICK, **changes)
     epochs = set()
     for rate in RATES:
-        own = dataclasses.replace(settings, learning_rate=rate)
+        own = settings.with_learning_rate(rate)
         expected, result, reporter_alone = in_turn(setup, own, tmp_path)
         network, found, reporter_batched = beside(setup, own, tmp_path)
         assert found == result

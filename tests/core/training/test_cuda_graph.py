@@ -20,7 +20,7 @@ from core.workspace import Workspace
 from tests.core.training.helpers import QUICK, ListReporter, pretrained, target_rows
 
 Setup = tuple[BackboneCard, RowTensors, RowTensors]
-SETTINGS = dataclasses.replace(QUICK, epochs=3, batch_size=100)
+SETTINGS = dataclasses.replace(QUICK, epochs=3, batch_size=100, ema=True, validations_per_epoch=2)
 
 
 @pytest.fixture

@@ -20,10 +20,12 @@ from core.training.default_settings import (
     count_training_rows,
     default_reason,
     default_settings,
+    default_validation_share,
     preset_settings,
     presets_for,
     settings_by_size,
     settings_sentence,
+    target_rows_and_share,
 )
 from core.workspace import PROJECT, Workspace
 
@@ -117,10 +119,31 @@ def test_more_rows_than_there_are_count_as_all(tiny: tuple[Workspace, Dataset]) 
 def test_every_size_gets_its_own_default_and_what_the_user_gave(
     tiny: tuple[Workspace, Dataset],
 ) -> None:
-    small, large = settings_by_size(tiny[1], (100, 0), AUTO, {"epochs": 7, "device": "cpu"})
-    assert small == dataclasses.replace(default_settings(90)[1], epochs=7, device="cpu")
-    assert large == dataclasses.replace(default_settings(540)[1], epochs=7, device="cpu")
+    given = {"epochs": 7, "device": "cpu"}
+    found = settings_by_size(tiny[1], (100, 0), AUTO, given)
+    for settings, rows in zip(found, (70, 420), strict=True):
+        wanted = default_settings(rows)[1]
+        assert settings == dataclasses.replace(wanted, validation_share=0.3, **given)  # type: ignore[arg-type]
     assert len({*settings_by_size(tiny[1], (100, 0), "small", {})}) == 1
+
+
+def test_few_target_rows_validate_on_a_larger_share(tiny: tuple[Workspace, Dataset]) -> None:
+    shares = [default_validation_share(rows) for rows in (10, 1_000, 5_000, 20_000, 10**7)]
+    assert shares == sorted(shares, reverse=True) and (shares[0], shares[-1]) == (0.3, 0.1)
+    _, dataset = tiny
+    assert target_rows_and_share(dataset) == (420, 0.3)
+    # The article's preset follows the article; a dataset that validates on more rows keeps them.
+    assert preset_settings("article", 420, validation_share=0.3) == PRESETS["article"]
+    parts = {part.part: part for part in dataset.parts}
+    halves = [
+        dataclasses.replace(parts[name], rows=300) if name in parts else None
+        for name in ("target_train", "target_validation")
+    ]
+    others = [
+        part for name, part in parts.items() if name not in ("target_train", "target_validation")
+    ]
+    even = dataclasses.replace(dataset, parts=(*halves, *others))
+    assert target_rows_and_share(even) == (300, None)
 
 
 def test_the_choice_is_reported() -> None:

@@ -8,8 +8,7 @@ from core.models.backbone import build_network, describe_stages
 from core.models.card import HeadSettings
 from core.models.network import biases_and_norms, linear_layers
 from core.models.zoo.dcnv2 import CrossLayer, LowRankLinear
-from tests.core.models.small_networks import FIELD_SIZES, build_small_network
-from tests.core.models.test_networks import inputs
+from tests.core.models.small_networks import FIELD_SIZES, build_small_network, inputs
 
 WIDTH, RANK = len(FIELD_SIZES) * 4 + 13, 3
 
