@@ -41,7 +41,8 @@ def domains(tmp_path_factory: pytest.TempPathFactory) -> dict[str, pd.DataFrame]
     folder = tmp_path_factory.mktemp("simulated")
     simulate(folder / "source", ROWS, "source", seed=11)
     for recipe in RECIPES:
-        simulate(folder / recipe, ROWS, "target", seed=11, recipe=recipe)
+        # Another seed: the same one would draw the same features again.
+        simulate(folder / recipe, ROWS, "target", seed=12, recipe=recipe)
     return {name: frame(folder / name) for name in ("source", *RECIPES)}
 
 
