@@ -53,6 +53,7 @@ def dry_run_sweep(workspace: Workspace, spec: SweepSpec) -> CommandResult:
     arms, lines = [], []
     for title, plan in plans.items():
         plan.check_epochs(spec.train.epochs)
+        plan = plan.with_settings(spec.train)
         arms.append({"arm": title, **_plan_data(plan)})
         lines += [f"{title}: {_size_text(plan)}", *_stage_lines(plan)]
     for size, train in zip(spec.target_sizes, spec.size_settings, strict=True):
@@ -93,7 +94,7 @@ def dry_run_pretrain(workspace: Workspace, request: PretrainRequest) -> CommandR
     rows = next(part.rows for part in dataset.parts if part.part == "source_train")
     done = RunStore(workspace).list(status="done")
     estimate = pretraining_estimate(stats, request, rows, done)
-    plan = pretraining_plan(stats, request)
+    plan = pretraining_plan(stats, request).with_settings(request.train)
     time = f", {_estimate_text(estimate)}" if estimate else ""
     lines = [
         f"{request.architecture} on {rows:,} source rows of {dataset.name!r}: "
@@ -127,7 +128,7 @@ def _plan_data(plan: Plan) -> dict[str, Any]:
         for stage in plan.stages
     ]
     if not plan.sizes_known:
-        return {"trained_parameters": None, "stages": [], "rows": plan.rows}
+        return {"trained_parameters": None, "head": "new", "stages": [], "rows": plan.rows}
     return {
         "trained_parameters": plan.trained_parameters,
         "head": "new" if plan.new_head else "kept",
@@ -149,7 +150,9 @@ def _stage_lines(plan: Plan) -> list[str]:
         state = "frozen" if stage.frozen else "trained"
         line = f"  {stage.title}: {state}, {stage.parameters:,} parameters"
         if stage.from_epoch:
-            line += f", from epoch {stage.from_epoch + 1}"
+            line += (
+                ", after the probe" if plan.probe_first else f", from epoch {stage.from_epoch + 1}"
+            )
         if stage.lr_scale != 1:
             line += f", at {stage.lr_scale:g} of the learning rate"
         lines.append(line)
