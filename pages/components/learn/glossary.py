@@ -18,6 +18,10 @@ TERMS = {
         "The scarce traffic that you care about, with another distribution: other days, sites "
         "or users."
     ),
+    "target statistic": (
+        "How often the training rows with a value, or with a pair of values, were clicked, as a "
+        "number among a network's inputs. A training row gets it without its own label."
+    ),
     "backbone": "A pretrained network: an ordered stack of stages from the input up.",
     "stage": (
         "The smallest part of a backbone that can be frozen: the embedding, a cross layer, a block."
