@@ -40,6 +40,7 @@ def pretrain_request(
     start: str,
     start_file: str | Path,
     mask_share: float,
+    statistics: str,
     preset: str,
     options: Options,
 ) -> PretrainRequest:
@@ -56,6 +57,7 @@ def pretrain_request(
         # A worker has another current folder.
         str(clean_path(str(start_file)).absolute()) if start_file else "",
         to_builtin(mask_share),
+        statistics,
     )
 
 

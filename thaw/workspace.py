@@ -284,6 +284,7 @@ class Workspace:
         start: str = "random",
         start_file: str | Path = "",
         mask_share: float = MASK_SHARE,
+        statistics: Literal["none", "fields", "pairs"] = "none",
         preset: Preset = "auto",
         wait: Wait = False,
         **options: Unpack[PretrainOptions],
@@ -299,6 +300,8 @@ class Workspace:
                 `core.models.objectives.INITIALISATIONS`.
             start_file: the file of vectors or weights that the start reads.
             mask_share: share of fields that "rfd" replaces and "mfp" hides.
+            statistics: target statistics and counts among the inputs: "fields", those of every
+                categorical field, or "pairs", also the statistics of 30 chosen pairs of fields.
             preset: of the training settings; "auto" chooses them by the number of training rows.
             wait: when to return, see `Wait`.
             options: training settings that replace the preset's, and settings of the architecture.
@@ -316,6 +319,7 @@ class Workspace:
             start,
             start_file,
             mask_share,
+            statistics,
             preset,
             options,
         )
@@ -352,9 +356,10 @@ class Workspace:
                 "gradient-boosting", "retrain" and "scratch"; see `Run.controls`.
             preset: of the training settings; "auto" chooses them by the number of training rows.
             wait: when to return, see `Wait`.
-            options: training settings that replace the preset's, ``head_hidden``,
-                ``head_activation`` and ``head_output`` of the new head, and options of the
-                strategy, such as ``rank`` of "lora" or ``rows`` of a control.
+            options: training settings that replace the preset's; ``head``, "keep" for the
+                backbone's own or "new", by default "keep" where that can be done and the preset is
+                not "article"; ``head_hidden``, ``head_activation`` and ``head_output`` of a new
+                head; and options of the strategy, such as ``rank`` of "lora" or ``rows`` of a control.
 
         Raises:
             BadInput: a setting cannot be used with this backbone or dataset.

@@ -25,6 +25,7 @@ from core.runs.sweep import SweepSpec, depth_arms
 from core.training.default_settings import (
     AS_PREPARED,
     AUTO,
+    DEFAULT_STATISTICS,
     count_training_rows,
     presets_for,
     rates_to_try,
@@ -40,6 +41,10 @@ _TRAIN_FLAGS = {
     "early_stopping": "--early-stopping",
     "plateau": "--plateau",
     "weight_decay": "--weight-decay",
+    "decay_scope": "--decay-scope",
+    "validations_per_epoch": "--validations-per-epoch",
+    "head_learning_rate": "--head-learning-rate",
+    "min_steps": "--min-steps",
     "seed": "--seed",
     "device": "--device",
 }
@@ -79,6 +84,8 @@ def command_line(workspace: Workspace, request: Request, pinned: bool = False) -
             parts += ["--start-file", request.start_file]
         if request.mask_share != MASK_SHARE:
             parts += ["--mask-share", str(request.mask_share)]
+        if request.statistics != DEFAULT_STATISTICS:
+            parts += ["--statistics", request.statistics]
         parts += _architecture_flags(request, pretraining_rows(dataset))
     else:
         rows, share = target_rows_and_share(dataset, request.target_rows)
@@ -267,11 +274,15 @@ def _flags_from(
         # Not by dataclasses.replace, which would check a combination that nobody uses.
         if {**dataclasses.asdict(known[preset]), **given} != dataclasses.asdict(wanted):
             return None
+    if given.get("head_learning_rate", 0) is None:
+        # No option takes a preset's rate away.
+        return None
     parts = [] if preset == AUTO else ["--preset", preset]
     for name, flag in _TRAIN_FLAGS.items():
         if name in given:
             # None is the validation share of the dataset's own split.
             parts += [flag, AS_PREPARED if given[name] is None else str(given[name])]
-    if "cosine" in given:
-        parts.append("--cosine" if given["cosine"] else "--no-cosine")
+    for name in ("ema", "cosine"):
+        if name in given:
+            parts.append(f"--{name}" if given[name] else f"--no-{name}")
     return parts + (["--amp"] if "amp" in given else [])

@@ -16,7 +16,7 @@ from core.data.simulate import simulate
 from core.data.split import SplitSpec
 from core.errors import BadInput
 from core.files.durable import staging
-from core.freezing.heads import default_keep_head
+from core.freezing.heads import default_keep_head, keeps_head
 from core.freezing.strategies import control_strategies
 from core.jobs.requests import TrainSettings
 from core.jobs.store import Run, RunStore
@@ -149,9 +149,16 @@ def run_demo(workspace: Workspace, progress: Callable[[float], None] | None = No
 
 
 def interpolated_run(runs: list[Run]) -> Run | None:
-    """Return the run that the demo interpolates with its backbone: full fine-tuning, first seed."""
+    """Return the run that the demo interpolates with its backbone: full fine-tuning, first seed.
+
+    None in demos of versions up to 0.12, whose runs have new heads.
+    """
     full = [
-        run for run in runs if run.strategy == "depth" and run.finetune_request.freeze_depth == 0
+        run
+        for run in runs
+        if run.strategy == "depth"
+        and run.finetune_request.freeze_depth == 0
+        and keeps_head(run.finetune_request)
     ]
     return full[0] if full else None
 

@@ -22,6 +22,8 @@ PRESETS: dict[str, TrainSettings] = {
     ),
 }
 """Fixed settings by name; PRESET_PURPOSES says what each is for."""
+DEFAULT_STATISTICS = "none"
+"""Target statistics among the inputs of a new backbone, of `core.jobs.requests.STATISTICS`."""
 AS_PREPARED = "dataset"
 """What the command line and the API call the validation share None: the dataset's own split."""
 ARTICLE = "article"
