@@ -355,7 +355,8 @@ class Workspace:
             options: training settings that replace the preset's; ``head``, "keep" for the
                 backbone's own or "new", by default "keep" where that can be done and the preset is
                 not "article"; ``head_hidden``, ``head_activation`` and ``head_output`` of a new
-                head; and options of the strategy, such as ``rank`` of "lora" or ``rows`` of a control.
+                head; and options of the strategy, such as ``rank`` of "lora" or ``rows`` of a
+                control.
 
         Raises:
             BadInput: a setting cannot be used with this backbone or dataset.

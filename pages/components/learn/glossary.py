@@ -23,8 +23,8 @@ TERMS = {
         "The smallest part of a backbone that can be frozen: the embedding, a cross layer, a block."
     ),
     "head": (
-        "The last layers, which turn the output of the stages into a click probability. Fine-tuning "
-        "keeps the backbone's own head or puts a new one on."
+        "The last layers, which turn the output of the stages into a click probability. "
+        "Fine-tuning keeps the backbone's own head or puts a new one on."
     ),
     "freeze": (
         "To keep weights exactly as they are: no gradient, no weight decay, no dropout, no "
