@@ -177,11 +177,17 @@ class Dataset:
         """
         load_torch()
         from core.models.measure_stats import measure_stats
+        from core.models.recommended_settings import choose_settings, pretraining_rows
         from core.models.registry import ARCHITECTURES, is_installed
+
+        rows = pretraining_rows(self.info)
 
         fitted = load_preprocessing(self.info.folder / "preprocessing")
         names = architectures or [name for name in ARCHITECTURES if is_installed(name)]
-        found = [measure_stats(name, {}, fitted.field_sizes, fitted.n_dense) for name in names]
+        found = [
+            measure_stats(name, choose_settings(name, {}, rows), fitted.field_sizes, fitted.n_dense)
+            for name in names
+        ]
         return pd.DataFrame(
             {
                 "architecture": [one.architecture for one in found],

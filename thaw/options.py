@@ -42,6 +42,11 @@ class TrainingOptions(TypedDict, total=False):
     seed: int
     device: Literal["auto", "cuda", "cpu"]
     weight_decay: float
+    decay_scope: Literal["all", "matrices"]
+    ema: bool
+    validations_per_epoch: int
+    head_learning_rate: float
+    min_steps: int
     cosine: bool
     amp: bool
 

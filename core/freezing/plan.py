@@ -150,7 +150,7 @@ class Plan:
 
     def check_epochs(self, epochs: int) -> None:
         """Raise BadInput when a stage would not have begun to train within `epochs` epochs."""
-        if self.last_unfreeze_epoch >= epochs:
+        if not self.probe_first and self.last_unfreeze_epoch >= epochs:
             raise BadInput(
                 f"The strategy {STRATEGIES[self.strategy].title!r} opens its last stage in epoch "
                 f"{self.last_unfreeze_epoch + 1}, and there are {epochs} epochs; train for more."

@@ -40,9 +40,11 @@ def demo_box() -> None:
         st.markdown(f"#### Demo {SIMULATED}")
         st.markdown(
             "One click sweeps every freeze depth of a pretrained backbone on the dataset "
-            f"*{DATASET_NAME}*, {len(SEEDS)} seeds each, with two controls: the backbone as "
-            "it is, and a network trained from scratch. Results appear below as runs "
-            "finish; it takes about a minute on an idle machine."
+            f"*{DATASET_NAME}*, {len(SEEDS)} seeds each, beside controls: the backbone as it is, a "
+            "logistic regression, gradient boosting, and a network trained from scratch. To be "
+            "quick, every arm trains a few epochs at the default learning rate; a sweep of your "
+            "own chooses each arm's rate. Results appear below as runs finish; it takes a minute "
+            "or two on an idle machine."
         )
         if not runs or any(run.status in RESUMABLE_STATUSES for run in runs):
             label = "Finish the demo" if runs else "Run the demo"
