@@ -299,7 +299,7 @@ class InterpolateRequest:
 
 @dataclass(frozen=True)
 class BlendRequest:
-    """Blend the scores of finished runs: a weighted sum of their logits.
+    """Blend the scores of finished runs: a weighted mean of their logits.
 
     Args:
         dataset: id; all runs were tested on it.

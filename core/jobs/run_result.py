@@ -10,6 +10,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
+
 from core.evaluation.metrics import Metrics
 from core.files.typed_json import from_json, to_json
 
@@ -170,7 +172,7 @@ class RunResult:
             return self.best_epoch == self.epochs_run
         return self.best_step == self.steps_run
 
-    def kept_step(self, validated_at: Sequence[int]) -> int | None:
+    def kept_step(self, validated_at: Sequence[int] | np.ndarray) -> int | None:
         """Return the optimiser step whose weights were kept; None where it is not known.
 
         Args:

@@ -42,6 +42,12 @@ ROWS = 60_000
 SAMPLE_NAME = "Simulated Criteo"
 DATASET_NAME = "Simulated demo"
 SWEEP_NAME = "Simulated demo"
+RECIPE = "transfer"
+"""See `core.data.generative_model.RECIPES`."""
+WHAT_IT_SHOWS = (
+    "The rows are simulated, of a recipe where transfer pays: the demo shows how Thaw works, not"
+    " whether fine-tuning pays on your rows."
+)
 ARCHITECTURE = "dcnv2"
 SEEDS = (0, 1)
 EPOCHS = 3
@@ -68,7 +74,7 @@ def ensure_demo_dataset(
                 return dataset
         with staging(workspace.uploads) as folder:
             path = folder / "simulated_criteo.tsv.gz"
-            simulate(path, ROWS, "both", 0, lambda share: report(0.4 * share))
+            simulate(path, ROWS, "both", 0, lambda share: report(0.4 * share), RECIPE)
             sample = ingest(
                 workspace,
                 path,

@@ -111,6 +111,11 @@ class ArmResult:
         return self.metrics.get(metric, {}).get(part)
 
     @property
+    def has_learning_rate(self) -> bool:
+        """Whether the learning rate changes its results; that of a blend is of its first run."""
+        return self.strategy != "blend" and has_learning_rate(self.strategy)
+
+    @property
     def best_epoch_is_last(self) -> bool:
         """Whether the best epoch of a run was its last, so that it had not trained to its end."""
         return any(

@@ -23,8 +23,8 @@ TERMS = {
         "The smallest part of a backbone that can be frozen: the embedding, a cross layer, a block."
     ),
     "head": (
-        "The last layers, which turn the output of the stages into a click probability. "
-        "Fine-tuning keeps the backbone's own head or puts a new one on."
+        "The last layers, which turn the output of the stages into a click probability."
+        " Fine-tuning keeps the backbone's own head or puts a new one on."
     ),
     "freeze": (
         "To keep weights exactly as they are: no gradient, no weight decay, no dropout, no "
@@ -69,8 +69,8 @@ TERMS = {
         "backbone's. Only for runs that kept the backbone's head."
     ),
     "blend": (
-        "The sum of the logits of several runs, each times a weight of 0 or above that was fitted "
-        "on validation rows by log loss."
+        "The mean of the logits of several runs with weights of 0 or above that were fitted on "
+        "validation rows by log loss."
     ),
     "worker": "The process that trains. It keeps running when the browser is closed.",
     "threshold": (

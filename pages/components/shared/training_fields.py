@@ -224,7 +224,7 @@ def training_fields(
 
 def _advanced_fields(prefix: str) -> dict[str, Any]:
     """Draw the fields that few change; return their values by name."""
-    shared = {
+    shared: dict[str, Any] = {
         "on_change": _select_matching_preset,
         "args": (prefix,),
         "persist_state": "session",
