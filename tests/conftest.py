@@ -21,6 +21,7 @@ from core.data.reading.ingest import ingest
 from core.data.reading.reader_server import Job, SendEvent
 from core.data.simulate import simulate
 from core.data.split import SplitSpec
+from core.data.target_statistics import count_dense
 from core.errors import BadInput
 from core.models import model_stats
 from core.workspace import Workspace, open_workspace
@@ -118,7 +119,10 @@ def costs_in_process(monkeypatch: pytest.MonkeyPatch) -> None:
     a page."""
 
     def count(
-        workspace: Workspace, dataset: Dataset, group: model_stats.StatsRequest
+        workspace: Workspace,
+        dataset: Dataset,
+        group: model_stats.StatsRequest,
+        statistics: str,
     ) -> subprocess.Popen[str]:
         from core.models.measure_stats import measure_stats
 
@@ -126,9 +130,8 @@ def costs_in_process(monkeypatch: pytest.MonkeyPatch) -> None:
         ended = subprocess.Popen(["true"], stderr=subprocess.PIPE, text=True)
         try:
             for name, settings in group.items():
-                model_stats.save_stats(
-                    workspace, dataset, measure_stats(name, settings, sizes), settings
-                )
+                stats = measure_stats(name, settings, sizes, count_dense(statistics))
+                model_stats.save_stats(workspace, dataset, stats, settings, statistics)
         except BadInput as error:
             ended = subprocess.Popen(
                 ["sh", "-c", 'echo "thaw: $0" >&2; exit 2', str(error)],

@@ -200,6 +200,7 @@ class Workspace:
         domain: Literal["source", "target", "both"] = "both",
         seed: int = 0,
         name: str = "Simulated Criteo",
+        recipe: Literal["ordinary", "transfer"] = "ordinary",
     ) -> Sample:
         """Take simulated rows into the workspace, marked as such: for trying things out.
 
@@ -208,13 +209,15 @@ class Workspace:
             domain: "source", "target", or "both" (60 % source rows, then 40 % target rows).
             seed: of the rows; the same arguments give the same rows.
             name: of the sample.
+            recipe: how the target domain differs from the source: "ordinary", a little, as a week
+                later; or "transfer", much, so that adapting a backbone pays.
         """
         from core.data.simulate import simulate
 
         with private_files(), staging(self._workspace.uploads) as folder:
             path = folder / "simulated_criteo.tsv.gz"
             with Progress(f"Simulating {rows:,} rows") as report:
-                simulate(path, rows, domain, seed, lambda share: report(share / 2))
+                simulate(path, rows, domain, seed, lambda share: report(share / 2), recipe)
                 found = ingest(
                     self._workspace,
                     path,
@@ -284,6 +287,7 @@ class Workspace:
         start: str = "random",
         start_file: str | Path = "",
         mask_share: float = MASK_SHARE,
+        statistics: Literal["none", "fields", "pairs"] = "none",
         preset: Preset = "auto",
         wait: Wait = False,
         **options: Unpack[PretrainOptions],
@@ -299,6 +303,8 @@ class Workspace:
                 `core.models.objectives.INITIALISATIONS`.
             start_file: the file of vectors or weights that the start reads.
             mask_share: share of fields that "rfd" replaces and "mfp" hides.
+            statistics: target statistics and counts among the inputs: "fields", those of every
+                categorical field, or "pairs", also the statistics of 30 chosen pairs of fields.
             preset: of the training settings; "auto" chooses them by the number of training rows.
             wait: when to return, see `Wait`.
             options: training settings that replace the preset's, and settings of the architecture.
@@ -316,6 +322,7 @@ class Workspace:
             start,
             start_file,
             mask_share,
+            statistics,
             preset,
             options,
         )
@@ -352,9 +359,11 @@ class Workspace:
                 "gradient-boosting", "retrain" and "scratch"; see `Run.controls`.
             preset: of the training settings; "auto" chooses them by the number of training rows.
             wait: when to return, see `Wait`.
-            options: training settings that replace the preset's, ``head_hidden``,
-                ``head_activation`` and ``head_output`` of the new head, and options of the
-                strategy, such as ``rank`` of "lora" or ``rows`` of a control.
+            options: training settings that replace the preset's; ``head``, "keep" for the
+                backbone's own or "new", by default "keep" where that can be done and the preset is
+                not "article"; ``head_hidden``, ``head_activation`` and ``head_output`` of a new
+                head; and options of the strategy, such as ``rank`` of "lora" or ``rows`` of a
+                control.
 
         Raises:
             BadInput: a setting cannot be used with this backbone or dataset.

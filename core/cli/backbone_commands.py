@@ -22,17 +22,24 @@ from core.data.dataset_rows import measure_coverage
 from core.data.datasets import find_dataset
 from core.data.paths import clean_path
 from core.data.preprocessing import load_preprocessing
+from core.data.target_statistics import N_PAIRS, count_dense
 from core.freezing.known_values import UNSEEN_LIMIT, unseen_share
-from core.jobs.requests import MASK_SHARE, PretrainRequest
+from core.jobs.requests import MASK_SHARE, STATISTICS, PretrainRequest
 from core.models.backbone_store import find_backbone, read_backbones
 from core.models.card import BackboneCard
 from core.models.exchange import export_backbone as write_backbone
 from core.models.model_stats import save_stats
 from core.models.objectives import INITIALISATIONS, OBJECTIVES
+from core.models.recommended_settings import choose_settings, pretraining_rows
 from core.models.registry import ARCHITECTURES, is_installed
 from core.runs.submit import backbone_names_in_training, submit_pretrain
-from core.training.default_settings import count_training_rows
+from core.training.default_settings import DEFAULT_STATISTICS, count_training_rows
 from core.workspace import Workspace
+
+_STATISTICS_HELP = (
+    "target statistics and counts among the inputs: none, those of every categorical field, or"
+    f" those and the statistics of {N_PAIRS} chosen pairs of fields (default {DEFAULT_STATISTICS})"
+)
 
 
 def add_backbone_commands(add: AddCommand) -> None:
@@ -59,6 +66,9 @@ def add_backbone_commands(add: AddCommand) -> None:
     command.add_argument(
         "--mask-share", type=float, default=MASK_SHARE, help="of fields (default 0.2)"
     )
+    command.add_argument(
+        "--statistics", choices=STATISTICS, default=DEFAULT_STATISTICS, help=_STATISTICS_HELP
+    )
     add_dry_run_option(command)
     add_architecture_options(command)
     add_training_options(command)
@@ -71,6 +81,9 @@ def add_backbone_commands(add: AddCommand) -> None:
         type=_architectures,
         default=(),
         help="default: all that can be built here",
+    )
+    command.add_argument(
+        "--statistics", choices=STATISTICS, default=DEFAULT_STATISTICS, help=_STATISTICS_HELP
     )
     add_architecture_options(command)
 
@@ -99,11 +112,12 @@ def pretrain(workspace: Workspace, options: argparse.Namespace) -> CommandResult
         options.architecture,
         options.name,
         train,
-        architecture_settings(options),
+        choose_settings(options.architecture, architecture_settings(options), rows),
         options.objective,
         options.start,
         _resolve_start_file(options.start_file),
         options.mask_share,
+        options.statistics,
     )
     if options.dry_run:
         return dry_run_pretrain(workspace, request)
@@ -124,9 +138,11 @@ def costs(workspace: Workspace, options: argparse.Namespace) -> CommandResult:
     rows, lines = [], []
     for name in options.architectures or installed:
         architecture = ARCHITECTURES[name]
-        settings = {key: value for key, value in given.items() if key in architecture.defaults}
-        stats = measure_stats(name, settings, fitted.field_sizes, fitted.n_dense)
-        save_stats(workspace, dataset, stats, settings)
+        own = {key: value for key, value in given.items() if key in architecture.defaults}
+        settings = choose_settings(name, own, pretraining_rows(dataset))
+        dense = count_dense(options.statistics)
+        stats = measure_stats(name, settings, fitted.field_sizes, dense)
+        save_stats(workspace, dataset, stats, settings, options.statistics)
         rows.append(dataclasses.asdict(stats))
         lines.append(
             f"{architecture.title}: {len(stats.stages)} stages, {stats.parameters:,} parameters, "

@@ -9,10 +9,12 @@ from typing import Any
 from core.cli.output import CommandResult
 from core.data.datasets import find_dataset, require_labels
 from core.data.preprocessing import load_preprocessing
+from core.data.target_statistics import count_dense
 from core.freezing.plan import Plan
 from core.jobs.requests import FinetuneRequest, PretrainRequest
 from core.jobs.store import RunStore
 from core.models.backbone_store import find_backbone
+from core.models.card import inputs_sentence
 from core.models.objectives import OBJECTIVES
 from core.models.registry import complete_settings
 from core.runs.estimate import Estimate, pretraining_estimate, pretraining_plan
@@ -51,6 +53,7 @@ def dry_run_sweep(workspace: Workspace, spec: SweepSpec) -> CommandResult:
     arms, lines = [], []
     for title, plan in plans.items():
         plan.check_epochs(spec.train.epochs)
+        plan = plan.with_settings(spec.train)
         arms.append({"arm": title, **_plan_data(plan)})
         lines += [f"{title}: {_size_text(plan)}", *_stage_lines(plan)]
     for size, train in zip(spec.target_sizes, spec.size_settings, strict=True):
@@ -86,16 +89,17 @@ def dry_run_pretrain(workspace: Workspace, request: PretrainRequest) -> CommandR
     complete_settings(request.architecture, request.settings)
     fitted = load_preprocessing(dataset.folder / "preprocessing")
     stats = measure_stats(
-        request.architecture, request.settings, fitted.field_sizes, fitted.n_dense
+        request.architecture, request.settings, fitted.field_sizes, count_dense(request.statistics)
     )
     rows = next(part.rows for part in dataset.parts if part.part == "source_train")
     done = RunStore(workspace).list(status="done")
     estimate = pretraining_estimate(stats, request, rows, done)
-    plan = pretraining_plan(stats, request)
+    plan = pretraining_plan(stats, request).with_settings(request.train)
     time = f", {_estimate_text(estimate)}" if estimate else ""
     lines = [
         f"{request.architecture} on {rows:,} source rows of {dataset.name!r}: "
         f"{stats.parameters:,} parameters{time}. Nothing was queued.",
+        f"Inputs: {inputs_sentence(count_dense(request.statistics))}.",
         f"Settings: {describe_settings(request.train)}.",
         *_stage_lines(plan),
     ]
@@ -103,6 +107,7 @@ def dry_run_pretrain(workspace: Workspace, request: PretrainRequest) -> CommandR
         "dataset": dataset.id,
         "architecture": request.architecture,
         "parameters": stats.parameters,
+        "statistics": request.statistics,
         **_plan_data(plan),
         "estimate": _estimate_data(estimate) if estimate else None,
         "train": dataclasses.asdict(request.train),
@@ -123,7 +128,7 @@ def _plan_data(plan: Plan) -> dict[str, Any]:
         for stage in plan.stages
     ]
     if not plan.sizes_known:
-        return {"trained_parameters": None, "stages": [], "rows": plan.rows}
+        return {"trained_parameters": None, "head": "new", "stages": [], "rows": plan.rows}
     return {
         "trained_parameters": plan.trained_parameters,
         "head": "new" if plan.new_head else "kept",
@@ -145,7 +150,9 @@ def _stage_lines(plan: Plan) -> list[str]:
         state = "frozen" if stage.frozen else "trained"
         line = f"  {stage.title}: {state}, {stage.parameters:,} parameters"
         if stage.from_epoch:
-            line += f", from epoch {stage.from_epoch + 1}"
+            line += (
+                ", after the probe" if plan.probe_first else f", from epoch {stage.from_epoch + 1}"
+            )
         if stage.lr_scale != 1:
             line += f", at {stage.lr_scale:g} of the learning rate"
         lines.append(line)

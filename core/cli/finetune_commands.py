@@ -17,7 +17,7 @@ from core.cli.options import (
 from core.cli.output import CommandResult, ProgressBar, follow_run, run_state
 from core.cli.targets import AddCommand
 from core.data.datasets import find_dataset
-from core.freezing.strategies import STRATEGIES, control_strategies, is_trained
+from core.freezing.strategies import STRATEGIES, control_strategies, has_learning_rate
 from core.jobs.requests import FinetuneRequest
 from core.jobs.store import RunStore
 from core.models.backbone_store import find_backbone
@@ -90,7 +90,7 @@ def finetune(workspace: Workspace, options: argparse.Namespace) -> CommandResult
     if options.dry_run:
         return dry_run_finetune(workspace, request, options.controls)
     runs = submit_finetune(workspace, request, options.controls)
-    if is_trained(strategy):
+    if has_learning_rate(strategy):
         print_settings(options, train, rows)
     first, *controls = [follow_run(workspace, run) for run in runs]
     if not controls:
@@ -101,7 +101,7 @@ def finetune(workspace: Workspace, options: argparse.Namespace) -> CommandResult
 
 def demo(workspace: Workspace, options: argparse.Namespace) -> CommandResult:
     """Make the demo's dataset and queue its sweep, or what of the sweep was interrupted."""
-    from core.runs.demo import ensure_demo_dataset, run_demo, wait_for_demo
+    from core.runs.demo import WHAT_IT_SHOWS, ensure_demo_dataset, run_demo, wait_for_demo
 
     if options.dataset_only:
         with ProgressBar("Preparing the demo") as progress:
@@ -120,7 +120,7 @@ def demo(workspace: Workspace, options: argparse.Namespace) -> CommandResult:
         "runs": [run_state(run) for run in runs],
         "verdicts": verdicts,
     }
-    return CommandResult(data, "\n".join([head, *verdicts]))
+    return CommandResult(data, "\n".join([head, WHAT_IT_SHOWS, *verdicts]))
 
 
 def _controls(text: str) -> tuple[str, ...]:

@@ -24,7 +24,7 @@ from core.data.preprocessing import (
     Preprocessing,
 )
 from core.data.samples import Sample, read_samples
-from core.data.schema import FIELDS, NUMERIC
+from core.data.schema import FIELDS
 from core.errors import BadInput, Damaged
 from core.files.durable import publish_folder, staging
 from core.stored import (
@@ -112,13 +112,17 @@ def load_encoded(workspace: Workspace, dataset: Dataset, preprocessing: Preproce
     encode_rows(
         read_dataset_rows(workspace, dataset), preprocessing, dataset.folder, lambda share: None
     )
-    return _read_encoded(_encoded_folder(dataset, preprocessing), dataset.rows)
+    return _read_encoded(
+        _encoded_folder(dataset, preprocessing), dataset.rows, preprocessing.n_dense
+    )
 
 
 def find_encoded(dataset: Dataset, preprocessing: Preprocessing) -> Encoded | None:
     """Return all rows as `preprocessing` encodes them if they are stored and intact."""
     with suppress(Damaged):
-        return _read_encoded(_encoded_folder(dataset, preprocessing), dataset.rows)
+        return _read_encoded(
+            _encoded_folder(dataset, preprocessing), dataset.rows, preprocessing.n_dense
+        )
     return None
 
 
@@ -126,12 +130,10 @@ def _encoded_folder(dataset: Dataset, preprocessing: Preprocessing) -> Path:
     return dataset.folder / f"encoded-{preprocessing.hash[:12]}"
 
 
-def _read_encoded(folder: Path, rows: int) -> Encoded:
+def _read_encoded(folder: Path, rows: int, n_dense: int) -> Encoded:
     return Encoded(
         read_array(folder / "ids.npy", REPAIR_ADVICE, (rows, len(FIELDS)), "i", mmap_mode="r"),
-        read_array(
-            folder / "numerics.npy", REPAIR_ADVICE, (rows, len(NUMERIC)), "f", mmap_mode="r"
-        ),
+        read_array(folder / "numerics.npy", REPAIR_ADVICE, (rows, n_dense), "f", mmap_mode="r"),
     )
 
 
@@ -143,7 +145,7 @@ def encode_rows(
     with staging(folder) as part:
         with (part / "ids.npy").open("wb") as ids, (part / "numerics.npy").open("wb") as numerics:
             _write_npy_header(ids, np.int32, (table.num_rows, len(FIELDS)))
-            _write_npy_header(numerics, np.float32, (table.num_rows, len(NUMERIC)))
+            _write_npy_header(numerics, np.float32, (table.num_rows, preprocessing.n_dense))
             done = 0
             for rows in map_ordered(preprocessing.encode, batches):
                 ids.write(rows.ids.data)

@@ -42,10 +42,10 @@ def find_dataset_fault(folder: Path, rows: int) -> str:
     return next(filter(None, faults), "") or find_preprocessing_fault(folder / "preprocessing")
 
 
-def find_encoded_fault(folder: Path, rows: int) -> str:
-    """Check `rows` encoded rows."""
+def find_encoded_fault(folder: Path, rows: int, n_dense: int = len(NUMERIC)) -> str:
+    """Check `rows` encoded rows of `n_dense` floats each."""
     ids = find_array_fault(folder / "ids.npy", np.int32, (rows, len(FIELDS)))
-    return ids or find_array_fault(folder / "numerics.npy", np.float32, (rows, len(NUMERIC)))
+    return ids or find_array_fault(folder / "numerics.npy", np.float32, (rows, n_dense))
 
 
 def find_backbone_fault(folder: Path) -> str:
@@ -57,9 +57,12 @@ def find_backbone_fault(folder: Path) -> str:
 
 def find_preprocessing_fault(folder: Path) -> str:
     """Check what `core.data.preprocessing.Preprocessing.save` wrote."""
-    return find_json_fault(folder / "preprocessing.json") or find_parquet_fault(
+    fault = find_json_fault(folder / "preprocessing.json") or find_parquet_fault(
         folder / "vocabulary.parquet"
     )
+    if fault or "statistics" not in json.loads((folder / "preprocessing.json").read_bytes()):
+        return fault
+    return find_parquet_fault(folder / "statistics.parquet")
 
 
 def find_array_fault(path: Path, dtype: DTypeLike, shape: tuple[int, ...] | None) -> str:

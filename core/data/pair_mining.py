@@ -12,7 +12,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from core.data.parallel import map_ordered
-from core.data.target_statistics import PRIOR_ROWS, assign_folds
+from core.data.target_statistics import PRIOR_ROWS, assign_folds, click_rate
 
 MAX_MINING_ROWS = 200_000
 """Training rows that pairs are chosen on; of more, a random sample."""
@@ -79,7 +79,7 @@ def fit_additive_logits(columns: np.ndarray, labels: np.ndarray, mask: np.ndarra
         labels: 0.0 or 1.0, shape ``(n_rows,)``.
         mask: bool, same shape: the rows to fit on.
     """
-    base_rate = smoothed_rate(labels[mask])
+    base_rate = click_rate(labels[mask])
     logits = np.full(len(labels), np.log(base_rate / (1 - base_rate)))
     weights = [np.zeros(column.max(initial=0) + 1) for column in columns]
     for _ in range(_SWEEPS):
@@ -91,11 +91,6 @@ def fit_additive_logits(columns: np.ndarray, labels: np.ndarray, mask: np.ndarra
             weight += step
             logits += step[column]
     return logits
-
-
-def smoothed_rate(labels: np.ndarray) -> float:
-    """Return the share of clicks with one more row of either label, so that it is never 0 or 1."""
-    return float((labels.sum() + 1) / (len(labels) + 2))
 
 
 def pair_statistics(
@@ -114,7 +109,7 @@ def pair_statistics(
     shape = (_N_SLOTS, N_MINING_FOLDS + 1)
     clicks, rows = np.zeros(shape, np.float32), np.zeros(shape, np.float32)
     keys, statistic = np.empty(len(labels), np.int32), np.empty(len(labels))
-    prior_clicks = PRIOR_ROWS * smoothed_rate(labels)
+    prior_clicks = PRIOR_ROWS * click_rate(labels)
     for second in range(first + 1, len(columns)):
         size = int(columns[second].max(initial=0)) + 1
         count_fold_keys(columns[first], columns[second], size, labels, folds, keys, clicks, rows)

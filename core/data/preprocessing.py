@@ -21,8 +21,9 @@ import pyarrow.parquet as pq
 
 from core.data.columns.dictionary_file import indices_and_dictionary
 from core.data.columns.value_counts import ValueCounts, count_column, missing_mask, sort_by_value
+from core.data.fitted_statistics import FittedStatistics, load_statistics
 from core.data.parallel import map_ordered
-from core.data.schema import FIELDS, NUMERIC
+from core.data.schema import CATEGORICAL, FIELDS, NUMERIC
 from core.errors import BadInput, caused_by_system
 from core.workspace import hash_json, read_json, write_atomic, write_json
 
@@ -45,7 +46,8 @@ class Encoded:
 
     Attributes:
         ids: int32, shape ``(n_rows, 39)``, into each field's own vocabulary.
-        numerics: float32, shape ``(n_rows, 13)``, standardised.
+        numerics: float32, shape ``(n_rows, n_dense)``: the 13 numeric fields, and the target
+            statistics if there are any; all standardised.
     """
 
     ids: np.ndarray
@@ -62,6 +64,7 @@ class Preprocessing:
             Buckets as float64 for numeric fields, strings for categorical ones.
         min_count: minimum count of a vocabulary entry.
         fitted_rows: number of training rows it was fitted on.
+        statistics: target statistics and counts of the categorical fields, None without any.
     """
 
     mean: np.ndarray
@@ -69,6 +72,7 @@ class Preprocessing:
     vocabularies: dict[str, pa.Array]
     min_count: int
     fitted_rows: int
+    statistics: FittedStatistics | None = None
 
     @property
     def field_sizes(self) -> tuple[int, ...]:
@@ -78,7 +82,7 @@ class Preprocessing:
     @property
     def n_dense(self) -> int:
         """Floats of an encoded row: columns of `Encoded.numerics`."""
-        return len(NUMERIC)
+        return len(NUMERIC) + (self.statistics.n_columns if self.statistics else 0)
 
     @cached_property
     def hash(self) -> str:
@@ -86,6 +90,8 @@ class Preprocessing:
         digest = hashlib.sha256(hash_json([self.mean.tolist(), self.std.tolist()]).encode())
         for field in FIELDS:
             digest.update(hash_json([field, self.vocabularies[field].to_pylist()]).encode())
+        if self.statistics:
+            digest.update(self.statistics.digest.encode())
         return digest.hexdigest()
 
     def encode(self, table: pa.Table) -> Encoded:
@@ -93,28 +99,59 @@ class Preprocessing:
 
         The columns may be dictionary-encoded or not; other columns are ignored.
         """
-        from core.data.columns.kernels import gather_values
-
         ids = np.empty((table.num_rows, len(FIELDS)), dtype=np.int32)
-        numerics = np.empty((table.num_rows, len(NUMERIC)), dtype=np.float32)
+        numerics = np.empty((table.num_rows, self.n_dense), dtype=np.float32)
         done = 0
         for batch in table.select(FIELDS).to_batches():
             columns = [indices_and_dictionary(column) for column in batch.columns]
-            indices = np.stack([indices for indices, _ in columns])
-            offsets = np.cumsum([0, *(len(values) for _, values in columns)])
-            ids_of_values = [
-                self._look_up_ids(field, values)
-                for field, (_, values) in zip(FIELDS, columns, strict=True)
-            ]
+            rows = slice(done, done + batch.num_rows)
+            ids[rows] = _gather(columns, self._ids_of_values(columns))
             scaled = [
                 self._standardise(i, values)
                 for i, (_, values) in enumerate(columns[: len(NUMERIC)])
             ]
-            rows = slice(done, done + batch.num_rows)
-            gather_values(indices, offsets, np.concatenate(ids_of_values), ids[rows])
-            gather_values(indices, offsets, np.concatenate(scaled), numerics[rows])
+            numerics[rows, : len(NUMERIC)] = _gather(columns[: len(NUMERIC)], scaled)
+            if self.statistics:
+                numerics[rows, len(NUMERIC) :] = self._encode_statistics(columns, ids[rows])
             done += batch.num_rows
         return Encoded(ids, numerics)
+
+    def _encode_statistics(self, columns: "list[Column]", ids: np.ndarray) -> np.ndarray:
+        """Return the columns of the statistics, float32, shape ``(n_rows, n_columns)``."""
+        assert self.statistics is not None
+        categorical = columns[len(NUMERIC) :]
+        ids_of_values = self._statistic_ids_of_values(categorical)
+        encoded = _gather(categorical * 2, self.statistics.encode_fields(ids_of_values))
+        if not self.statistics.pairs:
+            return encoded
+        pair_ids = ids.copy()
+        pair_ids[:, len(NUMERIC) :] = _gather(categorical, ids_of_values)
+        return np.column_stack([encoded, *self.statistics.encode_pairs(pair_ids)])
+
+    def categorical_statistic_ids(self, table: pa.Table) -> np.ndarray:
+        """Return the ids that statistics are counted by, int32, shape ``(n_rows, 26)``.
+
+        Args:
+            table: rows with the columns C1..C26, as for `encode`.
+        """
+        found = []
+        for batch in table.select(CATEGORICAL).to_batches():
+            columns = [indices_and_dictionary(column) for column in batch.columns]
+            found.append(_gather(columns, self._statistic_ids_of_values(columns)))
+        return np.concatenate(found or [np.empty((0, len(CATEGORICAL)), np.int32)])
+
+    def _ids_of_values(self, columns: "list[Column]") -> list[np.ndarray]:
+        return [
+            self._look_up_ids(field, values)
+            for field, (_, values) in zip(FIELDS, columns, strict=True)
+        ]
+
+    def _statistic_ids_of_values(self, columns: "list[Column]") -> list[np.ndarray]:
+        assert self.statistics is not None
+        return [
+            self.statistics.look_up_ids(field, values)
+            for field, (_, values) in zip(CATEGORICAL, columns, strict=True)
+        ]
 
     def in_vocabulary(self, field: str, values: pa.Array) -> np.ndarray:
         """Return which values of a field are in its vocabulary, bool, shape ``(n_values,)``."""
@@ -144,7 +181,7 @@ class Preprocessing:
         return {field: VocabularyIndex(self.vocabularies[field]) for field in FIELDS}
 
     def save(self, folder: Path) -> None:
-        """Write preprocessing.json and vocabulary.parquet into `folder`."""
+        """Write preprocessing.json, vocabulary.parquet and any statistics.parquet into `folder`."""
         names = np.concatenate([np.full(len(self.vocabularies[field]), field) for field in FIELDS])
         values = pa.concat_arrays([self.vocabularies[field].cast(pa.string()) for field in FIELDS])
         vocabulary = pa.table({"field": pa.array(names.tolist(), pa.string()), "value": values})
@@ -152,16 +189,33 @@ class Preprocessing:
             folder / "vocabulary.parquet",
             lambda part: pq.write_table(vocabulary, part, compression="zstd"),
         )
-        write_json(
-            folder / "preprocessing.json",
-            {
-                "mean": self.mean.tolist(),
-                "std": self.std.tolist(),
-                "min_count": self.min_count,
-                "fitted_rows": self.fitted_rows,
-                "hash": self.hash,
-            },
-        )
+        values = {
+            "mean": self.mean.tolist(),
+            "std": self.std.tolist(),
+            "min_count": self.min_count,
+            "fitted_rows": self.fitted_rows,
+            "hash": self.hash,
+        }
+        if self.statistics:
+            self.statistics.save(folder)
+            values["statistics"] = self.statistics.as_json()
+        write_json(folder / "preprocessing.json", values)
+
+
+Column = tuple[np.ndarray, pa.Array]
+"""Index of each row's value, and the distinct values."""
+
+
+def _gather(columns: list[Column], values: list[np.ndarray]) -> np.ndarray:
+    """Return, row by row, what `values` holds for each column's value, ``(n_rows, n_columns)``."""
+    from core.data.columns.kernels import gather_values
+
+    indices = np.stack([indices for indices, _ in columns])
+    offsets = np.cumsum([0, *(len(of_column) for of_column in values)])
+    everything = np.concatenate(values)
+    gathered = np.empty(indices.T.shape, dtype=everything.dtype)
+    gather_values(indices, offsets, everything, gathered)
+    return gathered
 
 
 def load_preprocessing(folder: Path) -> Preprocessing:
@@ -179,6 +233,7 @@ def load_preprocessing(folder: Path) -> Preprocessing:
             vocabularies,
             values["min_count"],
             values["fitted_rows"],
+            load_statistics(folder, values["statistics"]) if "statistics" in values else None,
         )
         if result.hash != values["hash"]:
             raise ValueError("its content does not match its hash")

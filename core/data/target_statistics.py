@@ -1,7 +1,7 @@
 """Target statistics and counts of values and of field pairs, fitted on training rows.
 
 The target statistic of a key (a value of a field, or a pair of values of two fields) is the
-log-odds of its clicks, shrunk towards the base rate by PRIOR_ROWS rows of it (Micci-Barreca 2001):
+log-odds of its clicks, shrunk towards the base rate by PRIOR_ROWS rows (Micci-Barreca 2001):
 
     logit((clicks + 10 * base_rate) / (rows + 10))
 
@@ -19,15 +19,17 @@ Stored as `statistics.parquet`, one line a key:
 
 - ``first`` (string): field of the table, "C1".."C26", or the first field of a pair, "I1".."C26";
 - ``second`` (string): second field of a pair, "" for the table of one field;
-- ``first_id`` (int32): for one field 0 for a missing value, 1 for all values that are not listed
-  (those of fewer than 2 training rows, and unknown ones), 2, 3, ... for the listed values; for a
-  pair the first field's id in the vocabulary of the embeddings, 0 missing, 1 not in it;
-- ``second_id`` (int32): second field's id of a pair, 0 for one field;
+- ``first_id`` (int32): for one field, in this order, 0 for a missing value, 1 for all values that
+  are not listed (those of one training row, and unknown ones), 2, 3, ... for the listed values; for
+  a pair the id of the first field's value: for a categorical field these same ids, for a numeric
+  field that of its bucket in the vocabulary of the embeddings;
+- ``second_id`` (int32): the same of a pair's second field, 0 for one field;
 - ``value`` (string): the value of a listed one, null in any other line;
 - ``clicks``, ``rows`` (int64): training rows with label 1, and all training rows, of this key.
 
-and, in preprocessing.json, the object "statistics": ``base_rate``, ``pairs`` (a list of two field
-names each), ``mean`` and ``std`` (of each column), ``seed`` (of the folds) and ``fitted_on``.
+A pair is listed if two training rows have it; one that is not has no clicks and no rows. The
+object "statistics" of preprocessing.json holds ``base_rate``, ``pairs`` (a list of two field names
+each, in the order of the columns), and ``mean`` and ``std`` of every column.
 """
 
 from dataclasses import dataclass
@@ -35,11 +37,14 @@ from functools import cached_property
 
 import numpy as np
 
+from core.data.schema import CATEGORICAL, NUMERIC
+
 PRIOR_ROWS = 10.0
 """Rows at the base rate that are added to the rows of every key."""
+N_PAIRS = 30
+"""Pairs of fields whose statistics are among the inputs."""
 N_FOLDS = 10
 """Folds of the out-of-fold values of training rows."""
-_MIN_STD = 1e-6
 
 
 @dataclass(frozen=True)
@@ -86,16 +91,32 @@ class KeyCounts:
         return np.append(np.log1p(self.rows), 0.0)[self.look_up(keys)]
 
 
-def count_keys(keys: np.ndarray, labels: np.ndarray) -> KeyCounts:
+def count_keys(keys: np.ndarray, labels: np.ndarray, min_rows: int = 1) -> KeyCounts:
     """Count clicks and rows of every key.
 
     Args:
         keys: int64, shape ``(n_rows,)``.
         labels: 0 or 1, same shape.
+        min_rows: keys of fewer rows are left out.
     """
     distinct, index = np.unique(keys, return_inverse=True)
     clicks = np.bincount(index, labels, len(distinct)).round().astype(np.int64)
-    return KeyCounts(distinct, clicks, np.bincount(index, minlength=len(distinct)))
+    rows = np.bincount(index, minlength=len(distinct))
+    enough = rows >= min_rows
+    return KeyCounts(distinct[enough], clicks[enough], rows[enough])
+
+
+def count_dense(statistics: str) -> int:
+    """Return the floats of a row beside its ids: numeric fields, statistics, counts and pairs.
+
+    Args:
+        statistics: of `core.jobs.requests.STATISTICS`.
+
+    >>> [count_dense(name) for name in ("none", "fields", "pairs")]
+    [13, 65, 95]
+    """
+    fields, pairs = statistics != "none", statistics == "pairs"
+    return len(NUMERIC) + 2 * len(CATEGORICAL) * fields + N_PAIRS * pairs
 
 
 def smoothed_logit(
@@ -152,13 +173,30 @@ def log_counts_without_self(keys: np.ndarray) -> np.ndarray:
 
 
 def pair_keys(ids: np.ndarray, first: int, second: int) -> np.ndarray:
-    """Return the key of each row's pair of values, int64: the first id times 2^32, plus the second.
+    """Return the key of each row's pair of values, int64.
 
     Args:
         ids: int32, shape ``(n_rows, n_fields)``.
         first, second: columns of it.
-
-    >>> [divmod(int(key), 2**32) for key in pair_keys(np.array([[3, 5, 7]]), 0, 2)]
-    [(3, 7)]
     """
-    return (ids[:, first].astype(np.int64) << 32) | ids[:, second]
+    return join_ids(ids[:, first], ids[:, second])
+
+
+def join_ids(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """Return one int64 for two ids: the first times 2^32, plus the second.
+
+    >>> [ids.tolist() for ids in split_keys(join_ids(np.array([3]), np.array([7])))]
+    [[3], [7]]
+    """
+    return (first.astype(np.int64) << 32) | second
+
+
+def split_keys(keys: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the ids that `join_ids` joined, int64."""
+    return keys >> 32, keys & 0xFFFFFFFF
+
+
+def click_rate(labels: np.ndarray) -> float:
+    """Return the share of clicks, at least half a row of either label, so that it has a logit."""
+    half_row = 0.5 / max(len(labels), 1)
+    return float(np.clip(labels.mean(), half_row, 1 - half_row))

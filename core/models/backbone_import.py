@@ -17,8 +17,13 @@ from core.files.durable import publish_folder, staging, sync_tree
 from core.models.backbone import WEIGHTS_FILE, build_network, describe_stages, load_backbone
 from core.models.backbone_store import list_backbones
 from core.models.card import BackboneCard, StageCard, save_card
-from core.models.card_check import check_number, read_foreign_card, read_foreign_json
-from core.models.foreign_files import probe_weights, rewrite_vocabulary, unpack_in_subprocess
+from core.models.card_check import MAX_DENSE, check_number, read_foreign_card, read_foreign_json
+from core.models.foreign_files import (
+    probe_weights,
+    rewrite_statistics,
+    rewrite_vocabulary,
+    unpack_in_subprocess,
+)
 from core.models.network import Network
 from core.models.registry import ARCHITECTURES
 from core.names import names_lock
@@ -111,8 +116,17 @@ def _check_preprocessing(card: BackboneCard) -> Preprocessing:
     """
     folder = card.folder / "preprocessing"
     values = read_foreign_json(folder / "preprocessing.json")
-    _check_statistics(values)
+    _check_numbers(values)
     rewrite_vocabulary(folder / "vocabulary.parquet")
+    statistics = folder / "statistics.parquet"
+    if "statistics" in values:
+        _check_statistics(values["statistics"], statistics)
+        rewrite_statistics(statistics)
+    elif statistics.exists():
+        raise BadInput(
+            "There is a 'statistics.parquet', but 'preprocessing.json' describes no statistics;"
+            " export the backbone again."
+        )
     try:
         preprocessing = load_preprocessing(folder)
     except BadInput as error:
@@ -124,7 +138,13 @@ def _check_preprocessing(card: BackboneCard) -> Preprocessing:
             f"The card names the vocabulary {card.preprocessing_hash[:12]}…, but the one beside it"
             f" is {preprocessing.hash[:12]}…: they do not belong together."
         )
-    for field, known in preprocessing.vocabularies.items():
+    if preprocessing.n_dense != card.n_dense:
+        raise BadInput(
+            f"The card's n_dense is {card.n_dense}, but the preprocessing beside it gives"
+            f" {preprocessing.n_dense} floats a row: they do not belong together."
+        )
+    listed = preprocessing.statistics.values if preprocessing.statistics else {}
+    for field, known in (*preprocessing.vocabularies.items(), *listed.items()):
         if known.null_count or len(pc.unique(known)) != len(known):
             raise BadInput(
                 f"The vocabulary of {field} holds a value twice or none at all; it is damaged."
@@ -132,7 +152,7 @@ def _check_preprocessing(card: BackboneCard) -> Preprocessing:
     return preprocessing
 
 
-def _check_statistics(values: Any) -> None:
+def _check_numbers(values: Any) -> None:
     if not isinstance(values, dict) or not isinstance(values.get("hash"), str):
         raise BadInput(
             "'preprocessing.json' is not an object with a hash; export the backbone again."
@@ -151,6 +171,29 @@ def _check_statistics(values: Any) -> None:
         )
     for name in ("min_count", "fitted_rows"):
         check_number(values.get(name), f"preprocessing.{name}")
+
+
+def _check_statistics(values: Any, path: Path) -> None:
+    """Check the form of "statistics" in preprocessing.json; `load_statistics` checks the rest."""
+    if not path.exists():
+        raise BadInput(
+            "'preprocessing.json' describes target statistics, but 'statistics.parquet' is missing;"
+            " export the backbone again."
+        )
+    names = ("base_rate", "pairs", "mean", "std")
+    if not isinstance(values, dict) or not {*names} <= {*values}:
+        raise BadInput(f"The preprocessing's statistics must be an object with {', '.join(names)}.")
+    check_number(values["base_rate"], "statistics.base_rate")
+    pairs = values["pairs"]
+    if not isinstance(pairs, list) or not all(
+        isinstance(pair, list) and len(pair) == 2 and {*map(type, pair)} == {str} for pair in pairs
+    ):
+        raise BadInput("The statistics' pairs must be a list of two field names each.")
+    for name in ("mean", "std"):
+        if not isinstance(values[name], list) or len(values[name]) > MAX_DENSE:
+            raise BadInput(f"The statistics' {name} must be a list of numbers, one a column.")
+        for number in values[name]:
+            check_number(number, f"statistics.{name}")
 
 
 def _check_weights(card: BackboneCard, preprocessing: Preprocessing) -> None:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from core.data.schema import CATEGORICAL, FIELDS, NUMERIC
 from core.errors import BadInput
 from core.files.typed_json import check_types
 from core.stored import check_timestamp, load_stored, parse_stored
@@ -137,6 +138,7 @@ class BackboneCard:
         earlier: what its weights were trained on before, each like trained_on, oldest first.
         imported: whether it came from a file, so that what the weights do not show (trained_on,
             earlier, objective, origins, metrics, licence) is as its maker stated it.
+        n_dense: floats of a row beside its ids: the numeric fields, and any target statistics.
         folder: where it was read from; not stored.
     """
 
@@ -158,6 +160,7 @@ class BackboneCard:
     bundled: bool = False
     earlier: tuple[dict[str, Any], ...] = ()
     imported: bool = False
+    n_dense: int = len(NUMERIC)
     folder: Path = Path()
 
     @property
@@ -169,6 +172,25 @@ class BackboneCard:
     def parameters(self) -> int:
         """Scalars in all stages, without the head."""
         return sum(stage.parameters for stage in self.stages)
+
+
+def inputs_sentence(n_dense: int) -> str:
+    """Say what a network reads of a row.
+
+    Args:
+        n_dense: floats of a row beside its ids.
+
+    >>> inputs_sentence(13)
+    '39 fields, 13 numbers'
+    >>> inputs_sentence(95)
+    '39 fields, 13 numbers, 26 target statistics, 26 counts, statistics of 30 pairs of fields'
+    """
+    words = [f"{len(FIELDS)} fields", f"{len(NUMERIC)} numbers"]
+    if n_dense > len(NUMERIC):
+        words += [f"{len(CATEGORICAL)} target statistics", f"{len(CATEGORICAL)} counts"]
+    if pairs := n_dense - len(NUMERIC) - 2 * len(CATEGORICAL) * (len(words) > 2):
+        words.append(f"statistics of {pairs} pairs of fields")
+    return ", ".join(words)
 
 
 def save_card(card: BackboneCard, folder: Path) -> None:

@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from core.data.schema import NUMERIC
 from core.errors import BadInput
 from core.models.card import BackboneCard, HeadSettings, StageCard
 from core.models.registry import ARCHITECTURES, LATER_SETTINGS, Architecture, complete_settings
@@ -20,6 +21,9 @@ AUC_BOUNDS = ("auc_low", "auc_high")
 MAX_STAGES, MAX_METRICS, MAX_EARLIER, MAX_LAYERS = 64, 32, 16, 64
 MAX_CHARACTERS_BY_FIELD = {"licence": 1000}
 MAX_NUMBER = 1e300
+MAX_DENSE = 13 + 52 + 741
+"""Floats of a row beside its ids: the numeric fields, statistic and count of every categorical
+field, and the statistics of all pairs of fields."""
 MAX_CHARACTERS = 200
 """Most characters of a text without a limit of its own in MAX_CHARACTERS_BY_FIELD."""
 _DIGEST = re.compile(r"[0-9a-f]{64}")
@@ -68,6 +72,7 @@ def read_foreign_card(path: Path) -> BackboneCard:
         created=_moment(values["created"]),
         members=_whole(values.get("members", 1), "members", 1, 1024),
         objective=objective,
+        n_dense=_whole(values.get("n_dense", len(NUMERIC)), "n_dense", len(NUMERIC), MAX_DENSE),
         earlier=tuple(
             _trained_on(one, "earlier")
             for one in _list(values.get("earlier", []), "earlier", 0, MAX_EARLIER)

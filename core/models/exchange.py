@@ -19,7 +19,9 @@ MEMBER_SIZE_LIMITS: dict[str, int] = {
     "preprocessing/vocabulary.parquet": 2**30,
     "model.safetensors": 8 * 2**30,
 }
-"""The files of a backbone, each with the most bytes it may have."""
+"""The files of every backbone, each with the most bytes it may have."""
+OPTIONAL_SIZE_LIMITS: dict[str, int] = {"preprocessing/statistics.parquet": 4 * 2**30}
+"""The files of a backbone whose preprocessing has target statistics, likewise."""
 IGNORED_MEMBERS = frozenset({"run.json", "model.onnx", "score.py"})
 """Further files in the export of a run; they are ignored."""
 UNSUPPORTED_WEIGHTS = frozenset(
@@ -52,18 +54,20 @@ def export_backbone(card: BackboneCard, path: Path) -> None:
         BadInput: a part of it is missing or damaged, or `path` cannot be written.
     """
 
+    names = [*MEMBER_SIZE_LIMITS, *_optional_members(card.folder)]
+
     def write(part: Path) -> None:
         # Stored, not deflated: float weights hardly shrink, and zlib's versions differ in their
         # bytes.
         with zipfile.ZipFile(part, "w", zipfile.ZIP_STORED) as archive:
-            for name in MEMBER_SIZE_LIMITS:
+            for name in names:
                 member = zipfile.ZipInfo(name, _ZIP_DATE)
                 member.create_system, member.external_attr = 3, 0o100644 << 16
                 member.file_size = (card.folder / name).stat().st_size
                 with (card.folder / name).open("rb") as source, archive.open(member, "w") as target:
                     shutil.copyfileobj(source, target, _BLOCK_BYTES)
 
-    check_output(path, [card.folder / name for name in MEMBER_SIZE_LIMITS])
+    check_output(path, [card.folder / name for name in names])
     try:
         if hash_file(card.folder / "model.safetensors") != card.weights_sha256:
             raise BadInput(
@@ -99,12 +103,17 @@ def unpack_backbone(path: Path, folder: Path) -> None:
         _unpack_archive(path, folder)
 
 
+def _optional_members(folder: Path) -> list[str]:
+    return [name for name in OPTIONAL_SIZE_LIMITS if (folder / name).is_file()]
+
+
 def _unpack_folder(path: Path, folder: Path) -> None:
-    found = {name for name in MEMBER_SIZE_LIMITS if (path / name).is_file()}
+    optional = _optional_members(path)
+    found = {name for name in MEMBER_SIZE_LIMITS if (path / name).is_file()} | {*optional}
     _check_names(
         found | {file.name for file in path.iterdir() if _is_other_weights(file.name)}, path.name
     )
-    for name in MEMBER_SIZE_LIMITS:
+    for name in (*MEMBER_SIZE_LIMITS, *optional):
         if (path / name).is_symlink() or (path / name).parent.is_symlink():
             raise BadInput(f"{name!r} in {path.name!r} is a link; put the file itself there.")
         with (path / name).open("rb") as stream:
@@ -116,7 +125,7 @@ def _unpack_archive(path: Path, folder: Path) -> None:
     try:
         with path.open("rb") as raw, zipfile.ZipFile(raw) as archive:
             members = _members(archive, path.name)
-            for name in MEMBER_SIZE_LIMITS:
+            for name in filter(members.__contains__, _size_limits()):
                 with archive.open(members[name]) as stream:
                     _copy(
                         BoundedReader(stream, path.stat().st_size, path.name, raw),
@@ -165,8 +174,8 @@ def _members(archive: zipfile.ZipFile, source: str) -> dict[str, zipfile.ZipInfo
             )
         found[member.filename] = member
     _check_names(found, source)
-    for name, limit in MEMBER_SIZE_LIMITS.items():
-        if found[name].file_size > limit:
+    for name, limit in _size_limits().items():
+        if name in found and found[name].file_size > limit:
             raise BadInput(_too_long(name, source))
     return found
 
@@ -176,7 +185,7 @@ def _check_names(names: Collection[str], source: str) -> None:
     names = set(names) - IGNORED_MEMBERS
     if other := sorted(name for name in names if _is_other_weights(name)):
         raise BadInput(_only_safetensors(other[0]))
-    if unknown := sorted(names - set(MEMBER_SIZE_LIMITS)):
+    if unknown := sorted(names - set(_size_limits())):
         raise BadInput(
             f"{source!r} holds {unknown[0][:80]!r}; a backbone is "
             f"{', '.join(MEMBER_SIZE_LIMITS)} and nothing else."
@@ -185,6 +194,10 @@ def _check_names(names: Collection[str], source: str) -> None:
         raise BadInput(
             f"{source!r} lacks {', '.join(missing)}; a backbone is {', '.join(MEMBER_SIZE_LIMITS)}."
         )
+
+
+def _size_limits() -> dict[str, int]:
+    return MEMBER_SIZE_LIMITS | OPTIONAL_SIZE_LIMITS
 
 
 def _is_other_weights(name: str) -> bool:
@@ -201,7 +214,7 @@ def _only_safetensors(name: str, kind: str = "") -> str:
 
 
 def _copy(stream: BinaryIO | BoundedReader, target: Path, name: str, source: str) -> None:
-    left = MEMBER_SIZE_LIMITS[name]
+    left = _size_limits()[name]
     with target.open("wb") as out:
         while block := stream.read(_BLOCK_BYTES):
             left -= len(block)
@@ -212,6 +225,6 @@ def _copy(stream: BinaryIO | BoundedReader, target: Path, name: str, source: str
 
 def _too_long(name: str, source: str) -> str:
     return (
-        f"{name!r} in {source!r} is longer than the {MEMBER_SIZE_LIMITS[name]:,} bytes it may "
+        f"{name!r} in {source!r} is longer than the {_size_limits()[name]:,} bytes it may "
         "have; refused."
     )

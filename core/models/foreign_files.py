@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from safetensors import SafetensorError, safe_open
 
+from core.data.fitted_statistics import SCHEMA
 from core.data.reading import reader_process
 from core.data.reading.reader_server import SendEvent
 from core.data.reading.values import MAX_CATEGORY_LENGTH
@@ -40,6 +41,16 @@ def rewrite_vocabulary(path: Path) -> None:
     reader_process.call(vocabulary_job, path, {"path": str(path)})
 
 
+def rewrite_statistics(path: Path) -> None:
+    """Replace a `statistics.parquet` by a file with the same lines that Thaw wrote.
+
+    Raises:
+        BadInput: its columns are not those of statistics, or it has more than memory can hold once
+            decoded.
+    """
+    reader_process.call(statistics_job, path, {"path": str(path)})
+
+
 def probe_weights(path: Path) -> None:
     """Open weights and read their header in another process first; the caller checks them."""
     reader_process.call(weights_job, path, {"path": str(path)})
@@ -62,6 +73,17 @@ def vocabulary_job(request: dict[str, Any], tell: SendEvent) -> None:
     plain = pa.schema([("field", pa.string()), ("value", pa.string())])
     part = path.with_name(".part-vocabulary")
     pq.write_table(table.select(plain.names).cast(plain), part, compression="zstd")
+    part.replace(path)
+
+
+def statistics_job(request: dict[str, Any], tell: SendEvent) -> None:
+    """The work of `rewrite_statistics`."""
+    path = Path(request["path"])
+    text = [field.name for field in SCHEMA if field.type == pa.string()]
+    wanted = {field.name: str(field.type) for field in SCHEMA}
+    table = _read_checked(path, wanted, text).select(SCHEMA.names).cast(SCHEMA)
+    part = path.with_name(".part-statistics")
+    pq.write_table(table, part, compression="zstd")
     part.replace(path)
 
 
@@ -96,44 +118,53 @@ def hdf5_job(request: dict[str, Any], tell: SendEvent) -> None:
 
 
 def _checked_vocabulary(path: Path) -> pa.Table:
+    table = _read_checked(path, {"field": "string", "value": "string"}, ["field", "value"])
+    if unknown := set(pc.unique(table["field"]).to_pylist()) - set(FIELDS):
+        raise BadInput(
+            f"The vocabulary has values of a column {str(min(unknown, key=str))[:40]!r}, which is"
+            " none."
+        )
+    return table
+
+
+def _read_checked(path: Path, types: dict[str, str], text: list[str]) -> pa.Table:
+    """Read a Parquet file whose columns have these types, the text ones as dictionaries.
+
+    Raises:
+        BadInput: it has other columns, is damaged, or is larger than is read.
+    """
+    title = path.stem
     try:
         # As dictionaries: a value that a small file repeats a million times is held once.
-        with pq.ParquetFile(path, read_dictionary=["field", "value"]) as file:
+        with pq.ParquetFile(path, read_dictionary=text) as file:
             columns = {field.name: str(field.type) for field in file.schema_arrow}
-            if set(columns) != {"field", "value"} or any(
-                "string" not in kind for kind in columns.values()
-            ):
+            if {*columns} != {*types} or any(types[name] not in columns[name] for name in types):
                 raise BadInput(
-                    f"'vocabulary.parquet' has the columns {columns}; it must have field and value"
-                    " as text."
+                    f"{path.name!r} has the columns {columns}; it must have"
+                    f" {' and '.join(types)} as {'text' if {*types} == {*text} else types}."
                 )
             if file.metadata.num_rows > MAX_VALUES:
                 raise BadInput(
-                    f"The vocabulary has {file.metadata.num_rows:,} values; at most {MAX_VALUES:,}"
+                    f"The {title} has {file.metadata.num_rows:,} values; at most {MAX_VALUES:,}"
                     " are read."
                 )
             table = file.read()
         for column in table.columns:
             column.validate(full=True)
-        sizes = [_decoded_bytes(chunk) for column in table.columns for chunk in column.chunks]
-        if unknown := set(pc.unique(table["field"]).to_pylist()) - set(FIELDS):
-            raise BadInput(
-                f"The vocabulary has values of a column {str(min(unknown, key=str))[:40]!r}, which"
-                " is none."
-            )
+        sizes = [_decoded_bytes(chunk, title) for name in text for chunk in table[name].chunks]
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise BadInput(
-            f"'vocabulary.parquet' cannot be read ({str(error)[:120]}); export the backbone again."
+            f"{path.name!r} cannot be read ({str(error)[:120]}); export the backbone again."
         ) from error
     if sum(sizes) > MAX_VALUES_BYTES:
         raise BadInput(
-            f"The vocabulary takes {sum(sizes):,} bytes in memory; at most "
-            f"{MAX_VALUES_BYTES:,} are read."
+            f"The {title} takes {sum(sizes):,} bytes in memory; at most {MAX_VALUES_BYTES:,} are"
+            " read."
         )
     return table
 
 
-def _decoded_bytes(chunk: pa.DictionaryArray) -> int:
+def _decoded_bytes(chunk: pa.DictionaryArray, title: str) -> int:
     """Bytes of a column chunk as plain text.
 
     Raises:
@@ -142,7 +173,7 @@ def _decoded_bytes(chunk: pa.DictionaryArray) -> int:
     lengths = pc.binary_length(chunk.dictionary)
     if (pc.max(lengths).as_py() or 0) > 4 * MAX_CATEGORY_LENGTH:
         raise BadInput(
-            f"The vocabulary holds a value of more than {MAX_CATEGORY_LENGTH:,} letters; "
+            f"The {title} holds a value of more than {MAX_CATEGORY_LENGTH:,} letters; "
             "that is damage."
         )
     return pc.sum(lengths.take(chunk.indices)).as_py() or 0

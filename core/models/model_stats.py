@@ -16,8 +16,10 @@ from pathlib import Path
 from typing import Any
 
 from core.data.datasets import Dataset
+from core.data.target_statistics import count_dense
 from core.errors import BadInput, Damaged
 from core.models.card import StageCard
+from core.models.recommended_settings import choose_settings, pretraining_rows
 from core.models.registry import ARCHITECTURES, complete_settings, settings_to_flags
 from core.stored import load_stored, parse_stored
 from core.workspace import PROJECT, Workspace, hash_file, hash_json, write_json
@@ -56,13 +58,20 @@ class ModelStats:
 
 
 def load_stats(
-    workspace: Workspace, dataset: Dataset, wanted: StatsRequest
+    workspace: Workspace, dataset: Dataset, wanted: StatsRequest, statistics: str = "none"
 ) -> dict[str, ModelStats]:
-    """The cached counts of the requested architectures, by name; damaged files count as missing."""
+    """The cached counts of the requested architectures, by name; damaged files count as missing.
+
+    Args:
+        workspace: of the dataset.
+        dataset: has the vocabulary.
+        wanted: architectures, each with the settings that differ from its defaults.
+        statistics: among the inputs, of `core.jobs.requests.STATISTICS`.
+    """
     found = {}
     for name, settings in wanted.items():
         with suppress(Damaged):
-            path = _path(workspace, dataset, name, settings)
+            path = _path(workspace, dataset, name, settings, statistics)
             found[name] = load_stored(
                 path, "delete it", lambda values: parse_stored(ModelStats, values)
             )
@@ -70,47 +79,61 @@ def load_stats(
 
 
 def save_stats(
-    workspace: Workspace, dataset: Dataset, stats: ModelStats, settings: dict[str, Any]
+    workspace: Workspace,
+    dataset: Dataset,
+    stats: ModelStats,
+    settings: dict[str, Any],
+    statistics: str = "none",
 ) -> None:
-    """Cache the counts of an architecture with these settings."""
-    write_json(_path(workspace, dataset, stats.architecture, settings), dataclasses.asdict(stats))
+    """Cache the counts of an architecture with these settings and statistics."""
+    path = _path(workspace, dataset, stats.architecture, settings, statistics)
+    write_json(path, dataclasses.asdict(stats))
 
 
-def count_in_background(workspace: Workspace, dataset: Dataset, wanted: StatsRequest) -> None:
+def count_in_background(
+    workspace: Workspace, dataset: Dataset, wanted: StatsRequest, statistics: str = "none"
+) -> None:
     """Start processes that count what is not cached, and return at once; see `load_stats`.
 
     Args:
+        workspace: of the dataset.
+        dataset: has the vocabulary.
         wanted: architectures, each with the settings that differ from its defaults.
+        statistics: among the inputs, of `core.jobs.requests.STATISTICS`.
 
     Raises:
         BadInput: with the message of a process that ended without a result, because the settings
             make no network.
     """
     with _lock:
-        _count_missing(workspace, dataset, wanted)
+        _count_missing(workspace, dataset, wanted, statistics)
 
 
-def _count_missing(workspace: Workspace, dataset: Dataset, wanted: StatsRequest) -> None:
-    cached = load_stats(workspace, dataset, wanted)
+def _count_missing(
+    workspace: Workspace, dataset: Dataset, wanted: StatsRequest, statistics: str
+) -> None:
+    cached = load_stats(workspace, dataset, wanted, statistics)
     missing = {name: settings for name, settings in wanted.items() if name not in cached}
     keys = {
-        name: str(_path(workspace, dataset, name, settings)) for name, settings in wanted.items()
+        name: str(_path(workspace, dataset, name, settings, statistics))
+        for name, settings in wanted.items()
     }
     for name in cached:
         _processes.pop(keys.pop(name), None)
     new = {name: settings for name, settings in missing.items() if keys[name] not in _processes}
     _forget_oldest()
-    plain = {name: settings for name, settings in new.items() if not settings}
-    for group in (plain, *({name: settings} for name, settings in new.items() if settings)):
+    # One process counts all that have the settings which the command gives them by itself.
+    rows = pretraining_rows(dataset)
+    usual = {name: one for name, one in new.items() if one == choose_settings(name, {}, rows)}
+    for group in (usual, *({name: one} for name, one in new.items() if name not in usual)):
         # A waiting page calls this again, so what exceeds the limit now is started later.
         if group and sum(one.poll() is None for one in {*_processes.values()}) < MAX_PROCESSES:
-            _processes.update(
-                dict.fromkeys((keys[name] for name in group), _start(workspace, dataset, group))
-            )
+            started = _start(workspace, dataset, group, statistics)
+            _processes.update(dict.fromkeys((keys[name] for name in group), started))
     for name, key in keys.items():
         ended = key in _processes and _processes[key].poll() is not None
         # It may have written its result since the cache was read.
-        if ended and not load_stats(workspace, dataset, {name: wanted[name]}):
+        if ended and not load_stats(workspace, dataset, {name: wanted[name]}, statistics):
             raise BadInput(
                 _last_line(_processes[key]) or f"What {name!r} costs could not be counted."
             )
@@ -144,10 +167,12 @@ def _last_line(ended: subprocess.Popen[str]) -> str:
     return _last_lines[ended]
 
 
-def _start(workspace: Workspace, dataset: Dataset, group: StatsRequest) -> subprocess.Popen[str]:
+def _start(
+    workspace: Workspace, dataset: Dataset, group: StatsRequest, statistics: str
+) -> subprocess.Popen[str]:
     """Start a process that counts a group and caches each result.
 
-    A group with settings holds a single architecture.
+    A group of several architectures has the settings that the command gives them by itself.
     """
     command = [
         sys.executable,
@@ -158,8 +183,14 @@ def _start(workspace: Workspace, dataset: Dataset, group: StatsRequest) -> subpr
         "costs",
         "--dataset",
         dataset.id,
+        "--statistics",
+        statistics,
     ]
-    flags = [flag for settings in group.values() for flag in settings_to_flags(settings)]
+    flags = []
+    if len(group) == 1:
+        ((name, settings),) = group.items()
+        # All of them: the command would take a recommended value for what is left out.
+        flags = settings_to_flags(complete_settings(name, settings))
     return subprocess.Popen(
         [*command, "--architectures", ",".join(group), *flags],
         cwd=PROJECT,
@@ -172,11 +203,16 @@ def _start(workspace: Workspace, dataset: Dataset, group: StatsRequest) -> subpr
 
 
 def _path(
-    workspace: Workspace, dataset: Dataset, architecture: str, settings: dict[str, Any]
+    workspace: Workspace,
+    dataset: Dataset,
+    architecture: str,
+    settings: dict[str, Any],
+    statistics: str,
 ) -> Path:
-    """Where counts are cached: by vocabulary, settings and the code that builds the network."""
+    """Where counts are cached: by inputs, settings and the code that builds the network."""
     modules = (ARCHITECTURES[architecture].module, "core.models.network", "core.models.backbone")
     code = [hash_file(PROJECT / (module.replace(".", "/") + ".py")) for module in modules]
     complete = complete_settings(architecture, settings)
-    key = hash_json([dataset.preprocessing_hash, architecture, complete, code])
+    dense = count_dense(statistics)
+    key = hash_json([dataset.preprocessing_hash, architecture, complete, code, dense])
     return workspace.cache / "costs" / f"{key[:32]}.json"

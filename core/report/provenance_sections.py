@@ -9,7 +9,7 @@ from core.data.split import SPLIT_METHODS
 from core.evaluation.format_metrics import metric_or_none
 from core.evaluation.metric_registry import metrics_shown_in
 from core.jobs.store import Run
-from core.models.card import BackboneCard
+from core.models.card import BackboneCard, inputs_sentence
 from core.models.objectives import OBJECTIVES, ORIGINS
 from core.models.registry import ARCHITECTURES
 from core.program import PROGRAM
@@ -79,6 +79,7 @@ def backbone_section(card: BackboneCard) -> list[Html]:
         "Architecture": f"{architecture.title} ({architecture.source})"
         if architecture
         else card.architecture,
+        "Inputs": inputs_sentence(card.n_dense),
         "Parameters": card.parameters,
         "Objective": (
             OBJECTIVES[card.objective].title if card.objective in OBJECTIVES else card.objective
@@ -175,7 +176,8 @@ def runs_section(data: ReportData) -> list[Html]:
 def _epochs(run: Run) -> str:
     assert run.result is not None
     ended = ", ended by halving" if run.halted else ""
-    return f"{run.result.best_epoch} of {run.result.epochs_run}{ended}"
+    last = ", not trained to its end" if run.result.best_epoch_is_last else ""
+    return f"{run.result.best_epoch} of {run.result.epochs_run}{ended}{last}"
 
 
 def environment_section(data: ReportData) -> list[Html]:

@@ -12,6 +12,7 @@ from core.data.split import SPLIT_PARTS
 from core.errors import BadInput
 from core.evaluation.metric_registry import metrics_shown_in, stored_names
 from core.evaluation.thresholds import best_f1_threshold
+from core.files.durable import staging
 from core.freezing.plan import make_pretraining_plan
 from core.jobs.reporter import Reporter
 from core.jobs.requests import PretrainRequest
@@ -34,7 +35,8 @@ from core.training.results import (
     score_parts,
     scored_rows,
 )
-from core.training.training_rows import load_rows, request_rows
+from core.training.target_inputs import add_statistics, hide_own_labels
+from core.training.training_rows import load_encoded_parts, request_rows
 from core.workspace import Workspace
 
 LICENCES = {True: "Apache-2.0 (simulated data)", False: "as the training data's own licence allows"}
@@ -81,14 +83,21 @@ def pretrain(
         require_labels(dataset)
     stopwatch = Stopwatch()
     reporter.phase("encoding")
-    folder = dataset.folder / "preprocessing"
-    preprocessing = load_preprocessing(folder)
-    rows = load_rows(workspace, dataset, folder, parts=SPLIT_PARTS)
+    train_numbers, validation_numbers = request_rows(dataset, request)
+    preprocessing = add_statistics(
+        workspace,
+        dataset,
+        load_preprocessing(dataset.folder / "preprocessing"),
+        train_numbers,
+        request.statistics,
+    )
+    rows = load_encoded_parts(workspace, dataset, preprocessing, SPLIT_PARTS)
+    hide_own_labels(workspace, dataset, preprocessing, rows, train_numbers)
     # RFD and MFP corrupt a row by values of any other row, so all rows must be on the device.
     resident = request.objective != "supervised"
     train, validation = (
         rows.take(numbers, device, always_resident=resident)
-        for numbers in request_rows(dataset, request)
+        for numbers in (train_numbers, validation_numbers)
     )
     head = HeadSettings()
     torch.manual_seed(request.train.seed)
@@ -164,7 +173,11 @@ def pretrain(
         weights_sha256="",
         licence=LICENCES[dataset.simulated],
         created=datetime.now(UTC).isoformat(timespec="seconds"),
+        n_dense=preprocessing.n_dense,
     )
-    save_backbone(network, card, folder, workspace.backbones / card.id)
+    with staging(workspace.cache) as part:
+        # The backbone has a preprocessing of its own: that of the dataset knows no statistics.
+        preprocessing.save(part / "preprocessing")
+        save_backbone(network, card, part / "preprocessing", workspace.backbones / card.id)
     seconds["evaluate"] = stopwatch.lap()
     return Outcome(dataclasses.replace(result, backbone=card.id, learnt=learnt), predictions)

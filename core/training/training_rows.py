@@ -72,7 +72,14 @@ def load_rows(
         preprocessing_folder: of the backbone, or of the dataset for pretraining.
         parts: of `core.data.split.SPLIT_PARTS`.
     """
-    rows = load_encoded(workspace, dataset, load_preprocessing(preprocessing_folder))
+    return load_encoded_parts(workspace, dataset, load_preprocessing(preprocessing_folder), parts)
+
+
+def load_encoded_parts(
+    workspace: Workspace, dataset: Dataset, preprocessing: Preprocessing, parts: tuple[str, ...]
+) -> TrainingRows:
+    """Load the rows of the named parts as `preprocessing` encodes them; see `load_rows`."""
+    rows = load_encoded(workspace, dataset, preprocessing)
     codes = [SPLIT_PARTS.index(part) for part in parts]
     row_numbers = np.flatnonzero(np.isin(load_parts(dataset), codes))
     # The dataset is memory-mapped; np.asarray reads the rows of these parts alone.

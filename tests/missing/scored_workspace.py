@@ -89,7 +89,7 @@ def make(template_root: Path, root: Path, example: Example) -> Made:
     scores = partial(finish, example=example, model=workspace.runs / trained.id / "model")
     sweep = submit_sweep(
         workspace,
-        SweepSpec(dataset.id, card.id, ARMS, (0, 1), train=TRAIN),
+        SweepSpec(dataset.id, card.id, ARMS, (0, 1), train=TRAIN, keep_head=True),
         SWEEP_NAME,
         run_here=True,
     )
@@ -210,7 +210,8 @@ def scored(
     tuned = request if isinstance(request, FinetuneRequest) else None
     card = find_backbone(workspace, tuned.backbone if tuned else request.name)  # type: ignore[union-attr]
     strategy, depth = (tuned.strategy, tuned.freeze_depth) if tuned else ("depth", 0)
-    plan = make_plan(card, strategy, depth, HeadSettings())
+    keep_head = tuned is not None and tuned.keep_head
+    plan = make_plan(card, strategy, depth, HeadSettings(), keep_head=keep_head)
     thresholds = [
         best_f1_threshold(labels["target_validation"], one["target_validation"])
         for one in (after, before)
@@ -222,7 +223,7 @@ def scored(
     result = dataclasses.replace(result, backbone=card.id, backbone_sha256=card.weights_sha256)
     if tuned:
         shutil.copytree(model, folder / "model")
-        if plan.new_head:
+        if plan.trains:
             own, dataset = load_card(folder / "model"), find_dataset(workspace, tuned.dataset)
             save_card(
                 finetuned_card(own, plan, tuned, dataset, 100, metrics["target_test"]),

@@ -11,6 +11,7 @@ from core.data.datasets import Dataset, delete_dataset
 from core.data.prepare import prepare
 from core.data.reading.ingest import ingest
 from core.data.split import SplitSpec
+from core.freezing.strategies import control_strategies
 from core.jobs.store import RunStore
 from core.models.backbone_store import list_backbones
 from core.models.card import save_card
@@ -99,11 +100,11 @@ def test_launch_queues_the_run_and_its_controls_and_opens_it(
     page: AppTest, tiny: tuple[Workspace, Dataset]
 ) -> None:
     page.slider("depth").set_value(2).run()
-    page.checkbox("ft_scratch").uncheck().run()
+    page.checkbox("ft_gradient-boosting").uncheck().run()
     page.button("ft_launch").click().run()
     assert not page.exception
     runs = RunStore(tiny[0]).list()
-    assert sorted(run.strategy for run in runs) == ["depth", "zero-shot"]
+    assert sorted(run.strategy for run in runs) == ["depth", "logistic-regression", "zero-shot"]
     main = next(run for run in runs if run.strategy == "depth")
     assert main.finetune_request.freeze_depth == 2 and main.finetune_request.keep_head
     assert page.query_params["run"] == main.id
@@ -200,13 +201,16 @@ def test_a_backbone_without_a_click_head_has_no_zero_shot(
 ) -> None:
     copy_to_workspace(tiny[0], "dnn", ("rfd",) * 4, objective="rfd")
     page = open_page(tiny[0], "finetune", monkeypatch, backbone="mine")
-    assert [one.key for one in page.checkbox] == ["ft_scratch"]
+    assert [one.key for one in page.checkbox] == [
+        f"ft_{name}" for name in control_strategies() if name != "zero-shot"
+    ]
     assert any("No zero-shot" in one.value for one in page.caption)
     page.button("ft_launch").click().run()
     assert not page.exception
     assert sorted(run.strategy for run in RunStore(tiny[0]).list()) == [
         "depth",
-        "scratch",
+        "gradient-boosting",
+        "logistic-regression",
     ]
 
 
@@ -265,12 +269,12 @@ def test_an_edit_is_not_lost_to_the_next_stale_one(page: AppTest) -> None:
     send_stale_edits(
         page,
         lambda page: page.number_input("ft_epochs").set_value(2),
-        lambda page: page.checkbox("ft_scratch").uncheck(),
+        lambda page: page.checkbox("ft_zero-shot").uncheck(),
     )
     assert page.segmented_control("ft_preset").value is None
     assert (
         any("--epochs 2" in one.value for one in page.code)
-        and not page.checkbox("ft_scratch").value
+        and not page.checkbox("ft_zero-shot").value
     )
 
 

@@ -10,7 +10,7 @@ from streamlit.testing.v1 import AppTest
 from core.cli.options import strategy_options
 from core.cli.parser import build_parser
 from core.data.datasets import Dataset
-from core.freezing.strategies import STRATEGIES, complete_options
+from core.freezing.strategies import DEFAULT_CONTROLS, STRATEGIES, complete_options
 from core.jobs.store import RunStore
 from core.models.backbone_store import list_backbones
 from core.models.card import BackboneCard, save_card
@@ -70,7 +70,7 @@ def test_every_strategy_shows_its_card_and_is_queued_as_the_command_says(
     assert complete_options(strategy, options) == complete_options(
         strategy, main.finetune_request.options
     )
-    assert sorted(run.strategy for run in runs) == sorted({strategy, "scratch", "zero-shot"})
+    assert sorted(run.strategy for run in runs) == sorted({strategy, *DEFAULT_CONTROLS})
 
 
 def test_options_count_in_the_command_the_address_and_the_picture(page: AppTest) -> None:

@@ -29,6 +29,7 @@ CLASSES = (
 NAMED_OTHERWISE = {
     "dataset", "backbone", "name", "json", "help", "dry_run", "preset", "target_rows", "controls",
     "strategy", "freeze_depth", "architecture", "objective", "start", "start_file", "mask_share",
+    "statistics",
     "depths", "strategies", "surgical", "seeds", "rates", "target_sizes", "halving", "more_seeds",
     "arms_at_once", "cluster", "sample", "min_count", "source", "target", "source_validation",
     "source_test", "target_validation", "target_test",

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from core.data.schema import NUMERIC
 from core.errors import BadInput
 from core.models.card import HeadSettings
 from core.models.network import Activations, Network, Stage
@@ -78,12 +79,14 @@ class Trees(Stage):
         return (total,)
 
 
-def build(settings: Settings, field_sizes: Sequence[int], head: HeadSettings) -> Network:
+def build(
+    settings: Settings, field_sizes: Sequence[int], head: HeadSettings, dense: int = len(NUMERIC)
+) -> Network:
     """The trees, and a head whose weight is 1 and whose bias is 0.
 
     Args:
         settings: sizes of the trees.
-        field_sizes: not read; the trees decide by numerics alone.
+        field_sizes, dense: not read; the trees decide by the numerics that they were fitted on.
         head: settings of the head.
     """
     network = Network([Trees(settings)], 1, head)

@@ -22,7 +22,7 @@ from core.models.backbone import describe_stages, save_backbone
 from core.models.card import BackboneCard
 from core.training.baseline_scores import baseline_scores
 from core.training.controls.fitted_control import ControlRows, FittedControl
-from core.training.controls.fitted_inputs import fit_inputs
+from core.training.controls.fitted_inputs import control_statistics, fit_inputs
 from core.training.controls.gradient_boosting import fit_gradient_boosting
 from core.training.controls.logistic_regression import fit_logistic_regression
 from core.training.controls.refitted_network import fit_refitted_network
@@ -39,6 +39,7 @@ from core.training.results import (
     score_parts,
     scored_rows,
 )
+from core.training.target_inputs import hide_own_labels
 from core.training.training_rows import (
     control_domains,
     encode_row_numbers,
@@ -84,15 +85,18 @@ def finetune_control(
     train_numbers, validation_numbers = request_rows(dataset, request)
     scored = scored_rows(dataset, validation_numbers)
     labels = labels_by_part(dataset, scored)
-    preprocessing = fit_inputs(workspace, dataset, train_numbers)
+    statistics = control_statistics(request.strategy, card)
+    preprocessing = fit_inputs(workspace, dataset, train_numbers, statistics)
     numbers = np.concatenate([train_numbers, validation_numbers, *scored.values()])
     encoded = encode_row_numbers(workspace, dataset, preprocessing, numbers)
+    hide_own_labels(workspace, dataset, preprocessing, encoded, train_numbers)
     # Neither LightGBM nor scikit-learn computes on a GPU.
     where = device if plan.trains_network else CPU
     rows = ControlRows(
         encoded.take(train_numbers, where),
         encoded.take(validation_numbers, where),
         preprocessing.field_sizes,
+        preprocessing.n_dense,
     )
     seconds = {"prepare": stopwatch.lap()}
 
@@ -176,7 +180,7 @@ def _card(
     metrics: dict[str, Metrics],
 ) -> BackboneCard:
     """Return the card of the fitted model: what fitted it, on which rows."""
-    stages = describe_stages(fitted.network.cpu(), len(FIELDS))
+    stages = describe_stages(fitted.network.cpu(), len(FIELDS), preprocessing.n_dense)
     target_test = metrics.get("target_test")
     return BackboneCard(
         id=run.id,
@@ -200,6 +204,7 @@ def _card(
         licence=LICENCES[dataset.simulated],
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         members=fitted.network.members,
+        n_dense=preprocessing.n_dense,
     )
 
 

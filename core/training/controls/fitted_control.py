@@ -19,11 +19,13 @@ class ControlRows:
         train: rows to fit on.
         validation: target rows that choose the penalty, the number of trees or the best epoch.
         field_sizes: number of values of each field.
+        dense: floats of a row beside its ids, see Preprocessing.n_dense.
     """
 
     train: RowTensors
     validation: RowTensors
     field_sizes: tuple[int, ...]
+    dense: int
 
     def constant_losses(self) -> list[Point]:
         """Return points of step 0: predicting the click rate of the training rows for all."""

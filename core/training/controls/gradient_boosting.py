@@ -28,9 +28,9 @@ PARAMETERS: dict[str, Any] = {
     "objective": "binary",
     "metric": ["binary_logloss", "auc"],
     "learning_rate": 0.04,
-    "num_leaves": 31,
-    "max_depth": 10,
-    "min_data_in_leaf": 100,
+    "num_leaves": 15,
+    "max_depth": 8,
+    "min_data_in_leaf": 50,
     "feature_fraction": 0.5,
     "bagging_fraction": 0.8,
     "bagging_freq": 1,
@@ -59,10 +59,14 @@ def fit_gradient_boosting(rows: ControlRows, seed: int, reporter: Reporter) -> F
     """
     lightgbm = load_lightgbm()
 
+    # LightGBM returns the trees up to the best one, and does not say how many it fitted.
+    fitted = 0
+
     def report(env: Any) -> None:
+        nonlocal fitted
         if reporter.should_stop():
             raise CancelledError
-        tree = env.iteration + 1
+        fitted = tree = env.iteration + 1
         values = {(part, metric): value for part, metric, value, *_ in env.evaluation_result_list}
         reporter.points(
             [
@@ -82,13 +86,13 @@ def fit_gradient_boosting(rows: ControlRows, seed: int, reporter: Reporter) -> F
         valid_sets=[train, _to_dataset(lightgbm, rows.validation, train)],
         valid_names=["train", "validation"],
         callbacks=[
-            lightgbm.early_stopping(PATIENCE, first_metric_only=True, verbose=False),
             report,
+            lightgbm.early_stopping(PATIENCE, first_metric_only=True, verbose=False),
         ],
     )
     trees = booster.best_iteration or booster.current_iteration()
     settings, network = to_network(booster.dump_model(num_iteration=trees), rows.field_sizes)
-    result = FitResult(trees, booster.current_iteration(), booster.current_iteration() < MAX_TREES)
+    result = FitResult(trees, fitted, fitted < MAX_TREES, best_step=trees, steps_run=fitted)
     learner = (
         f"LightGBM {version('lightgbm')}, {trees:,} trees of up to {PARAMETERS['num_leaves']}"
         " leaves, as many as gave the lowest validation loss"

@@ -64,7 +64,7 @@ def fit_logistic_regression(rows: ControlRows, reporter: Reporter) -> FittedCont
         f"scikit-learn {version('scikit-learn')}, LogisticRegression with C ="
         f" {INVERSE_PENALTIES[chosen - 1]:g}, chosen among {grid} on validation rows"
     )
-    result = FitResult(chosen, number, number < total)
+    result = FitResult(chosen, number, number < total, best_step=chosen, steps_run=number)
     return FittedControl(network, "lr", {}, HeadSettings(), result, learner)
 
 
@@ -88,7 +88,8 @@ def design_matrix(rows: RowTensors, field_sizes: Sequence[int]) -> scipy.sparse.
 def to_network(weights: np.ndarray, intercept: float, field_sizes: Sequence[int]) -> Network:
     """Return the network "lr" that has the weights of the columns of `design_matrix`."""
     n_values = sum(field_sizes)
-    network = build_network("lr", {}, field_sizes, HeadSettings())
+    dense = len(weights) - n_values
+    network = build_network("lr", {}, field_sizes, HeadSettings(), dense)
     values = torch.from_numpy(weights[:n_values, None].astype(np.float32))
     head = np.concatenate([[1.0], weights[n_values:]])[None].astype(np.float32)
     network.load_state_dict(

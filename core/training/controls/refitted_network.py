@@ -43,8 +43,9 @@ def fit_refitted_network(
         RunError: a loss is not a finite number.
     """
     torch.manual_seed(request.train.seed)
-    network = build_network(card.architecture, card.settings, rows.field_sizes, request.head)
-    network = network.to(device)
+    network = build_network(
+        card.architecture, card.settings, rows.field_sizes, request.head, rows.dense
+    ).to(device)
     # Some architectures fit statistics of their inputs.
     network.stage_list()[0].fit_preprocessing(rows.train.state, rows.train.labels)
     result = fit(network, plan, rows.train, rows.validation, request.train, reporter, checkpoint)

@@ -13,7 +13,7 @@ from core.evaluation.format_metrics import (
     reason_without_interval,
 )
 from core.files.durable import staging
-from core.models.card import BackboneCard
+from core.models.card import BackboneCard, inputs_sentence
 from core.models.exchange import export_backbone
 from core.models.objectives import EMBEDDING_INITIALISATIONS, OBJECTIVES
 from core.models.registry import ARCHITECTURES
@@ -168,6 +168,7 @@ def show_details(card: BackboneCard) -> None:
     ):
         st.caption(title)
         st.code(value, language=None, wrap_lines=True)
+    st.markdown(f"**Inputs** {inputs_sentence(card.n_dense)}")
     settings = " · ".join(
         f"{name.replace('_', ' ')} {_format_setting(value)}"
         for name, value in card.settings.items()

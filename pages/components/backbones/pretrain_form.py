@@ -9,7 +9,8 @@ from collections.abc import Sequence
 import streamlit as st
 
 from core.data.datasets import Dataset
-from core.jobs.requests import MASK_SHARE, PretrainRequest, TrainSettings
+from core.data.target_statistics import N_PAIRS
+from core.jobs.requests import MASK_SHARE, STATISTICS, PretrainRequest, TrainSettings
 from core.jobs.store import RunStore
 from core.models.model_stats import count_in_background
 from core.models.objectives import INITIALISATIONS, OBJECTIVES
@@ -18,7 +19,11 @@ from core.program import install_command
 from core.runs.command_lines import command_line
 from core.runs.estimate import calibration_runs
 from core.runs.submit import submit_pretrain
-from core.training.default_settings import count_training_rows, default_settings
+from core.training.default_settings import (
+    DEFAULT_STATISTICS,
+    count_training_rows,
+    default_settings,
+)
 from pages.components.backbones.architecture_fields import architecture_fields
 from pages.components.backbones.pretraining_costs import (
     read_costs,
@@ -64,6 +69,7 @@ def pretrain_form(datasets: list[Dataset], taken: set[str]) -> None:
             spec = ARCHITECTURES[architecture]
             start, path = choose_start(spec)
             objective, mask_share = choose_objective(spec, dataset)
+            statistics = choose_statistics(objective)
             free = free_name(f"{spec.title} {dataset.name}", taken)
             name = (
                 st.text_input(
@@ -75,8 +81,8 @@ def pretrain_form(datasets: list[Dataset], taken: set[str]) -> None:
                 ).strip()
                 or free
             )
-            settings = architecture_fields(architecture)
-        rows = count_training_rows(dataset, "source")
+            rows = count_training_rows(dataset, "source")
+            settings = architecture_fields(architecture, rows)
         with how, st.container(border=True):
             train = train_fields(objective, rows)
             summary = st.container()
@@ -95,6 +101,7 @@ def pretrain_form(datasets: list[Dataset], taken: set[str]) -> None:
                     start,
                     path,
                     mask_share,
+                    statistics,
                 )
             launch_button(request, dataset)
             costs = read_costs(dataset, request)
@@ -178,6 +185,15 @@ def choose_objective(architecture: Architecture, dataset: Dataset) -> tuple[str,
     return objective, share
 
 
+def choose_statistics(objective: str) -> str:
+    """Return which target statistics are among the inputs; only click labels allow any."""
+    if objective != "supervised":
+        return "none"
+    return _selectbox(
+        "Target statistics", STATISTICS, "pt_statistics", DEFAULT_STATISTICS, STATISTICS_TITLES
+    )
+
+
 def train_fields(objective: str, rows: int) -> TrainSettings:
     """Draw the training settings, or say that nothing is trained."""
     st.markdown("##### How to train")
@@ -206,7 +222,8 @@ def launch_button(request: PretrainRequest | None, dataset: Dataset) -> None:
         return
     if pressed:
         # Refuse settings that cannot build a network now, not minutes later in the worker.
-        count_in_background(workspace(), dataset, {request.architecture: request.settings})
+        wanted = {request.architecture: request.settings}
+        count_in_background(workspace(), dataset, wanted, request.statistics)
         run = submit_pretrain(workspace(), request)
         st.switch_page("run.py", query_params={"run": run.id})
     show_command(command_line(workspace(), request))
@@ -234,7 +251,17 @@ def free_name(name: str, taken: set[str]) -> str:
     )
 
 
+STATISTICS_TITLES = {
+    "none": "None",
+    "fields": "Of every categorical field",
+    "pairs": f"Of every categorical field and {N_PAIRS} pairs of fields",
+}
 HELP = {
+    "Target statistics": (
+        "How often rows with the same value were clicked, and how many there were, as further "
+        "numbers of each row. They are counted on the source training rows, and for these rows "
+        "without their own labels. The pairs of fields that say most are chosen on the same rows."
+    ),
     "Architecture": (
         "The network that is built: its stages, its size, and the objectives it supports."
     ),
