@@ -10,6 +10,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
+
 from core.evaluation.metrics import Metrics
 from core.files.typed_json import from_json, to_json
 
