@@ -6,7 +6,7 @@ single values of it. docs/defaults.md compares it with a grid of batch sizes and
 
 import dataclasses
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from core.data.datasets import Dataset, count_validation_rows, select_training_rows
@@ -105,6 +105,23 @@ def default_settings(
         head_learning_rate=NEW_HEAD_RATE,
         min_steps=NEW_HEAD_STEPS,
     )
+
+
+def replace_settings(settings: TrainSettings, given: Mapping[str, Any]) -> TrainSettings:
+    """Return a preset's settings with those that were given in their place.
+
+    A number of epochs that is given holds: the least number of steps extends it only if that is
+    given too.
+
+    >>> replace_settings(default_settings(1_000)[1], {"epochs": 1}).min_steps
+    0
+    """
+    return dataclasses.replace(settings, **implied_settings(given))
+
+
+def implied_settings(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the given settings and what follows from them, see `replace_settings`."""
+    return {"min_steps": 0, **given} if "epochs" in given else {**given}
 
 
 def preset_settings(
@@ -249,7 +266,7 @@ def settings_by_size(
     for size in sizes:
         rows, share = target_rows_and_share(dataset, size)
         settings = preset_settings(preset, rows, validation_share=share)
-        found.append(dataclasses.replace(settings, **overrides))
+        found.append(replace_settings(settings, overrides))
     return found
 
 
