@@ -222,7 +222,7 @@ def test_a_run_is_waited_for_where_it_trains(
     run = ws.finetune("tiny", "Simulated DNN", freeze_depth=4, epochs=1, device="cpu")
     with pytest.raises(thaw.BadInput, match="waits for the worker, which trains it"):
         run.train_here()
-    one_run = {"depths": [4], "seeds": 1, "epochs": 1, "choose_rate": False}
+    one_run: dict[str, Any] = {"depths": [4], "seeds": 1, "epochs": 1, "choose_rate": False}
     sweep = ws.sweep("tiny", "Simulated DNN", **one_run, name="by a worker")
     with pytest.raises(thaw.BadInput, match="waits for the worker"):
         sweep.train_here()
