@@ -167,14 +167,14 @@ def default_validation_share(rows: int) -> float:
     """Return which share of this many training and validation rows of the target validates.
 
     Validation rows choose the best epoch, the learning rate and the leading arm, and a tenth of few
-    rows cannot: docs/defaults.md has what was measured. The share falls with the fourth root of the
+    rows cannot: docs/validation.md has what was measured. The share falls with the cube root of the
     number of rows.
 
     >>> [default_validation_share(rows) for rows in (1_000, 5_000, 20_000, 100_000)]
-    [0.3, 0.2, 0.14, 0.1]
+    [0.3, 0.18, 0.11, 0.1]
     """
     low, high = VALIDATION_SHARES
-    share = high * (VALIDATION_SHARE_ROWS / max(1, rows)) ** 0.25
+    share = high * (VALIDATION_SHARE_ROWS / max(1, rows)) ** (1 / 3)
     return round(min(high, max(low, share)), 2)
 
 
