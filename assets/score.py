@@ -130,6 +130,8 @@ LONGEST_VALUE = 4096
 DAMAGE = (OSError, EOFError, zlib.error, lzma.LZMAError, zipfile.BadZipFile, RuntimeError)
 
 
+PRIOR_ROWS = 10.0  # rows at the base rate, added to those of every key of a target statistic
+
 Faults = dict[int, str]  # what is wrong with a row, by its number
 
 
@@ -558,12 +560,69 @@ def judged(texts: pa.Array, name: str) -> tuple[pa.Array, pa.Array, str]:
     return pc.if_else(finite, values, None), good, "not a finite number"
 
 
-def load_preprocessing() -> tuple[np.ndarray, np.ndarray, dict[str, pa.Array]]:
-    """Return (mean, deviation, known values by field) of the stored preprocessing.
+@dataclass(frozen=True)
+class Statistics:
+    """Clicks and rows of values and of pairs of values, counted over the training rows.
 
-    Mean and deviation are those of the transformed numbers. The known values of each field are in
-    the order of their ids.
+    Attributes:
+        base_rate: clicks over rows, of all training rows.
+        values: by categorical field its listed values in the order of their ids, and clicks and
+            rows by id. These ids are not those of the vocabulary, which lists fewer values.
+        pairs: the two fields of each pair; keys, ascending, which are the id of the first field
+            times 2^32 plus that of the second; and the clicks and rows of each key. The ids of
+            numeric fields are those of the vocabulary.
+        mean, std: of each column.
     """
+
+    base_rate: float
+    values: dict[str, tuple[pa.Array, np.ndarray, np.ndarray]]
+    pairs: list[tuple[str, str, np.ndarray, np.ndarray, np.ndarray]]
+    mean: np.ndarray
+    std: np.ndarray
+
+    def columns(self, rows: pa.Table, ids: np.ndarray) -> np.ndarray:
+        """Return the standardised columns of some rows, float32 (rows, columns).
+
+        Target statistics of C1 to C26, counts of C1 to C26, then target statistics of pairs.
+        """
+        logits, counts = [], []
+        of = {name: ids[:, place].astype(np.int64) for place, name in enumerate(NUMERIC)}
+        for name, (listed, clicks, n_rows) in self.values.items():
+            of[name] = found = ids_of(rows[name], listed)
+            logits.append(self.logit(clicks[found], n_rows[found]))
+            counts.append(np.log1p(n_rows[found]))
+        for first, second, keys, clicks, n_rows in self.pairs:
+            wanted = (of[first] << 32) | of[second]
+            place = np.searchsorted(keys, wanted)
+            # A key that is not there has neither clicks nor rows, like the one appended here.
+            place[np.append(keys, -1)[place] != wanted] = len(keys)
+            counts.append(self.logit(np.append(clicks, 0)[place], np.append(n_rows, 0)[place]))
+        columns = np.stack([*logits, *counts], axis=1)
+        return ((columns - self.mean) / self.std).astype(np.float32)
+
+    def logit(self, clicks: np.ndarray, rows: np.ndarray) -> np.ndarray:
+        """The log-odds of (clicks + 10 * base rate) / (rows + 10)."""
+        smoothed = clicks + PRIOR_ROWS * self.base_rate
+        return np.log(smoothed) - np.log(rows + PRIOR_ROWS - smoothed)
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """What turns rows into the model's inputs.
+
+    Attributes:
+        mean, std: of the transformed numbers.
+        known: the known values of each field in the order of their ids.
+        statistics: None where the model takes no target statistics.
+    """
+
+    mean: np.ndarray
+    std: np.ndarray
+    known: dict[str, pa.Array]
+    statistics: Statistics | None
+
+
+def load_preprocessing() -> Preprocessing:
     values = json.loads(
         (FOLDER / "preprocessing" / "preprocessing.json").read_text(encoding="utf-8")
     )
@@ -573,20 +632,51 @@ def load_preprocessing() -> tuple[np.ndarray, np.ndarray, dict[str, pa.Array]]:
         for name in FIELDS
     }
     known |= {name: known[name].cast(pa.float64()) for name in NUMERIC}
-    return np.array(values["mean"]), np.array(values["std"]), known
+    statistics = load_statistics(values["statistics"]) if values.get("statistics") else None
+    return Preprocessing(np.array(values["mean"]), np.array(values["std"]), known, statistics)
 
 
-def encode(
-    rows: pa.Table, mean: np.ndarray, std: np.ndarray, known: dict[str, pa.Array]
-) -> tuple[np.ndarray, np.ndarray]:
-    """ids int32 (rows, 39) and standardised numbers float32 (rows, 13)."""
+def load_statistics(about: dict[str, Any]) -> Statistics:
+    """Return the stored target statistics; `about` is what preprocessing.json says of them."""
+    table = pq.read_table(FOLDER / "preprocessing" / "statistics.parquet")
+
+    def lines(first: str, second: str) -> tuple[pa.Table, list[np.ndarray]]:
+        here = pc.and_(pc.equal(table["first"], first), pc.equal(table["second"], second))
+        found = table.filter(here).sort_by([("first_id", "ascending"), ("second_id", "ascending")])
+        names = ("first_id", "second_id", "clicks", "rows")
+        return found, [found[name].to_numpy().astype(np.int64) for name in names]
+
+    values = {}
+    for name in CATEGORICAL:
+        found, (ids, _, clicks, n_rows) = lines(name, "")
+        listed = found["value"].combine_chunks().filter(pa.array(ids >= FIRST))
+        by_id = np.zeros((2, FIRST + len(listed)), np.int64)
+        by_id[:, ids] = clicks, n_rows
+        values[name] = (listed, *by_id)
+    pairs = []
+    for first, second in about["pairs"]:
+        _, (ids, second_ids, clicks, n_rows) = lines(first, second)
+        pairs.append((first, second, (ids << 32) | second_ids, clicks, n_rows))
+    mean, std = np.array(about["mean"]), np.array(about["std"])
+    return Statistics(about["base_rate"], values, pairs, mean, std)
+
+
+def ids_of(column: pa.ChunkedArray | pa.Array, known: pa.Array) -> np.ndarray:
+    """MISSING, UNSEEN, or FIRST plus the place of each value among the known ones."""
+    found = pc.fill_null(pc.index_in(column, value_set=known), -1).to_numpy(zero_copy_only=False)
+    missing = column.is_null().to_numpy(zero_copy_only=False)
+    return np.where(missing, MISSING, np.where(found < 0, UNSEEN, found + FIRST)).astype(np.int64)
+
+
+def encode(rows: pa.Table, fitted: Preprocessing) -> tuple[np.ndarray, np.ndarray]:
+    """ids int32 (rows, 39); standardised numbers and statistics float32 (rows, 13 or more)."""
     ids = np.empty((rows.num_rows, len(FIELDS)), dtype=np.int32)
     numerics = np.empty((rows.num_rows, len(NUMERIC)), dtype=np.float32)
     for place, name in enumerate(FIELDS):
         column = rows[name]
         if name in NUMERIC:
             x = column.to_numpy()
-            scaled = (np.sign(x) * np.log1p(np.abs(x)) - mean[place]) / std[place]
+            scaled = (np.sign(x) * np.log1p(np.abs(x)) - fitted.mean[place]) / fitted.std[place]
             numerics[:, place] = np.where(np.isnan(scaled), 0.0, scaled)
             # Values up to 2 are buckets of their own; above, the whole part of ln(x)^2.
             high = x > 2
@@ -594,11 +684,9 @@ def encode(
             column = pa.array(
                 buckets + 0.0, from_pandas=True
             )  # adding 0 makes 0 of -0, which arrow tells apart
-        found = pc.fill_null(pc.index_in(column, value_set=known[name]), -1).to_numpy(
-            zero_copy_only=False
-        )
-        missing = column.is_null().to_numpy(zero_copy_only=False)
-        ids[:, place] = np.where(missing, MISSING, np.where(found < 0, UNSEEN, found + FIRST))
+        ids[:, place] = ids_of(column, fitted.known[name])
+    if fitted.statistics is not None:
+        numerics = np.hstack([numerics, fitted.statistics.columns(rows, ids)])
     return ids, numerics
 
 
@@ -629,7 +717,7 @@ def write_scores(
     examples: dict[str, str] = {}
     try:
         for rows, numbers, id_name in read_rows(source, bad):
-            ids, numerics = encode(rows, *preprocessing)
+            ids, numerics = encode(rows, preprocessing)
             scores = session.run(None, {"ids": ids, "numerics": numerics})[0]
             columns = {ROW: pa.array(numbers, pa.int64())}
             if id_name:

@@ -182,6 +182,7 @@ def finetune_form(datasets: list[Dataset], cards: list[BackboneCard]) -> None:
         with picture:
             arm = choose_strategy(card)
             plan = make_plan(card, arm.strategy, arm.freeze_depth, head, arm.options, keep_head)
+            plan = plan.with_settings(train) if train else plan
             draw_stack(card, plan)
         warn_about_coverage(dataset, card, plan)
         if train:

@@ -53,7 +53,7 @@ METHOD = (
 )
 NO_RUNS = (
     "There is no finished fine-tuning run yet, and these figures are computed from one of yours."
-    " Run the demo on **Home**, which takes about a minute, or launch a run on **Fine-tune**; then"
+    " Run the demo on **Home**, which takes a minute or two, or launch a run on **Fine-tune**; then"
     " come back."
 )
 

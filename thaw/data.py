@@ -177,11 +177,17 @@ class Dataset:
         """
         load_torch()
         from core.models.measure_stats import measure_stats
+        from core.models.recommended_settings import choose_settings, pretraining_rows
         from core.models.registry import ARCHITECTURES, is_installed
+
+        rows = pretraining_rows(self.info)
 
         fitted = load_preprocessing(self.info.folder / "preprocessing")
         names = architectures or [name for name in ARCHITECTURES if is_installed(name)]
-        found = [measure_stats(name, {}, fitted.field_sizes, fitted.n_dense) for name in names]
+        found = [
+            measure_stats(name, choose_settings(name, {}, rows), fitted.field_sizes, fitted.n_dense)
+            for name in names
+        ]
         return pd.DataFrame(
             {
                 "architecture": [one.architecture for one in found],
@@ -220,6 +226,7 @@ def simulate(
     domain: Literal["source", "target", "both"] = "both",
     seed: int = 0,
     out: str | Path | None = None,
+    recipe: Literal["ordinary", "transfer"] = "ordinary",
 ) -> pd.DataFrame:
     """Simulated rows with the marginals of the Criteo data, for trying things out.
 
@@ -229,13 +236,15 @@ def simulate(
         seed: of the rows; the same arguments give the same rows.
         out: also write them to this file, in the form of Kaggle's train.txt; gzipped where the name
             ends in .gz.
+        recipe: how the target domain differs from the source: "ordinary", a little, as a week
+            later; or "transfer", much, so that adapting a backbone pays.
 
     Returns:
         A table with label, I1 to I13 (float) and C1 to C26 (str), missing values as NaN and None.
 
     Raises:
-        BadInput: `rows` is below 1, the domain is unknown, or `out` cannot be written or
-            ends in the name of another format.
+        BadInput: `rows` is below 1, the domain or the recipe is unknown, or `out` cannot be
+            written or ends in the name of another format.
 
     >>> simulate(100, "target", seed=1).shape
     (100, 40)
@@ -244,7 +253,7 @@ def simulate(
 
     with tempfile.TemporaryDirectory() as folder:
         path = clean_path(str(out)) if out else Path(folder) / "rows.tsv"
-        write_simulated(path, rows, domain, seed)
+        write_simulated(path, rows, domain, seed, recipe=recipe)
         types = {name: "str" if name.startswith("C") else "float64" for name in FIELDS}
         return pd.read_csv(
             path,

@@ -15,6 +15,7 @@ from core.evaluation.curves import (
     roc_curve,
     threshold_table,
 )
+from core.jobs.run_result import RunResult
 from core.jobs.store import RunStore
 from core.report import run_figures
 from core.workspace import Workspace
@@ -56,16 +57,15 @@ def confusion(frame: pd.DataFrame, threshold: float) -> go.Figure:
 
 
 def learning_curves(
-    workspace: Workspace, run_id: str, metric: str, best_epoch: int | None
+    workspace: Workspace, run_id: str, metric: str, result: RunResult | None
 ) -> go.Figure:
-    """Losses, validation AUC or accuracy by optimiser step; the epoch that was kept is marked."""
+    """Losses, validation AUC or accuracy by optimiser step; the step that was kept is marked."""
     points = RunStore(workspace).points(run_id)
     if metric != "loss":
         draw = {"auc": run_figures.auc_figure, "accuracy": run_figures.accuracy_figure}[metric]
         return draw(points)
     steps, _ = points.get("validation_loss", (np.zeros(0), np.zeros(0)))
-    known = best_epoch is not None and best_epoch < len(steps)
-    return run_figures.loss_figure(points, int(steps[best_epoch]) if known else None)
+    return run_figures.loss_figure(points, result.kept_step(steps.tolist()) if result else None)
 
 
 def _scores(frame: pd.DataFrame) -> dict[bool, np.ndarray]:

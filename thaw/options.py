@@ -42,6 +42,11 @@ class TrainingOptions(TypedDict, total=False):
     seed: int
     device: Literal["auto", "cuda", "cpu"]
     weight_decay: float
+    decay_scope: Literal["all", "matrices"]
+    ema: bool
+    validations_per_epoch: int
+    head_learning_rate: float
+    min_steps: int
     cosine: bool
     amp: bool
 
@@ -57,6 +62,7 @@ class SweepOptions(TrainingOptions, total=False):
     factor: float
     decay: float
     pull: float
+    head_decay: float
     rank: int
     rows: Literal["source", "target", "both"]
 

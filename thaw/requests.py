@@ -11,6 +11,7 @@ from core.errors import BadInput
 from core.files.typed_json import require_whole_number, to_builtin
 from core.jobs.requests import FinetuneRequest, PretrainRequest, TrainSettings
 from core.models.card import BackboneCard
+from core.models.recommended_settings import choose_settings
 from core.runs.sweep import Arm, Sweep, SweepSpec, default_arms, depth_arms
 from core.training.default_settings import (
     count_training_rows,
@@ -50,7 +51,7 @@ def pretrain_request(
         architecture,
         name,
         _train_settings(preset, rows, options, objective),
-        architecture_settings(options),
+        choose_settings(architecture, architecture_settings(options), rows),
         objective,
         start,
         # A worker has another current folder.

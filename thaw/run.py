@@ -285,8 +285,7 @@ class Run:
     def learning_curves(self, metric: Literal["loss", "auc", "accuracy"] = "loss") -> go.Figure:
         """Losses, validation AUC or accuracy by optimiser step, also while the run trains."""
         result = self.info.result
-        best = result.best_epoch if result else None
-        figure = figures.learning_curves(self._workspace, self.id, metric, best)
+        figure = figures.learning_curves(self._workspace, self.id, metric, result)
         return for_notebook(figure, f"{self.name}: learning curves")
 
     @checked
@@ -485,6 +484,7 @@ class Run:
             f" {iteration_word(run.strategy)} {result.best_epoch} of {result.epochs_run},"
             f" {result.total_seconds:.1f} s on {result.device}. Run {run.id}."
         )
+        facts = f"{facts} {result.training_warning}".rstrip()
         return card_html(run.name, marks, table_html(rows), note_html(facts))
 
 

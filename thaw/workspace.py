@@ -200,6 +200,7 @@ class Workspace:
         domain: Literal["source", "target", "both"] = "both",
         seed: int = 0,
         name: str = "Simulated Criteo",
+        recipe: Literal["ordinary", "transfer"] = "ordinary",
     ) -> Sample:
         """Take simulated rows into the workspace, marked as such: for trying things out.
 
@@ -208,13 +209,15 @@ class Workspace:
             domain: "source", "target", or "both" (60 % source rows, then 40 % target rows).
             seed: of the rows; the same arguments give the same rows.
             name: of the sample.
+            recipe: how the target domain differs from the source: "ordinary", a little, as a week
+                later; or "transfer", much, so that adapting a backbone pays.
         """
         from core.data.simulate import simulate
 
         with private_files(), staging(self._workspace.uploads) as folder:
             path = folder / "simulated_criteo.tsv.gz"
             with Progress(f"Simulating {rows:,} rows") as report:
-                simulate(path, rows, domain, seed, lambda share: report(share / 2))
+                simulate(path, rows, domain, seed, lambda share: report(share / 2), recipe)
                 found = ingest(
                     self._workspace,
                     path,
@@ -356,9 +359,11 @@ class Workspace:
                 "gradient-boosting", "retrain" and "scratch"; see `Run.controls`.
             preset: of the training settings; "auto" chooses them by the number of training rows.
             wait: when to return, see `Wait`.
-            options: training settings that replace the preset's, ``head_hidden``,
-                ``head_activation`` and ``head_output`` of the new head, and options of the
-                strategy, such as ``rank`` of "lora" or ``rows`` of a control.
+            options: training settings that replace the preset's; ``head``, "keep" for the
+                backbone's own or "new", by default "keep" where that can be done and the preset is
+                not "article"; ``head_hidden``, ``head_activation`` and ``head_output`` of a new
+                head; and options of the strategy, such as ``rank`` of "lora" or ``rows`` of a
+                control.
 
         Raises:
             BadInput: a setting cannot be used with this backbone or dataset.
@@ -458,7 +463,7 @@ class Workspace:
 
     @checked
     def blend(self, runs: Sequence[Run | str], *, name: str = "", wait: Wait = False) -> Run:
-        """Blend finished runs: a sum of their logits with weights fitted on validation rows.
+        """Blend finished runs: the mean of their logits, weighted on validation rows.
 
         Args:
             runs: two or more, or their ids, with the same dataset and validation rows; their order

@@ -30,6 +30,7 @@ from core.models.card import BackboneCard
 from core.models.exchange import export_backbone as write_backbone
 from core.models.model_stats import save_stats
 from core.models.objectives import INITIALISATIONS, OBJECTIVES
+from core.models.recommended_settings import choose_settings, pretraining_rows
 from core.models.registry import ARCHITECTURES, is_installed
 from core.runs.submit import backbone_names_in_training, submit_pretrain
 from core.training.default_settings import DEFAULT_STATISTICS, count_training_rows
@@ -111,7 +112,7 @@ def pretrain(workspace: Workspace, options: argparse.Namespace) -> CommandResult
         options.architecture,
         options.name,
         train,
-        architecture_settings(options),
+        choose_settings(options.architecture, architecture_settings(options), rows),
         options.objective,
         options.start,
         _resolve_start_file(options.start_file),
@@ -137,7 +138,8 @@ def costs(workspace: Workspace, options: argparse.Namespace) -> CommandResult:
     rows, lines = [], []
     for name in options.architectures or installed:
         architecture = ARCHITECTURES[name]
-        settings = {key: value for key, value in given.items() if key in architecture.defaults}
+        own = {key: value for key, value in given.items() if key in architecture.defaults}
+        settings = choose_settings(name, own, pretraining_rows(dataset))
         dense = count_dense(options.statistics)
         stats = measure_stats(name, settings, fitted.field_sizes, dense)
         save_stats(workspace, dataset, stats, settings, options.statistics)

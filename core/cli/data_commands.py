@@ -25,7 +25,7 @@ from core.data.samples import (
     read_sample_rows,
     read_samples,
 )
-from core.data.simulate import SIMULATED_DOMAINS
+from core.data.simulate import SIMULATED_DOMAINS, SIMULATED_RECIPES
 from core.data.simulate import simulate as simulate_file
 from core.data.split import FILE_ROLES, SplitSpec
 from core.errors import BadInput, NameTaken
@@ -91,15 +91,33 @@ def add_data_commands(add: AddCommand) -> None:
     command.add_argument("--out", type=local_path, required=True)
     command.add_argument("--domain", choices=SIMULATED_DOMAINS, default="source")
     command.add_argument("--seed", type=int, default=0)
+    command.add_argument(
+        "--recipe",
+        choices=SIMULATED_RECIPES,
+        default="ordinary",
+        help="how the target differs from the source: a little, as a week later, or much, so that"
+        " adapting a backbone pays (default ordinary)",
+    )
 
 
 def simulate(workspace: Workspace, options: argparse.Namespace) -> CommandResult:
     """Write a simulated file."""
     with ProgressBar("Simulating") as progress:
-        simulate_file(options.out, options.rows, options.domain, options.seed, progress)
+        simulate_file(
+            options.out, options.rows, options.domain, options.seed, progress, options.recipe
+        )
     out = str(options.out)
-    data = {"out": out, "rows": options.rows, "domain": options.domain, "simulated": True}
-    text = f"Wrote {options.rows:,} simulated rows ({options.domain}) to {out}."
+    data = {
+        "out": out,
+        "rows": options.rows,
+        "domain": options.domain,
+        "recipe": options.recipe,
+        "simulated": True,
+    }
+    text = (
+        f"Wrote {options.rows:,} simulated rows ({options.domain}, recipe {options.recipe}) to"
+        f" {out}."
+    )
     return CommandResult(data, text)
 
 

@@ -16,7 +16,7 @@ from core.jobs.store import RunStore
 from core.models.backbone_store import find_backbone
 from core.models.card import inputs_sentence
 from core.models.objectives import OBJECTIVES
-from core.models.registry import complete_settings
+from core.models.registry import complete_settings, settings_to_flags
 from core.runs.estimate import Estimate, pretraining_estimate, pretraining_plan
 from core.runs.sweep import Arm, SweepSpec, expand_requests, plan_arms, rates_sentence
 from core.runs.sweep_estimate import estimate_sweep
@@ -53,6 +53,7 @@ def dry_run_sweep(workspace: Workspace, spec: SweepSpec) -> CommandResult:
     arms, lines = [], []
     for title, plan in plans.items():
         plan.check_epochs(spec.train.epochs)
+        plan = plan.with_settings(spec.train)
         arms.append({"arm": title, **_plan_data(plan)})
         lines += [f"{title}: {_size_text(plan)}", *_stage_lines(plan)]
     for size, train in zip(spec.target_sizes, spec.size_settings, strict=True):
@@ -85,7 +86,7 @@ def dry_run_pretrain(workspace: Workspace, request: PretrainRequest) -> CommandR
     dataset = find_dataset(workspace, request.dataset)
     if OBJECTIVES[request.objective].reads_labels:
         require_labels(dataset)
-    complete_settings(request.architecture, request.settings)
+    settings = complete_settings(request.architecture, request.settings)
     fitted = load_preprocessing(dataset.folder / "preprocessing")
     stats = measure_stats(
         request.architecture, request.settings, fitted.field_sizes, count_dense(request.statistics)
@@ -93,18 +94,20 @@ def dry_run_pretrain(workspace: Workspace, request: PretrainRequest) -> CommandR
     rows = next(part.rows for part in dataset.parts if part.part == "source_train")
     done = RunStore(workspace).list(status="done")
     estimate = pretraining_estimate(stats, request, rows, done)
-    plan = pretraining_plan(stats, request)
+    plan = pretraining_plan(stats, request).with_settings(request.train)
     time = f", {_estimate_text(estimate)}" if estimate else ""
     lines = [
         f"{request.architecture} on {rows:,} source rows of {dataset.name!r}: "
         f"{stats.parameters:,} parameters{time}. Nothing was queued.",
         f"Inputs: {inputs_sentence(count_dense(request.statistics))}.",
+        *([f"Network: {' '.join(settings_to_flags(settings))}"] if settings else []),
         f"Settings: {describe_settings(request.train)}.",
         *_stage_lines(plan),
     ]
     data = {
         "dataset": dataset.id,
         "architecture": request.architecture,
+        "settings": settings,
         "parameters": stats.parameters,
         "statistics": request.statistics,
         **_plan_data(plan),
@@ -149,7 +152,9 @@ def _stage_lines(plan: Plan) -> list[str]:
         state = "frozen" if stage.frozen else "trained"
         line = f"  {stage.title}: {state}, {stage.parameters:,} parameters"
         if stage.from_epoch:
-            line += f", from epoch {stage.from_epoch + 1}"
+            line += (
+                ", after the probe" if plan.probe_first else f", from epoch {stage.from_epoch + 1}"
+            )
         if stage.lr_scale != 1:
             line += f", at {stage.lr_scale:g} of the learning rate"
         lines.append(line)

@@ -101,7 +101,7 @@ def finetune(workspace: Workspace, options: argparse.Namespace) -> CommandResult
 
 def demo(workspace: Workspace, options: argparse.Namespace) -> CommandResult:
     """Make the demo's dataset and queue its sweep, or what of the sweep was interrupted."""
-    from core.runs.demo import ensure_demo_dataset, run_demo, wait_for_demo
+    from core.runs.demo import WHAT_IT_SHOWS, ensure_demo_dataset, run_demo, wait_for_demo
 
     if options.dataset_only:
         with ProgressBar("Preparing the demo") as progress:
@@ -120,7 +120,7 @@ def demo(workspace: Workspace, options: argparse.Namespace) -> CommandResult:
         "runs": [run_state(run) for run in runs],
         "verdicts": verdicts,
     }
-    return CommandResult(data, "\n".join([head, *verdicts]))
+    return CommandResult(data, "\n".join([head, WHAT_IT_SHOWS, *verdicts]))
 
 
 def _controls(text: str) -> tuple[str, ...]:

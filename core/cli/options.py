@@ -14,7 +14,7 @@ from core.data.read_options import ON_BAD_ROWS, ReadOptions, load_mapping, parse
 from core.errors import BadInput
 from core.freezing.heads import HEAD_CHOICES, choose_head
 from core.freezing.strategies import STRATEGIES
-from core.jobs.requests import DEVICES, TrainSettings
+from core.jobs.requests import DECAY_SCOPES, DEVICES, TrainSettings
 from core.models.card import ACTIVATIONS, HEAD_OUTPUTS, BackboneCard, HeadSettings
 from core.models.registry import ARCHITECTURES, SETTING_FIELDS
 from core.training.default_settings import (
@@ -172,6 +172,34 @@ def add_training_options(parser: argparse.ArgumentParser, seed: bool = True) -> 
     group.add_argument("--device", choices=DEVICES, help="default auto: a GPU when there is one")
     group.add_argument(
         "--weight-decay", type=float, help="decoupled, as in AdamW (default: the preset's)"
+    )
+    group.add_argument(
+        "--decay-scope",
+        choices=DECAY_SCOPES,
+        help="what weight decay reaches: all parameters, or only the weights of linear layers "
+        "(default: the preset's)",
+    )
+    group.add_argument(
+        "--ema",
+        action=argparse.BooleanOptionalAction,
+        default=None,
+        help="validate and keep a moving average of the weights (default: the preset's)",
+    )
+    group.add_argument(
+        "--validations-per-epoch",
+        type=int,
+        help="at equal distances; the best of them is kept (default: the preset's)",
+    )
+    group.add_argument(
+        "--head-learning-rate",
+        type=float,
+        help="learning rate of a new head on pretrained stages (default: the preset's)",
+    )
+    group.add_argument(
+        "--min-steps",
+        type=int,
+        help="optimiser steps that a new head or new stages train for at least (default: the "
+        "preset's)",
     )
     group.add_argument(
         "--cosine",

@@ -162,6 +162,8 @@ def follow_run(workspace: Workspace, run: Run) -> CommandResult:
             f" {iteration_word(run.strategy)} {result.best_epoch} of {result.epochs_run},"
             f" {result.total_seconds:.1f} s on {result.device}"
         )
+    if result.training_warning:
+        lines.append(result.training_warning)
     for part, metrics in result.metrics.items():
         before = (result.before or {}).get(part)
         suffix = f"  (before {auc_text(before)})" if before else ""

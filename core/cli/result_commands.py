@@ -96,10 +96,11 @@ def interpolate(workspace: Workspace, options: argparse.Namespace) -> CommandRes
     lines = []
     for index, alpha in enumerate(path.alphas):
         texts = [
-            f"{part.replace('_', ' ')} AUC {format_metric(values['auc'][index])}"
+            f"{part.replace('_', ' ')} AUC {format_metric(values['auc'][index])}, log loss"
+            f" {format_metric(values['log_loss'][index])}"
             for part, values in path.parts.items()
         ]
-        lines.append(f"alpha {alpha:.1f}: {', '.join(texts)}")
+        lines.append(f"alpha {alpha:.1f}: {'; '.join(texts)}")
     lines.append(f"Chosen on validation rows: alpha {path.chosen}")
     data = {"run": options.run_id, **result_to_json(result)}
     return CommandResult(data, "\n".join(lines))

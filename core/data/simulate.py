@@ -3,6 +3,7 @@
 `core.data.generative_model` states what their rows are drawn from.
 """
 
+import functools
 import gzip
 from collections.abc import Callable
 from pathlib import Path
@@ -69,7 +70,7 @@ def simulate(
         raise BadInput(f"The recipe is {recipe!r}; choose one of {list(SIMULATED_RECIPES)}.")
     source_rows = {"source": rows, "target": 0, "both": round(rows * SOURCE_SHARE)}[domain]
     generator = np.random.default_rng([seed, 20_140])
-    model = GenerativeModel(recipe)
+    model = _model(recipe)
     report = progress or (lambda share: None)
 
     def write(new_path: Path) -> None:
@@ -87,6 +88,11 @@ def simulate(
                 report(done / rows)
 
     write_output(path, write)
+
+
+@functools.cache
+def _model(recipe: str) -> GenerativeModel:
+    return GenerativeModel(recipe)
 
 
 def _open(path: Path, packed: bool):  # type: ignore[no-untyped-def]

@@ -3,6 +3,8 @@
 from typing import Literal
 
 from core.errors import BadInput
+from core.freezing.strategies import is_control
+from core.jobs.requests import FinetuneRequest
 from core.models.card import BackboneCard, HeadSettings
 
 HeadChoice = Literal["keep", "new"]
@@ -61,6 +63,11 @@ def choose_head(
         return False, head or HeadSettings()
     check_kept_head(card, head or card.head)
     return True, card.head
+
+
+def keeps_head(request: FinetuneRequest) -> bool:
+    """Whether a run trains the backbone's own head; controls train a new one or none."""
+    return request.keep_head and not is_control(request.strategy)
 
 
 def check_kept_head(card: BackboneCard, head: HeadSettings) -> None:

@@ -59,7 +59,7 @@ class Plan:
         frozen_depth: number of leading stages that never train.
         reinitialise: whether all stages start from random weights.
         new_head: whether training starts from a new head; else from the backbone's own.
-        scope, rank, l2_sp, schedule, reset_embeddings, probe_first: as in
+        scope, rank, l2_sp, schedule, reset_embeddings, head_decay, probe_first: as in
             core.freezing.spec.FreezeSpec.
         sizes_known: whether the parameters are known. A run that fits a vocabulary of its own has
             as many as its rows have values, and `stages` has those of the backbone; boosted trees
@@ -80,6 +80,7 @@ class Plan:
     l2_sp: float = 0.0
     schedule: Schedule = "none"
     reset_embeddings: bool = False
+    head_decay: float = 0.0
     probe_first: bool = False
     sizes_known: bool = True
     rows: str = "target"
@@ -149,7 +150,7 @@ class Plan:
 
     def check_epochs(self, epochs: int) -> None:
         """Raise BadInput when a stage would not have begun to train within `epochs` epochs."""
-        if self.last_unfreeze_epoch >= epochs:
+        if not self.probe_first and self.last_unfreeze_epoch >= epochs:
             raise BadInput(
                 f"The strategy {STRATEGIES[self.strategy].title!r} opens its last stage in epoch "
                 f"{self.last_unfreeze_epoch + 1}, and there are {epochs} epochs; train for more."
@@ -223,6 +224,7 @@ def make_plan(
         l2_sp=spec.l2_sp,
         schedule=spec.schedule,
         reset_embeddings=spec.reset_embeddings,
+        head_decay=spec.head_decay,
         probe_first=spec.probe_first,
         sizes_known=not has_own_model(strategy),
         rows=values.get("rows", "target"),

@@ -21,9 +21,11 @@ class FreezeSpec:
         lr_scales: the part of the learning rate for each stage; 1 when empty.
         scope: what trains inside a stage.
         rank: of the additions, with the scope "adapters".
-        l2_sp: strength of the pull towards the backbone's weights (L2-SP); 0 for none.
+        l2_sp: strength of the pull towards the weights that training starts from (L2-SP); 0 for
+            none.
+        head_decay: strength of the pull of a new head towards zero, where `l2_sp` is not 0.
         schedule: what changes while it trains.
-        reset_embeddings: whether the embedding stage starts anew in each epoch.
+        reset_embeddings: whether the embedding stage starts anew in each epoch after the first.
         reinitialise: whether all stages start from random weights.
         probe_first: whether the head trains alone until its validation loss no longer falls; the
             stages join then, not before `from_epoch`.
@@ -38,4 +40,5 @@ class FreezeSpec:
     schedule: Schedule = "none"
     reset_embeddings: bool = False
     reinitialise: bool = False
+    head_decay: float = 0.0
     probe_first: bool = False

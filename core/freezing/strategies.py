@@ -56,6 +56,9 @@ class Strategy:
         trains: whether anything trains; where nothing does, one run stands for every seed, learning
             rate and target size.
         has_learning_rate: whether the learning rate and the number of epochs change its result.
+        rule: revision of what it does in training; results store it, so that a run which an older
+            revision trained is not taken for one that cannot be repeated.
+        change: what was otherwise before this revision.
         fits_inputs: whether a run fits a vocabulary of its own on its training rows, so that
             nothing of the backbone is left but, for a network, its architecture.
         model: title of what it fits instead of a network; "" where it trains a network.
@@ -71,6 +74,8 @@ class Strategy:
     control: bool = False
     trains: bool = True
     has_learning_rate: bool = True
+    rule: int = 1
+    change: str = ""
     fits_inputs: bool = False
     model: str = ""
     iteration: str = "epoch"
@@ -146,7 +151,7 @@ def _auto_rgn(stages: Stages, options: Options) -> FreezeSpec:
 
 
 def _l2_sp(stages: Stages, options: Options) -> FreezeSpec:
-    return _train_all(stages, l2_sp=options["pull"])
+    return _train_all(stages, l2_sp=options["pull"], head_decay=options["head_decay"])
 
 
 def _bitfit(stages: Stages, options: Options) -> FreezeSpec:
@@ -214,21 +219,21 @@ _ROWS = Option(
 STRATEGIES: dict[str, Strategy] = {
     "depth": Strategy(
         "Freeze depth",
-        "The first d stages stay frozen, the rest and a new head train.",
+        "The first d stages stay frozen, the rest and the head train.",
         "Compare depths to find the best one.",
         _depth,
         "Yosinski et al.: How transferable are features in deep neural networks?, NeurIPS 2014",
     ),
     "linear-probe": Strategy(
         "Linear probe",
-        "Every stage is frozen; only the new head trains.",
+        "Every stage is frozen; only the head trains.",
         "Few rows, or a source domain much like the target; the quickest.",
         _freeze_all,
         "Alain, Bengio: Understanding intermediate layers using linear classifier probes, 2016",
     ),
     "full": Strategy(
         "Full fine-tuning",
-        "Nothing is frozen (freeze depth 0); the head is new.",
+        "Nothing is frozen (freeze depth 0); every stage and the head train.",
         "Many rows, or a target unlike the source; the baseline for every other strategy.",
         _full,
         "Girshick et al.: Rich feature hierarchies, CVPR 2014",
@@ -277,7 +282,7 @@ STRATEGIES: dict[str, Strategy] = {
     ),
     "surgical": Strategy(
         "Surgical",
-        "Only the stages you choose train, with the new head.",
+        "Only the stages you choose train, with the head.",
         "You know what shifted: new values ask for the embedding, a new relation for upper stages.",
         _surgical,
         "Lee et al.: Surgical Fine-Tuning Improves Adaptation to Distribution Shifts, ICLR 2023",
@@ -285,7 +290,7 @@ STRATEGIES: dict[str, Strategy] = {
     ),
     "embeddings-only": Strategy(
         "Embeddings only",
-        "The embedding stage and the new head train.",
+        "The embedding stage and the head train.",
         "The same relations between other values: new sites, new ads.",
         _embeddings_only,
     ),
@@ -300,26 +305,38 @@ STRATEGIES: dict[str, Strategy] = {
     "auto-rgn": Strategy(
         "Auto-RGN",
         "Every stage trains at a rate that follows its relative gradient norm, taken anew each"
-        " epoch.",
+        " epoch; the head trains at the full rate.",
         "You do not know which stages should move.",
         _auto_rgn,
         "Lee et al.: Surgical Fine-Tuning Improves Adaptation to Distribution Shifts, ICLR 2023",
+        rule=2,
+        change="the head's rate followed its gradient norm too, and lowered those of the stages",
     ),
     "l2-sp": Strategy(
         "L2-SP",
-        "Every stage trains, pulled back towards the backbone's weights.",
+        "Every stage trains, pulled back towards the backbone's weights; a new head is pulled"
+        " towards 0.",
         "Freezing feels too hard and full fine-tuning forgets too much.",
         _l2_sp,
         "Li, Grandvalet, Davoine: Explicit Inductive Bias for Transfer Learning, ICML 2018",
         {
             "pull": Option(
-                "Pull", "weight of half the squared distance from the backbone", 0.01, 1e-6, 10
-            )
+                "Pull",
+                "each step closes this times the learning rate of the distance from the backbone",
+                100.0,
+                1e-6,
+                10_000,
+            ),
+            "head_decay": Option(
+                "Head decay", "the same for a new head and its distance from 0", 0.01, 0, 1000
+            ),
         },
+        rule=2,
+        change="the pull was a part of the loss, which Adam rescales, and a new head had none",
     ),
     "bitfit": Strategy(
         "BitFit",
-        "Only biases and normalisation layers train, with the new head.",
+        "Only biases and normalisation layers train, with the head.",
         "The smallest change that reaches every stage; cheap to store for many targets.",
         _bitfit,
         "Ben Zaken, Ravfogel, Goldberg: BitFit, ACL 2022",
@@ -335,11 +352,14 @@ STRATEGIES: dict[str, Strategy] = {
     ),
     "meda": Strategy(
         "Fresh embeddings each epoch",
-        "Every stage trains; the embedding stage starts from new random vectors in every epoch.",
-        "Several epochs without the one-epoch overfitting of click models; gives up the source's"
-        " embeddings.",
+        "Every stage trains; the first epoch goes on from the backbone's embeddings, and each later"
+        " one starts from new random vectors.",
+        "Several epochs without the one-epoch overfitting of click models; from the second one on"
+        " it gives up the source's embeddings.",
         _meda,
         "Fan et al.: Multi-Epoch Learning with Data Augmentation (MEDA), 2023",
+        rule=2,
+        change="the embeddings were new in the first epoch already",
     ),
     "autofreeze": Strategy(
         "Automatic freezing",
@@ -348,6 +368,8 @@ STRATEGIES: dict[str, Strategy] = {
         "You want the time of freezing without choosing a depth.",
         _autofreeze,
         "Liu et al.: AutoFreeze, 2021",
+        rule=2,
+        change="the norms of each step's gradients were added up, not the gradients themselves",
     ),
     "zero-shot": Strategy(
         "Zero-shot",

@@ -1,4 +1,4 @@
-"""Blend finished runs: a weighted sum of the logits of their stored predictions.
+"""Blend finished runs: a weighted mean of the logits of their stored predictions.
 
 The weights are fitted on target validation rows alone; see `core.inference.blend_weights`.
 """

@@ -1,10 +1,8 @@
-"""The weights of a blend: a weighted sum of logits with the lowest log loss.
+"""The weights of a blend: a weighted mean of logits with the lowest log loss.
 
-The sum of the weights is free, so that it also scales the logits (temperature scaling, Guo et al.:
-On calibration of modern neural networks, ICML 2017): the mean of models that differ is closer to 0
-than any of them, and the log loss pays for that. Weights are not negative, as in Breiman: Stacked
-regressions, 1996, without which similar models get large weights of opposite signs. The log loss is
-convex in the weights.
+Weights are not negative and add up to 1. Without the first, similar models get large weights of
+opposite signs (Breiman: Stacked regressions, 1996); a free sum would also scale the scores, which
+few validation rows do not determine. The log loss is convex in the weights.
 """
 
 import numpy as np
@@ -13,10 +11,10 @@ from scipy.special import expit, logit
 
 from core.errors import BadInput
 
-MAX_WEIGHT = 10.0
-"""Bound of a weight. The log loss has no minimum where the runs separate the classes."""
 _SMALLEST = 1e-7
-"""Probabilities are clipped to this distance from 0 and 1: half the spacing of float32 below 1."""
+"""Probabilities are clipped to this distance from 0 and 1: about the spacing of float32 below 1."""
+_NONE = 1e-6
+"""A weight below this is 0, as no score in float32 shows it."""
 
 
 def logits_of(scores: np.ndarray) -> np.ndarray:
@@ -31,7 +29,7 @@ def logits_of(scores: np.ndarray) -> np.ndarray:
 
 
 def fit_weights(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """Return the weights with the lowest log loss, from 0 to `MAX_WEIGHT`.
+    """Return the weights with the lowest log loss: none is below 0, and their sum is 1.
 
     Args:
         logits: of each run, float64 ``(n_rows, n_runs)``.
@@ -58,11 +56,17 @@ def fit_weights(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
         loss,
         np.full(n_runs, 1 / n_runs),
         jac=True,
-        method="L-BFGS-B",
-        bounds=[(0.0, MAX_WEIGHT)] * n_runs,
-        options={"ftol": 1e-15, "gtol": 1e-10, "maxiter": 1000},
+        method="SLSQP",
+        bounds=[(0.0, 1.0)] * n_runs,
+        constraints={
+            "type": "eq",
+            "fun": lambda weights: weights.sum() - 1,
+            "jac": lambda weights: np.ones(n_runs),
+        },
+        options={"ftol": 1e-14, "maxiter": 1000},
     )
-    return np.asarray(found.x, np.float64)
+    weights = np.where(found.x < _NONE, 0.0, found.x)
+    return np.asarray(weights / weights.sum(), np.float64)
 
 
 def blend_scores(scores: np.ndarray, weights: np.ndarray) -> np.ndarray:

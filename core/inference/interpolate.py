@@ -1,8 +1,8 @@
 """WiSE-FT: interpolate between the weights of a backbone and of a network fine-tuned from it.
 
 The weights are ``(1 - alpha) * backbone + alpha * fine-tuned``; alpha is chosen on validation rows.
-The head is interpolated too if the backbone's own head has the same layers and was trained on click
-labels; else the fine-tuned head stays.
+The line between the two has a low loss only where both lie in one basin, as they do if training
+went on from the backbone's weights. A new head did not, so runs with one are refused.
 
 Source: Wortsman et al.: Robust fine-tuning of zero-shot models, CVPR 2022.
 """
@@ -18,7 +18,7 @@ from core.data.datasets import Dataset
 from core.errors import BadInput
 from core.evaluation.format_metrics import is_missing
 from core.evaluation.metrics import compute_metrics
-from core.freezing.strategies import has_own_model, is_trained
+from core.freezing.heads import keeps_head
 from core.inference.run_model import load_model_card
 from core.jobs.reporter import Reporter
 from core.jobs.requests import InterpolateRequest
@@ -52,17 +52,16 @@ def interpolate(
     """Score every part at every alpha.
 
     Raises:
-        BadInput: the run that the request names is not a fine-tuning run that is done.
+        BadInput: the run that the request names is not a fine-tuning run that is done, or its
+            head was new.
         CancelledError: the reporter asked to stop.
     """
     run = RunStore(workspace).get(request.run)
-    trained = (
-        run.kind == "finetune" and is_trained(run.strategy) and not has_own_model(run.strategy)
-    )
+    trained = run.kind == "finetune" and keeps_head(run.finetune_request)
     if run.status != "done" or not trained or run.result is None or run.result.threshold is None:
         raise BadInput(
-            f"Run {run.id} is not a finished fine-tuning run, so there is nothing to interpolate;"
-            " choose another run."
+            f"Run {run.id} is not a finished fine-tuning run that kept its backbone's head, so"
+            " there is nothing to interpolate; choose another run."
         )
     started = time.monotonic()
     reporter.phase("encoding")
@@ -72,7 +71,6 @@ def interpolate(
         workspace, dataset, backbone_card.folder / "preprocessing", ("target_train", *SCORED_PARTS)
     )
     network = load_backbone(run_card).to(device)
-    mixes_head = backbone_card.scores_clicks and backbone_card.head == run_card.head
     # Copies: load_state_dict below overwrites the network's own tensors.
     finetuned = {name: tensor.clone() for name, tensor in network.state_dict().items()}
     start = load_backbone(backbone_card).to(device).state_dict()
@@ -86,7 +84,7 @@ def interpolate(
     for index, alpha in enumerate(ALPHAS):
         if reporter.should_stop():
             raise CancelledError
-        network.load_state_dict(interpolate_weights(start, finetuned, alpha, mixes_head))
+        network.load_state_dict(interpolate_weights(start, finetuned, alpha))
         for part, scores in score_parts(network, scored, rows, device).items():
             predictions[f"{part}_{alpha}"] = scores
             metrics = compute_metrics(labels[part], scores, run.result.threshold).as_dict()
@@ -100,7 +98,7 @@ def interpolate(
             for part, curves in parts.items()
         },
         best_alpha(parts.get("target_validation", {}).get("log_loss", ())),
-        mixes_head,
+        mixes_head=True,
     )
     seconds = {"evaluate": round(time.monotonic() - started, 3)}
     return Outcome(RunResult(interpolation=interpolation, seconds=seconds), predictions)
@@ -118,22 +116,18 @@ def best_alpha(losses: Sequence[float | None]) -> float:
 
 
 def interpolate_weights(
-    start: dict[str, Tensor], finetuned: dict[str, Tensor], alpha: float, mixes_head: bool
+    start: dict[str, Tensor], finetuned: dict[str, Tensor], alpha: float
 ) -> dict[str, Tensor]:
     """Return the interpolated state dict, ``(1 - alpha) * start + alpha * finetuned``.
 
-    Integer tensors (BatchNorm's counts) are the fine-tuned ones, and so is the head unless
-    `mixes_head`.
+    Integer tensors (BatchNorm's counts) are the fine-tuned ones.
 
     Args:
         start: weights of the backbone, by name.
         finetuned: weights of the run, by name.
         alpha: 0 to 1.
-        mixes_head: whether both heads have the same layers.
     """
-    mixed = {}
-    for name, value in finetuned.items():
-        own_head = name.startswith("head.") and not mixes_head
-        fixed = own_head or not value.is_floating_point()
-        mixed[name] = value if fixed else torch.lerp(start[name], value, alpha)
-    return mixed
+    return {
+        name: torch.lerp(start[name], value, alpha) if value.is_floating_point() else value
+        for name, value in finetuned.items()
+    }

@@ -45,7 +45,7 @@ class WeightDrift:
 
     Args:
         run: id of the run.
-        stages: from the input up, without the head, which is new.
+        stages: from the input up, without the head.
         rows: number of target test rows behind `cka`.
         fields: those whose embedding vectors are stored for a map.
         from_scratch: whether the run started from new weights.

@@ -299,7 +299,7 @@ class InterpolateRequest:
 
 @dataclass(frozen=True)
 class BlendRequest:
-    """Blend the scores of finished runs: a weighted sum of their logits.
+    """Blend the scores of finished runs: a weighted mean of their logits.
 
     Args:
         dataset: id; all runs were tested on it.
@@ -374,16 +374,24 @@ def request_from_json(values: Mapping[str, Any]) -> Request:
     kind = values.get("kind")
     if not isinstance(kind, str) or kind not in REQUEST_TYPES:
         raise ValueError(f"its kind is {str(kind)[:40]!r}")
-    request: Request = from_json(REQUEST_TYPES[kind], _with_old_defaults(values), exact=False)
+    request: Request = from_json(REQUEST_TYPES[kind], _with_old_options(values), exact=False)
     return request
 
 
-def _with_old_defaults(values: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return stored values with options whose default has changed since they were stored.
+def _with_old_options(values: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return a stored request with options whose default has changed since it was stored.
 
-    Up to version 0.12, whose requests lack "keep_head", LP-FT probed for two epochs.
+    Requests of version 0.12 and earlier lack "keep_head".
+    """
+    return values if "keep_head" in values else {**values, **old_strategy_options(values)}
+
+
+def old_strategy_options(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return {"options": ...} for a strategy stored by version 0.12 or earlier; {} if it is as now.
+
+    LP-FT then probed for two epochs if nothing else was said.
     """
     options = values.get("options", {})
-    if values.get("strategy") != "lp-ft" or "keep_head" in values or not isinstance(options, dict):
-        return values
-    return {**values, "options": {"probe_epochs": 2, **options}}
+    if values.get("strategy") != "lp-ft" or not isinstance(options, dict):
+        return {}
+    return {"options": {"probe_epochs": 2, **options}}

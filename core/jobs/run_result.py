@@ -6,12 +6,19 @@ those of a newer version are ignored, and any metric may be missing.
 
 import dataclasses
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
+
 from core.evaluation.metrics import Metrics
 from core.files.typed_json import from_json, to_json
+
+BEST_EPOCH_IS_LAST = (
+    "The best epoch was the last one: it may not have trained long enough; train for more epochs"
+    " or at a higher rate."
+)
 
 MetricsByPart = Mapping[str, Metrics]
 """Metrics of "target_validation", "target_test" and "source_test", as far as they have rows."""
@@ -51,7 +58,8 @@ class InterpolationResult:
         parts: by part and metric ("auc", "log_loss"), one value for each of `alphas`; None where it
             is missing.
         chosen: the share with the lowest log loss on validation rows.
-        mixes_head: whether the head is interpolated too.
+        mixes_head: whether the head is interpolated too; up to version 0.12 one that differed was
+            not.
     """
 
     alphas: tuple[float, ...]
@@ -121,7 +129,11 @@ class RunResult:
         environment: versions, threads and the like, which may decide the last digits.
         dataset_hash: content hash of the dataset.
         peak_memory: bytes; None where the device does not tell.
+        rule: revision of the strategy's rule in training (core.freezing.strategies).
         interpolation: of an interpolation alone, which has none of the above up to `halted`.
+        best_step: optimiser step of the validation with the lowest loss; None where it is not
+            recorded, as up to version 0.12, which validated at the end of epochs alone.
+        steps_run: optimiser steps that were taken; None likewise.
         blend: of a blend alone, which has no stages, epochs and training rows; its
             `trained_parameters` are the weights.
     """
@@ -146,7 +158,36 @@ class RunResult:
     dataset_hash: str = ""
     peak_memory: float | None = None
     interpolation: InterpolationResult | None = None
+    rule: int = 1
     blend: BlendResult | None = None
+    best_step: int | None = None
+    steps_run: int | None = None
+
+    @property
+    def best_epoch_is_last(self) -> bool:
+        """Whether the bound on epochs ended the run while its validation loss still fell."""
+        if not self.epochs_run or self.stopped_early or self.halted:
+            return False
+        if self.best_step is None or self.steps_run is None:
+            return self.best_epoch == self.epochs_run
+        return self.best_step == self.steps_run
+
+    def kept_step(self, validated_at: Sequence[int] | np.ndarray) -> int | None:
+        """Return the optimiser step whose weights were kept; None where it is not known.
+
+        Args:
+            validated_at: steps at which the run validated, its start among them.
+        """
+        if self.best_step is not None:
+            return self.best_step
+        # Up to version 0.12 there was one validation an epoch.
+        known = self.best_epoch < len(validated_at)
+        return int(validated_at[self.best_epoch]) if known else None
+
+    @property
+    def training_warning(self) -> str:
+        """What a reader must know of how training ended, in a sentence; "" if there is nothing."""
+        return BEST_EPOCH_IS_LAST if self.best_epoch_is_last else ""
 
     @property
     def total_seconds(self) -> float:
@@ -166,6 +207,9 @@ _TRAINING = (
     "epochs_run",
     "stopped_early",
     "halted",
+    "best_step",
+    "steps_run",
+    "rule",
 )
 """Fields that an interpolation does not have."""
 _OPTIONAL = ("backbone", "backbone_sha256", "learnt", "blend")
@@ -184,6 +228,8 @@ def result_to_json(result: RunResult) -> dict[str, Any]:
         }
     else:
         values["metrics"] = _metrics_to_json(result.metrics)
+        # For readers of the JSON; it is not read back.
+        values["best_epoch_is_last"] = result.best_epoch_is_last
         if result.before is not None:
             values["before"] = _metrics_to_json(result.before)
         if result.blend is not None:

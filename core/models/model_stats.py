@@ -19,6 +19,7 @@ from core.data.datasets import Dataset
 from core.data.target_statistics import count_dense
 from core.errors import BadInput, Damaged
 from core.models.card import StageCard
+from core.models.recommended_settings import choose_settings, pretraining_rows
 from core.models.registry import ARCHITECTURES, complete_settings, settings_to_flags
 from core.stored import load_stored, parse_stored
 from core.workspace import PROJECT, Workspace, hash_file, hash_json, write_json
@@ -121,8 +122,10 @@ def _count_missing(
         _processes.pop(keys.pop(name), None)
     new = {name: settings for name, settings in missing.items() if keys[name] not in _processes}
     _forget_oldest()
-    plain = {name: settings for name, settings in new.items() if not settings}
-    for group in (plain, *({name: settings} for name, settings in new.items() if settings)):
+    # One process counts all that have the settings which the command gives them by itself.
+    rows = pretraining_rows(dataset)
+    usual = {name: one for name, one in new.items() if one == choose_settings(name, {}, rows)}
+    for group in (usual, *({name: one} for name, one in new.items() if name not in usual)):
         # A waiting page calls this again, so what exceeds the limit now is started later.
         if group and sum(one.poll() is None for one in {*_processes.values()}) < MAX_PROCESSES:
             started = _start(workspace, dataset, group, statistics)
@@ -169,7 +172,7 @@ def _start(
 ) -> subprocess.Popen[str]:
     """Start a process that counts a group and caches each result.
 
-    A group with settings holds a single architecture.
+    A group of several architectures has the settings that the command gives them by itself.
     """
     command = [
         sys.executable,
@@ -183,7 +186,11 @@ def _start(
         "--statistics",
         statistics,
     ]
-    flags = [flag for settings in group.values() for flag in settings_to_flags(settings)]
+    flags = []
+    if len(group) == 1:
+        ((name, settings),) = group.items()
+        # All of them: the command would take a recommended value for what is left out.
+        flags = settings_to_flags(complete_settings(name, settings))
     return subprocess.Popen(
         [*command, "--architectures", ",".join(group), *flags],
         cwd=PROJECT,

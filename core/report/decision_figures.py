@@ -6,6 +6,7 @@ import numpy as np
 import plotly.graph_objects as go
 
 from core.evaluation.format_metrics import is_missing
+from core.evaluation.metric_registry import HEADLINE_METRIC, METRICS
 from core.evaluation.slices import SliceMetrics
 from core.report.arm_styles import arm_styles
 from core.report.figure_base import Trace, axis, make_figure, scatter, vertical_line
@@ -17,26 +18,29 @@ _SYMBOLS = ("circle", "diamond", "square", "triangle-up", "cross", "star", "x")
 
 def interpolation_figure(
     alphas: Sequence[float],
-    auc: Mapping[str, Sequence[float | None]],
+    curves: Mapping[str, Sequence[float | None]],
     chosen_alpha: float,
     shown_alpha: float,
+    metric: str = HEADLINE_METRIC,
 ) -> go.Figure:
-    """Return a figure of AUC along the path from the backbone's weights to the run's (WiSE-FT).
+    """Return a figure of a metric along the path from the backbone's weights to the run's.
 
-    AUC is on target and source test rows.
+    The metric is on target and source test rows (WiSE-FT).
 
     Args:
         alphas: shares of the fine-tuned weights, 0 to 1.
-        auc: by part, one value per alpha; None where it is undefined.
+        curves: by part, one value per alpha; None where it is undefined.
         chosen_alpha: the one that validation rows chose, marked by a star.
         shown_alpha: where the slider stands, marked by a line.
+        metric: key of METRICS.
     """
+    heading = METRICS[metric].heading
     traces: list[Trace] = []
     for part, name, color in (("target_test", "target", TARGET), ("source_test", "source", SOURCE)):
-        if part not in auc:
+        if part not in curves:
             continue
         values = np.array(
-            [np.nan if is_missing(value) else value for value in auc[part]], dtype=float
+            [np.nan if is_missing(value) else value for value in curves[part]], dtype=float
         )
         traces.append(
             scatter(
@@ -49,12 +53,16 @@ def interpolation_figure(
                     "size": [13 if alpha == chosen_alpha else 7 for alpha in alphas],
                     "symbol": ["star" if alpha == chosen_alpha else "circle" for alpha in alphas],
                 },
-                hovertemplate="alpha %{x:.1f}: AUC %{y:.4f}<extra>%{fullData.name}</extra>",
+                hovertemplate=(
+                    f"alpha %{{x:.1f}}: {heading} %{{y:.4f}}<extra>%{{fullData.name}}</extra>"
+                ),
             )
         )
     x = axis("alpha: 0 the backbone, 1 fine-tuned", range=[-0.04, 1.04], dtick=0.2)
     slider = vertical_line(shown_alpha, color=NEUTRAL, dash="dot", width=1.5)
-    return make_figure(traces, x, axis("AUC"), "mixing", NO_TEST_AUC, shapes=[slider])
+    return make_figure(
+        traces, x, axis(METRICS[metric].axis_title), "mixing", NO_TEST_AUC, shapes=[slider]
+    )
 
 
 def cost_curve_figure(

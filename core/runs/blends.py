@@ -58,7 +58,8 @@ def submit_blend(
         same = (other.blend_request.runs, other.group) == (request.runs, group)
         if same and (other.active or other.status == "done"):
             return other
-    title = name.strip() or f"{request.title} · {dataset.name}"
+    seed = f", seed {request.train.seed}" if group else ""
+    title = name.strip() or f"{request.title}{seed} · {dataset.name}"
     queue = CLUSTER_QUEUE if run_here else queue_for_device(request.train.device)
     run = store.submit(request, title[:NAME_LENGTH], queue)
     if not run_here:

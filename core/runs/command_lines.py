@@ -18,7 +18,8 @@ from core.jobs.requests import (
 )
 from core.models.backbone_store import find_backbone
 from core.models.card import BackboneCard, HeadSettings
-from core.models.registry import settings_to_flags
+from core.models.recommended_settings import pretraining_rows, recommended_settings
+from core.models.registry import ARCHITECTURES, complete_settings, settings_to_flags
 from core.program import COMMAND
 from core.runs.sweep import SweepSpec, depth_arms
 from core.training.default_settings import (
@@ -40,6 +41,10 @@ _TRAIN_FLAGS = {
     "early_stopping": "--early-stopping",
     "plateau": "--plateau",
     "weight_decay": "--weight-decay",
+    "decay_scope": "--decay-scope",
+    "validations_per_epoch": "--validations-per-epoch",
+    "head_learning_rate": "--head-learning-rate",
+    "min_steps": "--min-steps",
     "seed": "--seed",
     "device": "--device",
 }
@@ -81,7 +86,7 @@ def command_line(workspace: Workspace, request: Request, pinned: bool = False) -
             parts += ["--mask-share", str(request.mask_share)]
         if request.statistics != DEFAULT_STATISTICS:
             parts += ["--statistics", request.statistics]
-        parts += settings_to_flags(request.settings)
+        parts += _architecture_flags(request, pretraining_rows(dataset))
     else:
         rows, share = target_rows_and_share(dataset, request.target_rows)
         presets = presets_for(rows, validation_share=share)
@@ -103,6 +108,24 @@ def command_line(workspace: Workspace, request: Request, pinned: bool = False) -
     if not isinstance(request, PretrainRequest):
         parts += head_flags(card, request.head, request.keep_head, flags, pinned)
     return shlex.join(parts + flags)
+
+
+def _architecture_flags(request: PretrainRequest, rows: int) -> list[str]:
+    """Flags of the settings that differ from what is recommended or from the registry's defaults.
+
+    The latter too, so that the command says what the network is, and builds the same one wherever
+    something else is recommended.
+    """
+    defaults = ARCHITECTURES[request.architecture].defaults
+    recommended = recommended_settings(request.architecture, rows)
+    complete = complete_settings(request.architecture, request.settings)
+    return settings_to_flags(
+        {
+            name: value
+            for name, value in complete.items()
+            if not value == defaults[name] == recommended[name]
+        }
+    )
 
 
 def sweep_command_line(
@@ -251,11 +274,15 @@ def _flags_from(
         # Not by dataclasses.replace, which would check a combination that nobody uses.
         if {**dataclasses.asdict(known[preset]), **given} != dataclasses.asdict(wanted):
             return None
+    if given.get("head_learning_rate", 0) is None:
+        # No option takes a preset's rate away.
+        return None
     parts = [] if preset == AUTO else ["--preset", preset]
     for name, flag in _TRAIN_FLAGS.items():
         if name in given:
             # None is the validation share of the dataset's own split.
             parts += [flag, AS_PREPARED if given[name] is None else str(given[name])]
-    if "cosine" in given:
-        parts.append("--cosine" if given["cosine"] else "--no-cosine")
+    for name in ("ema", "cosine"):
+        if name in given:
+            parts.append(f"--{name}" if given[name] else f"--no-{name}")
     return parts + (["--amp"] if "amp" in given else [])

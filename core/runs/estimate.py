@@ -3,7 +3,6 @@
 Pure functions that do not need torch.
 """
 
-import math
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -11,6 +10,7 @@ from itertools import islice
 
 from core.data.schema import FIELDS
 from core.freezing.plan import Plan, PlannedStage, cacheable_depth, make_pretraining_plan
+from core.freezing.schedule import count_epochs, count_steps, plan_to_show
 from core.freezing.strategies import STRATEGIES
 from core.jobs.requests import FinetuneRequest, PretrainRequest, TrainSettings
 from core.jobs.run_result import StageResult
@@ -192,7 +192,10 @@ def estimate_seconds(
         # The median: a run that waited for a busy machine is no measure of its speed.
         scale = statistics.median(_train_seconds(run) / _predicted_seconds(run) for run in similar)
         start = statistics.median(_start_seconds(run) for run in similar)
-    prefix_seconds, training = training_seconds(plan.stages, rows, settings, settings.epochs)
+    # Where the head is new its least number of steps counts, and a probe up to its own bound.
+    epochs = count_epochs(plan, settings, rows)
+    plan = plan_to_show(plan, settings, rows)
+    prefix_seconds, training = training_seconds(plan.stages, rows, settings, epochs)
     prefix_seconds = {depth: scale * seconds for depth, seconds in prefix_seconds.items()}
     training *= scale * _batching_factor(plan.stages, queue, can_batch_heads)
     seconds = start + sum(prefix_seconds.values()) + training
@@ -214,7 +217,7 @@ def training_seconds(
     speed = SPEEDS[queue_for_device(settings.device)]
     if not any(stage.trained_parameters for stage in stages):
         return {}, rows * sum(stage.flops for stage in stages) / speed.flops_per_second
-    steps = math.ceil(rows / settings.batch_size)
+    steps = count_steps(rows, settings.batch_size)
     prefix_seconds, seconds = {}, 0.0
     for epoch in range(epochs):
         depth = cacheable_depth(stages, epoch)

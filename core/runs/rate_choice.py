@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from core.evaluation.format_metrics import metric_or_none
+from core.freezing.strategies import has_learning_rate
 from core.jobs.store import Run
 
 
@@ -27,6 +28,11 @@ class RateResult:
     seeds: int
     validation_loss: float
     chosen: bool
+
+
+def has_rate(run: Run) -> bool:
+    """Whether a run of a sweep depends on the learning rate; a blend, for one, does not."""
+    return run.kind != "blend" and has_learning_rate(run.strategy)
 
 
 def choose_rate(runs: Sequence[Run]) -> float | None:

@@ -9,6 +9,7 @@ from typing import Any
 from core.data.datasets import Dataset, find_dataset, require_labels
 from core.data.paths import check_input, format_path
 from core.errors import BadInput, NameTaken
+from core.freezing.heads import keeps_head
 from core.freezing.plan import make_plan
 from core.freezing.strategies import (
     STRATEGIES,
@@ -189,7 +190,8 @@ def submit_interpolation(workspace: Workspace, run: Run) -> Run:
     it, as in the demo.
 
     Raises:
-        BadInput: the run is not a fine-tuning run, trains nothing, or has ended without a model.
+        BadInput: the run is not a fine-tuning run, trains nothing, has a new head, or has ended
+            without a model.
     """
     if run.kind == "finetune" and has_own_model(run.strategy):
         raise BadInput(
@@ -200,6 +202,11 @@ def submit_interpolation(workspace: Workspace, run: Run) -> Run:
         what = "is the backbone as it was" if run.kind == "finetune" else "is not a fine-tuning run"
         raise BadInput(
             f"Run {run.id} {what}, so there is nothing to mix; choose a fine-tuning run."
+        )
+    if not keeps_head(run.finetune_request):
+        raise BadInput(
+            f"Run {run.id} has a new head, which has nothing in common with its backbone's, so a"
+            " mixture of the two would score worse than either; choose a run that kept the head."
         )
     if not run.active and run.status != "done":
         raise BadInput(

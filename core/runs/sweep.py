@@ -25,7 +25,7 @@ from core.freezing.strategies import (
     is_control,
     is_trained,
 )
-from core.jobs.requests import FinetuneRequest, TrainSettings
+from core.jobs.requests import FinetuneRequest, TrainSettings, old_strategy_options
 from core.jobs.store import RESUMABLE_STATUSES, Run, RunStore
 from core.models.backbone_store import find_backbone
 from core.models.card import BackboneCard, HeadSettings
@@ -357,7 +357,14 @@ def spec_from_json(text: str) -> SweepSpec:
 
     Cached, because checking a spec of many runs takes long.
     """
-    return parse_stored(SweepSpec, json.loads(text))
+    values = json.loads(text)
+    if isinstance(values, dict) and "keep_head" not in values:
+        # Of version 0.12 or earlier, as are the requests of its runs.
+        values["arms"] = [
+            {**arm, **old_strategy_options(arm)} if isinstance(arm, dict) else arm
+            for arm in values.get("arms", [])
+        ]
+    return parse_stored(SweepSpec, values)
 
 
 def plan_arms(card: BackboneCard, spec: SweepSpec) -> dict[str, Plan]:

@@ -30,7 +30,13 @@ from core.freezing.strategies import (
 )
 from core.jobs.predictions import StoredScores, read_prediction_array
 from core.jobs.store import Run
-from core.runs.rate_choice import RateResult, choose_rate, mean_validation_loss, rate_results
+from core.runs.rate_choice import (
+    RateResult,
+    choose_rate,
+    has_rate,
+    mean_validation_loss,
+    rate_results,
+)
 from core.runs.sweep import Arm, Sweep, arm_title
 from core.runs.validation_choice import ValidatedArm, assess_choice
 from core.workspace import Workspace, nan_to_none
@@ -105,11 +111,15 @@ class ArmResult:
         return self.metrics.get(metric, {}).get(part)
 
     @property
+    def has_learning_rate(self) -> bool:
+        """Whether the learning rate changes its results; that of a blend is of its first run."""
+        return self.strategy != "blend" and has_learning_rate(self.strategy)
+
+    @property
     def best_epoch_is_last(self) -> bool:
         """Whether the best epoch of a run was its last, so that it had not trained to its end."""
-        return not self.halted and any(
-            run.kind != "blend" and getattr(run.result, "best_epoch_is_last", False)
-            for run in self.runs
+        return any(
+            run.result.best_epoch_is_last for run in self.runs if run.result and has_rate(run)
         )
 
 
@@ -158,7 +168,7 @@ def _runs_of_chosen_rate(runs: list[Run]) -> tuple[list[Run], tuple[RateResult, 
 
     Both are empty as long as none is chosen; a strategy without a rate has nothing to choose.
     """
-    if runs[0].kind == "blend" or not has_learning_rate(runs[0].strategy):
+    if not has_rate(runs[0]):
         return [run for run in runs if is_done(run)], ()
     chosen = choose_rate(runs)
     found = [run for run in runs if is_done(run) and run.request.train.learning_rate == chosen]
@@ -316,7 +326,7 @@ def sweep_table(results: Sequence[ArmResult]) -> list[dict[str, Any]]:
                 row[f"{metric}{suffix}"] = spread.mean if spread else None
                 row[f"{metric}{suffix}_deviation"] = spread.deviation if spread else None
         row |= {
-            "learning_rate": result.learning_rate if has_learning_rate(result.strategy) else None,
+            "learning_rate": result.learning_rate if has_rate(result.runs[0]) else None,
             "rates_tried": len(result.rates) or None,
             "validation_log_loss": result.validation_loss,
             "best_epoch_is_last": result.best_epoch_is_last,
@@ -347,7 +357,7 @@ def waiting_for_rate(sweep: Sweep, runs: Sequence[Run], results: Sequence[ArmRes
     waiting = {}
     for run in runs:
         size, _, title = arm_key(sweep, run)
-        if (size, title) not in shown and has_learning_rate(run.strategy):
+        if (size, title) not in shown and has_rate(run):
             setting = describe_setting(sweep, size, 0.0)
             waiting[size, title] = f"{title} ({setting})" if setting else title
     return [*waiting.values()]

@@ -15,6 +15,7 @@ from core.errors import BadInput
 from core.evaluation.format_metrics import is_missing
 from core.evaluation.metrics import all_names
 from core.files.durable import staging
+from core.freezing.strategies import STRATEGIES
 from core.inference.blend_members import blended_runs
 from core.inference.run_model import load_model_card
 from core.jobs.predictions import PREDICTIONS_FILE, read_predictions
@@ -252,6 +253,13 @@ def _check_repeatable(workspace: Workspace, run: Run) -> Request:
             " again as it was."
         )
     if run.kind == "finetune":
+        strategy = STRATEGIES[run.strategy]
+        if run.result.rule != strategy.rule:
+            raise BadInput(
+                f"The rule of the strategy {strategy.title!r} has changed since run {run.id}:"
+                f" {strategy.change}. A second run cannot give the same numbers; train it again to"
+                " have a run that can be verified."
+            )
         _check_weights(
             find_backbone(workspace, run.result.backbone), run.result.backbone_sha256, run
         )

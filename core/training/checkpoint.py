@@ -17,7 +17,6 @@ from core.workspace import write_atomic
 RENAMED_FIELDS = {
     "rate": "learning_rate",
     "closed": "autofreeze_depth",
-    "norms": "gradient_norms",
     "norms_before": "previous_gradient_norms",
 }
 """Names of `Progress` fields up to version 0.11, whose interrupted runs resume too."""
@@ -44,8 +43,8 @@ class Progress:
         running_loss: sum of the losses of `running_rows` rows since the last logged point.
         running_rows: see `running_loss`.
         autofreeze_depth: leading stages that AutoFreeze has frozen.
-        gradient_norms: of each parameter group, summed over the current epoch.
-        previous_gradient_norms: the same of the last epoch, without the head; empty in the first.
+        gradient_sums: gradients of each stage, summed over the current epoch (AutoFreeze).
+        previous_gradient_norms: their norms in the last epoch; empty in the first.
         join_epoch: of a plan that probes first, the epoch (from 0) in which its stages joined; None
             before that.
     """
@@ -62,7 +61,7 @@ class Progress:
     running_loss: Tensor = field(default_factory=lambda: torch.zeros(()))
     running_rows: int = 0
     autofreeze_depth: int = 0
-    gradient_norms: Tensor = field(default_factory=lambda: torch.zeros(()))
+    gradient_sums: dict[int, list[Tensor]] = field(default_factory=dict)
     previous_gradient_norms: list[float] = field(default_factory=list)
     best_step: int = 0
     improved: bool = False
@@ -120,6 +119,9 @@ def load_checkpoint(
     if values is None:
         return None
     progress = {RENAMED_FIELDS.get(name, name): value for name, value in values["progress"].items()}
+    # Up to version 0.12 AutoFreeze summed norms, which are of no use to its present rule.
+    known = {item.name for item in dataclasses.fields(Progress)}
+    progress = {name: value for name, value in progress.items() if name in known}
     progress["best_weights"] = _rename_parameters(progress["best_weights"])
     # strict=False: frozen stages are not in a checkpoint.
     network.load_state_dict(_rename_parameters(values["network"]), strict=False)

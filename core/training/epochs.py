@@ -13,7 +13,7 @@ from core.jobs.requests import TrainSettings
 from core.models.network import Network
 from core.training.batches import RowTensors, epoch_seed, iterate_batches
 from core.training.checkpoint import Progress
-from core.training.gradient_norms import relative_gradient_norms, update_autofreeze_depth
+from core.training.gradient_norms import auto_rgn_scales, stage_norms, update_autofreeze_depth
 from core.training.log_points import LogFn
 from core.training.losses import Task
 from core.training.param_groups import merge_by_stage, reset_embeddings
@@ -57,6 +57,9 @@ def begin_epoch(
 ) -> None:
     """Do what the plan asks for before an epoch: reset embeddings, or set Auto-RGN's rates.
 
+    The embeddings that training starts from train for an epoch before they are reset (MEDA, Fan et
+    al. 2023).
+
     Args:
         network: its embeddings may be reset.
         plan: says which of the two, if any.
@@ -67,7 +70,7 @@ def begin_epoch(
         progress: names the epoch.
         seed: of the run.
     """
-    if plan.reset_embeddings:
+    if plan.reset_embeddings and progress.epoch:
         reset_embeddings(network, epoch_seed(seed, progress.epoch))
         # Adam's moments belong to the vectors that were there before.
         for parameter in network.stages[0].parameters():
@@ -82,7 +85,7 @@ def begin_epoch(
         lr_scales = dict(
             zip(
                 [group["stage"] for group in by_stage],
-                relative_gradient_norms(by_stage),
+                auto_rgn_scales(by_stage),
                 strict=True,
             )
         )
@@ -179,14 +182,13 @@ def finish_epoch(
     validate(network, plan, task, validation, log, progress, average)
     progress.epoch += 1
     if plan.schedule == "autofreeze":
-        # The last group is the head, which never freezes.
-        norms = progress.gradient_norms[:-1].tolist()
+        norms = stage_norms(progress.gradient_sums, len(network.stages))
         # The rule compares two epochs, so nothing freezes after the first.
         if progress.previous_gradient_norms:
             progress.autofreeze_depth = update_autofreeze_depth(
                 progress.previous_gradient_norms, norms, progress.autofreeze_depth
             )
-        progress.previous_gradient_norms, progress.gradient_norms = norms, torch.zeros(())
+        progress.previous_gradient_norms, progress.gradient_sums = norms, {}
         log([(progress.step, "frozen_stages", float(progress.autofreeze_depth))])
 
     improved, progress.improved = progress.improved, False

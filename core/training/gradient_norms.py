@@ -1,8 +1,8 @@
 """Gradient norms of stages, and the two strategies that decide by them: Auto-RGN and AutoFreeze."""
 
-import math
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -13,6 +13,8 @@ from core.training.param_groups import ParamGroup
 
 AUTOFREEZE_QUANTILE = 0.5
 """AutoFreeze freezes stages whose gradient norm changes less than this quantile (the paper's)."""
+GradientSums = dict[int, list[Tensor]]
+"""Per stage, by its index, the sum of the gradients of every parameter over an epoch."""
 
 
 def gradient_norms(groups: Sequence[ParamGroup]) -> Tensor:
@@ -50,17 +52,53 @@ def gradient_points(
 
 
 @torch.no_grad()
-def relative_gradient_norms(groups: Sequence[ParamGroup]) -> list[float]:
-    """Return gradient norm over weight norm of each group, scaled so that the largest is 1.
+def auto_rgn_scales(groups: Sequence[ParamGroup]) -> list[float]:
+    """Return the learning-rate scales of Auto-RGN (Lee et al.: Surgical Fine-Tuning, ICLR 2023).
 
-    These are the learning-rate scales of Auto-RGN (Lee et al.: Surgical Fine-Tuning, ICLR 2023).
+    That of a stage is its relative gradient norm, gradient norm over weight norm, divided by the
+    largest one of all stages. The head keeps its scale: its relative gradient norm says how far its
+    weights are from zero rather than how well it fits the target, as a new head starts from small
+    ones.
+
+    Args:
+        groups: one per stage and, last, one for the head, with their gradients.
     """
+    *groups, head = groups
     weight_norms = [
         torch.stack([parameter.square().sum() for parameter in group["params"]]).sum().sqrt()
         for group in groups
     ]
     relative = gradient_norms(groups) / torch.stack(weight_norms).clamp_min(1e-12)
-    return (relative / relative.max().clamp_min(1e-12)).tolist()
+    return [*(relative / relative.max().clamp_min(1e-12)).tolist(), head["lr_scale"]]
+
+
+@torch.no_grad()
+def add_gradients(sums: GradientSums, groups: Sequence[ParamGroup]) -> None:
+    """Add the gradients of a step to the sums over the epoch; the first ones make the sums.
+
+    Args:
+        sums: changed in place.
+        groups: of the stages, without the head; a stage that is frozen has no gradients.
+    """
+    for group in groups:
+        gradients = [one.grad for one in group["params"] if one.grad is not None]
+        if not gradients:
+            continue
+        if group["stage"] in sums:
+            torch._foreach_add_(sums[group["stage"]], gradients)
+        else:
+            sums[group["stage"]] = [gradient.clone() for gradient in gradients]
+
+
+def stage_norms(sums: GradientSums, n_stages: int) -> list[float]:
+    """Return the norm of the summed gradients of each stage; 0 where there are none.
+
+    It is the sum of absolute values, as in the authors' code.
+    """
+    return [
+        float(sum(one.abs().sum() for one in sums[index])) if index in sums else 0.0
+        for index in range(n_stages)
+    ]
 
 
 def update_autofreeze_depth(
@@ -69,15 +107,16 @@ def update_autofreeze_depth(
     """Return how many leading stages AutoFreeze freezes from now on (Liu et al. 2021, eq. 2).
 
     From the first stage that still trains upwards, stages freeze as long as the relative change of
-    their gradient norm is at most the median change of all stages that still train.
+    the norm of their summed gradients is below the median change of all stages that still train.
 
     Args:
-        previous_norms: gradient norm of each stage, without the head, summed over the last epoch.
+        previous_norms: norm of the gradients of each stage, without the head, that were summed over
+            the last epoch (`stage_norms`).
         norms: the same for this epoch.
         autofreeze_depth: leading stages that are frozen already.
 
     >>> update_autofreeze_depth([1.0, 1.0, 1.0], [1.1, 1.5, 2.0], 0)
-    2
+    1
     """
     changes = [
         abs(before - now) / before if before else 0.0
@@ -87,9 +126,9 @@ def update_autofreeze_depth(
     ]
     if not changes:
         return autofreeze_depth
-    limit = sorted(changes)[max(0, math.ceil(AUTOFREEZE_QUANTILE * len(changes)) - 1)]
+    limit = np.quantile(changes, AUTOFREEZE_QUANTILE)
     for change in changes:
-        if change > limit:
+        if change >= limit:
             break
         autofreeze_depth += 1
     return autofreeze_depth

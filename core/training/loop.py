@@ -31,13 +31,13 @@ from core.training.epochs import (
     validate,
     validation_steps,
 )
-from core.training.gradient_norms import gradient_norms
+from core.training.gradient_norms import add_gradients
 from core.training.lazy_adam import LazyAdamW, use_sparse_gradients
 from core.training.log_points import log_gradient_norms, log_train_loss, logging_intervals
 from core.training.lora import add_lora, merge_lora
 from core.training.losses import CLICK_TASK, Task
 from core.training.param_groups import (
-    L2SPPenalty,
+    L2SPPull,
     parameter_groups,
     set_lr,
     set_trainable,
@@ -132,7 +132,6 @@ def fit(
     # One group per stage that ever trains, and one for the head. A frozen parameter is in none of
     # them: the optimiser keeps no state for it and cannot change it.
     groups = parameter_groups(network, plan)
-    l2_sp = L2SPPenalty(groups, len(network.stages), plan.l2_sp) if plan.l2_sp else None
     # A batch looks up a few rows of a large embedding table, but Adam reads and writes all of them.
     # On a GPU that costs little. Weight decay would change every row in every step anyway, unless
     # it is for matrices alone.
@@ -147,6 +146,8 @@ def fit(
         weight_decay=settings.weight_decay,
         fused=True,
     )
+    # Before a checkpoint is loaded: the pull is towards the weights that the run started from.
+    l2_sp = L2SPPull(optimiser.param_groups, plan) if plan.l2_sp else None
     average = average_weights(network, groups) if settings.ema else None
     if average is not None:
         optimiser.before_rows_change = average.rows_change
@@ -164,8 +165,7 @@ def fit(
         """Add the gradients of a batch to the parameters; return its mean loss, a scalar."""
         with torch.autocast(device.type, dtype=torch.bfloat16, enabled=settings.amp):
             loss = task.loss(network, rows, index, progress.step)
-        # The penalty trains but is not reported: validation has none, and the curves would differ.
-        (loss if l2_sp is None else loss + l2_sp.penalty()).backward()
+        loss.backward()
         return loss.detach()
 
     deferred, halted = DeferredScalars(), 0
@@ -233,11 +233,13 @@ def fit(
             if (progress.step + 1) % gradient_interval == 0:
                 # Before the step, since LazyAdamW uses sparse gradients up.
                 log_gradient_norms(groups, network, progress.step + 1, reporter.points, deferred)
+            if l2_sp is not None:
+                l2_sp.step(optimiser.param_groups)
             optimiser.step()
             if average is not None:
                 average.update()
             if plan.schedule == "autofreeze":
-                progress.gradient_norms = progress.gradient_norms + gradient_norms(groups)
+                add_gradients(progress.gradient_sums, groups[:-1])
             # Summed on the device: .item() would make the CPU wait for the GPU in every step.
             progress.running_loss = progress.running_loss + loss * len(index)
             progress.running_rows += len(index)

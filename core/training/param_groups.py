@@ -136,29 +136,48 @@ def set_lr(
         group["lr"] = progress.learning_rate * group["lr_scale"]
 
 
-class L2SPPenalty:
-    """L2-SP: pull the stages towards the weights they started from (Li et al., ICML 2018).
+class L2SPPull:
+    """L2-SP: pull weights towards those they started from (Li et al., ICML 2018).
+
+    The paper adds ``alpha / 2 |w - w_start|² + beta / 2 |w_new|²`` to the loss, the second term for
+    layers that are new. Adam would divide its gradient by that of the loss, so that the pull would
+    be weakest where the loss changes most. As AdamW does with weight decay (Loshchilov and Hutter
+    2019), the gradient of the penalty is applied beside Adam's step instead:
+    ``w -= lr * alpha * (w - w_start)`` and ``w_new -= lr * beta * w_new``.
 
     Args:
-        groups: the optimiser's.
-        head_index: the "stage" of the head's group, which has no weights to be pulled to.
-        strength: weight of half the squared distance.
+        groups: the optimiser's, with the weights that training starts from.
+        plan: `l2_sp` is alpha and `head_decay` is beta, which applies to a new head; one that was
+            kept is pulled as the stages are.
     """
 
-    def __init__(self, groups: Sequence[ParamGroup], head_index: int, strength: float) -> None:
-        parameters = [
-            parameter
-            for group in groups
-            if group["stage"] != head_index
-            for parameter in group["params"]
-        ]
-        self._pairs = [(parameter, parameter.detach().clone()) for parameter in parameters]
-        self._strength = strength
+    def __init__(self, groups: Sequence[ParamGroup], plan: Plan) -> None:
+        head = len(plan.stages) - 1
+        self._pulls: list[tuple[float, list[tuple[Tensor, Tensor | None]]]] = []
+        for group in groups:
+            is_new = group["stage"] == head and plan.new_head
+            pairs = [
+                (parameter, None if is_new else parameter.detach().clone())
+                for parameter in group["params"]
+            ]
+            self._pulls.append((plan.head_decay if is_new else plan.l2_sp, pairs))
 
-    def penalty(self) -> Tensor:
-        """Return ``strength / 2 * |w - w_start|²`` at the current weights, a scalar."""
-        distances = [(parameter - start).square().sum() for parameter, start in self._pairs]
-        return 0.5 * self._strength * torch.stack(distances).sum()
+    @torch.no_grad()
+    def step(self, groups: Sequence[ParamGroup]) -> None:
+        """Pull all weights once, before the optimiser's step.
+
+        However strong the pull is, it ends at where it leads to.
+
+        Args:
+            groups: the optimiser's, which hold the learning rates of this step.
+        """
+        for group, (strength, pairs) in zip(groups, self._pulls, strict=True):
+            share = min(1.0, group["lr"] * strength)
+            for parameter, start in pairs:
+                if start is None:
+                    parameter.mul_(1 - share)
+                else:
+                    parameter.lerp_(start, share)
 
 
 def reset_embeddings(network: Network, seed: int) -> None:

@@ -9,6 +9,7 @@ import torch
 from core.data.datasets import Dataset, load_labels, select_test_rows, select_training_rows
 from core.evaluation.metrics import Metrics, compute_metrics
 from core.freezing.plan import Plan
+from core.freezing.strategies import STRATEGIES
 from core.jobs.requests import BlendRequest, FinetuneRequest
 from core.jobs.run_result import MetricsByPart, RunResult, StageResult
 from core.jobs.store import Run
@@ -155,6 +156,7 @@ def build_result(
             click labels.
         threshold: score from which a click is predicted; None if nothing scores clicks.
     """
+    plan = plan.with_join_epoch(fitted.join_epoch) if fitted.join_epoch is not None else plan
     return RunResult(
         threshold=threshold,
         threshold_rule=THRESHOLD_RULE,
@@ -179,5 +181,8 @@ def build_result(
         epochs_run=fitted.epochs_run,
         stopped_early=fitted.stopped_early,
         halted=fitted.halted,
+        best_step=fitted.best_step if fitted.steps_run else None,
+        steps_run=fitted.steps_run or None,
         seconds=seconds | {"earlier": round(fitted.earlier_seconds, 3)},
+        rule=STRATEGIES[plan.strategy].rule if plan.strategy in STRATEGIES else 1,
     )

@@ -32,7 +32,7 @@ def test_nothing_is_added_changed_removed_or_started(
 ) -> None:
     workspace, dataset = tiny
     store = RunStore(workspace)
-    request = FinetuneRequest(dataset.id, "simulated-dnn")
+    request = FinetuneRequest(dataset.id, "simulated-dnn", keep_head=True)
     run = store.submit(request, "waits", "cpu")
     (tmp_path / "rows.tsv").write_bytes(text(rows(50)))
     sample = find_sample(workspace, dataset.sample_id)

@@ -141,7 +141,10 @@ def drive_training(template_root: Path, folder: Path, capsys: pytest.CaptureFixt
         ]
         made = [train(workspace, request) for request in asked]
         card = made[0].result.backbone  # type: ignore[union-attr]
-        tuned = train(workspace, FinetuneRequest(dataset.id, card, "depth", 1, train=QUICK))
+        tuned = train(
+            workspace,
+            FinetuneRequest(dataset.id, card, "depth", 1, train=QUICK, keep_head=True),
+        )
         train(workspace, InterpolateRequest(dataset.id, tuned.id))
         is_as_defined(tuned, drawn)
         assert verify(workspace, tuned).same

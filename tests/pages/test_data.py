@@ -366,7 +366,7 @@ def test_rows_are_simulated(space: Workspace) -> None:
     app.number_input(key="simulated_rows").set_value(2000).run()
     app.button(key="simulate").click().run()
     checked(app)
-    sample = find_sample(space, "Simulated both, 2,000 rows, seed 1")
+    sample = find_sample(space, "Simulated both, 2,000 rows, ordinary, seed 1")
     assert (sample.simulated, sample.rows) == (True, 2000)
     assert not [path for path in space.uploads.iterdir() if path.is_dir()]
 

@@ -80,7 +80,8 @@ def test_an_interpolation_is_requested_awaited_and_shown(
 ) -> None:
     workspace, dataset = tiny
     run = run_request(
-        workspace, FinetuneRequest(dataset.id, pretrained(workspace, "dnn").id, train=QUICK)
+        workspace,
+        FinetuneRequest(dataset.id, pretrained(workspace, "dnn").id, train=QUICK, keep_head=True),
     )
     monkeypatch.setattr("core.runs.submit.ensure_worker", lambda *_: None)
     app = open_page(workspace, "run", monkeypatch, run=run.id)
@@ -102,6 +103,10 @@ def test_an_interpolation_is_requested_awaited_and_shown(
     assert (
         metrics["AUC, target test rows"]
         == f"{mixed.result.interpolation.parts['target_test']['auc'][5]:.4f}"
+    )
+    assert (
+        metrics["Log loss, target test rows"]
+        == f"{mixed.result.interpolation.parts['target_test']['log_loss'][5]:.4f}"
     )
     assert "than the fine-tuned run" in page_text(app) or "from the fine-tuned run" in page_text(
         app

@@ -78,7 +78,13 @@ def test_pretraining_is_queued_with_what_differs_from_the_defaults(
     page.button("pt_launch").click().run()
     assert not page.exception
     (run,) = RunStore(tiny[0]).list()
-    assert run.pretrain_request.settings == {"crosses": 1, "widths": [32, 16]}
+    assert run.pretrain_request.settings == {
+        "embedding": 8,
+        "widths": [32, 16],
+        "crosses": 1,
+        "rank": 32,
+        "dropout": 0.0,
+    }
     assert run.request.train.epochs == 2
     assert page.query_params["run"] == run.id
 
@@ -122,7 +128,8 @@ def test_rfd_brings_its_own_preset_and_goes_out_whole(page: AppTest, tiny: Tiny)
     command = next(
         one.value for one in page.code if one.value.startswith("python -m core pretrain")
     )
-    assert "--objective rfd --mask-share 0.3 --preset map" in command
+    assert "--objective rfd --mask-share 0.3 --embedding 8" in command
+    assert "--preset map" in command
     page.button("pt_launch").click().run()
     assert not page.exception
     (run,) = RunStore(tiny[0]).list()
@@ -151,7 +158,7 @@ def test_without_training_there_is_nothing_to_set(page: AppTest, tiny: Tiny) -> 
     assert not [one for one in page.number_input if one.key == "pt_epochs"]
     assert "Nothing is trained" in words(page)
     drawn = page.get("html")[0].proto.body.rpartition("</style>")[2]
-    assert drawn.count("random weights") == 4
+    assert drawn.count("random weights") == 3
     page.button("pt_launch").click().run()
     assert RunStore(tiny[0]).list()[0].pretrain_request.objective == "none"
 
@@ -230,7 +237,7 @@ def test_the_settings_of_the_chosen_run_count(page: AppTest) -> None:
     before = page.dataframe[0].value.set_index("Architecture")["Other stages"]
     page.text_input("pt_dnn_widths").set_value("8").run()
     after = page.dataframe[0].value.set_index("Architecture")["Other stages"]
-    assert after["DNN"] == (39 * 16 + 13 + 1) * 8
+    assert after["DNN"] == (39 * 8 + 13 + 1) * 8
     assert (after.drop("DNN") == before.drop("DNN")).all()
 
 
@@ -239,7 +246,7 @@ def test_settings_that_make_no_network_are_refused_before_anything_waits(
 ) -> None:
     choose(page, "pt_architecture", "autoint")
     page.number_input("pt_autoint_heads").set_value(3).run()
-    assert "3 attention heads cannot share 32 floats" in page.error[0].value.replace("\\", "")
+    assert "3 attention heads cannot share 16 floats" in page.error[0].value.replace("\\", "")
     page.button("pt_launch").click().run()
     assert not page.exception
     assert not RunStore(tiny[0]).list()

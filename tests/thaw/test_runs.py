@@ -53,6 +53,23 @@ def test_a_run_trained_here_has_what_a_run_has(ws: thaw.Workspace, run: thaw.Run
     assert "simulated" in run._repr_html_()
 
 
+def test_runs_are_blended(ws: thaw.Workspace, run: thaw.Run) -> None:
+    other = ws.finetune("tiny", "Simulated DNN", strategy="zero-shot", device="cpu", wait="here")
+    blend = ws.blend([run, other.id], name="both", wait="here")
+    assert blend.name == "both" and blend.info.kind == "blend"
+    assert blend.weights["weight"].sum() == pytest.approx(1)
+    assert set(blend.weights["run"]) == {run.id, other.id}
+    assert ws.blend([other, run]).id == blend.id
+    frame = blend.predictions("target_validation")
+    pd.testing.assert_index_equal(frame.index, run.predictions("target_validation").index)
+    assert blend.command.split()[-3] == "blend" and "×" in blend._repr_html_()
+    with pytest.raises(BadInput, match="has no backbone of its own"):
+        blend.backbone  # noqa: B018
+    with pytest.raises(BadInput, match="is no blend"):
+        run.weights  # noqa: B018
+    blend.delete()
+
+
 def test_metrics_are_those_of_the_predictions(run: thaw.Run) -> None:
     frame, target = run.predictions("target_test"), run.metrics.target_test
     assert 0.5 < run.before.target_test.auc < 1

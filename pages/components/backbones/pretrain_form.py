@@ -81,8 +81,8 @@ def pretrain_form(datasets: list[Dataset], taken: set[str]) -> None:
                 ).strip()
                 or free
             )
-            settings = architecture_fields(architecture)
-        rows = count_training_rows(dataset, "source")
+            rows = count_training_rows(dataset, "source")
+            settings = architecture_fields(architecture, rows)
         with how, st.container(border=True):
             train = train_fields(objective, rows)
             summary = st.container()

@@ -16,6 +16,7 @@ from core.jobs.requests import PretrainRequest
 from core.jobs.store import Run
 from core.models.model_stats import ModelStats, StatsRequest, count_in_background, load_stats
 from core.models.objectives import OBJECTIVES, stage_origins
+from core.models.recommended_settings import choose_settings, pretraining_rows
 from core.models.registry import ARCHITECTURES, is_installed
 from core.runs.estimate import pretraining_estimate
 from core.training.default_settings import DEFAULT_STATISTICS
@@ -44,8 +45,8 @@ class PretrainingCosts:
 
     Attributes:
         request: the request on the form; None while the form is incomplete.
-        settings_by_architecture: all installed architectures with default settings, the requested
-            one with the request's.
+        settings_by_architecture: all installed architectures with the recommended settings, the
+            requested one with the request's.
         counted: costs counted so far, by architecture.
         error: why the remaining ones cannot be counted.
     """
@@ -70,7 +71,9 @@ class PretrainingCosts:
 def read_costs(dataset: Dataset, request: PretrainRequest | None) -> PretrainingCosts:
     """Return what has been counted so far and start counting the rest in the background."""
     settings_by_architecture: dict[str, dict[str, Any]] = {
-        name: {} for name in ARCHITECTURES if is_installed(name)
+        name: choose_settings(name, {}, pretraining_rows(dataset))
+        for name in ARCHITECTURES
+        if is_installed(name)
     }
     if request:
         settings_by_architecture[request.architecture] = request.settings
@@ -191,14 +194,17 @@ def show_cost_table(costs: PretrainingCosts, rows: int, history: Sequence[Run]) 
         )
     if costs.is_counting:
         return
-    exception = " except the chosen one" if request and request.settings else ""
+    own = request and request.settings != choose_settings(request.architecture, {}, rows)
+    exception = " except the chosen one" if own else ""
     trained = ", trained as set above" if "Estimated time" in table else ""
     not_installed = [one.title for name, one in ARCHITECTURES.items() if not is_installed(name)]
     left_out = (
         f" Not installed, so not listed: {', '.join(not_installed)}." if not_installed else ""
     )
     name = escape_markdown(costs.dataset.name)
-    st.caption(f"For the vocabulary of {name}, at default settings{exception}{trained}.{left_out}")
+    st.caption(
+        f"For the vocabulary of {name}, at recommended settings{exception}{trained}.{left_out}"
+    )
 
 
 def cost_row(

@@ -10,12 +10,12 @@ from core.runs.blends import submit_blend
 from core.runs.launch import refresh_statuses
 from pages.components.compare.run_actions import MAX_NAMED, select_runs
 from pages.components.shared.access import guarded_button
-from pages.components.shared.common import show_open_commands, workspace
+from pages.components.shared.common import show_command, workspace
 from pages.components.shared.errors import catch_errors, catch_errors_in
 from pages.components.shared.formatting import escape_inline
 
 ABOUT = (
-    "Adds the logits of the selected runs, weighted to have the lowest log loss on validation "
+    "The mean of the selected runs' logits, weighted to have the lowest log loss on validation "
     "rows; the blend is a run of its own. The runs need the same dataset and validation rows."
 )
 
@@ -28,19 +28,15 @@ def blend_section(runs: Sequence[Run]) -> None:
         elif blend.message:
             st.error(escape_inline(blend.message))
     members = [run for run in runs if run.kind != "blend"]
-    with st.container(horizontal=True, vertical_alignment="center"):
-        if guarded_button(
-            "Blend selected runs",
-            icon=":material/blender:",
-            disabled=len(members) < 2,
-            help=ABOUT,
-        ):
-            with catch_errors():
-                blend = submit_blend(workspace(), [run.id for run in members])
-                select_runs(list(dict.fromkeys([*(run.id for run in runs), blend.id])))
-                st.rerun()
-        if 2 <= len(members) <= MAX_NAMED:
-            show_open_commands(f"{PROGRAM} blend {' '.join(run.id for run in members)}")
+    if guarded_button(
+        "Blend selected runs", icon=":material/blender:", disabled=len(members) < 2, help=ABOUT
+    ):
+        with catch_errors():
+            blend = submit_blend(workspace(), [run.id for run in members])
+            select_runs(list(dict.fromkeys([*(run.id for run in runs), blend.id])))
+            st.rerun()
+    if 2 <= len(members) <= MAX_NAMED:
+        show_command(f"{PROGRAM} blend {' '.join(run.id for run in members)}")
 
 
 def _wait(run_id: str) -> None:

@@ -18,7 +18,7 @@ from core.data.read_options import DEFAULT_OPTIONS, ON_BAD_ROWS, ReadOptions, to
 from core.data.reading import reader_process
 from core.data.reading.ingest import ingest
 from core.data.samples import Sample, save_sample
-from core.data.simulate import SIMULATED_DOMAINS, simulate
+from core.data.simulate import SIMULATED_DOMAINS, SIMULATED_RECIPES, simulate
 from core.errors import BadInput, ThawError, UnreadableRow
 from core.files.durable import staging
 from core.program import COMMAND, PROGRAM
@@ -38,6 +38,18 @@ DOMAIN_TITLES = {
     "source": "source only",
     "target": "target only",
 }
+RECIPE_TITLES = {
+    "ordinary": "ordinary: a week later",
+    "transfer": "transfer: adapting pays",
+}
+RECIPE_HELP = (
+    "How the target domain differs from the source domain, which is the same in both recipes. "
+    "*Ordinary*: a little of everything has changed, as a week later. Models rank as on real "
+    "Criteo rows: logistic regression, then networks, then gradient boosting. *Transfer*: 40 % of "
+    "the rows belong to abnormal users, for whom the effects of numeric fields are reversed, and "
+    "the effects of six other fields have changed. It shows how Thaw works where adapting pays, "
+    "not whether it pays on your rows."
+)
 UPLOAD_KEY = "sample_upload"
 """Widget key of the uploader."""
 ACCEPTED_FORMATS = (
@@ -171,6 +183,14 @@ def _simulate_form() -> None:
                 "can be split into source and target."
             ),
         )
+        recipe = st.selectbox(
+            "Recipe",
+            sorted(SIMULATED_RECIPES, key=list(RECIPE_TITLES).index),
+            format_func=RECIPE_TITLES.__getitem__,
+            key="simulated_recipe",
+            width=230,
+            help=RECIPE_HELP,
+        )
         seed = st.number_input(
             "Seed",
             0,
@@ -182,20 +202,22 @@ def _simulate_form() -> None:
         )
     name = st.text_input(
         "Name of the sample",
-        f"Simulated {domain}, {rows:,} rows, seed {seed}",
-        key=f"name-{domain}-{rows}-{seed}",
+        f"Simulated {domain}, {rows:,} rows, {recipe}, seed {seed}",
+        key=f"name-{domain}-{rows}-{recipe}-{seed}",
         help=NAME_HELP,
     )
     if guarded_button("Simulate", type="primary", icon=":material/science:", key="simulate"):
         with staging(workspace().uploads) as folder:
-            path = folder / f"simulated-{domain}-{rows}-seed-{seed}.tsv.gz"
+            path = folder / f"simulated-{domain}-{rows}-{recipe}-seed-{seed}.tsv.gz"
             bar = st.progress(0.0, "Simulating rows")
-            simulate(path, rows, domain, seed, progress_callback(bar, "Simulating rows"))
+            report = progress_callback(bar, "Simulating rows")
+            simulate(path, rows, domain, seed, report, recipe)
             bar.empty()
             _ingest(PendingSample(path, path.name, name, "reject", is_upload=False), simulated=True)
     out = f"simulated-{domain}.tsv.gz"
     show_command(
-        f"{PROGRAM} simulate --rows {rows} --domain {domain} --seed {seed} --out {out}\n"
+        f"{PROGRAM} simulate --rows {rows} --domain {domain} --recipe {recipe} --seed {seed}"
+        f" --out {out}\n"
         f"{PROGRAM} ingest {out} --simulated --name {shlex.quote(name)}"
     )
 

@@ -105,7 +105,12 @@ def show_plan_table(plan: Plan, learning_rate: float) -> None:
             format_int(plan.trained_parameters)
         ]
     if plan.last_unfreeze_epoch:
-        columns["From epoch"] = [str(stage.from_epoch + 1) for stage in stages] + [""]
+        columns["From epoch"] = [
+            "after the probe"
+            if plan.probe_first and stage.from_epoch
+            else str(stage.from_epoch + 1)
+            for stage in stages
+        ] + [""]
     if any(stage.lr_scale != 1 for stage in stages):
         columns["Rate"] = [f"{learning_rate * stage.lr_scale:.2g}" for stage in stages] + [""]
     columns["Work"] = [_share_of(stage.flops, work) for stage in stages] + [_share_of(work, work)]

@@ -12,7 +12,14 @@ from core.jobs.store import RESUMABLE_STATUSES, Run, RunStore
 from core.program import PROGRAM
 from core.report.learn_figures import roc_comparison_figure
 from core.report.sweep_figures import depth_figure
-from core.runs.demo import DATASET_NAME, SEEDS, demo_sweep, interpolated_run, run_demo
+from core.runs.demo import (
+    DATASET_NAME,
+    SEEDS,
+    WHAT_IT_SHOWS,
+    demo_sweep,
+    interpolated_run,
+    run_demo,
+)
 from core.runs.submit import list_interpolations
 from core.runs.sweep import Sweep, arm_title
 from core.runs.sweep_result import (
@@ -40,10 +47,13 @@ def demo_box() -> None:
         st.markdown(f"#### Demo {SIMULATED}")
         st.markdown(
             "One click sweeps every freeze depth of a pretrained backbone on the dataset "
-            f"*{DATASET_NAME}*, {len(SEEDS)} seeds each, with two controls: the backbone as "
-            "it is, and a network trained from scratch. Results appear below as runs "
-            "finish; it takes about a minute on an idle machine."
+            f"*{DATASET_NAME}*, {len(SEEDS)} seeds each, beside controls: the backbone as it is, a "
+            "logistic regression, gradient boosting, and a network trained from scratch. To be "
+            "quick, every arm trains a few epochs at the default learning rate; a sweep of your "
+            "own chooses each arm's rate. Results appear below as runs finish; it takes a minute "
+            "or two on an idle machine."
         )
+        st.caption(WHAT_IT_SHOWS)
         if not runs or any(run.status in RESUMABLE_STATUSES for run in runs):
             label = "Finish the demo" if runs else "Run the demo"
             help_text = "Trains on simulated rows in the background; your own data is not touched."

@@ -23,8 +23,8 @@ TERMS = {
         "The smallest part of a backbone that can be frozen: the embedding, a cross layer, a block."
     ),
     "head": (
-        "The last layer, which turns the output of the stages into a click probability. Usually "
-        "new in fine-tuning."
+        "The last layers, which turn the output of the stages into a click probability."
+        " Fine-tuning keeps the backbone's own head or puts a new one on."
     ),
     "freeze": (
         "To keep weights exactly as they are: no gradient, no weight decay, no dropout, no "
@@ -51,7 +51,7 @@ TERMS = {
     "run": "One training, from its settings to its result.",
     "sweep": "Several strategies, each with several seeds, on one dataset and backbone.",
     "seed": (
-        "The start of the random number generator: it decides the new head, the row order and "
+        "The start of the random number generator: it decides a new head, the row order and "
         "dropout. Other seeds show the training noise."
     ),
     "epoch": (
@@ -66,11 +66,11 @@ TERMS = {
     ),
     "WiSE-FT, alpha": (
         "Interpolated weights: alpha times the fine-tuned run's plus (1 − alpha) times the "
-        "backbone's."
+        "backbone's. Only for runs that kept the backbone's head."
     ),
     "blend": (
-        "The sum of the logits of several runs, each times a weight of 0 or above that was fitted "
-        "on validation rows by log loss."
+        "The mean of the logits of several runs with weights of 0 or above that were fitted on "
+        "validation rows by log loss."
     ),
     "worker": "The process that trains. It keeps running when the browser is closed.",
     "threshold": (

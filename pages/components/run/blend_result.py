@@ -52,7 +52,7 @@ def show_blend(run: Run) -> None:
         column_config={
             "Arm": st.column_config.TextColumn(pinned=True),
             "Weight": st.column_config.NumberColumn(
-                format="%.3f", help="Of the run's logits. Their sum also scales the scores."
+                format="%.3f", help="Of the run's logits; 0 means that it does not count."
             ),
             "Validation log loss": number,
             "Target AUC": number,
@@ -61,12 +61,11 @@ def show_blend(run: Run) -> None:
             "Run": st.column_config.LinkColumn(display_text="Open"),
         },
     )
-    total = sum(one.weight for one in blend.runs)
     st.caption(
-        "The blend adds the runs' logits, each times its weight. The weights have the lowest log "
-        f"loss on {format_int(blend.validation_rows)} target validation rows (none is below 0; "
-        f"their sum, here {total:.3f}, is free); test rows chose nothing. The validation log loss "
-        "of the blend is of the rows that its weights were fitted on, so it is a little too low."
+        "The blend is the mean of the runs' logits with these weights. They have the lowest log "
+        f"loss on {format_int(blend.validation_rows)} target validation rows (none is below 0, and "
+        "their sum is 1); test rows chose nothing. The validation log loss of the blend is of the "
+        "rows that its weights were fitted on, so it is a little too low."
     )
 
 

@@ -73,7 +73,7 @@ def result_view(run: Run) -> None:
         st.subheader("Learning curves")
         best = run.result.best_epoch
         steps, _ = points.get("validation_loss", (np.zeros(0), np.zeros(0)))
-        kept = int(steps[best]) if best < len(steps) else None
+        kept = run.result.kept_step(steps.tolist())
         show_learning_curves(run, points, kept)
         stopped = (
             " Training stopped early because the validation loss no longer fell."
@@ -90,6 +90,8 @@ def result_view(run: Run) -> None:
                 f"The weights of {iteration_word(run.strategy)} {best} were kept (lowest validation"
                 f" loss).{stopped}"
             )
+        if run.result.training_warning:
+            st.warning(run.result.training_warning, icon=":material/warning:")
     if run.result.stages:
         show_stages(run)
 

@@ -9,14 +9,17 @@ from core.evaluation.format_metrics import (
     is_missing,
     reason_from_labels,
 )
+from core.evaluation.metric_registry import METRICS
 from core.evaluation.roc_auc import auc_interval, auc_variance, delong_test
 from core.evaluation.significance import NOT_COMPARABLE, NOT_DISTINGUISHABLE
+from core.freezing.heads import keeps_head
 from core.jobs.store import Run, RunStore
 from core.program import PROGRAM
 from core.report.decision_figures import interpolation_figure
 from core.runs.launch import refresh_statuses
 from core.runs.submit import list_interpolations, submit_interpolation
 from pages.components.shared.access import guarded_button
+from pages.components.shared.arm_charts import direction_note
 from pages.components.shared.chart import chart
 from pages.components.shared.common import show_command, workspace
 from pages.components.shared.errors import catch_errors, catch_errors_in
@@ -28,11 +31,19 @@ ABOUT = (
     "1) often keeps more source quality at no cost on the target (WiSE-FT, Wortsman et al. "
     "2022). The worker scores eleven values of alpha; the best is chosen on validation rows."
 )
+NEW_HEAD = (
+    "Only a run that kept its backbone's head can be interpolated: a new head has nothing in"
+    " common with the backbone's, and a mixture of the two scores worse than either."
+)
+METRICS_SHOWN = ("auc", "log_loss")
 
 
 def interpolation_section(run: Run) -> None:
     """Draw the section, for a run that fine-tuned something."""
     st.subheader("Interpolation with the backbone")
+    if not keeps_head(run.finetune_request):
+        st.caption(NEW_HEAD)
+        return
     st.caption(ABOUT)
     with catch_errors():
         interpolations = list_interpolations(workspace(), run)
@@ -63,7 +74,7 @@ def _wait(run_id: str) -> None:
 
 
 def interpolation_result(mixing: Run) -> None:
-    """Draw the slider over a finished interpolation and the AUC of every alpha."""
+    """Draw the slider over a finished interpolation, and AUC and log loss of every alpha."""
     assert mixing.result is not None and mixing.result.interpolation is not None
     result = mixing.result.interpolation
     alphas, parts = result.alphas, result.parts
@@ -80,17 +91,24 @@ def interpolation_result(mixing: Run) -> None:
     index = alphas.index(alpha)
     left, right = st.columns([3, 2])
     with left:
-        auc = {part: values["auc"] for part, values in parts.items() if part != "target_validation"}
-        alt = ", ".join(
-            f"{part.replace('_', ' ')} {format_metric(values[index])}"
-            for part, values in auc.items()
-        )
-        chart(
-            interpolation_figure(alphas, auc, result.chosen, alpha),
-            f"mixing-{mixing.id}",
-            320,
-            f"AUC: {alt}",
-        )
+        for metric in METRICS_SHOWN:
+            curves = {
+                part: values[metric]
+                for part, values in parts.items()
+                if part != "target_validation"
+            }
+            alt = ", ".join(
+                f"{part.replace('_', ' ')} {format_metric(values[index])}"
+                for part, values in curves.items()
+            )
+            heading = METRICS[metric].heading
+            st.markdown(f"**{heading}**{direction_note(metric)}")
+            chart(
+                interpolation_figure(alphas, curves, result.chosen, alpha, metric),
+                f"mixing-{metric}-{mixing.id}",
+                260,
+                f"{heading}: {alt}",
+            )
         st.caption(
             f"The star marks alpha {result.chosen:g}, chosen on validation rows; the line "
             "marks the slider."
@@ -104,12 +122,8 @@ def interpolation_result(mixing: Run) -> None:
             if part in parts:
                 st.metric(f"AUC, {title.lower()}", format_metric(parts[part]["auc"][index]))
                 st.caption(_compare_with_finetuned(arrays, part, alpha))
-        if not result.mixes_head:
-            st.caption(
-                "The run's new head differs from the backbone's own, so only the stages are "
-                "interpolated and the fine-tuned head is kept: at 0 it does not score as "
-                "the backbone did."
-            )
+                loss = format_metric(parts[part]["log_loss"][index])
+                st.metric(f"Log loss, {title.lower()}", loss)
 
 
 def _compare_with_finetuned(arrays: dict[str, np.ndarray], part: str, alpha: float) -> str:

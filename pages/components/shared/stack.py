@@ -118,7 +118,8 @@ def training_note(plan: Plan, stage: PlannedStage) -> str:
     """Return how a stage trains, or "" if it trains from the first epoch at the full rate."""
     if stage.frozen:
         return ""
-    words = [f"from epoch {stage.from_epoch + 1}"] if stage.from_epoch else []
+    joins = "after the probe" if plan.probe_first else f"from epoch {stage.from_epoch + 1}"
+    words = [joins] if stage.from_epoch else []
     if plan.scope != "all" and stage.name != "head":
         words.append(f"{SCOPE_TITLES[plan.scope]} only: {format_compact(stage.trained_parameters)}")
     if stage.lr_scale != 1:

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import streamlit as st
 
 from core.errors import BadInput
-from core.jobs.requests import DEVICES, TrainSettings
+from core.jobs.requests import DECAY_SCOPES, DEVICES, TrainSettings
 from core.training.default_settings import (
     AUTO,
     PRESET_NAMES,
@@ -31,7 +31,12 @@ PRESET_FIELDS = (
     "early_stopping",
     "plateau",
     "weight_decay",
+    "decay_scope",
     "cosine",
+    "ema",
+    "validations_per_epoch",
+    "head_learning_rate",
+    "min_steps",
 )
 """The fields that a preset fills."""
 MORE_FIELDS = ("seed", "device", "amp")
@@ -39,6 +44,7 @@ MIN_LEARNING_RATE, VALIDATION_SHARE_RANGE = 1e-7, (0.01, 0.9)
 """Bounds of the fields, narrower than those of TrainSettings."""
 N = TypeVar("N", int, float)
 DEVICE_TITLES = {"auto": "auto", "cuda": "GPU", "cpu": "CPU"}
+DECAY_TITLES = {"all": "all weights", "matrices": "linear layers only"}
 
 
 def training_fields(
@@ -137,7 +143,7 @@ def training_fields(
         weight_decay = st.number_input(
             "Weight decay",
             min_value=0.0,
-            max_value=1.0,
+            max_value=10.0,
             step=0.01,
             format="%g",
             key=f"{prefix}_weight_decay",
@@ -181,6 +187,8 @@ def training_fields(
         persist_state="session",
         help="Over all steps, instead of falling on a plateau.",
     )
+    with st.expander("Advanced"):
+        advanced = _advanced_fields(prefix)
     amp = st.toggle(
         "Mixed precision (bfloat16)",
         key=f"{prefix}_amp",
@@ -203,6 +211,7 @@ def training_fields(
         weight_decay=_required(weight_decay, "weight decay, 0 for none"),
         cosine=cosine,
         amp=amp,
+        **advanced,
     )
     if in_url:
         url_state.write(
@@ -211,6 +220,71 @@ def training_fields(
             default_preset,
         )
     return settings
+
+
+def _advanced_fields(prefix: str) -> dict[str, Any]:
+    """Draw the fields that few change; return their values by name."""
+    shared: dict[str, Any] = {
+        "on_change": _select_matching_preset,
+        "args": (prefix,),
+        "persist_state": "session",
+    }
+    ema = st.toggle(
+        "Keep averaged weights",
+        key=f"{prefix}_ema",
+        help=(
+            "Validates and keeps a moving average of the weights instead of those of the last"
+            " step: less noise at no cost in rows."
+        ),
+        **shared,
+    )
+    with st.grid(2, min_column_width=150):
+        validations = _number(
+            prefix,
+            "validations_per_epoch",
+            "Validations per epoch",
+            1,
+            100,
+            "At equal distances inside an epoch; the weights of the best one are kept.",
+        )
+        decay_scope = st.selectbox(
+            "Weight decay reaches",
+            DECAY_SCOPES,
+            format_func=DECAY_TITLES.__getitem__,
+            key=f"{prefix}_decay_scope",
+            help="Linear layers only: embeddings, biases and normalisation layers do not shrink.",
+            **shared,
+        )
+        head_rate = st.number_input(
+            "Learning rate of a new head",
+            min_value=MIN_LEARNING_RATE,
+            max_value=100.0,
+            step=1e-3,
+            format="%g",
+            placeholder="as the other stages",
+            key=f"{prefix}_head_learning_rate",
+            help=(
+                "A new head on pretrained stages has everything to learn, so it may need a higher"
+                " rate than they do. Empty: the same rate. A kept head always has the same rate."
+            ),
+            **shared,
+        )
+        min_steps = _number(
+            prefix,
+            "min_steps",
+            "Least steps for what is new",
+            0,
+            1_000_000,
+            "Optimiser steps before early stopping may end a run with a new head or new stages;"
+            " there are more epochs if those have too few steps.",
+        )
+    return {
+        "ema": ema,
+        "validations_per_epoch": _required(validations, "validations per epoch"),
+        "decay_scope": decay_scope,
+        "head_learning_rate": head_rate,
+        "min_steps": _required(min_steps, "least steps, 0 for none"),
+    }
 
 
 def format_training(
@@ -260,9 +334,10 @@ def parse_training(text: str, presets: dict[str, TrainSettings]) -> TrainSetting
 def _parse_setting(pair: str) -> tuple[str, Any]:
     name, _, value = pair.partition("=")
     if name in PRESET_FIELDS + MORE_FIELDS:
-        if (name, value) == ("validation_share", "None"):
+        optional = name in ("validation_share", "head_learning_rate")
+        if optional and value == "None":
             return name, None
-        kind = float if name == "validation_share" else type(getattr(TrainSettings, name))
+        kind = float if optional else type(getattr(TrainSettings, name))
         with suppress(ValueError):
             return name, value == "True" if kind is bool else kind(value)
     raise BadInput(f"{pair[:40]!r} is not a training setting.")

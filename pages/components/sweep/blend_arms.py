@@ -28,8 +28,8 @@ def blend_popover(sweep: Sweep, runs: Sequence[Run]) -> None:
     with st.popover("Blend arms", icon=":material/blender:", disabled=len(titles) < 2):
         chosen = st.multiselect("Arms to blend", titles, key="sweep_blend", help=HELP)
         st.caption(
-            "For every seed, the arms' logits are added with weights that have the lowest log loss "
-            "on validation rows. The blends become a further arm."
+            "For every seed, the mean of the arms' logits, with weights that have the lowest log "
+            "loss on validation rows. The blends become a further arm."
         )
         if guarded_button("Blend them", type="primary", key="sweep_blend_button"):
             with catch_errors():

@@ -13,8 +13,9 @@ from core.evaluation.format_metrics import (
 )
 from core.evaluation.metric_registry import HEADLINE_METRIC, metrics_shown_in
 from core.evaluation.verdicts import Verdict
-from core.freezing.strategies import has_learning_rate, untrained_titles
+from core.freezing.strategies import untrained_titles
 from core.jobs.store import Run
+from core.runs.rate_choice import has_rate
 from core.runs.sweep import Sweep, arm_title
 from core.runs.sweep_result import ArmResult, arm_key, describe_setting
 
@@ -90,7 +91,7 @@ def _tries_rates(runs: Sequence[Run]) -> bool:
 
 def _describe_rate(result: ArmResult | None, runs: Sequence[Run]) -> str:
     """Return the chosen rate, or why there is none."""
-    if not has_learning_rate(runs[0].strategy):
+    if not has_rate(runs[0]):
         return "none"
     return f"{result.learning_rate:g}" if result else "not chosen yet"
 

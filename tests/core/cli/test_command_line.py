@@ -65,7 +65,13 @@ def story(tmp_path_factory: pytest.TempPathFactory) -> tuple[Workspace, str, str
     made = ok(
         workspace, "simulate", "--rows", "3000", "--domain", "both", "--out", path, "--seed", "3"
     )
-    assert made == {"out": str(path), "rows": 3000, "domain": "both", "simulated": True}
+    assert made == {
+        "out": str(path),
+        "rows": 3000,
+        "domain": "both",
+        "recipe": "ordinary",
+        "simulated": True,
+    }
     ingested = ok(workspace, "ingest", path, "--name", "story", "--simulated", "--min-count", "5")
     assert ingested["rows"] == 3000 and ingested["dataset"]["parts"][0]["rows"] == 1539
     small = [

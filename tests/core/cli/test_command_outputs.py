@@ -59,7 +59,7 @@ def test_a_location_that_cannot_be_written_is_refused(
 
     for place in (
         "core.inference.score_file.load_backbone",
-        "core.data.simulate._GenerativeModel",
+        "core.data.simulate.GenerativeModel",
         "core.report.html_report.judge_arms",
         "core.models.exchange.hash_file",
         "core.inference.export._write_model",

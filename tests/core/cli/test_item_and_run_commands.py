@@ -86,7 +86,7 @@ def run(tiny: Tiny) -> Run:
 
 
 def submit_one(tiny: Tiny, name: str = "a run", backbone: str = "simulated-dnn") -> Run:
-    request = FinetuneRequest(tiny[1].id, backbone, train=QUICK)
+    request = FinetuneRequest(tiny[1].id, backbone, train=QUICK, keep_head=True)
     return RunStore(tiny[0]).submit(request, name, "cpu")
 
 

@@ -5,11 +5,12 @@ import dataclasses
 import pytest
 
 from core.errors import BadInput
-from core.freezing.heads import choose_head, default_keep_head
+from core.freezing.heads import choose_head, default_keep_head, keeps_head
 from core.freezing.plan import make_plan
-from core.freezing.strategies import STRATEGIES, has_own_model
+from core.freezing.strategies import STRATEGIES, is_control
+from core.jobs.requests import FinetuneRequest
 from core.models.card import HeadSettings
-from tests.core.freezing.test_plan import CARD
+from tests.core.freezing.cards import CARD
 
 UNTAUGHT = dataclasses.replace(CARD, objective="rfd")
 OTHER = HeadSettings((3,))
@@ -44,17 +45,21 @@ def test_a_head_that_is_not_there_or_has_another_shape_is_refused() -> None:
         make_plan(CARD, "full", 0, OTHER, keep_head=True)
 
 
-@pytest.mark.parametrize("strategy", [name for name, one in STRATEGIES.items() if not one.model])
-def test_every_network_trains_the_kept_head_but_those_of_controls(strategy: str) -> None:
+@pytest.mark.parametrize("strategy", [*STRATEGIES])
+def test_every_strategy_that_is_no_control_trains_the_kept_head(strategy: str) -> None:
     options = {"surgical": {"stages": ["s1"]}}.get(strategy)
     plan = make_plan(CARD, strategy, 3, CARD.head, options, keep_head=True)
-    head = plan.stages[-1]
-    assert plan.new_head == has_own_model(strategy)
-    assert head.title == ("Head (new)" if plan.new_head else "Head (kept)")
-    assert head.origin == ("random" if plan.new_head else "supervised")
-    assert head.frozen == (strategy == "zero-shot") == (not plan.trains)
-    assert head.parameters == CARD.head.parameters(4)
-    assert head.trained_parameters == (0 if head.frozen else head.parameters)
+    # Zero-shot trains nothing; the other controls keep nothing of the backbone.
+    assert plan.new_head == (is_control(strategy) and strategy != "zero-shot")
+    assert keeps_head(FinetuneRequest("d", "b", strategy, keep_head=True)) == (
+        plan.trains and not plan.new_head
+    )
+    if not plan.new_head:
+        head = plan.stages[-1]
+        assert (head.title, head.origin) == ("Head (kept)", "supervised")
+        assert head.frozen == (not plan.trains)
+        assert head.parameters == CARD.head.parameters(4)
+        assert head.trained_parameters == (0 if head.frozen else head.parameters)
 
 
 def test_a_probe_of_the_kept_head_trains_nothing_else() -> None:

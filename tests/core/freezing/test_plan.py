@@ -9,28 +9,9 @@ import pytest
 from core.errors import BadInput
 from core.freezing.plan import Plan, make_plan
 from core.freezing.strategies import STRATEGIES, describe_strategy
-from core.models.card import BackboneCard, HeadSettings, StageCard, load_card, save_card
+from core.models.card import HeadSettings, StageCard, load_card, save_card
+from tests.core.freezing.cards import CARD
 
-STAGES = tuple(
-    StageCard(name, name.title(), 10 * (i + 1), 2 * i, 4, biases_norms=3 * i, linear_widths=7 * i)
-    for i, name in enumerate(("embedding", "s1", "s2"))
-)
-ABOUT = {"dataset": "rows", "content_hash": "", "rows": 9, "simulated": False, "domain": "source"}
-CARD = BackboneCard(
-    "b",
-    "card",
-    "dnn",
-    {},
-    STAGES,
-    4,
-    HeadSettings((2,)),
-    ABOUT,
-    {},
-    "",
-    "",
-    "",
-    "2026-11-27T10:00:00+00:00",
-)
 HEAD = HeadSettings((3,), "tanh", "softmax")
 
 

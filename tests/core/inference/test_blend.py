@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from scipy.optimize import minimize_scalar
 from scipy.special import expit
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import log_loss, roc_auc_score
@@ -15,7 +16,7 @@ from sklearn.metrics import log_loss, roc_auc_score
 from core.data.datasets import Dataset, select_test_rows
 from core.errors import BadInput
 from core.inference.blend_members import check_blendable, distinct_titles
-from core.inference.blend_weights import MAX_WEIGHT, blend_scores, fit_weights, logits_of
+from core.inference.blend_weights import blend_scores, fit_weights, logits_of
 from core.jobs.predictions import read_predictions
 from core.jobs.requests import BlendRequest, FinetuneRequest
 from core.jobs.run_result import result_from_json, result_to_json
@@ -34,12 +35,37 @@ def example(n_runs: int = 3) -> tuple[np.ndarray, np.ndarray]:
     return 2.0 * labels[:, None] - 1.4 + noise, labels
 
 
-def test_weights_are_those_of_a_logistic_regression_without_intercept() -> None:
-    logits, labels = example()
-    model = LogisticRegression(C=1e12, fit_intercept=False, tol=1e-10, max_iter=1000)
-    wanted = model.fit(logits, labels).coef_[0]
-    assert (wanted > 0).all()
-    np.testing.assert_allclose(fit_weights(logits, labels), wanted, rtol=1e-4)
+def loss_of(logits: np.ndarray, labels: np.ndarray, weights: np.ndarray) -> float:
+    return log_loss(labels, expit(logits @ weights))
+
+
+def two_weights(logits: np.ndarray, labels: np.ndarray) -> list[float]:
+    """The best two weights by a search along the line between both runs."""
+
+    def loss(share: float) -> float:
+        return loss_of(logits, labels, np.array([share, 1 - share]))
+
+    share = float(minimize_scalar(loss, bounds=(0, 1), options={"xatol": 1e-9}).x)
+    return [share, 1 - share]
+
+
+def test_the_weights_of_two_runs_are_those_of_a_search_between_them() -> None:
+    logits, labels = example(2)
+    found = fit_weights(logits, labels)
+    np.testing.assert_allclose(found, two_weights(logits, labels), atol=1e-4)
+    assert 0.5 < found[0] < 1 and found.sum() == pytest.approx(1)
+
+
+def test_no_weights_around_the_fitted_ones_are_better() -> None:
+    logits, labels = example(3)
+    found = fit_weights(logits, labels)
+    lowest = loss_of(logits, labels, found)
+    assert (found > 0).all() and lowest < min(loss_of(logits, labels, one) for one in np.eye(3))
+    # The loss is convex, so that no weights at all are better where none around these are.
+    for one, other in itertools.permutations(range(3), 2):
+        moved = found.copy()
+        moved[[one, other]] += 0.01, -0.01
+        assert loss_of(logits, labels, moved) > lowest
 
 
 def test_a_run_that_would_get_a_negative_weight_gets_none() -> None:
@@ -50,21 +76,15 @@ def test_a_run_that_would_get_a_negative_weight_gets_none() -> None:
     assert free[2] < -0.1
     found = fit_weights(logits, labels)
     assert found[2] == 0
-    np.testing.assert_allclose(found[:2], fit_weights(logits[:, :2], labels), rtol=1e-4)
-
-    def loss(weights: np.ndarray) -> float:
-        return log_loss(labels, expit(logits @ weights))
-
-    # The loss is convex, so that no weights at all are better where none around these are.
-    for step in itertools.product((-0.02, 0.0, 0.02), repeat=3):
-        assert loss(np.maximum(found + step, 0)) >= loss(found) - 1e-12
+    np.testing.assert_allclose(found[:2], two_weights(logits[:, :2], labels), atol=1e-4)
 
 
-def test_equal_runs_share_their_weight_and_separated_classes_end_at_the_bound() -> None:
+def test_equal_runs_share_their_weight_and_separated_classes_have_weights() -> None:
     logits, labels = example(1)
     pair = fit_weights(np.column_stack([logits, logits]), labels)
-    np.testing.assert_allclose(pair, fit_weights(logits, labels)[0] / 2, rtol=1e-4)
-    assert fit_weights((2.0 * labels - 1)[:, None], labels)[0] == MAX_WEIGHT
+    np.testing.assert_allclose(pair, 0.5, atol=1e-6)
+    separated = np.column_stack([logits, 5 * (2.0 * labels - 1)])
+    np.testing.assert_allclose(fit_weights(separated, labels), [0, 1], atol=1e-3)
     with pytest.raises(BadInput, match="no validation rows"):
         fit_weights(np.zeros((0, 2)), np.zeros(0))
 
@@ -94,10 +114,9 @@ def test_a_blend_is_scored_on_every_part_and_stored_like_any_run(tiny: Tiny) -> 
         for part in ("target_validation", "target_test", "source_test")
         for scores in [np.stack([one[f"{part}_score"] for one in arrays], 1).astype(np.float64)]
     }
-    model = LogisticRegression(C=1e12, fit_intercept=False, tol=1e-10, max_iter=1000)
-    model.fit(logits["target_validation"], found["target_validation_label"])
     weights = [one.weight for one in blend.result.blend.runs]
-    np.testing.assert_allclose(weights, model.coef_[0], rtol=1e-3)
+    wanted = two_weights(logits["target_validation"], found["target_validation_label"])
+    np.testing.assert_allclose(weights, wanted, atol=1e-4)
     for part, values in logits.items():
         np.testing.assert_allclose(found[f"{part}_score"], expit(values @ weights), atol=1e-6)
         labels = found[f"{part}_label"]

@@ -126,3 +126,30 @@ def test_requests_of_another_kind_are_refused() -> None:
     """What is read of a fine-tuning run alone is never read of a pretraining run."""
     request = request_from_json(request_to_json(PretrainRequest("d", "dnn", "mine")))
     assert isinstance(request, PretrainRequest) and request.objective == "supervised"
+
+
+@pytest.mark.parametrize(
+    ("fields", "last"),
+    [
+        # Up to version 0.12 steps were not stored, and an epoch ended with its only validation.
+        ({"best_epoch": 4, "epochs_run": 4}, True),
+        ({"best_epoch": 3, "epochs_run": 4}, False),
+        ({"best_epoch": 4, "epochs_run": 4, "best_step": 70, "steps_run": 80}, False),
+        ({"best_epoch": 4, "epochs_run": 4, "best_step": 80, "steps_run": 80}, True),
+        ({"best_epoch": 4, "epochs_run": 4, "stopped_early": True}, False),
+        ({"best_epoch": 4, "epochs_run": 4, "halted": 4}, False),
+        ({}, False),
+    ],
+)
+def test_a_run_whose_best_epoch_is_its_last_says_so(fields: dict[str, Any], last: bool) -> None:
+    result = RunResult(**fields)
+    assert result.best_epoch_is_last == last == bool(result.training_warning)
+    stored = result_to_json(result)
+    assert stored["best_epoch_is_last"] == last
+    assert result_from_json(stored) == result
+
+
+def test_the_step_that_was_kept_is_found_in_results_of_any_version() -> None:
+    assert RunResult(best_epoch=2).kept_step([0, 10, 20, 30]) == 20
+    assert RunResult(best_epoch=2).kept_step([0, 10]) is None
+    assert RunResult(best_epoch=2, best_step=15, steps_run=40).kept_step([0, 5, 10, 15, 20]) == 15

@@ -10,6 +10,7 @@ from sklearn.metrics import log_loss
 
 from core.data.datasets import Dataset
 from core.errors import BadInput
+from core.evaluation.metrics import Metrics
 from core.jobs.requests import TrainSettings
 from core.jobs.run_result import RunResult
 from core.jobs.store import Run, RunStore
@@ -111,7 +112,7 @@ def made_runs(tiny: Tiny, losses: dict[tuple[float, int], float | str]) -> list[
         if isinstance(outcome, str):
             run = dataclasses.replace(run, status=outcome)
         else:
-            metrics = {"target_validation": {"log_loss": outcome}}
+            metrics = {"target_validation": Metrics.from_stored({"log_loss": outcome})}
             run = dataclasses.replace(run, status="done", result=RunResult(metrics=metrics))
         runs.append(run)
     return runs

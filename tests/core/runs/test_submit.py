@@ -101,7 +101,9 @@ def test_a_run_that_ended_without_a_model_is_not_interpolated(
     status: str, tiny: tuple[Workspace, Dataset], bundled: BackboneCard
 ) -> None:
     workspace, _ = tiny
-    request = FinetuneRequest("tiny", bundled.name, train=TrainSettings(device="cpu"))
+    request = FinetuneRequest(
+        "tiny", bundled.name, train=TrainSettings(device="cpu"), keep_head=True
+    )
     (run,) = submit_finetune(workspace, request)
     store = RunStore(workspace)
     store.claim("cpu", 1)

@@ -95,6 +95,22 @@ def test_other_numbers_and_other_surroundings_are_named(
     assert "Not the same on cpu" in capsys.readouterr().out
 
 
+def test_a_run_that_an_older_rule_trained_is_refused_with_what_has_changed(
+    tiny: tuple[Workspace, Dataset],
+) -> None:
+    workspace, dataset = tiny
+    card = pretrained(workspace, "dnn")
+    train = dataclasses.replace(QUICK, epochs=1)
+    run = run_request(workspace, FinetuneRequest(dataset.id, card.id, "auto-rgn", train=train))
+    assert run.result is not None and verify(workspace, run).same
+    # Results of versions up to 0.12 do not store the rule.
+    stored = result_to_json(run.result)
+    assert stored.pop("rule") == 2
+    old = dataclasses.replace(run, result=result_from_json(stored))
+    with pytest.raises(BadInput, match="rule of the strategy 'Auto-RGN' has changed since run"):
+        verify(workspace, old)
+
+
 @pytest.mark.parametrize("objective", ["supervised", "none"])
 def test_pretraining_too(tiny: tuple[Workspace, Dataset], objective: str) -> None:
     workspace, dataset = tiny

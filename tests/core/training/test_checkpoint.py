@@ -27,7 +27,7 @@ def test_a_resumed_run_ends_like_an_uninterrupted_one(
         assert torch.equal(a, b)
 
 
-@pytest.mark.parametrize("strategy", ["auto-rgn", "lora", "autofreeze"])
+@pytest.mark.parametrize("strategy", ["auto-rgn", "lora"])
 def test_a_checkpoint_of_version_0_11_ends_like_an_uninterrupted_run(
     strategy: str, strategy_setup: StrategySetup, tmp_path: Path
 ) -> None:
@@ -47,7 +47,10 @@ def write_as_version_0_11(path: Path) -> None:
     values = torch.load(path, weights_only=True)
     old_fields = {new: old for old, new in RENAMED_FIELDS.items()}
     progress = {old_fields.get(name, name): one for name, one in values["progress"].items()}
-    assert {"rate", "closed", "norms", "norms_before"} <= progress.keys()
+    # Version 0.11 summed norms of gradients for AutoFreeze, which has another rule now.
+    del progress["gradient_sums"]
+    progress["norms"] = torch.zeros(1)
+    assert {"rate", "closed", "norms_before"} <= progress.keys()
 
     def old_parameters(weights: dict[str, Tensor]) -> dict[str, Tensor]:
         for old, new in RENAMED_PARAMETERS.items():

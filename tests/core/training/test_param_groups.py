@@ -11,9 +11,10 @@ from core.freezing.plan import make_plan
 from core.models.backbone import build_network
 from core.models.network import biases_and_norms
 from core.training.batches import epoch_batches
+from core.training.lazy_adam import LazyAdamW
 from core.training.loop import CancelledError, fit
 from core.training.lora import add_lora
-from core.training.param_groups import L2SPPenalty, parameter_groups, reset_embeddings
+from core.training.param_groups import L2SPPull, parameter_groups, reset_embeddings
 from tests.core.models.references import SMALL
 from tests.core.training.helpers import QUICK, ListReporter
 from tests.core.training.strategy_setup import HEAD, OPTIONS, TRAINING, StrategySetup, WeightSpy
@@ -137,34 +138,64 @@ def test_bitfit_trains_only_biases_and_norms(strategy_setup: StrategySetup, tmp_
     )
 
 
-def test_l2_sp_is_half_the_squared_distance_and_its_gradient_the_distance(
-    strategy_setup: StrategySetup,
+@pytest.mark.parametrize("keep_head", [False, True])
+def test_l2_sp_pulls_beside_adam_stages_to_their_start_and_a_new_head_to_zero(
+    keep_head: bool, strategy_setup: StrategySetup, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    network = strategy_setup.network()
-    plan = strategy_setup.plan("l2-sp")
-    pull = L2SPPenalty(parameter_groups(network, plan), len(network.stages), plan.l2_sp)
-    assert pull.penalty().item() == 0
-    head = network.head.get_submodule("layers.0").get_parameter("weight")
-    weight = network.stages[1].get_parameter("linear.weight")
-    began = weight.detach().clone()
-    with torch.no_grad():
-        weight.add_(0.01 * torch.randn_like(weight))
-        head.add_(1)
-    penalty = pull.penalty()
-    distance = (weight - began).detach().double()
-    assert penalty.item() == pytest.approx(0.05 * float((distance**2).sum()), rel=1e-4)
-    penalty.backward()
-    assert weight.grad is not None and head.grad is None
-    torch.testing.assert_close(weight.grad.double(), 0.1 * distance, rtol=1e-4, atol=1e-7)
+    monkeypatch.setitem(OPTIONS, "l2-sp", {"pull": 3.0, "head_decay": 5.0})
+    network = strategy_setup.network(keep_head)
+    plan = strategy_setup.plan("l2-sp", keep_head)
+    groups = parameter_groups(network, plan)
+    optimiser = LazyAdamW(groups, lr=0.01, weight_decay=0)
+    pull = L2SPPull(optimiser.param_groups, plan)
+    rates = {group["stage"]: 0.01 * (1 + group["stage"]) for group in groups}
+    for group in optimiser.param_groups:
+        group["lr"] = rates[group["stage"]]
+    start = {id(one): one.detach().clone() for group in groups for one in group["params"]}
+    # Gradients far from 1, by which the pull of a penalty in the loss would be divided.
+    torch.manual_seed(1)
+    for step in range(2):
+        before = {}
+        for group in groups:
+            for one in group["params"]:
+                one.grad = 1e3 * torch.randn_like(one)
+                before[id(one)] = one.detach().clone()
+        pull.step(optimiser.param_groups)
+        pulled = {id(one): one.detach().clone() for group in groups for one in group["params"]}
+        optimiser.step()
+        for group in groups:
+            head = group["stage"] == len(network.stages)
+            rate = rates[group["stage"]]
+            for one in group["params"]:
+                began, was = start[id(one)].double(), before[id(one)].double()
+                if head and not keep_head:
+                    expected = was - rate * 5.0 * was
+                else:
+                    expected = was - rate * 3.0 * (was - began)
+                torch.testing.assert_close(pulled[id(one)].double(), expected, rtol=1e-5, atol=1e-8)
+                # Adam's own step: in the first one the sign of the gradient times the rate.
+                if step == 0:
+                    assert one.grad is not None
+                    steps = -rate * one.grad.double().sign()
+                    torch.testing.assert_close(
+                        one.detach().double() - pulled[id(one)].double(),
+                        steps,
+                        rtol=1e-3,
+                        atol=1e-6,
+                    )
 
 
-def test_a_strong_l2_sp_penalty_keeps_the_backbone(
+def test_a_strong_pull_keeps_the_backbone_and_a_weak_one_changes_nothing(
     strategy_setup: StrategySetup, tmp_path: Path
 ) -> None:
     began = strategy_setup.network().state_dict()["stages.1.linear.weight"]
-    moved = {}
-    for strength in (1e-6, 10):
-        plan = make_plan(strategy_setup.card, "l2-sp", 0, HEAD, {"pull": strength})
+    moved: dict[int, float] = {}
+    for strategy, options in (
+        ("full", {}),
+        ("l2-sp", {"pull": 1e-6, "head_decay": 0}),
+        ("l2-sp", {"pull": 1000.0, "head_decay": 0}),
+    ):
+        plan = make_plan(strategy_setup.card, strategy, 0, HEAD, options)
         network = strategy_setup.network()
         fit(
             network,
@@ -173,13 +204,16 @@ def test_a_strong_l2_sp_penalty_keeps_the_backbone(
             strategy_setup.validation,
             QUICK,
             ListReporter(),
-            tmp_path / f"{strength}.pt",
+            tmp_path / f"{len(moved)}.pt",
         )
-        moved[strength] = float((network.state_dict()["stages.1.linear.weight"] - began).norm())
-    assert moved[10] < 0.5 * moved[1e-6]
+        end = network.state_dict()["stages.1.linear.weight"]
+        moved[len(moved)] = float((end - began).norm())
+    assert moved[1] == pytest.approx(moved[0], rel=1e-3)
+    # At a rate of 0.003 a pull of 1000 undoes every step but the last.
+    assert moved[2] < 0.1 * moved[0]
 
 
-def test_only_embeddings_are_reset_each_epoch(
+def test_only_embeddings_are_reset_and_from_the_second_epoch_on(
     strategy_setup: StrategySetup, tmp_path: Path
 ) -> None:
     spy = WeightSpy()
@@ -187,13 +221,15 @@ def test_only_embeddings_are_reset_each_epoch(
     strategy_setup.run("meda", tmp_path / "c.pt", settings, ListReporter(), spy)
     each = len(epoch_batches(strategy_setup.train, settings, 0))
     tables = [spy.seen[epoch * each]["stages.0.table.weight"] for epoch in range(3)]
-    for epoch, table in enumerate(tables):
+    # The first epoch goes on from the backbone's vectors (MEDA trains the first ones for an epoch).
+    backbone = strategy_setup.network().state_dict()["stages.0.table.weight"]
+    assert torch.equal(tables[0], backbone)
+    for epoch, table in enumerate(tables[1:], start=1):
         fresh = strategy_setup.network()
         reset_embeddings(fresh, epoch)
         assert torch.equal(table, fresh.state_dict()["stages.0.table.weight"])
-    assert table.std().item() == pytest.approx(0.01, rel=0.05) and not torch.equal(
-        tables[0], tables[1]
-    )
+        assert table.std().item() == pytest.approx(0.01, rel=0.05)
+    assert not torch.equal(tables[1], tables[2])
     fresh = strategy_setup.network()
     random = torch.get_rng_state()
     reset_embeddings(fresh, 5)

@@ -2,6 +2,7 @@
 own rate, decay on matrices and LP-FT's probe."""
 
 import dataclasses
+import json
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from core.jobs.requests import TrainSettings, request_from_json
 from core.models.backbone import load_backbone
 from core.models.card import BackboneCard, HeadSettings
 from core.models.network import matrices
+from core.runs.sweep import Arm, SweepSpec, spec_from_json
 from core.training import loop
 from core.training.batches import RowTensors, epoch_batches
 from core.training.epochs import PROBE_PATIENCE
@@ -23,9 +25,9 @@ from core.training.loop import CancelledError, fit
 from core.training.losses import CLICK_TASK
 from core.training.param_groups import merge_by_stage, parameter_groups, split_by_decay
 from core.workspace import Workspace
+from tests.core.training.fit_setup import Setup, run, same
 from tests.core.training.helpers import QUICK, ListReporter, pretrained, target_rows
 from tests.core.training.strategy_setup import WeightSpy
-from tests.core.training.test_loop import Setup, run, same
 
 HEAD = HeadSettings()
 
@@ -192,3 +194,6 @@ def test_the_bound_of_a_probe_is_in_the_plan_and_old_requests_probe_for_two_epoc
     stored = {"kind": "finetune", "dataset": "d", "backbone": "b", "strategy": "lp-ft"}
     old, new = (request_from_json(one) for one in (stored, {**stored, "keep_head": False}))
     assert old.options == {"probe_epochs": 2} and new.options == {}  # type: ignore[union-attr]
+    spec: dict[str, object] = dataclasses.asdict(SweepSpec("d", "b", (Arm("lp-ft"), Arm("full"))))
+    del spec["keep_head"]
+    assert [arm.options for arm in spec_from_json(json.dumps(spec)).arms] == [old.options, {}]  # type: ignore[union-attr]

@@ -1,0 +1,140 @@
+"""The page of `benchmarks.fair`: tables, and what must show."""
+
+import os
+import platform
+from datetime import date
+from pathlib import Path
+
+from benchmarks.fair_arms import (
+    BOOSTED,
+    FULL,
+    Arm,
+    Results,
+    blend,
+    difference,
+    differences,
+    estimate,
+)
+from benchmarks.fair_checks import make_checks
+from core.freezing.strategies import is_control
+
+HEADING = "A fair comparison: every arm tuned alike, against strong controls"
+
+
+def size_table(results: Results, size: int) -> str:
+    """Return the table of one size."""
+    full, boosted = (
+        results.find(size, "depth", head="keep"),
+        results.find(size, "gradient-boosting", "both"),
+    )
+    head = (
+        f"| arm, {size or 'all'} target rows | AUC | log loss | AUC less {FULL} | AUC less"
+        f" {BOOSTED} | log loss less {BOOSTED} | validation log loss | rate |"
+    )
+    lines = [head, "|---" * 8 + "|"]
+    mixed = results.blend_at(size)
+    for arm in [*([mixed] if mixed else []), *results.at_size(size)]:
+        against = difference(differences(arm, full)[0]) if full and arm is not full else ""
+        boosting = differences(arm, boosted) if boosted and arm is not boosted else None
+        rate = "" if is_control(arm.cell["strategy"]) else f"{arm.runs[0]['learning_rate']:g}"
+        cells = [
+            arm.title,
+            estimate(arm.auc),
+            estimate(arm.log_loss),
+            against,
+            *(map(difference, boosting) if boosting else ("", "")),
+            "" if arm is mixed else f"{arm.validation_loss:.4f}",
+            "" if arm is mixed else rate,
+        ]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def pretraining_table(results: Results) -> str:
+    """Return the table of backbones against gradient boosting on the same rows."""
+    lines = [
+        "| rows that train | model | AUC | log loss | AUC less boosting | log loss less"
+        " boosting | seconds |",
+        "|---" * 7 + "|",
+    ]
+    shown: set[str] = set()
+    for dataset, rows, arm, boosted in results.pretraining():
+        if boosted and dataset not in shown:
+            shown.add(dataset)
+            lines.append(_pretraining_row(rows, boosted, None))
+        lines.append(_pretraining_row(rows, arm, boosted))
+        if boosted:
+            mixed = blend(f"mean of logits, {arm.title} and boosting", arm, boosted)
+            lines.append(_pretraining_row(rows, mixed, boosted))
+    return "\n".join(lines)
+
+
+def page_text(results: Results) -> str:
+    """Return the section."""
+    datasets = results.prepared.get("datasets", {})
+    parts = "; ".join(
+        f"{name} %: " + ", ".join(f"{one['domain']} {one['part']} {one['rows']:,}" for one in found)
+        for name, found in datasets.items()
+    )
+    tables = "\n\n".join(size_table(results, size) for size in results.sizes)
+    others = {one.cell["architecture"] for one in results.arms} - {results.architecture, ""}
+    for name in sorted(others):
+        for size in results.sizes:
+            for arm in results.at_size(size, name):
+                tables += (
+                    f"\n\n{name}, {size or 'all'} rows, {arm.title}: AUC {estimate(arm.auc)},"
+                    f" log loss {estimate(arm.log_loss)}."
+                )
+    return PAGE.format(
+        today=date.today().isoformat(),
+        machine=f"{os.cpu_count()} cores, Python {platform.python_version()}",
+        rows=f"{results.prepared.get('rows', 0):,}",
+        parts=parts,
+        seeds=max((len(one.runs) for one in results.arms), default=0),
+        architecture=results.architecture,
+        pretraining=pretraining_table(results),
+        tables=tables,
+        checks="\n".join(map(str, make_checks(results))),
+        failures="\n".join(f"- {name}: {why}" for name, why in results.failures.items())
+        or "Every part is done.",
+    )
+
+
+def _pretraining_row(rows: int, arm: Arm, boosted: Arm | None) -> str:
+    against = map(difference, differences(arm, boosted)) if boosted else ("", "")
+    seconds = "" if arm.cell["kind"] == "blend" else f"{arm.mean('seconds'):.0f}"
+    cells = [f"{rows:,}", arm.title, estimate(arm.auc), estimate(arm.log_loss), *against, seconds]
+    return f"| {' | '.join(cells)} |"
+
+
+def render(out: Path) -> str:
+    """Return the section's Markdown from what the cells in a folder have written."""
+    return page_text(Results(out)).strip()
+
+
+PAGE = """
+Made by `python -m benchmarks.fair` on {today} ({machine}). {rows} rows in order of time: the first
+60 % pretrain, the next 20 % are the target rows, the last 20 % test. Every arm has {seeds} seeds
+and a learning rate that the product chose on validation rows from the same grid. Intervals are
+95 %, over test rows and seeds, not corrected for the number of comparisons. Rows by part: {parts}.
+
+### Pretrained networks and gradient boosting on the same rows
+
+{pretraining}
+
+### Arms that adapt the {architecture} backbone, and controls
+
+Heads are kept unless the arm says *new head*. Arms are in the order of their log loss on validation
+rows. The blend weights the logits of the best network arm and of gradient boosting on source and
+target rows by log loss on validation rows.
+
+{tables}
+
+### What must show
+
+{checks}
+
+### Parts that failed
+
+{failures}
+"""
