@@ -9,7 +9,7 @@ from core.data.datasets import Dataset, select_test_rows, select_training_rows
 from core.errors import BadInput
 from core.inference.evaluate_run import evaluate_on
 from core.inference.export import export_model
-from core.inference.run_model import load_model_card
+from core.inference.run_model import describe_learner, load_model_card
 from core.inference.weight_drift import measure_weight_drift
 from core.jobs.requests import FinetuneRequest
 from core.runs.submit import submit_interpolation
@@ -35,6 +35,7 @@ def test_a_control_is_a_run_like_any_other(tiny: tuple[Workspace, Dataset], stra
     assert card.trained_on["domain"] == ("target" if strategy == "scratch" else "source and target")
     assert card.preprocessing_hash != dataset.preprocessing_hash
     assert evaluate_on(workspace, run, dataset) == run.result.metrics
+    assert str(card.trained_on["learner"]) in describe_learner(workspace, run)
     with pytest.raises(BadInput, match="of its own"):
         submit_interpolation(workspace, run)
     with pytest.raises(BadInput, match="of its own"):
