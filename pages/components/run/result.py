@@ -89,10 +89,9 @@ def result_view(run: Run) -> None:
                 "lower validation loss."
             )
         if kept is not None:
-            st.caption(
-                f"The weights of {iteration_word(run.strategy)} {best} were kept (lowest validation"
-                f" loss).{stopped}"
-            )
+            word = iteration_word(run.strategy)
+            what = "Trees up to" if word == "tree" else f"The weights of {word}"
+            st.caption(f"{what} {best} were kept (lowest validation loss).{stopped}")
         if run.result.training_warning:
             st.warning(run.result.training_warning, icon=":material/warning:")
     if run.result.stages:
