@@ -665,7 +665,7 @@ def ids_of(column: pa.ChunkedArray | pa.Array, known: pa.Array) -> np.ndarray:
     """MISSING, UNSEEN, or FIRST plus the place of each value among the known ones."""
     found = pc.fill_null(pc.index_in(column, value_set=known), -1).to_numpy(zero_copy_only=False)
     missing = column.is_null().to_numpy(zero_copy_only=False)
-    return np.where(missing, MISSING, np.where(found < 0, UNSEEN, found + FIRST))
+    return np.where(missing, MISSING, np.where(found < 0, UNSEEN, found + FIRST)).astype(np.int64)
 
 
 def encode(rows: pa.Table, fitted: Preprocessing) -> tuple[np.ndarray, np.ndarray]:

@@ -65,7 +65,7 @@ def learning_curves(
         draw = {"auc": run_figures.auc_figure, "accuracy": run_figures.accuracy_figure}[metric]
         return draw(points)
     steps, _ = points.get("validation_loss", (np.zeros(0), np.zeros(0)))
-    return run_figures.loss_figure(points, result.kept_step(steps) if result else None)
+    return run_figures.loss_figure(points, result.kept_step(steps.tolist()) if result else None)
 
 
 def _scores(frame: pd.DataFrame) -> dict[bool, np.ndarray]:

@@ -16,7 +16,7 @@ from core.jobs.store import RunStore
 from core.models.backbone_store import find_backbone
 from core.models.card import inputs_sentence
 from core.models.objectives import OBJECTIVES
-from core.models.registry import complete_settings
+from core.models.registry import complete_settings, settings_to_flags
 from core.runs.estimate import Estimate, pretraining_estimate, pretraining_plan
 from core.runs.sweep import Arm, SweepSpec, expand_requests, plan_arms, rates_sentence
 from core.runs.sweep_estimate import estimate_sweep
@@ -86,7 +86,7 @@ def dry_run_pretrain(workspace: Workspace, request: PretrainRequest) -> CommandR
     dataset = find_dataset(workspace, request.dataset)
     if OBJECTIVES[request.objective].reads_labels:
         require_labels(dataset)
-    complete_settings(request.architecture, request.settings)
+    settings = complete_settings(request.architecture, request.settings)
     fitted = load_preprocessing(dataset.folder / "preprocessing")
     stats = measure_stats(
         request.architecture, request.settings, fitted.field_sizes, count_dense(request.statistics)
@@ -100,12 +100,14 @@ def dry_run_pretrain(workspace: Workspace, request: PretrainRequest) -> CommandR
         f"{request.architecture} on {rows:,} source rows of {dataset.name!r}: "
         f"{stats.parameters:,} parameters{time}. Nothing was queued.",
         f"Inputs: {inputs_sentence(count_dense(request.statistics))}.",
+        *([f"Network: {' '.join(settings_to_flags(settings))}"] if settings else []),
         f"Settings: {describe_settings(request.train)}.",
         *_stage_lines(plan),
     ]
     data = {
         "dataset": dataset.id,
         "architecture": request.architecture,
+        "settings": settings,
         "parameters": stats.parameters,
         "statistics": request.statistics,
         **_plan_data(plan),

@@ -323,9 +323,9 @@ STRATEGIES: dict[str, Strategy] = {
             "pull": Option(
                 "Pull",
                 "each step closes this times the learning rate of the distance from the backbone",
-                1.0,
+                100.0,
                 1e-6,
-                1000,
+                10_000,
             ),
             "head_decay": Option(
                 "Head decay", "the same for a new head and its distance from 0", 0.01, 0, 1000

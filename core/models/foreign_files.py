@@ -135,14 +135,14 @@ def _read_checked(path: Path, types: dict[str, str], text: list[str]) -> pa.Tabl
     """
     title = path.stem
     try:
+        columns = {field.name: str(field.type) for field in pq.read_schema(path)}
+        if {*columns} != {*types} or any(types[name] not in columns[name] for name in types):
+            raise BadInput(
+                f"{path.name!r} has the columns {columns}; it must have"
+                f" {' and '.join(types)} as {'text' if {*types} == {*text} else types}."
+            )
         # As dictionaries: a value that a small file repeats a million times is held once.
         with pq.ParquetFile(path, read_dictionary=text) as file:
-            columns = {field.name: str(field.type) for field in file.schema_arrow}
-            if {*columns} != {*types} or any(types[name] not in columns[name] for name in types):
-                raise BadInput(
-                    f"{path.name!r} has the columns {columns}; it must have"
-                    f" {' and '.join(types)} as {'text' if {*types} == {*text} else types}."
-                )
             if file.metadata.num_rows > MAX_VALUES:
                 raise BadInput(
                     f"The {title} has {file.metadata.num_rows:,} values; at most {MAX_VALUES:,}"

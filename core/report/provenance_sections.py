@@ -113,6 +113,8 @@ def settings_section(data: ReportData) -> list[Html]:
     }
     if data.shared_settings.get("target rows") == 0:
         values["Target rows"] = "all"
+    if not values:
+        return [paragraph("Blends have no training settings; those of their runs are theirs.")]
     parts = [paragraph("The same for every run."), definition_list(values)]
     if data.varying_settings:
         parts.append(paragraph(f"Runs differ in: {', '.join(data.varying_settings)}."))
@@ -148,7 +150,7 @@ def runs_section(data: ReportData) -> list[Html]:
                 str(run.seed),
                 run.status if run.status == "done" else f"{run.status}: {run.message}",
                 *(metric_or_none(target, key) for key in metrics),
-                _epochs(run) if result else None,
+                _epochs(run) if result and run.kind != "blend" else None,
                 f"{result.total_seconds:.1f}" if result else None,
                 ", ".join(run.tags) or None,
                 run.note or None,

@@ -58,9 +58,12 @@ _EXACT_COUNT_ROWS = 200_000
 VALIDATION_SHARES, VALIDATION_SHARE_ROWS = (0.1, 0.3), 1_000
 """Smallest and largest default validation share of target rows, and the number of rows from which
 it falls."""
-MIN_TOTAL_STEPS, MAX_EPOCHS = 600, 100
-"""Optimiser steps that all epochs together should have: few rows get more epochs, up to
-MAX_EPOCHS."""
+AUTO_EPOCHS, MIN_TOTAL_STEPS, MAX_EPOCHS = 30, 600, 100
+"""The bound on epochs, which early stopping should not reach, and the optimiser steps that all
+epochs together should have: few rows get more epochs, up to MAX_EPOCHS."""
+NEW_HEAD_RATE, NEW_HEAD_STEPS = 1e-3, 300
+"""Learning rate of a new head on pretrained stages, and the steps that whatever is new trains for
+at least."""
 
 
 def default_settings(
@@ -76,12 +79,14 @@ def default_settings(
       16.
     - The learning rate is 3e-4 up to 9,000 rows and grows with the square root of their number to
       1e-3 at 100,000.
-    - If batches of 16 make few steps, there are more epochs than 20. Early stopping and plateau are
+    - If batches of 16 make few steps, there are more epochs than 30. Early stopping and plateau are
       those of "fast", so the number of epochs is an upper bound.
+    - An average of the weights is validated and kept. A new head has a rate of 1e-3, and trains for
+      300 steps at least.
 
     >>> name, settings = default_settings(100_000)
     >>> name, settings.batch_size, settings.learning_rate, settings.epochs
-    ('auto', 64, 0.001, 20)
+    ('auto', 64, 0.001, 30)
     """
     if objective in PRETEXT_OBJECTIVES:
         return "map", PRESETS["map"]
@@ -95,7 +100,10 @@ def default_settings(
         batch_size=batch_size,
         # Two digits, so that the rate can be read and typed.
         learning_rate=min(MAX_LEARNING_RATE, float(f"{rate:.1e}")),
-        epochs=min(MAX_EPOCHS, max(usual.epochs, math.ceil(MIN_TOTAL_STEPS / steps))),
+        epochs=min(MAX_EPOCHS, max(AUTO_EPOCHS, math.ceil(MIN_TOTAL_STEPS / steps))),
+        ema=True,
+        head_learning_rate=NEW_HEAD_RATE,
+        min_steps=NEW_HEAD_STEPS,
     )
 
 

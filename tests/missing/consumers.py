@@ -136,6 +136,7 @@ def drive_commands(
     command("datasets")
     command("evaluate", "--run", run.id)
     command("interpolate", "--run", run.id)
+    command("blend", *made.blending.blend_request.runs)
     command("moved", "--run", run.id)
     command("sweep", "--name", made.sweep.id)
     compare_command(made, command, folder)
@@ -244,6 +245,8 @@ def drive_api(made: Made, example: Example, folder: Path) -> None:
     a sweep."""
     ws = thaw.Workspace(made.workspace.root)
     runs = [ws.run(one.id) for one in (*made.runs, made.other, made.pretraining, made.mixing)]
+    blend = ws.run(made.blending.id)
+    check(blend._repr_html_() + blend.weights.to_csv(), "a blend")
     sweep = ws.sweeps[made.sweep.name]
     listings = (ws.samples, ws.datasets, ws.backbones, ws.runs, ws.sweeps)
     for shown in (ws, *listings, *(one for listing in listings for one in listing), *runs):
@@ -273,6 +276,7 @@ def drive_pages(made: Made, example: Example, folder: Path, once: bool) -> None:
     places = [
         Place("home"),
         Place("run", {"run": run.id}),
+        Place("run", {"run": made.blending.id}),
         Place("score", {"run": run.id}),
         Place("compare", {"runs": ",".join(one.id for one in made.runs)}),
         Place("sweep", {"sweep": made.sweep.id}),

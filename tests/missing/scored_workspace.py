@@ -14,9 +14,11 @@ from core.data.split import SPLIT_PARTS, summarise_parts
 from core.evaluation.format_metrics import metric_or_none
 from core.evaluation.thresholds import best_f1_threshold
 from core.freezing.plan import make_plan
+from core.inference.blend import blend
 from core.inference.interpolate import ALPHAS, CURVES, best_alpha
 from core.jobs.reporter import Reporter
 from core.jobs.requests import (
+    BlendRequest,
     FinetuneRequest,
     InterpolateRequest,
     PretrainRequest,
@@ -27,6 +29,7 @@ from core.jobs.run_result import InterpolationResult, RunResult
 from core.jobs.store import Run, RunStore
 from core.models.backbone_store import find_backbone
 from core.models.card import BackboneCard, HeadSettings, load_card, save_card
+from core.runs.blends import submit_blend
 from core.runs.demo import SWEEP_NAME
 from core.runs.dispatch import execute, runtime_environment
 from core.runs.launch import CLUSTER_QUEUE
@@ -48,8 +51,8 @@ TRAIN = TrainSettings(epochs=2, batch_size=256, early_stopping=0, device="cpu")
 class Made:
     """What one example's workspace holds.
 
-    runs: of the sweep. other: a run of another setting. pretraining, mixing: runs. backbone: with
-    its metrics.
+    runs: of the sweep. other: a run of another setting. pretraining, mixing, blending: runs.
+    backbone: with its metrics.
     """
 
     workspace: Workspace
@@ -59,6 +62,7 @@ class Made:
     other: Run
     pretraining: Run
     mixing: Run
+    blending: Run
     backbone: BackboneCard
 
 
@@ -103,9 +107,14 @@ def make(template_root: Path, root: Path, example: Example) -> Made:
     other = ended(FinetuneRequest(dataset.id, card.id, "depth", 1, train=faster), "another rate")
     pretraining = ended(PretrainRequest(dataset.id, "dnn", card.name, TRAIN), "a pretraining")
     mixing = ended(InterpolateRequest(dataset.id, runs[0].id), "a mixing")
-    found = (*runs, other, pretraining, mixing)
+    submit_blend(workspace, [run.id for run in runs[:2]], run_here=True)
+    blending = store.claim(CLUSTER_QUEUE, 1)
+    assert blending is not None
+    run_job(workspace, store, blending, scores)
+    blending = store.get(blending.id)
+    found = (*runs, other, pretraining, mixing, blending)
     assert [run.status for run in found] == ["done"] * len(found), [run.message for run in found]
-    return Made(workspace, dataset, sweep, tuple(runs), other, pretraining, mixing, card)
+    return Made(workspace, dataset, sweep, tuple(runs), other, pretraining, mixing, blending, card)
 
 
 def train(workspace: Workspace, request: Request) -> Run:
@@ -158,6 +167,9 @@ def finish(
     folder.mkdir(parents=True, exist_ok=True)
     if isinstance(request, InterpolateRequest):
         result, predictions = mixed(labels, after)
+    elif isinstance(request, BlendRequest):
+        outcome = blend(workspace, request, find_dataset(workspace, run.dataset), reporter)
+        result, predictions = outcome.result, outcome.predictions
     else:
         # The arms differ, so that there is something to compare.
         if (

@@ -66,7 +66,7 @@ def filter_runs(runs: list[Run], sweeps: Mapping[str, str]) -> list[Run]:
             "Sweep", "of_sweep", list(dict.fromkeys(sweeps[group] for group in groups))
         )
         status = _multiselect("Status", "status", statuses)
-        kind = _multiselect("Kind", "kind", ["finetune", "pretrain"])
+        kind = _multiselect("Kind", "kind", ["finetune", "pretrain", "blend"])
         tagged = _multiselect("Tags", "tags", tags)
     return matching_runs(runs, sweeps, text, sweep, status, kind, tagged)
 

@@ -73,7 +73,7 @@ def result_view(run: Run) -> None:
         st.subheader("Learning curves")
         best = run.result.best_epoch
         steps, _ = points.get("validation_loss", (np.zeros(0), np.zeros(0)))
-        kept = run.result.kept_step(steps)
+        kept = run.result.kept_step(steps.tolist())
         show_learning_curves(run, points, kept)
         stopped = (
             " Training stopped early because the validation loss no longer fell."

@@ -38,7 +38,7 @@ def head_fields(
     if not card.scores_clicks:
         set_value(_choice_key(prefix), "new")
     choice = st.radio(
-        "Head",
+        "Head to start from",
         [*CHOICE_TITLES],
         format_func=CHOICE_TITLES.__getitem__,
         key=_choice_key(prefix),

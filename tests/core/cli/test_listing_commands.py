@@ -440,6 +440,7 @@ def test_a_dry_run_queues_nothing_and_says_what_the_run_has(workspace: Workspace
         "pretrain", "--dataset", "tiny", "--architecture", "dnn", "--name", "never", "--dry-run"
     )
     assert made["trained_parameters"] > made["parameters"] > 0
+    assert made["settings"]["embedding"] == 8, "recommended for few rows"
     assert RunStore(workspace).list() == before and len(list_sweeps(workspace)) == 2
 
 

@@ -21,11 +21,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from core.data.datasets import find_dataset
+from core.data.datasets import Dataset, find_dataset
+from core.data.preprocessing import load_preprocessing
 from core.data.schema import FIELDS
 from core.inference.export import export_model
 from core.inference.score_file import score_file
-from core.jobs.requests import FinetuneRequest
+from core.jobs.requests import FinetuneRequest, PretrainRequest
 from core.jobs.store import Run
 from core.workspace import Workspace, open_workspace
 from tests.core.data.helpers import packed_tar, packed_zip, packed_zstd, text
@@ -50,6 +51,37 @@ def exported(tiny_template: Path, tmp_path_factory: pytest.TempPathFactory) -> E
     run = run_request(workspace, request)
     export_model(workspace, run, place / "out")
     return workspace, run, place / "out"
+
+
+def test_target_statistics_are_those_of_thaw(
+    tiny: tuple[Workspace, Dataset], tmp_path: Path
+) -> None:
+    """Of listed, rare, unknown and missing values, and of pairs of them."""
+    workspace, dataset = tiny
+    settings = {"embedding": 4, "widths": [8], "rank": 3}
+    run = run_request(
+        workspace,
+        PretrainRequest(dataset.id, "dcnv2", "wide", QUICK, settings, statistics="pairs"),
+    )
+    said = export_model(workspace, run, tmp_path / "out")
+    assert "preprocessing/statistics.parquet" in said["files"] and said["onnx"]["checked"]
+    preprocessing = load_preprocessing(tmp_path / "out" / "preprocessing")
+    assert preprocessing.n_dense == 95
+    (tmp_path / "rows.tsv").write_bytes(
+        text(unusual_rows()) + (workspace.uploads / "tiny.tsv").read_bytes()
+    )
+    script = runpy.run_path(str(tmp_path / "out" / "score.py"))
+    rows = next(script["read_rows"](tmp_path / "rows.tsv", script["BadRows"](False)))[0]
+    ids, numerics = script["encode"](rows, script["load_preprocessing"]())
+    ours = preprocessing.encode(rows)
+    np.testing.assert_array_equal(ids, ours.ids)
+    np.testing.assert_allclose(numerics, ours.numerics, atol=1e-6, rtol=0)
+    assert (numerics[:, 13:].std(axis=0) > 0).sum() > 60, "nearly all columns vary"
+    script["main"](tmp_path / "rows.tsv", tmp_path / "alone.csv", "reject")
+    score_file(workspace, run, tmp_path / "rows.tsv", tmp_path / "thaw.csv")
+    alone, thaw = (pd.read_csv(tmp_path / f"{name}.csv")["score"] for name in ("alone", "thaw"))
+    assert thaw.nunique() > 1000
+    np.testing.assert_allclose(alone, thaw, atol=1e-6, rtol=0)
 
 
 @pytest.fixture(scope="module")

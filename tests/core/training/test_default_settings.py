@@ -136,8 +136,7 @@ def test_few_target_rows_validate_on_a_larger_share(tiny: tuple[Workspace, Datas
     assert preset_settings("article", 420, validation_share=0.3) == PRESETS["article"]
     parts = {part.part: part for part in dataset.parts}
     halves = [
-        dataclasses.replace(parts[name], rows=300) if name in parts else None
-        for name in ("target_train", "target_validation")
+        dataclasses.replace(parts[name], rows=300) for name in ("target_train", "target_validation")
     ]
     others = [
         part for name, part in parts.items() if name not in ("target_train", "target_validation")

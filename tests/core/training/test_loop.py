@@ -10,20 +10,17 @@ import torch
 
 from core.data.datasets import Dataset
 from core.errors import BadInput, RunError
-from core.freezing.plan import make_plan
 from core.jobs.requests import TrainSettings
 from core.models.backbone import load_backbone
-from core.models.card import BackboneCard, HeadSettings
-from core.models.network import Network
+from core.models.card import HeadSettings
 from core.training import loop
 from core.training.batches import RowTensors, count_steps_per_epoch, epoch_batches
 from core.training.default_settings import PRESETS
-from core.training.loop import CancelledError, fit
+from core.training.loop import CancelledError
 from core.training.losses import CLICK_TASK
 from core.workspace import Workspace
+from tests.core.training.fit_setup import Setup, run, same
 from tests.core.training.helpers import QUICK, ListReporter, pretrained, target_rows
-
-Setup = tuple[BackboneCard, RowTensors, RowTensors]
 
 
 @pytest.fixture
@@ -31,24 +28,6 @@ def setup(tiny: tuple[Workspace, Dataset]) -> Setup:
     workspace, dataset = tiny
     card = pretrained(workspace, "deepfm")
     return card, *target_rows(workspace, dataset, card.folder / "preprocessing")
-
-
-def run(
-    setup: Setup, path: Path, settings: TrainSettings, reporter: ListReporter, depth: int = 1
-) -> tuple[Network, loop.FitResult]:
-    card, train, validation = setup
-    torch.manual_seed(settings.seed)
-    network = load_backbone(card)
-    network.replace_head(HeadSettings())
-    plan = make_plan(card, "depth", depth, HeadSettings())
-    return network, fit(network, plan, train, validation, settings, reporter, path)
-
-
-def same(a: Network, b: Network) -> bool:
-    return all(
-        torch.equal(x, y)
-        for x, y in zip(a.state_dict().values(), b.state_dict().values(), strict=True)
-    )
 
 
 def weights_of(layer: torch.nn.Module) -> np.ndarray:

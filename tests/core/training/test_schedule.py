@@ -25,9 +25,9 @@ from core.training.loop import CancelledError, fit
 from core.training.losses import CLICK_TASK
 from core.training.param_groups import merge_by_stage, parameter_groups, split_by_decay
 from core.workspace import Workspace
+from tests.core.training.fit_setup import Setup, run, same
 from tests.core.training.helpers import QUICK, ListReporter, pretrained, target_rows
 from tests.core.training.strategy_setup import WeightSpy
-from tests.core.training.test_loop import Setup, run, same
 
 HEAD = HeadSettings()
 

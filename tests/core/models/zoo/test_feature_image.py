@@ -30,6 +30,13 @@ def fitted(ids: np.ndarray, labels: np.ndarray) -> FeatureImage:
     return image
 
 
+def test_target_statistics_change_no_picture() -> None:
+    ids, numerics, labels = rows(TRAIN, 0)
+    image, wider = fitted(ids, labels), np.hstack([numerics, np.ones((TRAIN, 82), np.float32)])
+    shown = [image(torch.from_numpy(ids), torch.from_numpy(one)) for one in (numerics, wider)]
+    torch.testing.assert_close(shown[1], shown[0], rtol=0, atol=0)
+
+
 def colours_in_numpy(
     train: tuple[np.ndarray, ...], ids: np.ndarray, numerics: np.ndarray
 ) -> np.ndarray:
