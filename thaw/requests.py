@@ -14,6 +14,7 @@ from core.models.card import BackboneCard
 from core.models.recommended_settings import choose_settings
 from core.runs.sweep import Arm, Sweep, SweepSpec, default_arms, depth_arms
 from core.training.default_settings import (
+    FINE_TUNING,
     count_training_rows,
     preset_settings,
     rates_to_try,
@@ -21,6 +22,7 @@ from core.training.default_settings import (
     settings_by_size,
     target_rows_and_share,
 )
+from core.training.pretraining_defaults import recommended_statistics
 from core.workspace import hash_json
 from thaw.options import (
     architecture_settings,
@@ -41,7 +43,7 @@ def pretrain_request(
     start: str,
     start_file: str | Path,
     mask_share: float,
-    statistics: str,
+    statistics: str | None,
     preset: str,
     options: Options,
 ) -> PretrainRequest:
@@ -58,7 +60,7 @@ def pretrain_request(
         # A worker has another current folder.
         str(clean_path(str(start_file)).absolute()) if start_file else "",
         to_builtin(mask_share),
-        statistics,
+        statistics or recommended_statistics(architecture, objective, rows),
     )
 
 
@@ -156,7 +158,7 @@ def _train_settings(
     preset: str,
     training_rows: int,
     options: Options,
-    objective: str = "supervised",
+    objective: str = FINE_TUNING,
     validation_share: float | None = None,
 ) -> TrainSettings:
     settings = preset_settings(preset, training_rows, objective, validation_share)

@@ -287,7 +287,7 @@ class Workspace:
         start: str = "random",
         start_file: str | Path = "",
         mask_share: float = MASK_SHARE,
-        statistics: Literal["none", "fields", "pairs"] = "none",
+        statistics: Literal["none", "fields", "pairs"] | None = None,
         preset: Preset = "auto",
         wait: Wait = False,
         **options: Unpack[PretrainOptions],
@@ -304,7 +304,8 @@ class Workspace:
             start_file: the file of vectors or weights that the start reads.
             mask_share: share of fields that "rfd" replaces and "mfp" hides.
             statistics: target statistics and counts among the inputs: "fields", those of every
-                categorical field, or "pairs", also the statistics of 30 chosen pairs of fields.
+                categorical field, or "pairs", also the statistics of 30 chosen pairs of fields;
+                by default by the number of rows.
             preset: of the training settings; "auto" chooses them by the number of training rows.
             wait: when to return, see `Wait`.
             options: training settings that replace the preset's, and settings of the architecture.

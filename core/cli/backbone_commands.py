@@ -33,12 +33,13 @@ from core.models.objectives import INITIALISATIONS, OBJECTIVES
 from core.models.recommended_settings import choose_settings, pretraining_rows
 from core.models.registry import ARCHITECTURES, is_installed
 from core.runs.submit import backbone_names_in_training, submit_pretrain
-from core.training.default_settings import DEFAULT_STATISTICS, count_training_rows
+from core.training.default_settings import count_training_rows
+from core.training.pretraining_defaults import recommended_statistics
 from core.workspace import Workspace
 
 _STATISTICS_HELP = (
     "target statistics and counts among the inputs: none, those of every categorical field, or"
-    f" those and the statistics of {N_PAIRS} chosen pairs of fields (default {DEFAULT_STATISTICS})"
+    f" those and the statistics of {N_PAIRS} chosen pairs of fields (default by the number of rows)"
 )
 
 
@@ -66,9 +67,7 @@ def add_backbone_commands(add: AddCommand) -> None:
     command.add_argument(
         "--mask-share", type=float, default=MASK_SHARE, help="of fields (default 0.2)"
     )
-    command.add_argument(
-        "--statistics", choices=STATISTICS, default=DEFAULT_STATISTICS, help=_STATISTICS_HELP
-    )
+    command.add_argument("--statistics", choices=STATISTICS, help=_STATISTICS_HELP)
     add_dry_run_option(command)
     add_architecture_options(command)
     add_training_options(command)
@@ -82,9 +81,7 @@ def add_backbone_commands(add: AddCommand) -> None:
         default=(),
         help="default: all that can be built here",
     )
-    command.add_argument(
-        "--statistics", choices=STATISTICS, default=DEFAULT_STATISTICS, help=_STATISTICS_HELP
-    )
+    command.add_argument("--statistics", choices=STATISTICS, help=_STATISTICS_HELP)
     add_architecture_options(command)
 
     add("backbones", "List the backbones of the workspace.", backbones)
@@ -117,7 +114,7 @@ def pretrain(workspace: Workspace, options: argparse.Namespace) -> CommandResult
         options.start,
         _resolve_start_file(options.start_file),
         options.mask_share,
-        options.statistics,
+        options.statistics or recommended_statistics(options.architecture, options.objective, rows),
     )
     if options.dry_run:
         return dry_run_pretrain(workspace, request)
@@ -140,9 +137,11 @@ def costs(workspace: Workspace, options: argparse.Namespace) -> CommandResult:
         architecture = ARCHITECTURES[name]
         own = {key: value for key, value in given.items() if key in architecture.defaults}
         settings = choose_settings(name, own, pretraining_rows(dataset))
-        dense = count_dense(options.statistics)
-        stats = measure_stats(name, settings, fitted.field_sizes, dense)
-        save_stats(workspace, dataset, stats, settings, options.statistics)
+        statistics = options.statistics or recommended_statistics(
+            name, "supervised", pretraining_rows(dataset)
+        )
+        stats = measure_stats(name, settings, fitted.field_sizes, count_dense(statistics))
+        save_stats(workspace, dataset, stats, settings, statistics)
         rows.append(dataclasses.asdict(stats))
         lines.append(
             f"{architecture.title}: {len(stats.stages)} stages, {stats.parameters:,} parameters, "

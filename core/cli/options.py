@@ -20,6 +20,7 @@ from core.models.registry import ARCHITECTURES, SETTING_FIELDS
 from core.training.default_settings import (
     AS_PREPARED,
     AUTO,
+    FINE_TUNING,
     PRESET_NAMES,
     PRESET_PURPOSES,
     preset_settings,
@@ -227,7 +228,7 @@ def given_settings(options: argparse.Namespace) -> dict[str, Any]:
 def train_settings(
     options: argparse.Namespace,
     training_rows: int,
-    objective: str = "supervised",
+    objective: str = FINE_TUNING,
     validation_share: float | None = None,
 ) -> TrainSettings:
     """Return the preset's settings for this many training rows, with the given ones in their place.
@@ -235,7 +236,7 @@ def train_settings(
     Args:
         options: parsed options of `add_training_options`.
         training_rows: rows that will train; the preset "auto" chooses by them.
-        objective: a key of `core.models.objectives.OBJECTIVES`.
+        objective: of pretraining, a key of `core.models.objectives.OBJECTIVES`.
         validation_share: the default one of a fine-tuning run.
     """
     settings = preset_settings(options.preset, training_rows, objective, validation_share)
@@ -246,7 +247,7 @@ def print_settings(
     options: argparse.Namespace,
     settings: TrainSettings,
     training_rows: int,
-    objective: str = "supervised",
+    objective: str = FINE_TUNING,
 ) -> None:
     """Print to standard error which settings training starts with, and from how many rows."""
     print(settings_sentence(options.preset, settings, training_rows, objective), file=sys.stderr)

@@ -25,13 +25,13 @@ from core.runs.sweep import SweepSpec, depth_arms
 from core.training.default_settings import (
     AS_PREPARED,
     AUTO,
-    DEFAULT_STATISTICS,
     count_training_rows,
     implied_settings,
     presets_for,
     rates_to_try,
     target_rows_and_share,
 )
+from core.training.pretraining_defaults import recommended_statistics
 from core.workspace import Workspace
 
 _TRAIN_FLAGS = {
@@ -67,7 +67,8 @@ def command_line(workspace: Workspace, request: Request, pinned: bool = False) -
         return shlex.join([*parts, "blend", *request.runs])
     dataset = find_dataset(workspace, request.dataset)
     if isinstance(request, PretrainRequest):
-        presets = presets_for(count_training_rows(dataset, "source"), request.objective)
+        rows = count_training_rows(dataset, "source")
+        presets = presets_for(rows, request.objective)
         parts += [
             "pretrain",
             "--dataset",
@@ -85,7 +86,9 @@ def command_line(workspace: Workspace, request: Request, pinned: bool = False) -
             parts += ["--start-file", request.start_file]
         if request.mask_share != MASK_SHARE:
             parts += ["--mask-share", str(request.mask_share)]
-        if request.statistics != DEFAULT_STATISTICS:
+        usual = recommended_statistics(request.architecture, request.objective, rows)
+        # Named where it is "none" by default too, so that it holds once the table has changed.
+        if request.statistics != "none" or usual != "none":
             parts += ["--statistics", request.statistics]
         parts += _architecture_flags(request, pretraining_rows(dataset))
     else:

@@ -12,6 +12,7 @@ from typing import Any
 from core.data.datasets import Dataset, count_validation_rows, select_training_rows
 from core.errors import BadInput
 from core.jobs.requests import TrainSettings
+from core.training.pretraining_defaults import find_pretraining_defaults
 
 PRESETS: dict[str, TrainSettings] = {
     "fast": TrainSettings(),
@@ -22,8 +23,8 @@ PRESETS: dict[str, TrainSettings] = {
     ),
 }
 """Fixed settings by name; PRESET_PURPOSES says what each is for."""
-DEFAULT_STATISTICS = "none"
-"""Target statistics among the inputs of a new backbone, of `core.jobs.requests.STATISTICS`."""
+FINE_TUNING = "fine-tuning"
+"""What is given as the objective where a backbone is fine-tuned, and not pretrained."""
 AS_PREPARED = "dataset"
 """What the command line and the API call the validation share None: the dataset's own split."""
 ARTICLE = "article"
@@ -66,13 +67,12 @@ NEW_HEAD_RATE, NEW_HEAD_STEPS = 1e-3, 300
 at least."""
 
 
-def default_settings(
-    training_rows: int, objective: str = "supervised"
-) -> tuple[str, TrainSettings]:
+def default_settings(training_rows: int, objective: str = FINE_TUNING) -> tuple[str, TrainSettings]:
     """Return the name of the default preset and its settings.
 
-    The name is "auto" for supervised training, and "map" for the objectives "rfd" and "mfp". For
-    "auto":
+    The name is "map" for the objectives "rfd" and "mfp", and "auto" for others. Pretraining on
+    clicks has the settings of `core.training.pretraining_defaults`, as far as its table goes. Else,
+    for "auto":
 
     - The batch size is a power of two. Up to 64 it gives an epoch about 200 steps; it stays 64
       until an epoch has about 4,000 steps, and then keeps it there, up to 4,096. The smallest is
@@ -90,6 +90,9 @@ def default_settings(
     """
     if objective in PRETEXT_OBJECTIVES:
         return "map", PRESETS["map"]
+    entry = find_pretraining_defaults(training_rows) if objective != FINE_TUNING else None
+    if entry is not None:
+        return AUTO, entry.train
     usual, rows = PRESETS["fast"], max(1, training_rows)
     wanted = max(min(BASE_BATCH_SIZE, rows / SMALL_EPOCH_STEPS), rows / LARGE_EPOCH_STEPS)
     batch_size = min(MAX_BATCH_SIZE, max(MIN_BATCH_SIZE, 2 ** round(math.log2(wanted))))
@@ -127,7 +130,7 @@ def implied_settings(given: Mapping[str, Any]) -> dict[str, Any]:
 def preset_settings(
     preset: str,
     training_rows: int,
-    objective: str = "supervised",
+    objective: str = FINE_TUNING,
     validation_share: float | None = None,
 ) -> TrainSettings:
     """Return the settings of a preset.
@@ -135,7 +138,7 @@ def preset_settings(
     Args:
         preset: one of `PRESET_NAMES`; "auto" depends on the number of training rows.
         training_rows: number of training rows.
-        objective: of a pretraining run.
+        objective: of a pretraining run, else FINE_TUNING.
         validation_share: of a fine-tuning run, see `target_rows_and_share`; the article's preset
             keeps the dataset's own.
 
@@ -153,7 +156,7 @@ def preset_settings(
 
 
 def presets_for(
-    training_rows: int, objective: str = "supervised", validation_share: float | None = None
+    training_rows: int, objective: str = FINE_TUNING, validation_share: float | None = None
 ) -> dict[str, TrainSettings]:
     """Return the settings of every preset by name, the default first; args of `preset_settings`."""
     default, _ = default_settings(training_rows, objective)
@@ -271,7 +274,7 @@ def settings_by_size(
 
 
 def settings_sentence(
-    preset: str, settings: TrainSettings, training_rows: int, objective: str = "supervised"
+    preset: str, settings: TrainSettings, training_rows: int, objective: str = FINE_TUNING
 ) -> str:
     """Return what a training starts with and why, in one sentence.
 
@@ -288,9 +291,9 @@ def settings_sentence(
     return f"Preset {preset}{why}: {describe_settings(settings)}."
 
 
-def default_reason(training_rows: int) -> str:
+def default_reason(training_rows: int, objective: str = FINE_TUNING) -> str:
     """Return why "auto" chose its batch size, in a sentence."""
-    batch_size = default_settings(training_rows)[1].batch_size
+    batch_size = default_settings(training_rows, objective)[1].batch_size
     steps = math.ceil(max(1, training_rows) / batch_size)
     bound = {MIN_BATCH_SIZE: "the smallest batch", MAX_BATCH_SIZE: "the largest batch"}.get(
         batch_size

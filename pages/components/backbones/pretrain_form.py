@@ -14,16 +14,14 @@ from core.jobs.requests import MASK_SHARE, STATISTICS, PretrainRequest, TrainSet
 from core.jobs.store import RunStore
 from core.models.model_stats import count_in_background
 from core.models.objectives import INITIALISATIONS, OBJECTIVES
+from core.models.recommended_settings import pretraining_rows
 from core.models.registry import ARCHITECTURES, Architecture, is_installed
 from core.program import install_command
 from core.runs.command_lines import command_line
 from core.runs.estimate import calibration_runs
 from core.runs.submit import submit_pretrain
-from core.training.default_settings import (
-    DEFAULT_STATISTICS,
-    count_training_rows,
-    default_settings,
-)
+from core.training.default_settings import count_training_rows, default_settings
+from core.training.pretraining_defaults import recommended_statistics
 from pages.components.backbones.architecture_fields import architecture_fields
 from pages.components.backbones.pretraining_costs import (
     read_costs,
@@ -38,7 +36,7 @@ from pages.components.shared.choosers import choice_caption, choose_named
 from pages.components.shared.common import NAME_HELP, show_command, workspace
 from pages.components.shared.errors import catch_errors
 from pages.components.shared.formatting import format_int
-from pages.components.shared.training_fields import training_fields
+from pages.components.shared.training_fields import suggest_value, training_fields
 from pages.components.shared.widget_sync import reapply_unseen, render_ack_field
 
 DEFAULT_ARCHITECTURE = "dnn"
@@ -69,7 +67,7 @@ def pretrain_form(datasets: list[Dataset], taken: set[str]) -> None:
             spec = ARCHITECTURES[architecture]
             start, path = choose_start(spec)
             objective, mask_share = choose_objective(spec, dataset)
-            statistics = choose_statistics(objective)
+            statistics = choose_statistics(architecture, objective, dataset)
             free = free_name(f"{spec.title} {dataset.name}", taken)
             name = (
                 st.text_input(
@@ -185,13 +183,13 @@ def choose_objective(architecture: Architecture, dataset: Dataset) -> tuple[str,
     return objective, share
 
 
-def choose_statistics(objective: str) -> str:
+def choose_statistics(architecture: str, objective: str, dataset: Dataset) -> str:
     """Return which target statistics are among the inputs; only click labels allow any."""
     if objective != "supervised":
         return "none"
-    return _selectbox(
-        "Target statistics", STATISTICS, "pt_statistics", DEFAULT_STATISTICS, STATISTICS_TITLES
-    )
+    usual = recommended_statistics(architecture, objective, pretraining_rows(dataset))
+    suggest_value("pt_statistics", usual)
+    return _selectbox("Target statistics", STATISTICS, "pt_statistics", usual, STATISTICS_TITLES)
 
 
 def train_fields(objective: str, rows: int) -> TrainSettings:

@@ -19,7 +19,7 @@ from core.models.objectives import OBJECTIVES, stage_origins
 from core.models.recommended_settings import choose_settings, pretraining_rows
 from core.models.registry import ARCHITECTURES, is_installed
 from core.runs.estimate import pretraining_estimate
-from core.training.default_settings import DEFAULT_STATISTICS
+from core.training.pretraining_defaults import recommended_statistics
 from pages.components.shared.common import workspace
 from pages.components.shared.errors import show_error
 from pages.components.shared.formatting import (
@@ -77,7 +77,8 @@ def read_costs(dataset: Dataset, request: PretrainRequest | None) -> Pretraining
     }
     if request:
         settings_by_architecture[request.architecture] = request.settings
-    error, statistics = None, request.statistics if request else DEFAULT_STATISTICS
+    usual = recommended_statistics("", "supervised", pretraining_rows(dataset))
+    error, statistics = None, request.statistics if request else usual
     try:
         count_in_background(workspace(), dataset, settings_by_architecture, statistics)
     except BadInput as refused:

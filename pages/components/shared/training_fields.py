@@ -13,6 +13,7 @@ from core.errors import BadInput
 from core.jobs.requests import DECAY_SCOPES, DEVICES, TrainSettings
 from core.training.default_settings import (
     AUTO,
+    FINE_TUNING,
     PRESET_NAMES,
     PRESET_PURPOSES,
     default_reason,
@@ -50,7 +51,7 @@ DECAY_TITLES = {"all": "all weights", "matrices": "linear layers only"}
 def training_fields(
     prefix: str,
     rows: int,
-    objective: str = "supervised",
+    objective: str = FINE_TUNING,
     with_seed: bool = True,
     in_url: bool = False,
     default_share: float | None = None,
@@ -61,7 +62,7 @@ def training_fields(
         prefix: of the widget keys.
         rows: training rows; with the objective they decide the default preset and the values of
             "auto".
-        objective: key of the training objective.
+        objective: of pretraining, else FINE_TUNING.
         with_seed: whether there is a field for the seed, which is 0 otherwise.
         in_url: whether the URL carries what differs from the default preset.
         default_share: validation share of the presets, see
@@ -92,7 +93,9 @@ def training_fields(
         help="Fills the fields below; change any of them afterwards.\n\n"
         + "\n".join(f"- **{name}**: {purpose}" for name, purpose in PRESET_PURPOSES.items()),
     )
-    st.caption(_describe_preset(preset, rows, presets_for(*presets_args)[default_preset]))
+    st.caption(
+        _describe_preset(preset, rows, objective, presets_for(*presets_args)[default_preset])
+    )
     with st.grid(3, min_column_width=150):
         epochs = _number(
             prefix,
@@ -443,7 +446,7 @@ def _presets(prefix: str) -> dict[str, TrainSettings]:
     return presets_for(*st.session_state[f"{prefix}_presets_for"])
 
 
-def _describe_preset(preset: str | None, rows: int, settings: TrainSettings) -> str:
+def _describe_preset(preset: str | None, rows: int, objective: str, settings: TrainSettings) -> str:
     """Say what the chosen preset is for; for "auto", its values and why.
 
     Args:
@@ -453,7 +456,8 @@ def _describe_preset(preset: str | None, rows: int, settings: TrainSettings) -> 
         return "your own settings"
     if preset != AUTO:
         return f"{preset}: {PRESET_PURPOSES[preset]}"
-    return f"{settings_sentence(AUTO, settings, rows)} {default_reason(rows)}"
+    sentence = settings_sentence(AUTO, settings, rows, objective)
+    return f"{sentence} {default_reason(rows, objective)}"
 
 
 def _apply_preset(prefix: str) -> None:

@@ -205,6 +205,7 @@ def test_no_other_place_decides_a_preset() -> None:
     assert named == {"core/training/default_settings.py"}
     assert made == {
         # The presets themselves.
+        "core/training/pretraining_defaults.py",
         "core/training/default_settings.py",
         # The fields of a form, each as the user left it.
         "pages/components/shared/training_fields.py",

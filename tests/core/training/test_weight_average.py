@@ -25,9 +25,9 @@ from core.training.weight_average import (
     log_decay_product,
 )
 from core.workspace import Workspace
+from tests.core.training.fit_setup import Setup, run, same
 from tests.core.training.helpers import QUICK, ListReporter, pretrained, target_rows
 from tests.core.training.strategy_setup import StrategySetup, WeightSpy
-from tests.core.training.test_loop import Setup, run, same
 
 EMA = dataclasses.replace(QUICK, ema=True, epochs=2, batch_size=64)
 
