@@ -21,7 +21,7 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from benchmarks.fair_cells import Cell, Folders, run_cell
+from benchmarks.fair_cells import ARMS, PRETRAINING, Cell, Folders, run_cell
 from benchmarks.fair_page import HEADING, render
 from benchmarks.page_section import put_section
 from core.freezing.strategies import STRATEGIES
@@ -51,13 +51,14 @@ KILL_SECONDS = 5
 
 def first_cells(architectures: Sequence[str], backbones: int) -> list[Cell]:
     """Preparation and pretraining, those first that arms begin with."""
-    seeds = [
+    first = [Cell("pretrain", architecture, ARMS) for architecture in architectures]
+    further = [
         Cell("pretrain", architecture, dataset, seed)
         for seed in range(backbones)
-        for dataset in ("60", "80")
+        for dataset in PRETRAINING
         for architecture in architectures
     ]
-    return [Cell("prepare"), *sorted(seeds, key=lambda one: (one.seeds, one.dataset))]
+    return [Cell("prepare"), *first, *further]
 
 
 def arm_cells(
@@ -65,7 +66,7 @@ def arm_cells(
 ) -> Iterator[Cell]:
     """Every arm of a backbone, the largest size first, since it takes longest."""
     for size in sorted(sizes, key=lambda one: -(one or sys.maxsize)):
-        cell = Cell("arm", architecture, "60", seeds, size)
+        cell = Cell("arm", architecture, ARMS, seeds, size)
         if all_arms:
             for strategy, rows in CONTROLS:
                 count = min(seeds, RETRAIN_SEEDS) if strategy == "retrain" else seeds
@@ -147,7 +148,7 @@ class Scheduler:
                 continue
             seconds = json.loads(self.folders.result(cell).read_text())["seconds"]
             print(f"{cell.name}: {seconds:.0f} s", flush=True)
-            if cell.kind == "pretrain" and cell.dataset == "60" and not cell.seeds:
+            if cell.kind == "pretrain" and cell.dataset == ARMS:
                 self._queue_arms(cell.architecture)
         failures = self.folders.out / "failures.json"
         failures.write_text(json.dumps(self.failures, indent=1))
@@ -159,7 +160,7 @@ class Scheduler:
         seeds = self.options.seeds
         cells = list(arm_cells(architecture, found["stages"], self.options.sizes, seeds, first))
         if first:
-            cells = [Cell("boost", architecture, name, seeds) for name in ("60", "80")] + cells
+            cells = [Cell("boost", architecture, name, seeds) for name in PRETRAINING] + cells
         self.queue = cells + self.queue
 
 

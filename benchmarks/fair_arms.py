@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.fair_cells import PRETRAINING
 from core.evaluation.metric_functions import log_loss_per_row
 from core.evaluation.paired_comparison import (
     MeanEstimate,
@@ -122,22 +123,21 @@ def load_arms(out: Path) -> list[Arm]:
 def blend(title: str, network: Arm, boosted: Arm) -> Arm:
     """Return the blend of each seed: logits weighted by log loss on validation rows.
 
-    Where both were validated on other rows, their logits are averaged.
+    Raises:
+        ValueError: the two were validated on other rows.
     """
     n_seeds = min(len(network.runs), len(boosted.runs))
-    same = np.array_equal(
-        network.arrays.get("validation_label", np.empty(0)),
-        boosted.arrays.get("validation_label", np.empty(1)),
-    )
+    labels = network.arrays["validation_label"]
+    if not np.array_equal(labels, boosted.arrays["validation_label"]):
+        raise ValueError(f"{network.title} and {boosted.title} have other validation rows")
     arrays: dict[str, np.ndarray] = {"test_label": network.labels}
     for seed in range(n_seeds):
-        weights = np.array([0.5, 0.5])
-        if same:
-            parts = [one.arrays[f"validation_{seed}"] for one in (network, boosted)]
-            logits = np.stack([logits_of(one) for one in parts], axis=1)
-            weights = fit_weights(logits, network.arrays["validation_label"])
-        scores = np.stack([one.arrays[f"test_{seed}"] for one in (network, boosted)])
-        arrays[f"test_{seed}"] = blend_scores(scores, weights)
+        validation, test = (
+            [one.arrays[f"{part}_{seed}"] for one in (network, boosted)]
+            for part in ("validation", "test")
+        )
+        weights = fit_weights(np.stack([logits_of(one) for one in validation], axis=1), labels)
+        arrays[f"test_{seed}"] = blend_scores(np.stack(test), weights)
     cell = {**network.cell, "kind": "blend"}
     return Arm(title, cell, network.runs[:n_seeds], arrays, {})
 
@@ -157,7 +157,7 @@ class Results:
 
     def __init__(self, out: Path) -> None:
         self.arms = load_arms(out)
-        path = out / "cells" / "prepare-60-0.json"
+        path = out / "cells" / "prepare-arms-0.json"
         self.prepared = json.loads(path.read_text()) if path.exists() else {}
         failures = out / "failures.json"
         self.failures = json.loads(failures.read_text()) if failures.exists() else {}
@@ -210,7 +210,7 @@ class Results:
     def pretraining(self) -> list[tuple[str, int, Arm, Arm | None]]:
         """Return (dataset, training rows, backbones over seeds, gradient boosting)."""
         found = []
-        for dataset in sorted({one.cell["dataset"] for one in self.arms}):
+        for dataset in PRETRAINING:
             of_dataset = [one for one in self.arms if one.cell["dataset"] == dataset]
             boosted = next((one for one in of_dataset if one.cell["kind"] == "boost"), None)
             singles = [one for one in of_dataset if one.cell["kind"] == "pretrain"]

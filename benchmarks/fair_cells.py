@@ -19,9 +19,11 @@ from core.runs.sweep_result import ArmResult, summarise_arms
 from thaw import Run, Workspace
 
 BASE = "base"
-DATASETS = {"60": 0.6, "80": 0.795}
-"""Dataset by the share of rows that pretrains, in percent: its share of source rows. Those of "60"
-leave 20 % to adapt to; of "80" the last 20.5 % are target rows, nearly all of them test rows."""
+ARMS = "arms"
+"""The dataset whose source pretrains and whose target arms adapt to."""
+PRETRAINING = {"first60": (0.6, 0.1), "first80": (0.8, 0.0625)}
+"""Datasets that compare pretraining with gradient boosting: the share of all rows that both train
+on, and the share of these that validates."""
 TEST_SHARE = 0.2
 Device = Literal["auto", "cuda", "cpu"]
 PARTS: dict[str, Literal["target_test", "target_validation"]] = {
@@ -36,9 +38,10 @@ class Cell:
     """What one process does.
 
     Attributes:
-        kind: "prepare", "pretrain", "boost" (gradient boosting on source rows) or "arm".
+        kind: "prepare", "pretrain", "boost" (gradient boosting on the rows that
+            pretrain) or "arm".
         architecture: of the backbone.
-        dataset: a key of `DATASETS`.
+        dataset: `ARMS` or a key of `PRETRAINING`.
         seeds: number of seeds of an arm, or the one seed of a pretraining run.
         size: target rows; 0 for all.
         strategy: of the arm; "depth" with `depth` stages frozen.
@@ -50,7 +53,7 @@ class Cell:
 
     kind: str
     architecture: str = ""
-    dataset: str = "60"
+    dataset: str = ARMS
     seeds: int = 0
     size: int = 0
     strategy: str = ""
@@ -160,18 +163,26 @@ def _prepare(folder: Path, rows: Path, found: Found) -> None:
     """Ingest the rows and prepare both datasets."""
     workspace = Workspace(folder)
     sample = workspace.ingest(rows, "rows")
-    for name, share in DATASETS.items():
-        target = 1 - share
-        # Of "80" 75 % of all rows train and 4 % validate; target rows that adapt are a formality.
-        validation = 0.08 if name == "60" else 0.04 / share
-        sample.prepare(
-            name,
-            source_share=share,
-            source_validation_share=validation,
-            source_test_share=0.02 if name == "60" else 0.005 / share,
-            target_test_share=TEST_SHARE / target,
-            target_validation_share=0.1 if name == "60" else 0.0025 / target,
-        )
+    sample.prepare(
+        ARMS,
+        source_share=0.6,
+        source_validation_share=0.08,
+        source_test_share=0.02,
+        target_test_share=0.5,
+        target_validation_share=0.1,
+    )
+    frame = sample.to_pandas()
+    test = frame.tail(round(TEST_SHARE * len(frame)))
+    for name, (share, validation) in PRETRAINING.items():
+        first = frame.head(round(share * len(frame)))
+        # The same rows are source rows for networks and target rows for gradient boosting, so that
+        # both train and stop on the same ones. A file has one role, so the source lacks a row.
+        roles: dict[str, Any] = {}
+        for domain, skipped in (("source", 1), ("target", 0)):
+            roles[domain] = workspace.ingest(first[skipped:], f"{name} {domain}")
+            roles[f"{domain}_test"] = workspace.ingest(test[skipped:], f"{domain} test")
+            roles[f"{domain}_validation_share"] = validation
+        workspace.prepare(name, **roles)
     datasets = {one.name: one.parts.to_dict("records") for one in workspace.datasets}
     found.extra = {"rows": len(sample), "file": rows.name, "datasets": datasets}
 
@@ -184,7 +195,12 @@ def _pretrain(
         cell.dataset, cell.architecture, "backbone", seed=cell.seeds, device=device, wait="here"
     )
     scored = workspace.finetune(
-        cell.dataset, "backbone", strategy="zero-shot", device=device, wait="here"
+        cell.dataset,
+        "backbone",
+        strategy="zero-shot",
+        validation_share="dataset",
+        device=device,
+        wait="here",
     )
     found.add(scored, cell.architecture, cell.seeds)
     pretrained = run.result
@@ -194,21 +210,22 @@ def _pretrain(
         "train_rows": pretrained.train_rows,
     }
     found.extra = {"stages": len(run.backbone.info.stages)}
-    if cell.dataset == "60" and not cell.seeds:
+    if cell.dataset == ARMS:
         run.backbone.export(folders.backbone(cell.architecture))
 
 
 def _boost(
     workspace: Workspace, cell: Cell, folders: Folders, found: Found, device: Device
 ) -> None:
-    """Gradient boosting on the rows that pretrain."""
+    """Gradient boosting on the rows that a backbone is pretrained on."""
     backbone = workspace.import_backbone(folders.backbone(cell.architecture), "backbone")
     for seed in range(cell.seeds):
         run = workspace.finetune(
             cell.dataset,
             backbone,
             strategy="gradient-boosting",
-            rows="source",
+            rows="target",
+            validation_share="dataset",
             seed=seed,
             device=device,
             wait="here",

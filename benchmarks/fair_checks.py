@@ -123,7 +123,7 @@ def networks(results: Results) -> Iterable[Check]:
         mixed = differences(blend("", arm, boosted), boosted)[0]
         yield Check(
             mixed.delta > 0,
-            f"its mean of logits with {BOOSTED}: AUC less {BOOSTED} {difference(mixed)}.",
+            f"Its blend with {BOOSTED}: AUC less {BOOSTED} {difference(mixed)}.",
         )
 
 

@@ -64,7 +64,7 @@ def pretraining_table(results: Results) -> str:
             lines.append(_pretraining_row(rows, boosted, None))
         lines.append(_pretraining_row(rows, arm, boosted))
         if boosted:
-            mixed = blend(f"mean of logits, {arm.title} and boosting", arm, boosted)
+            mixed = blend(f"blend of {arm.title} and boosting", arm, boosted)
             lines.append(_pretraining_row(rows, mixed, boosted))
     return "\n".join(lines)
 
@@ -73,7 +73,7 @@ def page_text(results: Results) -> str:
     """Return the section."""
     datasets = results.prepared.get("datasets", {})
     parts = "; ".join(
-        f"{name} %: " + ", ".join(f"{one['domain']} {one['part']} {one['rows']:,}" for one in found)
+        f"{name}: " + ", ".join(f"{one['domain']} {one['part']} {one['rows']:,}" for one in found)
         for name, found in datasets.items()
     )
     tables = "\n\n".join(size_table(results, size) for size in results.sizes)
@@ -120,13 +120,16 @@ and a learning rate that the product chose on validation rows from the same grid
 
 ### Pretrained networks and gradient boosting on the same rows
 
+Both train and validate on the same rows; the blend's weights are fitted to the validation rows, one
+backbone and one seed of boosting at a time.
+
 {pretraining}
 
 ### Arms that adapt the {architecture} backbone, and controls
 
 Heads are kept unless the arm says *new head*. Arms are in the order of their log loss on validation
-rows. The blend weights the logits of the best network arm and of gradient boosting on source and
-target rows by log loss on validation rows.
+rows. The blend is of the best network arm and gradient boosting on source and target rows, with
+weights of their logits fitted to validation rows.
 
 {tables}
 

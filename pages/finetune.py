@@ -9,6 +9,7 @@ from core.freezing.strategies import (
     DEFAULT_CONTROLS,
     STRATEGIES,
     control_strategies,
+    has_own_model,
     is_trained,
 )
 from core.jobs.requests import FinetuneRequest
@@ -148,10 +149,11 @@ def draw_stack(card: BackboneCard, plan: Plan) -> None:
     """Draw the plan as a picture (surgical: its switches are the picture) and describe it."""
     if plan.strategy == "depth":
         draggable_stack(plan)
-    elif plan.strategy != "surgical":
+    elif plan.strategy != "surgical" and plan.trains_network:
         draw_plan(plan)
     st.markdown(describe_plan(plan))
-    if shared := describe_parallel_parts(card.stages):
+    shared = describe_parallel_parts(card.stages)
+    if shared and plan.trains_network:
         st.caption(shared)
     warn_random_weights(plan)
 
@@ -184,7 +186,9 @@ def finetune_form(datasets: list[Dataset], cards: list[BackboneCard]) -> None:
             plan = make_plan(card, arm.strategy, arm.freeze_depth, head, arm.options, keep_head)
             plan = plan.with_settings(train) if train else plan
             draw_stack(card, plan)
-        warn_about_coverage(dataset, card, plan)
+        # A control has a vocabulary of its own.
+        if not has_own_model(arm.strategy):
+            warn_about_coverage(dataset, card, plan)
         if train:
             plan.check_epochs(train.epochs)
             request = FinetuneRequest(

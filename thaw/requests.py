@@ -17,6 +17,7 @@ from core.training.default_settings import (
     count_training_rows,
     preset_settings,
     rates_to_try,
+    replace_settings,
     settings_by_size,
     target_rows_and_share,
 )
@@ -159,4 +160,4 @@ def _train_settings(
     validation_share: float | None = None,
 ) -> TrainSettings:
     settings = preset_settings(preset, training_rows, objective, validation_share)
-    return dataclasses.replace(settings, **training_settings(options))
+    return replace_settings(settings, training_settings(options))

@@ -23,6 +23,7 @@ from core.training.default_settings import (
     PRESET_NAMES,
     PRESET_PURPOSES,
     preset_settings,
+    replace_settings,
     settings_sentence,
 )
 
@@ -238,7 +239,7 @@ def train_settings(
         validation_share: the default one of a fine-tuning run.
     """
     settings = preset_settings(options.preset, training_rows, objective, validation_share)
-    return dataclasses.replace(settings, **given_settings(options))
+    return replace_settings(settings, given_settings(options))
 
 
 def print_settings(

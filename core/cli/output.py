@@ -15,6 +15,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from core.errors import BadInput, Damaged, RunError, ThawError, explain_system_error
 from core.evaluation.format_metrics import MetricValues, format_auc, format_metrics
 from core.freezing.strategies import iteration_word
+from core.inference.run_model import describe_learner
 from core.jobs.run import Run, run_to_json
 from core.jobs.run_result import RunResult
 from core.jobs.store import RunStore
@@ -164,6 +165,8 @@ def follow_run(workspace: Workspace, run: Run) -> CommandResult:
         )
     if result.training_warning:
         lines.append(result.training_warning)
+    if learner := describe_learner(workspace, run):
+        lines.append(learner)
     for part, metrics in result.metrics.items():
         before = (result.before or {}).get(part)
         suffix = f"  (before {auc_text(before)})" if before else ""

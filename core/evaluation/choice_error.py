@@ -5,6 +5,7 @@ validation rows allow: the differences between two arms, row by row, have a stan
 own, which is smaller than that of either loss, as both arms score the same rows.
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -55,6 +56,11 @@ class Choice:
         On 1,714 validation rows freeze depth 2 leads zero-shot by a log loss of 0.0003 ± 0.0011 \
 (standard error); 1 arm is within one standard error of the choice.
         """
+        if math.isnan(self.standard_error):
+            return (
+                f"On {self.rows:,} validation row {self.lead} leads {self.runner_up} by a log loss"
+                f" of {self.difference:.4f}; a single row has no standard error."
+            )
         number = len(self.within)
         near = (
             "no other arm is" if not number else "1 arm is" if number == 1 else f"{number} arms are"

@@ -1,6 +1,7 @@
 """The network that a finished run ended with."""
 
 from core.errors import BadInput
+from core.freezing.strategies import has_own_model
 from core.jobs.predictions import DAMAGE_ADVICE
 from core.jobs.store import Run
 from core.models.backbone_store import find_backbone, load_complete_card
@@ -45,3 +46,16 @@ def load_scoring_card(workspace: Workspace, run: Run) -> BackboneCard:
             "run."
         )
     return card
+
+
+def describe_learner(workspace: Workspace, run: Run) -> str:
+    """Say what fitted the model of a control, on which rows; "" for other runs and older ones."""
+    if run.kind != "finetune" or run.status != "done" or not has_own_model(run.strategy):
+        return ""
+    trained_on = load_model_card(workspace, run).trained_on
+    if "learner" not in trained_on:
+        return ""
+    return (
+        f"Fitted by {trained_on['learner']}, on {trained_on['rows']:,}"
+        f" {trained_on['domain']} rows of {trained_on['dataset']}."
+    )

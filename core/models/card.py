@@ -124,7 +124,7 @@ class BackboneCard:
         representation: floats per row, and per member, that the last stage returns.
         head: settings of its own head.
         trained_on: the rows it was trained on: "dataset", "content_hash", "rows", "simulated" and
-            "domain".
+            "domain"; of a fine-tuned network since version 0.13 also "head": "kept" or "new".
         metrics: of its own head on the test rows of trained_on's domain, if it was trained on click
             labels: "auc", "auc_low", "auc_high", "log_loss", "rows", "click_rate" and other metrics
             shown on cards. Else metrics of its objective on source validation rows, by title. Any

@@ -233,7 +233,9 @@ def _stage(value: object, architecture: Architecture, objective: str) -> StageCa
 
 
 def _trained_on(value: object, field: str) -> dict[str, Any]:
-    values = _object(value, field, frozenset(TRAINED_ON_FIELDS))
+    values = _object(value, field, frozenset(TRAINED_ON_FIELDS), frozenset({"head"}))
+    head = values.get("head", "new")
+    _require(head in ("kept", "new"), f"{field}.head", head, "kept or new")
     _text(values["dataset"], f"{field}.dataset")
     _digest(values["content_hash"], f"{field}.content_hash")
     _whole(values["rows"], f"{field}.rows", 0, 10**12)

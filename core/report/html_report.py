@@ -46,6 +46,7 @@ from core.runs.sweep_result import (
     forgetting_sentences,
     judge_arms,
     missing_auc_sentences,
+    rates_table,
 )
 from core.workspace import Workspace
 
@@ -228,7 +229,34 @@ def _arms_section(results: Sequence[ArmResult]) -> list[Html]:
         " expected calibration error over 15 bins of equally many rows."
     )
     gaps = missing_auc_sentences(results)
-    return [table(columns, rows), *([bullet_list(gaps)] if gaps else []), paragraph(note, "quiet")]
+    return [
+        table(columns, rows),
+        *([bullet_list(gaps)] if gaps else []),
+        paragraph(note, "quiet"),
+        *_rates_tried(results),
+    ]
+
+
+def _rates_tried(results: Sequence[ArmResult]) -> list[Html]:
+    """Return what every rate of each arm gave; nothing where none was chosen."""
+    rows: list[list[Cell]] = [
+        [
+            f"{row['setting']}: {row['arm']}" if row["setting"] else row["arm"],
+            f"{row['learning_rate']:g}",
+            row["seeds"],
+            format_metric(row["validation_log_loss"]),
+            "chosen" if row["chosen"] else None,
+        ]
+        for row in rates_table(results)
+    ]
+    if not rows:
+        return []
+    note = (
+        "Each arm was trained with every learning rate; the one with the lowest mean log loss on"
+        " validation rows was chosen. The table above has the chosen rates alone."
+    )
+    columns = ("Arm", "Learning rate", "Seeds", "Validation log loss", "")
+    return [heading("Learning rates tried"), paragraph(note, "quiet"), table(columns, rows)]
 
 
 def _format_spread(spread: SeedSummary | None) -> str | None:

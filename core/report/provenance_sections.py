@@ -87,6 +87,7 @@ def backbone_section(card: BackboneCard) -> list[Html]:
         "Trained on": (
             f"{trained_on['rows']:,} {trained_on['domain']} rows of {trained_on['dataset']}"
             + (" (simulated)" if trained_on["simulated"] else "")
+            + (f", head {trained_on['head']}" if "head" in trained_on else "")
         ),
         "Content hash of these rows": trained_on["content_hash"],
         "Weights, SHA-256": card.weights_sha256,

@@ -27,6 +27,7 @@ from core.training.default_settings import (
     AUTO,
     DEFAULT_STATISTICS,
     count_training_rows,
+    implied_settings,
     presets_for,
     rates_to_try,
     target_rows_and_share,
@@ -263,16 +264,19 @@ def _flags_from(
 ) -> list[str] | None:
     """Return the flags that lead from a preset to all settings; None where they would differ."""
     given: dict[str, Any] = {}
-    for wanted, known in zip(settings, presets, strict=True):
-        start = dataclasses.asdict(known[preset])
+    starts = [dataclasses.asdict(known[preset]) for known in presets]
+    if any(one.epochs != start["epochs"] for one, start in zip(settings, starts, strict=True)):
+        # What `replace_settings` does where the command names the epochs.
+        starts = [{**start, **implied_settings({"epochs": 0})} for start in starts]
+    for wanted, start in zip(settings, starts, strict=True):
         given |= {
             name: value
             for name, value in dataclasses.asdict(wanted).items()
             if value != start[name]
         }
-    for wanted, known in zip(settings, presets, strict=True):
+    for wanted, start in zip(settings, starts, strict=True):
         # Not by dataclasses.replace, which would check a combination that nobody uses.
-        if {**dataclasses.asdict(known[preset]), **given} != dataclasses.asdict(wanted):
+        if {**start, **given} != dataclasses.asdict(wanted):
             return None
     if given.get("head_learning_rate", 0) is None:
         # No option takes a preset's rate away.

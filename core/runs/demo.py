@@ -3,7 +3,6 @@
 It shows every page with results in a minute or two on an idle machine.
 """
 
-import dataclasses
 import time
 from collections.abc import Callable
 
@@ -35,7 +34,12 @@ from core.runs.sweep import (
     submit_sweep,
 )
 from core.runs.sweep_result import default_reference, judge_arms, summarise_arms
-from core.training.default_settings import AUTO, preset_settings, target_rows_and_share
+from core.training.default_settings import (
+    AUTO,
+    preset_settings,
+    replace_settings,
+    target_rows_and_share,
+)
 from core.workspace import Workspace
 
 ROWS = 60_000
@@ -124,7 +128,8 @@ def demo_spec(dataset: Dataset, card: BackboneCard) -> SweepSpec:
 def demo_settings(dataset: Dataset) -> TrainSettings:
     """Return the default settings for the dataset's size, with fewer epochs."""
     rows, share = target_rows_and_share(dataset)
-    return dataclasses.replace(preset_settings(AUTO, rows, validation_share=share), epochs=EPOCHS)
+    settings = preset_settings(AUTO, rows, validation_share=share)
+    return replace_settings(settings, {"epochs": EPOCHS})
 
 
 def demo_sweep(workspace: Workspace) -> Sweep | None:

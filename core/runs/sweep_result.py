@@ -238,17 +238,17 @@ def training_notes(results: Sequence[ArmResult]) -> list[str]:
 
 
 def last_epoch_sentences(results: Sequence[ArmResult]) -> list[str]:
-    """Return a sentence that names the arms whose best epoch was their last."""
-    named = [
-        f"{one.title}{f' ({one.setting})' if one.setting else ''}"
-        for one in results
-        if one.best_epoch_is_last
-    ]
-    if not named:
-        return []
+    """Return for every setting a sentence that names the arms whose best epoch was their last."""
+    settings: dict[str, list[str]] = {one.setting: [] for one in results}
+    for one in results:
+        if one.best_epoch_is_last:
+            settings[one.setting].append(one.title)
     return [
-        f"Not trained to its end: {', '.join(named)}. The best epoch was the last one, so more"
-        " epochs might have lowered the validation loss further."
+        f"{f'{setting}: ' if len(settings) > 1 else ''}Not trained to the end: {', '.join(named)}."
+        " The best epoch was the last one, so more epochs might have lowered the validation loss"
+        " further."
+        for setting, named in settings.items()
+        if named
     ]
 
 

@@ -6,7 +6,7 @@ single values of it. docs/defaults.md compares it with a grid of batch sizes and
 
 import dataclasses
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from core.data.datasets import Dataset, count_validation_rows, select_training_rows
@@ -107,6 +107,23 @@ def default_settings(
     )
 
 
+def replace_settings(settings: TrainSettings, given: Mapping[str, Any]) -> TrainSettings:
+    """Return a preset's settings with those that were given in their place.
+
+    A number of epochs that is given holds: the least number of steps extends it only if that is
+    given too.
+
+    >>> replace_settings(default_settings(1_000)[1], {"epochs": 1}).min_steps
+    0
+    """
+    return dataclasses.replace(settings, **implied_settings(given))
+
+
+def implied_settings(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the given settings and what follows from them, see `replace_settings`."""
+    return {"min_steps": 0, **given} if "epochs" in given else {**given}
+
+
 def preset_settings(
     preset: str,
     training_rows: int,
@@ -150,14 +167,14 @@ def default_validation_share(rows: int) -> float:
     """Return which share of this many training and validation rows of the target validates.
 
     Validation rows choose the best epoch, the learning rate and the leading arm, and a tenth of few
-    rows cannot: docs/defaults.md has what was measured. The share falls with the fourth root of the
+    rows cannot: docs/validation.md has what was measured. The share falls with the cube root of the
     number of rows.
 
     >>> [default_validation_share(rows) for rows in (1_000, 5_000, 20_000, 100_000)]
-    [0.3, 0.2, 0.14, 0.1]
+    [0.3, 0.18, 0.11, 0.1]
     """
     low, high = VALIDATION_SHARES
-    share = high * (VALIDATION_SHARE_ROWS / max(1, rows)) ** 0.25
+    share = high * (VALIDATION_SHARE_ROWS / max(1, rows)) ** (1 / 3)
     return round(min(high, max(low, share)), 2)
 
 
@@ -249,7 +266,7 @@ def settings_by_size(
     for size in sizes:
         rows, share = target_rows_and_share(dataset, size)
         settings = preset_settings(preset, rows, validation_share=share)
-        found.append(dataclasses.replace(settings, **overrides))
+        found.append(replace_settings(settings, overrides))
     return found
 
 

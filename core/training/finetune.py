@@ -196,6 +196,7 @@ def finetuned_card(
             # The vocabulary of a backbone that was pretrained on simulated rows stays.
             "simulated": dataset.simulated or card.trained_on["simulated"],
             "domain": "target",
+            "head": "new" if plan.new_head else "kept",
         },
         earlier=() if plan.reinitialise else (*card.earlier, card.trained_on),
         metrics={key: metric_or_none(metrics, key) for key in card_metric_names()},

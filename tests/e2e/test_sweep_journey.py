@@ -44,12 +44,13 @@ def tick(page: Page, title: str) -> None:
 
 
 def test_tick_start_watch_and_read(prepared: Server, page: Page) -> None:
-    page.goto(f"{prepared.url}/sweep?dataset=sweepable&backbone=Simulated+DNN&seeds=1")
+    page.goto(f"{prepared.url}/sweep?dataset=sweepable&backbone=Simulated+DNN&seeds=1&choose=0")
     wait_until_idle(page)
     for depth in ("0 · full fine-tuning", "2", "3"):
         page.get_by_role("button", name=depth, exact=True).click()
         wait_until_idle(page)
-    tick(page, "From scratch")
+    for control in ("Logistic regression", "Gradient boosting", "Retrained", "From scratch"):
+        tick(page, control)
     tick(page, "Surgical")
     # The stack by keyboard: the block with the focus turns warm.
     switch = page.locator('[class*="st-key-stage_"]').last.get_by_role("switch")
@@ -92,13 +93,13 @@ def test_tick_start_watch_and_read(prepared: Server, page: Page) -> None:
 
 def test_cancel_and_resume(prepared: Server, open_page: OpenPage) -> None:
     page = open_page(width=390)
-    page.goto(f"{prepared.url}/sweep?dataset=sweepable&backbone=Simulated+DNN&seeds=1")
+    page.goto(f"{prepared.url}/sweep?dataset=sweepable&backbone=Simulated+DNN&seeds=1&choose=0")
     wait_until_idle(page)
-    page.get_by_role("button", name=re.compile("Start 7 runs")).click()
+    page.get_by_role("button", name=re.compile("Start 10 runs")).click()
     page.wait_for_url("**/sweep?sweep=s-*")
     page.get_by_role("button", name="Cancel").click()
     expect(page.get_by_role("button", name="Resume")).to_be_visible(timeout=PATIENCE)
     page.reload()
     wait_until_idle(page)
     page.get_by_role("button", name="Resume").click()
-    expect(page.get_by_text("7 of 7 runs done")).to_be_visible(timeout=PATIENCE)
+    expect(page.get_by_text("10 of 10 runs done")).to_be_visible(timeout=PATIENCE)

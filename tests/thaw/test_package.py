@@ -30,7 +30,8 @@ NAMED_OTHERWISE = {
     "dataset", "backbone", "name", "json", "help", "dry_run", "preset", "target_rows", "controls",
     "strategy", "freeze_depth", "architecture", "objective", "start", "start_file", "mask_share",
     "statistics",
-    "depths", "strategies", "surgical", "seeds", "rates", "target_sizes", "halving", "more_seeds",
+    "depths", "strategies", "surgical", "seeds", "rates", "learning_rates", "choose_rate",
+    "target_sizes", "halving", "more_seeds",
     "arms_at_once", "cluster", "sample", "min_count", "source", "target", "source_validation",
     "source_test", "target_validation", "target_test",
 }  # fmt: skip

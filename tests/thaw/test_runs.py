@@ -142,7 +142,7 @@ def test_a_sweep_has_a_table_a_verdict_and_a_figure(ws: thaw.Workspace, tmp_path
     def ask(name: str | None = None) -> thaw.Sweep:
         return ws.sweep(
             "tiny", backbone, depths=[0, 4], strategies=["zero-shot"], seeds=2, epochs=1,
-            batch_size=256, name=name, wait="here",
+            choose_rate=False, batch_size=256, name=name, wait="here",
         )  # fmt: skip
 
     sweep = ask()
@@ -222,12 +222,13 @@ def test_a_run_is_waited_for_where_it_trains(
     run = ws.finetune("tiny", "Simulated DNN", freeze_depth=4, epochs=1, device="cpu")
     with pytest.raises(thaw.BadInput, match="waits for the worker, which trains it"):
         run.train_here()
-    sweep = ws.sweep("tiny", "Simulated DNN", depths=[4], seeds=1, epochs=1, name="by a worker")
+    one_run: dict[str, Any] = {"depths": [4], "seeds": 1, "epochs": 1, "choose_rate": False}
+    sweep = ws.sweep("tiny", "Simulated DNN", **one_run, name="by a worker")
     with pytest.raises(thaw.BadInput, match="waits for the worker"):
         sweep.train_here()
     # As after Ctrl-C in the first of its runs: the others wait, and no worker takes them.
     monkeypatch.setattr("thaw.sweep.Sweep.train_here", lambda self: self)
-    here = ws.sweep("tiny", "Simulated DNN", depths=[4], seeds=1, epochs=1, name="h", wait="here")
+    here = ws.sweep("tiny", "Simulated DNN", **one_run, name="h", wait="here")
     monkeypatch.undo()
     for waiting in (here, here.runs[0]):
         with pytest.raises(

@@ -67,8 +67,9 @@ class Trees(Stage):
         self.register_buffer("next_nodes", torch.zeros(2 * settings.nodes, dtype=torch.int64))
 
     def forward(self, state: Activations) -> Activations:
-        numerics = state[1]
-        total = torch.zeros_like(numerics[:, :1])
+        ids, numerics = state
+        # The ids decide nothing, but an ONNX model without them would have one input less.
+        total = ids[:, :1].to(numerics.dtype) * 0
         for roots in self.roots.split(TREES_PER_STEP):
             # [n_rows, trees of this step]
             node = roots.unsqueeze(0) + torch.zeros_like(numerics[:, :1], dtype=torch.int64)

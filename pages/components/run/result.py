@@ -19,6 +19,7 @@ from core.evaluation.format_metrics import (
 )
 from core.evaluation.metric_registry import METRICS
 from core.freezing.strategies import is_trained, iteration_word
+from core.inference.run_model import describe_learner
 from core.jobs.reporter import POINT_NAMES
 from core.jobs.run_result import RunResult
 from core.jobs.store import Run, RunStore
@@ -37,7 +38,7 @@ from pages.components.run.new_backbone import show_new_backbone
 from pages.components.shared.chart import chart
 from pages.components.shared.common import workspace
 from pages.components.shared.errors import catch_errors, catch_errors_in
-from pages.components.shared.formatting import format_int, format_percent
+from pages.components.shared.formatting import escape_markdown, format_int, format_percent
 from pages.components.shared.run_predictions import (
     PART_TITLES,
     describe_auc_change,
@@ -58,6 +59,8 @@ def result_view(run: Run) -> None:
             show_blend(run)
         elif run.kind != "pretrain":
             show_verdict(run, arrays)
+        if learner := describe_learner(workspace(), run):
+            st.caption(escape_markdown(learner))
     # Metrics are in the database, so they can be shown even if the scores are missing.
     measured = (
         run.result.metrics if arrays is None else [name.removesuffix("_label") for name in arrays]
@@ -86,10 +89,9 @@ def result_view(run: Run) -> None:
                 "lower validation loss."
             )
         if kept is not None:
-            st.caption(
-                f"The weights of {iteration_word(run.strategy)} {best} were kept (lowest validation"
-                f" loss).{stopped}"
-            )
+            word = iteration_word(run.strategy)
+            what = "Trees up to" if word == "tree" else f"The weights of {word}"
+            st.caption(f"{what} {best} were kept (lowest validation loss).{stopped}")
         if run.result.training_warning:
             st.warning(run.result.training_warning, icon=":material/warning:")
     if run.result.stages:

@@ -401,12 +401,19 @@ def _number(
         max_value=high,
         step=1,
         key=f"{prefix}_{name}",
-        on_change=_select_matching_preset,
+        on_change=_keep_epochs if name == "epochs" else _select_matching_preset,
         args=(prefix,),
         persist_state="session",
         help=help_text,
         disabled=disabled,
     )
+
+
+def _keep_epochs(prefix: str) -> None:
+    """Let the number of epochs that was entered hold, as a command does that names it."""
+    reapply_unseen()
+    set_value(f"{prefix}_min_steps", 0)
+    _select_matching_preset(prefix)
 
 
 def _seed(prefix: str) -> int | None:

@@ -19,6 +19,8 @@ from core.runs.rate_choice import has_rate
 from core.runs.sweep import Sweep, arm_title
 from core.runs.sweep_result import ArmResult, arm_key, describe_setting
 
+LAST_EPOCH_MARK = "⚠"
+"""Behind the runs of an arm whose best epoch was its last."""
 ArmKey = tuple[str, str]
 """Key of an arm at a setting: (setting, title)."""
 
@@ -59,7 +61,8 @@ def sweep_table(
                 if title in untrained_titles()
                 else setting.replace("learning rate", "rate")
             )
-        row["Runs"] = _describe_progress(runs)
+        last = f" {LAST_EPOCH_MARK}" if result and result.best_epoch_is_last else ""
+        row["Runs"] = _describe_progress(runs) + last
         if chooses:
             row["Rate"] = _describe_rate(result, runs)
         row |= _auc_columns(result, "Target", "target_test")

@@ -51,7 +51,7 @@ from pages.components.shared.report_download import report_download
 from pages.components.shared.stall_warnings import show_stall_warnings
 from pages.components.sweep.blend_arms import blend_popover
 from pages.components.sweep.sweep_charts import sweep_charts
-from pages.components.sweep.sweep_table import group_runs, sweep_table
+from pages.components.sweep.sweep_table import LAST_EPOCH_MARK, group_runs, sweep_table
 
 TICK_SECONDS = 1.0
 
@@ -351,7 +351,13 @@ def _show_table(table: pd.DataFrame) -> None:
             "Setting": st.column_config.TextColumn(
                 help="Learning rate and target rows, where the sweep has several"
             ),
-            "Runs": st.column_config.TextColumn(width=118, help="Runs done, of those requested"),
+            "Runs": st.column_config.TextColumn(
+                width=118,
+                help=(
+                    f"Runs done, of those requested; {LAST_EPOCH_MARK} marks arms whose best epoch "
+                    "was their last: more epochs might have helped them"
+                ),
+            ),
             "Rate": st.column_config.TextColumn(
                 width=100, help="Learning rate, chosen on validation rows over the seeds"
             ),

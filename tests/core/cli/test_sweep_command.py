@@ -146,6 +146,24 @@ def test_the_estimate_is_the_sum_over_runs_with_every_frozen_prefix_once(
     )
 
 
+def test_the_estimate_says_what_choosing_rates_costs(
+    spec: SweepSpec, tiny: tuple[Workspace, Dataset]
+) -> None:
+    workspace, dataset = tiny
+    card = next(card for card in list_backbones(workspace) if card.id == spec.backbone)
+    train = TrainSettings(epochs=3, device="cpu")
+    one = dataclasses.replace(spec, arms=(Arm("depth", 0), Arm("zero-shot")), train=train)
+    three = dataclasses.replace(one, learning_rates=rate_grid(1e-3), choose_rate=True)
+    fixed, chosen = (
+        estimate_sweep(dataset, plan_arms(card, asked), asked, ()) for asked in (one, three)
+    )
+    assert fixed.rate_choice_seconds == 0
+    # Without the rates of every arm but one it would be the sweep of one rate.
+    assert chosen.seconds - chosen.rate_choice_seconds == pytest.approx(fixed.seconds)
+    share = chosen.rate_choice_seconds / chosen.seconds
+    assert f"About {100 * share:.0f} % of it" in chosen.explanation
+
+
 def test_sizes_and_strategies_share_a_prefix_too(
     spec: SweepSpec, tiny: tuple[Workspace, Dataset]
 ) -> None:

@@ -96,6 +96,7 @@ def test_a_fine_tuned_model_becomes_a_backbone(
     assert card.trained_on == first.trained_on | {
         "domain": "target",
         "rows": run.result.train_rows,
+        "head": "new",
     }
     assert card.earlier == (first.trained_on,)
     assert card.metrics == {name: run.result.metrics["target_test"][name] for name in card.metrics}

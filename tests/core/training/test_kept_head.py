@@ -82,7 +82,8 @@ def test_a_finished_run_says_that_its_head_was_kept(tiny: tuple[Workspace, Datas
     head = run.result.stages[-1]
     assert (head.title, head.origin, head.frozen) == ("Head (kept)", "supervised", False)
     assert validation_loss(run.result.metrics) <= validation_loss(run.result.before)
-    assert load_model_card(workspace, run).head == card.head
+    model = load_model_card(workspace, run)
+    assert model.head == card.head and model.trained_on["head"] == "kept"
     # The stages of a probe are the backbone's to the bit; its head started from the backbone's.
     start, end = load_backbone(card), load_backbone(load_model_card(workspace, run))
     for name, tensor in end.state_dict().items():
