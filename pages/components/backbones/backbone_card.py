@@ -56,6 +56,7 @@ def backbone_card(card: BackboneCard, runs: list[str], open_check: Callable[[str
             f" stage{'s' * (len(card.stages) > 1)} · "
             + (f"{format_compact(operations)} operations per row" if operations else "lookups only")
         )
+        st.caption(f"Inputs: {inputs_sentence(card.n_dense)}")
         with st.expander("Hashes, settings and licence", icon=":material/fingerprint:"):
             show_details(card)
         with st.container(horizontal=True, vertical_alignment="center"):
@@ -168,7 +169,6 @@ def show_details(card: BackboneCard) -> None:
     ):
         st.caption(title)
         st.code(value, language=None, wrap_lines=True)
-    st.markdown(f"**Inputs** {inputs_sentence(card.n_dense)}")
     settings = " · ".join(
         f"{name.replace('_', ' ')} {_format_setting(value)}"
         for name, value in card.settings.items()
