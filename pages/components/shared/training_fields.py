@@ -249,7 +249,7 @@ def _advanced_fields(prefix: str) -> dict[str, Any]:
             max_value=100.0,
             step=1e-3,
             format="%g",
-            placeholder="as the other stages",
+            placeholder="as for the others",
             key=f"{prefix}_head_learning_rate",
             help=(
                 "A new head on pretrained stages has everything to learn, so it may need a higher"
@@ -260,7 +260,7 @@ def _advanced_fields(prefix: str) -> dict[str, Any]:
         min_steps = _number(
             prefix,
             "min_steps",
-            "Least steps for new parts",
+            "Minimum steps for new parts",
             0,
             1_000_000,
             "Optimiser steps before early stopping may end a run with a new head or new stages;"
@@ -283,7 +283,7 @@ def _advanced_fields(prefix: str) -> dict[str, Any]:
         "decay_scope": decay_scope,
         "validations_per_epoch": _required(validations, "validations per epoch"),
         "head_learning_rate": head_rate,
-        "min_steps": _required(min_steps, "least steps, 0 for none"),
+        "min_steps": _required(min_steps, "minimum number of steps, 0 for none"),
         "device": device,
     }
 
