@@ -352,14 +352,14 @@ def _show_table(table: pd.DataFrame) -> None:
                 help="Learning rate and target rows, where the sweep has several"
             ),
             "Runs": st.column_config.TextColumn(
-                width=118,
+                width=104,
                 help=(
                     f"Runs done, of those requested; {LAST_EPOCH_MARK} marks arms whose best epoch "
                     "was their last: more epochs might have helped them"
                 ),
             ),
             "Rate": st.column_config.TextColumn(
-                width=100, help="Learning rate, chosen on validation rows over the seeds"
+                width=76, help="Learning rate, chosen on validation rows over the seeds"
             ),
             "Target AUC": st.column_config.NumberColumn(
                 format="%.4f", help="Mean over seeds, on target test rows"
