@@ -189,11 +189,7 @@ def test_freezing_random_stages_is_warned_of_and_the_picture_labels_them(
     assert drawn.count("random weights") == 2
     page.slider("depth").set_value(2).run()
     warning = next(one.value for one in page.warning if "random weights" in one.value)
-    assert (
-        "**Block 1**" in warning
-        and "Embedding" not in warning
-        and "Block 2" not in warning
-    )
+    assert "**Block 1**" in warning and "Embedding" not in warning and "Block 2" not in warning
 
 
 def test_a_backbone_without_a_click_head_has_no_zero_shot(

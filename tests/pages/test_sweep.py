@@ -32,7 +32,7 @@ from core.runs.worker import run_job
 from core.workspace import Workspace, open_workspace
 from pages.components.shared.strategy_fields import STRATEGY_GROUPS
 from pages.components.sweep.sweep_table import LAST_EPOCH_MARK, group_runs, sweep_table
-from pages.components.sweep.sweep_view import sentences_by_setting
+from pages.components.sweep.sweep_verdicts import sentences_by_setting
 from tests.core.training.helpers import pretrained
 from tests.pages.helpers import has_button, open_page, page_text
 
