@@ -7,8 +7,9 @@ import streamlit as st
 from core.evaluation.significance import RANKING_RULE
 from core.evaluation.verdicts import Verdict
 from core.jobs.store import Run
+from core.runs.arm_verdicts import forgetting_sentences, judge_arms
 from core.runs.sweep import arm_title
-from core.runs.sweep_result import ArmResult, forgetting_sentences, judge_arms
+from core.runs.sweep_result import ArmResult
 from pages.components.shared.common import workspace
 from pages.components.shared.compute_slots import compute_slot
 from pages.components.shared.formatting import bullet_list, escape_markdown
