@@ -173,7 +173,7 @@ def test_a_control_without_a_rate_stands_in_the_setting_at_every_rate(
     runs: tuple[Workspace, list[Run]],
 ) -> None:
     _, found = runs
-    first = [run for run in found if run.strategy == "depth"][0]
+    first = next(run for run in found if run.strategy == "depth")
     train = dataclasses.replace(first.request.train, learning_rate=1e-4)
     control = changed(first, strategy="gradient-boosting", freeze_depth=0)
     arms = group_into_arms([first, changed(first, train=train), control], {}, {})
