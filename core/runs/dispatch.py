@@ -79,6 +79,9 @@ def code_hash() -> str:
     return digest.hexdigest()
 
 
+_LIBRARIES = ("pyarrow", "scipy", "safetensors", "scikit-learn", "lightgbm")
+
+
 def runtime_environment() -> dict[str, Any]:
     """Return what may change the digits of a result, apart from the device.
 
@@ -88,7 +91,7 @@ def runtime_environment() -> dict[str, Any]:
         "code": code_hash()[:16],
         "system": platform.platform(),
         "cuda": torch.version.cuda or "none",
-        **{name: version(name) for name in ("pyarrow", "scipy", "safetensors")},
+        **{name: version(name) for name in _LIBRARIES},
         "python": platform.python_version(),
         "torch": torch.__version__,
         "numpy": np.__version__,
