@@ -37,7 +37,6 @@ from core.runs.sweep_result import default_reference, judge_arms, summarise_arms
 from core.training.default_settings import (
     AUTO,
     preset_settings,
-    replace_settings,
     target_rows_and_share,
 )
 from core.workspace import Workspace
@@ -54,9 +53,6 @@ WHAT_IT_SHOWS = (
 )
 ARCHITECTURE = "dcnv2"
 SEEDS = (0, 1)
-EPOCHS = 3
-"""Few, to keep the demo short: full fine-tuning has reached its best epoch by then, a linear probe
-would gain from more."""
 POLL_SECONDS = 0.3
 
 
@@ -126,10 +122,9 @@ def demo_spec(dataset: Dataset, card: BackboneCard) -> SweepSpec:
 
 
 def demo_settings(dataset: Dataset) -> TrainSettings:
-    """Return the default settings for the dataset's size, with fewer epochs."""
+    """Return the default settings for the dataset's size: early stopping ends each arm."""
     rows, share = target_rows_and_share(dataset)
-    settings = preset_settings(AUTO, rows, validation_share=share)
-    return replace_settings(settings, {"epochs": EPOCHS})
+    return preset_settings(AUTO, rows, validation_share=share)
 
 
 def demo_sweep(workspace: Workspace) -> Sweep | None:

@@ -53,7 +53,7 @@ def test_the_slider_ends_at_the_real_stages_and_says_what_they_mean(page: AppTes
     assert any("Full fine-tuning" in one.value for one in page.markdown)
     assert "frozen" not in stage_table(page)
     choose_backbone(page, "dnn")
-    assert page.slider("depth").max == 4
+    assert page.slider("depth").max == 3
 
 
 def test_a_preset_fills_the_fields_and_an_edit_unmarks_it(page: AppTest) -> None:
@@ -189,11 +189,7 @@ def test_freezing_random_stages_is_warned_of_and_the_picture_labels_them(
     assert drawn.count("random weights") == 2
     page.slider("depth").set_value(2).run()
     warning = next(one.value for one in page.warning if "random weights" in one.value)
-    assert (
-        "**Block 1**" in warning
-        and "Embedding" not in warning
-        and "Block 2" not in warning
-    )
+    assert "**Block 1**" in warning and "Embedding" not in warning and "Block 2" not in warning
 
 
 def test_a_backbone_without_a_click_head_has_no_zero_shot(
