@@ -4,6 +4,7 @@ import streamlit as st
 
 from core.data.datasets import Dataset, count_source_rows
 from core.freezing.heads import NEW_HEAD_PRESETS
+from core.freezing.inputs import REFITTED_SENTENCE, inputs_of_strategy
 from core.freezing.plan import Plan, make_plan
 from core.freezing.strategies import (
     DEFAULT_CONTROLS,
@@ -36,6 +37,7 @@ from pages.components.shared.common import show_command, workspace
 from pages.components.shared.errors import catch_errors
 from pages.components.shared.formatting import format_approx_duration
 from pages.components.shared.head_fields import head_fields
+from pages.components.shared.inputs_field import inputs_field
 from pages.components.shared.stack import describe_parallel_parts, draw_plan
 from pages.components.shared.training_fields import training_fields
 from pages.components.shared.vocabulary_coverage import cached_coverage, coverage_warning
@@ -136,6 +138,8 @@ def launch_section(
         else ""
     )
     st.caption(estimates[0].explanation + everything)
+    if request.inputs == "refitted":
+        st.caption(REFITTED_SENTENCE)
     if guarded_button(
         "Launch", type="primary", icon=":material/play_arrow:", key="ft_launch", width="stretch"
     ):
@@ -169,7 +173,7 @@ def finetune_form(datasets: list[Dataset], cards: list[BackboneCard]) -> None:
         summary = st.container()
     with st.container(border=True):
         settings = st.container()
-    keep_head, head, train = False, HeadSettings(), None
+    keep_head, head, inputs, train = False, HeadSettings(), "kept", None
     with summary, catch_errors(), settings:
         head_place = st.container()
         st.markdown("##### Training")
@@ -178,6 +182,7 @@ def finetune_form(datasets: list[Dataset], cards: list[BackboneCard]) -> None:
         chosen = training_fields("ft", rows, in_url=True, default_share=share)
         with head_place:
             keep_head, head = choose_head(card)
+        inputs = inputs_field("ft", card)
         # Only now: nothing can be launched where the head makes no sense.
         train = chosen
     with summary, catch_errors():
@@ -200,6 +205,7 @@ def finetune_form(datasets: list[Dataset], cards: list[BackboneCard]) -> None:
                 train,
                 options=arm.options,
                 keep_head=keep_head,
+                inputs=inputs_of_strategy(arm.strategy, inputs),
             )
             launch_section(dataset, card, plan, request)
             show_plan_table(plan, train.learning_rate)

@@ -14,6 +14,7 @@ from core.evaluation.format_metrics import (
 )
 from core.evaluation.roc_auc import delong_test
 from core.evaluation.significance import NOT_COMPARABLE, NOT_DISTINGUISHABLE
+from core.freezing.inputs import check_same_inputs
 from core.freezing.plan import make_plan
 from core.freezing.strategies import is_control, is_trained
 from core.inference.weight_drift_files import read_weight_drift
@@ -101,6 +102,7 @@ def show_weight_drift(run: Run) -> None:
         "at all; of the others, those near the head usually move most."
     )
     with catch_errors():
+        check_same_inputs(run.finetune_request, run.id)
         drift = read_weight_drift(workspace(), run.id)
         if drift is None:
             st.markdown("Not measured yet; it takes some seconds.")
@@ -150,7 +152,8 @@ def comparable_runs(run: Run) -> list[Run]:
     def settings(other: Run) -> tuple[object, ...]:
         request = other.finetune_request
         head = request.keep_head, request.head
-        return request.dataset, request.backbone, request.train, *head, request.target_rows
+        rows = request.target_rows, request.inputs
+        return request.dataset, request.backbone, request.train, *head, *rows
 
     newest: dict[tuple[str, int], Run] = {(run.strategy, run.finetune_request.freeze_depth): run}
     for other in RunStore(workspace()).list("done", "finetune"):

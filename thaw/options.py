@@ -58,6 +58,7 @@ class SweepOptions(TrainingOptions, total=False):
     head_hidden: Sequence[int]
     head_activation: Literal["relu", "gelu", "tanh"]
     head_output: Literal["logit", "softmax"]
+    inputs: Literal["kept", "refitted"]
     probe_epochs: int
     factor: float
     decay: float

@@ -89,6 +89,7 @@ def finetune_request(
         options=strategy_options(options),
         target_rows=target_rows,
         keep_head=keep_head,
+        inputs=options.get("inputs") or "kept",
     )
 
 
@@ -137,6 +138,7 @@ def sweep_spec(
         halving=halving,
         train_by_size=tuple(by_size) if len(set(by_size)) > 1 else (),
         keep_head=keep_head,
+        inputs=options.get("inputs") or "kept",
         choose_rate=chosen,
     )
 

@@ -363,7 +363,9 @@ class Workspace:
             options: training settings that replace the preset's; ``head``, "keep" for the
                 backbone's own or "new", by default "keep" where that can be done and the preset is
                 not "article"; ``head_hidden``, ``head_activation`` and ``head_output`` of a new
-                head; and options of the strategy, such as ``rank`` of "lora" or ``rows`` of a
+                head; ``inputs``, "kept" for the backbone's vocabulary and statistics (the default)
+                or "refitted" to extend both by the target's training rows; and options of the
+                strategy, such as ``rank`` of "lora" or ``rows`` of a
                 control.
 
         Raises:

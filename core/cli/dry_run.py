@@ -10,6 +10,7 @@ from core.cli.output import CommandResult
 from core.data.datasets import find_dataset, require_labels
 from core.data.preprocessing import load_preprocessing
 from core.data.target_statistics import count_dense
+from core.freezing.inputs import REFITTED_SENTENCE
 from core.freezing.plan import Plan
 from core.jobs.requests import FinetuneRequest, PretrainRequest
 from core.jobs.store import RunStore
@@ -39,6 +40,7 @@ def dry_run_finetune(
         head=request.head,
         train=request.train,
         keep_head=request.keep_head,
+        inputs=request.inputs,
     )
     return dry_run_sweep(workspace, spec)
 
@@ -59,6 +61,8 @@ def dry_run_sweep(workspace: Workspace, spec: SweepSpec) -> CommandResult:
     for size, train in zip(spec.target_sizes, spec.size_settings, strict=True):
         rows = f"{size:,}" if size else "All"
         lines.append(f"{rows} target rows: {describe_settings(train)}.")
+    if spec.inputs == "refitted":
+        lines.append(REFITTED_SENTENCE)
     if spec.choose_rate:
         lines.append(rates_sentence(spec))
     n_runs = len(expand_requests(spec))
@@ -69,6 +73,7 @@ def dry_run_sweep(workspace: Workspace, spec: SweepSpec) -> CommandResult:
     data = {
         "dataset": dataset.id,
         "backbone": card.id,
+        "inputs": spec.inputs,
         "runs": n_runs,
         "learning_rates": list(spec.learning_rates),
         "choose_rate": spec.choose_rate,

@@ -6,6 +6,7 @@ from core.cli.dry_run import dry_run_finetune
 from core.cli.options import (
     add_dry_run_option,
     add_head_options,
+    add_inputs_option,
     add_strategy_options,
     add_training_options,
     comma_separated,
@@ -53,6 +54,7 @@ def add_finetune_command(add: AddCommand) -> None:
     add_dry_run_option(command)
     add_strategy_options(command)
     add_head_options(command)
+    add_inputs_option(command)
     add_training_options(command)
 
 
@@ -86,6 +88,7 @@ def finetune(workspace: Workspace, options: argparse.Namespace) -> CommandResult
         options=strategy_options(options),
         target_rows=options.target_rows,
         keep_head=keep_head,
+        inputs=options.inputs,
     )
     if options.dry_run:
         return dry_run_finetune(workspace, request, options.controls)

@@ -14,7 +14,7 @@ from core.data.read_options import ON_BAD_ROWS, ReadOptions, load_mapping, parse
 from core.errors import BadInput
 from core.freezing.heads import HEAD_CHOICES, choose_head
 from core.freezing.strategies import STRATEGIES
-from core.jobs.requests import DECAY_SCOPES, DEVICES, TrainSettings
+from core.jobs.requests import DECAY_SCOPES, DEVICES, FINETUNE_INPUTS, TrainSettings
 from core.models.card import ACTIVATIONS, HEAD_OUTPUTS, BackboneCard, HeadSettings
 from core.models.registry import ARCHITECTURES, SETTING_FIELDS
 from core.training.default_settings import (
@@ -287,6 +287,17 @@ def head_settings(
     }
     given = {name: value for name, value in named.items() if value is not None}
     return choose_head(card, HeadSettings(**given) if given else None, options.head, preset)
+
+
+def add_inputs_option(parser: argparse.ArgumentParser) -> None:
+    """Add the choice of vocabulary and statistics."""
+    parser.add_argument(
+        "--inputs",
+        choices=FINETUNE_INPUTS,
+        default="kept",
+        help="vocabulary and statistics: kept, the backbone's own, or refitted, extended by the "
+        "target's training rows (default kept; controls ignore it)",
+    )
 
 
 def add_strategy_options(parser: argparse.ArgumentParser) -> None:

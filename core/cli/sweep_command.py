@@ -10,6 +10,7 @@ from core.cli.dry_run import dry_run_sweep
 from core.cli.options import (
     add_dry_run_option,
     add_head_options,
+    add_inputs_option,
     add_strategy_options,
     add_training_options,
     comma_separated,
@@ -120,6 +121,7 @@ def add_sweep_command(add: AddCommand) -> None:
         "(default: all do)",
     )
     add_strategy_options(command)
+    add_inputs_option(command)
     add_head_options(command)
     add_training_options(command, seed=False)
     where = command.add_argument_group("where")
@@ -254,6 +256,7 @@ def sweep_spec(workspace: Workspace, options: argparse.Namespace) -> SweepSpec:
         halving=options.halving,
         train_by_size=tuple(by_size) if len(set(by_size)) > 1 else (),
         keep_head=keep_head,
+        inputs=options.inputs,
         choose_rate=choose_rate,
     )
 

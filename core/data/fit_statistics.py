@@ -64,13 +64,13 @@ def fit_statistics(
     # Without tables, statistics know the ids of values, and tables are counted by these.
     no_numbers = np.empty(0)
     draft = FittedStatistics(click_rate(rows.labels), values, (), pairs, (), no_numbers, no_numbers)
-    ids = _statistic_ids(dataclasses.replace(preprocessing, statistics=draft), rows)
-    columns = raw_training_columns(ids, rows.labels, pairs)
+    ids = statistic_ids(dataclasses.replace(preprocessing, statistics=draft), rows)
+    columns = raw_training_columns(ids, rows.labels, pairs, draft.base_rate)
     mean, std = zip(*((column.mean(), column.std()) for column in columns), strict=True)
     statistics = dataclasses.replace(
         draft,
         fields=tuple(
-            _count_ids(ids[:, len(NUMERIC) + k], rows.labels, len(values[field]) + FIRST_ID)
+            count_ids(ids[:, len(NUMERIC) + k], rows.labels, len(values[field]) + FIRST_ID)
             for k, field in enumerate(CATEGORICAL)
         ),
         pair_counts=tuple(
@@ -84,26 +84,29 @@ def fit_statistics(
     return dataclasses.replace(preprocessing, statistics=statistics)
 
 
-def out_of_fold_columns(preprocessing: Preprocessing, rows: StatisticsRows) -> np.ndarray:
+def out_of_fold_columns(
+    preprocessing: Preprocessing, rows: StatisticsRows, others: FittedStatistics | None = None
+) -> np.ndarray:
     """Return the statistics of the rows that they were fitted on, out of fold, standardised.
 
     Args:
         preprocessing: what `fit_statistics` returned for these rows.
         rows: training rows.
+        others: see `FittedStatistics.training_columns`.
 
     Returns:
         float32, shape ``(n_rows, n_columns)``.
     """
     statistics = preprocessing.statistics
     assert statistics is not None
-    ids = _statistic_ids(preprocessing, rows)
+    ids = statistic_ids(preprocessing, rows)
     columns = np.empty((len(ids), statistics.n_columns), dtype=np.float32)
-    for k, column in enumerate(statistics.training_columns(ids, rows.labels)):
+    for k, column in enumerate(statistics.training_columns(ids, rows.labels, others)):
         columns[:, k] = column
     return columns
 
 
-def _statistic_ids(preprocessing: Preprocessing, rows: StatisticsRows) -> np.ndarray:
+def statistic_ids(preprocessing: Preprocessing, rows: StatisticsRows) -> np.ndarray:
     """Return the ids of training rows that statistics are counted by, int32 ``(n_rows, 39)``."""
     batches, starts = [], np.cumsum([0, *(len(batch) for batch in rows.table.to_batches())])
     for batch, start in zip(rows.table.select(CATEGORICAL).to_batches(), starts, strict=False):
@@ -113,7 +116,7 @@ def _statistic_ids(preprocessing: Preprocessing, rows: StatisticsRows) -> np.nda
     return np.column_stack([rows.ids[:, : len(NUMERIC)], np.concatenate([*found])])
 
 
-def _count_ids(ids: np.ndarray, labels: np.ndarray, n_ids: int) -> KeyCounts:
+def count_ids(ids: np.ndarray, labels: np.ndarray, n_ids: int) -> KeyCounts:
     """Count clicks and rows of the ids 0, 1, ..., n_ids - 1, of which some may have no rows."""
     clicks = np.bincount(ids, labels, n_ids).round().astype(np.int64)
     return KeyCounts(np.arange(n_ids), clicks, np.bincount(ids, minlength=n_ids))

@@ -20,7 +20,6 @@ from core.data.schema import CATEGORICAL, FIELDS, NUMERIC
 from core.data.target_statistics import (
     KeyCounts,
     assign_folds,
-    click_rate,
     join_ids,
     log_counts_without_self,
     out_of_fold_statistics,
@@ -127,14 +126,19 @@ class FittedStatistics:
             column = counts.target_statistics(keys, self.base_rate)
             yield self._standardise(2 * len(CATEGORICAL) + k, column)
 
-    def training_columns(self, ids: np.ndarray, labels: np.ndarray) -> Iterator[np.ndarray]:
+    def training_columns(
+        self, ids: np.ndarray, labels: np.ndarray, others: "FittedStatistics | None" = None
+    ) -> Iterator[np.ndarray]:
         """Yield every column of the rows that these tables were fitted on, standardised, float32.
 
         Args:
             ids: as for `encode_pairs`, of exactly these rows.
             labels: 0 or 1, shape ``(n_rows,)``.
+            others: tables of further rows that these tables were fitted on as well, from which they
+                were extended (`core.data.extend_inputs`).
         """
-        for k, column in enumerate(raw_training_columns(ids, labels, self.pairs)):
+        columns = raw_training_columns(ids, labels, self.pairs, self.base_rate, others)
+        for k, column in enumerate(columns):
             yield self._standardise(k, column)
 
     def _standardise(self, k: int, column: np.ndarray) -> np.ndarray:
@@ -265,7 +269,11 @@ def _read_counts(lines: pa.Table, title: str) -> KeyCounts:
 
 
 def raw_training_columns(
-    ids: np.ndarray, labels: np.ndarray, pairs: Sequence[tuple[str, str]]
+    ids: np.ndarray,
+    labels: np.ndarray,
+    pairs: Sequence[tuple[str, str]],
+    base_rate: float,
+    others: FittedStatistics | None = None,
 ) -> Iterator[np.ndarray]:
     """Yield every column of training rows, out of fold and not standardised, float64.
 
@@ -273,16 +281,21 @@ def raw_training_columns(
         ids: as for `FittedStatistics.encode_pairs`.
         labels: 0 or 1, shape ``(n_rows,)``.
         pairs: the two fields of each pair.
+        base_rate: of clicks.
+        others: tables of rows that are none of these; they count for every one of these.
     """
     labels = np.asarray(labels, np.float64)
-    folds, base_rate = assign_folds(len(ids), FOLD_SEED), click_rate(labels)
-    for j in range(len(NUMERIC), len(FIELDS)):
-        yield out_of_fold_statistics(ids[:, j].astype(np.int64), labels, folds, base_rate)
-    for j in range(len(NUMERIC), len(FIELDS)):
-        yield log_counts_without_self(ids[:, j])
-    for pair in pairs:
+    folds = assign_folds(len(ids), FOLD_SEED)
+    tables = others.fields if others else (None,) * len(CATEGORICAL)
+    columns = [ids[:, j].astype(np.int64) for j in range(len(NUMERIC), len(FIELDS))]
+    for keys, counts in zip(columns, tables, strict=True):
+        yield out_of_fold_statistics(keys, labels, folds, base_rate, counts)
+    for keys, counts in zip(columns, tables, strict=True):
+        yield log_counts_without_self(keys, counts)
+    pair_tables = others.pair_counts if others else (None,) * len(pairs)
+    for pair, counts in zip(pairs, pair_tables, strict=True):
         keys = pair_keys(ids, *pair_columns(pair))
-        yield out_of_fold_statistics(keys, labels, folds, base_rate)
+        yield out_of_fold_statistics(keys, labels, folds, base_rate, counts)
 
 
 def pair_columns(pair: tuple[str, str]) -> tuple[int, int]:

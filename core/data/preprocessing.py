@@ -273,16 +273,10 @@ def fit_preprocessing(
         raise BadInput(f"The minimum count is {min_count!r}; it must be at least 1.")
     report = progress or (lambda share: None)
 
-    def fit_field(field: str) -> tuple[pa.Array, float, float]:
-        counts = count_column(table[field], mask)
-        return (
-            _fit_numeric(counts, min_count)
-            if field in NUMERIC
-            else (counts.values_with_min_count(min_count)[0], 0.0, 1.0)
-        )
-
     fitted = []
-    for field_fit in map_ordered(fit_field, FIELDS):
+    for field_fit in map_ordered(
+        lambda field: fit_field(field, table[field], mask, min_count), FIELDS
+    ):
         fitted.append(field_fit)
         report(len(fitted) / len(FIELDS))
     vocabularies, means, stds = zip(*fitted, strict=True)
@@ -294,6 +288,23 @@ def fit_preprocessing(
         min_count,
         table.num_rows if mask is None else int(np.count_nonzero(mask)),
     )
+
+
+def fit_field(
+    field: str, column: pa.ChunkedArray, mask: np.ndarray | None, min_count: int
+) -> tuple[pa.Array, float, float]:
+    """Return (vocabulary, mean, standard deviation) of a field; 0 and 1 of a categorical one.
+
+    Args:
+        field: one of FIELDS.
+        column: its values.
+        mask: bool, shape ``(n_rows,)``: the rows to fit on, None for all.
+        min_count: values or buckets that occur less often are left out.
+    """
+    counts = count_column(column, mask)
+    if field in NUMERIC:
+        return _fit_numeric(counts, min_count)
+    return counts.values_with_min_count(min_count)[0], 0.0, 1.0
 
 
 def log_transform(values: np.ndarray) -> np.ndarray:

@@ -68,6 +68,28 @@ class KeyCounts:
         look_up_keys(keys.view(np.uint64), *self._index, indices)
         return indices
 
+    def of_keys(self, keys: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return clicks and rows of each key, int64; 0 for an unknown key."""
+        index = self.look_up(keys)
+        return np.append(self.clicks, 0)[index], np.append(self.rows, 0)[index]
+
+    def plus(self, other: "KeyCounts", min_rows: int = 1) -> "KeyCounts":
+        """Return the counts of both.
+
+        Args:
+            other: counts of other rows.
+            min_rows: keys of fewer rows are left out.
+
+        >>> one = count_keys(np.array([7, 8]), np.array([1, 0]))
+        >>> one.plus(count_keys(np.array([8]), np.array([1])), min_rows=2).keys.tolist()
+        [8]
+        """
+        keys = np.union1d(self.keys, other.keys)
+        own, others = self.of_keys(keys), other.of_keys(keys)
+        clicks, rows = own[0] + others[0], own[1] + others[1]
+        enough = rows >= min_rows
+        return KeyCounts(keys[enough], clicks[enough], rows[enough])
+
     @cached_property
     def _index(self) -> tuple[np.ndarray, np.ndarray, np.uint64]:
         from core.data.columns.vocabulary_index import HASH_MULTIPLIER, build_hash_table
@@ -138,7 +160,11 @@ def assign_folds(n_rows: int, seed: int, n_folds: int = N_FOLDS) -> np.ndarray:
 
 
 def out_of_fold_statistics(
-    keys: np.ndarray, labels: np.ndarray, folds: np.ndarray, base_rate: float
+    keys: np.ndarray,
+    labels: np.ndarray,
+    folds: np.ndarray,
+    base_rate: float,
+    others: KeyCounts | None = None,
 ) -> np.ndarray:
     """Return each row's target statistic as counted over the rows of the other folds, float64.
 
@@ -147,10 +173,14 @@ def out_of_fold_statistics(
         labels: 0 or 1, same shape.
         folds: whole numbers from 0, same shape.
         base_rate: of clicks over all rows.
+        others: counts of rows that are none of these, so that they count for every one of these.
     """
     distinct, index = np.unique(keys, return_inverse=True)
     clicks = np.bincount(index, labels, len(distinct))
     rows = np.bincount(index, minlength=len(distinct))
+    if others is not None:
+        other_clicks, other_rows = others.of_keys(distinct)
+        clicks, rows = clicks + other_clicks, rows + other_rows
     values = np.empty(len(keys))
     # Fold by fold, so that memory does not grow with keys times folds.
     for fold in range(int(folds.max(initial=-1)) + 1):
@@ -162,13 +192,19 @@ def out_of_fold_statistics(
     return values
 
 
-def log_counts_without_self(keys: np.ndarray) -> np.ndarray:
+def log_counts_without_self(keys: np.ndarray, others: KeyCounts | None = None) -> np.ndarray:
     """Return ln(1 + n) of each row, n the number of *other* rows with its key; float64.
+
+    Args:
+        keys: of the rows, int64, shape ``(n_rows,)``.
+        others: see `out_of_fold_statistics`.
 
     >>> log_counts_without_self(np.array([3, 3, 5])).round(4).tolist()
     [0.6931, 0.6931, 0.0]
     """
-    _, index, rows = np.unique(keys, return_inverse=True, return_counts=True)
+    distinct, index, rows = np.unique(keys, return_inverse=True, return_counts=True)
+    if others is not None:
+        rows = rows + others.of_keys(distinct)[1]
     return np.log(rows)[index]
 
 

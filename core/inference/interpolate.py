@@ -19,6 +19,7 @@ from core.errors import BadInput
 from core.evaluation.format_metrics import is_missing
 from core.evaluation.metrics import compute_metrics
 from core.freezing.heads import keeps_head
+from core.freezing.inputs import check_same_inputs
 from core.inference.run_model import load_model_card, load_start_card
 from core.jobs.reporter import Reporter
 from core.jobs.requests import InterpolateRequest
@@ -52,7 +53,7 @@ def interpolate(
 
     Raises:
         BadInput: the run that the request names is not a fine-tuning run that is done, or its
-            head was new; or its backbone has other weights now.
+            head was new or its inputs were refitted; or its backbone has other weights now.
         CancelledError: the reporter asked to stop.
     """
     run = RunStore(workspace).get(request.run)
@@ -62,6 +63,7 @@ def interpolate(
             f"Run {run.id} is not a finished fine-tuning run that kept its backbone's head, so"
             " there is nothing to interpolate; choose another run."
         )
+    check_same_inputs(run.finetune_request, run.id)
     started = time.monotonic()
     reporter.phase("encoding")
     backbone_card = load_start_card(workspace, run)

@@ -13,6 +13,7 @@ from core.data.schema import FIELDS
 from core.errors import BadInput
 from core.evaluation.geometry import linear_cka
 from core.files.typed_json import to_json
+from core.freezing.inputs import check_same_inputs
 from core.freezing.strategies import is_trained
 from core.inference.run_model import load_model_card, load_start_card
 from core.inference.weight_drift_files import ARRAYS_FILE, NUMBERS_FILE, StageDrift, WeightDrift
@@ -46,7 +47,8 @@ def measure_weight_drift(
         on_progress: called with the share of the work that is done, 0 to 1.
 
     Raises:
-        BadInput: the run trained no backbone, or its backbone has other weights now.
+        BadInput: the run trained no backbone, or refitted its inputs; or its backbone has other
+            weights now.
     """
     require_writable()
     if (
@@ -59,6 +61,7 @@ def measure_weight_drift(
             f"Run {run.id} is not a finished fine-tuning run, so no weights have changed; choose"
             " another run."
         )
+    check_same_inputs(run.finetune_request, run.id)
     started = time.monotonic()
     report = on_progress or (lambda share: None)
     card, run_card = load_start_card(workspace, run), load_model_card(workspace, run)

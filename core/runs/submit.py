@@ -10,6 +10,7 @@ from core.data.datasets import Dataset, find_dataset, require_labels
 from core.data.paths import check_input, format_path
 from core.errors import BadInput, NameTaken
 from core.freezing.heads import keeps_head
+from core.freezing.inputs import check_inputs, check_same_inputs, inputs_of_strategy
 from core.freezing.plan import make_plan
 from core.freezing.strategies import (
     STRATEGIES,
@@ -129,6 +130,8 @@ def submit_finetune(
             card, strategy, request.freeze_depth, request.head, options, request.keep_head
         )
         plan.check_epochs(request.train.epochs)
+        inputs = inputs_of_strategy(strategy, request.inputs)
+        check_inputs(card, inputs)
         check_rows_to_train(dataset, request.train, request.target_rows)
         check_source_rows(dataset, strategy, options)
         requests.append(
@@ -139,6 +142,7 @@ def submit_finetune(
                 strategy=strategy,
                 options=options,
                 group=group,
+                inputs=inputs,
             )
         )
     return [
@@ -190,8 +194,8 @@ def submit_interpolation(workspace: Workspace, run: Run) -> Run:
     it, as in the demo.
 
     Raises:
-        BadInput: the run is not a fine-tuning run, trains nothing, has a new head, or has ended
-            without a model.
+        BadInput: the run is not a fine-tuning run, trains nothing, has a new head or refitted
+            inputs, or has ended without a model.
     """
     if run.kind == "finetune" and has_own_model(run.strategy):
         raise BadInput(
@@ -208,6 +212,7 @@ def submit_interpolation(workspace: Workspace, run: Run) -> Run:
             f"Run {run.id} has a new head, which has nothing in common with its backbone's, so a"
             " mixture of the two would score worse than either; choose a run that kept the head."
         )
+    check_same_inputs(run.finetune_request, run.id)
     if not run.active and run.status != "done":
         raise BadInput(
             f"Run {run.id} is {run.status}, so there are no trained weights to mix with its"

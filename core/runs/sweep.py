@@ -15,6 +15,7 @@ from typing import Any
 from core.data.datasets import Dataset, find_dataset
 from core.errors import BadInput, Damaged, NameTaken
 from core.files.typed_json import check_types
+from core.freezing.inputs import check_inputs, inputs_of_strategy
 from core.freezing.plan import Plan, make_plan
 from core.freezing.strategies import (
     STRATEGIES,
@@ -84,6 +85,7 @@ class SweepSpec:
         choose_rate: whether every arm has one of `learning_rates` in the results, chosen on
             validation rows (core.runs.rate_choice), so that all arms are tuned with the same
             budget; else each rate is a setting of its own.
+        inputs: of the arms that are no controls, as in FinetuneRequest.
 
     Raises:
         BadInput: a value occurs twice, is missing or has another type, there are more than
@@ -102,6 +104,7 @@ class SweepSpec:
     train_by_size: tuple[TrainSettings, ...] = ()
     keep_head: bool = False
     choose_rate: bool = False
+    inputs: str = "kept"
 
     def __post_init__(self) -> None:
         check_types(self)
@@ -190,6 +193,7 @@ def expand_requests(spec: SweepSpec) -> list[FinetuneRequest]:
                     target_rows=size,
                     rungs=rungs if arm in arms else (),
                     rates=batched_rates if has_rate else (),
+                    inputs=inputs_of_strategy(arm.strategy, spec.inputs),
                 )
             )
     return found
@@ -376,8 +380,9 @@ def plan_arms(card: BackboneCard, spec: SweepSpec) -> dict[str, Plan]:
     """Return the plan of every arm, by the arm's title.
 
     Raises:
-        BadInput: the backbone cannot have one of the arms.
+        BadInput: the backbone cannot have one of the arms, or not the spec's inputs.
     """
+    check_inputs(card, spec.inputs)
     return {
         arm.title: make_plan(
             card, arm.strategy, arm.freeze_depth, spec.head, arm.options, spec.keep_head

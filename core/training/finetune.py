@@ -6,6 +6,7 @@ The result is compared with the backbone as it was.
 import dataclasses
 from datetime import UTC, datetime
 
+import numpy as np
 import torch
 
 from core.data.datasets import Dataset, require_labels
@@ -18,7 +19,7 @@ from core.freezing.strategies import has_own_model
 from core.jobs.reporter import Reporter
 from core.jobs.requests import FinetuneRequest
 from core.jobs.store import Run
-from core.models.backbone import build_network, load_backbone, save_backbone
+from core.models.backbone import build_network
 from core.models.backbone_store import find_backbone
 from core.models.card import BackboneCard
 from core.models.network import Network
@@ -28,6 +29,7 @@ from core.training.batches import RowTensors
 from core.training.controls.finetune_control import finetune_control
 from core.training.loop import FitResult, fit
 from core.training.pretrain import LICENCES, card_metric_names
+from core.training.refitted_inputs import kept_inputs, refit_inputs
 from core.training.results import (
     SCORED_PARTS,
     Outcome,
@@ -81,12 +83,25 @@ def finetune(
     if has_own_model(request.strategy):
         return finetune_control(workspace, run, request, dataset, card, plan, device, reporter)
     # The backbone's own preprocessing: its embedding rows belong to its own vocabulary.
-    preprocessing_folder = card.folder / "preprocessing"
-    rows = load_rows(workspace, dataset, preprocessing_folder, ("target_train", *SCORED_PARTS))
-    network = load_backbone(card).to(device)
+    backbone_rows = load_rows(
+        workspace, dataset, card.folder / "preprocessing", ("target_train", *SCORED_PARTS)
+    )
     train_numbers, validation_numbers = request_rows(dataset, request)
-    data_key = f"{dataset.content_hash}|{card.preprocessing_hash}"
     scored = scored_rows(dataset, validation_numbers)
+    start = kept = kept_inputs(card, backbone_rows, dataset)
+    if request.inputs == "refitted" and plan.trains:
+        numbers = np.concatenate([train_numbers, validation_numbers, *scored.values()])
+        start = refit_inputs(workspace, dataset, card, train_numbers, numbers)
+        # The plan of the network that it is now: its embeddings have grown.
+        plan = make_plan(
+            start.card,
+            request.strategy,
+            request.freeze_depth,
+            request.head,
+            request.options,
+            request.keep_head,
+        )
+    network, rows, data_key = start.network.to(device), start.rows, start.data_key
     labels = labels_by_part(dataset, scored)
     seconds = {"prepare": stopwatch.lap()}
 
@@ -132,7 +147,7 @@ def finetune(
     # The backbone is scored last, so that whoever watches sees the first loss a second earlier. A
     # head that was not trained on click labels has no scores.
     baseline = (
-        baseline_scores(workspace, card, scored, rows, data_key, device)
+        baseline_scores(workspace, card, scored, backbone_rows, kept.data_key, device)
         if card.scores_clicks
         else None
     )
@@ -146,13 +161,13 @@ def finetune(
         baseline_threshold = best_f1_threshold(validation_labels, baseline["target_validation"])
         baseline_metrics = evaluate_parts(labels, baseline, baseline_threshold)
     model = dataclasses.replace(
-        card, id=run.id, name=run.name.replace(" · ", ", ")[:64], bundled=False
+        start.card, id=run.id, name=run.name.replace(" · ", ", ")[:64], bundled=False
     )
     n_train = len(train_numbers)
     if plan.trains:
         target_metrics = metrics.get("target_test")
         model = finetuned_card(model, plan, request, dataset, n_train, target_metrics)
-    save_backbone(network, model, preprocessing_folder, workspace.runs / run.id / "model")
+    start.save(workspace, run.id, network, model)
     seconds["evaluate"] = stopwatch.lap()
     result = build_result(plan, n_train, fitted, seconds, metrics, baseline_metrics, threshold)
     result = dataclasses.replace(result, backbone=card.id, backbone_sha256=card.weights_sha256)
@@ -197,6 +212,7 @@ def finetuned_card(
             "simulated": dataset.simulated or card.trained_on["simulated"],
             "domain": "target",
             "head": "new" if plan.new_head else "kept",
+            **({} if request.inputs == "kept" else {"inputs": request.inputs}),
         },
         earlier=() if plan.reinitialise else (*card.earlier, card.trained_on),
         metrics={key: metric_or_none(metrics, key) for key in card_metric_names()},

@@ -13,6 +13,7 @@ from core.evaluation.metric_registry import METRICS
 from core.evaluation.roc_auc import auc_interval, auc_variance, delong_test
 from core.evaluation.significance import NOT_COMPARABLE, NOT_DISTINGUISHABLE
 from core.freezing.heads import keeps_head
+from core.freezing.inputs import check_same_inputs
 from core.jobs.store import Run, RunStore
 from core.program import PROGRAM
 from core.report.decision_figures import interpolation_figure
@@ -46,6 +47,7 @@ def interpolation_section(run: Run) -> None:
         return
     st.caption(ABOUT)
     with catch_errors():
+        check_same_inputs(run.finetune_request, run.id)
         interpolations = list_interpolations(workspace(), run)
         if interpolations and interpolations[0].active:
             st.fragment(catch_errors_in(_wait), run_every=1.0)(interpolations[0].id)

@@ -9,6 +9,7 @@ import numpy as np
 import streamlit as st
 
 from core.evaluation.geometry import pca_2d
+from core.freezing.inputs import check_same_inputs
 from core.inference.weight_drift_files import WeightDrift, read_embedding_vectors, read_weight_drift
 from core.jobs.store import Run, RunStore
 from core.program import PROGRAM
@@ -66,6 +67,7 @@ def measure_weight_drift_button(run: Run) -> None:
 
 def _section(run: Run) -> None:
     with catch_errors():
+        check_same_inputs(run.finetune_request, run.id)
         drift = read_weight_drift(workspace(), run.id)
         if drift is None:
             measure_weight_drift_button(run)

@@ -11,6 +11,7 @@ import streamlit as st
 from core.data.datasets import Dataset
 from core.errors import BadInput
 from core.freezing.heads import NEW_HEAD_PRESETS
+from core.freezing.inputs import REFITTED_SENTENCE
 from core.freezing.strategies import has_learning_rate, is_trained
 from core.jobs.requests import TrainSettings
 from core.jobs.store import RunStore
@@ -43,6 +44,7 @@ from pages.components.shared.common import NAME_HELP, show_command, workspace
 from pages.components.shared.errors import catch_errors, show_error
 from pages.components.shared.formatting import format_approx_duration, format_int
 from pages.components.shared.head_fields import head_fields
+from pages.components.shared.inputs_field import inputs_field
 from pages.components.shared.training_fields import MORE_FIELDS, training_fields
 from pages.components.shared.vocabulary_coverage import cached_coverage, coverage_warning
 from pages.components.shared.widget_sync import set_value
@@ -79,7 +81,7 @@ def sweep_form(datasets: list[Dataset], cards: list[BackboneCard]) -> None:
         summary = st.container()
     try:
         with settings_place:
-            keep_head, head, train = _settings_fields(dataset, card)
+            keep_head, head, inputs, train = _settings_fields(dataset, card)
         with runs_place:
             seeds, sizes, named_rates, choose_rate, halving = _runs_fields(dataset)
         with cards_place:
@@ -87,7 +89,7 @@ def sweep_form(datasets: list[Dataset], cards: list[BackboneCard]) -> None:
         by_size = _settings_by_size(dataset, sizes, train)
         rates = rates_to_try(named_rates, by_size[-1].learning_rate, choose_rate)
         spec = _make_spec(
-            dataset, card, arms, seeds, sizes, rates, head, by_size, halving, keep_head
+            dataset, card, arms, seeds, sizes, rates, head, by_size, halving, keep_head, inputs
         )
     except BadInput as error:
         with summary:
@@ -108,8 +110,8 @@ def _warn_about_coverage(dataset: Dataset, card: BackboneCard) -> None:
 
 def _settings_fields(
     dataset: Dataset, card: BackboneCard
-) -> tuple[bool, HeadSettings, TrainSettings]:
-    """Return (whether the backbone's head is kept, the head that trains, training settings)."""
+) -> tuple[bool, HeadSettings, str, TrainSettings]:
+    """Return (whether the backbone's head is kept, the head that trains, inputs, settings)."""
     st.markdown("##### Head and training :gray[· the same for every arm]")
     head_place = st.container()
     rows, share = target_rows_and_share(dataset)
@@ -118,7 +120,7 @@ def _settings_fields(
     with head_place:
         article = st.session_state.get("sweep_preset") in NEW_HEAD_PRESETS
         keep_head, head = head_fields("sweep", card, article)
-    return keep_head, head, train
+    return keep_head, head, inputs_field("sweep", card), train
 
 
 def _settings_by_size(
@@ -292,6 +294,7 @@ def _make_spec(
     by_size: tuple[TrainSettings, ...],
     halving: int,
     keep_head: bool,
+    inputs: str,
 ) -> SweepSpec:
     if not arms:
         raise BadInput("Select at least one freeze depth or strategy.")
@@ -309,6 +312,7 @@ def _make_spec(
         halving,
         train_by_size=by_size if differ else (),
         keep_head=keep_head,
+        inputs=inputs,
         choose_rate=choose_rate,
     )
 
@@ -323,6 +327,8 @@ def _launch(dataset: Dataset, card: BackboneCard, spec: SweepSpec) -> None:
     left.metric("Runs", format_int(runs))
     right.metric("Estimated time", format_approx_duration(estimate.seconds))
     st.caption(f"{_describe_run_count(spec)}. {estimate.explanation}")
+    if spec.inputs == "refitted":
+        st.caption(REFITTED_SENTENCE)
     if spec.choose_rate:
         st.caption(rates_sentence(spec))
     if spec.train_by_size:
