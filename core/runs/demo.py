@@ -37,6 +37,7 @@ from core.runs.sweep_result import default_reference, judge_arms, summarise_arms
 from core.training.default_settings import (
     AUTO,
     preset_settings,
+    replace_settings,
     target_rows_and_share,
 )
 from core.workspace import Workspace
@@ -53,6 +54,8 @@ WHAT_IT_SHOWS = (
 )
 ARCHITECTURE = "dcnv2"
 SEEDS = (0, 1)
+MAX_EPOCHS = 60
+"""Early stopping ends every arm before: the last block alone has its best epoch after 30."""
 POLL_SECONDS = 0.3
 
 
@@ -124,7 +127,8 @@ def demo_spec(dataset: Dataset, card: BackboneCard) -> SweepSpec:
 def demo_settings(dataset: Dataset) -> TrainSettings:
     """Return the default settings for the dataset's size: early stopping ends each arm."""
     rows, share = target_rows_and_share(dataset)
-    return preset_settings(AUTO, rows, validation_share=share)
+    settings = preset_settings(AUTO, rows, validation_share=share)
+    return replace_settings(settings, {"epochs": MAX_EPOCHS})
 
 
 def demo_sweep(workspace: Workspace) -> Sweep | None:
