@@ -53,7 +53,7 @@ def test_the_slider_ends_at_the_real_stages_and_says_what_they_mean(page: AppTes
     assert any("Full fine-tuning" in one.value for one in page.markdown)
     assert "frozen" not in stage_table(page)
     choose_backbone(page, "dnn")
-    assert page.slider("depth").max == 4
+    assert page.slider("depth").max == 3
 
 
 def test_a_preset_fills_the_fields_and_an_edit_unmarks_it(page: AppTest) -> None:
