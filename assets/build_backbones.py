@@ -1,7 +1,13 @@
 """Rebuilds the bundled backbones from seeds: `python -m assets.build_backbones`.
 
 Simulates rows, prepares them as any user's file, pretrains each architecture on the source rows
-with the app's own code, and puts the result in assets/backbones/.
+with the app's own code and the settings that it recommends for their number, and puts the result in
+assets/backbones/. One thing differs from what `pretrain` would choose: target statistics are those
+of single fields, not of pairs of fields as well. Tables of pairs would make the bundled files
+several times as large, in every clone and every wheel, for a gain that simulated rows have no use
+for.
+
+It depends on its seeds alone on one thread: run it with OMP_NUM_THREADS=1.
 """
 
 import argparse
@@ -20,16 +26,16 @@ from core.jobs.reporter import Decision, Point
 from core.jobs.requests import PretrainRequest, TrainSettings
 from core.jobs.store import RunStore
 from core.models.card import BackboneCard, load_card, save_card
+from core.models.recommended_settings import choose_settings, pretraining_rows
 from core.models.registry import ARCHITECTURES
 from core.runs.dispatch import execute
+from core.training.default_settings import default_settings
 from core.workspace import BUNDLED_BACKBONES, Workspace, open_workspace
 
-ROWS = 400_000
-MIN_COUNT = 20
+ROWS = 300_000
+MIN_COUNT = 10
 SEED = 1
-TRAIN = TrainSettings(
-    epochs=6, batch_size=1024, learning_rate=1e-3, early_stopping=2, seed=SEED, device="cpu"
-)
+STATISTICS = "fields"
 
 
 class PrintReporter:
@@ -68,6 +74,12 @@ def prepare_rows(workspace: Workspace, rows: int, seed: int) -> Dataset:
     return prepare(workspace, sample, SplitSpec(), sample.name, MIN_COUNT)
 
 
+def recommended_training(dataset: Dataset) -> TrainSettings:
+    """Return the default settings of pretraining on the dataset's clicks, on the CPU."""
+    _, train = default_settings(pretraining_rows(dataset), "supervised")
+    return dataclasses.replace(train, seed=SEED, device="cpu")
+
+
 def build(
     workspace: Workspace, dataset: Dataset, architecture: str, train: TrainSettings
 ) -> BackboneCard:
@@ -77,8 +89,12 @@ def build(
         The card of the backbone, which is stored in the workspace.
     """
     name = f"Simulated {ARCHITECTURES[architecture].title}"
+    settings = choose_settings(architecture, {}, pretraining_rows(dataset))
+    request = PretrainRequest(
+        dataset.id, architecture, name, train, settings, statistics=STATISTICS
+    )
     store = RunStore(workspace)
-    run = store.submit(PretrainRequest(dataset.id, architecture, name, train), name, "cpu")
+    run = store.submit(request, name, "cpu")
     result = execute(workspace, run, PrintReporter())
     return load_card(workspace.backbones / result.backbone)
 
@@ -102,7 +118,7 @@ def main() -> None:
         for architecture in ("dnn", "deepfm", "dcnv2", "finalmlp", "resnet"):
             print(architecture, flush=True)
             bundle(
-                build(workspace, dataset, architecture, TRAIN),
+                build(workspace, dataset, architecture, recommended_training(dataset)),
                 options.out / f"simulated-{architecture}",
             )
 

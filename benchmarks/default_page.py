@@ -23,6 +23,7 @@ from core.training.default_settings import (
     SMALL_EPOCH_STEPS,
     default_settings,
 )
+from core.training.pretraining_defaults import PRETRAINING_DEFAULTS
 
 Example = tuple[str, float, float]
 """(preset, AUC after pretraining, AUC after fine-tuning)."""
@@ -288,6 +289,7 @@ def write_page(
         today=date.today().isoformat(),
         machine=f"{os.cpu_count()} busy cores, one thread, Python {platform.python_version()}",
         minutes=sum(sum(one.seconds) for one in every) / 60,
+        pretraining_rows=PRETRAINING_DEFAULTS[-1].rows,
         few=SMALL_EPOCH_STEPS,
         many=LARGE_EPOCH_STEPS,
         sizes="\n".join(
@@ -321,13 +323,15 @@ the trainings took {minutes:.0f} minutes of one core).
 One function of the number of training rows, `default_settings` in
 `core/training/default_settings.py`, chooses batch size, learning rate and epochs wherever they are
 not given: on the pages and in the commands (preset *auto*), for every target size of a sweep, in
-the demo. The batch size is a power of two: from 16 to 64 it gives an epoch about {few} optimiser
-steps; it stays 64 until an epoch has about {many:,}, and then grows with the rows to 4,096. The
-learning rate is 3e-4 up to 9,000 rows and grows with the root of their number to 1e-3 at 100,000.
-Where batches of 16 make few steps, there are more epochs than 30. An average of the weights is
-validated and kept; a new head trains at 1e-3 and for at least 300 steps, unless a number of epochs
-is given. As in *fast*, training ends after {stopping} epochs without a lower validation loss, the
-rate falls to a tenth after one such epoch, and the best epoch is kept. For some sizes:
+the demo. Pretraining on click labels with fewer than {pretraining_rows:,} training rows has a table
+of its own, `core/training/pretraining_defaults.py`; all else follows this. The batch size is a
+power of two: from 16 to 64 it gives an epoch about {few} optimiser steps; it stays 64 until an
+epoch has about {many:,}, and then grows with the rows to 4,096. The learning rate is 3e-4 up to
+9,000 rows and grows with the root of their number to 1e-3 at 100,000. Where batches of 16 make few
+steps, there are more epochs than 30. An average of the weights is validated and kept; a new head
+trains at 1e-3 and for at least 300 steps, unless a number of epochs is given. As in *fast*,
+training ends after {stopping} epochs without a lower validation loss, the rate falls to a tenth
+after one such epoch, and the best epoch is kept. For some sizes:
 
 | training rows | batch size | learning rate | epochs at most | steps per epoch |
 |---|---|---|---|---|

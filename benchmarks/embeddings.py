@@ -35,6 +35,7 @@ from core.jobs.store import RunStore
 from core.models.backbone import load_backbone
 from core.models.card import load_card
 from core.models.network import Embedding
+from core.program import VERSION
 from core.runs.dispatch import execute
 from core.training.word_vectors import embedding_words
 from core.workspace import PROJECT, Workspace, open_workspace
@@ -230,6 +231,7 @@ def run_protocol(workspace: Workspace) -> str:
     load = os.getloadavg()[2]
     return PAGE.format(
         today=date.today().isoformat(),
+        version=VERSION,
         machine=(
             f"{os.cpu_count()} cores, load average {load:.0f}, Python"
             f" {platform.python_version()}, CPU"
@@ -244,7 +246,8 @@ def run_protocol(workspace: Workspace) -> str:
 
 PAGE = """# Embeddings: random, Word2Vec, supervised
 
-Made by `python -m benchmarks.embeddings` on {today} ({machine}, {minutes:.0f} minutes).
+Made by `python -m benchmarks.embeddings` on {today} with version {version} ({machine}, {minutes:.0f} minutes).
+No averaged weights and no target statistics, so that only the embedding differs.
 
 100,000 real rows of the Kaggle Display Advertising Challenge in order of time: the first 60 % are the source domain,
 the last 20 % the target test rows, and the target rows just before those (10 % of them validate) are used for fine-tuning. Only the embedding stage differs: new

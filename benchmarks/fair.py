@@ -1,7 +1,8 @@
 """The fair comparison: every arm trained and tuned alike, against strong controls.
 
-`python -m benchmarks.fair` writes its section of docs/results.md. `--rows` runs the same protocol
-on any file of Criteo rows in order of time.
+`python -m benchmarks.fair --page docs/results.md` runs the protocol and writes its section there;
+without `--page` the section is printed and kept beside the results, in `--out`. `--rows` runs the
+same protocol on any file of Criteo rows in order of time.
 
 The first 60 % of the rows pretrain (the product's defaults), the next 20 % are the target that arms
 adapt to, the last 20 % test. Every arm is a sweep of the API with the rate chosen on validation

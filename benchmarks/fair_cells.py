@@ -14,7 +14,6 @@ from typing import Any, Literal
 
 import numpy as np
 
-from core.freezing.strategies import is_control
 from core.runs.sweep_result import ArmResult, summarise_arms
 from thaw import Run, Workspace
 
@@ -264,12 +263,12 @@ def _arm(workspace: Workspace, cell: Cell, folders: Folders, found: Found, devic
 
 
 def arm_title(cell: Cell, result: ArmResult) -> str:
-    """An arm's title, with the head where it is new."""
+    """Return an arm's title, with the head where it is new and the rows of a control."""
     title = result.title
     if cell.head == "new":
         title += ", new head"
-    if is_control(cell.strategy) and cell.rows and cell.rows not in title:
-        title += f" ({cell.rows})"
+    if cell.rows == "both":
+        title += ", source and target rows"
     return title
 
 

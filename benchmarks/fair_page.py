@@ -50,6 +50,17 @@ def size_table(results: Results, size: int) -> str:
     return "\n".join(lines)
 
 
+def others_table(results: Results, architectures: list[str]) -> str:
+    """Return the table of the arms of further backbones."""
+    lines = ["| further backbone | target rows | arm | AUC | log loss |", "|---" * 5 + "|"]
+    for name in architectures:
+        for size in results.sizes:
+            for arm in results.at_size(size, name):
+                cells = [name, str(size or "all"), arm.title, estimate(arm.auc)]
+                lines.append(f"| {' | '.join(cells)} | {estimate(arm.log_loss)} |")
+    return "\n".join(lines)
+
+
 def pretraining_table(results: Results) -> str:
     """Return the table of backbones against gradient boosting on the same rows."""
     lines = [
@@ -77,14 +88,9 @@ def page_text(results: Results) -> str:
         for name, found in datasets.items()
     )
     tables = "\n\n".join(size_table(results, size) for size in results.sizes)
-    others = {one.cell["architecture"] for one in results.arms} - {results.architecture, ""}
-    for name in sorted(others):
-        for size in results.sizes:
-            for arm in results.at_size(size, name):
-                tables += (
-                    f"\n\n{name}, {size or 'all'} rows, {arm.title}: AUC {estimate(arm.auc)},"
-                    f" log loss {estimate(arm.log_loss)}."
-                )
+    others = sorted({one.cell["architecture"] for one in results.arms} - {results.architecture, ""})
+    if others:
+        tables += f"\n\n{others_table(results, others)}"
     return PAGE.format(
         today=date.today().isoformat(),
         machine=f"{os.cpu_count()} cores, Python {platform.python_version()}",

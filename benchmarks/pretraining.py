@@ -1,6 +1,9 @@
 """What pretraining gains on the real rows (docs/pretraining.md).
 
-`python -m benchmarks.pretraining` writes docs/pretraining.md.
+`python -m benchmarks.pretraining` writes its section of docs/pretraining.md.
+
+One network with the same settings throughout, so that only the way of pretraining differs: not
+those that `pretrain` recommends, which are stronger (averaged weights, target statistics).
 
 A DNN is pretrained on the first 60 % of the real Criteo rows by clicks, by replaced features and by
 masked features, once each; then it is fully fine-tuned on 1,000, 5,000 and all target training
@@ -21,6 +24,7 @@ import numpy as np
 import torch
 from scipy.stats import norm, t
 
+from benchmarks.page_section import put_section
 from benchmarks.parity import Silent
 from benchmarks.real_rows import INGEST, PRETRAIN, thaw
 from core.data.datasets import Dataset, find_dataset, select_test_rows, select_training_rows
@@ -32,6 +36,7 @@ from core.jobs.requests import FinetuneRequest, TrainSettings
 from core.models.backbone import load_backbone
 from core.models.backbone_store import find_backbone
 from core.models.card import BackboneCard, HeadSettings
+from core.program import VERSION
 from core.training.finetune import initial_network
 from core.training.loop import fit
 from core.training.losses import predict
@@ -39,8 +44,9 @@ from core.training.training_rows import TrainingRows, load_rows
 from core.workspace import PROJECT, Workspace, open_workspace
 
 ARCHITECTURE = "dnn"
+NETWORK = "--embedding 16 --widths 256,256,256 --dropout 0.3"
 FLAGS = {
-    "supervised": PRETRAIN,
+    "supervised": f"--preset fast {PRETRAIN} --statistics none",
     "rfd": "--objective rfd --preset map",
     "mfp": "--objective mfp --preset map",
 }
@@ -180,7 +186,7 @@ def pretrained_line(objective: str, run: dict[str, Any]) -> str:
 
 
 def run_protocol(workspace: Workspace, folder: Path) -> str:
-    """Everything, as the text of docs/pretraining.md."""
+    """Everything, as the text of the section."""
     commands: list[str] = []
     thaw(workspace, INGEST, commands)
     dataset = find_dataset(workspace, "real")
@@ -188,7 +194,7 @@ def run_protocol(workspace: Workspace, folder: Path) -> str:
         objective: thaw(
             workspace,
             f"pretrain --dataset real --architecture {ARCHITECTURE} --name real-{objective}"
-            f" --device cpu {flags}",
+            f" --device cpu {NETWORK} {flags}",
             commands,
         )["run"]
         for objective, flags in FLAGS.items()
@@ -215,6 +221,7 @@ def run_protocol(workspace: Workspace, folder: Path) -> str:
             print(lines[-1], flush=True)
     return PAGE.format(
         today=date.today().isoformat(),
+        version=VERSION,
         machine=(
             f"{os.cpu_count()} cores, load average {os.getloadavg()[2]:.0f}, Python"
             f" {platform.python_version()}"
@@ -231,11 +238,9 @@ def run_protocol(workspace: Workspace, folder: Path) -> str:
     )
 
 
-PAGE = """# Pretraining
-
-Made by `python -m benchmarks.pretraining` on {today} ({machine}, device {device}).
-
-## Real rows: what does each way of pretraining gain?
+HEADING = "Real rows: what does each way of pretraining gain?"
+PAGE = """Made by `python -m benchmarks.pretraining` on {today} with version {version} ({machine},
+device {device}).
 
 100,000 real rows of the Kaggle Display Advertising Challenge in order of time. A DNN (embedding 16,
 three blocks of 256) is pretrained once by each objective on {source:,} rows of the first 60 %; RFD
@@ -281,7 +286,7 @@ def main() -> None:
         page = run_protocol(
             open_workspace(options.workspace or Path(folder) / "workspace"), Path(folder)
         )
-    options.out.write_text(page, encoding="utf-8")
+    put_section(options.out, HEADING, page)
     print(page)
 
 

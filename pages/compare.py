@@ -11,6 +11,7 @@ from core.jobs.store import Run, RunStore
 from core.report.run_tables import arm_frame, run_frame
 from core.runs.launch import refresh_statuses
 from core.runs.sweep import list_sweeps
+from core.runs.sweep_result import summarise_arms
 from pages.components.compare.blend_runs import blend_section
 from pages.components.compare.run_actions import selection_round, show_run_actions
 from pages.components.compare.run_table import ROW_MODES, filter_runs, run_table
@@ -33,8 +34,7 @@ def runs_in_url(runs: list[Run]) -> list[str]:
     Without that parameter, return the finished runs of the newest launch.
     """
     if (in_url := url_state.get("runs")) is None:
-        newest = next((run.group for run in runs if run.group and run.status == "done"), None)
-        return [run.id for run in runs if newest and run.group == newest and run.status == "done"]
+        return _runs_of_newest_launch(runs)
     known = {run.id for run in runs}
     run_ids = [*dict.fromkeys(filter(None, in_url.split(",")))]
     if unknown := [run_id for run_id in run_ids if run_id not in known]:
@@ -44,6 +44,17 @@ def runs_in_url(runs: list[Run]) -> list[str]:
             "in this workspace; it is ignored."
         )
     return [run_id for run_id in run_ids if run_id in known]
+
+
+def _runs_of_newest_launch(runs: list[Run]) -> list[str]:
+    """Return the ids of its finished runs, of each arm those at the rate that was chosen for it."""
+    newest = next((run.group for run in runs if run.group and run.status == "done"), None)
+    launched = [run for run in runs if newest and run.group == newest]
+    sweep = next((one for one in list_sweeps(workspace()) if one.id == newest), None)
+    if sweep and sweep.spec.choose_rate:
+        chosen = {run.id for arm in summarise_arms(sweep, launched) for run in arm.runs}
+        launched = [run for run in launched if run.id in chosen]
+    return [run.id for run in launched if run.status == "done"]
 
 
 st.title("Compare")

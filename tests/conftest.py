@@ -1,6 +1,7 @@
 """Fixtures for all tests: an empty workspace, and a tiny prepared one that is made once and
 copied."""
 
+import functools
 import json
 import os
 import shutil
@@ -12,6 +13,7 @@ from typing import Any
 
 import pytest
 from playwright.sync_api import Browser, sync_playwright
+from streamlit.components.v2 import manifest_scanner
 
 from core.data.datasets import Dataset, find_dataset
 from core.data.prepare import prepare
@@ -42,6 +44,16 @@ def own_main() -> Iterator[None]:
     main = sys.modules["__main__"]
     yield
     sys.modules["__main__"] = main
+
+
+@pytest.fixture(scope="session", autouse=True)
+def component_packages_sought_once() -> Iterator[None]:
+    """Streamlit looks for components in every installed package whenever a page is opened, which
+    takes longer than many a page; what is installed does not change meanwhile."""
+    with pytest.MonkeyPatch.context() as patch:
+        scan = functools.cache(manifest_scanner.scan_component_manifests)
+        patch.setattr(manifest_scanner, "scan_component_manifests", scan)
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -21,7 +21,7 @@ from core.report.arms import (
     judge_selected_arms,
     summarise_selected_arms,
 )
-from core.runs.sweep import Sweep
+from core.runs.sweep import Sweep, list_rate_sweeps
 from core.runs.sweep_result import (
     ArmResult,
     choices_of_arms,
@@ -117,7 +117,7 @@ def select_arms(
         )
     backbones = {card.id: card.name for card in list_backbones(workspace)}
     datasets = {dataset.id: dataset.name for dataset in list_datasets(workspace)}
-    arms = group_into_arms(runs, backbones, datasets)
+    arms = group_into_arms(runs, backbones, datasets, list_rate_sweeps(workspace))
     settings = distinct_settings(arms)
     results = summarise_selected_arms(arms, full_titles=len(settings) > 1 or bool(settings[0]))
     # The titles name the setting, so that all arms can be compared with one another.

@@ -280,7 +280,8 @@ def _arm_text(row: dict[str, Any]) -> str:
     setting = f"{row['setting']}, " if row["setting"] else ""
     halted = f", ended by halving after epoch {row['halted_epoch']}" if row["halted_epoch"] else ""
     last = ", best epoch is the last" if row["best_epoch_is_last"] else ""
+    seeds = f"{row['seeds']} seed{'s' if row['seeds'] != 1 else ''}"
     return (
         f"{setting}{row['arm']}{format_chosen_rate(row)}: target test"
-        f" {format_arm_metrics(row, deviation=True)} over {row['seeds']} seeds{last}{halted}"
+        f" {format_arm_metrics(row, deviation=True)} over {seeds}{last}{halted}"
     )

@@ -20,13 +20,12 @@ from core.evaluation.format_metrics import is_missing
 from core.evaluation.metrics import compute_metrics
 from core.freezing.heads import keeps_head
 from core.freezing.inputs import check_same_inputs
-from core.inference.run_model import load_model_card
+from core.inference.run_model import load_model_card, load_start_card
 from core.jobs.reporter import Reporter
 from core.jobs.requests import InterpolateRequest
 from core.jobs.run_result import InterpolationResult, RunResult
 from core.jobs.store import RunStore
 from core.models.backbone import load_backbone
-from core.models.backbone_store import find_backbone
 from core.training.loop import CancelledError
 from core.training.results import (
     SCORED_PARTS,
@@ -54,7 +53,7 @@ def interpolate(
 
     Raises:
         BadInput: the run that the request names is not a fine-tuning run that is done, or its
-            head was new or its inputs were refitted.
+            head was new or its inputs were refitted; or its backbone has other weights now.
         CancelledError: the reporter asked to stop.
     """
     run = RunStore(workspace).get(request.run)
@@ -67,7 +66,7 @@ def interpolate(
     check_same_inputs(run.finetune_request, run.id)
     started = time.monotonic()
     reporter.phase("encoding")
-    backbone_card = find_backbone(workspace, run.result.backbone)
+    backbone_card = load_start_card(workspace, run)
     run_card = load_model_card(workspace, run)
     rows = load_rows(
         workspace, dataset, backbone_card.folder / "preprocessing", ("target_train", *SCORED_PARTS)

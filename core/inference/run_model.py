@@ -32,6 +32,40 @@ def load_model_card(workspace: Workspace, run: Run) -> BackboneCard:
     return load_complete_card(workspace.runs / run.id / "model", DAMAGE_ADVICE)
 
 
+def load_start_card(workspace: Workspace, run: Run) -> BackboneCard:
+    """Return the card of the backbone that `run` fine-tuned.
+
+    Raises:
+        BadInput: there is no such backbone any more, or it has other weights now.
+    """
+    assert run.result is not None
+    card = find_backbone(workspace, run.result.backbone)
+    recorded = run.result.backbone_sha256
+    if recorded and recorded != card.weights_sha256:
+        raise changed_backbone_error(card, run, card.weights_sha256, recorded)
+    return card
+
+
+def changed_backbone_error(card: BackboneCard, run: Run, now: str, then: str) -> BadInput:
+    """Return the error that a run's backbone has other weights now than the run started from.
+
+    Args:
+        card: of the backbone.
+        run: that fine-tuned it.
+        now, then: SHA-256 of the weights.
+    """
+    advice = (
+        "it comes with Thaw, and another version of Thaw brought the old ones; use that version,"
+        " or launch the run again"
+        if card.bundled
+        else "put the old ones back"
+    )
+    return BadInput(
+        f"The weights of the backbone {card.name!r} have changed since run {run.id}: their SHA-256"
+        f" is {now[:12]}… and was {then[:12]}…; {advice}."
+    )
+
+
 def load_scoring_card(workspace: Workspace, run: Run) -> BackboneCard:
     """Return the card of the network that `run` ended with, if it scores clicks.
 

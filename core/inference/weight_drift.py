@@ -15,11 +15,10 @@ from core.evaluation.geometry import linear_cka
 from core.files.typed_json import to_json
 from core.freezing.inputs import check_same_inputs
 from core.freezing.strategies import is_trained
-from core.inference.run_model import load_model_card
+from core.inference.run_model import load_model_card, load_start_card
 from core.inference.weight_drift_files import ARRAYS_FILE, NUMBERS_FILE, StageDrift, WeightDrift
 from core.jobs.store import Run
 from core.models.backbone import load_backbone
-from core.models.backbone_store import find_backbone
 from core.models.card import BackboneCard
 from core.models.network import Activations, Embedding, Network, flatten_state
 from core.read_only import require_writable
@@ -48,7 +47,8 @@ def measure_weight_drift(
         on_progress: called with the share of the work that is done, 0 to 1.
 
     Raises:
-        BadInput: the run trained no backbone, or refitted its inputs.
+        BadInput: the run trained no backbone, or refitted its inputs; or its backbone has other
+            weights now.
     """
     require_writable()
     if (
@@ -64,7 +64,7 @@ def measure_weight_drift(
     check_same_inputs(run.finetune_request, run.id)
     started = time.monotonic()
     report = on_progress or (lambda share: None)
-    card, run_card = find_backbone(workspace, run.result.backbone), load_model_card(workspace, run)
+    card, run_card = load_start_card(workspace, run), load_model_card(workspace, run)
     if card.preprocessing_hash != run_card.preprocessing_hash:
         raise BadInput(
             f"Run {run.id} trained a model of its own with a vocabulary of its own, so its weights"

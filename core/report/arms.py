@@ -6,7 +6,7 @@ commands, runs are selected freely, so arms are found from their requests here.
 
 import dataclasses
 import json
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Collection, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -20,6 +20,7 @@ from core.freezing.strategies import is_trained
 from core.jobs.predictions import StoredScores, read_prediction_array
 from core.jobs.store import Run
 from core.report.report_data import request_settings
+from core.runs.rate_choice import has_rate
 from core.runs.sweep import arm_title
 from core.runs.sweep_result import (
     ArmResult,
@@ -29,6 +30,9 @@ from core.runs.sweep_result import (
     training_notes,
 )
 from core.workspace import Workspace
+
+RATE_SETTINGS = ("learning rate", "head learning rate")
+"""Settings that are the arm's own where a sweep chose them for it."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +62,10 @@ class ArmRuns:
 
 
 def group_into_arms(
-    runs: Sequence[Run], backbones: Mapping[str, str], datasets: Mapping[str, str]
+    runs: Sequence[Run],
+    backbones: Mapping[str, str],
+    datasets: Mapping[str, str],
+    rate_sweeps: Collection[str] = (),
 ) -> list[ArmRuns]:
     """Return the arms of these runs, in the order in which each arm's first run was created.
 
@@ -69,9 +76,12 @@ def group_into_arms(
         runs: of any kind and status.
         backbones: names by id.
         datasets: names by id.
+        rate_sweeps: ids of the sweeps that chose a learning rate for each arm. Where `runs` has one
+            rate of every arm of such a sweep, the rate belongs to the arm and is no setting.
     """
     in_order = tuple(sorted(runs, key=lambda run: run.created))
-    return [*_group_into_arms(in_order, tuple(backbones.items()), tuple(datasets.items()))]
+    names = tuple(backbones.items()), tuple(datasets.items())
+    return [*_group_into_arms(in_order, *names, frozenset(rate_sweeps))]
 
 
 @lru_cache(maxsize=8)
@@ -79,22 +89,31 @@ def _group_into_arms(
     runs: tuple[Run, ...],
     backbones: tuple[tuple[str, str], ...],
     datasets: tuple[tuple[str, str], ...],
+    rate_sweeps: frozenset[str],
 ) -> tuple[ArmRuns, ...]:
     """Return the arms; cached, as thousands of runs stay the same between two page reruns."""
+    chosen = rate_sweeps - _sweeps_with_several_rates(runs, rate_sweeps)
+
+    def key_of(run: Run) -> tuple[Hashable, ...]:
+        return _setting_key(run, has_rate(run) and run.group not in chosen)
+
     # Of thousands of runs few differ in more than arm and seed.
     run_by_setting: dict[tuple[Hashable, ...], Run] = {}
     for run in runs:
-        run_by_setting.setdefault(_setting_key(run), run)
-    varying = _varying_settings([*run_by_setting.values()])
+        run_by_setting.setdefault(key_of(run), run)
+    settings_by_key = {
+        key: _training_settings(run, bool(key[-1])) for key, run in run_by_setting.items()
+    }
+    varying = _varying_settings([*run_by_setting.values()], [*settings_by_key.values()])
     settings = {
-        key: _setting_words(run, varying, dict(backbones), dict(datasets))
+        key: _setting_words(run, settings_by_key[key], varying, dict(backbones), dict(datasets))
         for key, run in run_by_setting.items()
     }
     runs_by_arm: dict[tuple[str, tuple[str, ...]], dict[int, Run]] = {}
     for run in runs:
         title, setting, seed = (
             _title(run),
-            settings[_setting_key(run)],
+            settings[key_of(run)],
             run.seed,
         )
         if seed in runs_by_arm.get((title, setting), {}):
@@ -109,10 +128,21 @@ def _group_into_arms(
     return tuple(arms)
 
 
-def arms_in_setting(arms: Sequence[ArmRuns], setting_words: str) -> list[ArmRuns]:
-    """Return the arms of one setting, and the zero-shot arm of its backbone.
+def _sweeps_with_several_rates(runs: Sequence[Run], sweeps: frozenset[str]) -> frozenset[str]:
+    """Return those of the sweeps of which `runs` has an arm at more than one learning rate."""
+    rates: dict[tuple[str, str, int], set[float]] = {}
+    for run in runs:
+        if run.group in sweeps and has_rate(run):
+            arm = run.group, _title(run), run.target_rows
+            rates.setdefault(arm, set()).add(run.request.train.learning_rate)
+    return frozenset(group for (group, _, _), found in rates.items() if len(found) > 1)
 
-    No training setting changes zero-shot, so it belongs to every setting of its backbone.
+
+def arms_in_setting(arms: Sequence[ArmRuns], setting_words: str) -> list[ArmRuns]:
+    """Return the arms of one setting, and those that it changes in nothing.
+
+    No training setting changes zero-shot, so it belongs to every setting of its backbone; no
+    learning rate changes a control without one, so it belongs to the setting at every rate.
     """
     setting = next((arm.setting for arm in arms if arm.setting_words == setting_words), ())
     return [
@@ -120,13 +150,30 @@ def arms_in_setting(arms: Sequence[ArmRuns], setting_words: str) -> list[ArmRuns
         for arm in arms
         if arm.setting == setting
         or (_is_zero_shot(arm.runs[0]) and arm.setting == setting[: len(arm.setting)])
+        or (not has_rate(arm.runs[0]) and arm.setting == _without_rates(setting))
     ]
 
 
 def distinct_settings(arms: Sequence[ArmRuns]) -> list[str]:
-    """Return the settings there are, in words; zero-shot alone does not make one."""
-    trained = [arm.setting_words for arm in arms if not _is_zero_shot(arm.runs[0])]
-    return [*dict.fromkeys(trained or [arm.setting_words for arm in arms])]
+    """Return the settings there are, in words.
+
+    Zero-shot alone does not make one, nor a control without a learning rate where other arms have
+    the same setting at some rate.
+    """
+    trained = [arm for arm in arms if not _is_zero_shot(arm.runs[0])]
+    at_a_rate = {_without_rates(arm.setting) for arm in trained if has_rate(arm.runs[0])}
+    named = [
+        arm.setting_words
+        for arm in trained
+        if has_rate(arm.runs[0]) or arm.setting not in at_a_rate
+    ]
+    return [*dict.fromkeys(named or [arm.setting_words for arm in arms])]
+
+
+def _without_rates(setting: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(
+        words for words in setting if not words.startswith(tuple(f"{x} " for x in RATE_SETTINGS))
+    )
 
 
 def summarise_selected_arms(arms: Sequence[ArmRuns], full_titles: bool) -> list[ArmResult]:
@@ -259,26 +306,46 @@ def _is_zero_shot(run: Run) -> bool:
     return not is_trained(run.strategy)
 
 
-def _varying_settings(runs: Sequence[Run]) -> set[str]:
+def _varying_settings(runs: Sequence[Run], settings: Sequence[Mapping[str, Any]]) -> set[str]:
     """Return the names of the settings that differ between the runs.
 
     They are "dataset", "backbone" and settings of training.
+
+    Args:
+        runs: of any kind.
+        settings: of training, by run; see `_training_settings`.
     """
     varying = {"dataset"} if len({run.dataset for run in runs}) > 1 else set()
     tuned = [run for run in runs if run.kind == "finetune"]
     if len({run.finetune_request.backbone for run in tuned}) > 1:
         varying.add("backbone")
-    settings = [request_settings(run.request) for run in tuned if not _is_zero_shot(run)]
     if len({run.target_rows for run in runs if run.kind == "blend"}) > 1:
         varying.add("target rows")
-    names = dict.fromkeys(name for one in settings for name in one)
-    return varying | {
-        name for name in names if any(one.get(name) != settings[0].get(name) for one in settings)
+    first: dict[str, Any] = {}
+    for one in settings:
+        for name, value in one.items():
+            if first.setdefault(name, value) != value:
+                varying.add(name)
+    return varying
+
+
+def _training_settings(run: Run, with_rates: bool) -> dict[str, Any]:
+    """Return what trains the run and names its setting; nothing for other kinds and zero-shot."""
+    if run.kind != "finetune" or _is_zero_shot(run):
+        return {}
+    return {
+        name: value
+        for name, value in request_settings(run.request).items()
+        if with_rates or name not in RATE_SETTINGS
     }
 
 
 def _setting_words(
-    run: Run, varying: set[str], backbones: Mapping[str, str], datasets: Mapping[str, str]
+    run: Run,
+    settings: Mapping[str, Any],
+    varying: set[str],
+    backbones: Mapping[str, str],
+    datasets: Mapping[str, str],
 ) -> tuple[str, ...]:
     words = [datasets.get(run.dataset, run.dataset)] if "dataset" in varying else []
     if run.kind == "blend" and "target rows" in varying:
@@ -288,25 +355,23 @@ def _setting_words(
             words.append(
                 backbones.get(run.finetune_request.backbone, run.finetune_request.backbone)
             )
-        if not _is_zero_shot(run):
-            words += [
-                _describe_setting(name, value)
-                for name, value in request_settings(run.request).items()
-                if name in varying
-            ]
+        words += [
+            _describe_setting(name, value) for name, value in settings.items() if name in varying
+        ]
     return tuple(words)
 
 
 @lru_cache(maxsize=2**14)
-def _setting_key(run: Run) -> tuple[Hashable, ...]:
-    """Return everything that a run's setting depends on.
+def _setting_key(run: Run, with_rates: bool) -> tuple[Hashable, ...]:
+    """Return everything that a run's setting depends on, last whether its rates are part of it.
 
     It is cached, since arms are grouped from thousands of runs.
     """
     if run.kind != "finetune":
-        return run.dataset, run.kind, run.target_rows
-    settings = json.dumps(request_settings(run.request))
-    return run.dataset, run.kind, run.finetune_request.backbone, _is_zero_shot(run), settings
+        return run.dataset, run.kind, run.target_rows, False
+    settings = json.dumps(_training_settings(run, with_rates))
+    backbone = run.finetune_request.backbone
+    return run.dataset, run.kind, backbone, _is_zero_shot(run), settings, with_rates
 
 
 def _describe_setting(name: str, value: Any) -> str:

@@ -15,7 +15,7 @@ from core.models.backbone_store import list_backbones
 from core.models.objectives import ORIGINS
 from core.models.registry import ARCHITECTURES
 from core.report.arms import group_into_arms
-from core.runs.sweep import arm_title
+from core.runs.sweep import arm_title, list_rate_sweeps
 from core.workspace import Workspace
 
 _VALIDATION_COLUMNS = {
@@ -126,7 +126,7 @@ def arm_frame(
     """
     backbones = {card.id: card.name for card in list_backbones(workspace)}
     datasets = {dataset.id: dataset.name for dataset in list_datasets(workspace)}
-    arms = group_into_arms(runs, backbones, datasets)
+    arms = group_into_arms(runs, backbones, datasets, list_rate_sweeps(workspace))
     ids = [tuple(run.id for run in arm.runs) for arm in arms]
     arm_index = {run_id: index for index, run_ids in enumerate(ids) for run_id in run_ids}
     numbers = [name for name in number_columns() if name in table]

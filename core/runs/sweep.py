@@ -339,6 +339,11 @@ def list_sweeps(workspace: Workspace) -> list[Sweep]:
     return read_sweeps(workspace)[0]
 
 
+def list_rate_sweeps(workspace: Workspace) -> frozenset[str]:
+    """Return the ids of the sweeps that choose the learning rate of each arm."""
+    return frozenset(sweep.id for sweep in list_sweeps(workspace) if sweep.spec.choose_rate)
+
+
 def find_sweep(workspace: Workspace, name_or_id: str) -> Sweep:
     """Return the sweep of that id, else the newest of that name.
 

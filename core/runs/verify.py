@@ -17,7 +17,7 @@ from core.evaluation.metrics import all_names
 from core.files.durable import staging
 from core.freezing.strategies import STRATEGIES
 from core.inference.blend_members import blended_runs
-from core.inference.run_model import load_model_card
+from core.inference.run_model import changed_backbone_error, load_model_card
 from core.jobs.predictions import PREDICTIONS_FILE, read_predictions
 from core.jobs.reporter import Decision, Point
 from core.jobs.requests import Request
@@ -290,10 +290,7 @@ def _check_weights(card: BackboneCard, recorded: str | None, run: Run) -> None:
     now = hash_file(card.folder / WEIGHTS_FILE)
     for then in (card.weights_sha256, recorded or card.weights_sha256):
         if now != then:
-            raise BadInput(
-                f"The weights of the backbone {card.name!r} have changed since run {run.id}: their"
-                f" SHA-256 is {now[:12]}… and was {then[:12]}…; put the old ones back."
-            )
+            raise changed_backbone_error(card, run, now, then)
 
 
 def _copy_predictions(workspace: Workspace, scratch: Workspace, run_ids: Sequence[str]) -> None:

@@ -299,7 +299,7 @@ def default_reason(training_rows: int, objective: str = FINE_TUNING) -> str:
         batch_size
     )
     size = f"{bound} it chooses" if bound else "this batch size"
-    return f"With {size} an epoch takes {steps:,} optimiser step{'s' if steps != 1 else ''}."
+    return f"With {size}, an epoch takes {steps:,} optimiser step{'s' if steps != 1 else ''}."
 
 
 def describe_settings(settings: TrainSettings) -> str:

@@ -74,7 +74,8 @@ def test_move_the_freeze_line_launch_and_read_the_result(prepared: Server, page:
     # Other journeys may have left runs of their own with this server.
     store = RunStore(open_workspace(prepared.home))
     runs = store.list_group(store.get(page.url.rpartition("run=")[2]).group)
-    assert sorted(run.strategy for run in runs) == ["depth", "zero-shot"]
+    controls = ["gradient-boosting", "logistic-regression", "scratch", "zero-shot"]
+    assert sorted(run.strategy for run in runs) == ["depth", *controls]
 
 
 class SlowAnswers:

@@ -46,7 +46,7 @@ def tick(page: Page, title: str) -> None:
 def test_tick_start_watch_and_read(prepared: Server, page: Page) -> None:
     page.goto(f"{prepared.url}/sweep?dataset=sweepable&backbone=Simulated+DNN&seeds=1&choose=0")
     wait_until_idle(page)
-    for depth in ("0 · full fine-tuning", "2", "3"):
+    for depth in ("0 · full fine-tuning", "2"):
         page.get_by_role("button", name=depth, exact=True).click()
         wait_until_idle(page)
     for control in ("Logistic regression", "Gradient boosting", "Retrained", "From scratch"):
@@ -75,7 +75,7 @@ def test_tick_start_watch_and_read(prepared: Server, page: Page) -> None:
     expect(page.locator(".thaw-chart .main-svg").first).to_be_visible()
     sweep = find_sweep(open_workspace(prepared.home), "journey sweep")
     titles = [arm.title for arm in sweep.spec.arms]
-    assert titles == ["freeze depth 1", "freeze depth 4", "zero-shot", "surgical, embedding+block3"]
+    assert titles == ["freeze depth 1", "freeze depth 3", "zero-shot", "surgical, embedding+block2"]
 
     with page.expect_download() as download:
         page.get_by_role("button", name="Arms, Parquet").click()
@@ -95,11 +95,11 @@ def test_cancel_and_resume(prepared: Server, open_page: OpenPage) -> None:
     page = open_page(width=390)
     page.goto(f"{prepared.url}/sweep?dataset=sweepable&backbone=Simulated+DNN&seeds=1&choose=0")
     wait_until_idle(page)
-    page.get_by_role("button", name=re.compile("Start 10 runs")).click()
+    page.get_by_role("button", name=re.compile("Start 9 runs")).click()
     page.wait_for_url("**/sweep?sweep=s-*")
     page.get_by_role("button", name="Cancel").click()
     expect(page.get_by_role("button", name="Resume")).to_be_visible(timeout=PATIENCE)
     page.reload()
     wait_until_idle(page)
     page.get_by_role("button", name="Resume").click()
-    expect(page.get_by_text("10 of 10 runs done")).to_be_visible(timeout=PATIENCE)
+    expect(page.get_by_text("9 of 9 runs done")).to_be_visible(timeout=PATIENCE)

@@ -5,13 +5,18 @@ import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 import streamlit as st
 from streamlit.testing.v1 import AppTest
 
-from core.data.datasets import list_datasets
+from core.data.dataset_rows import read_dataset_rows
+from core.data.datasets import list_datasets, select_test_rows
+from core.data.preprocessing import load_preprocessing
 from core.data.samples import list_samples
+from core.inference.score_file import load_scorer
 from core.jobs.database import MIGRATIONS
+from core.jobs.predictions import read_predictions
 from core.jobs.store import RunStore
 from core.models.backbone_store import list_backbones
 from core.runs.dispatch import execute
@@ -82,6 +87,25 @@ def test_an_older_workspace_loses_nothing_and_continues(old: Workspace) -> None:
     ends = [run for run in store.list(kind="finetune") if run.result]
     assert len(ends) == 3, [run.message for run in store.list()]
     assert len({run.result.metrics["target_test"]["rows"] for run in ends if run.result}) == 1
+
+
+def test_backbones_and_models_of_then_score_as_then(old: Workspace) -> None:
+    """Their cards know nothing of statistics, ranks or kept heads; their scores were stored."""
+    store = RunStore(old)
+    (dataset,) = list_datasets(old)
+    numbers = {"source_test": select_test_rows(dataset, "source")}
+    numbers["target_test"] = select_test_rows(dataset, "target")
+    rows = read_dataset_rows(old, dataset)
+    done = [run for run in store.list() if run.status == "done"]
+    assert {run.kind for run in done} == {"pretrain", "finetune"}
+    for run in done:
+        stored = read_predictions(old, run.id)
+        part = "source_test" if run.kind == "pretrain" else "target_test"
+        scores, _ = load_scorer(old, run).score(rows.take(numbers[part]))
+        np.testing.assert_allclose(scores, stored[f"{part}_score"], atol=1e-6)
+    (card,) = (card for card in list_backbones(old) if not card.bundled)
+    assert card.n_dense == 13
+    assert load_preprocessing(card.folder / "preprocessing").hash == card.preprocessing_hash
 
 
 @pytest.mark.parametrize(

@@ -137,6 +137,7 @@ def drive_commands(
     command("evaluate", "--run", run.id)
     command("interpolate", "--run", run.id)
     command("blend", *made.blending.blend_request.runs)
+    command("blend", "--sweep", made.rated.id)
     command("moved", "--run", run.id)
     command("sweep", "--name", made.sweep.id)
     compare_command(made, command, folder)
@@ -203,6 +204,7 @@ def compare_command(made: Made, command: Callable[..., None], folder: Path) -> N
         "--out-runs",
         folder / "runs.csv",
     )
+    command("compare", "--sweep", made.rated.id)
     command("runs", "--out", folder / "all.csv")
     command("runs", "--out", folder / "by-arm.csv", "--by-arm")
     for name in ("some", "arms", "runs", "all", "by-arm"):
@@ -263,6 +265,9 @@ def drive_api(made: Made, example: Example, folder: Path) -> None:
     for figure in (*figures, *curves, sweep.figure()):
         figure.to_json()
     check(sweep.verdict, "the verdict of the API")
+    rated = ws.sweeps[made.rated.name]
+    check(rated.rates_table().to_csv(), "rates")
+    check(" ".join(one.sentence for one in (*rated.choices, *sweep.choices)), "choices")
     assert len(sweep.table()) == len({one.title for one in made.sweep.spec.arms})
     scores = run.score(scored_file(made, example, folder / "api.tsv"))
     assert len(scores) == example.rows
@@ -286,6 +291,7 @@ def drive_pages(made: Made, example: Example, folder: Path, once: bool) -> None:
     if once:
         places += [
             Place("run", {"run": made.pretraining.id}),
+            Place("sweep", {"sweep": made.rated.id}),
             Place("compare", {"runs": f"{made.runs[0].id},{made.other.id}", "rows": "arm"}),
             *(Place("data", view=view) for view in ("Sample", "Split", "Datasets")),
         ]

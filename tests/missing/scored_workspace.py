@@ -3,6 +3,7 @@ training."""
 
 import dataclasses
 import shutil
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -34,6 +35,7 @@ from core.runs.demo import SWEEP_NAME
 from core.runs.dispatch import execute, runtime_environment
 from core.runs.launch import CLUSTER_QUEUE
 from core.runs.sweep import Arm, Sweep, SweepSpec, submit_sweep
+from core.runs.sweep_result import summarise_arms
 from core.runs.worker import run_job
 from core.training.finetune import finetuned_card
 from core.training.loop import FitResult
@@ -44,6 +46,7 @@ from tests.missing.examples import Example, arrays
 
 SCORED = ("target_validation", "target_test", "source_test")
 ARMS = (Arm("depth", 0), Arm("depth", 1), Arm("zero-shot"), Arm("scratch"))
+RATED_ARMS = (Arm("depth", 0), Arm("gradient-boosting"))
 TRAIN = TrainSettings(epochs=2, batch_size=256, early_stopping=0, device="cpu")
 
 
@@ -51,14 +54,15 @@ TRAIN = TrainSettings(epochs=2, batch_size=256, early_stopping=0, device="cpu")
 class Made:
     """What one example's workspace holds.
 
-    runs: of the sweep. other: a run of another setting. pretraining, mixing, blending: runs.
-    backbone: with its metrics.
+    runs: of the sweep. rated: a sweep that chooses rates, with a blend of its arms. other: a run of
+    another setting. pretraining, mixing, blending: runs. backbone: with its metrics.
     """
 
     workspace: Workspace
     dataset: Dataset
     sweep: Sweep
     runs: tuple[Run, ...]
+    rated: Sweep
     other: Run
     pretraining: Run
     mixing: Run
@@ -87,15 +91,28 @@ def make(template_root: Path, root: Path, example: Example) -> Made:
         workspace, find_backbone(workspace, trained.finetune_request.backbone), example
     )
     scores = partial(finish, example=example, model=workspace.runs / trained.id / "model")
-    sweep = submit_sweep(
-        workspace,
-        SweepSpec(dataset.id, card.id, ARMS, (0, 1), train=TRAIN, keep_head=True),
-        SWEEP_NAME,
-        run_here=True,
-    )
-    while (run := store.claim(CLUSTER_QUEUE, 1)) is not None:
+
+    def swept(spec: SweepSpec, name: str) -> tuple[Sweep, list[Run]]:
+        sweep = submit_sweep(workspace, spec, name, run_here=True)
+        while (run := store.claim(CLUSTER_QUEUE, 1)) is not None:
+            run_job(workspace, store, run, scores)
+        return sweep, store.list_group(sweep.id)
+
+    def blended(run_ids: Sequence[str], group: str = "") -> Run:
+        submit_blend(workspace, run_ids, group=group, run_here=True)
+        run = store.claim(CLUSTER_QUEUE, 1)
+        assert run is not None
         run_job(workspace, store, run, scores)
-    runs = store.list_group(sweep.id)
+        return store.get(run.id)
+
+    spec = SweepSpec(dataset.id, card.id, RATED_ARMS, (0,), train=TRAIN, keep_head=True)
+    spec = dataclasses.replace(spec, learning_rates=(0.001, 0.01), choose_rate=True)
+    rated, tried = swept(spec, "rates")
+    # What `blend --sweep` asks for, so that it finds it done.
+    tried.append(blended([one.runs[0].id for one in summarise_arms(rated, tried)], rated.id))
+    sweep, runs = swept(
+        SweepSpec(dataset.id, card.id, ARMS, (0, 1), train=TRAIN, keep_head=True), SWEEP_NAME
+    )
 
     def ended(request: Request, name: str) -> Run:
         run = store.submit(request, name, CLUSTER_QUEUE)
@@ -107,14 +124,12 @@ def make(template_root: Path, root: Path, example: Example) -> Made:
     other = ended(FinetuneRequest(dataset.id, card.id, "depth", 1, train=faster), "another rate")
     pretraining = ended(PretrainRequest(dataset.id, "dnn", card.name, TRAIN), "a pretraining")
     mixing = ended(InterpolateRequest(dataset.id, runs[0].id), "a mixing")
-    submit_blend(workspace, [run.id for run in runs[:2]], run_here=True)
-    blending = store.claim(CLUSTER_QUEUE, 1)
-    assert blending is not None
-    run_job(workspace, store, blending, scores)
-    blending = store.get(blending.id)
-    found = (*runs, other, pretraining, mixing, blending)
+    blending = blended([run.id for run in runs[:2]])
+    found = (*tried, *runs, other, pretraining, mixing, blending)
     assert [run.status for run in found] == ["done"] * len(found), [run.message for run in found]
-    return Made(workspace, dataset, sweep, tuple(runs), other, pretraining, mixing, blending, card)
+    return Made(
+        workspace, dataset, sweep, tuple(runs), rated, other, pretraining, mixing, blending, card
+    )
 
 
 def train(workspace: Workspace, request: Request) -> Run:

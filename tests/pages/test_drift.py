@@ -20,7 +20,14 @@ def test_the_data_page_judges_drift_only_on_enough_rows(
     app = open_page(workspace, "data", monkeypatch, dataset=dataset.id)
     app.session_state["view"] = "Datasets"
     app.run()
-    assert "strongly in" in page_text(app) and [
+    # Ordinary rows hardly drift; those of the recipe "transfer" do.
+    assert "No field differs much between" in page_text(app)
+    simulate(tmp_path / "moved.tsv", 3000, "both", seed=3, recipe="transfer")
+    sample = ingest(workspace, tmp_path / "moved.tsv", "moved")
+    moved = prepare(workspace, sample, SplitSpec(), "moved", min_count=5)
+    app.query_params["dataset"] = moved.id
+    app.run()
+    assert "strongly in 2 (C9, C10)" in page_text(app) and [
         one for one in app.dataframe if "Drift" in one.value.columns
     ]
 

@@ -187,24 +187,20 @@ def test_datasets_without_labels_are_not_offered(
 def test_freezing_random_stages_is_warned_of_and_the_picture_labels_them(
     tiny: tuple[Workspace, Dataset], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    copy_to_workspace(tiny[0], "dnn", ("word2vec", "random", "random", "random"), objective="none")
+    copy_to_workspace(tiny[0], "dnn", ("word2vec", "random", "random"), objective="none")
     page = open_page(tiny[0], "finetune", monkeypatch, backbone="mine", depth="1")
     assert not any("random weights:" in one.value for one in page.warning)
     drawn = page.get("html")[0].proto.body.rpartition("</style>")[2]
-    assert drawn.count("random weights") == 3
-    page.slider("depth").set_value(3).run()
+    assert drawn.count("random weights") == 2
+    page.slider("depth").set_value(2).run()
     warning = next(one.value for one in page.warning if "random weights" in one.value)
-    assert (
-        "**Block 1**, **Block 2**" in warning
-        and "Embedding" not in warning
-        and "Block 3" not in warning
-    )
+    assert "**Block 1**" in warning and "Embedding" not in warning and "Block 2" not in warning
 
 
 def test_a_backbone_without_a_click_head_has_no_zero_shot(
     tiny: tuple[Workspace, Dataset], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    copy_to_workspace(tiny[0], "dnn", ("rfd",) * 4, objective="rfd")
+    copy_to_workspace(tiny[0], "dnn", ("rfd",) * 3, objective="rfd")
     page = open_page(tiny[0], "finetune", monkeypatch, backbone="mine")
     assert [one.key for one in page.checkbox] == [
         f"ft_{name}" for name in control_strategies() if name != "zero-shot"
@@ -231,7 +227,7 @@ def test_the_work_of_every_stage_is_shown(page: AppTest) -> None:
 def test_parallel_parts_say_that_they_share_a_stage(
     tiny: tuple[Workspace, Dataset], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    card = copy_to_workspace(tiny[0], "dnn", ("supervised",) * 4)
+    card = copy_to_workspace(tiny[0], "dnn", ("supervised",) * 3)
     stages = tuple(dataclasses.replace(stage, parts=("Left", "Right")) for stage in card.stages[:1])
     save_card(
         dataclasses.replace(card, stages=stages + card.stages[1:]), tiny[0].backbones / card.id

@@ -104,7 +104,7 @@ def test_unfreezing_and_rates_are_shown_by_stage(page: AppTest) -> None:
     lines = stage_table(page).splitlines()
     assert "From epoch" in lines[0] and "Rate" in lines[0]
     rate = float(page.number_input("ft_learning_rate").value or 0)
-    block = next(line for line in lines if "Block 3" in line)
+    block = next(line for line in lines if "Block 2" in line)
     assert ":small[2]" in block and f"{rate / 2.6:.2g}" in block
     page.number_input("ft_epochs").set_value(2).run()
     assert "opens its last stage in epoch" in page.error[0].value and not launchable(page)
@@ -178,7 +178,7 @@ def test_a_url_with_invalid_values_is_reported(
 def test_a_card_without_counts_says_so_instead_of_probing(
     tiny: Tiny, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    card = copy_to_workspace(tiny[0], "dnn", ("supervised",) * 4)
+    card = copy_to_workspace(tiny[0], "dnn", ("supervised",) * 3)
     bare = tuple(
         dataclasses.replace(stage, biases_norms=None, linear_widths=None) for stage in card.stages
     )

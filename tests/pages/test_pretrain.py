@@ -237,7 +237,8 @@ def test_the_settings_of_the_chosen_run_count(page: AppTest) -> None:
     before = page.dataframe[0].value.set_index("Architecture")["Other stages"]
     page.text_input("pt_dnn_widths").set_value("8").run()
     after = page.dataframe[0].value.set_index("Architecture")["Other stages"]
-    assert after["DNN"] == (39 * 8 + 13 + 1) * 8
+    # 39 small vectors, 13 numbers, a click rate and a count of each of the 26 columns; the bias.
+    assert after["DNN"] == (39 * 8 + 13 + 26 + 26 + 1) * 8
     assert (after.drop("DNN") == before.drop("DNN")).all()
 
 

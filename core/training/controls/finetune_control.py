@@ -145,6 +145,8 @@ def _fit(
     checkpoint: Path,
 ) -> FittedControl:
     """Fit the control that the strategy names."""
+    if not plan.trains_network:
+        rows.require_both_classes()
     if request.strategy == "logistic-regression":
         return fit_logistic_regression(rows, reporter)
     if request.strategy == "gradient-boosting":

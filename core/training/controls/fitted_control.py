@@ -4,6 +4,7 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
+from core.errors import BadInput
 from core.jobs.reporter import Point
 from core.models.card import HeadSettings
 from core.models.network import Network
@@ -27,6 +28,22 @@ class ControlRows:
     field_sizes: tuple[int, ...]
     dense: int
 
+    def require_both_classes(self) -> None:
+        """Raise BadInput if the training rows hold a single label."""
+        clicks = int(self.train.labels.sum())
+        if clicks in (0, len(self.train)):
+            raise BadInput(
+                f"All {len(self.train):,} training rows of this control have the label"
+                f" {int(clicks > 0)}, so there is nothing to fit; take more target rows, or fit it"
+                " on source rows too (--rows both)."
+            )
+
+    @property
+    def constant_auc(self) -> float:
+        """AUC of equal scores on the validation rows: 0.5; NaN if they hold a single label."""
+        clicks = int(self.validation.labels.sum())
+        return 0.5 if 0 < clicks < len(self.validation) else math.nan
+
     def constant_losses(self) -> list[Point]:
         """Return points of step 0: predicting the click rate of the training rows for all."""
         points: list[Point] = []
@@ -35,7 +52,7 @@ class ControlRows:
             share = float(rows.labels.double().mean())
             loss = -share * math.log(clicks) - (1 - share) * math.log(1 - clicks)
             points.append((0, name, loss))
-        return [*points, (0, "validation_auc", 0.5)]
+        return [*points, (0, "validation_auc", self.constant_auc)]
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ computes the same sums of leaves, so that the fitted model is stored, scored and
 network is.
 """
 
+import math
 from collections.abc import Mapping
 from importlib.metadata import version
 from typing import Any
@@ -59,6 +60,7 @@ def fit_gradient_boosting(rows: ControlRows, seed: int, reporter: Reporter) -> F
     """
     lightgbm = load_lightgbm()
 
+    has_auc = not math.isnan(rows.constant_auc)
     # LightGBM returns the trees up to the best one, and does not say how many it fitted.
     fitted = 0
 
@@ -72,7 +74,8 @@ def fit_gradient_boosting(rows: ControlRows, seed: int, reporter: Reporter) -> F
             [
                 (tree, "train_loss", values["train", "binary_logloss"]),
                 (tree, "validation_loss", values["validation", "binary_logloss"]),
-                (tree, "validation_auc", values["validation", "auc"]),
+                # LightGBM says 1 where there is none: validation rows of a single label.
+                (tree, "validation_auc", values["validation", "auc"] if has_auc else math.nan),
             ]
         )
         reporter.progress(tree, MAX_TREES, tree, MAX_TREES)

@@ -35,6 +35,7 @@ from core.report.compare_figures import (
     parallel_coordinates_figure,
 )
 from core.report.sweep_figures import depth_figure
+from core.runs.sweep import list_rate_sweeps
 from core.runs.sweep_result import ArmResult, default_reference, missing_auc_sentences
 from pages.components.compare.arm_decisions import arm_costs, arm_slices
 from pages.components.compare.shared_threshold import shared_threshold_view
@@ -79,7 +80,10 @@ def side_by_side(runs: Sequence[Run]) -> None:
         return
     datasets = {dataset.id: dataset for dataset in list_datasets(workspace())}
     arms = group_into_arms(
-        done, backbone_names(), {entry.id: entry.name for entry in datasets.values()}
+        done,
+        backbone_names(),
+        {entry.id: entry.name for entry in datasets.values()},
+        list_rate_sweeps(workspace()),
     )
     arms, full = _choose_setting(arms)
     _show_datasets(arms, datasets)

@@ -135,29 +135,6 @@ def training_fields(
         early_stopping = _number(
             prefix, "early_stopping", "Early stopping, epochs", 0, 1000, stopping
         )
-        plateau = (
-            "Epochs without a lower validation loss before the learning rate falls to a tenth; 0"
-            " never."
-        )
-        cosine = bool(st.session_state.get(f"{prefix}_cosine"))
-        plateau_epochs = _number(
-            prefix, "plateau", "Plateau, epochs", 0, 1000, plateau, disabled=cosine
-        )
-        weight_decay = st.number_input(
-            "Weight decay",
-            min_value=0.0,
-            max_value=10.0,
-            step=0.01,
-            format="%g",
-            key=f"{prefix}_weight_decay",
-            on_change=_select_matching_preset,
-            args=(prefix,),
-            persist_state="session",
-            help=(
-                "Shrinks weights towards zero, decoupled from the gradient (AdamW); 0 for "
-                "none. Frozen stages are not affected."
-            ),
-        )
         validation_share = st.number_input(
             "Validation share",
             min_value=VALIDATION_SHARE_RANGE[0],
@@ -174,46 +151,15 @@ def training_fields(
             ),
         )
         seed = _seed(prefix) if with_seed else 0
-        device = st.selectbox(
-            "Device",
-            DEVICES,
-            format_func=DEVICE_TITLES.__getitem__,
-            key=f"{prefix}_device",
-            persist_state="session",
-            help="auto takes a GPU when there is one. Results agree to rounding.",
-        )
-    st.toggle(
-        "Let the learning rate fall to zero along a cosine",
-        key=f"{prefix}_cosine",
-        on_change=_select_matching_preset,
-        args=(prefix,),
-        persist_state="session",
-        help="Over all steps, instead of falling on a plateau.",
-    )
     with st.expander("Advanced"):
         advanced = _advanced_fields(prefix)
-    amp = st.toggle(
-        "Mixed precision (bfloat16)",
-        key=f"{prefix}_amp",
-        persist_state="session",
-        help=(
-            "Training multiplies matrices in bfloat16: about twice as fast where the "
-            "processor or GPU has instructions for it, slower elsewhere. The AUC differs in "
-            "the fourth digit at most; scoring stays in float32."
-        ),
-    )
     settings = TrainSettings(
         epochs=_required(epochs, "number of epochs"),
         batch_size=_required(batch_size, "batch size"),
         learning_rate=_required(learning_rate, "learning rate"),
         validation_share=validation_share,
         early_stopping=_required(early_stopping, "early stopping, 0 for never"),
-        plateau=0 if cosine else _required(plateau_epochs, "plateau, 0 for never"),
         seed=_required(seed, "seed"),
-        device=device,
-        weight_decay=_required(weight_decay, "weight decay, 0 for none"),
-        cosine=cosine,
-        amp=amp,
         **advanced,
     )
     if in_url:
@@ -232,31 +178,70 @@ def _advanced_fields(prefix: str) -> dict[str, Any]:
         "args": (prefix,),
         "persist_state": "session",
     }
+    cosine = st.toggle(
+        "Let the learning rate fall to zero along a cosine",
+        key=f"{prefix}_cosine",
+        help="Over all steps, instead of falling on a plateau.",
+        **shared,
+    )
     ema = st.toggle(
         "Keep averaged weights",
         key=f"{prefix}_ema",
         help=(
             "Validates and keeps a moving average of the weights instead of those of the last"
-            " step: less noise at no cost in rows."
+            " step, which are noisier."
         ),
         **shared,
     )
-    with st.grid(2, min_column_width=150):
+    amp = st.toggle(
+        "Mixed precision (bfloat16)",
+        key=f"{prefix}_amp",
+        persist_state="session",
+        help=(
+            "Training multiplies matrices in bfloat16: about twice as fast where the "
+            "processor or GPU has instructions for it, slower elsewhere. The AUC differs in "
+            "the fourth digit at most; scoring stays in float32."
+        ),
+    )
+    with st.grid(3, min_column_width=150):
+        plateau = _number(
+            prefix,
+            "plateau",
+            "Plateau, epochs",
+            0,
+            1000,
+            "Epochs without a lower validation loss before the learning rate falls to a tenth; 0"
+            " never.",
+            disabled=cosine,
+        )
+        weight_decay = st.number_input(
+            "Weight decay",
+            min_value=0.0,
+            max_value=10.0,
+            step=0.01,
+            format="%g",
+            key=f"{prefix}_weight_decay",
+            help=(
+                "Shrinks weights towards zero, decoupled from the gradient (AdamW); 0 for "
+                "none. Frozen stages are not affected."
+            ),
+            **shared,
+        )
+        decay_scope = st.selectbox(
+            "Weights that decay",
+            DECAY_SCOPES,
+            format_func=DECAY_TITLES.__getitem__,
+            key=f"{prefix}_decay_scope",
+            help="Linear layers only: embeddings, biases and normalisation layers do not shrink.",
+            **shared,
+        )
         validations = _number(
             prefix,
             "validations_per_epoch",
             "Validations per epoch",
             1,
             100,
-            "At equal distances inside an epoch; the weights of the best one are kept.",
-        )
-        decay_scope = st.selectbox(
-            "Weight decay reaches",
-            DECAY_SCOPES,
-            format_func=DECAY_TITLES.__getitem__,
-            key=f"{prefix}_decay_scope",
-            help="Linear layers only: embeddings, biases and normalisation layers do not shrink.",
-            **shared,
+            "At equal distances within an epoch; the weights of the best one are kept.",
         )
         head_rate = st.number_input(
             "Learning rate of a new head",
@@ -264,7 +249,7 @@ def _advanced_fields(prefix: str) -> dict[str, Any]:
             max_value=100.0,
             step=1e-3,
             format="%g",
-            placeholder="as the other stages",
+            placeholder="as for the others",
             key=f"{prefix}_head_learning_rate",
             help=(
                 "A new head on pretrained stages has everything to learn, so it may need a higher"
@@ -275,18 +260,31 @@ def _advanced_fields(prefix: str) -> dict[str, Any]:
         min_steps = _number(
             prefix,
             "min_steps",
-            "Least steps for what is new",
+            "Minimum steps for new parts",
             0,
             1_000_000,
             "Optimiser steps before early stopping may end a run with a new head or new stages;"
-            " there are more epochs if those have too few steps.",
+            " epochs are added where the rows give too few steps.",
+        )
+        device = st.selectbox(
+            "Device",
+            DEVICES,
+            format_func=DEVICE_TITLES.__getitem__,
+            key=f"{prefix}_device",
+            persist_state="session",
+            help="auto takes a GPU when there is one. Results agree to rounding.",
         )
     return {
+        "cosine": cosine,
         "ema": ema,
-        "validations_per_epoch": _required(validations, "validations per epoch"),
+        "amp": amp,
+        "plateau": 0 if cosine else _required(plateau, "plateau, 0 for never"),
+        "weight_decay": _required(weight_decay, "weight decay, 0 for none"),
         "decay_scope": decay_scope,
+        "validations_per_epoch": _required(validations, "validations per epoch"),
         "head_learning_rate": head_rate,
-        "min_steps": _required(min_steps, "least steps, 0 for none"),
+        "min_steps": _required(min_steps, "minimum number of steps, 0 for none"),
+        "device": device,
     }
 
 

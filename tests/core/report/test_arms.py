@@ -147,3 +147,38 @@ def test_validation_rows_of_another_size_choose_no_leader(
     verdicts, sentences = judge_selected_arms(workspace, few, alike[0].title)
     assert [(one.a, one.b) for one in verdicts] == [(alike[1].title, alike[0].title)]
     assert not any("on validation rows" in one for one in sentences)
+
+
+def test_the_rate_chosen_for_an_arm_is_no_setting(runs: tuple[Workspace, list[Run]]) -> None:
+    _, found = runs
+
+    def at_rate(run: Run, rate: float) -> Run:
+        return changed(run, train=dataclasses.replace(run.request.train, learning_rate=rate))
+
+    tuned = [at_rate(run, 1e-3 if "depth" in run.strategy else 1e-4) for run in found]
+    assert len(distinct_settings(group_into_arms(tuned, {}, {}))) == 2
+    sweeps = {found[0].group}
+    arms = group_into_arms(tuned, {}, {}, sweeps)
+    assert distinct_settings(arms) == [""]
+    assert {arm.setting for arm in arms} == {()}
+    # With two rates of an arm one must say which; zero-shot, without a rate, stands at both.
+    other = [dataclasses.replace(at_rate(run, 1e-4), id=f"{run.id}-other") for run in tuned]
+    both = group_into_arms([*tuned, *other], {}, {}, sweeps)
+    settings = distinct_settings(both)
+    assert settings == ["learning rate 0.001", "learning rate 0.0001"]
+    assert "zero-shot" in [arm.title for arm in arms_in_setting(both, settings[0])]
+
+
+def test_a_control_without_a_rate_stands_in_the_setting_at_every_rate(
+    runs: tuple[Workspace, list[Run]],
+) -> None:
+    _, found = runs
+    first = [run for run in found if run.strategy == "depth"][0]
+    train = dataclasses.replace(first.request.train, learning_rate=1e-4)
+    control = changed(first, strategy="gradient-boosting", freeze_depth=0)
+    arms = group_into_arms([first, changed(first, train=train), control], {}, {})
+    settings = distinct_settings(arms)
+    assert len(settings) == 2
+    for setting in settings:
+        titles = [arm.title for arm in arms_in_setting(arms, setting)]
+        assert len(titles) == 2 and any("boosting" in title for title in titles), titles

@@ -148,6 +148,9 @@ def test_refusals_say_what_is_gone_or_has_changed(tuned: tuple[Workspace, Run]) 
     weights.write_bytes(kept[:-4] + b"\0\0\0\0")
     refused("weights of the backbone 'small dnn' have changed")
     weights.write_bytes(kept)
+    # As after an update of Thaw that brings other bundled weights.
+    bundled = dataclasses.replace(run.result, backbone="simulated-dnn", backbone_sha256="0" * 64)
+    refused("it comes with Thaw, and another version of Thaw brought the old", result=bundled)
     refused("There is no backbone", result=dataclasses.replace(run.result, backbone="b-gone"))
     if not torch.cuda.is_available():
         refused("torch sees no GPU", result=dataclasses.replace(run.result, device="NVIDIA H100"))

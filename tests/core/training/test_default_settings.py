@@ -166,10 +166,10 @@ def test_the_choice_is_reported() -> None:
     )
     assert (
         default_reason(7000 * 4096)
-        == "With the largest batch it chooses an epoch takes 7,000 optimiser steps."
+        == "With the largest batch it chooses, an epoch takes 7,000 optimiser steps."
     )
     assert (
-        default_reason(3) == "With the smallest batch it chooses an epoch takes 1 optimiser step."
+        default_reason(3) == "With the smallest batch it chooses, an epoch takes 1 optimiser step."
     )
 
 

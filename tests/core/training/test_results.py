@@ -18,7 +18,12 @@ def test_validation_metrics_are_of_rows_that_the_run_did_not_train_on(
     workspace, dataset = tiny
     settings = dataclasses.replace(QUICK, validation_share=0.3)
     request = FinetuneRequest(
-        dataset.id, pretrained(workspace, "dnn").id, freeze_depth=0, train=settings, target_rows=100
+        dataset.id,
+        pretrained(workspace, "dnn").id,
+        freeze_depth=0,
+        train=settings,
+        target_rows=100,
+        keep_head=True,
     )
     run = run_request(workspace, request)
     rows = select_training_rows(dataset, "target", 0.3, 100)[1]
