@@ -101,12 +101,17 @@ def test_launch_queues_the_run_and_its_controls_and_opens_it(
 ) -> None:
     page.slider("depth").set_value(2).run()
     page.checkbox("ft_gradient-boosting").uncheck().run()
+    page.selectbox("ft_inputs").set_value("refitted").run()
+    assert page.query_params["inputs"] == "refitted"
+    assert "--inputs refitted" in page.code[-1].value
     page.button("ft_launch").click().run()
     assert not page.exception
     runs = RunStore(tiny[0]).list()
     assert sorted(run.strategy for run in runs) == ["depth", "logistic-regression", "zero-shot"]
     main = next(run for run in runs if run.strategy == "depth")
     assert main.finetune_request.freeze_depth == 2 and main.finetune_request.keep_head
+    assert [run.finetune_request.inputs for run in runs if run is not main] == ["kept"] * 2
+    assert main.finetune_request.inputs == "refitted"
     assert page.query_params["run"] == main.id
 
 
