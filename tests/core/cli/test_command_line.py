@@ -56,6 +56,11 @@ def ok(workspace: Workspace, *words: str | Path) -> dict[str, Any]:
     return json.loads(out)
 
 
+def thaw_here(workspace: Workspace, *words: str) -> int:
+    """The exit status of one command in this process, which has imported everything before."""
+    return main(["--workspace", str(workspace.root), *words])
+
+
 @pytest.fixture(scope="module")
 def story(tmp_path_factory: pytest.TempPathFactory) -> tuple[Workspace, str, str]:
     """simulate, ingest, pretrain and finetune by command; (workspace, pretraining run, fine-tuning
@@ -115,7 +120,7 @@ def story(tmp_path_factory: pytest.TempPathFactory) -> tuple[Workspace, str, str
     return workspace, pretrained["run"]["id"], finetuned["run"]["id"]
 
 
-def test_lists(story: tuple[Workspace, str, str]) -> None:
+def test_lists(story: tuple[Workspace, str, str], capsys: pytest.CaptureFixture[str]) -> None:
     workspace, pretrained, finetuned = story
     assert [run["id"] for run in ok(workspace, "runs")["runs"]] == [finetuned, pretrained]
     assert [dataset["name"] for dataset in ok(workspace, "datasets")["datasets"]] == ["story"]
@@ -123,16 +128,20 @@ def test_lists(story: tuple[Workspace, str, str]) -> None:
     bundled = ["Simulated DCNv2", "Simulated DNN", "Simulated DeepFM", "Simulated FinalMLP"]
     assert names == ["mine", *bundled, "Simulated ResNet (tabular)"]
     for command in ("runs", "datasets", "backbones"):
-        status, out, err = thaw(workspace, command)
+        status = thaw_here(workspace, command)
+        out, err = capsys.readouterr()
         assert (status, err) == (0, "") and ("mine" in out or "story" in out)
 
 
-def test_evaluate_gives_the_runs_own_numbers(story: tuple[Workspace, str, str]) -> None:
+def test_evaluate_gives_the_runs_own_numbers(
+    story: tuple[Workspace, str, str], capsys: pytest.CaptureFixture[str]
+) -> None:
     workspace, pretrained, finetuned = story
     for run_id in (pretrained, finetuned):
         stored = RunStore(workspace).get(run_id).result
         assert stored is not None
-        got = ok(workspace, "evaluate", "--run", run_id)["metrics"]
+        assert thaw_here(workspace, "evaluate", "--run", run_id, "--json") == 0
+        got = json.loads(capsys.readouterr().out)["metrics"]
         for part, values in stored.metrics.items():
             assert got[part] == pytest.approx(values.as_dict(), abs=1e-6)
 
