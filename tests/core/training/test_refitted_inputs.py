@@ -49,10 +49,10 @@ from tests.core.training.helpers import (
     CPU,
     QUICK,
     ListReporter,
+    check_scored_file,
     load_predictions,
     run_request,
 )
-from tests.core.training.test_target_inputs import check_scored_file
 
 Refitted = tuple[Workspace, Dataset, BackboneCard, np.ndarray]
 """With the numbers of the target's training rows."""
