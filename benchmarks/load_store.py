@@ -15,7 +15,7 @@ from core.data.prepare import prepare
 from core.data.reading.ingest import ingest
 from core.data.simulate import simulate
 from core.data.split import SplitSpec
-from core.freezing.strategies import STRATEGIES
+from core.freezing.strategies import STRATEGIES, has_learning_rate
 from core.jobs.requests import FinetuneRequest, TrainSettings, request_to_json
 from core.jobs.run_result import result_to_json
 from core.jobs.store import Run, RunStore, utc_now
@@ -50,7 +50,9 @@ def fill(home: Path, runs: int, rows: int = ROWS) -> Workspace:
         )
         for arm in (*depth_arms(card), Arm("zero-shot"))
     ]
-    others = [Arm(name) for name in STRATEGIES if name not in ("depth", "surgical", "zero-shot")]
+    # What runs once a seed, whatever the rates, would make too few runs of an arm.
+    rated = [name for name in STRATEGIES if has_learning_rate(name)]
+    others = [Arm(name) for name in rated if name not in ("depth", "surgical")]
     arms = (*depth_arms(card), *others, Arm("zero-shot"))
     large = SweepSpec(dataset.id, card.id, arms, tuple(range(5)), RATES, SIZES, train=train)
     with sqlite3.connect(workspace.database) as db:

@@ -13,7 +13,6 @@ import torch
 
 from core.data.datasets import find_dataset
 from core.files.durable import make_folder
-from core.inference.blend import blend
 from core.inference.interpolate import interpolate
 from core.jobs.reporter import Reporter
 from core.jobs.requests import BlendRequest, InterpolateRequest, PretrainRequest
@@ -45,6 +44,9 @@ def execute(workspace: Workspace, run: Run, reporter: Reporter) -> RunResult:
     elif isinstance(request, InterpolateRequest):
         outcome = interpolate(workspace, request, dataset, device, reporter)
     elif isinstance(request, BlendRequest):
+        # Only blends need SciPy, which would make every worker start a fifth slower.
+        from core.inference.blend import blend
+
         outcome = blend(workspace, request, dataset, reporter)
     else:
         outcome = finetune(workspace, run, request, dataset, device, reporter)
@@ -77,6 +79,9 @@ def code_hash() -> str:
     return digest.hexdigest()
 
 
+_LIBRARIES = ("pyarrow", "scipy", "safetensors", "scikit-learn", "lightgbm")
+
+
 def runtime_environment() -> dict[str, Any]:
     """Return what may change the digits of a result, apart from the device.
 
@@ -86,7 +91,7 @@ def runtime_environment() -> dict[str, Any]:
         "code": code_hash()[:16],
         "system": platform.platform(),
         "cuda": torch.version.cuda or "none",
-        **{name: version(name) for name in ("pyarrow", "scipy", "safetensors")},
+        **{name: version(name) for name in _LIBRARIES},
         "python": platform.python_version(),
         "torch": torch.__version__,
         "numpy": np.__version__,

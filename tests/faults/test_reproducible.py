@@ -22,6 +22,8 @@ RECORDED = {
     "pyarrow",
     "scipy",
     "safetensors",
+    "scikit-learn",
+    "lightgbm",
     "python",
     "torch",
     "numpy",

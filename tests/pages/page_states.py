@@ -36,10 +36,11 @@ class Place:
 
 
 def furnish(workspace: Workspace, dataset: Dataset) -> dict[str, str]:
-    """Adds a backbone, a finished run and a sweep that waits; ids of "run", "sweep" and "waits", a
-    run of the sweep."""
+    """Adds a backbone, a finished run that kept its head, and a sweep that waits; ids of "run",
+    "sweep" and "waits", a run of the sweep."""
     card = pretrained(workspace, "dnn")
-    done = run_request(workspace, FinetuneRequest(dataset.id, card.id, "depth", 1, train=QUICK))
+    request = FinetuneRequest(dataset.id, card.id, "depth", 1, train=QUICK, keep_head=True)
+    done = run_request(workspace, request)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("core.runs.sweep.ensure_worker", lambda *_: None)
         sweep = submit_sweep(

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pytest
 import torch
 
 from core.data.datasets import Dataset, select_test_rows, select_training_rows
@@ -100,10 +101,14 @@ def load_predictions(workspace: Workspace, run: Run) -> dict[str, np.ndarray]:
 def check_scored_file(
     workspace: Workspace, dataset: Dataset, run_id: str, folder: Path, scores: np.ndarray
 ) -> None:
-    """A file of the sample's rows gets the scores that the run stored for its target test rows."""
-    run = RunStore(workspace).get(run_id)
+    """A file of the rows gets the scores that the run stored."""
     sample = next(workspace.samples.glob("s-*"))
-    score_file(workspace, run, next(sample.glob("rows.*")), folder / "scores.csv")
+    score_file(
+        workspace,
+        RunStore(workspace).get(run_id),
+        next(sample.glob("rows.*")),
+        folder / "scores.csv",
+    )
     scored = pd.read_csv(folder / "scores.csv")["score"].to_numpy()
     found = scored[np.sort(select_test_rows(dataset, "target"))]
-    np.testing.assert_allclose(found, scores, rtol=1e-6, atol=1e-5)
+    assert found == pytest.approx(scores, abs=1e-5)

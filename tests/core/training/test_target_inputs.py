@@ -23,12 +23,7 @@ from core.training.target_inputs import hide_own_labels
 from core.training.training_rows import load_rows
 from core.workspace import Workspace, open_workspace
 from tests.core.models.references import SMALL
-from tests.core.training.helpers import (
-    QUICK,
-    check_scored_file,
-    load_predictions,
-    run_request,
-)
+from tests.core.training.helpers import QUICK, check_scored_file, load_predictions, run_request
 
 Pretrained = tuple[Workspace, Dataset, BackboneCard]
 
