@@ -22,8 +22,9 @@ from streamlit.testing.v1 import AppTest
 from benchmarks.reliability import write_section
 from core.data.datasets import list_datasets
 from core.jobs.store import Run, RunStore
+from core.runs.arm_verdicts import judge_arms
 from core.runs.sweep import Sweep, arm_of_run, list_sweeps
-from core.runs.sweep_result import default_reference, judge_arms, summarise_arms
+from core.runs.sweep_result import default_reference, summarise_arms
 from core.workspace import PROJECT, Workspace, open_workspace
 
 ROWS = 100_000

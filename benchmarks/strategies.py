@@ -22,14 +22,9 @@ from benchmarks.real_rows import INGEST, PRETRAIN_DCNV2, thaw
 from core.data.datasets import list_datasets
 from core.evaluation.verdicts import Verdict
 from core.jobs.store import Run, RunStore
+from core.runs.arm_verdicts import forgetting_sentences, judge_arms
 from core.runs.sweep import Sweep, find_sweep, list_sweeps
-from core.runs.sweep_result import (
-    ArmResult,
-    default_reference,
-    forgetting_sentences,
-    judge_arms,
-    summarise_arms,
-)
+from core.runs.sweep_result import ArmResult, default_reference, summarise_arms
 from core.workspace import PROJECT, Workspace, open_workspace
 
 HEADING = "Every strategy at 1,000, 5,000 and 20,000 target rows"

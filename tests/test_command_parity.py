@@ -75,7 +75,7 @@ DOWNLOADS = {
     "pages.components.shared.report_download:show_report_offer": "report",
     "pages.components.compare.run_actions:show_run_actions": "runs",
     "pages.components.score.scoring_result:show_downloads": "score",
-    "pages.components.sweep.sweep_view:_show_downloads": "compare",
+    "pages.components.sweep.sweep_downloads:show_downloads": "compare",
     "pages.components.run.use_run:_export": "export",
 }
 """For every function of a page that offers a file: the command that writes it."""

@@ -19,20 +19,13 @@ from core.report.html_report import write_report
 from core.report.report_data import sweep_report_data
 from core.report.sweep_tables import arms_table, runs_table
 from core.runs import removal, renaming
+from core.runs.arm_verdicts import choices_of_arms, forgetting_sentences, judge_arms
 from core.runs.blends import blend_arms
 from core.runs.command_lines import sweep_command_line
 from core.runs.launch import CLUSTER_QUEUE, refresh_statuses
 from core.runs.sweep import Sweep as StoredSweep
 from core.runs.sweep import cancel_sweep, extend_sweep, find_sweep, resume_sweep
-from core.runs.sweep_result import (
-    ArmResult,
-    choices_of_arms,
-    default_reference,
-    forgetting_sentences,
-    judge_arms,
-    rates_table,
-    summarise_arms,
-)
+from core.runs.sweep_result import ArmResult, default_reference, rates_table, summarise_arms
 from core.workspace import Workspace
 from thaw.arguments import checked
 from thaw.data import simulated_marks

@@ -21,14 +21,12 @@ from core.report.arms import (
     judge_selected_arms,
     summarise_selected_arms,
 )
+from core.runs.arm_verdicts import choices_of_arms, forgetting_sentences, judge_arms
 from core.runs.sweep import Sweep, list_rate_sweeps
 from core.runs.sweep_result import (
     ArmResult,
-    choices_of_arms,
     default_reference,
-    forgetting_sentences,
     format_chosen_rate,
-    judge_arms,
     rates_table,
     summarise_arms,
     sweep_table,

@@ -28,6 +28,7 @@ from core.evaluation.format_metrics import format_arm_metrics
 from core.freezing.strategies import STRATEGIES
 from core.jobs.store import RunStore
 from core.models.backbone_store import find_backbone
+from core.runs.arm_verdicts import choices_of_arms, forgetting_sentences, judge_arms
 from core.runs.halving import FACTORS
 from core.runs.launch import refresh_statuses
 from core.runs.sweep import (
@@ -43,11 +44,8 @@ from core.runs.sweep import (
     submit_sweep,
 )
 from core.runs.sweep_result import (
-    choices_of_arms,
     default_reference,
-    forgetting_sentences,
     format_chosen_rate,
-    judge_arms,
     rates_table,
     summarise_arms,
     sweep_table,

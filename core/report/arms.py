@@ -20,15 +20,10 @@ from core.freezing.strategies import is_trained
 from core.jobs.predictions import StoredScores, read_prediction_array
 from core.jobs.store import Run
 from core.report.report_data import request_settings
+from core.runs.arm_verdicts import choice_sentences, choices_of_arms, training_notes
 from core.runs.rate_choice import has_rate
 from core.runs.sweep import arm_title
-from core.runs.sweep_result import (
-    ArmResult,
-    choice_sentences,
-    choices_of_arms,
-    summarise_arm,
-    training_notes,
-)
+from core.runs.sweep_result import ArmResult, summarise_arm
 from core.workspace import Workspace
 
 RATE_SETTINGS = ("learning rate", "head learning rate")

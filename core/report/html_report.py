@@ -39,12 +39,11 @@ from core.report.report_figures import (
     roc_of_arms_figure,
     setting_figures,
 )
+from core.runs.arm_verdicts import forgetting_sentences, judge_arms
 from core.runs.sweep_result import (
     ArmResult,
     SeedSummary,
     default_reference,
-    forgetting_sentences,
-    judge_arms,
     missing_auc_sentences,
     rates_table,
 )

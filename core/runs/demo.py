@@ -22,6 +22,7 @@ from core.jobs.store import Run, RunStore
 from core.models.backbone_store import list_backbones
 from core.models.card import BackboneCard
 from core.read_only import require_writable
+from core.runs.arm_verdicts import judge_arms
 from core.runs.launch import refresh_statuses
 from core.runs.submit import list_interpolations, submit_interpolation
 from core.runs.sweep import (
@@ -33,7 +34,7 @@ from core.runs.sweep import (
     resume_sweep,
     submit_sweep,
 )
-from core.runs.sweep_result import default_reference, judge_arms, summarise_arms
+from core.runs.sweep_result import default_reference, summarise_arms
 from core.training.default_settings import (
     AUTO,
     preset_settings,

@@ -13,7 +13,6 @@ import torch
 
 from core.data.datasets import find_dataset
 from core.files.durable import make_folder
-from core.inference.blend import blend
 from core.inference.interpolate import interpolate
 from core.jobs.reporter import Reporter
 from core.jobs.requests import BlendRequest, InterpolateRequest, PretrainRequest
@@ -45,6 +44,9 @@ def execute(workspace: Workspace, run: Run, reporter: Reporter) -> RunResult:
     elif isinstance(request, InterpolateRequest):
         outcome = interpolate(workspace, request, dataset, device, reporter)
     elif isinstance(request, BlendRequest):
+        # Only blends need SciPy, which would make every worker start a fifth slower.
+        from core.inference.blend import blend
+
         outcome = blend(workspace, request, dataset, reporter)
     else:
         outcome = finetune(workspace, run, request, dataset, device, reporter)

@@ -21,6 +21,10 @@ from core.training.weight_average import WeightAverage
 
 AUTO_RGN_BATCHES = 8
 """Batches at the start of an epoch whose gradients set Auto-RGN's learning rates."""
+MIN_AVERAGE_IMPROVEMENT = 1e-5
+"""By how much the validation loss of averaged weights has to fall for an epoch to count as an
+improvement. An average has so little noise that its loss goes on falling by a millionth an epoch
+once plateaus have lowered the learning rate, and no patience would ever end the run."""
 PROBE_PATIENCE = 2
 """Epochs without a lower validation loss after which a probe has converged, where early stopping is
 off; else it has the patience of early stopping."""
@@ -42,7 +46,7 @@ def initial_progress(
     }
     # No loss is below NaN, so epoch 0 would stay the best: infinity lets the first epoch win.
     best_loss = loss if math.isfinite(loss) else math.inf
-    return Progress(best_loss, best_weights, settings.learning_rate)
+    return Progress(best_loss, best_weights, settings.learning_rate, counted_loss=best_loss)
 
 
 def begin_epoch(
@@ -145,7 +149,6 @@ def validate(
         )
         if loss < progress.best_loss:
             progress.best_loss, progress.best_epoch, progress.best_step = loss, epoch, progress.step
-            progress.improved = True
             # Copied in place: allocating a large embedding table anew takes ten times as long.
             for name, tensor in trainable_state_dict(network, plan).items():
                 progress.best_weights[name].copy_(tensor)
@@ -164,7 +167,7 @@ def finish_epoch(
     """Validate, then lower the learning rate on a plateau, or stop.
 
     Patience counts epochs: one in which any validation had the lowest loss so far is an
-    improvement.
+    improvement, with averaged weights if it is lower by MIN_AVERAGE_IMPROVEMENT.
 
     Args:
         network: after the epoch's last step.
@@ -191,9 +194,9 @@ def finish_epoch(
         progress.previous_gradient_norms, progress.gradient_sums = norms, {}
         log([(progress.step, "frozen_stages", float(progress.autofreeze_depth))])
 
-    improved, progress.improved = progress.improved, False
-    if improved:
-        progress.epochs_since_best = 0
+    least = MIN_AVERAGE_IMPROVEMENT if average is not None else 0.0
+    if progress.best_epoch == progress.epoch and progress.best_loss < progress.counted_loss - least:
+        progress.counted_loss, progress.epochs_since_best = progress.best_loss, 0
         return
     probing = plan.probe_first and progress.join_epoch is None
     if not probing and progress.epoch <= plan.last_unfreeze_epoch:

@@ -93,8 +93,6 @@ def test_pretrain_by_rfd_then_freeze_two_stages(prepared: Server, page: Page) ->
     expect(page.locator(".thaw-block.thaw-frozen")).to_have_count(2)
     expect(page.get_by_text("No zero-shot", exact=False)).to_be_visible()
     set_number(page, "Epochs", "1")
-    page.get_by_text("From scratch", exact=True).click()
-    wait_until_idle(page)
     page.get_by_role("button", name="Launch").click()
     page.wait_for_url("**/run?run=r-*")
     expect(page.get_by_text("no click head", exact=False)).to_be_visible(timeout=LONG_TIMEOUT_MS)

@@ -23,10 +23,11 @@ from core.jobs.store import RunStore
 from core.report.run_tables import arm_frame, run_frame
 from core.report.sweep_tables import arms_table, runs_table
 from core.report.table_files import to_safe_csv
+from core.runs.arm_verdicts import judge_arms
 from core.runs.artifacts import score_and_store
 from core.runs.demo import wait_for_demo
 from core.runs.subprocess_commands import ProgressFn
-from core.runs.sweep_result import judge_arms, summarise_arms
+from core.runs.sweep_result import summarise_arms
 from core.tracking.tracked import track_run
 from core.workspace import Workspace
 from pages.components.shared.common import workspace as of_pages

@@ -24,15 +24,16 @@ from core.jobs.requests import TrainSettings
 from core.jobs.store import RunStore
 from core.models.backbone_store import list_backbones
 from core.report.sweep_tables import arms_table, runs_table
+from core.runs.arm_verdicts import judge_arms
 from core.runs.dispatch import execute
 from core.runs.launch import CLUSTER_QUEUE
 from core.runs.sweep import Arm, Sweep, SweepSpec, default_arms, list_sweeps, submit_sweep
-from core.runs.sweep_result import judge_arms, summarise_arms
+from core.runs.sweep_result import summarise_arms
 from core.runs.worker import run_job
 from core.workspace import Workspace, open_workspace
 from pages.components.shared.strategy_fields import STRATEGY_GROUPS
 from pages.components.sweep.sweep_table import LAST_EPOCH_MARK, group_runs, sweep_table
-from pages.components.sweep.sweep_view import sentences_by_setting
+from pages.components.sweep.sweep_verdicts import sentences_by_setting
 from tests.core.training.helpers import pretrained
 from tests.pages.helpers import has_button, open_page, page_text
 

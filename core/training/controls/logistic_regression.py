@@ -6,9 +6,9 @@ exported as any network is.
 
 from collections.abc import Sequence
 from importlib.metadata import version
+from typing import TYPE_CHECKING
 
 import numpy as np
-import scipy.sparse
 import torch
 
 from core.jobs.reporter import Reporter
@@ -19,6 +19,9 @@ from core.training.batches import RowTensors
 from core.training.controls.fitted_control import ControlRows, FittedControl
 from core.training.loop import CancelledError, FitResult
 from core.training.losses import CLICK_TASK
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_matrix
 
 INVERSE_PENALTIES = (0.003, 0.01, 0.02, 0.04, 0.08, 0.15, 0.3, 1.0)
 """scikit-learn's C to choose from, strongest penalty first. On the real rows the best one is 0.03
@@ -68,12 +71,15 @@ def fit_logistic_regression(rows: ControlRows, reporter: Reporter) -> FittedCont
     return FittedControl(network, "lr", {}, HeadSettings(), result, learner)
 
 
-def design_matrix(rows: RowTensors, field_sizes: Sequence[int]) -> scipy.sparse.csr_matrix:
+def design_matrix(rows: RowTensors, field_sizes: Sequence[int]) -> "csr_matrix":
     """Return the one-hot ids of every field, then the numerics, float64 ``(n_rows, n_columns)``."""
+    # Here, as SciPy would make every worker start a fifth slower.
+    from scipy.sparse import csr_matrix, hstack
+
     ids, numerics = (tensor.cpu().numpy() for tensor in rows.state)
     n_rows, n_fields = ids.shape
     columns = ids.astype(np.int64) + np.cumsum([0, *field_sizes[:-1]])
-    one_hot = scipy.sparse.csr_matrix(
+    one_hot = csr_matrix(
         (
             np.ones(ids.size),
             columns.ravel(),
@@ -81,8 +87,8 @@ def design_matrix(rows: RowTensors, field_sizes: Sequence[int]) -> scipy.sparse.
         ),
         shape=(n_rows, sum(field_sizes)),
     )
-    dense = scipy.sparse.csr_matrix(numerics.astype(np.float64))
-    return scipy.sparse.hstack([one_hot, dense], format="csr")
+    dense = csr_matrix(numerics.astype(np.float64))
+    return hstack([one_hot, dense], format="csr")
 
 
 def to_network(weights: np.ndarray, intercept: float, field_sizes: Sequence[int]) -> Network:

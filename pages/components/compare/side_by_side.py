@@ -35,6 +35,7 @@ from core.report.compare_figures import (
     parallel_coordinates_figure,
 )
 from core.report.sweep_figures import depth_figure
+from core.runs.rate_choice import has_rate
 from core.runs.sweep import list_rate_sweeps
 from core.runs.sweep_result import ArmResult, default_reference, missing_auc_sentences
 from pages.components.compare.arm_decisions import arm_costs, arm_slices
@@ -349,8 +350,7 @@ def _flatten_settings(runs: Sequence[Run], names: dict[str, str]) -> dict[str, s
             if isinstance(value, dict):
                 walk(value, "" if name == "train" else f"{name} · ")
             elif name not in ("group", "seed", "name", "rates", *hidden):
-                words = STRATEGIES[value].title if name == "strategy" else str(value)
-                flat[f"{prefix}{name}".replace("_", " ")] = "–" if value is None else words
+                flat[f"{prefix}{name}".replace("_", " ")] = _setting_text(name, value)
 
     if runs[0].kind == "blend":
         # Nothing of its training settings is read.
@@ -364,7 +364,9 @@ def _flatten_settings(runs: Sequence[Run], names: dict[str, str]) -> dict[str, s
         }
     settings = request_to_json(runs[0].request)
     # Other strategies store a depth of 0, which does not describe what they freeze.
-    hidden = () if runs[0].strategy == "depth" else ("freeze_depth",)
+    hidden: tuple[str, ...] = () if runs[0].strategy == "depth" else ("freeze_depth",)
+    if not has_rate(runs[0]):
+        hidden += ("learning_rate", "head_learning_rate")
     if not is_trained(runs[0].strategy):
         settings = {name: settings[name] for name in ("strategy", "dataset", "backbone")}
     else:
@@ -373,6 +375,14 @@ def _flatten_settings(runs: Sequence[Run], names: dict[str, str]) -> dict[str, s
     for name in {"dataset", "backbone"} & set(flat):
         flat[name] = names.get(flat[name], flat[name])
     return flat
+
+
+def _setting_text(name: str, value: Any) -> str:
+    if value is None:
+        return "–"
+    if name == "strategy":
+        return STRATEGIES[value].title
+    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def _show_parallel_coordinates(results: Sequence[ArmResult]) -> None:

@@ -12,6 +12,7 @@ from core.jobs.store import RESUMABLE_STATUSES, Run, RunStore
 from core.program import PROGRAM
 from core.report.learn_figures import roc_comparison_figure
 from core.report.sweep_figures import depth_figure
+from core.runs.arm_verdicts import forgetting_sentences, judge_arms
 from core.runs.demo import (
     DATASET_NAME,
     SEEDS,
@@ -22,12 +23,7 @@ from core.runs.demo import (
 )
 from core.runs.submit import list_interpolations
 from core.runs.sweep import Sweep, arm_title
-from core.runs.sweep_result import (
-    default_reference,
-    forgetting_sentences,
-    judge_arms,
-    summarise_arms,
-)
+from core.runs.sweep_result import default_reference, summarise_arms
 from pages.components.shared.access import guarded_button
 from pages.components.shared.chart import chart
 from pages.components.shared.common import SIMULATED, show_command, workspace

@@ -21,8 +21,9 @@ from core.report.arms import (
     load_scores,
     summarise_selected_arms,
 )
+from core.runs.arm_verdicts import judge_arms
 from core.runs.sweep import list_sweeps
-from core.runs.sweep_result import judge_arms, summarise_arms
+from core.runs.sweep_result import summarise_arms
 from core.workspace import Workspace, open_workspace
 from tests.core.report.helpers import finished_sweep
 

@@ -24,12 +24,13 @@ from core.report.html_report import write_report
 from core.report.report_data import runs_report_data, sweep_report_data
 from core.report.run_tables import run_frame
 from core.runs import blends
+from core.runs.arm_verdicts import judge_arms
 from core.runs.blends import blend_arms, submit_blend
 from core.runs.dispatch import execute
 from core.runs.removal import delete_runs
 from core.runs.submit import submit_interpolation
 from core.runs.sweep import Sweep, SweepSpec, expand_requests, find_sweep
-from core.runs.sweep_result import judge_arms, summarise_arms
+from core.runs.sweep_result import summarise_arms
 from core.runs.verify import verify
 from core.workspace import Workspace
 from tests.core.inference.stored_runs import BACKBONE, CPU, stored_run

@@ -15,10 +15,11 @@ from core.jobs.run_result import RunResult
 from core.jobs.store import PAUSED_PHASE, Run, RunStore
 from core.report.arms import judge_selected_arms
 from core.runs import sweep as sweeps
+from core.runs.arm_verdicts import judge_arms
 from core.runs.dispatch import execute
 from core.runs.halving import Rungs, plan_rungs
 from core.runs.sweep import Arm, Sweep, SweepSpec, arm_of_run, resume_sweep, submit_sweep
-from core.runs.sweep_result import judge_arms, summarise_arms, sweep_table
+from core.runs.sweep_result import summarise_arms, sweep_table
 from core.runs.verify import verify
 from core.runs.worker import run_one_job, run_worker
 from core.workspace import Workspace

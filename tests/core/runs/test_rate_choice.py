@@ -15,18 +15,12 @@ from core.jobs.requests import TrainSettings
 from core.jobs.run_result import RunResult
 from core.jobs.store import Run, RunStore
 from core.runs import sweep as sweeps
+from core.runs.arm_verdicts import choices_of_arms, judge_arms
 from core.runs.dispatch import execute
 from core.runs.launch import CLUSTER_QUEUE
 from core.runs.rate_choice import choose_rate, rate_results
 from core.runs.sweep import Arm, SweepSpec, expand_requests, extend_sweep, submit_sweep
-from core.runs.sweep_result import (
-    choices_of_arms,
-    judge_arms,
-    rates_table,
-    summarise_arms,
-    sweep_table,
-    waiting_for_rate,
-)
+from core.runs.sweep_result import rates_table, summarise_arms, sweep_table, waiting_for_rate
 from core.runs.worker import run_job
 from core.workspace import Workspace
 from tests.core.training.helpers import pretrained

@@ -13,16 +13,11 @@ from core.evaluation.paired_comparison import compare_auc
 from core.jobs.requests import TrainSettings
 from core.jobs.store import RunStore
 from core.runs import sweep as sweeps
+from core.runs.arm_verdicts import forgetting_sentences, judge_arms
 from core.runs.dispatch import execute
 from core.runs.launch import CLUSTER_QUEUE, worker_lock
 from core.runs.sweep import Arm, Sweep, SweepSpec, submit_sweep
-from core.runs.sweep_result import (
-    default_reference,
-    forgetting_sentences,
-    judge_arms,
-    summarise_arms,
-    sweep_table,
-)
+from core.runs.sweep_result import default_reference, summarise_arms, sweep_table
 from core.runs.worker import run_sweep_here, run_worker
 from core.workspace import Workspace
 from tests.core.training.helpers import pretrained

@@ -19,7 +19,7 @@ from core.models.network import matrices
 from core.runs.sweep import Arm, SweepSpec, spec_from_json
 from core.training import loop
 from core.training.batches import RowTensors, epoch_batches
-from core.training.epochs import PROBE_PATIENCE
+from core.training.epochs import MIN_AVERAGE_IMPROVEMENT, PROBE_PATIENCE
 from core.training.lazy_adam import LazyAdamW
 from core.training.loop import CancelledError, fit
 from core.training.losses import CLICK_TASK
@@ -197,3 +197,18 @@ def test_the_bound_of_a_probe_is_in_the_plan_and_old_requests_probe_for_two_epoc
     spec: dict[str, object] = dataclasses.asdict(SweepSpec("d", "b", (Arm("lp-ft"), Arm("full"))))
     del spec["keep_head"]
     assert [arm.options for arm in spec_from_json(json.dumps(spec)).arms] == [old.options, {}]  # type: ignore[union-attr]
+
+
+def test_an_average_that_hardly_improves_ends_early(setup: Setup, tmp_path: Path) -> None:
+    slow = dataclasses.replace(QUICK, epochs=6, learning_rate=1e-7, early_stopping=2, plateau=0)
+    # A probe: BatchNorm of a stage that trains would change the loss by itself.
+    reporter, depth = ListReporter(), len(setup[0].stages)
+    _, plain = run(setup, tmp_path / "plain.pt", slow, reporter, depth=depth)
+    losses = [value for _, name, value in reporter.rows if name == "validation_loss"]
+    # The premise: every epoch improves, by less than counts.
+    falls = -np.diff(losses)
+    assert (falls > 0).all() and falls.max() < MIN_AVERAGE_IMPROVEMENT / 2
+    assert (plain.best_epoch, plain.epochs_run, plain.stopped_early) == (6, 6, False)
+    averaged = dataclasses.replace(slow, ema=True)
+    _, result = run(setup, tmp_path / "averaged.pt", averaged, ListReporter(), depth=depth)
+    assert (result.best_epoch, result.epochs_run, result.stopped_early) == (2, 2, True)
