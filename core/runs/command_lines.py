@@ -103,7 +103,7 @@ def command_line(workspace: Workspace, request: Request, pinned: bool = False) -
         for key, value in request.options.items():
             text = ",".join(value) if isinstance(value, list | tuple) else str(value)
             parts += [f"--{key.replace('_', '-')}", text]
-        if request.inputs != "kept":
+        if pinned or request.inputs != "kept":
             parts += ["--inputs", request.inputs]
         if request.target_rows:
             parts += ["--target-rows", str(request.target_rows)]
@@ -173,7 +173,7 @@ def sweep_command_line(
         parts += ["--target-sizes", ",".join(map(str, spec.target_sizes))]
     if spec.halving:
         parts += ["--halving", str(spec.halving)]
-    if spec.inputs != "kept":
+    if pinned or spec.inputs != "kept":
         parts += ["--inputs", spec.inputs]
     flags = sweep_train_flags(dataset, spec, pinned)
     if flags is None:

@@ -83,7 +83,7 @@ def test_random_weights_are_labelled_on_the_badge_and_on_every_such_stage(
     tiny: tuple[Workspace, Dataset], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     card = next(one for one in list_backbones(tiny[0]) if one.architecture == "dnn")
-    stages = with_origins(card, "word2vec", "random", "random", "random")
+    stages = with_origins(card, "word2vec", "random", "random")
     shelve(
         tiny[0],
         card,
@@ -94,7 +94,7 @@ def test_random_weights_are_labelled_on_the_badge_and_on_every_such_stage(
     )
     page = open_page(tiny[0], "backbones", monkeypatch, shelf_find="words")
     (drawn,) = stacks(page)
-    assert drawn.count("random weights") == 3 and drawn.count(">Word2Vec<") == 1
+    assert drawn.count("random weights") == 2 and drawn.count(">Word2Vec<") == 1
     assert any("random weights above the embedding" in one.value for one in page.markdown)
     assert any("was not trained on click labels" in one.value for one in page.caption)
     (metric,) = page.metric
@@ -172,12 +172,12 @@ def test_deleting_asks_first_and_is_not_offered_for_bundled_ones(
 def test_an_export_is_the_archive_that_can_be_imported(
     page: AppTest, tiny: tuple[Workspace, Dataset]
 ) -> None:
-    from core.models.exchange import MEMBER_SIZE_LIMITS
+    from core.models.exchange import MEMBER_SIZE_LIMITS, OPTIONAL_SIZE_LIMITS
     from pages.components.backbones.backbone_card import export_bytes
 
     card = list_backbones(tiny[0])[0]
     with zipfile.ZipFile(io.BytesIO(export_bytes(card))) as archive:
-        assert set(archive.namelist()) == set(MEMBER_SIZE_LIMITS)
+        assert set(archive.namelist()) == {*MEMBER_SIZE_LIMITS, *OPTIONAL_SIZE_LIMITS}
     assert not list(tiny[0].uploads.glob(".part-*"))
 
 

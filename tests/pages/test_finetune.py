@@ -53,7 +53,7 @@ def test_the_slider_ends_at_the_real_stages_and_says_what_they_mean(page: AppTes
     assert any("Full fine-tuning" in one.value for one in page.markdown)
     assert "frozen" not in stage_table(page)
     choose_backbone(page, "dnn")
-    assert page.slider("depth").max == 4
+    assert page.slider("depth").max == 3
 
 
 def test_a_preset_fills_the_fields_and_an_edit_unmarks_it(page: AppTest) -> None:
@@ -101,12 +101,17 @@ def test_launch_queues_the_run_and_its_controls_and_opens_it(
 ) -> None:
     page.slider("depth").set_value(2).run()
     page.checkbox("ft_gradient-boosting").uncheck().run()
+    page.selectbox("ft_inputs").set_value("refitted").run()
+    assert page.query_params["inputs"] == "refitted"
+    assert "--inputs refitted" in page.code[-1].value
     page.button("ft_launch").click().run()
     assert not page.exception
     runs = RunStore(tiny[0]).list()
     assert sorted(run.strategy for run in runs) == ["depth", "logistic-regression", "zero-shot"]
     main = next(run for run in runs if run.strategy == "depth")
     assert main.finetune_request.freeze_depth == 2 and main.finetune_request.keep_head
+    assert [run.finetune_request.inputs for run in runs if run is not main] == ["kept"] * 2
+    assert main.finetune_request.inputs == "refitted"
     assert page.query_params["run"] == main.id
 
 

@@ -94,8 +94,8 @@ def test_a_click_on_a_stage_trains_it(page: AppTest, tiny: Tiny) -> None:
     for name in (names[0], names[-1]):
         page.toggle(f"stage_{card.id}_ft_{name}").set_value(False).run()
     assert "at least one stage to train" in page.error[0].value and not launchable(page)
-    assert len(page.toggle) == len(names) + 2, (
-        "the stack stays, and the switches of cosine and precision"
+    assert len(page.toggle) == len(names) + 3, (
+        "the stack stays, and the switches of averaged weights, cosine and precision"
     )
 
 

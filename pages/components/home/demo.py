@@ -45,8 +45,8 @@ def demo_box() -> None:
             "One click sweeps every freeze depth of a pretrained backbone on the dataset "
             f"*{DATASET_NAME}*, {len(SEEDS)} seeds each, beside controls: the backbone as it is, a "
             "logistic regression, gradient boosting, and a network trained from scratch. To be "
-            "quick, every arm trains a few epochs at the default learning rate; a sweep of your "
-            "own chooses each arm's rate. Results appear below as runs finish; it takes a minute "
+            "quick, every arm trains at the default learning rate; a sweep of your own chooses "
+            "each arm's rate. Results appear below as runs finish; it takes a minute "
             "or two on an idle machine."
         )
         st.caption(WHAT_IT_SHOWS)

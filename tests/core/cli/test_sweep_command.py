@@ -68,7 +68,7 @@ def spec(tiny: tuple[Workspace, Dataset]) -> SweepSpec:
             ),
         },
         {"train": PRESETS["map"]},
-        {"keep_head": True},
+        {"keep_head": True, "inputs": "refitted"},
         {"train": PRESETS["article"]},
         {"train": PRESETS["article"], "keep_head": True},
         {"target_sizes": (100, 0), "train": BY_SIZE[1], "train_by_size": BY_SIZE},

@@ -4,9 +4,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
+import pytest
 import torch
 
-from core.data.datasets import Dataset, select_training_rows
+from core.data.datasets import Dataset, select_test_rows, select_training_rows
+from core.inference.score_file import score_file
 from core.jobs.reporter import Decision, Point
 from core.jobs.requests import PretrainRequest, Request, TrainSettings
 from core.jobs.store import Run, RunStore
@@ -93,3 +96,19 @@ def target_rows(
 def load_predictions(workspace: Workspace, run: Run) -> dict[str, np.ndarray]:
     with np.load(workspace.runs / run.id / "predictions.npz") as arrays:
         return dict(arrays)
+
+
+def check_scored_file(
+    workspace: Workspace, dataset: Dataset, run_id: str, folder: Path, scores: np.ndarray
+) -> None:
+    """A file of the rows gets the scores that the run stored."""
+    sample = next(workspace.samples.glob("s-*"))
+    score_file(
+        workspace,
+        RunStore(workspace).get(run_id),
+        next(sample.glob("rows.*")),
+        folder / "scores.csv",
+    )
+    scored = pd.read_csv(folder / "scores.csv")["score"].to_numpy()
+    found = scored[np.sort(select_test_rows(dataset, "target"))]
+    assert found == pytest.approx(scores, abs=1e-5)

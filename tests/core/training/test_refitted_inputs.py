@@ -44,15 +44,16 @@ from core.training.losses import predict
 from core.training.refitted_inputs import StartingPoint, refit_inputs
 from core.training.training_rows import encode_row_numbers, load_rows
 from core.workspace import BUNDLED_BACKBONES, Workspace, open_workspace
+from tests.core.models.exchange_files import stored_backbone
 from tests.core.models.references import CLICK_MODELS, SMALL
 from tests.core.training.helpers import (
     CPU,
     QUICK,
     ListReporter,
+    check_scored_file,
     load_predictions,
     run_request,
 )
-from tests.core.training.test_target_inputs import check_scored_file
 
 Refitted = tuple[Workspace, Dataset, BackboneCard, np.ndarray]
 """With the numbers of the target's training rows."""
@@ -117,7 +118,7 @@ def test_a_network_with_more_values_computes_what_it_did(architecture: str) -> N
 
 def test_before_the_first_step_plain_inputs_give_the_backbones_outputs(refitted: Refitted) -> None:
     workspace, dataset, _, train = refitted
-    card = find_backbone(workspace, "simulated-deepfm")
+    card = stored_backbone(workspace, dataset, "deepfm")
     found, preprocessing = start((workspace, dataset, card, train))
     before = load_preprocessing(card.folder / "preprocessing")
     assert sum(preprocessing.field_sizes) > sum(before.field_sizes)

@@ -9,10 +9,9 @@ import pytest
 import torch
 
 from core.data.dataset_rows import load_encoded
-from core.data.datasets import Dataset, find_dataset, select_test_rows, select_training_rows
+from core.data.datasets import Dataset, find_dataset, select_training_rows
 from core.data.preprocessing import load_preprocessing
 from core.errors import BadInput
-from core.inference.score_file import score_file
 from core.jobs.requests import FinetuneRequest, PretrainRequest
 from core.models.backbone import load_backbone
 from core.models.backbone_import import import_backbone
@@ -24,7 +23,7 @@ from core.training.target_inputs import hide_own_labels
 from core.training.training_rows import load_rows
 from core.workspace import Workspace, open_workspace
 from tests.core.models.references import SMALL
-from tests.core.training.helpers import QUICK, load_predictions, run_request
+from tests.core.training.helpers import QUICK, check_scored_file, load_predictions, run_request
 
 Pretrained = tuple[Workspace, Dataset, BackboneCard]
 
@@ -105,26 +104,6 @@ def test_fine_tuning_keeps_the_source_tables_and_the_cache_changes_nothing(
         assert scores[key] == pytest.approx(cached_scores[key], abs=1e-5)
     if depth == 2:
         check_scored_file(workspace, dataset, run.id, tmp_path, scores["target_test_score"])
-
-
-def check_scored_file(
-    workspace: Workspace, dataset: Dataset, run_id: str, folder: Path, scores: np.ndarray
-) -> None:
-    """A file of the rows gets the scores that the run stored."""
-    import pandas as pd
-
-    from core.jobs.store import RunStore
-
-    sample = next(workspace.samples.glob("s-*"))
-    score_file(
-        workspace,
-        RunStore(workspace).get(run_id),
-        next(sample.glob("rows.*")),
-        folder / "scores.csv",
-    )
-    scored = pd.read_csv(folder / "scores.csv")["score"].to_numpy()
-    found = scored[np.sort(select_test_rows(dataset, "target"))]
-    assert found == pytest.approx(scores, abs=1e-5)
 
 
 def test_it_is_exported_and_imported_with_its_statistics(
