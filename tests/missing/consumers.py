@@ -212,6 +212,7 @@ def compare_command(made: Made, command: Callable[..., None], folder: Path) -> N
         check((folder / f"{name}.csv").read_text(encoding="utf-8"), f"{name}.csv")
     command("runs")
     command("threshold", "--sweep", made.sweep.id)
+    command("threshold", "--sweep", made.rated.id)
     command("threshold", "--runs", runs, "--click-value", "5", "--price", "1")
     command("threshold", "--run", made.runs[0].id, "--at", "0.5")
     command("slices", "--run", made.runs[0].id, "--column", "C1")
@@ -293,6 +294,8 @@ def drive_pages(made: Made, example: Example, folder: Path, once: bool) -> None:
         places += [
             Place("run", {"run": made.pretraining.id}),
             Place("sweep", {"sweep": made.rated.id}),
+            # Of the newest launch.
+            Place("compare"),
             Place("compare", {"runs": f"{made.runs[0].id},{made.other.id}", "rows": "arm"}),
             *(Place("data", view=view) for view in ("Sample", "Split", "Datasets")),
         ]
