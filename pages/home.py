@@ -3,9 +3,9 @@
 import streamlit as st
 
 from core.evaluation.format_metrics import format_interval
+from core.freezing.heads import default_keep_head
 from core.freezing.plan import make_plan
 from core.jobs.store import Run, RunStore
-from core.models.card import HeadSettings
 from core.runs.demo import demo_backbone
 from core.runs.heartbeat import check_heartbeat
 from core.runs.launch import (
@@ -57,7 +57,11 @@ def show_method() -> None:
             "it** keep what they learned from the source domain. Every depth gives another "
             "model: which one is best on *your* rows?"
         )
-        draw_plan(make_plan(card, "depth", len(card.stages) // 2, HeadSettings()))
+        draw_plan(
+            make_plan(
+                card, "depth", len(card.stages) // 2, card.head, keep_head=default_keep_head(card)
+            )
+        )
 
 
 def show_queue(store: RunStore) -> None:

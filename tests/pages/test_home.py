@@ -135,14 +135,14 @@ def test_the_demos_results_appear_as_runs_finish(
     carry_on(2)
     app = open_page(workspace, "home", monkeypatch)
     assert [one.value for one in app.subheader] == ["Demo results so far", "Latest runs"]
-    assert "provisional: 2 of 11 runs done" in page_text(app) and not app.select_slider
-    carry_on(10)
+    assert "provisional: 2 of 15 runs done" in page_text(app) and not app.select_slider
+    carry_on(14)
     app.run()
     assert not app.exception
     assert [one.value for one in app.subheader] == ["Demo results", "Latest runs"]
     sentences = demo.wait_for_demo(workspace, sweep)
     assert sentences and all(bullet_list([one]) in page_text(app) for one in sentences)
-    assert app.progress[0].text == "11 of 11 runs done"
+    assert app.progress[0].text == "15 of 15 runs done"
     slider = app.select_slider[0]
     assert slider.label == "Share of the fine-tuned weights (alpha)"
     slider.set_value(1.0).run()

@@ -34,7 +34,7 @@ ABOUT = (
     "between a stage's weights and the backbone's, divided by the norm of the backbone's. "
     "**Activations**: linear CKA (Kornblith et al. 2019) between a stage's output before "
     "and after, on the same target test rows; 1 means equal up to rotation and scale. The "
-    "head is new, so it has nothing to be compared with."
+    "head is not compared."
 )
 
 
