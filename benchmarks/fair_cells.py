@@ -6,6 +6,8 @@ at a time. It writes `cells/NAME.json` (settings and metrics of its runs) and `s
 """
 
 import json
+import os
+import platform
 import shutil
 import time
 from dataclasses import asdict, dataclass, field
@@ -183,7 +185,13 @@ def _prepare(folder: Path, rows: Path, found: Found) -> None:
             roles[f"{domain}_validation_share"] = validation
         workspace.prepare(name, **roles)
     datasets = {one.name: one.parts.to_dict("records") for one in workspace.datasets}
-    found.extra = {"rows": len(sample), "file": rows.name, "datasets": datasets}
+    machine = f"{os.cpu_count()} cores, Python {platform.python_version()}"
+    found.extra = {
+        "machine": machine,
+        "rows": len(sample),
+        "file": rows.name,
+        "datasets": datasets,
+    }
 
 
 def _pretrain(

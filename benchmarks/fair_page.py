@@ -1,7 +1,5 @@
 """The page of `benchmarks.fair`: tables, and what must show."""
 
-import os
-import platform
 from datetime import date
 from pathlib import Path
 
@@ -93,7 +91,7 @@ def page_text(results: Results) -> str:
         tables += f"\n\n{others_table(results, others)}"
     return PAGE.format(
         today=date.today().isoformat(),
-        machine=f"{os.cpu_count()} cores, Python {platform.python_version()}",
+        machine=results.prepared.get("machine", ""),
         rows=f"{results.prepared.get('rows', 0):,}",
         parts=parts,
         seeds=max((len(one.runs) for one in results.arms), default=0),
