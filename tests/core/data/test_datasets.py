@@ -1,6 +1,7 @@
 """Datasets are fitted on training rows only, made completely or not at all, and found again."""
 
 import dataclasses
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -37,13 +38,12 @@ from core.data.preprocessing import (
     load_preprocessing,
 )
 from core.data.reading.ingest import ingest
-from core.data.samples import Sample, delete_sample, find_sample, read_sample_rows
+from core.data.samples import Sample, delete_sample, find_sample, list_samples, read_sample_rows
 from core.data.schema import FIELDS, LABEL
-from core.data.simulate import simulate
 from core.data.split import SPLIT_PARTS, SplitSpec
 from core.data.split_plan import plan_split
 from core.errors import BadInput
-from core.workspace import Workspace, hash_json, open_workspace, read_json, write_json
+from core.workspace import PROJECT, Workspace, hash_json, open_workspace, read_json, write_json
 from tests.core.data.helpers import fingerprint, rows, text, with_segments, write
 
 
@@ -270,12 +270,14 @@ def months(workspace: Workspace, tmp_path: Path) -> dict[str, Sample]:
 
 
 def test_a_dataset_of_an_earlier_version_is_prepared_again_as_it_was(
-    workspace: Workspace, tmp_path: Path
+    workspace: Workspace,
 ) -> None:
-    """As in the oldest archive of tests/faults/workspaces: runs refer to datasets by hash and
-    id."""
-    simulate(tmp_path / "kept.tsv", 600, "both", seed=3)
-    sample = ingest(workspace, tmp_path / "kept.tsv", "kept", simulated=True)
+    """The sample of the oldest archive of tests/faults/workspaces: runs refer to datasets by hash
+    and id."""
+    with zipfile.ZipFile(PROJECT / "tests/faults/workspaces/schema-1.zip") as archive:
+        kept = [name for name in archive.namelist() if name.startswith("samples/")]
+        archive.extractall(workspace.root, kept)
+    (sample,) = list_samples(workspace)
     dataset = prepare(workspace, sample, SplitSpec(), "kept", min_count=5)
     assert (
         dataset.content_hash == "3458ecf8e3fa6e2360ad8ac89f94e64ff916c61e8ed8a91104bd63f91b881331"
