@@ -6,14 +6,14 @@ So an arm looks the same in every figure, on every page and after a restart.
 import re
 import zlib
 from collections.abc import Sequence
-from itertools import cycle
 
 from core.freezing.strategies import control_titles
 from core.report.palette import FROZEN, NEUTRAL, RED, SOURCE, TARGET, TRAINED, VIOLET
 
 DEPTH_COLORS = (TRAINED, RED, TARGET, VIOLET, FROZEN, SOURCE)
 """By freeze depth, from warm to cold: the more is frozen, the colder."""
-_CONTROL_DASHES = ("dash", "dot")
+_CONTROL_DASHES = ("dash", "dot", "solid", "dashdot", "2px,8px")
+"""One for each control: all are grey, and lines of several stand in one figure."""
 _DASHES = ("solid", "dash", "dot", "dashdot", "longdash")
 
 Style = tuple[str, str]
@@ -46,7 +46,7 @@ def _preferred_style(title: str) -> Style:
         return DEPTH_COLORS[int(depth[1]) % len(DEPTH_COLORS)], "solid"
     if title.startswith("full fine-tuning"):
         return DEPTH_COLORS[0], "solid"
-    for control, dash in zip(control_titles(), cycle(_CONTROL_DASHES), strict=False):
+    for control, dash in zip(control_titles(), _CONTROL_DASHES, strict=True):
         if title.startswith(control):
             return NEUTRAL, dash
     # A hash that is stable: Python's own differs between processes.

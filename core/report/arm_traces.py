@@ -7,7 +7,7 @@ import numpy as np
 from core.evaluation.format_metrics import format_bounds, format_metric, is_missing
 from core.evaluation.metric_registry import HEADLINE_METRIC, METRICS
 from core.freezing.strategies import is_control
-from core.report.arm_styles import arm_colors, arm_styles
+from core.report.arm_styles import Style, arm_colors
 from core.report.figure_base import Trace, scatter
 from core.report.label_positions import label_positions
 from core.report.palette import with_alpha
@@ -174,10 +174,10 @@ def add_arm_points(
 
 
 def add_level_line(
-    traces: list[Trace], ends: tuple[float, float], value: float, name: str, title: str
+    traces: list[Trace], ends: tuple[float, float], value: float, name: str, style: Style
 ) -> None:
-    """Add a horizontal line in the style of the arm with that title."""
-    color, dash = arm_styles([title])[title]
+    """Add a horizontal line in an arm's style."""
+    color, dash = style
     traces.append(
         scatter(
             x=np.array(ends),

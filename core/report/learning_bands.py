@@ -11,6 +11,7 @@ from core.report.figure_base import Trace, axis, make_figure, scatter
 from core.report.palette import with_alpha
 
 NO_POINTS = "No points: the validation rows do not define this metric"
+NO_RUNS = "None of the chosen arms is finished"
 
 
 @dataclass(frozen=True)
@@ -60,7 +61,7 @@ def learning_band_figure(bands: Mapping[str, Band], y_title: str) -> go.Figure:
         )
     x, y = axis("Optimiser step", nticks=6), axis(y_title, nticks=6)
     return make_figure(
-        traces, x, y, f"bands-{y_title}", NO_POINTS if bands else "", showlegend=True
+        traces, x, y, f"bands-{y_title}", NO_POINTS if bands else NO_RUNS, showlegend=True
     )
 
 

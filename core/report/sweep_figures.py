@@ -107,15 +107,15 @@ def depth_figure(results: Sequence[ArmResult], metric: str = HEADLINE_METRIC) ->
             dash="solid",
         )
     ends = (-4 * DODGE, max((arm.depth for arm in depth_arms), default=0) + 4 * DODGE)
-    for arm in results:
-        if is_control(arm.strategy) and "target_test" in defined_spreads(arm, metric):
-            add_level_line(
-                traces,
-                ends,
-                defined_spreads(arm, metric)["target_test"].mean,
-                f"{arm.title}, target",
-                arm.title,
-            )
+    controls = [
+        arm
+        for arm in results
+        if is_control(arm.strategy) and "target_test" in defined_spreads(arm, metric)
+    ]
+    styles = arm_styles([arm.title for arm in controls])
+    for arm in controls:
+        level = defined_spreads(arm, metric)["target_test"].mean
+        add_level_line(traces, ends, level, f"{arm.title}, target", styles[arm.title])
     x, y = (
         axis("Freeze depth (stages frozen from the input)", dtick=1),
         axis(METRICS[metric].axis_title, nticks=6),
@@ -158,7 +158,13 @@ def forgetting_figure(results: Sequence[ArmResult]) -> go.Figure:
     x, y = (
         axis(f"Change in AUC on {domain} test rows", **crossing) for domain in ("source", "target")
     )
-    nothing = "No arm has an AUC before and after, on both parts" if trained else ""
+    nothing = (
+        "No arm has an AUC before and after, on both parts"
+        if trained
+        else "No fine-tuned arm is finished"
+        if results
+        else ""
+    )
     return make_figure(traces, x, y, "forgetting", nothing, showlegend=True)
 
 
@@ -186,7 +192,8 @@ def auc_by_cost_figure(results: Sequence[ArmResult], cost: str) -> go.Figure:
             y=quality[frontier],
             mode="lines",
             name="frontier",
-            line={"color": NEUTRAL, "width": 1.5, "dash": "dash", "shape": "hv"},
+            # Solid, because the line of zero-shot in the same figure is dashed.
+            line={"color": NEUTRAL, "width": 1.5, "dash": "solid", "shape": "hv"},
             hoverinfo="skip",
         )
     ]
@@ -210,7 +217,7 @@ def auc_by_cost_figure(results: Sequence[ArmResult], cost: str) -> go.Figure:
             ends,
             float(quality[index]),
             f"{arms[index].title}: none",
-            arms[index].title,
+            arm_styles([arms[index].title])[arms[index].title],
         )
     x = axis(title, nticks=6, **({"type": "log", "dtick": 1} if is_log else {}))
     y = axis("AUC on target test rows", nticks=6)
@@ -238,7 +245,7 @@ def target_sizes_figure(
         arms = sorted(candidates, key=_train_rows)
         spreads = [defined_spreads(arm, metric)["target_test"] for arm in arms]
         if arms and not is_trained(arms[0].strategy) and sizes:
-            add_level_line(traces, (min(sizes), max(sizes)), spreads[0].mean, title, title)
+            add_level_line(traces, (min(sizes), max(sizes)), spreads[0].mean, title, styles[title])
             continue
         rows = np.array([_train_rows(arm) for arm in arms])
         color, dash = styles[title]

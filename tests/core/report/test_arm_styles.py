@@ -2,6 +2,7 @@
 
 import colorsys
 
+from core.freezing.strategies import control_titles
 from core.report.arm_styles import DEPTH_COLORS, arm_colors, arm_styles
 
 TITLES = ["freeze depth 0", "freeze depth 3", "LoRA, rank 8", "BitFit", "from scratch", "zero-shot"]
@@ -33,3 +34,8 @@ def test_depth_colours_go_from_orange_to_blue() -> None:
     # Around the wheel from orange over red and violet to blue and the green of ice.
     turned = [(0.1 - hue) % 1 for hue in hues]
     assert turned == sorted(turned)
+
+
+def test_the_line_of_every_control_differs_where_each_is_styled_alone() -> None:
+    alone = [arm_styles([title])[title] for title in control_titles()]
+    assert len(set(alone)) == len(control_titles())

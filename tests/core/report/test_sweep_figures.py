@@ -105,6 +105,25 @@ def test_depths_are_in_order_and_controls_are_lines() -> None:
     assert "LoRA" not in str(figure.to_dict())
 
 
+def test_the_lines_of_a_control_on_other_rows_and_of_the_frontier_differ() -> None:
+    controls = [
+        arm("gradient boosting", "gradient-boosting", 0.7),
+        arm("gradient boosting, rows target", "gradient-boosting", 0.6),
+        arm("zero-shot", "zero-shot", 0.5, trained_parameters=0),
+    ]
+    lines = [one.line.dash for one in depth_figure(controls).data if one.mode == "lines"]
+    assert len(lines) == len(set(lines)) == 3
+    costs = {one.name: one.line.dash for one in auc_by_cost_figure(controls, "parameters").data}
+    assert costs["frontier"] != costs["zero-shot: none"]
+
+
+def test_a_figure_without_its_arms_says_so_instead_of_invented_axes() -> None:
+    controls = [arm("zero-shot", "zero-shot", 0.6)]
+    for figure in (forgetting_figure(controls), learning_band_figure({}, "loss")):
+        assert "is finished" in figure.layout.annotations[0].text
+        assert figure.layout.xaxis.showticklabels is False
+
+
 def test_forgetting_is_measured_from_the_backbone_before() -> None:
     figure = forgetting_figure([arm("LoRA", "lora", 0.64), arm("zero-shot", "zero-shot", 0.6)])
     assert [one.name for one in figure.data] == ["other strategies"]
