@@ -326,12 +326,12 @@ not given: on the pages and in the commands (preset *auto*), for every target si
 the demo. Pretraining on click labels with fewer than {pretraining_rows:,} training rows has a table
 of its own, `core/training/pretraining_defaults.py`; all else follows this. The batch size is a
 power of two: from 16 to 64 it gives an epoch about {few} optimiser steps; it stays 64 until an
-epoch has about {many:,}, and then grows with the rows to 4,096. The learning rate is 3e-4 up to
-9,000 rows and grows with the root of their number to 1e-3 at 100,000. Where batches of 16 make few
-steps, there are more epochs than 30. An average of the weights is validated and kept; a new head
-trains at 1e-3 and for at least 300 steps, unless a number of epochs is given. As in *fast*,
-training ends after {stopping} epochs without a lower validation loss, the rate falls to a tenth
-after one such epoch, and the best epoch is kept. For some sizes:
+epoch has about {many:,}, and then grows with the rows to 4,096. The learning rate of pretrained
+stages is 1e-4 up to 9,000 rows and grows with the root of their number to 3e-4 at 81,000. Where
+batches of 16 make few steps, there are more epochs than 30. An average of the weights is validated
+and kept; what is new trains at 1e-3 and for at least 300 steps, unless a number of epochs is given.
+As in *fast*, training ends after {stopping} epochs without a lower validation loss, the rate falls
+to a tenth after one such epoch, and the best epoch is kept. For some sizes:
 
 | training rows | batch size | learning rate | epochs at most | steps per epoch |
 |---|---|---|---|---|

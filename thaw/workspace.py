@@ -417,7 +417,7 @@ class Workspace:
             surgical: for each arm of the strategy "surgical" the names of the stages that train.
                 Without depths, strategies and these, every depth and every control is an arm.
             seeds: of every arm: 0, 1, 2, …
-            rates: learning rates for every arm; default: three around the preset's.
+            rates: learning rates for every arm; default: four around the preset's.
             choose_rate: whether every arm is tried with each of these rates and its own is chosen
                 on validation rows; else each rate is a setting of its own, and without `rates`
                 every arm trains at the preset's.

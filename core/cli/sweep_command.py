@@ -97,7 +97,7 @@ def add_sweep_command(add: AddCommand) -> None:
         type=floats,
         dest="rates",
         default=(),
-        help="for every arm: 1e-3,3e-4 (default: three around the preset's or --lr)",
+        help="for every arm: 1e-3,3e-4 (default: four around the preset's or --lr)",
     )
     arms.add_argument(
         "--choose-rate",

@@ -116,15 +116,16 @@ class Plan:
         return total - (self.stages[-1].trained_parameters if adapted else self.trained_parameters)
 
     def with_settings(self, train: TrainSettings) -> "Plan":
-        """Return the plan with the head's share of the learning rate.
+        """Return the plan with the share of the learning rate that whatever is new has.
 
-        It is 1 unless the head is new on stages that are not, and has a rate of its own.
+        That is the head, or all stages of a network that is trained from scratch.
         """
-        if train.head_learning_rate is None or not self.new_head or self.reinitialise:
+        if train.head_learning_rate is None or not self.new_head:
             return self
         lr_scale = train.head_learning_rate / train.learning_rate
-        head = dataclasses.replace(self.stages[-1], lr_scale=lr_scale)
-        return dataclasses.replace(self, stages=(*self.stages[:-1], head))
+        first = 0 if self.reinitialise else len(self.stages) - 1
+        new = (dataclasses.replace(one, lr_scale=lr_scale) for one in self.stages[first:])
+        return dataclasses.replace(self, stages=(*self.stages[:first], *new))
 
     def with_join_epoch(self, epoch: int) -> "Plan":
         """Return a plan that probes first, with the epoch (from 0) in which its stages join."""

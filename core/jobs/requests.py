@@ -51,7 +51,8 @@ class TrainSettings:
         seed: seed of the new head, the row order and dropout.
         device: "cuda", "cpu", or "auto" for a GPU where there is one.
         amp: whether to compute in bfloat16 (autocast).
-        head_learning_rate: Adam's step size for a new head; None for `learning_rate`.
+        head_learning_rate: Adam's step size for a new head, and for all stages where all are new;
+            None for `learning_rate`.
         min_steps: optimiser steps that whatever is new trains for before early stopping may end the
             run; there are more epochs than `epochs` where those have fewer steps.
         ema: whether an exponential moving average of the weights is validated and kept (Polyak and

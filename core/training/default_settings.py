@@ -50,11 +50,14 @@ MIN_BATCH_SIZE, BASE_BATCH_SIZE, MAX_BATCH_SIZE = 16, 64, 4096
 SMALL_EPOCH_STEPS, LARGE_EPOCH_STEPS = 200, 4_000
 """Optimiser steps of an epoch from which the batch size grows with the rows: up to BASE_BATCH_SIZE,
 and beyond it."""
-MIN_LEARNING_RATE, MIN_LEARNING_RATE_ROWS, MAX_LEARNING_RATE = 3e-4, 9_000, 1e-3
+MIN_LEARNING_RATE, MIN_LEARNING_RATE_ROWS, MAX_LEARNING_RATE = 1e-4, 9_000, 3e-4
 """The learning rate up to MIN_LEARNING_RATE_ROWS rows; above, it grows with the square root of
 their number up to MAX_LEARNING_RATE."""
-RATE_FACTORS = (0.3, 3.0)
-"""What the default rate is multiplied by for the lower and the higher rate to choose from."""
+LARGE_PRETRAINING_RATE = 1e-3
+"""Learning rate of pretraining on more rows than the table of pretraining_defaults has."""
+RATE_FACTORS = (0.3, 3.0, 10.0)
+"""What the default rate is multiplied by for further rates to choose from. Full fine-tuning chooses
+low ones, a head alone or biases alone high ones."""
 _EXACT_COUNT_ROWS = 200_000
 VALIDATION_SHARES, VALIDATION_SHARE_ROWS = (0.1, 0.3), 1_000
 """Smallest and largest default validation share of target rows, and the number of rows from which
@@ -62,9 +65,9 @@ it falls."""
 AUTO_EPOCHS, MIN_TOTAL_STEPS, MAX_EPOCHS = 30, 600, 100
 """The bound on epochs, which early stopping should not reach, and the optimiser steps that all
 epochs together should have: few rows get more epochs, up to MAX_EPOCHS."""
-NEW_HEAD_RATE, NEW_HEAD_STEPS = 1e-3, 300
-"""Learning rate of a new head on pretrained stages, and the steps that whatever is new trains for
-at least."""
+NEW_RATE, NEW_STEPS = 1e-3, 300
+"""Learning rate of whatever is new in fine-tuning, a head or a whole network, and the steps that it
+trains for at least."""
 
 
 def default_settings(training_rows: int, objective: str = FINE_TUNING) -> tuple[str, TrainSettings]:
@@ -77,16 +80,15 @@ def default_settings(training_rows: int, objective: str = FINE_TUNING) -> tuple[
     - The batch size is a power of two. Up to 64 it gives an epoch about 200 steps; it stays 64
       until an epoch has about 4,000 steps, and then keeps it there, up to 4,096. The smallest is
       16.
-    - The learning rate is 3e-4 up to 9,000 rows and grows with the square root of their number to
-      1e-3 at 100,000.
+    - The learning rate of pretrained stages is 1e-4 up to 9,000 rows and grows with the square root
+      of their number to 3e-4 at 81,000. What is new, a head or all stages of "scratch", has 1e-3.
     - If batches of 16 make few steps, there are more epochs than 30. Early stopping and plateau are
       those of "fast", so the number of epochs is an upper bound.
-    - An average of the weights is validated and kept. A new head has a rate of 1e-3, and trains for
-      300 steps at least.
+    - An average of the weights is validated and kept. What is new trains for 300 steps at least.
 
     >>> name, settings = default_settings(100_000)
     >>> name, settings.batch_size, settings.learning_rate, settings.epochs
-    ('auto', 64, 0.001, 30)
+    ('auto', 64, 0.0003, 30)
     """
     if objective in PRETEXT_OBJECTIVES:
         return "map", PRESETS["map"]
@@ -96,17 +98,22 @@ def default_settings(training_rows: int, objective: str = FINE_TUNING) -> tuple[
     usual, rows = PRESETS["fast"], max(1, training_rows)
     wanted = max(min(BASE_BATCH_SIZE, rows / SMALL_EPOCH_STEPS), rows / LARGE_EPOCH_STEPS)
     batch_size = min(MAX_BATCH_SIZE, max(MIN_BATCH_SIZE, 2 ** round(math.log2(wanted))))
-    rate = MIN_LEARNING_RATE * max(1.0, rows / MIN_LEARNING_RATE_ROWS) ** 0.5
+    rate = min(
+        MAX_LEARNING_RATE, MIN_LEARNING_RATE * max(1.0, rows / MIN_LEARNING_RATE_ROWS) ** 0.5
+    )
+    new_parts: dict[str, Any] = {"head_learning_rate": NEW_RATE, "min_steps": NEW_STEPS}
+    if objective != FINE_TUNING:
+        # All of it is new, and `learning_rate` is its rate.
+        rate, new_parts = LARGE_PRETRAINING_RATE, {}
     steps = math.ceil(rows / batch_size)
     return AUTO, dataclasses.replace(
         usual,
         batch_size=batch_size,
         # Two digits, so that the rate can be read and typed.
-        learning_rate=min(MAX_LEARNING_RATE, float(f"{rate:.1e}")),
+        learning_rate=float(f"{rate:.1e}"),
         epochs=min(MAX_EPOCHS, max(AUTO_EPOCHS, math.ceil(MIN_TOTAL_STEPS / steps))),
         ema=True,
-        head_learning_rate=NEW_HEAD_RATE,
-        min_steps=NEW_HEAD_STEPS,
+        **new_parts,
     )
 
 
@@ -204,12 +211,12 @@ def target_rows_and_share(dataset: Dataset, last: int = 0) -> tuple[int, float |
 def rate_grid(rate: float) -> tuple[float, ...]:
     """Return the learning rates that every arm of a sweep chooses from: around a default rate.
 
-    >>> rate_grid(3e-4)
-    (9e-05, 0.0003, 0.0009)
+    >>> rate_grid(1e-4)
+    (3e-05, 0.0001, 0.0003, 0.001)
     """
     # Two digits, so that rates can be read and typed.
-    lower, higher = (float(f"{rate * factor:.1e}") for factor in RATE_FACTORS)
-    return lower, rate, min(1.0, higher)
+    others = {min(1.0, float(f"{rate * factor:.1e}")) for factor in RATE_FACTORS}
+    return tuple(sorted(others | {rate}))
 
 
 def rates_to_try(

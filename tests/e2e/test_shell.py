@@ -92,7 +92,7 @@ def test_the_demo_runs_from_one_click_to_the_comparison(page: Page, server: Serv
         timeout=DEMO_MILLISECONDS
     )
     expect(page.get_by_text("Demo results so far", exact=True)).to_be_visible()
-    expect(page.get_by_text(re.compile("leads on validation rows"))).to_be_visible()
+    expect(page.get_by_text(re.compile("on validation rows")).first).to_be_visible()
     workspace = open_workspace(server.home)
     sweep = demo_sweep(workspace)
     assert sweep
@@ -101,9 +101,15 @@ def test_the_demo_runs_from_one_click_to_the_comparison(page: Page, server: Serv
     for mixing in store.list(kind="interpolate"):
         store.request_cancel(mixing.id)
     runs = store.list_group(sweep.id)
-    aucs = {run.strategy: run.result.metrics["target_test"]["auc"] for run in runs if run.result}
-    assert set(aucs) == {"depth", "zero-shot", "scratch"}
-    assert aucs["zero-shot"] > aucs["scratch"] > 0.6, "transfer matters in the simulated rows"
+    aucs: dict[str, float] = {}
+    for run in runs:
+        if run.result:
+            auc = run.result.metrics["target_test"]["auc"]
+            aucs[run.strategy] = max(auc, aucs.get(run.strategy, 0.0))
+    fitted = {"scratch", "logistic-regression", "gradient-boosting"}
+    assert set(aucs) == {"depth", "zero-shot", *fitted}
+    best = max(aucs["zero-shot"], *(aucs[name] for name in fitted))
+    assert aucs["depth"] > best > 0.6, "transfer pays in these simulated rows"
 
     page.get_by_role("link", name="Compare the runs").click()
     expect(page).to_have_url(re.compile(r"/compare\?.*runs="))

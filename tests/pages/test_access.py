@@ -108,7 +108,7 @@ def test_a_disabled_button_that_a_browser_presses_does_nothing(
             pressed = guarded_form_button("Save", on_click=call, kwargs={"by": 1}) or pressed
         st.text(f"pressed: {pressed}, called: {st.session_state.called}")
 
-    app = AppTest.from_function(page).run()
+    app = AppTest.from_function(page, default_timeout=30).run()
     for button, called in zip(range(2), ("1", "2"), strict=True):
         app.button[button].click().run()
         assert app.text[0].value == f"pressed: True, called: {called}"

@@ -355,7 +355,7 @@ def test_tags_come_and_go_and_notes_are_searched(
 
         annotate_dialog([RunStore(workspace()).get(run_id)])
 
-    app = AppTest.from_function(dialog, args=(done[0].id,)).run()
+    app = AppTest.from_function(dialog, args=(done[0].id,), default_timeout=30).run()
     app.text_input[0].set_value("new, week 47")
     app.multiselect[0].set_value(["old"])
     app.text_area[0].set_value("a rare word")

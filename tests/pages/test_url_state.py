@@ -10,7 +10,7 @@ from core.workspace import PROJECT
 def page(body: str, **url: str) -> AppTest:
     """Run a page with this body and these URL parameters."""
     script = f"import streamlit as st\nfrom pages.components.shared import url_state\n{body}"
-    app = AppTest.from_string(script)
+    app = AppTest.from_string(script, default_timeout=30)
     for name, value in url.items():
         app.query_params[name] = value
     return app.run()

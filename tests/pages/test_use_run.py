@@ -155,14 +155,14 @@ def test_the_report_of_a_run_and_of_a_sweep(tiny: Tiny, monkeypatch: pytest.Monk
 from pages.components.shared.report_download import show_report_offer
 show_report_offer("key", {sweep!r}, {runs!r})
 """
-    app = AppTest.from_string(script.format(sweep=sweep.id, runs=[])).run()
+    app = AppTest.from_string(script.format(sweep=sweep.id, runs=[]), default_timeout=30).run()
     assert downloads(app) == ["Download the report"]
     assert (
         app.code[0].value
         == f"python -m core report --sweep {sweep.id} --out thaw-report-{sweep.id}.html"
     )
     delete_dataset(dataset)
-    app = AppTest.from_string(script.format(sweep=sweep.id, runs=[])).run()
+    app = AppTest.from_string(script.format(sweep=sweep.id, runs=[]), default_timeout=30).run()
     assert not downloads(app) and "There is no dataset" in app.error[0].value.replace("\\", "")
 
 

@@ -24,7 +24,7 @@ def script() -> None:
 
 @pytest.fixture
 def page() -> AppTest:
-    return AppTest.from_function(script).run()
+    return AppTest.from_function(script, default_timeout=30).run()
 
 
 def press(key: str) -> Callable[[AppTest], Any]:

@@ -159,7 +159,7 @@ def test_outputs_may_lie_in_the_home_folder(
     run = ws.finetune("tiny", "Simulated DNN", 1, epochs=1, batch_size=512, wait="here")
     assert run.report("~/run.html") == tmp_path / "run.html"
     assert run.export("~/model") == tmp_path / "model"
-    sweep = ws.sweep("tiny", "Simulated DNN", depths=[4], seeds=1, epochs=1, wait="here")
+    sweep = ws.sweep("tiny", "Simulated DNN", depths=[3], seeds=1, epochs=1, wait="here")
     assert sweep.report("~/sweep.html") == tmp_path / "sweep.html"
     made = {path.name for path in tmp_path.iterdir()}
     assert {"rows.tsv.gz", "run.html", "model", "sweep.html"} <= made and "~" not in made

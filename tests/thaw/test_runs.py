@@ -141,14 +141,14 @@ def test_a_sweep_has_a_table_a_verdict_and_a_figure(ws: thaw.Workspace, tmp_path
 
     def ask(name: str | None = None) -> thaw.Sweep:
         return ws.sweep(
-            "tiny", backbone, depths=[0, 4], strategies=["zero-shot"], seeds=2, epochs=1,
+            "tiny", backbone, depths=[0, 3], strategies=["zero-shot"], seeds=2, epochs=1,
             choose_rate=False, batch_size=256, name=name, wait="here",
         )  # fmt: skip
 
     sweep = ask()
     assert sweep.name == "Simulated DNN on tiny" and sweep.status == {"done": 5}
     table = sweep.table()
-    assert table["arm"].tolist() == ["freeze depth 0", "freeze depth 4", "zero-shot"]
+    assert table["arm"].tolist() == ["freeze depth 0", "freeze depth 3", "zero-shot"]
     assert sweep.table("zero-shot")["reference"].unique().tolist() == ["zero-shot"]
     assert "freeze depth 0" in sweep.verdict and len(sweep.runs) == len(sweep.runs_table()) == 5
     assert isinstance(sweep.figure(), go.Figure) and isinstance(sweep.figure("ece"), go.Figure)
@@ -180,7 +180,7 @@ def test_a_run_that_waits_is_cancelled_and_resumed(
 ) -> None:
     monkeypatch.setattr("core.runs.submit.ensure_worker", lambda *_: None)
     ws = thaw.Workspace(tiny[0].root)
-    run = ws.finetune("tiny", "Simulated DNN", freeze_depth=4, epochs=1, device="cpu")
+    run = ws.finetune("tiny", "Simulated DNN", freeze_depth=3, epochs=1, device="cpu")
     assert run.status == "queued"
     with pytest.raises(thaw.RunError, match=r"is queued, so it has no result. wait\(\)"):
         run.metrics  # noqa: B018
@@ -207,7 +207,7 @@ def test_only_one_process_trains_runs_of_its_own(
         worker_lock(tiny[0], CLUSTER_QUEUE),
         pytest.raises(thaw.BadInput, match="Another process trains runs"),
     ):
-        ws.finetune("tiny", "Simulated DNN", freeze_depth=4, epochs=1, wait="here")
+        ws.finetune("tiny", "Simulated DNN", freeze_depth=3, epochs=1, wait="here")
     (run,) = ws.runs
     assert run.status == "cancelled", "no worker would take it"
     assert run.resume().status == "done"
@@ -219,10 +219,10 @@ def test_a_run_is_waited_for_where_it_trains(
     monkeypatch.setattr("core.runs.submit.ensure_worker", lambda *_: None)
     monkeypatch.setattr("core.runs.sweep.ensure_worker", lambda *_: None)
     ws = thaw.Workspace(tiny[0].root)
-    run = ws.finetune("tiny", "Simulated DNN", freeze_depth=4, epochs=1, device="cpu")
+    run = ws.finetune("tiny", "Simulated DNN", freeze_depth=3, epochs=1, device="cpu")
     with pytest.raises(thaw.BadInput, match="waits for the worker, which trains it"):
         run.train_here()
-    one_run: dict[str, Any] = {"depths": [4], "seeds": 1, "epochs": 1, "choose_rate": False}
+    one_run: dict[str, Any] = {"depths": [3], "seeds": 1, "epochs": 1, "choose_rate": False}
     sweep = ws.sweep("tiny", "Simulated DNN", **one_run, name="by a worker")
     with pytest.raises(thaw.BadInput, match="waits for the worker"):
         sweep.train_here()
@@ -248,7 +248,7 @@ def test_an_interrupt_leaves_a_run_that_resumes(
     with monkeypatch.context() as patched:
         patched.setattr("core.runs.dispatch.execute", interrupt)
         with pytest.raises(KeyboardInterrupt):
-            ws.finetune("tiny", "Simulated DNN", freeze_depth=4, epochs=1, wait="here")
+            ws.finetune("tiny", "Simulated DNN", freeze_depth=3, epochs=1, wait="here")
     (run,) = ws.runs
     assert run.status == "interrupted"
     with pytest.raises(thaw.RunError, match="interrupted"):

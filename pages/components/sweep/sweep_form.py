@@ -180,7 +180,7 @@ def _runs_fields(dataset: Dataset) -> tuple[int, tuple[int, ...], tuple[float, .
             key="sweep_rates",
             persist_state="session",
             help=(
-                "Every arm runs with each of these, such as 1e-3, 3e-4. Empty: three rates around "
+                "Every arm runs with each of these, such as 1e-3, 3e-4. Empty: four rates around "
                 "the one below to choose from, or that one alone if none is chosen."
             ),
         )

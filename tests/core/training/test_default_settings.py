@@ -45,7 +45,14 @@ def test_an_epoch_has_enough_steps_at_any_size() -> None:
         assert steps * settings.epochs >= min(600, 5 * rows), rows
         # Tens of millions of rows take the largest batch, which a GPU needs to be busy.
         assert rows < 20_000_000 or settings.batch_size == 4096
-        assert 3e-4 <= settings.learning_rate <= 1e-3
+        assert 1e-4 <= settings.learning_rate <= 3e-4 < (settings.head_learning_rate or 0)
+
+
+def test_pretraining_has_settings_of_its_own() -> None:
+    for rows in SIZES:
+        _, settings = default_settings(rows, "supervised")
+        assert settings.ema and settings.head_learning_rate is None and not settings.min_steps
+        assert rows < 200_000 or settings.learning_rate == 1e-3
 
 
 def test_neighbouring_sizes_have_neighbouring_settings() -> None:
