@@ -16,7 +16,7 @@ from core.evaluation.roc_auc import delong_test
 from core.evaluation.significance import NOT_COMPARABLE, NOT_DISTINGUISHABLE
 from core.freezing.inputs import check_same_inputs
 from core.freezing.plan import make_plan
-from core.freezing.strategies import is_control, is_trained
+from core.freezing.strategies import has_learning_rate, has_own_model, is_control, is_trained
 from core.inference.weight_drift_files import read_weight_drift
 from core.jobs.store import Run, RunStore
 from core.models.backbone_store import find_backbone
@@ -24,8 +24,8 @@ from core.report.arm_traces import is_freeze_depth
 from core.report.learn_figures import before_after_figure
 from core.report.sweep_figures import depth_figure
 from core.report.weight_drift_figures import weight_distance_figure
-from core.runs.sweep import arm_title
-from core.runs.sweep_result import summarise_arm
+from core.runs.sweep import arm_title, list_sweeps
+from core.runs.sweep_result import summarise_arm, summarise_arms
 from pages.components.learn.glossary import show_glossary
 from pages.components.shared.access import PRESENTER_KEY
 from pages.components.shared.chart import cached_figure_json, chart
@@ -48,7 +48,7 @@ CONTROL_WORDS = {
 }
 METHOD = (
     "A network trained on plentiful **source** rows is fine-tuned on scarce, different "
-    "**target** rows: its lower stages are **frozen**, a new **head** is added, and "
+    "**target** rows: its lower stages are **frozen**, its **head** is kept or replaced, and "
     "everything that is not frozen is trained. How much to freeze is the question; the four "
     "figures below answer it for one of your own runs."
 )
@@ -146,29 +146,58 @@ def show_forgetting(run: Run) -> None:
 def comparable_runs(run: Run) -> list[Run]:
     """Return the finished runs that differ from `run` only by strategy, itself included.
 
-    Of several runs with the same strategy (and freeze depth), only the newest is returned.
+    Of several runs with the same strategy (and freeze depth), only one is returned: that of the
+    same sweep, which runs an arm at the rate it chose, else the newest.
     """
+    found: dict[tuple[str, int], Run] = {(run.strategy, run.finetune_request.freeze_depth): run}
+    others = RunStore(workspace()).list("done", "finetune")
+    for other in [*runs_of_its_sweep(run), *(one for one in others if is_comparable(one, run))]:
+        strategy, request = other.strategy, other.finetune_request
+        # A control that was given options has other rows than CONTROL_WORDS says.
+        usual_control = is_control(strategy) and not request.options
+        if other.result and (strategy == "depth" or usual_control):
+            depth = request.freeze_depth if strategy == "depth" else 0
+            found.setdefault((strategy, depth), other)
+    return list(found.values())
 
-    def settings(other: Run) -> tuple[object, ...]:
-        request = other.finetune_request
-        head = request.keep_head, request.head
-        rows = request.target_rows, request.inputs
-        return request.dataset, request.backbone, request.train, *head, *rows
 
-    newest: dict[tuple[str, int], Run] = {(run.strategy, run.finetune_request.freeze_depth): run}
-    for other in RunStore(workspace()).list("done", "finetune"):
-        strategy = other.strategy
-        # Zero-shot trains nothing, so only its dataset and backbone must be the same.
-        comparable = (
-            settings(other)[:2] == settings(run)[:2]
-            if not is_trained(strategy)
-            else settings(other) == settings(run)
+def runs_of_its_sweep(run: Run) -> list[Run]:
+    """Return the runs of the same sweep, seed and target size, each arm at its chosen rate."""
+    sweep = next((one for one in list_sweeps(workspace()) if one.id == run.group), None)
+    if sweep is None:
+        return []
+    arms = summarise_arms(sweep, RunStore(workspace()).list_group(sweep.id))
+    return [
+        other
+        for arm in arms
+        for other in arm.runs
+        if other.kind == "finetune"
+        and (
+            not is_trained(other.strategy)
+            or (other.seed, other.target_rows) == (run.seed, run.target_rows)
         )
-        if comparable and other.result and (strategy == "depth" or is_control(strategy)):
-            newest.setdefault(
-                (strategy, other.finetune_request.freeze_depth if strategy == "depth" else 0), other
-            )
-    return list(newest.values())
+    ]
+
+
+def is_comparable(other: Run, run: Run) -> bool:
+    """Return whether the settings that matter to `other` are those of `run`."""
+    theirs, mine = other.finetune_request, run.finetune_request
+    if (theirs.dataset, theirs.backbone) != (mine.dataset, mine.backbone):
+        return False
+    # Zero-shot trains nothing, and what is not a network reads neither rate nor batch size.
+    if not is_trained(other.strategy):
+        return True
+    if theirs.target_rows != mine.target_rows:
+        return False
+    if not has_learning_rate(other.strategy):
+        shared = "seed", "validation_share"
+        return all(getattr(theirs.train, one) == getattr(mine.train, one) for one in shared)
+    inputs = has_own_model(other.strategy) or theirs.inputs == mine.inputs
+    return inputs and (theirs.train, theirs.keep_head, theirs.head) == (
+        mine.train,
+        mine.keep_head,
+        mine.head,
+    )
 
 
 def show_when_it_pays(run: Run) -> None:

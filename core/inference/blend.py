@@ -60,16 +60,20 @@ def blend(
     _, _, mean = _evaluate(labels, scores, np.full(len(runs), 1 / len(runs)))
     reporter.progress(1, 1, 1, 1)
     members = []
+    trained, seconds = len(runs), 0.0
     for run, title, weight in zip(runs, request.arms or request.runs, weights, strict=True):
         assert run.result is not None
         members.append(BlendedRun(run.id, title, float(weight), run.result.metrics))
+        # A blend needs all of its runs, so that it costs what they cost.
+        trained += run.result.trained_parameters
+        seconds += run.result.seconds.get("total", 0.0)
     result = RunResult(
         threshold=threshold,
         threshold_rule=THRESHOLD_RULE,
         metrics=metrics,
-        trained_parameters=len(runs),
+        trained_parameters=trained,
         blend=BlendResult(tuple(members), len(labels[VALIDATION]), mean),
-        seconds={"evaluate": round(time.monotonic() - started, 3)},
+        seconds={"evaluate": round(time.monotonic() - started, 3), "members": round(seconds, 3)},
     )
     return Outcome(result, prediction_arrays(labels, blended, None))
 

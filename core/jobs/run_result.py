@@ -194,6 +194,11 @@ class RunResult:
         """Seconds the run took in all; NaN where they are not recorded."""
         return self.seconds.get("total", math.nan)
 
+    @property
+    def cost_seconds(self) -> float:
+        """Seconds that its model took in all: of a blend, with those of the runs it blends."""
+        return self.total_seconds + self.seconds.get("members", 0.0)
+
 
 _TRAINING = (
     "threshold",

@@ -204,7 +204,7 @@ def _run_cells(run: Run) -> dict[str, Any]:
         **{name: metric_or_none(target, key) for name, key in _metric_columns().items()},
         "Source AUC": metric_or_none(source, "auc"),
         "Trained": result.trained_parameters if result and run.objective != "none" else None,
-        "Seconds": result.total_seconds if result else None,
+        "Seconds": result.cost_seconds if result else None,
         "Memory, MB": memory / 1e6 if memory else None,
         "Seed": run.seed,
         "Backbone": _backbone_or_architecture(run),

@@ -69,8 +69,8 @@ class ArmResult:
         runs: those that are done, by seed.
         metrics: by metric and part ("target_test", "source_test").
         validation_loss: mean log loss (nats) on target validation rows.
-        trained_parameters: scalars that training could change.
-        seconds: mean duration of a run.
+        trained_parameters: scalars that training could change; of a blend, with those of its runs.
+        seconds: mean duration of a run; of a blend, with that of its runs.
         peak_memory: mean, in bytes; NaN where it is not known.
         halted: epochs after which successive halving ended the arm, 0 where it did not.
         rates: what every rate of the arm gave, where the sweep chooses it.
@@ -304,7 +304,7 @@ def _summarise_arm(runs: tuple[Run, ...], title: str, setting: str) -> ArmResult
         },
         validation_loss=mean_validation_loss(runs),
         trained_parameters=results[0].trained_parameters,
-        seconds=_mean([one.total_seconds for one in results]),
+        seconds=_mean([one.cost_seconds for one in results]),
         peak_memory=_mean([one.peak_memory for one in results]),
         halted=max(run.halted for run in runs),
     )

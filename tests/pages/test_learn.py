@@ -7,7 +7,13 @@ from core.data.datasets import Dataset
 from core.evaluation.roc_auc import delong_test
 from core.inference.weight_drift import measure_weight_drift
 from core.jobs.requests import FinetuneRequest
+from core.jobs.store import RunStore
 from core.report.learn_figures import before_after_figure
+from core.runs.dispatch import execute
+from core.runs.launch import CLUSTER_QUEUE
+from core.runs.sweep import Arm, SweepSpec, submit_sweep
+from core.runs.sweep_result import summarise_arms
+from core.runs.worker import run_job
 from core.workspace import Workspace
 from pages.components.learn.glossary import TERMS, number_terms
 from tests.core.training.helpers import QUICK, load_predictions, pretrained, run_request
@@ -51,6 +57,47 @@ def test_the_figures_are_the_runs(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -
     assert "Compared with a network trained from scratch: there is no such run yet." in page_text(
         app
     )
+
+
+def test_controls_are_found_whatever_rate_an_arm_chose(
+    tiny: Tiny, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    workspace, dataset = tiny
+    card = pretrained(workspace, "dnn")
+    spec = SweepSpec(
+        dataset.id,
+        card.id,
+        (Arm("depth", 0), Arm("scratch")),
+        (0,),
+        (1e-3, 1e-2),
+        train=QUICK,
+        choose_rate=True,
+    )
+    sweep = submit_sweep(workspace, spec, "rates", run_here=True)
+    store = RunStore(workspace)
+    while (run := store.claim(CLUSTER_QUEUE, 1)) is not None:
+        run_job(workspace, store, run, execute)
+    full, scratch = summarise_arms(sweep, store.list_group(sweep.id))
+    for options in ({"rows": "target"}, {}):
+        request = FinetuneRequest(
+            dataset.id, card.id, "logistic-regression", train=QUICK, options=options
+        )
+        regression = run_request(workspace, request)
+    # No rate of a logistic regression changes it, and from scratch has one of its own.
+    assert full.learning_rate != QUICK.learning_rate
+    app = open_page(workspace, "learn", monkeypatch, run=full.runs[0].id)
+    mine = load_predictions(workspace, full.runs[0])
+    for control, words in (
+        (regression, "a logistic regression on source and target rows"),
+        (scratch.runs[0], "a network trained from scratch"),
+    ):
+        other = load_predictions(workspace, control)
+        difference = delong_test(
+            mine["target_test_label"], mine["target_test_score"], other["target_test_score"]
+        )
+        span = f"95 % interval {difference.low:+.4f} to {difference.high:+.4f}"
+        said = next(line for line in page_text(app).splitlines() if words in line)
+        assert span in said
 
 
 def test_what_was_forgotten_is_drawn_before_and_after() -> None:

@@ -56,6 +56,7 @@ def stored_run(
         threshold=0.5,
         metrics=evaluate_parts(labels, scores, 0.5),
         seconds={"total": 1.0},
+        trained_parameters=100,
         backbone=request.backbone,
         dataset_hash=dataset.content_hash,
     )

@@ -30,7 +30,7 @@ from core.runs.dispatch import execute
 from core.runs.removal import delete_runs
 from core.runs.submit import submit_interpolation
 from core.runs.sweep import Sweep, SweepSpec, expand_requests, find_sweep
-from core.runs.sweep_result import summarise_arms
+from core.runs.sweep_result import summarise_arm, summarise_arms
 from core.runs.verify import verify
 from core.workspace import Workspace
 from tests.core.inference.stored_runs import BACKBONE, CPU, stored_run
@@ -85,6 +85,14 @@ def test_the_order_of_the_runs_changes_nothing(swept: tuple[Workspace, Dataset, 
     assert blend.name.endswith("· tiny") and blend.kind == "blend"
     with pytest.raises(BadInput, match="1 was named"):
         submit_blend(workspace, [runs[0].id, runs[0].id])
+
+
+def test_a_blend_costs_what_its_runs_cost(swept: tuple[Workspace, Dataset, Sweep]) -> None:
+    workspace, _, sweep = swept
+    blend = finished_blend(workspace, pair(workspace, sweep))
+    arm = summarise_arm([blend], blend.blend_request.title, "")
+    # Two runs of 100 parameters and one second each, and a weight for each.
+    assert arm.trained_parameters == 202 and 2 <= arm.seconds < 3
 
 
 def test_a_blend_verifies_reports_and_is_an_arm_of_compare(
