@@ -179,10 +179,15 @@ def finetune_form(datasets: list[Dataset], cards: list[BackboneCard]) -> None:
         st.markdown("##### Training")
         # First, because the preset decides which head is suggested.
         rows, share = target_rows_and_share(dataset)
-        chosen = training_fields("ft", rows, in_url=True, default_share=share)
+        fields, advanced = st.container(), st.expander("Advanced")
+        with fields:
+            chosen = training_fields(
+                "ft", rows, in_url=True, default_share=share, advanced=advanced
+            )
         with head_place:
             keep_head, head = choose_head(card)
-        inputs = inputs_field("ft", card)
+        with advanced:
+            inputs = inputs_field("ft", card)
         # Only now: nothing can be launched where the head makes no sense.
         train = chosen
     with summary, catch_errors():
