@@ -105,7 +105,7 @@ def test_a_run_without_a_result_has_no_predictions(ws: thaw.Workspace) -> None:
 
 def test_a_part_without_rows_has_no_predictions(ws: thaw.Workspace) -> None:
     data = ws.samples[0].prepare("targets", source_share=0)
-    run = ws.finetune(data, "Simulated DNN", 4, epochs=1, batch_size=512, wait="here")
+    run = ws.finetune(data, "Simulated DNN", 3, epochs=1, batch_size=512, wait="here")
     assert "scored no part 'source_test'; it scored ['target_" in refused(
         run.predictions, "source_test"
     )
