@@ -10,6 +10,7 @@ from core.freezing.strategies import (
     DEFAULT_CONTROLS,
     STRATEGIES,
     control_strategies,
+    has_learning_rate,
     has_own_model,
     is_trained,
 )
@@ -175,7 +176,7 @@ def finetune_form(datasets: list[Dataset], cards: list[BackboneCard]) -> None:
         settings = st.container()
     keep_head, head, inputs, train = False, HeadSettings(), "kept", None
     with summary, catch_errors(), settings:
-        head_place = st.container()
+        note_place, head_place = st.container(), st.container()
         st.markdown("##### Training")
         # First, because the preset decides which head is suggested.
         rows, share = target_rows_and_share(dataset)
@@ -196,6 +197,11 @@ def finetune_form(datasets: list[Dataset], cards: list[BackboneCard]) -> None:
             plan = make_plan(card, arm.strategy, arm.freeze_depth, head, arm.options, keep_head)
             plan = plan.with_settings(train) if train else plan
             draw_stack(card, plan)
+        if is_trained(arm.strategy) and not has_learning_rate(arm.strategy):
+            note_place.caption(
+                f"{STRATEGIES[arm.strategy].title} is no network: of the settings below it reads "
+                "validation share and seed alone; the others are for controls that run with it."
+            )
         # A control has a vocabulary of its own.
         if not has_own_model(arm.strategy):
             warn_about_coverage(dataset, card, plan)
