@@ -10,6 +10,7 @@ from core.freezing.strategies import (
     DEFAULT_CONTROLS,
     STRATEGIES,
     control_strategies,
+    has_learning_rate,
     has_own_model,
     is_trained,
 )
@@ -175,14 +176,19 @@ def finetune_form(datasets: list[Dataset], cards: list[BackboneCard]) -> None:
         settings = st.container()
     keep_head, head, inputs, train = False, HeadSettings(), "kept", None
     with summary, catch_errors(), settings:
-        head_place = st.container()
+        note_place, head_place = st.container(), st.container()
         st.markdown("##### Training")
         # First, because the preset decides which head is suggested.
         rows, share = target_rows_and_share(dataset)
-        chosen = training_fields("ft", rows, in_url=True, default_share=share)
+        fields, advanced = st.container(), st.expander("Advanced")
+        with fields:
+            chosen = training_fields(
+                "ft", rows, in_url=True, default_share=share, advanced=advanced
+            )
         with head_place:
             keep_head, head = choose_head(card)
-        inputs = inputs_field("ft", card)
+        with advanced:
+            inputs = inputs_field("ft", card)
         # Only now: nothing can be launched where the head makes no sense.
         train = chosen
     with summary, catch_errors():
@@ -191,6 +197,11 @@ def finetune_form(datasets: list[Dataset], cards: list[BackboneCard]) -> None:
             plan = make_plan(card, arm.strategy, arm.freeze_depth, head, arm.options, keep_head)
             plan = plan.with_settings(train) if train else plan
             draw_stack(card, plan)
+        if is_trained(arm.strategy) and not has_learning_rate(arm.strategy):
+            note_place.caption(
+                f"{STRATEGIES[arm.strategy].title} is no network: of the settings below it reads "
+                "validation share and seed alone; the others are for controls that run with it."
+            )
         # A control has a vocabulary of its own.
         if not has_own_model(arm.strategy):
             warn_about_coverage(dataset, card, plan)

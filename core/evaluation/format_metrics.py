@@ -70,8 +70,11 @@ def format_metric(value: object, digits: int = 4, signed: bool = False) -> str:
 
     >>> format_metric(0.76512), format_metric(0.0123, signed=True), format_metric(None)
     ('0.7651', '+0.0123', '–')
+    >>> format_metric(-0.00001, signed=True)
+    '+0.0000'
     """
-    return MISSING_TEXT if is_missing(value) else f"{value:{'+' if signed else ''}.{digits}f}"
+    # "z": what rounds to 0 has no minus.
+    return MISSING_TEXT if is_missing(value) else f"{value:{'+' if signed else ''}z.{digits}f}"
 
 
 def format_bounds(low: object, high: object, digits: int = 4, signed: bool = False) -> str:

@@ -19,6 +19,10 @@ BEST_EPOCH_IS_LAST = (
     "The best epoch was the last one: it may not have trained long enough; train for more epochs"
     " or at a higher rate."
 )
+BEST_EPOCH_IS_THE_START = (
+    "No epoch had a lower validation loss than the start: the weights are those that it started"
+    " from."
+)
 
 MetricsByPart = Mapping[str, Metrics]
 """Metrics of "target_validation", "target_test" and "source_test", as far as they have rows."""
@@ -120,7 +124,7 @@ class RunResult:
         stopped_early: whether early stopping ended it.
         halted: epochs after which successive halving ended it, 0 where it did not.
         seconds: by what they were spent on: "prepare", "cache", "train", "earlier" (before a
-            break), "evaluate" and "total".
+            break), "evaluate" and "total"; of a blend also "members", what its runs took.
         backbone: id of the backbone that was fine-tuned, or that pretraining made; "" for an
             interpolation.
         backbone_sha256: of the weights that were fine-tuned; None where they are not recorded.
@@ -135,7 +139,7 @@ class RunResult:
             recorded, as up to version 0.12, which validated at the end of epochs alone.
         steps_run: optimiser steps that were taken; None likewise.
         blend: of a blend alone, which has no stages, epochs and training rows; its
-            `trained_parameters` are the weights.
+            `trained_parameters` are its weights and what its runs trained.
     """
 
     threshold: float | None = None
@@ -187,7 +191,9 @@ class RunResult:
     @property
     def training_warning(self) -> str:
         """What a reader must know of how training ended, in a sentence; "" if there is nothing."""
-        return BEST_EPOCH_IS_LAST if self.best_epoch_is_last else ""
+        if self.best_epoch_is_last:
+            return BEST_EPOCH_IS_LAST
+        return BEST_EPOCH_IS_THE_START if self.epochs_run and not self.best_epoch else ""
 
     @property
     def total_seconds(self) -> float:

@@ -181,11 +181,11 @@ def inputs_sentence(n_dense: int) -> str:
         n_dense: floats of a row beside its ids.
 
     >>> inputs_sentence(13)
-    '39 fields, 13 numbers'
-    >>> inputs_sentence(95)
-    '39 fields, 13 numbers, 26 target statistics, 26 counts, statistics of 30 pairs of fields'
+    '39 fields, 13 of them as numbers too'
+    >>> inputs_sentence(65)
+    '39 fields, 13 of them as numbers too, 26 target statistics, 26 counts'
     """
-    words = [f"{len(FIELDS)} fields", f"{len(NUMERIC)} numbers"]
+    words = [f"{len(FIELDS)} fields", f"{len(NUMERIC)} of them as numbers too"]
     if n_dense > len(NUMERIC):
         words += [f"{len(CATEGORICAL)} target statistics", f"{len(CATEGORICAL)} counts"]
     if pairs := n_dense - len(NUMERIC) - 2 * len(CATEGORICAL) * (len(words) > 2):

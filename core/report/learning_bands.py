@@ -11,7 +11,7 @@ from core.report.figure_base import Trace, axis, make_figure, scatter
 from core.report.palette import with_alpha
 
 NO_POINTS = "No points: the validation rows do not define this metric"
-NO_RUNS = "None of the chosen arms is finished"
+NO_RUNS = "No finished run of these arms has such a curve"
 
 
 @dataclass(frozen=True)

@@ -26,7 +26,10 @@ _UNIT_RANGE_UP = {"range": [-0.01, 1.02]}
 
 
 def loss_figure(
-    points: MetricSeries, best_step: int | None = None, title: str = "Log loss (nats)"
+    points: MetricSeries,
+    best_step: int | None = None,
+    title: str = "Log loss (nats)",
+    step_title: str = "Optimiser step",
 ) -> go.Figure:
     """Return training and validation loss by optimiser step.
 
@@ -34,9 +37,13 @@ def loss_figure(
         points: of the run.
         best_step: end of the epoch whose weights were kept, marked by a star; None while training.
         title: of the y axis.
+        step_title: of the x axis; a control may count something else than steps.
     """
     steps, values = points.get("train_loss", (np.zeros(0), np.zeros(0)))
-    traces = [_line(steps, values, "training", TRAINED, dash="dot", width=1.5)]
+    traces = []
+    # A logistic regression has a validation loss alone.
+    if len(steps) or "validation_loss" not in points:
+        traces.append(_line(steps, values, "training", TRAINED, dash="dot", width=1.5))
     steps, values = points.get("validation_loss", (np.zeros(0), np.zeros(0)))
     traces.append(_line(steps, values, "validation", FROZEN, mode="lines+markers"))
     if best_step is not None:
@@ -45,29 +52,29 @@ def loss_figure(
             scatter(
                 x=steps[best],
                 y=values[best],
-                name="weights kept",
+                name="kept",
                 mode="markers",
                 marker={"color": FROZEN, "size": 13, "symbol": "star", "line": {"width": 1}},
-                hovertemplate="step %{x}: %{y:.4f}, the weights kept<extra></extra>",
+                hovertemplate="step %{x}: %{y:.4f}, kept<extra></extra>",
             )
         )
-    return make_figure(traces, axis("Optimiser step"), axis(title), "loss")
+    return make_figure(traces, axis(step_title), axis(title), "loss")
 
 
-def auc_figure(points: MetricSeries) -> go.Figure:
-    """Return validation AUC by optimiser step."""
+def auc_figure(points: MetricSeries, step_title: str = "Optimiser step") -> go.Figure:
+    """Return validation AUC by optimiser step, or by what else a control counts."""
     steps, values = points.get("validation_auc", (np.zeros(0), np.zeros(0)))
     traces = [_line(steps, values, "validation", FROZEN, mode="lines+markers")]
     # Once there is a loss there would be an AUC beside it.
     nothing = NO_AUC_ONE_CLASS if "validation_loss" in points else ""
-    return make_figure(traces, axis("Optimiser step"), axis("AUC"), "auc", nothing)
+    return make_figure(traces, axis(step_title), axis("AUC"), "auc", nothing)
 
 
-def accuracy_figure(points: MetricSeries) -> go.Figure:
+def accuracy_figure(points: MetricSeries, step_title: str = "Optimiser step") -> go.Figure:
     """Return validation accuracy by optimiser step."""
     steps, values = points.get("validation_accuracy", (np.zeros(0), np.zeros(0)))
     traces = [_line(steps, values, "validation", FROZEN, mode="lines+markers")]
-    return make_figure(traces, axis("Optimiser step"), axis("Accuracy"), "accuracy")
+    return make_figure(traces, axis(step_title), axis("Accuracy"), "accuracy")
 
 
 def roc_figure(

@@ -110,7 +110,7 @@ def demo_spec(dataset: Dataset, card: BackboneCard) -> SweepSpec:
     """Return the sweep: every freeze depth with the backbone's own head, and the controls.
 
     The retrained network is left out: it would take longer than all the others together. No
-    learning rates are chosen either, which would take three times as long; page Home says so.
+    learning rates are chosen either, which would take several times as long; page Home says so.
     """
     controls = (Arm(name) for name in control_strategies() if name != "retrain")
     arms = (*depth_arms(card), *controls)

@@ -6,6 +6,7 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from core.data.datasets import Dataset
+from core.jobs.requests import FinetuneRequest
 from core.jobs.store import Run, RunStore
 from core.runs import blends
 from core.runs.blends import blend_arms, submit_blend
@@ -55,10 +56,14 @@ def test_compare_queues_a_blend_and_shows_it_as_an_arm(
     assert blend.status == "queued" and blend.id in "".join(app.query_params["runs"])
     assert any(f" blend {runs[1].id} {runs[0].id}" in one.value for one in app.code)
     finish(workspace)
+    regression = FinetuneRequest(runs[0].dataset, BACKBONE, "logistic-regression", train=CPU)
+    ids += f",{stored_run(*tiny, 2, regression).id}"
     app = open_page(workspace, "compare", monkeypatch, runs=f"{ids},{blend.id}")
     verdicts = next(one.value for one in app.dataframe if "Verdict" in one.value)
     assert blend.blend_request.title in verdicts["Arm"].tolist()
-    assert any("blended" in one.value for one in app.dataframe)
+    settings = next(one.value for one in app.dataframe if "blended" in one.value)
+    # Two networks with the same settings; a blend and a logistic regression have no epochs.
+    assert not {"epochs", "head · activation", "kind"} & {*settings.columns}
 
 
 def test_a_blend_that_cannot_be_is_refused_in_a_sentence(

@@ -96,6 +96,15 @@ def test_the_head_is_the_backbones_own_unless_the_preset_or_the_user_wants_a_new
     assert not any(run.finetune_request.keep_head for run in RunStore(tiny[0]).list())
 
 
+def test_a_frozen_stage_has_no_rate_beside_that_of_a_new_head(page: AppTest) -> None:
+    page.radio("ft_head").set_value("new").run()
+    rate = f"{page.number_input('ft_learning_rate').value:.2g}"
+    lines = stage_table(page).splitlines()
+    frozen, trained = ([one for one in lines if word in one] for word in ("frozen", "trained"))
+    assert frozen and not any(rate in one for one in frozen)
+    assert any(rate in one for one in trained)
+
+
 def test_launch_queues_the_run_and_its_controls_and_opens_it(
     page: AppTest, tiny: tuple[Workspace, Dataset]
 ) -> None:

@@ -60,6 +60,8 @@ def test_every_strategy_shows_its_card_and_is_queued_as_the_command_says(
     text = page_text(page).replace("\\", "")
     about = STRATEGIES[strategy]
     assert about.summary in text and about.when in text and about.source in text
+    no_network = strategy in ("logistic-regression", "gradient-boosting")
+    assert ("is no network: of the settings below" in text) == no_network
     assert not page.slider and page.query_params["strategy"].partition(":")[0] == strategy
     named, options = commanded(page)
     page.button("ft_launch").click().run()

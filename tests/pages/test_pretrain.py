@@ -146,6 +146,14 @@ def test_the_preset_is_reset_for_click_labels_unless_it_was_chosen(page: AppTest
     assert page.segmented_control("pt_preset").value == "article"
 
 
+def test_a_rate_of_a_new_head_is_not_asked_where_everything_is_new(page: AppTest) -> None:
+    names = {one.key for one in page.number_input}
+    assert "pt_min_steps" in names and "pt_head_learning_rate" not in names
+    page.number_input("pt_epochs").set_value(7).run()
+    page.segmented_control("pt_preset").set_value("small").run()
+    assert not page.exception and page.segmented_control("pt_preset").value == "small"
+
+
 def test_a_cosine_leaves_no_plateau(page: AppTest) -> None:
     page.toggle("pt_cosine").set_value(True).run()
     assert not page.exception and not page.error

@@ -1,5 +1,7 @@
 """The page Run in every state of a run."""
 
+import dataclasses
+import re
 import shutil
 
 import numpy as np
@@ -207,6 +209,43 @@ def test_runs_without_a_before(strategy: str, tiny: Tiny, monkeypatch: pytest.Mo
     assert list(app.dataframe[0].value.columns) == ["Metric", "Value"]
     words = "nothing was trained" if strategy == "zero-shot" else "trained a new backbone"
     assert words in app.info[0].value
+
+
+@pytest.mark.parametrize(
+    ("strategy", "kept"),
+    [
+        ("gradient-boosting", r"The first \d+ trees? were kept"),
+        ("logistic-regression", r"Number \d of the penalties was kept"),
+    ],
+)
+def test_a_control_that_is_no_network_is_not_described_as_one(
+    strategy: str, kept: str, tiny: Tiny, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    workspace, dataset = tiny
+    card = pretrained(workspace, "dnn")
+    run = run_request(workspace, FinetuneRequest(dataset.id, card.id, strategy, train=QUICK))
+    RunStore(workspace).add_points(run.id, [(1, "validation_loss", 0.5)])
+    app = open_page(workspace, "run", monkeypatch, run=run.id)
+    text = page_text(app)
+    assert re.search(kept, text) and "nothing of the backbone" in text
+    assert "epoch" not in text.lower()
+    assert "Stages, frozen and trained" not in [one.label for one in app.expander]
+
+
+def test_a_run_that_no_epoch_improved_says_that_it_is_its_backbone(
+    tiny: Tiny, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    workspace, dataset = tiny
+    card = pretrained(workspace, "dnn")
+    train = dataclasses.replace(QUICK, learning_rate=0.5, epochs=1)
+    request = FinetuneRequest(dataset.id, card.id, "depth", 0, train=train, keep_head=True)
+    request = dataclasses.replace(request, head=card.head)
+    run = run_request(workspace, request)
+    assert run.result is not None and run.result.best_epoch == 0
+    RunStore(workspace).add_points(run.id, [(0, "validation_loss", 0.5)])
+    app = open_page(workspace, "run", monkeypatch, run=run.id)
+    assert "those that it started from" in app.warning[0].value
+    assert "The start was kept" in page_text(app)
 
 
 def test_name_tags_and_note_are_kept(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -30,6 +30,7 @@ from core.runs.launch import CLUSTER_QUEUE
 from core.runs.sweep import Arm, Sweep, SweepSpec, default_arms, list_sweeps, submit_sweep
 from core.runs.sweep_result import summarise_arms
 from core.runs.worker import run_job
+from core.training.default_settings import rate_grid
 from core.workspace import Workspace, open_workspace
 from pages.components.shared.strategy_fields import STRATEGY_GROUPS
 from pages.components.sweep.sweep_table import LAST_EPOCH_MARK, group_runs, sweep_table
@@ -86,14 +87,15 @@ def test_opens_with_every_depth_both_controls_and_three_seeds(page: AppTest, tin
     assert spec.arms == default_arms(card, tiny[1])
     assert {arm.strategy for arm in spec.arms} == {"depth", *control_strategies()}
     assert spec.seeds == (0, 1, 2) and spec.target_sizes == (0,)
-    assert spec.choose_rate and len(spec.learning_rates) == 3
+    rates = len(spec.learning_rates)
+    assert spec.choose_rate and spec.learning_rates == rate_grid(spec.train.learning_rate)
     # With a rate: the depths, scratch and the retrained network.
     with_rate = sum(has_learning_rate(arm.strategy) for arm in spec.arms)
-    runs = with_rate * 3 * 3 + (len(spec.arms) - with_rate - 1) * 3 + 1
+    runs = with_rate * 3 * rates + (len(spec.arms) - with_rate - 1) * 3 + 1
     assert page.metric[0].value == str(runs)
     assert "about" in page.metric[1].value
     assert any(
-        one.value.startswith(f"{len(spec.arms)} arms × 3 seeds × 3 learning rates")
+        one.value.startswith(f"{len(spec.arms)} arms × 3 seeds × {rates} learning rates")
         and "zero-shot once" in one.value
         for one in page.caption
     )

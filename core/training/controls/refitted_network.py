@@ -14,6 +14,7 @@ from core.jobs.reporter import Reporter
 from core.jobs.requests import FinetuneRequest
 from core.models.backbone import build_network
 from core.models.card import BackboneCard
+from core.models.registry import ARCHITECTURES
 from core.training.controls.fitted_control import ControlRows, FittedControl
 from core.training.loop import fit
 
@@ -49,5 +50,6 @@ def fit_refitted_network(
     # Some architectures fit statistics of their inputs.
     network.stage_list()[0].fit_preprocessing(rows.train.state, rows.train.labels)
     result = fit(network, plan, rows.train, rows.validation, request.train, reporter, checkpoint)
-    learner = f"Thaw, {card.architecture} from random weights"
+    title = ARCHITECTURES[card.architecture].title
+    learner = f"Thaw, {title} from random weights"
     return FittedControl(network, card.architecture, card.settings, request.head, result, learner)

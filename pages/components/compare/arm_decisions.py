@@ -30,6 +30,7 @@ from core.report.decisions import (
 )
 from core.report.decisions import arm_slices as sliced
 from core.runs.sweep_result import ArmResult
+from pages.components.shared.arm_column import arm_column
 from pages.components.shared.chart import chart
 from pages.components.shared.choosers import choose_text
 from pages.components.shared.common import workspace
@@ -62,7 +63,7 @@ def arm_costs(arms: Sequence[ArmResult], reference: str) -> None:
             height="content",
             alt="The cheapest threshold and its cost, by arm",
             column_config={
-                "Arm": st.column_config.TextColumn(pinned=True),
+                "Arm": arm_column(cost_by_arm),
                 "Threshold": st.column_config.TextColumn(
                     help="Chosen on validation rows; the range over seeds"
                 ),

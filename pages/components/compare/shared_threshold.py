@@ -19,6 +19,7 @@ from core.report.overlay_figures import (
 )
 from core.runs.sweep_result import ArmResult
 from pages.components.shared import url_state
+from pages.components.shared.arm_column import arm_column
 from pages.components.shared.chart import chart
 from pages.components.shared.choosers import choose_text
 from pages.components.shared.common import number_column_config
@@ -65,7 +66,7 @@ def shared_threshold_view(arms: Sequence[ArmResult]) -> None:
         height="content",
         placeholder="–",
         alt="Confusion matrix, lift and ratios of every arm at the threshold",
-        column_config={"Arm": st.column_config.TextColumn(pinned=True)}
+        column_config={"Arm": arm_column(counts)}
         | number_column_config(next(iter(counts.values()))),
     )
     grid = st.columns(2)

@@ -15,7 +15,7 @@ from core.evaluation.format_metrics import format_bounds, format_metric, format_
 from core.evaluation.metric_registry import HEADLINE_METRIC, METRICS, metrics_shown_in
 from core.evaluation.significance import RANKING_RULE
 from core.evaluation.verdicts import COMPARED_METRICS, Verdict
-from core.freezing.strategies import STRATEGIES, is_control, is_trained
+from core.freezing.strategies import STRATEGIES, is_control, is_trained, iteration_word
 from core.jobs.requests import request_to_json
 from core.jobs.store import Run
 from core.models.backbone_store import list_backbones
@@ -52,6 +52,7 @@ from pages.components.shared.arm_charts import (
     forgetting_chart,
     metric_columns,
 )
+from pages.components.shared.arm_column import arm_column
 from pages.components.shared.chart import cached_figure_json, chart
 from pages.components.shared.choosers import choose_text
 from pages.components.shared.common import show_missing_metrics, simulated_badge, workspace
@@ -267,7 +268,7 @@ def _show_verdicts(results: Sequence[ArmResult], reference: str) -> None:
         height=min(35 * (len(verdicts) + 1) + 3, 422),
         alt="Differences between arms on target test rows",
         column_config={
-            "Arm": st.column_config.TextColumn(pinned=True),
+            "Arm": arm_column(one.a for one in verdicts),
             "Verdict": st.column_config.TextColumn(width=240, help="On target AUC"),
             "ΔAUC": st.column_config.TextColumn(help="AUC of the arm minus AUC of the other"),
             "Δ log loss": st.column_config.TextColumn(help="Below 0, the arm is better"),
@@ -314,14 +315,14 @@ def _show_differences(arms: Sequence[ArmRuns], titles: Sequence[str]) -> None:
     } | backbone_names()
     flat = [_flatten_settings(arm.runs, names_by_id) for arm in arms]
     names = dict.fromkeys(name for settings in flat for name in settings)
-    # Zero-shot has no training settings, so they cannot differ from the others'.
-    trained = [is_trained(arm.runs[0].strategy) for arm in arms]
+    # What trains no network has no settings of its training that could differ from the others'.
+    networks = [_trains_network(arm.runs[0]) for arm in arms]
 
     def values(name: str) -> set[str]:
         return {
             settings.get(name, "–")
-            for settings, trains in zip(flat, trained, strict=True)
-            if trains or name in settings
+            for settings, network in zip(flat, networks, strict=True)
+            if network or name in settings
         }
 
     differing = [name for name in names if len(values(name)) > 1]
@@ -337,8 +338,13 @@ def _show_differences(arms: Sequence[ArmRuns], titles: Sequence[str]) -> None:
         hide_index=True,
         height=min(35 * (len(rows) + 1) + 3, 422),
         alt="Settings that differ between the arms",
-        column_config={"Arm": st.column_config.TextColumn(pinned=True)},
+        column_config={"Arm": arm_column(titles)},
     )
+
+
+def _trains_network(run: Run) -> bool:
+    trains = run.kind != "blend" and is_trained(run.strategy)
+    return trains and iteration_word(run.strategy) == "epoch"
 
 
 def _flatten_settings(runs: Sequence[Run], names: dict[str, str]) -> dict[str, str]:
@@ -370,6 +376,10 @@ def _flatten_settings(runs: Sequence[Run], names: dict[str, str]) -> dict[str, s
     if not is_trained(runs[0].strategy):
         settings = {name: settings[name] for name in ("strategy", "dataset", "backbone")}
     else:
+        if not _trains_network(runs[0]):
+            read = "strategy", "dataset", "backbone", "target_rows", "options"
+            share = {"validation_share": settings["train"]["validation_share"]}
+            settings = {name: settings[name] for name in read if name in settings} | share
         flat["seeds"] = ", ".join(str(run.seed) for run in runs)
     walk(settings)
     for name in {"dataset", "backbone"} & set(flat):

@@ -112,7 +112,9 @@ def show_plan_table(plan: Plan, learning_rate: float) -> None:
             for stage in stages
         ] + [""]
     if any(stage.lr_scale != 1 for stage in stages):
-        columns["Rate"] = [f"{learning_rate * stage.lr_scale:.2g}" for stage in stages] + [""]
+        columns["Rate"] = [
+            "" if stage.frozen else f"{learning_rate * stage.lr_scale:.2g}" for stage in stages
+        ] + [""]
     columns["Work"] = [_share_of(stage.flops, work) for stage in stages] + [_share_of(work, work)]
     lines = [_row([*columns]), "|:--|:--|" + "--:|" * (len(columns) - 2)]
     with st.container(key="plan_table"):

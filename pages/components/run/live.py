@@ -30,6 +30,12 @@ SCORE_BY_OBJECTIVE = {
     ),
 }
 """By objective: title, point name and figure of its metric. Fine-tuning uses "supervised"."""
+STEP_TITLES = {
+    "epoch": "Optimiser step",
+    "tree": "Tree",
+    "penalty": "Penalties tried, the strongest first",
+}
+"""What the x axis of the curves counts, by what a run counts."""
 
 
 @dataclass(frozen=True)
@@ -93,12 +99,11 @@ def _show_progress(store: RunStore, run: Run, points: MetricSeries) -> None:
     phase = (run.phase or "starting").capitalize()
     if run.cancel_requested:
         phase = "Stopping"
-    where = (
-        f" · {iteration_word(run.strategy)} {run.epoch} of {run.epochs}"
-        f" · step {run.step:,} of {run.steps:,}"
-        if run.steps
-        else ""
-    )
+    word = iteration_word(run.strategy)
+    where = f" · {word} {run.epoch:,} of {run.epochs:,}" if run.steps else ""
+    # A tree or a penalty is the step.
+    if run.steps and word == "epoch":
+        where += f" · step {run.step:,} of {run.steps:,}"
     st.progress(share, text=f"{phase}{where}{_time_left(run, points)}")
 
 
@@ -133,10 +138,13 @@ def _panels(run: Run, points: MetricSeries, best_step: int | None = None) -> lis
             )
         ]
     title, name, draw = SCORE_BY_OBJECTIVE.get(objective, SCORE_BY_OBJECTIVE["supervised"])
-    loss = loss_figure(points, best_step, loss_title(run)).to_json()
+    steps = STEP_TITLES[iteration_word(run.strategy)]
+    loss = loss_figure(points, best_step, loss_title(run), steps).to_json()
     return [
         Panel("Loss", loss, f"loss-{run.id}", _alt_text("Loss", points, "validation_loss")),
-        Panel(title, draw(points).to_json(), f"auc-{run.id}", _alt_text(title, points, name)),
+        Panel(
+            title, draw(points, steps).to_json(), f"auc-{run.id}", _alt_text(title, points, name)
+        ),
     ]
 
 

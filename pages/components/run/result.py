@@ -18,7 +18,7 @@ from core.evaluation.format_metrics import (
     missing_sentence,
 )
 from core.evaluation.metric_registry import METRICS
-from core.freezing.strategies import is_trained, iteration_word
+from core.freezing.strategies import has_own_model, is_trained, iteration_word
 from core.inference.run_model import describe_learner
 from core.jobs.reporter import POINT_NAMES
 from core.jobs.run_result import RunResult
@@ -61,6 +61,8 @@ def result_view(run: Run) -> None:
             show_verdict(run, arrays)
         if learner := describe_learner(workspace(), run):
             st.caption(escape_markdown(learner))
+    if run.result.training_warning and iteration_word(run.strategy) == "epoch":
+        st.warning(run.result.training_warning, icon=":material/warning:")
     # Metrics are in the database, so they can be shown even if the scores are missing.
     measured = (
         run.result.metrics if arrays is None else [name.removesuffix("_label") for name in arrays]
@@ -74,28 +76,38 @@ def result_view(run: Run) -> None:
     points = RunStore(workspace()).points(run.id, *POINT_NAMES)
     if points:
         st.subheader("Learning curves")
-        best = run.result.best_epoch
         steps, _ = points.get("validation_loss", (np.zeros(0), np.zeros(0)))
         kept = run.result.kept_step(steps.tolist())
         show_learning_curves(run, points, kept)
-        stopped = (
-            " Training stopped early because the validation loss no longer fell."
-            if run.result.stopped_early
-            else ""
-        )
-        if run.halted:
-            stopped = (
-                " Successive halving stopped it here because other arms of its sweep had a "
-                "lower validation loss."
-            )
         if kept is not None:
-            word = iteration_word(run.strategy)
-            what = "Trees up to" if word == "tree" else f"The weights of {word}"
-            st.caption(f"{what} {best} were kept (lowest validation loss).{stopped}")
-        if run.result.training_warning:
-            st.warning(run.result.training_warning, icon=":material/warning:")
-    if run.result.stages:
+            st.caption(describe_end(run))
+    # Trees and a logistic regression have no stages that could be frozen.
+    if run.result.stages and iteration_word(run.strategy) == "epoch":
         show_stages(run)
+
+
+def describe_end(run: Run) -> str:
+    """Say which weights, trees or penalty were kept, and why training ended."""
+    assert run.result is not None
+    best, word = run.result.best_epoch, iteration_word(run.strategy)
+    kept = {
+        "epoch": f"The weights of epoch {best} were kept" if best else "The start was kept",
+        "tree": f"The first {format_int(best)} trees were kept",
+        "penalty": f"Number {best} of the penalties was kept",
+    }[word]
+    ended = ""
+    if run.halted:
+        ended = (
+            " Successive halving stopped it here because other arms of its sweep had a lower "
+            "validation loss."
+        )
+    elif run.result.stopped_early:
+        ended = (
+            " Weaker penalties were not tried because the validation loss no longer fell."
+            if word == "penalty"
+            else " Training stopped early because the validation loss no longer fell."
+        )
+    return f"{kept} (lowest validation loss).{ended}"
 
 
 def show_verdict(run: Run, arrays: dict[str, np.ndarray]) -> None:
@@ -122,8 +134,13 @@ def show_verdict(run: Run, arrays: dict[str, np.ndarray]) -> None:
             )
             texts.append(f"**{what}** {describe_auc_change(labels, after, before)}")
     st.info("  \n".join(texts), icon=":material/gavel:")
+    after = (
+        "this control, which has nothing of the backbone"
+        if has_own_model(run.strategy)
+        else "this run"
+    )
     st.caption(
-        "Before: the backbone with its own head. After: this run. Both on the same test rows."
+        f"Before: the backbone with its own head. After: {after}. Both on the same test rows."
     )
 
 

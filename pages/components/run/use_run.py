@@ -34,7 +34,7 @@ EXPORT_HELP = (
     "One zip with the weights (safetensors), the model as ONNX, preprocessing, threshold, "
     "card, and a short Python file that scores a TSV without Thaw."
 )
-VERIFY_HELP = "Trains the run once more, separately, and reports whether every metric is the same."
+VERIFY_HELP = "Repeats the run separately, and reports whether every metric is the same."
 
 
 def use_run(run: Run) -> None:

@@ -8,6 +8,7 @@ import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
 from core.evaluation.metric_registry import METRICS, metrics_shown_in
+from core.freezing.strategies import iteration_word
 from core.jobs.store import RunStore
 from core.report.learning_bands import learning_band_figure, mean_band
 from core.report.sweep_figures import (
@@ -101,7 +102,11 @@ def cost_chart(shown: Sequence[ArmResult]) -> None:
 
 
 def curve_charts(arms: Sequence[ArmResult]) -> None:
-    """Draw the mean validation curves of these arms with a band over seeds."""
+    """Draw the mean validation curves of these arms with a band over seeds.
+
+    Those that count trees or penalties are left out: the figure counts optimiser steps.
+    """
+    arms = [arm for arm in arms if iteration_word(arm.strategy) == "epoch"]
     for column, (name, title) in zip(st.columns(2, gap="medium"), CURVES.items(), strict=True):
         alt = f"{title} by optimiser step, mean over seeds"
         with column:

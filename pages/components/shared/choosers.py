@@ -114,8 +114,9 @@ def choose_dataset_and_backbone(
         dataset = choose_named("Dataset", datasets, "dataset")
         rows = {part.part: part.rows for part in dataset.parts}
         choice_caption(
-            f"{format_int(rows['target_train'])} target rows to train on,"
-            f" {format_int(rows['target_test'])} to test on",
+            # Together, as the validation share of the settings divides them anew.
+            f"{format_int(rows['target_train'] + rows['target_validation'])} target rows to train"
+            f" and validate on, {format_int(rows['target_test'])} to test on",
             dataset.simulated,
         )
     with right:

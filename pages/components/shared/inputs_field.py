@@ -26,20 +26,19 @@ def inputs_field(prefix: str, card: BackboneCard) -> str:
             set_value(key, text)
         else:
             url_state.warn_ignored(text, "Inputs are kept or refitted.")
-    with st.expander("Advanced: inputs"):
-        inputs = st.selectbox(
-            "Vocabulary and statistics",
-            [*INPUT_TITLES],
-            format_func=INPUT_TITLES.__getitem__,
-            key=key,
-            persist_state="session",
-            help=(
-                "Extended: values that are new and frequent among the target's training rows get"
-                " embedding vectors, which start as that of an unseen value, and target statistics"
-                " count these rows too. Frozen embeddings keep every vector; frozen stages see new"
-                " statistics on their old scale. Controls ignore this."
-            ),
-        )
+    inputs = st.selectbox(
+        "Vocabulary and statistics",
+        [*INPUT_TITLES],
+        format_func=INPUT_TITLES.__getitem__,
+        key=key,
+        persist_state="session",
+        help=(
+            "Extended: values that are new and frequent among the target's training rows get"
+            " embedding vectors, which start as that of an unseen value, and target statistics"
+            " count these rows too. Frozen embeddings keep every vector; frozen stages see new"
+            " statistics on their old scale. Controls ignore this."
+        ),
+    )
     url_state.write("inputs", inputs, "kept")
     check_inputs(card, inputs)
     return inputs

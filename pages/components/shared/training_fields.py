@@ -8,6 +8,7 @@ from contextlib import suppress
 from typing import Any, TypeVar
 
 import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
 
 from core.errors import BadInput
 from core.jobs.requests import DECAY_SCOPES, DEVICES, TrainSettings
@@ -55,6 +56,7 @@ def training_fields(
     with_seed: bool = True,
     in_url: bool = False,
     default_share: float | None = None,
+    advanced: DeltaGenerator | None = None,
 ) -> TrainSettings:
     """Draw the fields and return the settings.
 
@@ -67,6 +69,8 @@ def training_fields(
         in_url: whether the URL carries what differs from the default preset.
         default_share: validation share of the presets, see
             `core.training.default_settings.target_rows_and_share`.
+        advanced: expander for the fields that few change, where the form has others of them; None
+            for one below the fields.
 
     Raises:
         BadInput: a value that cannot be used.
@@ -151,8 +155,8 @@ def training_fields(
             ),
         )
         seed = _seed(prefix) if with_seed else 0
-    with st.expander("Advanced"):
-        advanced = _advanced_fields(prefix)
+    with advanced or st.expander("Advanced"):
+        advanced_values = _advanced_fields(prefix, objective)
     settings = TrainSettings(
         epochs=_required(epochs, "number of epochs"),
         batch_size=_required(batch_size, "batch size"),
@@ -160,7 +164,7 @@ def training_fields(
         validation_share=validation_share,
         early_stopping=_required(early_stopping, "early stopping, 0 for never"),
         seed=_required(seed, "seed"),
-        **advanced,
+        **advanced_values,
     )
     if in_url:
         url_state.write(
@@ -171,7 +175,7 @@ def training_fields(
     return settings
 
 
-def _advanced_fields(prefix: str) -> dict[str, Any]:
+def _advanced_fields(prefix: str, objective: str) -> dict[str, Any]:
     """Draw the fields that few change; return their values by name."""
     shared: dict[str, Any] = {
         "on_change": _select_matching_preset,
@@ -243,28 +247,33 @@ def _advanced_fields(prefix: str) -> dict[str, Any]:
             100,
             "At equal distances within an epoch; the weights of the best one are kept.",
         )
-        head_rate = st.number_input(
-            "Learning rate of a new head",
-            min_value=MIN_LEARNING_RATE,
-            max_value=100.0,
-            step=1e-3,
-            format="%g",
-            placeholder="as for the others",
-            key=f"{prefix}_head_learning_rate",
-            help=(
-                "A new head on pretrained stages has everything to learn, so it may need a higher"
-                " rate than they do. Empty: the same rate. A kept head always has the same rate."
-            ),
-            **shared,
-        )
+        head_rate = st.session_state[f"{prefix}_head_learning_rate"]
+        # In pretraining the stages are as new as the head, and have its rate.
+        if objective == FINE_TUNING:
+            head_rate = st.number_input(
+                "Rate of a new head",
+                min_value=MIN_LEARNING_RATE,
+                max_value=100.0,
+                step=1e-3,
+                format="%g",
+                placeholder="the same",
+                key=f"{prefix}_head_learning_rate",
+                help=(
+                    "A new head on pretrained stages has everything to learn, so it may need a"
+                    " higher learning rate than they do. Empty: the same rate. A kept head always"
+                    " has the same rate."
+                ),
+                **shared,
+            )
         min_steps = _number(
             prefix,
             "min_steps",
-            "Minimum steps for new parts",
+            "Minimum steps",
             0,
             1_000_000,
             "Optimiser steps before early stopping may end a run with a new head or new stages;"
-            " epochs are added where the rows give too few steps.",
+            " epochs are added where the rows give too few steps. A run in which nothing is new"
+            " has no minimum.",
         )
         device = st.selectbox(
             "Device",

@@ -13,9 +13,9 @@ from pages.components.shared.access import guarded_button
 from pages.components.shared.common import show_open_commands, workspace
 from pages.components.shared.errors import catch_errors
 
-HELP = (
-    "Two arms or more. With none, the network that leads on validation rows and gradient boosting."
-)
+HELP = "Two arms or more, each at its chosen learning rate."
+DEFAULT = "the leading network and gradient boosting"
+"""What is blended where no arm is chosen, see `core.runs.blends.blend_arms`."""
 
 
 def blend_popover(sweep: Sweep, runs: Sequence[Run]) -> None:
@@ -26,7 +26,9 @@ def blend_popover(sweep: Sweep, runs: Sequence[Run]) -> None:
         )
     ]
     with st.popover("Blend arms", icon=":material/blender:", disabled=len(titles) < 2):
-        chosen = st.multiselect("Arms to blend", titles, key="sweep_blend", help=HELP)
+        chosen = st.multiselect(
+            "Arms to blend", titles, key="sweep_blend", placeholder=DEFAULT, help=HELP
+        )
         st.caption(
             "For every seed, the mean of the arms' logits, with weights that have the lowest log "
             "loss on validation rows. The blends become a further arm."

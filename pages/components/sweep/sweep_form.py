@@ -116,11 +116,17 @@ def _settings_fields(
     head_place = st.container()
     rows, share = target_rows_and_share(dataset)
     # First, because the preset decides which head is suggested.
-    train = training_fields("sweep", rows, with_seed=False, in_url=True, default_share=share)
+    fields, advanced = st.container(), st.expander("Advanced")
+    with fields:
+        train = training_fields(
+            "sweep", rows, with_seed=False, in_url=True, default_share=share, advanced=advanced
+        )
     with head_place:
         article = st.session_state.get("sweep_preset") in NEW_HEAD_PRESETS
         keep_head, head = head_fields("sweep", card, article)
-    return keep_head, head, inputs_field("sweep", card), train
+    with advanced:
+        inputs = inputs_field("sweep", card)
+    return keep_head, head, inputs, train
 
 
 def _settings_by_size(

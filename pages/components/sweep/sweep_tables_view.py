@@ -11,6 +11,7 @@ from core.evaluation.metric_registry import HEADLINE_METRIC, metrics_shown_in
 from core.jobs.store import Run
 from core.runs.sweep import arm_title
 from core.runs.sweep_result import ArmResult, rates_table
+from pages.components.shared.arm_column import arm_column
 from pages.components.sweep.sweep_table import LAST_EPOCH_MARK
 
 
@@ -24,7 +25,7 @@ def show_table(table: pd.DataFrame) -> None:
         height=min(35 * (len(table) + 1) + 3, 600),
         alt="Arms of the sweep with their metrics, differences from the baseline and verdicts",
         column_config={
-            "Arm": st.column_config.TextColumn(pinned=True),
+            "Arm": arm_column(table["Arm"]),
             "Setting": st.column_config.TextColumn(
                 help="Learning rate and target rows, where the sweep has several"
             ),

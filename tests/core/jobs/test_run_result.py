@@ -149,6 +149,12 @@ def test_a_run_whose_best_epoch_is_its_last_says_so(fields: dict[str, Any], last
     assert result_from_json(stored) == result
 
 
+def test_a_run_that_no_epoch_improved_says_so() -> None:
+    """A run that kept its head then ends as its backbone was, which +0.0000 says to nobody."""
+    said = RunResult(best_epoch=0, epochs_run=4, stopped_early=True).training_warning
+    assert said.startswith("No epoch had a lower validation loss than the start")
+
+
 def test_the_step_that_was_kept_is_found_in_results_of_any_version() -> None:
     assert RunResult(best_epoch=2).kept_step([0, 10, 20, 30]) == 20
     assert RunResult(best_epoch=2).kept_step([0, 10]) is None

@@ -43,9 +43,15 @@ def by_name(figure: go.Figure) -> dict[str, go.Scatter]:
 def test_learning_curves_draw_the_points_and_mark_the_kept_epoch() -> None:
     traces = by_name(loss_figure(POINTS, best_step=25))
     np.testing.assert_array_equal(traces["training"].y, POINTS["train_loss"][1])
-    assert (traces["weights kept"].x.tolist(), traces["weights kept"].y.tolist()) == ([25], [0.52])
+    assert (traces["kept"].x.tolist(), traces["kept"].y.tolist()) == ([25], [0.52])
     assert auc_figure(POINTS).data[0].y.tolist() == [0.5, 0.75, 0.74]
     assert len(loss_figure({}).data[0].x) == 0
+
+
+def test_the_curves_of_a_control_name_what_it_counts_and_lines_that_have_points() -> None:
+    figure = loss_figure({"validation_loss": POINTS["validation_loss"]}, step_title="Tree")
+    assert [*by_name(figure)] == ["validation"]
+    assert figure.layout.xaxis.title.text == "Tree"
 
 
 def test_operating_points_lie_on_their_curves() -> None:

@@ -120,7 +120,7 @@ def test_the_lines_of_a_control_on_other_rows_and_of_the_frontier_differ() -> No
 def test_a_figure_without_its_arms_says_so_instead_of_invented_axes() -> None:
     controls = [arm("zero-shot", "zero-shot", 0.6)]
     for figure in (forgetting_figure(controls), learning_band_figure({}, "loss")):
-        assert "is finished" in figure.layout.annotations[0].text
+        assert "finished" in figure.layout.annotations[0].text
         assert figure.layout.xaxis.showticklabels is False
 
 
