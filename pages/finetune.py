@@ -187,8 +187,7 @@ def finetune_form(datasets: list[Dataset], cards: list[BackboneCard]) -> None:
             )
         with head_place:
             keep_head, head = choose_head(card)
-        with advanced:
-            inputs = inputs_field("ft", card)
+        inputs = inputs_field("ft", card, advanced)
         # Only now: nothing can be launched where the head makes no sense.
         train = chosen
     with summary, catch_errors():

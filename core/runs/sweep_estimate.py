@@ -66,5 +66,5 @@ def estimate_sweep(
             f" learning rate among {n_rates}."
         )
     if spec.halving:
-        explanation += " Upper bound: successive halving ends arms before their last epoch."
+        explanation += " Successive halving ends arms before their last epoch."
     return Estimate(total, explanation, prefixes, rate_choice_seconds)

@@ -96,6 +96,15 @@ def test_the_head_is_the_backbones_own_unless_the_preset_or_the_user_wants_a_new
     assert not any(run.finetune_request.keep_head for run in RunStore(tiny[0]).list())
 
 
+def test_a_url_with_unknown_inputs_is_reported_outside_of_what_is_folded(
+    tiny: tuple[Workspace, Dataset], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    app = open_page(tiny[0], "finetune", monkeypatch, inputs="others")
+    assert any("'others'" in one.value for one in app.warning)
+    (advanced,) = [one for one in app.expander if one.label == "Advanced"]
+    assert not advanced.warning and "ft_inputs" in [one.key for one in advanced.selectbox]
+
+
 def test_a_frozen_stage_has_no_rate_beside_that_of_a_new_head(page: AppTest) -> None:
     page.radio("ft_head").set_value("new").run()
     rate = f"{page.number_input('ft_learning_rate').value:.2g}"

@@ -1,6 +1,6 @@
 """The choice of vocabulary and statistics: the backbone's, or extended by target rows."""
 
-import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
 
 from core.freezing.inputs import INPUT_TITLES, check_inputs
 from core.models.card import BackboneCard
@@ -9,12 +9,13 @@ from pages.components.shared.training_fields import suggest_value
 from pages.components.shared.widget_sync import set_value
 
 
-def inputs_field(prefix: str, card: BackboneCard) -> str:
+def inputs_field(prefix: str, card: BackboneCard, place: DeltaGenerator) -> str:
     """Draw the choice and return it; the URL carries it.
 
     Args:
         prefix: of the widget key.
         card: the backbone.
+        place: where to draw it, such as an expander; a warning of the URL is drawn outside of it.
 
     Raises:
         BadInput: the backbone has no vectors of values to add to.
@@ -26,7 +27,7 @@ def inputs_field(prefix: str, card: BackboneCard) -> str:
             set_value(key, text)
         else:
             url_state.warn_ignored(text, "Inputs are kept or refitted.")
-    inputs = st.selectbox(
+    inputs = place.selectbox(
         "Vocabulary and statistics",
         [*INPUT_TITLES],
         format_func=INPUT_TITLES.__getitem__,

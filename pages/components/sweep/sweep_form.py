@@ -124,9 +124,7 @@ def _settings_fields(
     with head_place:
         article = st.session_state.get("sweep_preset") in NEW_HEAD_PRESETS
         keep_head, head = head_fields("sweep", card, article)
-    with advanced:
-        inputs = inputs_field("sweep", card)
-    return keep_head, head, inputs, train
+    return keep_head, head, inputs_field("sweep", card, advanced), train
 
 
 def _settings_by_size(
