@@ -432,7 +432,7 @@ def test_a_dry_run_queues_nothing_and_says_what_the_run_has(workspace: Workspace
         "--seeds",
         "2",
     )
-    assert many["runs"] == 2 * 2 * 3 + 1 and len(many["learning_rates"]) == 3
+    assert many["runs"] == 2 * 2 * 4 + 1 and len(many["learning_rates"]) == 4
     assert 0 < many["estimate"]["rate_choice_seconds"] < many["estimate"]["seconds"]
     made = say(
         "pretrain", "--dataset", "tiny", "--architecture", "dnn", "--name", "never", "--dry-run"
