@@ -179,7 +179,7 @@ def test_the_address_carries_the_whole_form(
     page.text_input("sweep_hidden").set_value("16").run()
     page.selectbox("sweep_halving").set_value(3).run()
     page.selectbox("sweep_inputs").set_value("refitted").run()
-    assert any("Upper bound: successive halving" in one.value for one in page.caption)
+    assert any("Successive halving ends arms" in one.value for one in page.caption)
     asked = asked_for(page, tiny[0])
     # Depths 0 and 2, L2-SP, two stacks, and the controls but zero-shot.
     assert len(asked.arms) == 5 + len(control_strategies()) - 1 and asked.halving == 3
