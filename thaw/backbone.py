@@ -97,9 +97,7 @@ class Backbone:
         card = self.info
         marks = ["simulated"] * bool(card.trained_on.get("simulated")) + ["bundled"] * card.bundled
         quality = (
-            f"{card.trained_on.get('domain', '')} test {format_auc(card.metrics)}"
-            if card.scores_clicks
-            else ""
+            f"{card.test_domain} test {format_auc(card.metrics)}" if card.scores_clicks else ""
         )
         note = note_html(f"{card.architecture}, {card.parameters:,} parameters. {quality}".strip())
         return card_html(

@@ -90,7 +90,7 @@ def add_backbone_commands(add: AddCommand) -> None:
     command.add_argument("--backbone", required=True)
     command.add_argument("--dataset", required=True)
 
-    summary = "Import a backbone: a zip archive of export-backbone, or a folder of export."
+    summary = "Import a backbone: an archive of export-backbone, or a folder or archive of export."
     command = add("import-backbone", summary, import_backbone)
     command.add_argument("path", type=local_path)
     command.add_argument("--name", default="", help="default: the name on its card")
@@ -240,4 +240,4 @@ def _quality_text(card: BackboneCard) -> str:
         return "no click head"
     if not card.metrics:
         return "no test rows"
-    return f"{card.trained_on['domain']} test {auc_text(card.metrics)}"
+    return f"{card.test_domain} test {auc_text(card.metrics)}"

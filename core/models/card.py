@@ -124,8 +124,9 @@ class BackboneCard:
         representation: floats per row, and per member, that the last stage returns.
         head: settings of its own head.
         trained_on: the rows it was trained on: "dataset", "content_hash", "rows", "simulated" and
-            "domain"; of a fine-tuned network since version 0.13 also "head": "kept" or "new".
-        metrics: of its own head on the test rows of trained_on's domain, if it was trained on click
+            "domain"; of a fine-tuned network since version 0.13 also "head": "kept" or "new", and
+            "inputs" where they were "refitted"; of a control "learner": what fitted it and how.
+        metrics: of its own head on the test rows of `test_domain`, if it was trained on click
             labels: "auc", "auc_low", "auc_high", "log_loss", "rows", "click_rate" and other metrics
             shown on cards. Else metrics of its objective on source validation rows, by title. Any
             may be None or not there.
@@ -167,6 +168,11 @@ class BackboneCard:
     def scores_clicks(self) -> bool:
         """Whether its own head was trained on click labels, so that it can score rows as it is."""
         return self.objective == "supervised"
+
+    @property
+    def test_domain(self) -> str:
+        """The domain of the test rows that `metrics` are of; for a control always the target."""
+        return "target" if "learner" in self.trained_on else str(self.trained_on["domain"])
 
     @property
     def parameters(self) -> int:

@@ -16,6 +16,9 @@ from core.models.card import BackboneCard, HeadSettings, StageCard
 from core.models.registry import ARCHITECTURES, LATER_SETTINGS, Architecture, complete_settings
 
 TRAINED_ON_FIELDS = ("dataset", "content_hash", "rows", "simulated", "domain")
+TRAINED_ON_WORDS = {"head": ("kept", "new"), "inputs": ("kept", "refitted")}
+"""Fields that only some cards have, and the words that they may be."""
+TRAINED_ON_DOMAINS = ("source", "target", "source and target")
 REQUIRED_WITH_AUC = ("auc", "auc_low", "auc_high", "log_loss", "rows")
 AUC_BOUNDS = ("auc_low", "auc_high")
 MAX_STAGES, MAX_METRICS, MAX_EARLIER, MAX_LAYERS = 64, 32, 16, 64
@@ -44,6 +47,11 @@ def read_foreign_card(path: Path) -> BackboneCard:
     """
     values = _object(read_foreign_json(path), "card", _NEEDED, frozenset(_FIELDS) - _NEEDED)
     architecture = _text(values["architecture"], "architecture")
+    if architecture == "trees":
+        raise BadInput(
+            "This is a control of boosted trees, which have no weights to fine-tune, so it is no"
+            " backbone; its score.py scores rows."
+        )
     if architecture not in ARCHITECTURES:
         raise BadInput(
             f"The card's architecture is {architecture!r}; Thaw knows {[*ARCHITECTURES]}."
@@ -233,9 +241,13 @@ def _stage(value: object, architecture: Architecture, objective: str) -> StageCa
 
 
 def _trained_on(value: object, field: str) -> dict[str, Any]:
-    values = _object(value, field, frozenset(TRAINED_ON_FIELDS), frozenset({"head"}))
-    head = values.get("head", "new")
-    _require(head in ("kept", "new"), f"{field}.head", head, "kept or new")
+    optional = frozenset({*TRAINED_ON_WORDS, "learner"})
+    values = _object(value, field, frozenset(TRAINED_ON_FIELDS), optional)
+    for name, words in TRAINED_ON_WORDS.items():
+        word = values.get(name, words[0])
+        _require(word in words, f"{field}.{name}", word, " or ".join(words))
+    if "learner" in values:
+        _text(values["learner"], f"{field}.learner")
     _text(values["dataset"], f"{field}.dataset")
     _digest(values["content_hash"], f"{field}.content_hash")
     _whole(values["rows"], f"{field}.rows", 0, 10**12)
@@ -246,10 +258,10 @@ def _trained_on(value: object, field: str) -> dict[str, Any]:
         "true or false",
     )
     _require(
-        values["domain"] in ("source", "target"),
+        values["domain"] in TRAINED_ON_DOMAINS,
         f"{field}.domain",
         values["domain"],
-        "source or target",
+        ", ".join(TRAINED_ON_DOMAINS),
     )
     return values
 

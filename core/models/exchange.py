@@ -1,4 +1,7 @@
-"""Backbones as files: exported as one zip archive, and archives and folders of others unpacked."""
+"""Backbones as files: exported as one zip archive, and archives and folders of others unpacked.
+
+The export of a run may be imported too, as a folder or as an archive, which holds that folder.
+"""
 
 import shutil
 import zipfile
@@ -161,23 +164,37 @@ def _check_kind(path: Path) -> None:
 def _members(archive: zipfile.ZipFile, source: str) -> dict[str, zipfile.ZipInfo]:
     """The archive's files by name, each checked."""
     found: dict[str, zipfile.ZipInfo] = {}
+    top = _top_folder(archive.namelist())
     for member in archive.infolist():
         check_member(member.filename, (member.external_attr >> 28) in (0, 4, 8), source)
         if member.is_dir():
             continue
         if member.flag_bits & 1:
             raise BadInput(f"{source!r} is encrypted; unpack it with its password first.")
-        if member.filename in found:
+        name = member.filename.removeprefix(top)
+        if name in found:
             raise BadInput(
-                f"{source!r} holds {member.filename[:80]!r} twice; one of them is not what it"
-                " seems."
+                f"{source!r} holds {name[:80]!r} twice; one of them is not what it seems."
             )
-        found[member.filename] = member
+        found[name] = member
     _check_names(found, source)
     for name, limit in _size_limits().items():
         if name in found and found[name].file_size > limit:
             raise BadInput(_too_long(name, source))
     return found
+
+
+def _top_folder(names: Collection[str]) -> str:
+    """Return the folder that all these members are in, as "name/"; "" where they are in none.
+
+    >>> _top_folder(["out/card.json", "out/preprocessing/vocabulary.parquet"])
+    'out/'
+    >>> _top_folder(["preprocessing/vocabulary.parquet"])
+    ''
+    """
+    folder = next(iter(names), "").partition("/")[0] + "/"
+    inside = all(name.startswith(folder) for name in names)
+    return folder if inside and f"{folder}card.json" in names else ""
 
 
 def _check_names(names: Collection[str], source: str) -> None:

@@ -109,7 +109,7 @@ def show_quality(card: BackboneCard) -> None:
     metrics = card.metrics
     auc = metric_or_none(metrics, "auc")
     if card.scores_clicks and auc is not None:
-        domain = card.trained_on["domain"]
+        domain = card.test_domain
         st.metric(
             f"AUC on its {escape_markdown(domain)} test rows",
             format_metric(auc),

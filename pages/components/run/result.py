@@ -134,13 +134,10 @@ def show_verdict(run: Run, arrays: dict[str, np.ndarray]) -> None:
             )
             texts.append(f"**{what}** {describe_auc_change(labels, after, before)}")
     st.info("  \n".join(texts), icon=":material/gavel:")
-    after = (
-        "this control, which has nothing of the backbone"
-        if has_own_model(run.strategy)
-        else "this run"
-    )
+    own_model = has_own_model(run.strategy)
+    what = "this control, which has nothing of the backbone" if own_model else "this run"
     st.caption(
-        f"Before: the backbone with its own head. After: {after}. Both on the same test rows."
+        f"Before: the backbone with its own head. After: {what}. Both on the same test rows."
     )
 
 

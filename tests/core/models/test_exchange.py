@@ -113,6 +113,35 @@ def test_a_fine_tuned_model_becomes_a_backbone(
     }
 
 
+@pytest.mark.parametrize(("strategy", "inputs"), [("retrain", "kept"), ("full", "refitted")])
+def test_models_that_fitted_inputs_of_their_own_are_imported_from_folder_and_archive(
+    strategy: str, inputs: str, tiny: tuple[Workspace, Dataset], tmp_path: Path
+) -> None:
+    workspace, dataset = tiny
+    first = stored_backbone(workspace, dataset)
+    request = FinetuneRequest(dataset.id, first.id, strategy, train=QUICK, inputs=inputs)
+    run = run_request(workspace, request)
+    for name in ("out", "out.zip"):
+        export_model(workspace, run, tmp_path / name)
+        card = import_backbone(workspace, tmp_path / name, name)
+        stored = read_json(workspace.runs / run.id / "model" / "card.json")
+        assert card.trained_on == stored["trained_on"] and card.test_domain == "target"
+    zero = run_request(workspace, FinetuneRequest(dataset.id, card.id, "zero-shot", train=QUICK))
+    assert zero.result is not None and run.result is not None
+    assert zero.result.metrics["target_test"]["auc"] == run.result.metrics["target_test"]["auc"]
+
+
+def test_boosted_trees_are_no_backbone(tiny: tuple[Workspace, Dataset], tmp_path: Path) -> None:
+    workspace, dataset = tiny
+    first = stored_backbone(workspace, dataset)
+    run = run_request(
+        workspace, FinetuneRequest(dataset.id, first.id, "gradient-boosting", train=QUICK)
+    )
+    export_model(workspace, run, tmp_path / "out")
+    with pytest.raises(BadInput, match="boosted trees, which have no weights to fine-tune"):
+        import_backbone(workspace, tmp_path / "out")
+
+
 def archive_of(*members: tuple[str, bytes, int]) -> bytes:
     stream = io.BytesIO()
     with zipfile.ZipFile(stream, "w") as archive:
