@@ -12,7 +12,7 @@ import plotly.graph_objects as go
 
 from core.evaluation.format_metrics import is_missing
 from core.evaluation.metric_registry import HEADLINE_METRIC, METRICS
-from core.freezing.strategies import is_control, is_trained
+from core.freezing.strategies import has_own_model, is_control, is_trained
 from core.report.arm_styles import arm_styles
 from core.report.arm_traces import (
     add_arm_points,
@@ -234,7 +234,17 @@ def target_sizes_figure(
     There is one line per title.
     """
     traces: list[Trace] = []
-    sizes = [_train_rows(arm) for arm in results if is_trained(arm.strategy)]
+    # A control may train on source rows too, and a blend trains on none: they stand where arms on
+    # the target alone do.
+    alone = [arm for arm in results if _trains_on_target_alone(arm.strategy)]
+    by_size = {arm.target_rows: _train_rows(arm) for arm in alone}
+
+    def target_rows(arm: ArmResult) -> float:
+        if _trains_on_target_alone(arm.strategy):
+            return _train_rows(arm)
+        return by_size.get(arm.target_rows, _train_rows(arm))
+
+    sizes = [target_rows(arm) for arm in results if is_trained(arm.strategy)]
     styles = arm_styles(titles)
     for title in titles:
         candidates = (
@@ -242,12 +252,12 @@ def target_sizes_figure(
             for arm in results
             if arm.title == title and "target_test" in defined_spreads(arm, metric)
         )
-        arms = sorted(candidates, key=_train_rows)
+        arms = sorted(candidates, key=target_rows)
         spreads = [defined_spreads(arm, metric)["target_test"] for arm in arms]
         if arms and not is_trained(arms[0].strategy) and sizes:
             add_level_line(traces, (min(sizes), max(sizes)), spreads[0].mean, title, styles[title])
             continue
-        rows = np.array([_train_rows(arm) for arm in arms])
+        rows = np.array([target_rows(arm) for arm in arms])
         color, dash = styles[title]
         add_intervals(
             traces, spreads, rows, arms, title, color, "circle", value_axis="y", dash=dash
@@ -278,6 +288,11 @@ def pareto_frontier(costs: np.ndarray, quality: np.ndarray) -> np.ndarray:
         if not frontier or quality[index] > quality[frontier[-1]]:
             frontier.append(int(index))
     return np.array(frontier, dtype=np.int64)
+
+
+def _trains_on_target_alone(strategy: str) -> bool:
+    other = strategy == "blend" or has_own_model(strategy)
+    return is_trained(strategy) and (not other or strategy == "scratch")
 
 
 def _train_rows(result: ArmResult) -> float:

@@ -4,6 +4,7 @@ import dataclasses
 from collections.abc import Sequence
 
 from core.evaluation.choice_error import Choice
+from core.evaluation.format_metrics import format_metric
 from core.evaluation.verdicts import ArmScores, Verdict, compare_arms, summarise_verdicts
 from core.freezing.strategies import has_learning_rate, is_control, is_trained
 from core.jobs.predictions import StoredScores, read_prediction_array
@@ -86,7 +87,7 @@ def halving_sentences(results: Sequence[ArmResult]) -> list[str]:
         for one in ended
     ]
     return [
-        f"Successive halving ended {', '.join(named)}: their numbers are of that epoch, not of a"
+        f"Successive halving ended {', '.join(named)}: what is shown is of that epoch, not of a"
         " whole training."
     ]
 
@@ -105,8 +106,9 @@ def forgetting_sentences(results: Sequence[ArmResult]) -> list[str]:
             worst, best = min(lost, key=lost.__getitem__), max(lost, key=lost.__getitem__)
             named = f"{setting}: on" if len({one.setting for one in results}) > 1 else "On"
             sentences.append(
-                f"{named} source test rows {worst} left the backbone's AUC lowest"
-                f" ({lost[worst]:+.4f}) and {best} highest ({lost[best]:+.4f})."
+                f"{named} source test rows, compared with the backbone, {worst} has the lowest AUC"
+                f" ({format_metric(lost[worst], signed=True)}) and {best} the highest"
+                f" ({format_metric(lost[best], signed=True)})."
             )
     return sentences
 

@@ -191,6 +191,17 @@ def test_sizes_make_a_line_an_arm_and_zero_shot_a_level() -> None:
     assert list(figure.layout.xaxis.ticktext) == ["90", "900"]
 
 
+def test_a_control_that_has_source_rows_too_stands_at_its_target_rows() -> None:
+    results = [
+        arm("LoRA", "lora", 0.61, rows=90, target_rows=100),
+        arm("gradient boosting", "gradient-boosting", 0.6, rows=5090, target_rows=100),
+        arm("a blend", "blend", 0.62, rows=0, target_rows=100),
+    ]
+    figure = target_sizes_figure(results, [one.title for one in results])
+    assert {one.x[0] for one in figure.data if one.name} == {90}
+    assert list(figure.layout.xaxis.ticktext) == ["90"]
+
+
 def test_bands_are_mean_and_deviation_of_the_seeds_that_still_trained() -> None:
     steps = np.array([0, 10, 20])
     generator = np.random.default_rng(1)
