@@ -141,6 +141,8 @@ def run_cell(cell: Cell, folders: Folders, rows: Path, device: Device) -> None:
         _prepare(folders.work / BASE, rows, found)
     else:
         folder = folders.work / cell.name
+        # Of an earlier call that was ended.
+        shutil.rmtree(folder, ignore_errors=True)
         shutil.copytree(folders.work / BASE, folder)
         try:
             workspace = Workspace(folder)
