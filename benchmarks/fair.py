@@ -45,8 +45,6 @@ CONTROLS = (
     ("scratch", ""),
     ("zero-shot", ""),
 )
-RETRAIN_SEEDS = 2
-"""At most: it trains on source and target rows at every rate."""
 
 
 def first_cells(architectures: Sequence[str], backbones: int) -> list[Cell]:
@@ -69,8 +67,7 @@ def arm_cells(
         cell = Cell("arm", architecture, ARMS, seeds, size)
         if all_arms:
             for strategy, rows in CONTROLS:
-                count = min(seeds, RETRAIN_SEEDS) if strategy == "retrain" else seeds
-                yield dataclasses.replace(cell, strategy=strategy, rows=rows, seeds=count)
+                yield dataclasses.replace(cell, strategy=strategy, rows=rows)
         depths = range(n_stages + 1) if all_arms else (0, n_stages)
         for depth in depths:
             yield dataclasses.replace(cell, strategy="depth", depth=depth, head="keep")
@@ -139,7 +136,9 @@ class Scheduler:
         logs.mkdir(parents=True, exist_ok=True)
         command = [sys.executable, "-m", "benchmarks.fair", "--rows", str(self.options.rows)]
         command += ["--out", str(self.folders.out), "--work", str(self.folders.work)]
-        command += ["--device", self.options.device, "--cell", json.dumps(dataclasses.asdict(cell))]
+        retrains = cell.strategy == "retrain" and self.options.retrain_device
+        command += ["--device", retrains or self.options.device]
+        command += ["--cell", json.dumps(dataclasses.asdict(cell))]
         threads = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
         with (logs / f"{cell.name}.txt").open("wb") as log:
             self.running[cell] = subprocess.Popen(
@@ -212,6 +211,11 @@ def parse_options() -> argparse.Namespace:
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--minutes", type=float, default=600.0, help="end after this long")
     parser.add_argument("--device", choices=("auto", "cuda", "cpu"), default="cpu")
+    parser.add_argument(
+        "--retrain-device",
+        choices=("auto", "cuda", "cpu"),
+        help="of the slowest arm, which trains on source and target rows at every rate",
+    )
     parser.add_argument("--out", type=Path, default=Path(tempfile.gettempdir()) / "thaw-fair")
     parser.add_argument("--page", type=Path, help="Markdown page that gets the section")
     parser.add_argument("--render", action="store_true", help="only the page, from --out")
