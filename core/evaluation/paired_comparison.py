@@ -36,6 +36,9 @@ class PairedDifference:
         test_standard_error: from test rows; NaN with fewer than two (of a class, for the AUC).
         seed_standard_error: from seeds; NaN with a single one.
         seeds, rows: how many it rests on.
+        standard_error: of `delta`, from test rows and seeds together; NaN where undefined.
+        degrees_of_freedom: of Student's t for `delta` over `standard_error`; infinite where it
+            rests on rows alone.
     """
 
     delta: float
@@ -46,6 +49,8 @@ class PairedDifference:
     seed_standard_error: float
     seeds: int
     rows: int
+    standard_error: float = float("nan")
+    degrees_of_freedom: float = float("inf")
 
 
 @dataclass(frozen=True)
@@ -238,13 +243,16 @@ def _student_difference(deltas: np.ndarray, test_variance: float, rows: int) -> 
         test_variance**0.5,
         float(deltas.std(ddof=1) / seeds**0.5) if seeds > 1 else float("nan"),
     )
+    error = total**0.5
     if total == 0:
         nan = float("nan")
         low, high, p = (delta, delta, 1.0) if delta == 0 else (nan, nan, nan)
-        return PairedDifference(delta, low, high, p, *errors, seeds, rows)
-    half = float(student.ppf(0.975, freedom)) * total**0.5
-    p = float(2 * student.sf(abs(delta) / total**0.5, freedom))
-    return PairedDifference(delta, delta - half, delta + half, p, *errors, seeds, rows)
+        return PairedDifference(delta, low, high, p, *errors, seeds, rows, error, freedom)
+    half = float(student.ppf(0.975, freedom)) * error
+    p = float(2 * student.sf(abs(delta) / error, freedom))
+    return PairedDifference(
+        delta, delta - half, delta + half, p, *errors, seeds, rows, error, freedom
+    )
 
 
 def _student_mean(values: np.ndarray, test_variance: float) -> MeanEstimate:
