@@ -119,14 +119,13 @@ def test_the_result_of_a_pair_depends_on_no_other_pair(monkeypatch: pytest.Monke
     assert auc == compare_auc(LABELS, a, b) and log_loss == compare_log_loss(LABELS, a, b)
 
 
-def test_a_bootstrap_by_hand_gives_the_same_interval() -> None:
-    a, b = scores(1, 0.5).astype(np.float64), scores(1, 0.8).astype(np.float64)
-    (_, found), *_ = compare_pairs(LABELS, [(SeedScores(a, (0,)), SeedScores(b, (0,)))])
-    loss = np.log(np.where(LABELS == 1, b, 1 - b)) - np.log(np.where(LABELS == 1, a, 1 - a))
-    generator = np.random.default_rng(0)
-    means = [loss[0, generator.integers(ROWS, size=ROWS)].mean() for _ in range(2000)]
-    expected = (loss.mean(), *np.quantile(means, [0.025, 0.975]))
-    assert (found.delta, found.low, found.high) == pytest.approx(expected, abs=1e-9)
+def test_numbers_of_another_recipe_are_not_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = arms(2)
+    compare_arms(LABELS, {"": found}, "arm 1")
+    read = sum(reads(found[0]))
+    monkeypatch.setattr(module, "RECIPE", module.RECIPE + 1)
+    compare_arms(LABELS, {"": found}, "arm 1")
+    assert sum(reads(found[0])) == 2 * read
 
 
 def test_no_more_is_kept_than_there_is_room_for(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -172,10 +172,10 @@ def test_a_difference_without_variance_proves_nothing() -> None:
 
 
 @pytest.mark.parametrize("rows", [2, 3, 5])
-def test_a_bootstrap_of_few_rows_claims_no_more_than_a_sign_test_could(rows: int) -> None:
+def test_log_losses_that_differ_by_the_same_on_every_row_prove_nothing(rows: int) -> None:
     labels = np.zeros(rows)
     found = compare_log_loss(labels, np.full((1, rows), 0.1), np.full((1, rows), 0.9))
-    assert found.delta < 0 and found.p == 0.5 ** (rows - 1)
+    assert found.delta < 0 and np.isnan([found.low, found.high, found.p]).all()
 
 
 def test_holm_leaves_out_what_was_not_tested() -> None:

@@ -1,0 +1,94 @@
+"""Two-way random effects with known variances: the estimate, its degrees of freedom, their size."""
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from core.evaluation.crossed_variance import MeanVariance, mean_variance
+
+SIMULATIONS = 3000
+ROWS = 60
+WORLDS = {
+    # Standard deviations of the effects of seeds, rows, and rows within a seed.
+    "seeds": (1.0, 0.5, 0.5),
+    "rows": (0.01, 3.0, 0.5),
+    "interaction": (0.0, 0.0, 3.0),
+    "all alike": (0.3, 2.0, 3.0),
+}
+
+
+def crossed(
+    generator: np.random.Generator, seeds: int, deviations: tuple[float, float, float]
+) -> np.ndarray:
+    """Differences of shape (n_seeds, n_rows) whose mean is 0."""
+    of_seeds, of_rows, of_both = deviations
+    return np.asarray(
+        of_seeds * generator.normal(size=(seeds, 1))
+        + of_rows * generator.normal(size=(1, ROWS))
+        + of_both * generator.normal(size=(seeds, ROWS))
+    )
+
+
+def variance_of(sample: np.ndarray) -> MeanVariance:
+    return mean_variance(sample.mean(axis=1), [sample], row_freedom=ROWS - 1)
+
+
+def test_the_interaction_is_the_mean_square_of_an_analysis_of_variance() -> None:
+    sample = crossed(np.random.default_rng(0), 3, WORLDS["all alike"])
+    squares = 0.0
+    for seed in range(3):
+        for row in range(ROWS):
+            fitted = sample[seed].mean() + sample[:, row].mean() - sample.mean()
+            squares += (sample[seed, row] - fitted) ** 2
+    found = variance_of(sample)
+    assert found.interaction * 3 * ROWS == pytest.approx(squares / (2 * (ROWS - 1)))
+    assert found.rows == pytest.approx(sample.mean(axis=0).var(ddof=1) / ROWS)
+    assert found.seeds == pytest.approx(sample.mean(axis=1).var(ddof=1) / 3)
+
+
+@pytest.mark.parametrize("seeds", [2, 3, 5])
+@pytest.mark.parametrize("world", WORLDS)
+def test_the_variance_is_unbiased_and_the_test_keeps_its_size(world: str, seeds: int) -> None:
+    generator = np.random.default_rng(seeds)
+    of_seeds, of_rows, of_both = WORLDS[world]
+    true = of_seeds**2 / seeds + of_rows**2 / ROWS + of_both**2 / (seeds * ROWS)
+    totals, rejected, twice = [], 0, []
+    for _ in range(SIMULATIONS):
+        sample = crossed(generator, seeds, WORLDS[world])
+        found = variance_of(sample)
+        totals.append(found.total)
+        twice.append(found.rows + found.seeds)
+        p = 2 * stats.t.sf(abs(sample.mean()) / found.total**0.5, found.degrees_of_freedom)
+        rejected += p < 0.05
+    # Cutting at 0 adds at most what chance does below it: a tenth where there is only interaction.
+    error = np.std(totals) / SIMULATIONS**0.5
+    assert true - 4 * error < np.mean(totals) < 1.12 * true + 4 * error
+    if world == "interaction":
+        # Without the subtraction it would be twice as much.
+        assert np.mean(twice) > 1.8 * true
+    # The size may be 3.5 to 6 % (2 to 8 % with two seeds), beyond which a binomial bound that a
+    # test within these leaves once in 10,000 times.
+    least, most = (0.02, 0.08) if seeds == 2 else (0.035, 0.06)
+    low = stats.binom.ppf(1e-4, SIMULATIONS, least)
+    high = stats.binom.ppf(1 - 1e-4, SIMULATIONS, most)
+    assert low <= rejected <= high
+
+
+def test_degrees_of_freedom_are_those_of_a_part_where_it_is_alone() -> None:
+    assert MeanVariance(0.0, 2.0, 0.0, 3).degrees_of_freedom == 2
+    assert MeanVariance(2.0, 0.0, 0.0, 3, row_freedom=9).degrees_of_freedom == 9
+    assert MeanVariance(2.0, 0.0, 0.0, 1).degrees_of_freedom == np.inf
+    # Satterthwaite in the limit of many seeds.
+    many = MeanVariance(3.0, 1.0, 0.0, 10_001).degrees_of_freedom
+    assert many == pytest.approx(10_000 * 4**2, rel=0.01)
+
+
+def test_it_is_never_negative_nor_below_the_part_of_the_seeds() -> None:
+    found = MeanVariance(rows=1.0, seeds=0.5, interaction=2.0, n_seeds=3)
+    assert found.total == 0.5 and found.degrees_of_freedom == 2
+
+
+def test_what_is_the_same_for_every_row_has_no_variance_and_a_single_row_none_known() -> None:
+    # 0.1 has no exact mean in floating point.
+    assert variance_of(np.full((3, ROWS), 0.1)).total == 0
+    assert np.isnan(mean_variance(np.zeros(2), [np.zeros((2, 1))]).total)
