@@ -64,7 +64,7 @@ def compare(workspace: Workspace, options: argparse.Namespace) -> CommandResult:
             )
         reference = choose_reference(results, options)
         verdicts, sentences = judge_arms(workspace, results, reference)
-        sentences = sentences + forgetting_sentences(results)
+        sentences = sentences + forgetting_sentences(workspace, results)
         choices = choices_of_arms(workspace, results)
     else:
         runs, results = select_arms(workspace, options)
@@ -183,7 +183,10 @@ def _verdict_data(verdict: Verdict) -> dict[str, Any]:
             "delta": difference.delta,
             "low": difference.low,
             "high": difference.high,
+            "standard_error": difference.standard_error,
+            "degrees_of_freedom": difference.degrees_of_freedom,
             "adjusted_p": adjusted_p,
+            "outcome": verdict.outcome_in(metric),
         }
     return data
 

@@ -64,7 +64,7 @@ class MeanVariance:
     def degrees_of_freedom(self) -> float:
         """Of Student's t for the mean over the square root of `total`; at least those of a part.
 
-        >>> MeanVariance(rows=6.0, seeds=3.0, interaction=1.0, n_seeds=3).degrees_of_freedom.__round__(2)
+        >>> round(MeanVariance(6.0, 3.0, 1.0, n_seeds=3).degrees_of_freedom, 2)
         5.33
         >>> MeanVariance(rows=6.0, seeds=0.0, interaction=0.0, n_seeds=1).degrees_of_freedom
         inf

@@ -112,7 +112,7 @@ def check_results(
     ]
     assert mine.auc == compare_auc(labels, *stacks)
     assert words and all(text[0].isupper() for text in words)
-    assert any("source test rows" in text for text in forgetting_sentences(results))
+    assert any("source test rows" in text for text in forgetting_sentences(workspace, results))
     table = sweep_table(results)
     assert [row["seeds"] for row in table] == [2, 2, 2, 1] and table[3]["auc_deviation"] is None
     assert (
