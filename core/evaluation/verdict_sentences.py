@@ -109,6 +109,7 @@ def outcome_phrase(verdict: Verdict, title: str) -> str:
 def room_sentence(verdicts: Sequence[Verdict]) -> str:
     """How large a difference remains possible where none was found, so that none reads "equal"."""
     room = []
+    same = True
     for metric in JUDGED_METRICS:
         ends = [
             abs(end)
@@ -119,8 +120,11 @@ def room_sentence(verdicts: Sequence[Verdict]) -> str:
         if ends:
             unit = METRICS[metric].unit or METRICS[metric].name
             room.append(f"{format_metric(max(ends))} {unit}")
+            same = same and max(ends) == 0
     if not room:
         return ""
+    if same:
+        return "On these rows their losses are the same."
     return (
         f"That does not mean equal: the 95 % intervals reach differences of {' and '.join(room)}."
     )

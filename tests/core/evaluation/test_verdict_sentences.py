@@ -66,6 +66,14 @@ def test_no_outcome_is_said_of_what_was_not_tested() -> None:
     assert room_sentence([untested]) == ""
 
 
+def test_scores_that_are_the_same_are_said_to_be() -> None:
+    labels = np.array([0.0, 1, 0, 1, 1])
+    scores = np.array([[0.2, 0.8, 0.4, 0.6, 0.3]])
+    arms = [ArmScores(title, 0.5, scores, (0,)) for title in ("full", "frozen")]
+    (same,) = compare_arms(labels, {"": arms}, "full")
+    assert room_sentence([same]) == "On these rows their losses are the same."
+
+
 def test_worse_probabilities_are_said_only_where_the_calibration_error_shows_it() -> None:
     (sentence,) = calibration_sentences([SUFFERED, MIXED, TIED, BOTH])
     assert sentence == (
