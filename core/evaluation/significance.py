@@ -15,6 +15,8 @@ RANKING_RULE = (
 Outcome = Literal["better", "worse", "not distinguishable", "not comparable"]
 NOT_DISTINGUISHABLE: Outcome = "not distinguishable"
 """The difference could be chance: neither is known to be better, nor are they known to be equal."""
+SLICES_NOT_EQUAL = "That does not mean equal: a slice has fewer rows, so its interval is wide."
+"""Behind the statement that no slice differs."""
 NOT_COMPARABLE: Outcome = "not comparable"
 """The rows define no interval (one class, a single click); it says nothing about how close."""
 

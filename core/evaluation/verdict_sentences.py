@@ -153,8 +153,22 @@ def calibration_sentences(verdicts: Sequence[Verdict]) -> list[str]:
     return sentences
 
 
-def format_difference(verdict: Verdict) -> str:
-    """The differences in AUC and log loss, each with its interval and adjusted p."""
+def describe_comparison(verdict: Verdict) -> str:
+    """A comparison of two runs in a few sentences, without the name of the first.
+
+    For example "is better than the backbone in AUC and log loss (ΔAUC …; n = 600).".
+    """
+    sentences = [
+        f"is {outcome_phrase(verdict, verdict.b)}"
+        f" ({format_difference(verdict, 'p')}; n = {verdict.auc.rows:,}).",
+        room_sentence([verdict]) if verdict.outcome.startswith(NOT_DISTINGUISHABLE) else "",
+        *calibration_sentences([verdict]),
+    ]
+    return " ".join(filter(None, sentences))
+
+
+def format_difference(verdict: Verdict, p_name: str = "adjusted p") -> str:
+    """The differences in AUC and log loss, each with its interval and p."""
     parts = []
     for metric in JUDGED_METRICS:
         difference, p = verdict.comparison(metric)
@@ -165,16 +179,18 @@ def format_difference(verdict: Verdict) -> str:
             delta = f"{name} {format_metric(verdict.auc.delta, signed=True)}"
             parts.append(f"{delta}, no interval: {verdict.reason}")
         else:
-            parts.append(_format_delta(name, difference, p))
+            parts.append(_format_delta(name, difference, p, p_name))
     return "; ".join(parts)
 
 
-def _format_delta(name: str, difference: PairedDifference, p: float) -> str:
+def _format_delta(
+    name: str, difference: PairedDifference, p: float, p_name: str = "adjusted p"
+) -> str:
     text = f"{name} {format_metric(difference.delta, signed=True)}"
     if is_missing(p):
         return text
     bounds = format_bounds(difference.low, difference.high, signed=True)
-    return f"{text}, 95 % {bounds}, adjusted p {format_p(p)}"
+    return f"{text}, 95 % {bounds}, {p_name} {format_p(p)}"
 
 
 def _comparison_sentence(verdict: Verdict, note: str) -> str:

@@ -185,6 +185,40 @@ def adjusted_verdicts(
     ]
 
 
+def compare_two(
+    y_true: np.ndarray,
+    a: np.ndarray,
+    b: np.ndarray,
+    titles: tuple[str, str],
+    keys: tuple[Hashable, Hashable] | None = None,
+) -> Verdict:
+    """Compare two scorings of the same rows alone, so that no p-value is adjusted.
+
+    Args:
+        y_true: labels 0 or 1, shape ``(n_rows,)``.
+        a, b: click probabilities, shape ``(n_rows,)`` each.
+        titles: of a and b in sentences.
+        keys: of a and b, that no other scoring of any rows has; the comparison is cached with them.
+    """
+    first, second = (
+        ArmScores(
+            title,
+            float("nan"),
+            np.asarray(scores, np.float64)[None],
+            (),
+            (keys[side],) if keys else (),
+        )
+        for side, (title, scores) in enumerate(zip(titles, (a, b), strict=True))
+    )
+    labels = np.asarray(y_true, np.float64)
+    pair = (
+        SeedScores(first.scores, (0,), first.keys),
+        SeedScores(second.scores, (0,), second.keys),
+    )
+    compared = compare_pairs(labels, [pair])
+    return adjusted_verdicts([("", first, second)], compared, int(labels.sum()))[0]
+
+
 def _pairs(arms: Sequence[ArmScores], reference: str) -> list[tuple[ArmScores, ArmScores]]:
     """The pairs of one setting that are compared, those with the reference first."""
     by_title = {arm.title: arm for arm in arms}
