@@ -1,9 +1,11 @@
 """Comparisons of a sweep's arms with a reference and with the leading arm, on test rows.
 
 The leading arm is chosen on validation rows, so comparing the others with it on test rows chooses
-nothing by test rows. All p-values of a metric are adjusted together (Holm 1979); what the adjusted
-ones support is said by core.evaluation.significance, and noise is never ranked. The sentences are
-in core.evaluation.verdict_sentences.
+nothing by test rows. The variance between seeds, of which a few seeds say little, is pooled over
+the comparisons of a setting, see core.evaluation.pooled_seeds. All p-values of a metric are
+adjusted together (Holm 1979); what the adjusted ones support is said by
+core.evaluation.significance, and noise is never ranked. The sentences are in
+core.evaluation.verdict_sentences.
 """
 
 from collections.abc import Hashable, Mapping, Sequence
@@ -15,7 +17,7 @@ from core.evaluation.comparison_cache import Comparison, Scores, SeedScores, com
 from core.evaluation.format_metrics import NO_VARIANCE, is_missing, reason_from_counts
 from core.evaluation.metric_registry import METRICS
 from core.evaluation.multiplicity import holm_adjust
-from core.evaluation.paired_comparison import PairedDifference
+from core.evaluation.paired_comparison import PairedDifference, pool_over_comparisons
 from core.evaluation.significance import (
     NOT_COMPARABLE,
     NOT_DISTINGUISHABLE,
@@ -160,28 +162,43 @@ def adjusted_verdicts(
 ) -> list[Verdict]:
     """Return a verdict for each comparison, the p-values of each metric adjusted together.
 
+    The variance between seeds is pooled over the comparisons of each setting.
+
     Args:
         pairs: ``(setting, a, b)`` of each comparison.
         comparisons: a minus b.
         clicks: number of clicks among the test rows.
     """
-    auc_p, log_loss_p, ece_p = (
-        holm_adjust([getattr(one, metric).p for one in comparisons]) for metric in COMPARED_METRICS
-    )
+    pooled: dict[str, list[PairedDifference]] = {
+        metric: [getattr(one, metric) for one in comparisons] for metric in COMPARED_METRICS
+    }
+    for setting in dict.fromkeys(setting for setting, _, _ in pairs):
+        indices = [place for place, pair in enumerate(pairs) if pair[0] == setting]
+        n_arms = len({arm.title for place in indices for arm in pairs[place][1:]})
+        for metric, differences in pooled.items():
+            found = pool_over_comparisons(
+                [differences[place] for place in indices], n_arms, of_rows=metric != "auc"
+            )
+            for place, difference in zip(indices, found, strict=True):
+                differences[place] = difference
+    adjusted = {
+        metric: holm_adjust([one.p for one in differences])
+        for metric, differences in pooled.items()
+    }
     return [
         Verdict(
             setting=setting,
             a=a.title,
             b=b.title,
-            auc=compared.auc,
-            log_loss=compared.log_loss,
-            auc_p=float(auc_p[index]),
-            log_loss_p=float(log_loss_p[index]),
+            auc=pooled["auc"][index],
+            log_loss=pooled["log_loss"][index],
+            auc_p=float(adjusted["auc"][index]),
+            log_loss_p=float(adjusted["log_loss"][index]),
             clicks=clicks,
-            ece=compared.ece,
-            ece_p=float(ece_p[index]),
+            ece=pooled["ece"][index],
+            ece_p=float(adjusted["ece"][index]),
         )
-        for index, ((setting, a, b), compared) in enumerate(zip(pairs, comparisons, strict=True))
+        for index, (setting, a, b) in enumerate(pairs)
     ]
 
 

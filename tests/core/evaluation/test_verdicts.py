@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from core.evaluation.multiplicity import holm_adjust
-from core.evaluation.paired_comparison import compare_auc
+from core.evaluation.paired_comparison import compare_auc, pool_over_comparisons
 from core.evaluation.verdict_sentences import summarise_verdicts
 from core.evaluation.verdicts import ArmScores, compare_arms, leading_arm
 
@@ -50,8 +50,11 @@ def test_the_leader_is_chosen_on_validation_rows_and_every_pair_is_judged_once()
     np.testing.assert_allclose(
         [one.auc_p for one in verdicts], holm_adjust([one.auc.p for one in verdicts])
     )
-    by_hand = compare_auc(labels, array(found[2]), array(found[0]))
-    assert verdicts[1].auc == by_hand
+    arms = {one.title: np.repeat(array(one), 4 - len(one.scores), axis=0)[:3] for one in found}
+    by_hand = [compare_auc(labels, arms[one.a], arms[one.b]) for one in verdicts]
+    assert [one.auc.delta for one in verdicts] == [one.delta for one in by_hand]
+    # Five comparisons of four arms know the variance between seeds together.
+    assert [one.auc for one in verdicts] == pool_over_comparisons(by_hand, 4, of_rows=False)
     assert verdicts[1].outcome == "worse in AUC and log loss" and verdicts[1].auc.seeds == 3
 
 

@@ -110,7 +110,9 @@ def check_results(
         np.stack([found[title, seed] for seed in (0, 1)]).astype(float)
         for title in (mine.a, mine.b)
     ]
-    assert mine.auc == compare_auc(labels, *stacks)
+    alone = compare_auc(labels, *stacks)
+    assert mine.auc.delta == alone.delta
+    assert mine.auc.test_standard_error == pytest.approx(alone.test_standard_error)
     assert words and all(text[0].isupper() for text in words)
     assert any("source test rows" in text for text in forgetting_sentences(workspace, results))
     table = sweep_table(results)
