@@ -21,8 +21,8 @@ Gallas et al. 2009 compare estimators).
 With few seeds, their part is known badly: K - 1 degrees of freedom, against many of the rows' part.
 The mean less its expectation is distributed as ``sqrt(rows) * z + sqrt(seeds) * t``, with a normal
 z and Student's t of K - 1 degrees (Behrens 1929, Fisher 1935): Student's where seeds alone differ,
-and normal where rows alone do. Intervals and p-values are those of this sum. The usual alternative, one
-Student's t with Satterthwaite's (1946) degrees of freedom, takes the share of the seeds as known.
+and normal where rows alone do. Intervals and p-values are those of this sum. The usual alternative,
+one Student's t with Satterthwaite's (1946) degrees of freedom, takes the seeds' share as known.
 Where that is small by chance, the degrees are many by chance: with 3 seeds a test of size 5 %
 rejects up to 8 % of true hypotheses, and one of size 0.3 %, as Holm's adjustment of 15 comparisons
 makes, up to 2.3 %. The sum above rejects no more than its size at any level, and 2 to 5 % at 5 %;

@@ -94,7 +94,7 @@ def outcome_phrase(verdict: Verdict, title: str) -> str:
     by_outcome: dict[str, list[str]] = {}
     for name, outcome in verdict.outcomes.items():
         by_outcome.setdefault(outcome, []).append(name)
-    parts = []
+    parts: list[str] = []
     for outcome in ("better", "worse", NOT_DISTINGUISHABLE, NOT_COMPARABLE):
         if outcome in by_outcome:
             other = "it" if parts else title
@@ -148,7 +148,7 @@ def calibration_sentences(verdicts: Sequence[Verdict]) -> list[str]:
         if named:
             sentences.append(
                 f"Compared with {verdicts[0].b}, the probabilities {words} rather than the"
-                f" ranking: calibration is {direction} for {'; '.join(named)}."
+                f" ranking, as calibration shows: {'; '.join(named)}."
             )
     return sentences
 

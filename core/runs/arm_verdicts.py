@@ -5,10 +5,15 @@ from collections.abc import Sequence
 
 from core.evaluation.choice_error import Choice
 from core.evaluation.comparison_cache import SeedScores, compare_pairs
-from core.evaluation.verdict_sentences import outcome_sentences, summarise_verdicts
+from core.evaluation.verdict_sentences import (
+    calibration_sentences,
+    outcome_sentences,
+    summarise_verdicts,
+)
 from core.evaluation.verdicts import ArmScores, Verdict, adjusted_verdicts, compare_arms
 from core.freezing.strategies import has_learning_rate, is_control, is_trained
 from core.jobs.predictions import StoredScores, read_prediction_array
+from core.jobs.run import Run
 from core.runs.sweep_result import ArmResult
 from core.runs.validation_choice import ValidatedArm, assess_choice
 from core.workspace import Workspace
@@ -109,11 +114,11 @@ def forgetting_sentences(workspace: Workspace, results: Sequence[ArmResult]) -> 
     for setting in settings:
         prefix = f"{setting}: on" if name_setting else "On"
         found = [verdict for verdict in verdicts if verdict.setting == setting]
-        for sentence in outcome_sentences(found, BACKBONE):
+        for sentence in [*outcome_sentences(found, BACKBONE), *calibration_sentences(found)]:
             sentence = f"{sentence[:1].lower()}{sentence[1:]}"
             if sentence.startswith("worse"):
                 outcome, named = sentence.split(": ", 1)
-                sentence = f"quality was lost ({outcome}): {named}"
+                sentence = f"quality was lost by arms {outcome}: {named}"
             sentences.append(f"{prefix} source test rows, {sentence}")
     return sentences
 
@@ -124,6 +129,7 @@ def source_verdicts(workspace: Workspace, results: Sequence[ArmResult]) -> list[
     Arms without scores of the backbone, or without source test rows, are left out.
     """
     pairs, scores = [], []
+    runs: list[Run] = []
     for result in results:
         first = result.runs[0].result
         parts = (first.before if first else None) or {}
@@ -134,6 +140,7 @@ def source_verdicts(workspace: Workspace, results: Sequence[ArmResult]) -> list[
             StoredScores(workspace, result.runs, f"source_test_{name}")
             for name in ("score", "before")
         )
+        runs += result.runs
         indices = tuple(range(len(result.runs)))
         arm, backbone = (
             ArmScores(title, float("nan"), found, (), found.keys)
@@ -145,7 +152,7 @@ def source_verdicts(workspace: Workspace, results: Sequence[ArmResult]) -> list[
         )
     if not pairs:
         return []
-    labels = read_prediction_array(workspace, pairs[0][1].scores.runs[0], "source_test_label")
+    labels = read_prediction_array(workspace, runs[0], "source_test_label")
     return adjusted_verdicts(pairs, compare_pairs(labels, scores), int(labels.sum()))
 
 

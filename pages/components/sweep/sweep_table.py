@@ -69,10 +69,10 @@ def sweep_table(
         row["Verdict"] = (
             "baseline" if title == reference else verdict.outcome if verdict else MISSING_TEXT
         )
-        for metric in JUDGED_METRICS:
-            delta = METRICS[metric].delta_name
-            of_delta = "" if metric == HEADLINE_METRIC else f" of {delta}"
-            difference = verdict.comparison(metric)[0] if verdict else None
+        for judged in JUDGED_METRICS:
+            delta = METRICS[judged].delta_name
+            of_delta = "" if judged == HEADLINE_METRIC else f" of {delta}"
+            difference = verdict.comparison(judged)[0] if verdict else None
             row[delta] = (
                 format_metric(difference.delta, signed=True) if difference else MISSING_TEXT
             )

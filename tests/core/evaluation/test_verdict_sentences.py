@@ -77,8 +77,8 @@ def test_scores_that_are_the_same_are_said_to_be() -> None:
 def test_worse_probabilities_are_said_only_where_the_calibration_error_shows_it() -> None:
     (sentence,) = calibration_sentences([SUFFERED, MIXED, TIED, BOTH])
     assert sentence == (
-        "Compared with full, the probabilities suffered rather than the ranking: calibration is"
-        " worse for freeze depth 5 (ΔECE +0.0203, 95 % +0.0183 to +0.0223, adjusted p 0.0010)."
+        "Compared with full, the probabilities suffered rather than the ranking, as calibration"
+        " shows: freeze depth 5 (ΔECE +0.0203, 95 % +0.0183 to +0.0223, adjusted p 0.0010)."
     )
     improved = verdict("x", (0.0, 1.0), (-0.02, 0.001), (-0.02, 0.001))
     assert "improved" in calibration_sentences([improved])[0]
