@@ -1,8 +1,8 @@
 """Simulated arms with known differences, for benchmarks.statistics.
 
 A row has a true logit, its label is drawn from it, and an arm's logit of it is a slope times the
-true one, a bias, and noise. Slope and bias differ by seed; the noise has a part that all seeds of
-an arm share and one of each seed.
+true one, a bias, and noise. Slope and bias differ by seed; the noise has a part that all arms
+share, one of each arm that its seeds share, and one of each seed.
 """
 
 from dataclasses import dataclass, replace
@@ -15,7 +15,9 @@ from core.evaluation.roc_auc import roc_auc
 
 MEAN_LOGIT, LOGIT_DEVIATION = -1.35, 1.3
 """Of the true logits: a click rate of 0.25, and an AUC of 0.78 for the best possible scores."""
-TRUTH_ROWS, NODES = 200_000, 7
+SHARED = 0.7
+"""Deviation of the noise that all arms share. Without it, an AUC would hardly depend on slopes."""
+TRUTH_ROWS, NODES = 400_000, 5
 """Rows, and points of the Gauss-Hermite rule over a seed's slope and bias, of the true metrics."""
 
 
@@ -39,11 +41,15 @@ class World:
     both: float
     skill: float = 0.7
 
-    def scores(self, generator: np.random.Generator, logits: np.ndarray, seeds: int) -> np.ndarray:
-        """Return click probabilities of one arm, shape ``(seeds, n_rows)``."""
+    def scores(self, generator: np.random.Generator, views: np.ndarray, seeds: int) -> np.ndarray:
+        """Return click probabilities of one arm, shape ``(seeds, n_rows)``.
+
+        views: from `draw_rows`.
+        """
+        logits, shared = views
         slopes = self.skill + self.slope * generator.normal(size=(seeds, 1))
         biases = self.bias * generator.normal(size=(seeds, 1))
-        noise = self.row * generator.normal(size=len(logits))
+        noise = shared + self.row * generator.normal(size=len(logits))
         noise = noise + self.both * generator.normal(size=(seeds, len(logits)))
         return np.asarray(expit(slopes * (logits - MEAN_LOGIT) + MEAN_LOGIT + biases + noise))
 
@@ -56,18 +62,19 @@ WORLDS = (ROWS, SEEDS, INTERACTION, ALIKE)
 
 
 def draw_rows(generator: np.random.Generator, rows: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return (true logits, labels)."""
+    """Return (true logits and noise that all arms share, shape ``(2, rows)``, labels)."""
     logits = MEAN_LOGIT + LOGIT_DEVIATION * generator.normal(size=rows)
-    return logits, (generator.random(rows) < expit(logits)).astype(np.float64)
+    shared = SHARED * generator.normal(size=rows)
+    return np.stack([logits, shared]), (generator.random(rows) < expit(logits)).astype(np.float64)
 
 
 def true_metrics(world: World) -> tuple[float, float]:
     """Return (AUC, log loss) that infinitely many rows and seeds would give."""
     generator = np.random.default_rng(99)
-    logits, labels = draw_rows(generator, TRUTH_ROWS)
+    (logits, shared), labels = draw_rows(generator, TRUTH_ROWS)
     # All noise of a row is one normal number to the metrics of a single seed.
     deviation = (world.row**2 + world.both**2) ** 0.5
-    noise = deviation * generator.normal(size=TRUTH_ROWS)
+    noise = shared + deviation * generator.normal(size=TRUTH_ROWS)
     nodes, weights = np.polynomial.hermite_e.hermegauss(NODES)
     weights = weights / weights.sum()
     auc = loss = 0.0
