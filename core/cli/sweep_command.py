@@ -187,7 +187,7 @@ def follow_sweep(workspace: Workspace, sweep: Sweep) -> CommandResult:
     sentences: list[str] = []
     if results:
         sentences = judge_arms(workspace, results, default_reference(results))[1]
-        sentences = sentences + forgetting_sentences(results)
+        sentences = sentences + forgetting_sentences(workspace, results)
     statuses = [run.status for run in runs]
     counts = {status: statuses.count(status) for status in dict.fromkeys(statuses)}
     rows = sweep_table(results)
