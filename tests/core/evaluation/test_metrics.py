@@ -1,6 +1,5 @@
 """Metrics compared with scikit-learn, on random and on degenerate input."""
 
-
 import numpy as np
 import pytest
 from sklearn import metrics as reference

@@ -1,0 +1,209 @@
+"""How many more test rows or seeds would settle whether an arm loses less than a margin.
+
+The variance of a difference over n test rows and K seeds is
+
+    var(seeds) / K + var(rows) / n + var(interaction) / (K n)
+
+(core.evaluation.crossed_variance), and the stored standard errors of a comparison give all three
+parts. With other numbers of rows and seeds the standard error and the degrees of freedom follow,
+and with them the power: the probability that a bound of the loss lies on one side of the margin, if
+the true loss is the one estimated. For Student's t that is the noncentral t distribution (Johnson,
+Kotz and Balakrishnan 1995, chapter 31), for infinite degrees of freedom the normal one.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.stats import nct, norm
+from scipy.stats import t as student
+
+from core.evaluation.crossed_variance import MeanVariance
+from core.evaluation.non_inferiority import NonInferiority
+from core.evaluation.paired_comparison import PairedDifference
+
+POWER = 0.8
+"""The power at which a number of rows or seeds counts as enough."""
+MAX_ROWS = 10**9
+MAX_SEEDS = 100
+"""More are not asked for: a sweep takes at most 100 further seeds at a time."""
+
+
+@dataclass(frozen=True)
+class VarianceParts:
+    """What the variance of a difference consists of, for one row and one seed.
+
+    Args:
+        rows: between test rows.
+        seeds: between seeds; NaN with a single seed, which does not tell.
+        interaction: of rows within a seed; 0 with a single seed, where `rows` contains it.
+        row_freedom_is_finite: whether the rows' part has n - 1 degrees of freedom (a mean over
+            rows) instead of infinitely many (AUC).
+    """
+
+    rows: float
+    seeds: float
+    interaction: float
+    row_freedom_is_finite: bool = False
+
+    def variance(self, rows: float, seeds: int) -> MeanVariance:
+        """The variance with other numbers; with an unknown part of the seeds, without it."""
+        interaction = self.interaction / (seeds * rows)
+        part = 0.0 if math.isnan(self.seeds) else self.seeds / seeds + interaction
+        return MeanVariance(
+            rows=self.rows / rows + interaction,
+            seeds=part,
+            interaction=interaction if part else 0.0,
+            n_seeds=seeds,
+            row_freedom=rows - 1 if self.row_freedom_is_finite else float("inf"),
+        )
+
+
+def variance_parts(
+    difference: PairedDifference, row_freedom_is_finite: bool = False
+) -> VarianceParts:
+    """Return the parts of a comparison's variance.
+
+    With the comparison's own rows and seeds they give its standard error again.
+
+    Args:
+        difference: the comparison.
+        row_freedom_is_finite: as in `VarianceParts`.
+    """
+    n_rows, n_seeds = difference.rows, difference.seeds
+    if n_seeds == 1:
+        rows = difference.test_standard_error**2 * n_rows
+        return VarianceParts(rows, float("nan"), 0.0, row_freedom_is_finite)
+    row_part, seed_part = difference.test_standard_error**2, difference.seed_standard_error**2
+    # The interaction is in both parts. Where it is by chance above the seeds' part, that is all
+    # there is of it.
+    interaction = min(difference.interaction_standard_error**2, seed_part)
+    rows = max(row_part - difference.interaction_standard_error**2, 0.0)
+    return VarianceParts(
+        rows=rows * n_rows,
+        seeds=(seed_part - interaction) * n_seeds,
+        interaction=interaction * n_rows * n_seeds,
+        row_freedom_is_finite=row_freedom_is_finite,
+    )
+
+
+def power_to_settle(loss: float, margin: float, variance: MeanVariance, level: float) -> float:
+    """Return the probability that a one-sided bound of the loss lies on its side of the margin.
+
+    Args:
+        loss: taken for the true one. Below the margin, the upper bound has to lie below it; above,
+            the lower bound above it.
+        margin: in the unit of `loss`.
+        variance: of the estimated loss.
+        level: one-sided level of the bound.
+
+    >>> variance = MeanVariance(rows=0.25, seeds=0.0, interaction=0.0, n_seeds=1)
+    >>> round(power_to_settle(0.0, 1.0, variance, 0.05), 3)  # the normal's P(Z < 2 - 1.645)
+    0.639
+    """
+    error, freedom = variance.total**0.5, variance.degrees_of_freedom
+    if math.isnan(error) or math.isnan(loss):
+        return float("nan")
+    if error == 0:
+        return 1.0
+    distance = abs(margin - loss) / error
+    if math.isinf(freedom):
+        return float(norm.cdf(distance - norm.ppf(1 - level)))
+    quantile = float(student.ppf(1 - level, freedom))
+    found = float(nct.sf(quantile, freedom, distance))
+    # Far out scipy's noncentral t gives NaN, where the power is 1 to many digits.
+    return 1.0 if math.isnan(found) else found
+
+
+@dataclass(frozen=True)
+class Power:
+    """The power of a comparison in both metrics, by numbers of test rows and seeds.
+
+    Args:
+        arm, reference: titles.
+        rows, seeds: of the comparison as it is.
+        now: power with these.
+        more_rows: how many more test rows give POWER; None where no number does.
+        more_seeds: how many more seeds do; None where at most MAX_SEEDS do not, or where a single
+            seed does not tell how much seeds differ.
+        by_rows: (test rows, power), ascending, with the seeds as they are.
+        by_seeds: (seeds, power), with the rows as they are; empty with a single seed.
+    """
+
+    arm: str
+    reference: str
+    rows: int
+    seeds: int
+    now: float
+    more_rows: int | None
+    more_seeds: int | None
+    by_rows: tuple[tuple[int, float], ...]
+    by_seeds: tuple[tuple[int, float], ...]
+
+
+def power_of(comparison: NonInferiority) -> Power:
+    """Return how many more rows or seeds would settle a comparison.
+
+    Non-inferiority needs both metrics, so its power is taken as that of the metric which has less.
+    Where an estimated loss is above its margin, that metric alone decides.
+    """
+    metrics = [
+        (comparison.auc, variance_parts(comparison.auc_difference)),
+        (comparison.log_loss, variance_parts(comparison.log_loss_difference, True)),
+    ]
+    above = [(loss, parts) for loss, parts in metrics if loss.loss > loss.margin]
+    deciding = above or metrics
+    # Where one metric is enough, the one with more power decides.
+    combine = max if above else min
+
+    def power(rows: float, seeds: int) -> float:
+        found = [
+            power_to_settle(loss.loss, loss.margin, one.variance(rows, seeds), loss.level)
+            for loss, one in deciding
+        ]
+        return float("nan") if any(map(math.isnan, found)) else combine(found)
+
+    rows, seeds = comparison.rows, comparison.seeds
+    needed_rows = _smallest(lambda n: power(n, seeds) >= POWER, rows, MAX_ROWS)
+    several = seeds > 1
+    needed_seeds = (
+        _smallest(lambda k: power(rows, k) >= POWER, seeds, seeds + MAX_SEEDS) if several else None
+    )
+    last_row = max(4 * rows, min(2 * (needed_rows or 0), 1000 * rows))
+    last_seed = min(max(2 * seeds, 2 * (needed_seeds or 20)), seeds + MAX_SEEDS)
+    row_numbers = np.unique(np.geomspace(max(rows / 4, 2), last_row, 40).astype(int))
+    return Power(
+        comparison.arm,
+        comparison.reference,
+        rows,
+        seeds,
+        power(rows, seeds),
+        None if needed_rows is None else needed_rows - rows,
+        None if needed_seeds is None else needed_seeds - seeds,
+        tuple((int(n), power(int(n), seeds)) for n in row_numbers),
+        tuple((k, power(rows, k)) for k in range(2, last_seed + 1)) if several else (),
+    )
+
+
+def _smallest(holds: Callable[[int], bool], low: int, high: int) -> int | None:
+    """Return the smallest number from `low` to `high` for which `holds`; None if `high` fails.
+
+    `holds` must go from False to True once.
+    """
+    if not holds(high):
+        return None
+    while low < high:
+        middle = (low + high) // 2
+        low, high = (low, middle) if holds(middle) else (middle + 1, high)
+    return low
+
+
+def rounded_up(number: int) -> int:
+    """Return a number with two significant digits, not below it.
+
+    >>> rounded_up(30_412), rounded_up(7), rounded_up(996)
+    (31000, 7, 1000)
+    """
+    unit = 10 ** max(len(str(number)) - 2, 0)
+    return -(-number // unit) * unit
