@@ -316,13 +316,13 @@ def _screen(
     if arm is reference or arm is leader:
         return ""
     if arm.kind == "fine-tuning" and not is_cheaper(arm.cost, (reference or leader).cost):
-        return f"not cheaper than {(reference or leader).activity}"
+        return f"not cheaper than {(reference or leader).title}"
     if is_missing(arm.validation_loss):
         return ""
     found = validate(arm.title, leader.title)
     margin = margins.log_loss_percent / 100 * leader.validation_loss
     if found and found.difference > max(margin, _zero_if_nan(found.standard_error)):
-        return f"behind {leader.activity} on validation rows, by {found.difference:.4f} nats"
+        return f"behind {leader.title} on validation rows, by {found.difference:.4f} nats"
     return ""
 
 

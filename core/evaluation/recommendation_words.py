@@ -259,10 +259,11 @@ def outcome_words(candidate: Candidate) -> str:
 def method_sentence(found: Recommendation) -> str:
     """By which rules it was found."""
     k = round(0.05 / found.level)
-    arms = f"{k} arms" if k > 1 else "one arm"
+    adjusted = f", adjusted for {k} candidates (Bonferroni)" if k > 1 else ""
     return (
         "Validation rows chose the leading arm and the candidates, test rows make the claims:"
-        f" one-sided 95 % bounds over test rows{' and seeds' if found.seeds != 1 else ''}, adjusted"
-        f" for {arms} (Bonferroni), in AUC and log loss; of the arms within the margin the cheapest"
-        f" by time, then parameters and epochs. “Settle” means a power of {POWER:.0%}."
+        f" one-sided 95 % bounds over test rows{' and seeds' if found.seeds != 1 else ''}"
+        f"{adjusted}, in AUC and in log loss. Of the arms that lose less than the margin in both,"
+        " the cheapest by time is recommended, then by parameters and epochs. What settles a"
+        f" question has a power of {100 * POWER:.0f} %."
     )
