@@ -24,6 +24,15 @@ def notes(found: Recommendation) -> list[str]:
     return [*filter(None, (_gain(found), _power_note(found), _scope(found), _set_aside(found)))]
 
 
+def recommendation_text(found: Sequence[Recommendation]) -> str:
+    """Recommendations as text, a line for each part, with the setting where there are several."""
+    lines = []
+    for one in found:
+        setting = f"{one.setting}: " if len(found) > 1 else ""
+        lines += [setting + headline(one), *notes(one)]
+    return "\n".join(lines)
+
+
 def power_sentence(power: Power) -> str:
     """How many more test rows or seeds would settle it.
 

@@ -87,6 +87,20 @@ def recommend_selected(
     return found
 
 
+def recommend_results(
+    workspace: Workspace, results: Sequence[ArmResult], margins: Margins | None = None
+) -> list[Recommendation]:
+    """Return the recommendations for a report: of a sweep, or of runs selected one by one.
+
+    None for a single arm.
+    """
+    if len(results) < 2:
+        return []
+    if any(one.setting for one in results):
+        return recommend_arms(workspace, results, margins)
+    return recommend_selected(workspace, results, margins)
+
+
 def recommend_among(
     workspace: Workspace,
     results: Sequence[ArmResult],

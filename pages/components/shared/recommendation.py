@@ -59,6 +59,17 @@ def margin_fields() -> Margins:
     return Margins(float(auc or default.auc), float(log_loss or default.log_loss_percent))
 
 
+def margin_words() -> list[str]:
+    """Return the margins on this page as words of a command; none for the default."""
+    default = Margins()
+    names = ("--margin-auc", default.auc), ("--margin-log-loss", default.log_loss_percent)
+    words = []
+    for key, (name, value) in zip(MARGIN_KEYS, names, strict=True):
+        chosen = st.session_state.get(key) or value
+        words += [name, f"{chosen:g}"] * (chosen != value)
+    return words
+
+
 def recommendation_card(
     results: Sequence[ArmResult],
     key: str,
