@@ -21,7 +21,15 @@ def notes(found: Recommendation) -> list[str]:
     """What has to be known beside the headline, each in a sentence."""
     if found.decision == "impossible":
         return []
-    return [*filter(None, (_gain(found), _power_note(found), _scope(found), _set_aside(found)))]
+    gain = _gain(found)
+    words = (
+        "" if gain and gain in headline(found) else gain,
+        _controls_note(found),
+        _power_note(found),
+        _scope(found),
+        _set_aside(found),
+    )
+    return [*filter(None, words)]
 
 
 def recommendation_text(found: Sequence[Recommendation]) -> str:
@@ -159,7 +167,8 @@ def _settled_words(found: Recommendation, arm: JudgedArm) -> str:
         )
     if len([one for one in found.candidates if one.arm.kind == "fine-tuning"]) > 1:
         return f"{arm.name}: it leads on validation rows, and no cheaper arm comes near it there."
-    return f"{arm.name}: no other way of fine-tuning is here to compare it with."
+    # A single way of fine-tuning: what there is to say is whether it was worth it.
+    return _gain(found) or f"{arm.name}: there is nothing cheaper here to compare it with."
 
 
 def _by_title(found: Recommendation, title: str) -> JudgedArm | None:
@@ -177,6 +186,14 @@ def _better_still(found: Recommendation) -> str:
     recommended = found.decision in ("cheaper", "better", "do not fine-tune")
     than = "still" if recommended or found.arm is None else f"than {found.arm.activity}"
     return f"{best.arm.name} is better {than} ({_gain_words(best)}){others}."
+
+
+def _controls_note(found: Recommendation) -> str:
+    """That no control is better, where there are controls."""
+    if not found.controls or any(one.is_better for one in found.controls) or found.arm is None:
+        return ""
+    titles = _named([one.arm.title for one in found.controls])
+    return f"No control is shown to be better than {found.arm.activity}: {titles}."
 
 
 def _gain_words(contrast: Contrast) -> str:

@@ -267,6 +267,13 @@ def test_without_full_fine_tuning_the_leading_arm_is_the_standard() -> None:
 def test_one_arm_and_controls() -> None:
     found = decide(DEEP, ZERO_SHOT, BOOSTING)
     assert (found.decision, found.arm) == ("settled", DEEP)
-    text = headline(found)
-    assert "A refitted LightGBM is better than depth 3 (+0.0032 AUC)." in text
+    assert headline(found) == (
+        "Depth 3 is better than the backbone as it is (+0.0197 AUC, -0.0198 nats of log loss)."
+        " A refitted LightGBM is better than depth 3 (+0.0032 AUC)."
+    )
+    assert notes(found) == []
+    weak = arm("logistic", "control", seconds=5)
+    assert notes(decide(DEEP, ZERO_SHOT, weak)) == [
+        "No control is shown to be better than depth 3: logistic."
+    ]
     assert math.isclose(found.controls[0].comparison[0].delta, 0.0032)
