@@ -129,6 +129,8 @@ class Power:
             seed does not tell how much seeds differ.
         by_rows: (test rows, power), ascending, with the seeds as they are.
         by_seeds: (seeds, power), with the rows as they are; empty with a single seed.
+        both: more rows and more seeds that do together, where neither does alone; None where one
+            does, or where up to 64 times the rows and MAX_SEEDS do not.
     """
 
     arm: str
@@ -140,6 +142,7 @@ class Power:
     more_seeds: int | None
     by_rows: tuple[tuple[int, float], ...]
     by_seeds: tuple[tuple[int, float], ...]
+    both: tuple[int, int] | None = None
 
 
 def power_of(comparison: NonInferiority) -> Power:
@@ -170,6 +173,9 @@ def power_of(comparison: NonInferiority) -> Power:
     needed_seeds = (
         _smallest(lambda k: power(rows, k) >= POWER, seeds, seeds + MAX_SEEDS) if several else None
     )
+    both = None
+    if several and needed_rows is None and needed_seeds is None:
+        both = _both(power, rows, seeds)
     last_row = max(4 * rows, min(2 * (needed_rows or 0), 1000 * rows))
     last_seed = min(max(2 * seeds, 2 * (needed_seeds or 20)), seeds + MAX_SEEDS)
     row_numbers = np.unique(np.geomspace(max(rows / 4, 2), last_row, 40).astype(int))
@@ -183,7 +189,21 @@ def power_of(comparison: NonInferiority) -> Power:
         None if needed_seeds is None else needed_seeds - seeds,
         tuple((int(n), power(int(n), seeds)) for n in row_numbers),
         tuple((k, power(rows, k)) for k in range(2, last_seed + 1)) if several else (),
+        both,
     )
+
+
+def _both(power: Callable[[float, int], float], rows: int, seeds: int) -> tuple[int, int] | None:
+    """Return the first doubling of the rows with which further seeds give POWER, and the seeds."""
+    for factor in (2, 4, 8, 16, 32, 64):
+        needed = _smallest(
+            lambda k, n=factor * rows: power(n, k) >= POWER,  # type: ignore[misc]
+            seeds,
+            seeds + MAX_SEEDS,
+        )
+        if needed is not None:
+            return (factor - 1) * rows, needed - seeds
+    return None
 
 
 def _smallest(holds: Callable[[int], bool], low: int, high: int) -> int | None:

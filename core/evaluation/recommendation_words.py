@@ -53,6 +53,10 @@ def power_sentence(power: Power) -> str:
         ways.append(f"{_about(power.more_rows)} more test row{'s' * (power.more_rows != 1)}")
     if power.more_seeds is not None:
         ways.append(f"{_about(power.more_seeds)} more seed{'s' * (power.more_seeds != 1)}")
+    if power.both:
+        rows, seeds = (_about(number) for number in power.both)
+        more = "s" * (power.both[1] != 1)
+        return f"About {rows} more test rows and {seeds} more seed{more} together would settle it."
     if not ways:
         few = "" if power.seeds > 1 else " A second seed would tell how much seeds matter."
         return (
@@ -99,7 +103,8 @@ def _claim(found: Recommendation, against: JudgedArm) -> NonInferiority | None:
 
 def _loss_words(claim: NonInferiority) -> str:
     """What an arm costs or gains at least, in both metrics."""
-    auc, nats = _bound(claim.auc), _bound(claim.log_loss)
+    digits = max(_digits(one) for one in claim.metrics)
+    auc, nats = _bound(claim.auc, digits), _bound(claim.log_loss, digits)
     gains = [one.at_most <= 0 for one in claim.metrics]
     if all(gains):
         return f"gains at least {auc} AUC and {nats} nats of log loss"
@@ -110,15 +115,22 @@ def _loss_words(claim: NonInferiority) -> str:
     return f"costs at most {auc} AUC and {nats} nats"
 
 
-def _bound(loss: MetricLoss) -> str:
+def _bound(loss: MetricLoss, digits: int) -> str:
     """A bound, rounded so that the claim stays true: costs up, gains down."""
-    # More digits where four would show a bound below the margin as one above it.
-    for digits in range(4, 9):
-        unit = 10.0**digits
-        value = math.ceil(loss.at_most * unit - 1e-9) / unit
-        if not loss.at_most < loss.margin < value:
-            break
-    return f"{abs(value):.{digits}f}"
+    return f"{abs(_rounded_up(loss.at_most, digits)):.{digits}f}"
+
+
+def _digits(loss: MetricLoss) -> int:
+    """Four, or more where four would show a bound below the margin as one above it."""
+    for digits in range(4, 8):
+        if not loss.at_most < loss.margin < _rounded_up(loss.at_most, digits):
+            return digits
+    return 8
+
+
+def _rounded_up(value: float, digits: int) -> float:
+    unit = 10.0**digits
+    return math.ceil(value * unit - 1e-9) / unit
 
 
 def _saving_words(arm: JudgedArm, standard: JudgedArm, costs_more: bool) -> str:

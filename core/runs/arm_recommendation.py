@@ -263,6 +263,7 @@ def recommendation_data(found: Recommendation) -> dict[str, Any]:
                 "now": power.now,
                 "more_rows": power.more_rows,
                 "more_seeds": power.more_seeds,
+                "more_of_both": power.both,
                 "by_rows": power.by_rows,
                 "by_seeds": power.by_seeds,
             }

@@ -148,3 +148,17 @@ def test_where_a_metric_is_beyond_its_margin_that_one_decides() -> None:
         comparison(known(-0.004, 0.01, 1e-8, 0.0, 4000, 3), dataclasses.replace(wide, delta=0.0))
     )
     assert found.more_rows == alone.more_rows and found.more_rows
+
+
+def test_where_neither_is_enough_both_together_are() -> None:
+    sharp = known(0.0, 1e-12, 1e-12, 0.0, 4000, 3)
+    auc = known(-0.0005, 0.004, 3e-6, 0.0, 4000, 3)
+    found = power_of(comparison(auc, sharp))
+    assert found.more_rows is None and found.more_seeds is None and found.both
+    rows, seeds = found.both
+    parts, loss = variance_parts(auc), comparison(auc, sharp).auc
+
+    def power(rows: int, seeds: int) -> float:
+        return power_to_settle(loss.loss, loss.margin, parts.variance(rows, seeds), loss.level)
+
+    assert power(4000 + rows, 3 + seeds) >= POWER > power(4000 + rows, 2 + seeds)

@@ -208,9 +208,10 @@ def test_fine_tuning_that_does_not_help_is_said() -> None:
     truth = {**TRUTH, "zero-shot": TRUTH["full"]}
     far = dataclasses.replace(ZERO_SHOT, validation_loss=0.47)
     found = decide(FULL, far, truth=truth)
-    assert "Fine-tuning is not shown to help" in notes(found)[0]
+    assert headline(found).startswith("Fine-tuning is not shown to help: training everything")
     better = {**TRUTH, "zero-shot": (0.79, 0.44)}
-    assert "Fine-tuning does not help" in notes(decide(FULL, far, truth=better))[0]
+    found = decide(FULL, DEEP, far, truth=better)
+    assert found.arm is DEEP and "Fine-tuning does not help: depth 3" in notes(found)[0]
 
 
 def test_a_control_that_is_better_in_one_metric_only() -> None:
