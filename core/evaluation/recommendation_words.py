@@ -105,7 +105,8 @@ def _loss_words(claim: NonInferiority) -> str:
     """What an arm costs or gains at least, in both metrics."""
     digits = max(_digits(one) for one in claim.metrics)
     auc, nats = _bound(claim.auc, digits), _bound(claim.log_loss, digits)
-    gains = [one.at_most <= 0 for one in claim.metrics]
+    # What rounds to 0 is no gain.
+    gains = [_rounded_up(one.at_most, digits) < 0 for one in claim.metrics]
     if all(gains):
         return f"gains at least {auc} AUC and {nats} nats of log loss"
     if gains[0]:

@@ -5,7 +5,6 @@ from collections.abc import Sequence
 
 from core.freezing.strategies import describe_strategy
 from core.jobs.run import Run
-from core.jobs.run_result import StageResult
 from core.runs.sweep import arm_title
 from core.runs.sweep_result import ArmResult
 
@@ -31,7 +30,7 @@ def name_arm(result: ArmResult) -> tuple[str, str]:
     """
     run = result.runs[0]
     imperative, activity = _name_run(run)
-    rest = result.title.removeprefix(_plain_title(run)).lstrip(", ")
+    rest = result.title.removeprefix(arm_title(run)).lstrip(", ")
     suffix = f" ({rest})" if rest and rest != result.title else ""
     if rest == result.title:
         imperative = activity = result.title
@@ -77,7 +76,7 @@ def _name_run(run: Run) -> tuple[str, str]:
         return title, title
     stages = run.result.stages[:-1] if run.result else ()
     if run.strategy in FREEZES and stages:
-        return _freezing_words(stages)
+        return freezing_words([(one.title, one.frozen) for one in stages])
     if run.strategy in TRAINS_ONLY and stages:
         words = stages_in_words([one.title for one in stages if not one.frozen])
         return f"train {words} and the head alone", f"training {words} and the head alone"
@@ -89,18 +88,19 @@ def _name_run(run: Run) -> tuple[str, str]:
     return f"fine-tune with {title}", f"fine-tuning with {title}"
 
 
-def _freezing_words(stages: Sequence[StageResult]) -> tuple[str, str]:
-    frozen = [one.title for one in stages if one.frozen]
+def freezing_words(stages: Sequence[tuple[str, bool]]) -> tuple[str, str]:
+    """Return imperative and activity of freezing stages, each given as (title, whether frozen).
+
+    >>> freezing_words([("Embedding", True), ("Block 1", False)])
+    ('freeze embedding', 'freezing embedding')
+    """
+    frozen = [title for title, is_frozen in stages if is_frozen]
     if not frozen:
         return "train everything", "training everything"
     if len(frozen) == len(stages):
         return "freeze every stage and train the head alone", "training the head alone"
     words = stages_in_words(frozen)
     return f"freeze {words}", f"freezing {words}"
-
-
-def _plain_title(run: Run) -> str:
-    return arm_title(run)
 
 
 def _capitalise(text: str) -> str:
