@@ -26,17 +26,20 @@ class Cost:
 def is_cheaper(a: Cost, b: Cost) -> bool:
     """Whether an arm costs less than another one.
 
-    The time decides, since it counts every epoch: an arm that trains few parameters for many epochs
-    is not cheap. Where the times are about the same, or one is not recorded, the cheaper arm trains
-    fewer parameters in no more epochs.
+    It must not take longer, since the time counts every epoch: an arm that trains few parameters
+    for many epochs is not cheap. And it must train fewer parameters, or fewer epochs, since a time
+    alone may have been lower because the machine was less busy. Where the times are about the same,
+    or one is not recorded, it trains fewer parameters in no more epochs.
 
     >>> shallow, deep = Cost(30.0, 900_000, 3), Cost(41.0, 20_000, 10)
     >>> is_cheaper(deep, shallow), is_cheaper(shallow, deep)
-    (False, True)
+    (False, False)
+    >>> is_cheaper(Cost(14.0, 20_000, 3), shallow)
+    True
     """
     if not math.isnan(a.seconds) and not math.isnan(b.seconds):
         if a.seconds < (1 - TIME_TOLERANCE) * b.seconds:
-            return True
+            return a.trained_parameters < b.trained_parameters or a.epochs < b.epochs
         if b.seconds < (1 - TIME_TOLERANCE) * a.seconds:
             return False
     return a.trained_parameters < b.trained_parameters and a.epochs <= b.epochs

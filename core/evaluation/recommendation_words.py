@@ -107,6 +107,8 @@ def _loss_words(claim: NonInferiority) -> str:
     auc, nats = _bound(claim.auc, digits), _bound(claim.log_loss, digits)
     # What rounds to 0 is no gain.
     gains = [_rounded_up(one.at_most, digits) < 0 for one in claim.metrics]
+    if all(one.at_most == 0 for one in claim.metrics):
+        return "costs nothing"
     if all(gains):
         return f"gains at least {auc} AUC and {nats} nats of log loss"
     if gains[0]:

@@ -129,8 +129,9 @@ def _cached(
 
 
 def _show_sentence(found: Recommendation, with_setting: bool) -> None:
-    setting = f"{found.setting[:1].upper()}{found.setting[1:]}: " if with_setting else ""
-    st.markdown(f"##### {escape_markdown(setting + headline(found))}")
+    if with_setting:
+        st.markdown(f":gray[{escape_markdown(found.setting[:1].upper() + found.setting[1:])}]")
+    st.markdown(f"##### {escape_markdown(headline(found))}")
     if words := notes(found):
         st.markdown(bullet_list(words))
 
@@ -148,6 +149,7 @@ def _show_details(found: Recommendation, key: str) -> None:
             alt="What every arm loses at most against the arms it is compared with, and its cost",
             column_config={
                 "Arm": arm_column(table["Arm"]),
+                "Result": st.column_config.TextColumn(width=290),
                 "AUC lost at most": st.column_config.TextColumn(
                     help="One-sided bound, adjusted for the number of candidates; below 0 it gains"
                 ),

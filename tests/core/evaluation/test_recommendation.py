@@ -99,6 +99,12 @@ def test_the_cheapest_arm_within_the_margin_is_recommended() -> None:
     assert notes(found)[0].startswith("Depth 3 is better than the backbone as it is (+0.0197 AUC")
 
 
+def test_the_same_scores_cost_nothing() -> None:
+    truth = {**TRUTH, "depth 3": TRUTH["full"]}
+    text = headline(decide(FULL, DEEP, truth=truth, error=0.0))
+    assert text.startswith("depth 3: costs nothing against training everything, and trains 62 %")
+
+
 def test_the_margin_decides() -> None:
     arms = FULL, SHALLOW, DEEP, PROBE, ZERO_SHOT
     assert decide(*arms, margins=Margins(0.0004, 0.1)).arm is SHALLOW
@@ -146,6 +152,10 @@ def test_a_deeper_freeze_with_more_epochs_is_not_cheaper() -> None:
     # As quick, to a few percent, with more epochs: fewer parameters alone do not make it cheaper.
     assert not is_cheaper(Cost(95.0, 380, 10), FULL.cost)
     assert is_cheaper(Cost(95.0, 380, 3), FULL.cost)
+    # A lower time alone may be that of a machine that was less busy.
+    assert not is_cheaper(Cost(35.0, 1000, 3), FULL.cost) and is_cheaper(
+        Cost(35.0, 1000, 2), FULL.cost
+    )
     unknown = Cost(NAN, 1000, 3)
     assert is_cheaper(Cost(NAN, 380, 3), unknown) and not is_cheaper(Cost(NAN, 380, 10), unknown)
     quick = dataclasses.replace(DEEP, cost=Cost(48.0, 380, 10))
