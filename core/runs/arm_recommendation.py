@@ -74,6 +74,7 @@ def recommend_selected(
         results: as `core.report.arms.summarise_selected_arms` gives them, on the same test rows.
         margins: what counts as lost; default: `Margins()`.
     """
+    results = [one for one in results if _takes_part(one)]
     # No number of target rows changes zero-shot, so it takes part in each.
     sizes = [*dict.fromkeys(one.target_rows for one in results if is_trained(one.strategy))]
     sizes = sizes or [*dict.fromkeys(one.target_rows for one in results)]
@@ -117,7 +118,7 @@ def recommend_among(
         setting: names what they share.
         single_runs: pair runs whatever their seeds are, as every arm has a single one.
     """
-    results = [one for one in results if TARGET_TEST in one.auc]
+    results = [one for one in results if TARGET_TEST in one.auc and _takes_part(one)]
     by_title = {one.title: one for one in results}
     scores = {
         one.title: (StoredScores(workspace, one.runs), _seeds_of(one, single_runs))
@@ -210,6 +211,11 @@ def _judged(result: ArmResult, validation_rows: tuple[Any, ...] | None) -> Judge
         halted=bool(result.halted),
         trains_all=_trains_all(result),
     )
+
+
+def _takes_part(result: ArmResult) -> bool:
+    """Whether it adapts a backbone or is compared with what does; a pretraining run is neither."""
+    return result.runs[0].kind in ("finetune", "blend")
 
 
 def _kind(result: ArmResult) -> ArmKind:

@@ -63,7 +63,7 @@ def test_the_decision_is_that_of_the_p_value() -> None:
 )
 def test_size_at_the_margin_from_both_sides(seeds: int, sizes: tuple[float, float, float]) -> None:
     """At a true loss equal to the margin each one-sided claim is made in at most 5 % of samples."""
-    random, trials = np.random.default_rng(11 + seeds), 1000
+    random, trials = np.random.default_rng(11 + seeds), 700
     losses = []
     for _ in range(trials):
         # The truth of a single seed is that seed's: without seed noise here.
@@ -80,7 +80,7 @@ def test_size_at_the_margin_from_both_sides(seeds: int, sizes: tuple[float, floa
 
 def test_size_of_auc_at_the_margin() -> None:
     """Binormal scores, whose true AUCs are known in closed form."""
-    random, trials, n, separation, noise = np.random.default_rng(2), 1000, 600, 1.2, 0.35
+    random, trials, n, separation, noise = np.random.default_rng(2), 600, 400, 1.2, 0.35
     labels = np.repeat([0.0, 1.0], n // 2)
     true = [stats.norm.cdf(separation / math.sqrt(2 * (1 + extra**2))) for extra in (0, noise)]
     margin = true[0] - true[1]
@@ -129,7 +129,7 @@ def test_intersection_union_has_the_size_of_one_test() -> None:
 
 def test_bounds_of_all_candidates_hold_together() -> None:
     """k bounds at 0.05 / k: in at most 5 % of samples any of them is below the true loss."""
-    random, trials, k, wrong = np.random.default_rng(6), 800, 5, 0
+    random, trials, k, wrong = np.random.default_rng(6), 400, 5, 0
     for _ in range(trials):
         missed = False
         for arm in range(k):
