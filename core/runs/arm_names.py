@@ -22,18 +22,23 @@ CONTROL_NAMES = {
 }
 
 
-def name_arm(result: ArmResult) -> tuple[str, str]:
+def name_arm(result: ArmResult, setting: str = "") -> tuple[str, str]:
     """Return how a sentence about an arm begins, and the arm within a sentence.
 
     For example ``("Freeze embedding and two cross layers", "freezing embedding and …")``. What a
     title names besides the strategy, such as another learning rate, follows in brackets.
+
+    Args:
+        result: the arm.
+        setting: what goes without saying, as all arms share it; left out of the brackets.
     """
     run = result.runs[0]
     imperative, activity = _name_run(run)
     rest = result.title.removeprefix(arm_title(run)).lstrip(", ")
-    suffix = f" ({rest})" if rest and rest != result.title else ""
     if rest == result.title:
-        imperative = activity = result.title
+        return _capitalise(rest), rest
+    shown = [words for words in rest.split(", ") if words and words != setting]
+    suffix = f" ({', '.join(shown)})" if shown else ""
     return _capitalise(imperative) + suffix, activity + suffix
 
 

@@ -125,7 +125,7 @@ def recommend_among(
         for one in results
     }
     rows = _validation_rows_of(results)
-    arms = [_judged(one, rows) for one in results]
+    arms = [_judged(one, rows, setting) for one in results]
 
     def compare(a: str, b: str) -> Comparison:
         return _compare(workspace, by_title[a], scores[a], scores[b])
@@ -194,9 +194,9 @@ def _labels(workspace: Workspace, run_id: str, finished: str | None) -> np.ndarr
     return np.asarray(read_predictions(workspace, run_id, [name])[name], dtype=np.float64)
 
 
-def _judged(result: ArmResult, validation_rows: tuple[Any, ...] | None) -> JudgedArm:
+def _judged(result: ArmResult, validation_rows: tuple[Any, ...] | None, setting: str) -> JudgedArm:
     """What is known of an arm without its test scores."""
-    name, activity = name_arm(result)
+    name, activity = name_arm(result, setting)
     same = _validation_rows_key(result) == validation_rows
     log_loss = result.spread("log_loss", TARGET_TEST)
     epochs = [run.result.epochs_run for run in result.runs if run.result]
