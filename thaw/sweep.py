@@ -207,7 +207,7 @@ class Sweep:
         results = self._results()
         return "\n".join(
             judge_arms(self._workspace, results, default_reference(results))[1]
-            + forgetting_sentences(results)
+            + forgetting_sentences(self._workspace, results)
         )
 
     @checked

@@ -16,7 +16,7 @@ from core.cli.recommendation_output import (
 from core.cli.targets import AddCommand, add_run_options, find_only_sweep, find_runs
 from core.data.datasets import list_datasets
 from core.errors import BadInput
-from core.evaluation.format_metrics import format_arm_metrics
+from core.evaluation.format_metrics import format_arm_metrics, number_or_none
 from core.evaluation.verdicts import COMPARED_METRICS, Verdict
 from core.jobs.store import Run, RunStore
 from core.models.backbone_store import list_backbones
@@ -73,7 +73,7 @@ def compare(workspace: Workspace, options: argparse.Namespace) -> CommandResult:
             )
         reference = choose_reference(results, options)
         verdicts, sentences = judge_arms(workspace, results, reference)
-        sentences = sentences + forgetting_sentences(results)
+        sentences = sentences + forgetting_sentences(workspace, results)
         choices = choices_of_arms(workspace, results)
         recommended = recommend_arms(workspace, results, margins)
     else:
@@ -195,7 +195,11 @@ def _verdict_data(verdict: Verdict) -> dict[str, Any]:
             "delta": difference.delta,
             "low": difference.low,
             "high": difference.high,
+            "standard_error": difference.standard_error,
+            # JSON has no infinity, which stands for "from rows alone, by the normal distribution".
+            "degrees_of_freedom": number_or_none(difference.degrees_of_freedom),
             "adjusted_p": adjusted_p,
+            "outcome": verdict.outcome_in(metric),
         }
     return data
 

@@ -205,7 +205,7 @@ def follow_sweep(
     recommended = recommend_arms(workspace, results, margins) if results else []
     if results:
         sentences = judge_arms(workspace, results, default_reference(results))[1]
-        sentences = sentences + forgetting_sentences(results)
+        sentences = sentences + forgetting_sentences(workspace, results)
     statuses = [run.status for run in runs]
     counts = {status: statuses.count(status) for status in dict.fromkeys(statuses)}
     rows = sweep_table(results)

@@ -152,6 +152,31 @@ def calibration_error(y_true: np.ndarray, y_score: np.ndarray, n_bins: int = 15)
     return float(np.sum(bins.rows * np.abs(bins.predicted - bins.actual)) / len(y_true))
 
 
+def calibration_error_per_row(
+    y_true: np.ndarray, y_score: np.ndarray, n_bins: int = 15
+) -> np.ndarray:
+    """Return what every row contributes to the calibration error, which is their mean.
+
+    It is the score less the label, with the sign that makes the sum of the row's bin positive. With
+    the bins and their signs taken as given, the calibration error is a mean over rows, with the
+    standard error of one.
+
+    Args:
+        y_true: labels 0 or 1, shape ``(n_rows,)``.
+        y_score: click probabilities, shape ``(n_rows,)``.
+        n_bins: bins of equally many rows, by rising score.
+
+    >>> calibration_error_per_row(np.array([0, 1]), np.array([0.25, 0.5])).tolist()
+    [0.25, 0.5]
+    """
+    excess = np.asarray(y_score, np.float64) - y_true
+    bins = calibration_curve(y_true, y_score, n_bins)
+    signs = np.repeat(np.where(bins.predicted < bins.actual, -1.0, 1.0), bins.rows.astype(int))
+    order = np.argsort(y_score, kind="stable")
+    excess[order] *= signs
+    return excess
+
+
 def lift_at(y_true: np.ndarray, y_score: np.ndarray, share: float) -> float:
     """Click rate among the highest-scored `share` of the rows, over the click rate of all of them.
 

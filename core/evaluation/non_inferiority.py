@@ -12,14 +12,14 @@ that each may be tested at the full level (an intersection-union test, Berger 19
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
-
-from scipy.stats import t as student
 
 from core.errors import BadInput
 from core.evaluation.paired_comparison import PairedDifference
 from core.evaluation.significance import SIGNIFICANCE_LEVEL
+from core.evaluation.variance_parts import one_sided_half_width, one_sided_p, variance_of
 
 LossOutcome = Literal["non-inferior", "inferior", "open", "undefined"]
 """Shown to lose less than the margin, shown to lose more, neither, or nothing can be tested."""
@@ -99,15 +99,20 @@ class MetricLoss:
 
 
 def metric_loss(
-    loss: float, difference: PairedDifference, margin: float, level: float = SIGNIFICANCE_LEVEL
+    loss: float,
+    difference: PairedDifference,
+    margin: float,
+    level: float = SIGNIFICANCE_LEVEL,
+    of_rows: bool = False,
 ) -> MetricLoss:
     """Return the one-sided bounds of a loss.
 
     Args:
         loss: the difference with the sign of a loss: minus that in AUC, plus that in log loss.
-        difference: gives its standard error and degrees of freedom.
+        difference: gives the variance from rows and from seeds.
         margin: above 0, in the unit of `loss`.
         level: of each bound.
+        of_rows: whether the metric is a mean over rows, as log loss is and the AUC is not.
     """
     error, nan = difference.standard_error, float("nan")
     if not math.isfinite(loss) or not math.isfinite(error) or (error == 0 and loss):
@@ -115,9 +120,8 @@ def metric_loss(
     if error == 0:
         # The same scores for every row: the loss is 0, whatever the rows.
         return MetricLoss(loss, 0.0, 0.0, margin, level, error, 0.0, 1.0)
-    freedom = difference.degrees_of_freedom
-    half = float(student.ppf(1 - level, freedom)) * error
-    distance = (margin - loss) / error
+    variance = variance_of(difference, of_rows)
+    half = one_sided_half_width(variance, level)
     return MetricLoss(
         loss,
         loss + half,
@@ -125,8 +129,8 @@ def metric_loss(
         margin,
         level,
         error,
-        p=float(student.sf(distance, freedom)),
-        p_inferior=float(student.cdf(distance, freedom)),
+        p=one_sided_p(margin - loss, variance),
+        p_inferior=one_sided_p(loss - margin, variance),
     )
 
 
@@ -182,7 +186,7 @@ class NonInferiority:
 def non_inferiority(
     arm: str,
     reference: str,
-    differences: tuple[PairedDifference, PairedDifference],
+    differences: Sequence[PairedDifference],
     reference_log_loss: float,
     margins: Margins,
     level: float = SIGNIFICANCE_LEVEL,
@@ -192,7 +196,8 @@ def non_inferiority(
 
     Args:
         arm, reference: titles.
-        differences: AUC and log loss of the arm minus those of the reference, on test rows.
+        differences: AUC and log loss of the arm minus those of the reference, on test rows; what
+            follows is not read.
         reference_log_loss: mean log loss of the reference in nats, which the margin of log loss is
             a part of.
         margins: of both metrics.
@@ -200,13 +205,13 @@ def non_inferiority(
             0.05 / k makes the bounds of all of them hold together.
         comparisons: how many references `arm` is compared with.
     """
-    auc, log_loss = differences
+    auc, log_loss = differences[:2]
     nats = margins.log_loss_percent / 100 * reference_log_loss
     return NonInferiority(
         arm,
         reference,
         metric_loss(-auc.delta, auc, margins.auc, level),
-        metric_loss(log_loss.delta, log_loss, nats, level),
+        metric_loss(log_loss.delta, log_loss, nats, level, of_rows=True),
         auc,
         log_loss,
         comparisons,

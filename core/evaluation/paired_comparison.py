@@ -3,8 +3,9 @@
 Two kinds of noise differ: other test rows would give other numbers, and so would other seeds. Both
 are in the interval. What every row contributes to the difference (for log loss its loss, for the
 AUC its placement value) gives the test-row variance, the differences of the seeds give that of the
-seeds, and what both contain is counted once, see core.evaluation.crossed_variance. The interval is
-Student's. With one seed it holds for the test rows alone.
+seeds, and what both contain is counted once. The interval and the p-value are those of a normal
+(rows) and a Student's t (seeds) added, see core.evaluation.crossed_variance. With one seed they
+hold for the test rows alone.
 
 AUC, log loss and calibration error are compared by the same recipe, and so are the means of one arm
 alone.
@@ -14,10 +15,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.stats import t as student
 
 from core.evaluation.crossed_variance import MeanVariance, mean_variance
 from core.evaluation.metric_functions import log_loss_per_row
+from core.evaluation.pooled_seeds import pool_seed_variances
 from core.evaluation.roc_auc import placement_values
 
 RECIPE = 2
@@ -41,8 +42,9 @@ class PairedDifference:
         seed_standard_error: from seeds; NaN with a single one.
         seeds, rows: how many it rests on.
         standard_error: of `delta`, from test rows and seeds together; NaN where undefined.
-        degrees_of_freedom: of Student's t for `delta` over `standard_error`. Where it rests on rows
-            alone, infinite for the AUC (DeLong) and ``rows - 1`` for a mean over rows.
+        degrees_of_freedom: of the Student's t that gives the interval, its 97.5 % quantile times
+            `standard_error` to both sides. Where it rests on rows alone, infinite for the AUC
+            (DeLong) and ``rows - 1`` for a mean over rows.
         interaction_standard_error: of the part that the errors from test rows and from seeds both
             contain: the squares of these add up to that of `standard_error` plus that of this; NaN
             with a single seed.
@@ -106,7 +108,7 @@ def compare_placement_values(
     pairs = [*zip(a, b, strict=True)]
     deltas = np.array([one[0] - other[0] for one, other in pairs])
     samples = [np.stack([one[side] - other[side] for one, other in pairs]) for side in (1, 2)]
-    return _student_difference(deltas, mean_variance(deltas, samples), rows)
+    return _difference(float(deltas.mean()), mean_variance(deltas, samples), rows)
 
 
 def compare_log_loss(y_true: np.ndarray, a: np.ndarray, b: np.ndarray) -> PairedDifference:
@@ -136,14 +138,43 @@ def compare_row_means(a: Sequence[np.ndarray], b: Sequence[np.ndarray]) -> Paire
     differences = np.stack([one - other for one, other in zip(a, b, strict=True)])
     deltas, rows = differences.mean(axis=1), differences.shape[1]
     variance = mean_variance(deltas, [differences], row_freedom=rows - 1)
-    return _student_difference(deltas, variance, rows)
+    return _difference(float(deltas.mean()), variance, rows)
+
+
+def pool_over_comparisons(
+    differences: Sequence[PairedDifference], n_arms: int, of_rows: bool
+) -> list[PairedDifference]:
+    """Return the differences with the variance between seeds pooled over all of them.
+
+    Intervals and p-values follow from the pooled variance; see core.evaluation.pooled_seeds.
+
+    Args:
+        differences: in one metric, on the same rows.
+        n_arms: how many arms they are of.
+        of_rows: whether the metric is a mean over rows, as log loss is and the AUC is not.
+    """
+    variances = [
+        MeanVariance(
+            rows=one.test_standard_error**2,
+            seeds=one.seed_standard_error**2 if one.seeds > 1 else 0.0,
+            interaction=one.interaction_standard_error**2 if one.seeds > 1 else 0.0,
+            n_seeds=one.seeds,
+            row_freedom=one.rows - 1 if of_rows else float("inf"),
+        )
+        for one in differences
+    ]
+    pooled = pool_seed_variances(variances, n_arms)
+    return [
+        _difference(one.delta, variance, one.rows) if variance.pooled_freedom else one
+        for one, variance in zip(differences, pooled, strict=True)
+    ]
 
 
 def mean_auc(parts: Sequence[PlacementValues]) -> MeanEstimate:
     """The mean AUC of one arm, from the placement values of its seeds."""
     values = np.array([one[0] for one in parts])
     samples = [np.stack([one[side] for one in parts]) for side in (1, 2)]
-    return _student_mean(values, mean_variance(values, samples))
+    return _mean(values, mean_variance(values, samples))
 
 
 def mean_over_rows(values: np.ndarray) -> MeanEstimate:
@@ -153,39 +184,37 @@ def mean_over_rows(values: np.ndarray) -> MeanEstimate:
         values: shape ``(n_seeds, n_rows)``.
     """
     means = values.mean(axis=1)
-    return _student_mean(means, mean_variance(means, [values], row_freedom=values.shape[1] - 1))
+    return _mean(means, mean_variance(means, [values], row_freedom=values.shape[1] - 1))
 
 
-def _student_difference(deltas: np.ndarray, variance: MeanVariance, rows: int) -> PairedDifference:
-    """The comparison by Student's t. deltas: the difference of each seed, ``(n_seeds,)``."""
-    seeds, delta, nan = len(deltas), float(deltas.mean()), float("nan")
-    error, freedom = variance.total**0.5, variance.degrees_of_freedom
-    if error == 0:
+def _difference(delta: float, variance: MeanVariance, rows: int) -> PairedDifference:
+    """The comparison from the mean difference and its variance."""
+    nan = float("nan")
+    if variance.total == 0:
         low, high, p = (delta, delta, 1.0) if delta == 0 else (nan, nan, nan)
     else:
-        half = float(student.ppf(0.975, freedom)) * error
-        low, high = delta - half, delta + half
-        p = float(2 * student.sf(abs(delta) / error, freedom))
+        low, high = delta - variance.half_width, delta + variance.half_width
+        p = variance.p_value(delta)
+    several = variance.n_seeds > 1
     return PairedDifference(
         delta,
         low,
         high,
         p,
         test_standard_error=variance.rows**0.5,
-        seed_standard_error=variance.seeds**0.5 if seeds > 1 else nan,
-        seeds=seeds,
+        seed_standard_error=variance.seeds**0.5 if several else nan,
+        seeds=variance.n_seeds,
         rows=rows,
-        standard_error=error,
-        degrees_of_freedom=freedom,
-        interaction_standard_error=variance.interaction**0.5 if seeds > 1 else nan,
+        standard_error=variance.total**0.5,
+        degrees_of_freedom=variance.degrees_of_freedom,
+        interaction_standard_error=variance.interaction**0.5 if several else nan,
     )
 
 
-def _student_mean(values: np.ndarray, variance: MeanVariance) -> MeanEstimate:
-    """The mean with Student's interval. values: one for each seed, ``(n_seeds,)``."""
+def _mean(values: np.ndarray, variance: MeanVariance) -> MeanEstimate:
+    """The mean with its interval. values: one for each seed, ``(n_seeds,)``."""
     value = float(values.mean())
-    half = float(student.ppf(0.975, variance.degrees_of_freedom)) * variance.total**0.5
-    return MeanEstimate(value, value - half, value + half)
+    return MeanEstimate(value, value - variance.half_width, value + variance.half_width)
 
 
 def _check_shapes(labels: np.ndarray, a: np.ndarray, b: np.ndarray) -> None:

@@ -17,75 +17,16 @@ from dataclasses import dataclass
 
 import numpy as np
 from scipy.stats import nct, norm
-from scipy.stats import t as student
 
 from core.evaluation.crossed_variance import MeanVariance
 from core.evaluation.non_inferiority import NonInferiority
-from core.evaluation.paired_comparison import PairedDifference
+from core.evaluation.variance_parts import one_sided_half_width, variance_parts
 
 POWER = 0.8
 """The power at which a number of rows or seeds counts as enough."""
 MAX_ROWS = 10**9
 MAX_SEEDS = 100
 """More are not asked for: a sweep takes at most 100 further seeds at a time."""
-
-
-@dataclass(frozen=True)
-class VarianceParts:
-    """What the variance of a difference consists of, for one row and one seed.
-
-    Args:
-        rows: between test rows.
-        seeds: between seeds; NaN with a single seed, which does not tell.
-        interaction: of rows within a seed; 0 with a single seed, where `rows` contains it.
-        row_freedom_is_finite: whether the rows' part has n - 1 degrees of freedom (a mean over
-            rows) instead of infinitely many (AUC).
-    """
-
-    rows: float
-    seeds: float
-    interaction: float
-    row_freedom_is_finite: bool = False
-
-    def variance(self, rows: float, seeds: int) -> MeanVariance:
-        """The variance with other numbers; with an unknown part of the seeds, without it."""
-        interaction = self.interaction / (seeds * rows)
-        part = 0.0 if math.isnan(self.seeds) else self.seeds / seeds + interaction
-        return MeanVariance(
-            rows=self.rows / rows + interaction,
-            seeds=part,
-            interaction=interaction if part else 0.0,
-            n_seeds=seeds,
-            row_freedom=rows - 1 if self.row_freedom_is_finite else float("inf"),
-        )
-
-
-def variance_parts(
-    difference: PairedDifference, row_freedom_is_finite: bool = False
-) -> VarianceParts:
-    """Return the parts of a comparison's variance.
-
-    With the comparison's own rows and seeds they give its standard error again.
-
-    Args:
-        difference: the comparison.
-        row_freedom_is_finite: as in `VarianceParts`.
-    """
-    n_rows, n_seeds = difference.rows, difference.seeds
-    if n_seeds == 1:
-        rows = difference.test_standard_error**2 * n_rows
-        return VarianceParts(rows, float("nan"), 0.0, row_freedom_is_finite)
-    row_part, seed_part = difference.test_standard_error**2, difference.seed_standard_error**2
-    # The interaction is in both parts. Where it is by chance above the seeds' part, that is all
-    # there is of it.
-    interaction = min(difference.interaction_standard_error**2, seed_part)
-    rows = max(row_part - difference.interaction_standard_error**2, 0.0)
-    return VarianceParts(
-        rows=rows * n_rows,
-        seeds=(seed_part - interaction) * n_seeds,
-        interaction=interaction * n_rows * n_seeds,
-        row_freedom_is_finite=row_freedom_is_finite,
-    )
 
 
 def power_to_settle(loss: float, margin: float, variance: MeanVariance, level: float) -> float:
@@ -108,9 +49,9 @@ def power_to_settle(loss: float, margin: float, variance: MeanVariance, level: f
     if error == 0:
         return 1.0
     distance = abs(margin - loss) / error
+    quantile = one_sided_half_width(variance, level) / error
     if math.isinf(freedom):
-        return float(norm.cdf(distance - norm.ppf(1 - level)))
-    quantile = float(student.ppf(1 - level, freedom))
+        return float(norm.cdf(distance - quantile))
     found = float(nct.sf(quantile, freedom, distance))
     # Far out scipy's noncentral t gives NaN, where the power is 1 to many digits.
     return 1.0 if math.isnan(found) else found

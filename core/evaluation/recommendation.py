@@ -27,10 +27,10 @@ from typing import Literal
 
 from core.evaluation.arm_cost import Cost, cheapest, is_cheaper
 from core.evaluation.choice_error import PairedLoss
-from core.evaluation.comparison_cache import Comparison
 from core.evaluation.format_metrics import is_missing
 from core.evaluation.multiplicity import holm_adjust
 from core.evaluation.non_inferiority import Margins, NonInferiority, non_inferiority
+from core.evaluation.paired_comparison import PairedDifference
 from core.evaluation.power import Power, power_of
 from core.evaluation.significance import SIGNIFICANCE_LEVEL, Outcome, comparison_outcome
 
@@ -39,8 +39,9 @@ Decision = Literal["cheaper", "do not fine-tune", "better", "settled", "open", "
 """cheaper: a cheaper arm is non-inferior. do not fine-tune: it is zero-shot. better: the leading
 arm costs more than the reference and is better. settled: no cheaper arm is left that might be
 non-inferior. open: rows and seeds do not tell. impossible: nothing can be compared."""
-CompareFn = Callable[[str, str], Comparison]
-"""AUC and log loss of one arm minus those of another on test rows, by their titles."""
+CompareFn = Callable[[str, str], Sequence[PairedDifference]]
+"""AUC and log loss of one arm minus those of another on test rows, by their titles; what follows in
+the sequence is not read."""
 ValidateFn = Callable[[str, str], PairedLoss | None]
 """How much higher the validation loss of one arm is than that of another, by their titles; None
 where they were validated on other rows."""
@@ -126,7 +127,7 @@ class Contrast:
     """
 
     arm: JudgedArm
-    comparison: Comparison
+    comparison: Sequence[PairedDifference]
     auc_p: float
     log_loss_p: float
 
@@ -367,7 +368,7 @@ def _contrast(
     """Return controls and blends, and zero-shot, compared with the arm that is recommended."""
     others = [one for one in arms if one.kind != "fine-tuning" and one is not arm]
     compared = [compare(one.title, arm.title) for one in others]
-    adjusted = holm_adjust([found.p for pair in compared for found in pair])
+    adjusted = holm_adjust([found.p for pair in compared for found in pair[:2]])
     # Test rows had a say in which arm is recommended, so the claim must hold for each of them.
     p_values = [min(1.0, p * max(n_candidates, 1)) if p == p else p for p in map(float, adjusted)]
     contrasts = [

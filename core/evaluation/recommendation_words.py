@@ -213,7 +213,7 @@ def _controls_note(found: Recommendation) -> str:
 
 def _gain_words(contrast: Contrast) -> str:
     """The differences that are supported, of AUC and of log loss."""
-    auc, log_loss = contrast.comparison
+    auc, log_loss = contrast.comparison[:2]
     words = []
     if contrast.auc in ("better", "worse"):
         words.append(f"{format_metric(auc.delta, signed=True)} AUC")
@@ -229,7 +229,7 @@ def _gain(found: Recommendation) -> str:
     contrast, arm = found.zero_shot, found.arm
     if contrast is None or arm is None:
         return ""
-    auc, log_loss = contrast.comparison
+    auc, log_loss = contrast.comparison[:2]
     if is_missing(auc.delta):
         return ""
     differences = (

@@ -15,7 +15,8 @@ import numpy as np
 
 from core.errors import BadInput
 from core.evaluation.choice_error import Choice
-from core.evaluation.verdicts import ArmScores, Verdict, compare_arms, summarise_verdicts
+from core.evaluation.verdict_sentences import summarise_verdicts
+from core.evaluation.verdicts import ArmScores, Verdict, compare_arms
 from core.freezing.strategies import is_trained
 from core.jobs.predictions import StoredScores, read_prediction_array
 from core.jobs.store import Run

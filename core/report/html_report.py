@@ -80,7 +80,7 @@ def write_report(
     """
     check_output(target)
     verdicts, words = judge_arms(workspace, data.results, default_reference(data.results))
-    words = words + forgetting_sentences(data.results)
+    words = words + forgetting_sentences(workspace, data.results)
     recommended = recommend_results(workspace, data.results, margins)
     text = render_report(workspace, data, verdicts, words, recommended)
     write_output(target, lambda part: part.write_text(text, encoding="utf-8", newline="\n"))
@@ -169,10 +169,11 @@ def _verdicts_section(
     count_text = f"{len(verdicts)} comparison{'s' if len(verdicts) > 1 else ''}"
     rule = (
         f"{count_text} on the target test rows. The p-values of all comparisons are adjusted "
-        "together by Holm's method (1979), separately for AUC and for log loss; at "
-        f"{SIGNIFICANCE_LEVEL:g} or more two arms are “{NOT_DISTINGUISHABLE}”. Intervals of AUC "
-        "differences include the variance of test rows (DeLong) and of seeds; those of log loss "
-        "come from a paired bootstrap."
+        "together by Holm's method (1979), separately for each metric; at "
+        f"{SIGNIFICANCE_LEVEL:g} or more two arms are “{NOT_DISTINGUISHABLE}”, which does not mean "
+        "equal: the interval says how large a difference remains possible. Intervals are Student's "
+        "and include the variance of test rows and of seeds, paired. ECE is compared to say whether"
+        " probabilities caused a difference in log loss."
     )
     rows: list[list[Cell]] = [
         [
@@ -188,7 +189,7 @@ def _verdicts_section(
         "Setting",
         "Arm",
         "Compared with",
-        "By AUC",
+        "Verdict",
         *(
             column
             for metric in COMPARED_METRICS

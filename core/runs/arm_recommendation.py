@@ -173,7 +173,7 @@ def _compare(workspace: Workspace, arm: ArmResult, a: Scored, b: Scored) -> Comp
     if not seeds and (seeds_a or seeds_b):
         nan = float("nan")
         nothing = PairedDifference(nan, nan, nan, nan, nan, nan, 0, 0, nan)
-        return nothing, nothing
+        return Comparison(nothing, nothing, nothing)
     sides = [
         SeedScores(
             scores,
@@ -312,7 +312,7 @@ def _loss_data(loss: MetricLoss) -> dict[str, float]:
 
 
 def _contrast_data(one: Contrast) -> dict[str, Any]:
-    auc, log_loss = one.comparison
+    auc, log_loss = one.comparison[:2]
     return {
         "arm": one.arm.title,
         "auc": {"delta": auc.delta, "low": auc.low, "high": auc.high, "adjusted_p": one.auc_p},

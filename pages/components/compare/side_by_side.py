@@ -273,7 +273,9 @@ def _show_verdicts(results: Sequence[ArmResult], reference: str) -> None:
         alt="Differences between arms on target test rows",
         column_config={
             "Arm": arm_column(one.a for one in verdicts),
-            "Verdict": st.column_config.TextColumn(width=240, help="On target AUC"),
+            "Verdict": st.column_config.TextColumn(
+                width=240, help="On target AUC and log loss; a metric not named is undecided"
+            ),
             "ΔAUC": st.column_config.TextColumn(help="AUC of the arm minus AUC of the other"),
             "Δ log loss": st.column_config.TextColumn(help="Below 0, the arm is better"),
         },
@@ -281,8 +283,8 @@ def _show_verdicts(results: Sequence[ArmResult], reference: str) -> None:
     st.caption(
         "On the same target test rows, each arm is compared with "
         f"{escape_markdown(reference)}, and with the arm that is best on validation rows, "
-        "where all have the same ones. AUC by DeLong, log loss by paired bootstrap, both "
-        "also over common seeds; p-values are Holm-adjusted over all comparisons here. "
+        "where all have the same ones. AUC (DeLong), log loss and ECE are paired over rows and "
+        "common seeds, with Student's t; p-values are Holm-adjusted over all comparisons here. "
         + RANKING_RULE
     )
 

@@ -169,5 +169,5 @@ def _cached_verdicts(_sweep: Sweep, identity: tuple[str, ...], _done: list[Run])
     results = summarise_arms(_sweep, _done)
     return [
         *judge_arms(workspace(), results, default_reference(results))[1],
-        *forgetting_sentences(results),
+        *forgetting_sentences(workspace(), results),
     ]

@@ -41,7 +41,7 @@ from pages.components.shared.errors import catch_errors, catch_errors_in
 from pages.components.shared.formatting import escape_markdown, format_int, format_percent
 from pages.components.shared.run_predictions import (
     PART_TITLES,
-    describe_auc_change,
+    describe_change,
     load_curves,
     load_predictions,
 )
@@ -129,10 +129,7 @@ def show_verdict(run: Run, arrays: dict[str, np.ndarray]) -> None:
     texts = []
     for part, what in (("target_test", "On the target"), ("source_test", "On the source")):
         if f"{part}_label" in arrays:
-            labels, after, before = (
-                arrays[f"{part}_{name}"] for name in ("label", "score", "before")
-            )
-            texts.append(f"**{what}** {describe_auc_change(labels, after, before)}")
+            texts.append(f"**{what}** {describe_change(run, part)}")
     st.info("  \n".join(texts), icon=":material/gavel:")
     own_model = has_own_model(run.strategy)
     what = "this control, which has nothing of the backbone" if own_model else "this run"

@@ -35,7 +35,7 @@ def rows_of(
 def test_bounds_are_those_of_a_one_sided_t_test() -> None:
     values = np.random.default_rng(3).normal(0.001, 0.02, 300)
     difference = compare_row_means([values], [np.zeros(300)])
-    loss = metric_loss(difference.delta, difference, MARGIN)
+    loss = metric_loss(difference.delta, difference, MARGIN, of_rows=True)
     above = stats.ttest_1samp(values, MARGIN, alternative="less")
     below = stats.ttest_1samp(values, MARGIN, alternative="greater")
     assert loss.p == pytest.approx(above.pvalue) and loss.p_inferior == pytest.approx(below.pvalue)

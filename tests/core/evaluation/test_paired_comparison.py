@@ -157,9 +157,10 @@ def test_equally_good_strategies_are_called_different_in_5_percent_of_simulation
     if seeds == 1:
         drawn = dataclasses.replace(drawn, skill=0, bias=0, row=max(drawn.row, 0.3))
     simulations = 500
-    # As in test_crossed_variance: within 3.5 to 6 %, and binomial bounds left once in 10,000 times.
-    low = stats.binom.ppf(1e-4, simulations, 0.035)
-    high = stats.binom.ppf(1 - 1e-4, simulations, 0.06)
+    # As in test_crossed_variance: several seeds may claim less than 5 %, as their variance is known
+    # badly. Binomial bounds left once in 10,000 times.
+    low = stats.binom.ppf(1e-4, simulations, 0.05 if seeds == 1 else 0.025)
+    high = stats.binom.ppf(1 - 1e-4, simulations, 0.05)
     for better, worse in rejections(drawn, seeds, 0, simulations).values():
         assert low <= better + worse <= high
         assert min(better, worse) > 0
@@ -190,8 +191,10 @@ def test_where_seeds_dominate_more_seeds_find_what_few_cannot() -> None:
 
 def test_a_p_of_log_loss_can_be_as_small_as_many_comparisons_need() -> None:
     labels, a, b = world(np.random.default_rng(5), 3000, 3, -0.8, 0.02)
-    # The bootstrap could not go below 0.001, which Holm's adjustment over 51 comparisons exceeds.
-    assert compare_log_loss(labels, a, b).p < 1e-5
+    # The bootstrap could not go below 0.001, with which Holm's adjustment over 51 comparisons, and
+    # more, could reject nothing.
+    assert compare_log_loss(labels, a, b).p < 0.05 / 51
+    assert compare_log_loss(labels, a[:1], b[:1]).p < 1e-12
 
 
 def test_equal_scores_differ_in_nothing() -> None:

