@@ -135,7 +135,11 @@ def power_of(comparison: NonInferiority) -> Power:
 
 
 def _both(power: Callable[[float, int], float], rows: int, seeds: int) -> tuple[int, int] | None:
-    """Return the first doubling of the rows with which further seeds give POWER, and the seeds."""
+    """Return how many more rows and more seeds give POWER together, with the fewest of both.
+
+    Rows are tried in doublings; the one with the lowest product of rows and seeds is taken.
+    """
+    found = []
     for factor in (2, 4, 8, 16, 32, 64):
         needed = _smallest(
             lambda k, n=factor * rows: power(n, k) >= POWER,  # type: ignore[misc]
@@ -143,8 +147,8 @@ def _both(power: Callable[[float, int], float], rows: int, seeds: int) -> tuple[
             seeds + MAX_SEEDS,
         )
         if needed is not None:
-            return (factor - 1) * rows, needed - seeds
-    return None
+            found.append((factor * needed, (factor - 1) * rows, needed - seeds))
+    return min(found)[1:] if found else None
 
 
 def _smallest(holds: Callable[[int], bool], low: int, high: int) -> int | None:

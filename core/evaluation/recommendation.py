@@ -23,6 +23,7 @@ their number, both metrics and the arms that might have been recommended.
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Literal
 
 from core.evaluation.arm_cost import Cost, cheapest, is_cheaper
@@ -33,6 +34,7 @@ from core.evaluation.non_inferiority import Margins, NonInferiority, non_inferio
 from core.evaluation.paired_comparison import PairedDifference
 from core.evaluation.power import Power, power_of
 from core.evaluation.significance import SIGNIFICANCE_LEVEL, Outcome, comparison_outcome
+from core.evaluation.variance_parts import pool_differences
 
 ArmKind = Literal["fine-tuning", "zero-shot", "control", "blend"]
 Decision = Literal["cheaper", "do not fine-tune", "better", "settled", "open", "impossible"]
@@ -217,6 +219,7 @@ def recommend(
         return Recommendation(
             setting, "impossible", margins, reason=_why_impossible(arms, tuned, leader)
         )
+    compare = _pooled(arms, [one for one in (reference, leader) if one], compare)
     candidates, level = _judge(arms, reference, leader, compare, validate, margins)
     if all(one.outcome == "undefined" for one in candidates if one.claims) and any(
         one.claims for one in candidates
@@ -257,6 +260,33 @@ def _why_impossible(
     if leader is None:
         return "the arms were validated on different rows, and none of them trains everything"
     return "only one arm is done, and there is nothing to compare it with"
+
+
+def _pooled(
+    arms: Sequence[JudgedArm], standards: Sequence[JudgedArm], compare: CompareFn
+) -> CompareFn:
+    """Return `compare` with the variance between seeds pooled, see core.evaluation.pooled_seeds.
+
+    A few seeds say little of how much seeds differ. It is pooled over the arms of the backbone,
+    which are trained alike; a control adds what it says to its own comparison alone.
+    """
+    alike = [one for one in arms if one.kind in ("fine-tuning", "zero-shot")]
+    pairs = {
+        (one.title, standard.title): compare(one.title, standard.title)
+        for standard in standards
+        for one in alike
+        if one is not standard
+    }
+
+    def pooled(a: str, b: str) -> Sequence[PairedDifference]:
+        found = pairs if (a, b) in pairs else {**pairs, (a, b): compare(a, b)}
+        place, n_arms = [*found].index((a, b)), len({title for pair in found for title in pair})
+        return [
+            pool_differences([pair[metric] for pair in found.values()], n_arms, of_rows)[place]
+            for metric, of_rows in ((0, False), (1, True))
+        ]
+
+    return lru_cache(maxsize=None)(pooled)
 
 
 def _judge(

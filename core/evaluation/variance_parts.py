@@ -6,13 +6,15 @@ and what it would be with more rows or seeds.
 """
 
 import math
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from functools import lru_cache
 
 from scipy.optimize import brentq
 
 from core.evaluation.crossed_variance import MeanVariance
-from core.evaluation.paired_comparison import PairedDifference
+from core.evaluation.paired_comparison import PairedDifference, pool_over_comparisons
+from core.evaluation.pooled_seeds import pool_seed_variances
 
 
 @dataclass(frozen=True)
@@ -25,12 +27,15 @@ class VarianceParts:
         interaction: of rows within a seed; 0 with a single seed, where `rows` contains it.
         row_freedom_is_finite: whether the rows' part has n - 1 degrees of freedom (a mean over
             rows) instead of infinitely many (AUC).
+        pooling: how many degrees of freedom the seeds' part has for each seed but the first, where
+            it is pooled with that of other comparisons; 0 where it is not.
     """
 
     rows: float
     seeds: float
     interaction: float
     row_freedom_is_finite: bool = False
+    pooling: float = 0.0
 
     def variance(self, rows: float, seeds: int) -> MeanVariance:
         """The variance with other numbers; with an unknown part of the seeds, without it."""
@@ -42,6 +47,7 @@ class VarianceParts:
             interaction=interaction if part else 0.0,
             n_seeds=seeds,
             row_freedom=rows - 1 if self.row_freedom_is_finite else float("inf"),
+            pooled_freedom=self.pooling * (seeds - 1),
         )
 
 
@@ -70,13 +76,55 @@ def variance_parts(
         seeds=(seed_part - interaction) * n_seeds,
         interaction=interaction * n_rows * n_seeds,
         row_freedom_is_finite=row_freedom_is_finite,
+        pooling=getattr(difference, "seed_freedom", 0.0) / (n_seeds - 1),
     )
 
 
-def variance_of(difference: PairedDifference, row_freedom_is_finite: bool = False) -> MeanVariance:
-    """Return the variance of a comparison as it is, by which p-values of any level follow."""
-    parts = variance_parts(difference, row_freedom_is_finite)
-    return parts.variance(difference.rows, difference.seeds)
+@dataclass(frozen=True)
+class PooledDifference(PairedDifference):
+    """A comparison whose variance between seeds is pooled with that of others.
+
+    Args:
+        seed_freedom: degrees of freedom of that variance; 0 where it is the comparison's own.
+    """
+
+    seed_freedom: float = 0.0
+
+
+def pool_differences(
+    differences: Sequence[PairedDifference], n_arms: int, of_rows: bool
+) -> list[PairedDifference]:
+    """Return comparisons in one metric with the variance between seeds pooled, as verdicts have it.
+
+    Args:
+        differences: on the same rows.
+        n_arms: how many arms they are of.
+        of_rows: whether the metric is a mean over rows, as log loss is and the AUC is not.
+    """
+    pooled = pool_over_comparisons(differences, n_arms, of_rows)
+    variances = pool_seed_variances([variance_of(one, of_rows) for one in differences], n_arms)
+    return [
+        PooledDifference(**asdict(one), seed_freedom=variance.pooled_freedom)
+        for one, variance in zip(pooled, variances, strict=True)
+    ]
+
+
+def variance_of(difference: PairedDifference, of_rows: bool = False) -> MeanVariance:
+    """Return the variance of a comparison as it is, by which p-values of any level follow.
+
+    Args:
+        difference: the comparison.
+        of_rows: see `pool_differences`.
+    """
+    several = difference.seeds > 1
+    return MeanVariance(
+        rows=difference.test_standard_error**2,
+        seeds=difference.seed_standard_error**2 if several else 0.0,
+        interaction=difference.interaction_standard_error**2 if several else 0.0,
+        n_seeds=difference.seeds,
+        row_freedom=difference.rows - 1 if of_rows else float("inf"),
+        pooled_freedom=getattr(difference, "seed_freedom", 0.0),
+    )
 
 
 @lru_cache(maxsize=2**12)
