@@ -43,7 +43,7 @@ def power_to_settle(loss: float, margin: float, variance: MeanVariance, level: f
     >>> round(power_to_settle(0.0, 1.0, variance, 0.05), 3)  # the normal's P(Z < 2 - 1.645)
     0.639
     """
-    error, freedom = variance.total**0.5, variance.degrees_of_freedom
+    error, freedom = variance.total**0.5, _freedom(variance)
     if math.isnan(error) or math.isnan(loss):
         return float("nan")
     if error == 0:
@@ -55,6 +55,18 @@ def power_to_settle(loss: float, margin: float, variance: MeanVariance, level: f
     found = float(nct.sf(quantile, freedom, distance))
     # Far out scipy's noncentral t gives NaN, where the power is 1 to many digits.
     return 1.0 if math.isnan(found) else found
+
+
+def _freedom(variance: MeanVariance) -> float:
+    """Degrees of freedom of the estimated variance, by Satterthwaite's formula.
+
+    It takes the parts as known, as they are here.
+    """
+    seeds, rows = variance.seeds, variance.total - variance.seeds
+    squares = rows**2 / variance.row_freedom
+    if seeds:
+        squares += seeds**2 / variance.seed_freedom
+    return variance.total**2 / squares if squares else float("inf")
 
 
 @dataclass(frozen=True)
@@ -119,7 +131,7 @@ def power_of(comparison: NonInferiority) -> Power:
         both = _both(power, rows, seeds)
     last_row = max(4 * rows, min(2 * (needed_rows or 0), 1000 * rows))
     last_seed = min(max(2 * seeds, 2 * (needed_seeds or 20)), seeds + MAX_SEEDS)
-    row_numbers = np.unique(np.geomspace(max(rows / 4, 2), last_row, 40).astype(int))
+    row_numbers = np.unique(np.geomspace(max(rows / 4, 2), last_row, 25).astype(int))
     return Power(
         comparison.arm,
         comparison.reference,

@@ -143,7 +143,7 @@ def one_sided_half_width(variance: MeanVariance, level: float) -> float:
     high = 4.0
     while variance.p_value(high * error) > 2 * level:
         high *= 2
-    found = brentq(lambda width: variance.p_value(width * error) - 2 * level, 0.0, high, xtol=1e-9)
+    found = brentq(lambda width: variance.p_value(width * error) - 2 * level, 0.0, high, xtol=1e-6)
     return float(found) * error
 
 

@@ -14,22 +14,9 @@ from core.evaluation.paired_comparison import (
     compare_log_loss,
     compare_row_means,
 )
+from tests.core.evaluation.crossed_samples import rows_of
 
 MARGIN = 0.002
-
-
-def rows_of(
-    random: np.random.Generator, n: int, seeds: int, mean: float, sizes: tuple[float, float, float]
-) -> PairedDifference:
-    """A comparison of known mean, with the given deviations of rows, seeds and interaction."""
-    of_rows, of_seeds, of_both = sizes
-    values = (
-        mean
-        + random.normal(0, of_rows, n)
-        + random.normal(0, of_seeds, (seeds, 1))
-        + random.normal(0, of_both, (seeds, n))
-    )
-    return compare_row_means([*values], [*np.zeros((seeds, n))])
 
 
 def test_bounds_are_those_of_a_one_sided_t_test() -> None:

@@ -16,7 +16,7 @@ from core.evaluation.power import (
     power_to_settle,
 )
 from core.evaluation.variance_parts import VarianceParts, variance_parts
-from tests.core.evaluation.test_non_inferiority import rows_of
+from tests.core.evaluation.crossed_samples import rows_of
 
 MARGINS = Margins(auc=0.002, log_loss_percent=0.5)
 

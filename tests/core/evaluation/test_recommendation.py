@@ -4,13 +4,14 @@ import dataclasses
 import math
 from collections.abc import Mapping, Sequence
 
+import numpy as np
 import pytest
 from scipy.stats import norm
 
 from core.evaluation.arm_cost import Cost, cheapest, is_cheaper
 from core.evaluation.choice_error import PairedLoss
 from core.evaluation.non_inferiority import Margins
-from core.evaluation.paired_comparison import PairedDifference
+from core.evaluation.paired_comparison import PairedDifference, compare_row_means
 from core.evaluation.recommendation import ArmKind, JudgedArm, Recommendation, recommend
 from core.evaluation.recommendation_words import headline, notes
 
@@ -88,8 +89,8 @@ def test_the_cheapest_arm_within_the_margin_is_recommended() -> None:
     assert (found.decision, found.arm) == ("cheaper", DEEP)
     # Probe and zero-shot trail by 0.01 nats on validation rows, so that two arms make claims.
     assert found.level == 0.05 / 2
-    z = norm.ppf(0.975)
-    assert found.chosen and found.chosen.claims[0].auc.at_most == pytest.approx(3e-4 + z * 1e-4, rel=1e-4)
+    at_most = 3e-4 + norm.ppf(0.975) * 1e-4
+    assert found.chosen and found.chosen.claims[0].auc.at_most == pytest.approx(at_most, rel=1e-4)
     assert headline(found) == (
         "depth 3: costs at most 0.0005 AUC and 0.0004 nats against training everything, and trains"
         " 62 % fewer parameters in 48 % of the time. A refitted LightGBM is better still"
@@ -287,3 +288,43 @@ def test_one_arm_and_controls() -> None:
         "No control is shown to be better than depth 3: logistic."
     ]
     assert math.isclose(found.controls[0].comparison[0].delta, 0.0032)
+
+
+@pytest.mark.parametrize(("loss", "low", "high"), [(0.001, 0.0, 0.08), (0.0, 0.85, 1.0)])
+def test_a_recommendation_is_seldom_wrong_and_mostly_made(
+    loss: float, low: float, high: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Three cheaper arms that truly lose the margin, or nothing, drawn with rows and seeds."""
+    monkeypatch.setattr("core.evaluation.recommendation._power", lambda *about: None)
+    random, trials, made, n, seeds = np.random.default_rng(12), 120, 0, 400, 3
+    cheap = [
+        JudgedArm(f"arm {k}", "", "", "fine-tuning", Cost(10.0 + k, 10, 3), 0.46, 0.45)
+        for k in range(3)
+    ]
+    for _ in range(trials):
+        # AUC and log loss of every arm, less those of full fine-tuning, as means over rows.
+        shared = random.normal(0, 0.002, (2, n))
+        noise = {
+            one.title: [
+                shared[metric]
+                + random.normal(0, 0.0001, (seeds, 1))
+                + random.normal(0, 0.003, (seeds, n))
+                for metric in (0, 1)
+            ]
+            for one in (FULL, *cheap)
+        }
+
+        def compare(a: str, b: str) -> list[PairedDifference]:
+            true = loss * ((b == "full") - (a == "full"))
+            pairs = zip(noise[a], noise[b], strict=True)  # noqa: B023 - called within the trial
+            signs = (-1, 1)
+            return [
+                compare_row_means([*(one + sign * true)], [*other])
+                for sign, (one, other) in zip(signs, pairs, strict=True)
+            ]
+
+        found = recommend(
+            [FULL, *cheap], compare, lambda a, b: PairedLoss(0.0, 0.01), Margins(0.001, 100 / 450)
+        )
+        made += found.decision == "cheaper"
+    assert low <= made / trials <= high
