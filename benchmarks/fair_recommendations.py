@@ -112,11 +112,19 @@ def _names(arm: Arm, results: Results) -> tuple[str, str]:
     if cell["strategy"] != "depth":
         return f"fine-tune with {arm.title}", f"fine-tuning with {arm.title}"
     new = " (new head)" if cell["head"] == "new" else ""
-    stages = arm.runs[0].get("stages") or _numbered(cell["depth"], results.n_stages)
-    imperative, activity = freezing_words([(str(title), bool(frozen)) for title, frozen in stages])
-    return imperative + new, activity + new
+    stages = arm.runs[0].get("stages")
+    if stages:
+        words = freezing_words([(str(title), bool(frozen)) for title, frozen in stages])
+    else:
+        words = _counted(cell["depth"], results.n_stages)
+    return words[0] + new, words[1] + new
 
 
-def _numbered(depth: int, n_stages: int) -> list[tuple[str, bool]]:
-    """Stages of cells that did not store their titles."""
-    return [(f"Stage {place + 1}", place < depth) for place in range(n_stages or depth + 1)]
+def _counted(depth: int, n_stages: int) -> tuple[str, str]:
+    """The words of freezing where a cell did not store the titles of its stages."""
+    if depth and depth == n_stages:
+        return "freeze every stage and train the head alone", "training the head alone"
+    if not depth:
+        return "train everything", "training everything"
+    first = f"the first {depth} of {n_stages} stages" if depth > 1 else "the first stage"
+    return f"freeze {first}", f"freezing {first}"
