@@ -33,7 +33,7 @@ def is_cheaper(a: Cost, b: Cost) -> bool:
 
     >>> shallow, deep = Cost(30.0, 900_000, 3), Cost(41.0, 20_000, 10)
     >>> is_cheaper(deep, shallow), is_cheaper(shallow, deep)
-    (False, False)
+    (False, True)
     >>> is_cheaper(Cost(14.0, 20_000, 3), shallow)
     True
     """

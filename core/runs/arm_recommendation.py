@@ -246,7 +246,7 @@ def _validation_rows_of(results: Sequence[ArmResult]) -> tuple[Any, ...] | None:
 def recommendation_data(found: Recommendation) -> dict[str, Any]:
     """Return a recommendation as JSON-ready data, as `--json` has it."""
     power = found.power
-    return nan_to_none(
+    data: dict[str, Any] = nan_to_none(
         {
             "setting": found.setting,
             "decision": found.decision,
@@ -276,7 +276,8 @@ def recommendation_data(found: Recommendation) -> dict[str, Any]:
             if power
             else None,
         }
-    )  # type: ignore[no-any-return]
+    )
+    return data
 
 
 def _candidate_data(one: Candidate) -> dict[str, Any]:

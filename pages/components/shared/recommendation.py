@@ -199,7 +199,7 @@ def _rows(one: Candidate) -> list[dict[str, object]]:
         "Time": format_duration(one.arm.cost.seconds),
         "Epochs": one.arm.cost.epochs,
     }
-    claims = [
+    claims: list[dict[str, str | None]] = [
         {
             "Against": claim.reference,
             "AUC lost at most": _bound(claim.auc),
@@ -207,7 +207,9 @@ def _rows(one: Candidate) -> list[dict[str, object]]:
         }
         for claim in one.claims
     ]
-    empty = {"Against": None, "AUC lost at most": None, "Log loss lost at most": None}
+    empty: dict[str, str | None] = dict.fromkeys(
+        ("Against", "AUC lost at most", "Log loss lost at most")
+    )
     start = {"Arm": one.arm.title, "Result": outcome_words(one)}
     return [start | claim | cost for claim in claims or [empty]]
 
