@@ -119,6 +119,8 @@ class Found:
                 "trained_parameters": result.trained_parameters,
                 "seconds": result.total_seconds,
                 "train_rows": result.train_rows,
+                # The head, which is last, is no stage.
+                "stages": [[one.title, one.frozen] for one in result.stages[:-1]],
             }
         )
 

@@ -11,6 +11,7 @@ from core.program import PROGRAM
 from core.runs.command_lines import command_line
 from core.runs.launch import refresh_statuses
 from core.runs.submit import resume_run
+from pages.components.run.against_controls import against_controls
 from pages.components.run.decisions import decisions_section
 from pages.components.run.live import live_view
 from pages.components.run.result import result_view
@@ -137,6 +138,7 @@ try:
     )
     show_header(run)
     if run.status == "done" and run.result:
+        against_controls(run)
         result_view(run)
         if run.kind in ("finetune", "blend"):
             decisions_section(run)

@@ -125,6 +125,40 @@ def tiny(tiny_template: Path, tmp_path: Path) -> tuple[Workspace, Dataset]:
     return workspace, find_dataset(workspace, "tiny")
 
 
+@pytest.fixture(scope="session")
+def swept_template(tiny_template: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The workspace of `tiny_template` with a finished sweep, for what reads results.
+
+    Three freeze depths, zero-shot and a control, at two target sizes with two seeds.
+    """
+    from core.jobs.requests import TrainSettings
+    from core.runs.dispatch import execute
+    from core.runs.sweep import Arm, SweepSpec, submit_sweep
+    from core.runs.worker import run_worker
+    from tests.core.training.helpers import pretrained
+
+    folder = tmp_path_factory.mktemp("swept") / "workspace"
+    shutil.copytree(tiny_template, folder)
+    workspace = open_workspace(folder)
+    arms = (*(Arm("depth", depth) for depth in (0, 1, 3)),)
+    arms += (Arm("zero-shot"), Arm("logistic-regression"))
+    train = TrainSettings(epochs=1, batch_size=256, early_stopping=0, device="cpu")
+    dataset, card = find_dataset(workspace, "tiny"), pretrained(workspace, "dnn")
+    spec = SweepSpec(dataset.id, card.id, arms, (0, 1), target_sizes=(300, 0), train=train)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("core.runs.sweep.ensure_worker", lambda workspace, queue: None)
+        submit_sweep(workspace, spec, "two sizes")
+        run_worker(workspace, "cpu", execute, idle_timeout=0.1)
+    return folder
+
+
+@pytest.fixture
+def swept(swept_template: Path, tmp_path: Path) -> Workspace:
+    """A fresh copy of the workspace with the finished sweep."""
+    shutil.copytree(swept_template, tmp_path / "swept")
+    return open_workspace(tmp_path / "swept")
+
+
 @pytest.fixture
 def costs_in_process(monkeypatch: pytest.MonkeyPatch) -> None:
     """Costs counted without a process of their own, and no optional package installed: seconds less

@@ -55,6 +55,8 @@ BUTTONS: dict[str, tuple[str, ...]] = {
     "pages.components.sweep.sweep_form:_launch": ("sweep",),
     "pages.components.sweep.sweep_view:_header": ("cancel", "resume"),
     "pages.components.sweep.sweep_view:_add_seeds": ("sweep",),
+    "pages.components.run.against_controls:_offer": ("controls",),
+    "pages.components.sweep.sweep_recommendation:_seeds_button": ("sweep",),
     "pages.components.run.use_run:_export": ("export",),
     "pages.components.run.use_run:_verify": ("verify",),
     "pages.data:remove_dataset": ("delete",),

@@ -15,6 +15,8 @@ from core.data.read_options import ColumnSource, ReadOptions
 from core.errors import BadInput, RunError
 from core.evaluation.format_metrics import format_auc, metric_value
 from core.evaluation.metric_registry import HEADLINE_METRIC, METRICS
+from core.evaluation.non_inferiority import Margins
+from core.evaluation.recommendation_words import recommendation_text
 from core.files.durable import staging
 from core.files.permissions import private_files
 from core.files.typed_json import to_builtin
@@ -31,6 +33,7 @@ from core.report.run_tables import run_frame
 from core.runs import removal, renaming
 from core.runs.command_lines import command_line
 from core.runs.launch import CLUSTER_QUEUE, refresh_statuses
+from core.runs.run_controls import find_controls, recommend_run, submit_controls
 from core.runs.submit import resume_run, submit_interpolation
 from core.runs.sweep import list_sweeps
 from core.workspace import Workspace
@@ -43,6 +46,8 @@ from thaw.follow import load_torch, progress_words, train_here, wait_for_run
 from thaw.metrics import RunMetrics, run_metrics
 from thaw.tables import read_scores, write_rows
 
+MARGINS = Margins()
+"""Of a recommendation, where none are given."""
 Part = Literal["target_test", "source_test", "target_validation"]
 """Rows that a run scores at its end."""
 
@@ -99,6 +104,32 @@ class Run:
         run = self.info
         group = RunStore(self._workspace).list_group(run.group) if run.group else []
         return list_runs(self._workspace, [one for one in group if one.id != self.id])
+
+    @checked
+    def recommend(
+        self, margin_auc: float = MARGINS.auc, margin_log_loss: float = MARGINS.log_loss_percent
+    ) -> str:
+        """What its finished controls say of it, in words: was fine-tuning worth it?
+
+        Controls are of the same dataset, backbone, target rows and seeds, however launched.
+
+        Args:
+            margin_auc: an arm that loses less AUC is good enough.
+            margin_log_loss: the same of log loss, in percent of that of the arm compared with.
+
+        Raises:
+            BadInput: the run is no fine-tuning run that is done, or a margin makes no sense.
+        """
+        margins = Margins(margin_auc, margin_log_loss)
+        found = find_controls(self._workspace, self.info)
+        return recommendation_text([recommend_run(self._workspace, found, margins)])
+
+    @checked
+    def add_controls(self) -> Listing["Run"]:
+        """Queue the controls that are not done yet, with its settings and the seeds of its arm."""
+        missing = find_controls(self._workspace, self.info).missing
+        with private_files():
+            return list_runs(self._workspace, submit_controls(self._workspace, self.info, missing))
 
     @property
     def dataset(self) -> Dataset:

@@ -11,6 +11,9 @@ from core.data.paths import clean_path
 from core.errors import BadInput, RunError
 from core.evaluation.choice_error import Choice
 from core.evaluation.metric_registry import HEADLINE_METRIC, METRICS, metrics_shown_in
+from core.evaluation.non_inferiority import Margins
+from core.evaluation.recommendation import Recommendation
+from core.evaluation.recommendation_words import recommendation_text
 from core.files.permissions import private_files
 from core.jobs.run import Run as StoredRun
 from core.jobs.store import RunStore
@@ -19,6 +22,7 @@ from core.report.html_report import write_report
 from core.report.report_data import sweep_report_data
 from core.report.sweep_tables import arms_table, runs_table
 from core.runs import removal, renaming
+from core.runs.arm_recommendation import recommend_arms
 from core.runs.arm_verdicts import choices_of_arms, forgetting_sentences, judge_arms
 from core.runs.blends import blend_arms
 from core.runs.command_lines import sweep_command_line
@@ -32,6 +36,9 @@ from thaw.data import simulated_marks
 from thaw.display import Listing, Progress, card_html, for_notebook, note_html, table_html
 from thaw.follow import POLL_SECONDS, load_torch, require_own, require_worker, watched
 from thaw.run import Run, list_runs
+
+MARGINS = Margins()
+"""Of a recommendation, where none are given."""
 
 
 class Sweep:
@@ -204,6 +211,33 @@ class Sweep:
         )
 
     @checked
+    def recommendations(
+        self, margin_auc: float = MARGINS.auc, margin_log_loss: float = MARGINS.log_loss_percent
+    ) -> list[Recommendation]:
+        """What to do, one for each setting: the cheapest arm that is shown to lose less than this.
+
+        Args:
+            margin_auc: an arm that loses less AUC is good enough.
+            margin_log_loss: the same of log loss, in percent of that of the arm compared with.
+
+        Returns:
+            Each with the candidates, their one-sided bounds and costs, and how many more test rows
+            or seeds would settle what is open.
+
+        Raises:
+            BadInput: no run is done yet, or a margin makes no sense.
+        """
+        margins = Margins(margin_auc, margin_log_loss)
+        return recommend_arms(self._workspace, self._results(), margins)
+
+    @checked
+    def recommend(
+        self, margin_auc: float = MARGINS.auc, margin_log_loss: float = MARGINS.log_loss_percent
+    ) -> str:
+        """`recommendations` in words: a sentence to repeat, and what has to be known beside it."""
+        return recommendation_text(self.recommendations(margin_auc, margin_log_loss))
+
+    @checked
     def figure(self, metric: str = HEADLINE_METRIC) -> go.Figure:
         """A metric on target and source test rows with its intervals.
 
@@ -229,11 +263,22 @@ class Sweep:
         return for_notebook(figure, self.name)
 
     @checked
-    def report(self, out: str | Path) -> Path:
-        """Write the sweep as one HTML file that opens without a network. Returns its path."""
-        path = clean_path(str(out))
+    def report(
+        self,
+        out: str | Path,
+        margin_auc: float = MARGINS.auc,
+        margin_log_loss: float = MARGINS.log_loss_percent,
+    ) -> Path:
+        """Write the sweep as one HTML file that opens without a network. Returns its path.
+
+        Args:
+            out: the file.
+            margin_auc, margin_log_loss: of its recommendation, see `recommendations`.
+        """
+        path, margins = clean_path(str(out)), Margins(margin_auc, margin_log_loss)
         with private_files():
-            write_report(self._workspace, sweep_report_data(self._workspace, self.info), path)
+            data = sweep_report_data(self._workspace, self.info)
+            write_report(self._workspace, data, path, margins)
         return path
 
     @checked
@@ -296,7 +341,8 @@ class Sweep:
         rows = [
             {shown[name]: row[name] for name in shown} for row in self.table().to_dict("records")
         ]
-        note = note_html("Metrics of target test rows.", *self.verdict.split("\n"))
+        words = [*self.recommend().split("\n"), *self.verdict.split("\n")]
+        note = note_html("Metrics of target test rows.", *words)
         return card_html(f"Sweep {sweep.name}", marks, table_html(rows), note)
 
 

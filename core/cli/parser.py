@@ -16,6 +16,7 @@ from core.cli.app_command import add_app_command
 from core.cli.backbone_commands import add_backbone_commands
 from core.cli.blend_command import add_blend_command
 from core.cli.compare_command import add_compare_command
+from core.cli.controls_command import add_controls_command
 from core.cli.data_commands import add_data_commands
 from core.cli.decision_commands import add_decision_commands
 from core.cli.finetune_commands import add_demo_command, add_finetune_command
@@ -41,6 +42,7 @@ COMMAND_GROUPS: dict[str, tuple[Callable[[AddCommand], None], ...]] = {
         add_result_commands,
         add_blend_command,
         add_compare_command,
+        add_controls_command,
         add_decision_commands,
     ),
     "using a model": (add_score_commands,),

@@ -6,6 +6,7 @@ import shlex
 
 from core.cli.options import comma_separated, local_path
 from core.cli.output import CommandResult, ProgressBar, wait_for_run
+from core.cli.recommendation_output import add_margin_options, margins_of
 from core.cli.targets import AddCommand
 from core.data.datasets import find_dataset
 from core.evaluation.format_metrics import format_metric, format_metrics
@@ -60,6 +61,7 @@ def add_result_commands(add: AddCommand) -> None:
         help="fine-tuning runs on one dataset: r-…,r-…",
     )
     command.add_argument("--out", type=local_path, required=True)
+    add_margin_options(command)
 
     summary = "Write runs as files of MLflow or TensorBoard; neither has to be installed."
     command = add("export-tracking", summary, export_tracking)
@@ -144,14 +146,17 @@ def report(workspace: Workspace, options: argparse.Namespace) -> CommandResult:
 
     # Before the data is collected, which may take a while.
     check_output(options.out)
+    margins = margins_of(options)
     if options.sweep:
         contents = sweep_report_data(workspace, find_sweep(workspace, options.sweep))
     else:
         store = RunStore(workspace)
         runs = [store.get(run_id) for run_id in dict.fromkeys(options.run_ids)]
         contents = runs_report_data(workspace, runs)
-    data = write_report(workspace, contents, options.out)
-    lines = [f"Wrote {data['out']} ({data['bytes'] / 1e6:.1f} MB).", *data["verdicts"]]
+    data = write_report(workspace, contents, options.out, margins)
+    lines = [f"Wrote {data['out']} ({data['bytes'] / 1e6:.1f} MB)."]
+    lines += [f"Recommendation: {one['recommendation']}" for one in data["recommendations"]]
+    lines += data["verdicts"]
     if data["simulated"]:
         lines.append("The data is simulated, and the report says so.")
     return CommandResult(data, "\n".join(lines))

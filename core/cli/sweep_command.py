@@ -21,13 +21,21 @@ from core.cli.options import (
     strategy_options,
 )
 from core.cli.output import POLL_SECONDS, CommandResult, ProgressBar, StallNotices
+from core.cli.recommendation_output import (
+    add_margin_options,
+    margins_of,
+    recommendation_lines,
+    recommendations_data,
+)
 from core.cli.targets import AddCommand
 from core.data.datasets import Dataset, find_dataset
 from core.errors import BadInput, RunError
 from core.evaluation.format_metrics import format_arm_metrics
+from core.evaluation.non_inferiority import Margins
 from core.freezing.strategies import STRATEGIES
 from core.jobs.store import RunStore
 from core.models.backbone_store import find_backbone
+from core.runs.arm_recommendation import recommend_arms
 from core.runs.arm_verdicts import choices_of_arms, forgetting_sentences, judge_arms
 from core.runs.halving import FACTORS
 from core.runs.launch import refresh_statuses
@@ -122,6 +130,7 @@ def add_sweep_command(add: AddCommand) -> None:
     add_inputs_option(command)
     add_head_options(command)
     add_training_options(command, seed=False)
+    add_margin_options(command)
     where = command.add_argument_group("where")
     where.add_argument(
         "--arms-at-once",
@@ -141,6 +150,7 @@ def sweep(workspace: Workspace, options: argparse.Namespace) -> CommandResult:
 
     If there is a sweep of that name already, it is resumed.
     """
+    margins = margins_of(options)
     existing = [one for one in list_sweeps(workspace) if options.name in (one.id, one.name)]
     if existing:
         if options.dry_run:
@@ -165,11 +175,18 @@ def sweep(workspace: Workspace, options: argparse.Namespace) -> CommandResult:
         from core.runs.worker import run_sweep_here
 
         run_sweep_here(workspace, found, options.arms_at_once, options.cluster)
-    return follow_sweep(workspace, found)
+    return follow_sweep(workspace, found, margins)
 
 
-def follow_sweep(workspace: Workspace, sweep: Sweep) -> CommandResult:
+def follow_sweep(
+    workspace: Workspace, sweep: Sweep, margins: Margins | None = None
+) -> CommandResult:
     """Wait until every run of a sweep has ended, and return its arms and verdicts.
+
+    Args:
+        workspace: of the sweep.
+        sweep: to follow.
+        margins: of the recommendation; default: `Margins()`.
 
     Raises:
         RunError: a run did not end well; the message holds the results of the others.
@@ -185,6 +202,7 @@ def follow_sweep(workspace: Workspace, sweep: Sweep) -> CommandResult:
             runs = store.list_group(sweep.id)
     results = summarise_arms(sweep, runs)
     sentences: list[str] = []
+    recommended = recommend_arms(workspace, results, margins) if results else []
     if results:
         sentences = judge_arms(workspace, results, default_reference(results))[1]
         sentences = sentences + forgetting_sentences(workspace, results)
@@ -192,7 +210,8 @@ def follow_sweep(workspace: Workspace, sweep: Sweep) -> CommandResult:
     counts = {status: statuses.count(status) for status in dict.fromkeys(statuses)}
     rows = sweep_table(results)
     counts_text = ", ".join(f"{count} {status}" for status, count in counts.items())
-    lines = [f"{sweep.id}  {sweep.name}: {counts_text}", *map(_arm_text, rows)]
+    lines = [f"{sweep.id}  {sweep.name}: {counts_text}"]
+    lines += [*recommendation_lines(recommended, sweep), *map(_arm_text, rows)]
     lines += [f"{title}: rate not chosen yet" for title in waiting_for_rate(sweep, runs, results)]
     lines += sentences
     if counts.get("done", 0) < len(runs):
@@ -201,6 +220,7 @@ def follow_sweep(workspace: Workspace, sweep: Sweep) -> CommandResult:
         "sweep": sweep.id,
         "name": sweep.name,
         "runs": counts,
+        "recommendations": recommendations_data(recommended),
         "arms": rows,
         "rates": rates_table(results),
         "choices": [dataclasses.asdict(one) for one in choices_of_arms(workspace, results)],

@@ -8,6 +8,8 @@ from typing import Any
 
 from core.evaluation.format_metrics import format_bounds, format_metric, format_p, is_missing
 from core.evaluation.metric_registry import HEADLINE_METRIC, METRICS, metrics_shown_in
+from core.evaluation.non_inferiority import Margins
+from core.evaluation.recommendation import Recommendation
 from core.evaluation.significance import NOT_DISTINGUISHABLE, SIGNIFICANCE_LEVEL
 from core.evaluation.verdicts import COMPARED_METRICS, Verdict
 from core.files.outputs import check_output, write_output
@@ -31,6 +33,7 @@ from core.report.provenance_sections import (
     runs_section,
     settings_section,
 )
+from core.report.recommendation_section import recommendation_section
 from core.report.report_data import ReportData
 from core.report.report_figures import (
     ARMS_TITLE,
@@ -39,6 +42,7 @@ from core.report.report_figures import (
     roc_of_arms_figure,
     setting_figures,
 )
+from core.runs.arm_recommendation import recommend_results, recommendation_data
 from core.runs.arm_verdicts import forgetting_sentences, judge_arms
 from core.runs.sweep_result import (
     ArmResult,
@@ -60,8 +64,16 @@ SIMULATED_BACKBONE_NOTICE = (
 )
 
 
-def write_report(workspace: Workspace, data: ReportData, target: Path) -> dict[str, Any]:
+def write_report(
+    workspace: Workspace, data: ReportData, target: Path, margins: Margins | None = None
+) -> dict[str, Any]:
     """Write the report to `target`, completely or not at all, and return what it says, JSON-ready.
+
+    Args:
+        workspace: holds the runs' curves and predictions.
+        data: contents of the report.
+        target: the file.
+        margins: of the recommendation; default: `Margins()`.
 
     Raises:
         BadInput: `target` cannot be written; raised before any work is done.
@@ -69,7 +81,8 @@ def write_report(workspace: Workspace, data: ReportData, target: Path) -> dict[s
     check_output(target)
     verdicts, words = judge_arms(workspace, data.results, default_reference(data.results))
     words = words + forgetting_sentences(workspace, data.results)
-    text = render_report(workspace, data, verdicts, words)
+    recommended = recommend_results(workspace, data.results, margins)
+    text = render_report(workspace, data, verdicts, words, recommended)
     write_output(target, lambda part: part.write_text(text, encoding="utf-8", newline="\n"))
     return {
         "out": str(target),
@@ -79,6 +92,7 @@ def write_report(workspace: Workspace, data: ReportData, target: Path) -> dict[s
         "arms": [result.title for result in data.results],
         "runs": [run.id for run in data.runs],
         "comparisons": len(verdicts),
+        "recommendations": [recommendation_data(one) for one in recommended],
         "verdicts": words,
     }
 
@@ -88,6 +102,7 @@ def render_report(
     data: ReportData,
     verdicts: Sequence[Verdict],
     verdict_sentences: Sequence[str],
+    recommended: Sequence[Recommendation] = (),
 ) -> str:
     """Return the report's whole text.
 
@@ -96,6 +111,7 @@ def render_report(
         data: contents of the report.
         verdicts: comparisons of its arms.
         verdict_sentences: the same in words.
+        recommended: what to do, one for each setting; none for a single arm.
     """
     dataset = data.dataset
     lead = {
@@ -104,7 +120,9 @@ def render_report(
         "Backbone": ", ".join(card.name for card in data.cards),
         "Runs": _count_statuses(data),
     }
+    first = [Section("Recommendation", "recommendation", recommendation_section(recommended))]
     sections = [
+        *(first if recommended else []),
         Section(
             "What the results support",
             "verdicts",

@@ -59,6 +59,7 @@ from pages.components.shared.common import show_missing_metrics, simulated_badge
 from pages.components.shared.compute_slots import compute_slot
 from pages.components.shared.errors import catch_errors, catch_errors_in
 from pages.components.shared.formatting import bullet_list, escape_markdown
+from pages.components.shared.recommendation import recommendation_card
 
 ALL_SETTINGS = "every setting"
 MAX_ARMS = 24
@@ -90,6 +91,9 @@ def side_by_side(runs: Sequence[Run]) -> None:
     arms, full = _choose_setting(arms)
     _show_datasets(arms, datasets)
     results = summarise_selected_arms(arms, full)
+    if len(results) > 1 and len({run.dataset for arm in results for run in arm.runs}) == 1:
+        with catch_errors():
+            recommendation_card(results, "compare", selected=True)
     _show_charts(results)
     _show_comparison(arms, results)
 

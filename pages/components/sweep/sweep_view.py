@@ -36,6 +36,7 @@ from pages.components.shared.stall_warnings import show_stall_warnings
 from pages.components.sweep.blend_arms import blend_popover
 from pages.components.sweep.sweep_charts import sweep_charts
 from pages.components.sweep.sweep_downloads import show_downloads
+from pages.components.sweep.sweep_recommendation import sweep_recommendation
 from pages.components.sweep.sweep_table import group_runs, sweep_table
 from pages.components.sweep.sweep_tables_view import show_rates, show_runs, show_table
 from pages.components.sweep.sweep_verdicts import (
@@ -236,6 +237,8 @@ def _show_result(sweep: Sweep, runs: Sequence[Run]) -> None:
         # Reserve room for the verdicts, so that the page below does not jump with every sentence.
         room = 17 if len(settings) == 1 else 27
         st.html(f"<style>.st-key-sweep_said {{ min-height: {room}rem; }}</style>")
+    with catch_errors():
+        sweep_recommendation(sweep, runs, results)
     with st.container(border=True, key="sweep_said"):
         verdicts, sentences = judge_results(results, reference)
         show_verdicts(runs, results, sentences_by_setting(sentences, settings, verdicts), reference)
