@@ -98,10 +98,14 @@ class Verdict:
         return reason_from_counts(self.auc.rows, self.clicks) or NO_VARIANCE
 
 
-def leading_arm(arms: Sequence[ArmScores]) -> ArmScores | None:
-    """The arm with the lowest validation log loss; None where none is known."""
+def leading_arms(arms: Sequence[ArmScores]) -> list[ArmScores]:
+    """The arms with the lowest validation log loss, as two whose scores are equal share the lead.
+
+    Empty where no loss is known.
+    """
     known = [arm for arm in arms if not is_missing(arm.validation_loss)]
-    return min(known, key=lambda arm: arm.validation_loss, default=None)
+    lowest = min((arm.validation_loss for arm in known), default=0.0)
+    return [arm for arm in known if arm.validation_loss == lowest]
 
 
 def compare_arms(
@@ -154,12 +158,14 @@ def compare_arms(
 def _pairs(arms: Sequence[ArmScores], reference: str) -> list[tuple[ArmScores, ArmScores]]:
     """The pairs of one setting that are compared, those with the reference first."""
     by_title = {arm.title: arm for arm in arms}
-    lead = leading_arm(arms)
+    leads = leading_arms(arms)
+    titles = {arm.title for arm in leads}
     pairs = []
     if reference in by_title:
         pairs += [(arm, by_title[reference]) for arm in arms if arm.title != reference]
-    if lead and lead.title != reference:
-        pairs += [(arm, lead) for arm in arms if arm.title not in (lead.title, reference)]
+    if leads and reference not in titles:
+        # Arms that share the lead have equal scores: the first one stands for all.
+        pairs += [(arm, leads[0]) for arm in arms if arm.title not in {*titles, reference}]
     return pairs
 
 
@@ -172,25 +178,27 @@ def summarise_verdicts(
         found = [verdict for verdict in verdicts if verdict.setting == setting]
         prefix = f"{setting}: " if len(settings) > 1 else ""
         if found:
-            lead = leading_arm(arms)
+            leads = [arm.title for arm in leading_arms(arms)]
             sentences += [
-                prefix + sentence
-                for sentence in _summarise_setting(found, lead.title if lead else None, reference)
+                prefix + sentence for sentence in _summarise_setting(found, leads, reference)
             ]
     return sentences
 
 
-def _summarise_setting(verdicts: Sequence[Verdict], lead: str | None, reference: str) -> list[str]:
-    """The sentences of one setting. lead: title of the leading arm."""
+def _summarise_setting(
+    verdicts: Sequence[Verdict], leads: Sequence[str], reference: str
+) -> list[str]:
+    """The sentences of one setting. leads: titles of the leading arms."""
     if all(verdict.outcome == NOT_COMPARABLE for verdict in verdicts):
-        return _not_comparable_sentences(verdicts, lead)
+        return _not_comparable_sentences(verdicts, leads)
     sentences = []
     with_reference = {verdict.a: verdict for verdict in verdicts if verdict.b == reference}
+    lead = reference if reference in leads else next(iter(leads), None)
+    if len(leads) > 1 or (lead == reference and leads):
+        sentences.append(_lead_sentence(leads))
     if lead in with_reference:
         verdict = with_reference.pop(lead)
         sentences.append(_comparison_sentence(verdict, ", chosen on validation rows,"))
-    elif lead == reference:
-        sentences.append(f"{_capitalise(reference)} leads on validation rows.")
     others = with_reference.values()
     for outcome in ("better", "worse"):
         if named := [_named(verdict) for verdict in others if verdict.outcome == outcome]:
@@ -202,7 +210,7 @@ def _summarise_setting(verdicts: Sequence[Verdict], lead: str | None, reference:
             sentences.append(f"Not distinguishable from {title} at {rows}: {'; '.join(tied)}.")
     if named := [_named(verdict) for verdict in others if verdict.outcome == NOT_COMPARABLE]:
         sentences.append(f"Not comparable with {reference}: {'; '.join(named)}.")
-    if verdicts[0].auc.seeds == 1:
+    if max(verdict.auc.seeds for verdict in verdicts) == 1:
         sentences.append(
             "With one seed this holds only for these test rows: another seed may reverse it."
         )
@@ -226,13 +234,19 @@ def _named(verdict: Verdict) -> str:
     return f"{verdict.a} ({format_difference(verdict)})"
 
 
-def _not_comparable_sentences(verdicts: Sequence[Verdict], lead: str | None) -> list[str]:
+def _not_comparable_sentences(verdicts: Sequence[Verdict], leads: Sequence[str]) -> list[str]:
     """The sentences of a setting whose test rows compare no two arms."""
     reason = f"{verdicts[0].reason}, so there is no interval and nothing is ranked"
     sentences = [f"The arms are not comparable by AUC on these test rows: {reason}."]
-    if lead:
-        sentences.append(f"{_capitalise(lead)} leads on validation rows.")
-    return sentences
+    return [*sentences, _lead_sentence(leads)] if leads else sentences
+
+
+def _lead_sentence(leads: Sequence[str]) -> str:
+    """Which arms lead on validation rows. leads: titles of at least one."""
+    if len(leads) == 1:
+        return f"{_capitalise(leads[0])} leads on validation rows."
+    named = f"{', '.join(leads[:-1])} and {leads[-1]}"
+    return f"{_capitalise(named)} share the lead on validation rows: their log losses are equal."
 
 
 def _comparison_sentence(verdict: Verdict, note: str) -> str:

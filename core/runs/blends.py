@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from core.data.datasets import find_dataset
 from core.errors import BadInput
 from core.evaluation.format_metrics import is_missing
-from core.freezing.strategies import is_trained
+from core.freezing.strategies import has_seed, is_trained
 from core.inference.blend_members import check_blendable, distinct_titles
 from core.jobs.requests import BlendRequest, FinetuneRequest
 from core.jobs.store import NAME_LENGTH, Run, RunStore
@@ -72,8 +72,8 @@ def _blend_request(workspace: Workspace, runs: Sequence[Run], group: str) -> Ble
     titles = _titles(workspace, runs)
     pairs = sorted(zip(titles, runs, strict=True), key=lambda pair: (pair[0], pair[1].id))
     ordered = [run for _, run in pairs]
-    # The seed of a run that trains nothing says nothing.
-    first = next((run for run in ordered if is_trained(run.strategy)), ordered[0])
+    # The seed of a run that it does not change says nothing.
+    first = next((run for run in ordered if has_seed(run.strategy)), ordered[0])
     train = first.request.train
     if not isinstance(first.request, FinetuneRequest):
         # A pretraining run cuts its share from source rows.
@@ -176,8 +176,8 @@ def _named_arms(
 
 
 def _by_seed(sweep: Sweep, arms: Sequence[ArmResult]) -> list[list[str]]:
-    """Return the ids of the arms' runs, a list for each seed that all trained arms have."""
-    seeds = [{run.seed for run in one.runs} for one in arms if is_trained(one.strategy)]
+    """Return the ids of the arms' runs, a list for each seed that all arms with seeds have."""
+    seeds = [{run.seed for run in one.runs} for one in arms if has_seed(one.strategy)]
     common = sorted(set.intersection(*seeds)) if seeds else [arms[0].runs[0].seed]
     if not common:
         raise BadInput(

@@ -12,7 +12,7 @@ from core.data.datasets import Dataset
 from core.errors import BadInput
 from core.freezing.heads import NEW_HEAD_PRESETS
 from core.freezing.inputs import REFITTED_SENTENCE
-from core.freezing.strategies import has_learning_rate, is_trained
+from core.freezing.strategies import has_learning_rate, has_seed, is_trained
 from core.jobs.requests import TrainSettings
 from core.jobs.store import RunStore
 from core.models.card import BackboneCard, HeadSettings
@@ -394,8 +394,13 @@ def _describe_run_count(spec: SweepSpec) -> str:
     at_one_rate = [arm.title for arm in controls if is_trained(arm.strategy)]
     if len(spec.learning_rates) > 1 and at_one_rate:
         words[-1] += f" ({', '.join(at_one_rate)}: no rate)"
-    once = len(expand_requests(spec)) > 1 and not all(is_trained(arm.strategy) for arm in controls)
-    return " × ".join(words) + (", zero-shot once" if once else "")
+    several = len(expand_requests(spec)) > 1
+    once = [f"{arm.title} once" for arm in controls if several and not is_trained(arm.strategy)]
+    if len(spec.seeds) > 1:
+        each = " for each size" if len(spec.target_sizes) > 1 else ""
+        seedless = [arm for arm in controls if not has_seed(arm.strategy)]
+        once += [f"{arm.title} once{each}" for arm in seedless if is_trained(arm.strategy)]
+    return ", ".join([" × ".join(words), *once])
 
 
 def _pluralise(number: int, what: str) -> str:
