@@ -23,8 +23,8 @@ from core.report.html_page import (
     paragraph,
     table,
 )
-from core.runs.rate_choice import has_rate
 from core.report.report_data import ReportData
+from core.runs.rate_choice import has_rate
 
 
 def data_section(dataset: Dataset) -> list[Html]:

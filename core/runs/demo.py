@@ -122,6 +122,7 @@ def demo_spec(dataset: Dataset, card: BackboneCard) -> SweepSpec:
         head=card.head,
         train=demo_settings(dataset),
         keep_head=default_keep_head(card),
+        blend=True,
     )
 
 

@@ -87,6 +87,8 @@ class SweepSpec:
             validation rows (core.runs.rate_choice), so that all arms are tuned with the same
             budget; else each rate is a setting of its own.
         inputs: of the arms that are no controls, as in FinetuneRequest.
+        blend: whether the network arm that leads on validation rows is blended with gradient
+            boosting once all runs have ended, as a further arm (core.runs.default_blend).
 
     Raises:
         BadInput: a value occurs twice, is missing or has another type, there are more than
@@ -106,6 +108,7 @@ class SweepSpec:
     keep_head: bool = False
     choose_rate: bool = False
     inputs: str = "kept"
+    blend: bool = False
 
     def __post_init__(self) -> None:
         check_types(self)

@@ -93,7 +93,7 @@ def test_the_switches_of_the_surgical_stack_stay_when_other_fields_change(
         tiny[0],
         "finetune",
         monkeypatch,
-        **{name: value for name, value in page.query_params.items()},
+        **dict(page.query_params),
     )
     assert again.selectbox("ft_strategy").value == "surgical" and again.toggle(key).value
 

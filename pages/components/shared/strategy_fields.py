@@ -5,7 +5,6 @@ from typing import Any
 
 import streamlit as st
 
-from core.freezing.plan import KEPT_HEAD, NEW_HEAD
 from core.freezing.strategies import STRATEGIES, Option, control_strategies
 from core.models.card import BackboneCard
 from pages.components.shared.formatting import escape_markdown, format_compact
