@@ -99,7 +99,7 @@ def test_the_switches_of_the_surgical_stack_stay_when_other_fields_change(
 
 
 def page_html(app: AppTest) -> str:
-    return " ".join(one.body for one in app.get("html"))
+    return " ".join(str(getattr(one, "body", "")) for one in app.get("html"))
 
 
 def test_options_count_in_the_command_the_address_and_the_picture(page: AppTest) -> None:
