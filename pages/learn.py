@@ -11,7 +11,13 @@ from core.evaluation.verdict_sentences import describe_comparison
 from core.evaluation.verdicts import compare_two
 from core.freezing.inputs import check_same_inputs
 from core.freezing.plan import make_plan
-from core.freezing.strategies import has_learning_rate, has_own_model, is_control, is_trained
+from core.freezing.strategies import (
+    has_learning_rate,
+    has_own_model,
+    has_seed,
+    is_control,
+    is_trained,
+)
 from core.inference.weight_drift_files import read_weight_drift
 from core.jobs.store import Run, RunStore
 from core.models.backbone_store import find_backbone
@@ -168,7 +174,10 @@ def runs_of_its_sweep(run: Run) -> list[Run]:
         if other.kind == "finetune"
         and (
             not is_trained(other.strategy)
-            or (other.seed, other.target_rows) == (run.seed, run.target_rows)
+            or (
+                other.target_rows == run.target_rows
+                and (other.seed == run.seed or not has_seed(other.strategy))
+            )
         )
     ]
 
@@ -184,7 +193,7 @@ def is_comparable(other: Run, run: Run) -> bool:
     if theirs.target_rows != mine.target_rows:
         return False
     if not has_learning_rate(other.strategy):
-        shared = "seed", "validation_share"
+        shared = ["validation_share", *["seed"] * has_seed(other.strategy)]
         return all(getattr(theirs.train, one) == getattr(mine.train, one) for one in shared)
     inputs = has_own_model(other.strategy) or theirs.inputs == mine.inputs
     return inputs and (theirs.train, theirs.keep_head, theirs.head) == (

@@ -12,6 +12,7 @@ from core.files.typed_json import require_whole_number, to_builtin
 from core.jobs.requests import FinetuneRequest, PretrainRequest, TrainSettings
 from core.models.card import BackboneCard
 from core.models.recommended_settings import choose_settings
+from core.runs.default_blend import can_blend
 from core.runs.sweep import Arm, Sweep, SweepSpec, default_arms, depth_arms
 from core.training.default_settings import (
     FINE_TUNING,
@@ -102,6 +103,7 @@ def sweep_spec(
     seeds: int,
     rates: Sequence[float],
     choose_rate: bool,
+    blend: bool,
     target_sizes: Sequence[int],
     halving: int,
     preset: str,
@@ -140,6 +142,7 @@ def sweep_spec(
         keep_head=keep_head,
         inputs=options.get("inputs") or "kept",
         choose_rate=chosen,
+        blend=blend and can_blend(arms),
     )
 
 

@@ -515,7 +515,8 @@ class Run:
             f" {iteration_word(run.strategy)} {result.best_epoch} of {result.epochs_run},"
             f" {result.total_seconds:.1f} s on {result.device}. Run {run.id}."
         )
-        facts = f"{facts} {result.training_warning}".rstrip()
+        if iteration_word(run.strategy) == "epoch":
+            facts = f"{facts} {result.training_warning}".rstrip()
         return card_html(run.name, marks, table_html(rows), note_html(facts))
 
 

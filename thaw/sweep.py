@@ -26,6 +26,7 @@ from core.runs.arm_recommendation import recommend_arms
 from core.runs.arm_verdicts import choices_of_arms, forgetting_sentences, judge_arms
 from core.runs.blends import blend_arms
 from core.runs.command_lines import sweep_command_line
+from core.runs.default_blend import queue_default_blends
 from core.runs.launch import CLUSTER_QUEUE, refresh_statuses
 from core.runs.sweep import Sweep as StoredSweep
 from core.runs.sweep import cancel_sweep, extend_sweep, find_sweep, resume_sweep
@@ -106,6 +107,11 @@ class Sweep:
                     raise TimeoutError(f"After {timeout:g} s only {words} have ended; they go on.")
                 time.sleep(POLL_SECONDS)
                 refresh_statuses(self._workspace, store)
+        # The worker queues them too; a caller that waited shall find them.
+        if not any(run.kind == "blend" for run in self._runs()) and queue_default_blends(
+            self._workspace, self.info
+        ):
+            return self.wait(timeout)
         return self._require_done()
 
     @checked

@@ -399,6 +399,7 @@ class Workspace:
         seeds: int = 3,
         rates: Sequence[float] = (),
         choose_rate: bool = True,
+        blend: bool = True,
         target_sizes: Sequence[int] = (0,),
         halving: int = 0,
         name: str | None = None,
@@ -418,6 +419,8 @@ class Workspace:
                 Without depths, strategies and these, every depth and every control is an arm.
             seeds: of every arm: 0, 1, 2, …
             rates: learning rates for every arm; default: four around the preset's.
+            blend: whether the network that leads on validation rows is blended with gradient
+                boosting once all runs have ended, where the sweep has both.
             choose_rate: whether every arm is tried with each of these rates and its own is chosen
                 on validation rows; else each rate is a setting of its own, and without `rates`
                 every arm trains at the preset's.
@@ -444,6 +447,7 @@ class Workspace:
             seeds,
             rates,
             choose_rate,
+            blend,
             target_sizes,
             halving,
             preset,

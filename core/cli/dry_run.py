@@ -18,6 +18,7 @@ from core.models.backbone_store import find_backbone
 from core.models.card import inputs_sentence
 from core.models.objectives import OBJECTIVES
 from core.models.registry import complete_settings, settings_to_flags
+from core.runs.default_blend import BLEND_SENTENCE
 from core.runs.estimate import Estimate, pretraining_estimate, pretraining_plan
 from core.runs.sweep import Arm, SweepSpec, expand_requests, plan_arms, rates_sentence
 from core.runs.sweep_estimate import estimate_sweep
@@ -65,6 +66,8 @@ def dry_run_sweep(workspace: Workspace, spec: SweepSpec) -> CommandResult:
         lines.append(REFITTED_SENTENCE)
     if spec.choose_rate:
         lines.append(rates_sentence(spec))
+    if spec.blend:
+        lines.append(BLEND_SENTENCE)
     n_runs = len(expand_requests(spec))
     lines.append(
         f"{n_runs} run{'s' if n_runs > 1 else ''}, {_estimate_text(estimate, n_runs)}. Nothing was "
@@ -77,6 +80,7 @@ def dry_run_sweep(workspace: Workspace, spec: SweepSpec) -> CommandResult:
         "runs": n_runs,
         "learning_rates": list(spec.learning_rates),
         "choose_rate": spec.choose_rate,
+        "blend": spec.blend,
         "arms": arms,
         "estimate": _estimate_data(estimate),
         "train": [dataclasses.asdict(train) for train in spec.size_settings],

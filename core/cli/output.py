@@ -163,7 +163,7 @@ def follow_run(workspace: Workspace, run: Run) -> CommandResult:
             f" {iteration_word(run.strategy)} {result.best_epoch} of {result.epochs_run},"
             f" {result.total_seconds:.1f} s on {result.device}"
         )
-    if result.training_warning:
+    if result.training_warning and iteration_word(run.strategy) == "epoch":
         lines.append(result.training_warning)
     if learner := describe_learner(workspace, run):
         lines.append(learner)

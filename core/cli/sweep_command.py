@@ -33,10 +33,11 @@ from core.errors import BadInput, RunError
 from core.evaluation.format_metrics import format_arm_metrics
 from core.evaluation.non_inferiority import Margins
 from core.freezing.strategies import STRATEGIES
-from core.jobs.store import RunStore
+from core.jobs.store import Run, RunStore
 from core.models.backbone_store import find_backbone
 from core.runs.arm_recommendation import recommend_arms
 from core.runs.arm_verdicts import choices_of_arms, forgetting_sentences, judge_arms
+from core.runs.default_blend import can_blend, queue_default_blends
 from core.runs.halving import FACTORS
 from core.runs.launch import refresh_statuses
 from core.runs.sweep import (
@@ -116,6 +117,13 @@ def add_sweep_command(add: AddCommand) -> None:
         "--learning-rates every arm trains at the preset's",
     )
     arms.add_argument(
+        "--blend",
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help="once all runs have ended, blend the network that leads on validation rows with "
+        "gradient boosting, as a further arm, where the sweep has both (default)",
+    )
+    arms.add_argument(
         "--target-sizes", type=integers, default=(0,), help="target rows: 1000,5000,0 (0: all)"
     )
     arms.add_argument(
@@ -191,15 +199,9 @@ def follow_sweep(
     Raises:
         RunError: a run did not end well; the message holds the results of the others.
     """
-    store, notices = RunStore(workspace), StallNotices(workspace)
-    with ProgressBar(sweep.name) as progress:
-        runs = store.list_group(sweep.id)
-        while any(run.active for run in runs):
-            progress(sum(not run.active for run in runs) / len(runs))
-            time.sleep(POLL_SECONDS)
-            refresh_statuses(workspace, store)
-            notices.print_new(run for run in runs if run.status == "running")
-            runs = store.list_group(sweep.id)
+    runs = _wait_for_runs(workspace, sweep)
+    if all(run.kind != "blend" for run in runs) and queue_default_blends(workspace, sweep):
+        runs = _wait_for_runs(workspace, sweep)
     results = summarise_arms(sweep, runs)
     sentences: list[str] = []
     recommended = recommend_arms(workspace, results, margins) if results else []
@@ -227,6 +229,20 @@ def follow_sweep(
         "verdicts": sentences,
     }
     return CommandResult(data, "\n".join(lines))
+
+
+def _wait_for_runs(workspace: Workspace, sweep: Sweep) -> list[Run]:
+    """Wait until every run of a sweep has ended; return them."""
+    store, notices = RunStore(workspace), StallNotices(workspace)
+    with ProgressBar(sweep.name) as progress:
+        runs = store.list_group(sweep.id)
+        while any(run.active for run in runs):
+            progress(sum(not run.active for run in runs) / len(runs))
+            time.sleep(POLL_SECONDS)
+            refresh_statuses(workspace, store)
+            notices.print_new(run for run in runs if run.status == "running")
+            runs = store.list_group(sweep.id)
+    return runs
 
 
 def sweep_spec(workspace: Workspace, options: argparse.Namespace) -> SweepSpec:
@@ -276,6 +292,7 @@ def sweep_spec(workspace: Workspace, options: argparse.Namespace) -> SweepSpec:
         keep_head=keep_head,
         inputs=options.inputs,
         choose_rate=choose_rate,
+        blend=options.blend and can_blend(arms),
     )
 
 

@@ -6,7 +6,7 @@ from core.evaluation.format_metrics import format_bounds, format_metric, format_
 from core.evaluation.metric_registry import METRICS
 from core.evaluation.paired_comparison import PairedDifference
 from core.evaluation.significance import NOT_COMPARABLE, NOT_DISTINGUISHABLE, is_significant
-from core.evaluation.verdicts import JUDGED_METRICS, ArmScores, Verdict, leading_arm
+from core.evaluation.verdicts import JUDGED_METRICS, ArmScores, Verdict, leading_arms
 
 
 def summarise_verdicts(
@@ -18,28 +18,30 @@ def summarise_verdicts(
         found = [verdict for verdict in verdicts if verdict.setting == setting]
         prefix = f"{setting}: " if len(settings) > 1 else ""
         if found:
-            lead = leading_arm(arms)
+            leads = [arm.title for arm in leading_arms(arms)]
             sentences += [
-                prefix + sentence
-                for sentence in _summarise_setting(found, lead.title if lead else None, reference)
+                prefix + sentence for sentence in _summarise_setting(found, leads, reference)
             ]
     return sentences
 
 
-def _summarise_setting(verdicts: Sequence[Verdict], lead: str | None, reference: str) -> list[str]:
-    """The sentences of one setting. lead: title of the leading arm."""
+def _summarise_setting(
+    verdicts: Sequence[Verdict], leads: Sequence[str], reference: str
+) -> list[str]:
+    """The sentences of one setting. leads: titles of the leading arms."""
     sentences = []
     if all(verdict.outcome_in("auc") == NOT_COMPARABLE for verdict in verdicts):
         reason = f"{verdicts[0].reason}, so there is no interval and nothing is ranked by it"
         sentences.append(f"The arms are not comparable by AUC on these test rows: {reason}.")
     if all(verdict.outcome == NOT_COMPARABLE for verdict in verdicts):
-        return sentences + ([f"{_capitalise(lead)} leads on validation rows."] if lead else [])
+        return [*sentences, _lead_sentence(leads)] if leads else sentences
+    lead = reference if reference in leads else next(iter(leads), None)
+    if len(leads) > 1 or (lead == reference and leads):
+        sentences.append(_lead_sentence(leads))
     with_reference = {verdict.a: verdict for verdict in verdicts if verdict.b == reference}
     if lead in with_reference:
         verdict = with_reference.pop(lead)
         sentences.append(_comparison_sentence(verdict, ", chosen on validation rows,"))
-    elif lead == reference:
-        sentences.append(f"{_capitalise(reference)} leads on validation rows.")
     sentences += outcome_sentences([*with_reference.values()], reference)
     if lead and lead != reference:
         tied = [
@@ -49,11 +51,19 @@ def _summarise_setting(verdicts: Sequence[Verdict], lead: str | None, reference:
         ]
         sentences += outcome_sentences(tied, lead)
     sentences += calibration_sentences([one for one in verdicts if one.b == reference])
-    if verdicts[0].auc.seeds == 1:
+    if max(verdict.auc.seeds for verdict in verdicts) == 1:
         sentences.append(
             "With one seed this holds only for these test rows: another seed may reverse it."
         )
     return sentences
+
+
+def _lead_sentence(leads: Sequence[str]) -> str:
+    """Which arms lead on validation rows. leads: titles of at least one."""
+    if len(leads) == 1:
+        return f"{_capitalise(leads[0])} leads on validation rows."
+    named = f"{', '.join(leads[:-1])} and {leads[-1]}"
+    return f"{_capitalise(named)} share the lead on validation rows: their log losses are equal."
 
 
 def outcome_sentences(verdicts: Sequence[Verdict], title: str) -> list[str]:

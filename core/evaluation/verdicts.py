@@ -119,10 +119,14 @@ class Verdict:
         return reason_from_counts(self.auc.rows, self.clicks) or NO_VARIANCE
 
 
-def leading_arm(arms: Sequence[ArmScores]) -> ArmScores | None:
-    """The arm with the lowest validation log loss; None where none is known."""
+def leading_arms(arms: Sequence[ArmScores]) -> list[ArmScores]:
+    """The arms with the lowest validation log loss, as two whose scores are equal share the lead.
+
+    Empty where no loss is known.
+    """
     known = [arm for arm in arms if not is_missing(arm.validation_loss)]
-    return min(known, key=lambda arm: arm.validation_loss, default=None)
+    lowest = min((arm.validation_loss for arm in known), default=0.0)
+    return [arm for arm in known if arm.validation_loss == lowest]
 
 
 def compare_arms(
@@ -239,12 +243,14 @@ def compare_two(
 def _pairs(arms: Sequence[ArmScores], reference: str) -> list[tuple[ArmScores, ArmScores]]:
     """The pairs of one setting that are compared, those with the reference first."""
     by_title = {arm.title: arm for arm in arms}
-    lead = leading_arm(arms)
+    leads = leading_arms(arms)
+    titles = {arm.title for arm in leads}
     pairs = []
     if reference in by_title:
         pairs += [(arm, by_title[reference]) for arm in arms if arm.title != reference]
-    if lead and lead.title != reference:
-        pairs += [(arm, lead) for arm in arms if arm.title not in (lead.title, reference)]
+    if leads and reference not in titles:
+        # Arms that share the lead have equal scores: the first one stands for all.
+        pairs += [(arm, leads[0]) for arm in arms if arm.title not in {*titles, reference}]
     return pairs
 
 

@@ -6,18 +6,17 @@ from typing import Any
 
 from core.data.datasets import Dataset, find_dataset
 from core.errors import BadInput
-from core.jobs.requests import Request, request_to_json
 from core.jobs.store import Run, RunStore
 from core.models.backbone_store import find_backbone
 from core.models.card import BackboneCard
+from core.report.arms import group_into_arms, summarise_selected_arms
+from core.report.run_settings import request_settings
 from core.runs.reproduce import find_blended_runs, run_commands, sweep_commands
-from core.runs.sweep import Sweep, arm_title
-from core.runs.sweep_result import ArmResult, summarise_arm, summarise_arms
+from core.runs.sweep import Sweep, list_rate_sweeps
+from core.runs.sweep_result import ArmResult, summarise_arms
 from core.workspace import Workspace
 
 MAX_RUNS = 200
-_ARM_FIELDS = ("strategy", "freeze_depth", "options", "group", "kind", "dataset", "seed", "rates")
-"""Fields of a request that are no training settings: they name the arm, or are shown elsewhere."""
 
 
 @dataclass(frozen=True)
@@ -74,6 +73,8 @@ def sweep_report_data(workspace: Workspace, sweep: Sweep) -> ReportData:
 def runs_report_data(workspace: Workspace, runs: Sequence[Run]) -> ReportData:
     """Return the contents for runs; those that differ only by their seed are one arm.
 
+    Titles name the settings in which arms differ, as on page Compare.
+
     Raises:
         BadInput: a run is not done, or is neither a fine-tuning run nor a blend, or runs are on
             several datasets.
@@ -97,11 +98,14 @@ def runs_report_data(workspace: Workspace, runs: Sequence[Run]) -> ReportData:
     tuned = [run for run in (*runs, *find_blended_runs(workspace, runs)) if run.kind == "finetune"]
     backbones = dict.fromkeys(run.finetune_request.backbone for run in tuned)
     names = {backbone: find_backbone(workspace, backbone) for backbone in backbones}
-    arms: dict[str, dict[int, Run]] = {}
-    for run in runs:
-        # The same run done twice is one run and no second seed.
-        arms.setdefault(_arm_title(run, varied, names), {})[run.seed] = run
-    results = [summarise_arm([*found.values()], title, "") for title, found in arms.items()]
+    arms = group_into_arms(
+        [*{run.id: run for run in runs}.values()],
+        {card.id: card.name for card in names.values()},
+        {},
+        list_rate_sweeps(workspace),
+        split_single=False,
+    )
+    results = summarise_selected_arms(arms, full_titles=True)
     title = runs[0].name if len(runs) == 1 else f"{len(runs)} runs on {dataset.name}"
     return ReportData(
         title, dataset, tuple(names.values()), tuple(results), tuple(runs), shared, varied,
@@ -109,44 +113,17 @@ def runs_report_data(workspace: Workspace, runs: Sequence[Run]) -> ReportData:
     )  # fmt: skip
 
 
-def request_settings(request: Request) -> dict[str, Any]:
-    """Return the settings of a fine-tuning request by name, without those that name the arm.
-
-    Those of the head and of training are included, with underscores as spaces.
-    """
-    values = request_to_json(request)
-    flat = {
-        **values,
-        **values["train"],
-        "head": "kept" if values["keep_head"] else "new",
-        **{f"head_{name}": value for name, value in values["head"].items()},
-    }
-    return {
-        name.replace("_", " "): value
-        for name, value in flat.items()
-        if name not in (*_ARM_FIELDS, "train", "keep_head", "backbone")
-    }
-
-
 def _split_settings(runs: Sequence[Run]) -> tuple[dict[str, Any], tuple[str, ...]]:
-    """Return the settings that all fine-tuning runs share, and the names of the others."""
-    by_run = [request_settings(run.request) for run in runs if run.kind == "finetune"]
-    if not by_run:
-        return {}, ()
-    shared = {
-        name: value
-        for name, value in by_run[0].items()
-        if all(settings.get(name) == value for settings in by_run)
-    }
-    return shared, tuple(name for name in by_run[0] if name not in shared)
+    """Return the settings that are equal in all runs that read them, and the names of the others.
 
-
-def _arm_title(run: Run, varied: Sequence[str], cards: dict[str, BackboneCard]) -> str:
-    words = [arm_title(run)]
-    if run.kind == "blend":
-        rows = [f"target rows {run.target_rows}"] * ("target rows" in varied)
-        return ", ".join([*words, *rows])
-    if len(cards) > 1:
-        words.append(cards[run.finetune_request.backbone].name)
-    settings = request_settings(run.request)
-    return ", ".join([*words, *(f"{name} {settings[name]}" for name in varied)])
+    Args:
+        runs: of any kind; only fine-tuning runs have settings.
+    """
+    by_run = [request_settings(run.finetune_request) for run in runs if run.kind == "finetune"]
+    found: dict[str, list[Any]] = {}
+    for settings in by_run:
+        for name, value in settings.items():
+            found.setdefault(name, []).append(value)
+    varied = [name for name, values in found.items() if any(one != values[0] for one in values)]
+    shared = {name: values[0] for name, values in found.items() if name not in varied}
+    return shared, tuple(varied)

@@ -11,7 +11,7 @@ from core.evaluation.verdict_sentences import (
     summarise_verdicts,
 )
 from core.evaluation.verdicts import ArmScores, Verdict, adjusted_verdicts, compare_arms
-from core.freezing.strategies import has_learning_rate, is_control, is_trained
+from core.freezing.strategies import has_learning_rate, has_seed, is_control, is_trained
 from core.jobs.predictions import StoredScores, read_prediction_array
 from core.jobs.run import Run
 from core.runs.sweep_result import ArmResult
@@ -32,8 +32,10 @@ def judge_arms(
     """
     settings: dict[str, list[ArmScores]] = {}
     for result in results:
-        scores = StoredScores(workspace, result.runs)
-        seeds = tuple(run.seed for run in result.runs) if is_trained(result.strategy) else ()
+        # Sweeps of earlier versions have a logistic regression for every seed, all alike.
+        runs = result.runs if has_seed(result.strategy) else result.runs[:1]
+        scores = StoredScores(workspace, runs)
+        seeds = tuple(run.seed for run in runs) if has_seed(result.strategy) else ()
         contender = ArmScores(result.title, result.validation_loss, scores, seeds, scores.keys)
         settings.setdefault(result.setting, []).append(contender)
     _share_rateless(settings, results)
@@ -167,8 +169,9 @@ def _share_rateless(settings: dict[str, list[ArmScores]], results: Sequence[ArmR
         if has_learning_rate(result.strategy):
             continue
         one = next(arm for arm in settings[result.setting] if arm.title == result.title)
+        trained = is_trained(result.strategy)
         for setting, others in settings.items():
             same_rows = sizes[setting] == result.target_rows
-            if (same_rows or not one.seeds) and all(arm.title != one.title for arm in others):
-                loss = one.validation_loss if same_rows and one.seeds else float("nan")
+            if (same_rows or not trained) and all(arm.title != one.title for arm in others):
+                loss = one.validation_loss if same_rows and trained else float("nan")
                 others.append(dataclasses.replace(one, validation_loss=loss))

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from core.data.datasets import find_dataset
 from core.errors import BadInput
 from core.evaluation.format_metrics import is_missing
-from core.freezing.strategies import is_trained
+from core.freezing.strategies import has_seed, is_trained
 from core.inference.blend_members import check_blendable, distinct_titles
 from core.jobs.requests import BlendRequest, FinetuneRequest
 from core.jobs.store import NAME_LENGTH, Run, RunStore
@@ -18,7 +18,7 @@ from core.workspace import Workspace
 
 BOOSTING = "gradient-boosting"
 """The strategy that a network is blended with by default."""
-_NO_NETWORK = ("zero-shot", "logistic-regression", BOOSTING, "blend", "pretraining")
+NO_NETWORK = ("zero-shot", "logistic-regression", BOOSTING, "blend", "pretraining")
 """Strategies of arms that train no network on the target."""
 
 
@@ -72,8 +72,8 @@ def _blend_request(workspace: Workspace, runs: Sequence[Run], group: str) -> Ble
     titles = _titles(workspace, runs)
     pairs = sorted(zip(titles, runs, strict=True), key=lambda pair: (pair[0], pair[1].id))
     ordered = [run for _, run in pairs]
-    # The seed of a run that trains nothing says nothing.
-    first = next((run for run in ordered if is_trained(run.strategy)), ordered[0])
+    # The seed of a run that it does not change says nothing.
+    first = next((run for run in ordered if has_seed(run.strategy)), ordered[0])
     train = first.request.train
     if not isinstance(first.request, FinetuneRequest):
         # A pretraining run cuts its share from source rows.
@@ -105,7 +105,9 @@ def _titles(workspace: Workspace, runs: Sequence[Run]) -> list[str]:
     return distinct_titles(runs, titles)
 
 
-def blend_arms(workspace: Workspace, sweep: Sweep, titles: Sequence[str] = ()) -> list[Run]:
+def blend_arms(
+    workspace: Workspace, sweep: Sweep, titles: Sequence[str] = (), run_here: bool = False
+) -> list[Run]:
     """Queue a blend of arms of a sweep for every seed, as a further arm of the sweep.
 
     At each number of target rows that the sweep has, for the seeds that all of the arms have
@@ -116,6 +118,7 @@ def blend_arms(workspace: Workspace, sweep: Sweep, titles: Sequence[str] = ()) -
         sweep: has finished runs of the arms.
         titles: of two arms or more; none for the network arm with the lowest log loss on validation
             rows and gradient boosting.
+        run_here: see `submit_blend`.
 
     Raises:
         BadInput: an arm is unknown or not finished, or the arms have no seed in common.
@@ -132,7 +135,8 @@ def blend_arms(workspace: Workspace, sweep: Sweep, titles: Sequence[str] = ()) -
         known = [*of_size, *(one for one in untrained if one not in of_size)]
         arms = _named_arms(sweep, known, titles) if titles else _default_arms(sweep, of_size)
         queued += [
-            submit_blend(workspace, run_ids, group=sweep.id) for run_ids in _by_seed(sweep, arms)
+            submit_blend(workspace, run_ids, group=sweep.id, run_here=run_here)
+            for run_ids in _by_seed(sweep, arms)
         ]
     if not queued:
         raise BadInput(
@@ -143,7 +147,7 @@ def blend_arms(workspace: Workspace, sweep: Sweep, titles: Sequence[str] = ()) -
 
 
 def _default_arms(sweep: Sweep, results: Sequence[ArmResult]) -> list[ArmResult]:
-    networks = [one for one in results if one.strategy not in _NO_NETWORK]
+    networks = [one for one in results if one.strategy not in NO_NETWORK]
     boosting = [one for one in results if one.strategy == BOOSTING]
     for what, found in (("a network", networks), ("gradient boosting", boosting)):
         if not found:
@@ -176,8 +180,8 @@ def _named_arms(
 
 
 def _by_seed(sweep: Sweep, arms: Sequence[ArmResult]) -> list[list[str]]:
-    """Return the ids of the arms' runs, a list for each seed that all trained arms have."""
-    seeds = [{run.seed for run in one.runs} for one in arms if is_trained(one.strategy)]
+    """Return the ids of the arms' runs, a list for each seed that all arms with seeds have."""
+    seeds = [{run.seed for run in one.runs} for one in arms if has_seed(one.strategy)]
     common = sorted(set.intersection(*seeds)) if seeds else [arms[0].runs[0].seed]
     if not common:
         raise BadInput(

@@ -21,6 +21,7 @@ from core.models.card import BackboneCard, HeadSettings
 from core.models.recommended_settings import pretraining_rows, recommended_settings
 from core.models.registry import ARCHITECTURES, complete_settings, settings_to_flags
 from core.program import COMMAND
+from core.runs.default_blend import can_blend
 from core.runs.sweep import SweepSpec, depth_arms
 from core.training.default_settings import (
     AS_PREPARED,
@@ -173,6 +174,8 @@ def sweep_command_line(
         parts += ["--target-sizes", ",".join(map(str, spec.target_sizes))]
     if spec.halving:
         parts += ["--halving", str(spec.halving)]
+    if can_blend(spec.arms) and (pinned or not spec.blend):
+        parts.append("--blend" if spec.blend else "--no-blend")
     if pinned or spec.inputs != "kept":
         parts += ["--inputs", spec.inputs]
     flags = sweep_train_flags(dataset, spec, pinned)

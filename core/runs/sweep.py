@@ -23,6 +23,7 @@ from core.freezing.strategies import (
     control_strategies,
     describe_strategy,
     has_learning_rate,
+    has_seed,
     is_control,
     is_trained,
 )
@@ -86,6 +87,8 @@ class SweepSpec:
             validation rows (core.runs.rate_choice), so that all arms are tuned with the same
             budget; else each rate is a setting of its own.
         inputs: of the arms that are no controls, as in FinetuneRequest.
+        blend: whether the network arm that leads on validation rows is blended with gradient
+            boosting once all runs have ended, as a further arm (core.runs.default_blend).
 
     Raises:
         BadInput: a value occurs twice, is missing or has another type, there are more than
@@ -105,6 +108,7 @@ class SweepSpec:
     keep_head: bool = False
     choose_rate: bool = False
     inputs: str = "kept"
+    blend: bool = False
 
     def __post_init__(self) -> None:
         check_types(self)
@@ -118,15 +122,21 @@ class SweepSpec:
                 f"The halving factor is {self.halving!r}; it must be one of {[*FACTORS]}, or 0 for"
                 " none."
             )
-        for what, values in (
+        repeatable: tuple[tuple[str, tuple[Any, ...]], ...] = (
             ("arm", self.arms),
             ("seed", self.seeds),
             ("target size", self.target_sizes),
-        ):
+        )
+        for what, values in repeatable:
             if not values:
                 raise BadInput(f"A sweep needs at least one {what}; it has none.")
-            if any(a == b for a, b in itertools.combinations(values, 2)):
-                raise BadInput(f"A sweep has each {what} once; {list(values)} has one twice.")
+            repeated = next((one for one in values if values.count(one) > 1), None)
+            if repeated is not None:
+                named = repr(repeated.title) if isinstance(repeated, Arm) else f"{repeated:,}"
+                raise BadInput(
+                    f"A sweep has each {what} once, and {named} is named"
+                    f" {_times(values.count(repeated))}; leave out what is repeated."
+                )
         rates = self.learning_rates
         if self.choose_rate and not 1 < len(rates) == len(set(rates)):
             raise BadInput(
@@ -154,11 +164,16 @@ class Sweep:
     created: str
 
 
+def _times(number: int) -> str:
+    return "twice" if number == 2 else f"{number} times"
+
+
 def expand_requests(spec: SweepSpec) -> list[FinetuneRequest]:
     """Return a request for every run, all arms of one seed before those of the next seed.
 
-    A strategy without a learning rate runs once for every seed and size. Zero-shot trains nothing,
-    so that it has one run, however many seeds, rates and sizes there are.
+    A strategy without a learning rate runs once for every seed and size, and one that no seed
+    changes once for every size. Zero-shot trains nothing, so that it has one run, however many
+    seeds, rates and sizes there are.
     """
     base = FinetuneRequest(
         spec.dataset, spec.backbone, head=spec.head, train=spec.train, keep_head=spec.keep_head
@@ -182,6 +197,8 @@ def expand_requests(spec: SweepSpec) -> list[FinetuneRequest]:
         for arm in spec.arms:
             has_rate = has_learning_rate(arm.strategy)
             if not (has_rate or is_first_rate) or (position and not is_trained(arm.strategy)):
+                continue
+            if seed != spec.seeds[0] and not has_seed(arm.strategy):
                 continue
             found.append(
                 dataclasses.replace(

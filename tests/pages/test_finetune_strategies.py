@@ -75,6 +75,33 @@ def test_every_strategy_shows_its_card_and_is_queued_as_the_command_says(
     assert sorted(run.strategy for run in runs) == sorted({strategy, *DEFAULT_CONTROLS})
 
 
+def test_the_switches_of_the_surgical_stack_stay_when_other_fields_change(
+    page: AppTest, tiny: Tiny, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    choose(page, "surgical")
+    card = card_of(tiny[0])
+    key = f"stage_{card.id}_ft_{card.stages[0].name}"
+    page.toggle(key).set_value(True).run()
+    last = card.stages[-1].name
+    assert page.query_params["strategy"] == f"surgical:stages={card.stages[0].name}+{last}"
+    page.number_input("ft_epochs").set_value(7).run()
+    page.radio("ft_head").set_value("new").run()
+    assert page.toggle(key).value and "Head (new)" in page_html(page)
+    page.radio("ft_head").set_value("keep").run()
+    assert "Head (kept)" in page_html(page)
+    again = open_page(
+        tiny[0],
+        "finetune",
+        monkeypatch,
+        **dict(page.query_params),
+    )
+    assert again.selectbox("ft_strategy").value == "surgical" and again.toggle(key).value
+
+
+def page_html(app: AppTest) -> str:
+    return " ".join(str(getattr(one, "body", "")) for one in app.get("html"))
+
+
 def test_options_count_in_the_command_the_address_and_the_picture(page: AppTest) -> None:
     choose(page, "lora")
     page.number_input("ft_lora_rank").set_value(8).run()

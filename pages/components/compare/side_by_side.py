@@ -3,6 +3,7 @@
 The parts are figures, verdicts, differing settings, and decisions.
 """
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -15,7 +16,13 @@ from core.evaluation.format_metrics import format_bounds, format_metric, format_
 from core.evaluation.metric_registry import HEADLINE_METRIC, METRICS, metrics_shown_in
 from core.evaluation.significance import RANKING_RULE
 from core.evaluation.verdicts import COMPARED_METRICS, Verdict
-from core.freezing.strategies import STRATEGIES, is_control, is_trained, iteration_word
+from core.freezing.strategies import (
+    STRATEGIES,
+    has_own_model,
+    is_control,
+    is_trained,
+    iteration_word,
+)
 from core.jobs.requests import request_to_json
 from core.jobs.store import Run
 from core.models.backbone_store import list_backbones
@@ -321,14 +328,16 @@ def _show_differences(arms: Sequence[ArmRuns], titles: Sequence[str]) -> None:
     } | backbone_names()
     flat = [_flatten_settings(arm.runs, names_by_id) for arm in arms]
     names = dict.fromkeys(name for settings in flat for name in settings)
-    # What trains no network has no settings of its training that could differ from the others'.
+    # What an arm does not read does not differ from the others'; an option not given has its
+    # default.
     networks = [_trains_network(arm.runs[0]) for arm in arms]
 
     def values(name: str) -> set[str]:
+        is_option = name.startswith("options")
         return {
             settings.get(name, "–")
             for settings, network in zip(flat, networks, strict=True)
-            if network or name in settings
+            if name in settings or (is_option and network)
         }
 
     differing = [name for name in names if len(values(name)) > 1]
@@ -371,7 +380,7 @@ def _flatten_settings(runs: Sequence[Run], names: dict[str, str]) -> dict[str, s
         return {
             "dataset": dataset,
             "target rows": rows,
-            "blended": ", ".join(runs[0].blend_request.arms),
+            "blended": _blended_arms(runs),
             "seeds": ", ".join(str(run.seed) for run in runs),
         }
     settings = request_to_json(runs[0].request)
@@ -379,6 +388,9 @@ def _flatten_settings(runs: Sequence[Run], names: dict[str, str]) -> dict[str, s
     hidden: tuple[str, ...] = () if runs[0].strategy == "depth" else ("freeze_depth",)
     if not has_rate(runs[0]):
         hidden += ("learning_rate", "head_learning_rate")
+    if has_own_model(runs[0].strategy):
+        # Head and inputs are new whatever the sweep asks for.
+        hidden += ("keep_head", "inputs")
     if not is_trained(runs[0].strategy):
         settings = {name: settings[name] for name in ("strategy", "dataset", "backbone")}
     else:
@@ -391,6 +403,20 @@ def _flatten_settings(runs: Sequence[Run], names: dict[str, str]) -> dict[str, s
     for name in {"dataset", "backbone"} & set(flat):
         flat[name] = names.get(flat[name], flat[name])
     return flat
+
+
+def _blended_arms(runs: Sequence[Run]) -> str:
+    """Return the arms of blends that differ by seed, each with its mean weight."""
+    weights = [
+        [one.weight for one in run.result.blend.runs]
+        for run in runs
+        if run.result and run.result.blend
+    ]
+    titles = runs[0].blend_request.arms
+    if not weights:
+        return ", ".join(titles)
+    means = [math.fsum(found) / len(weights) for found in zip(*weights, strict=True)]
+    return ", ".join(f"{mean:.2f} × {title}" for mean, title in zip(means, titles, strict=True))
 
 
 def _setting_text(name: str, value: Any) -> str:
