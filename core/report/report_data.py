@@ -16,7 +16,10 @@ from core.runs.sweep_result import ArmResult, summarise_arm, summarise_arms
 from core.workspace import Workspace
 
 MAX_RUNS = 200
-_ARM_FIELDS = ("strategy", "freeze_depth", "options", "group", "kind", "dataset", "seed", "rates")
+_ARM_FIELDS = (
+    *("strategy", "freeze_depth", "options", "group", "kind", "dataset", "seed", "rates"),
+    *("trial", "arm_name"),
+)
 """Fields of a request that are no training settings: they name the arm, or are shown elsewhere."""
 
 

@@ -26,7 +26,6 @@ from core.runs.halving import decide
 from core.runs.heartbeat import Heartbeat
 from core.runs.launch import run_heartbeat
 from core.runs.search import decide_trial
-from core.runs.sweep import is_trial
 from core.runs.workspace_identity import WorkspaceIdentity, WorkspaceReplaced
 from core.workspace import Workspace
 
@@ -99,7 +98,7 @@ class StoreReporter:
         self.flush()
         self._identity.check()
         run = self._store.get(self._run)
-        if is_trial(run):
+        if run.is_trial:
             decision = decide_trial(self._store.workspace, run, epoch)
         else:
             decision = decide(self._store, run, epoch)

@@ -41,7 +41,7 @@ from core.runs.search_trials import (
     spent_seconds,
 )
 from core.runs.submit import check_rows_to_train
-from core.runs.sweep import Sweep, SweepSpec, find_sweep, is_trial, list_sweeps
+from core.runs.sweep import Sweep, SweepSpec, find_sweep, list_sweeps
 from core.workspace import Workspace, check_name
 
 MAX_FAILURES = 3
@@ -221,7 +221,7 @@ def resume_search(workspace: Workspace, sweep: Sweep) -> None:
     with names_lock(workspace):
         sweep = find_sweep(workspace, sweep.id)
         runs = store.list_group(sweep.id)
-        again = {run.id for run in runs if run.status == "interrupted" or not is_trial(run)}
+        again = {run.id for run in runs if run.status == "interrupted" or not run.is_trial}
         if search_spec_of(sweep).stopped:
             _save_stopped(workspace, sweep, "")
             sweep = find_sweep(workspace, sweep.id)
@@ -245,11 +245,11 @@ def search_progress(workspace: Workspace, sweep: Sweep, runs: Sequence[Run]) -> 
     """
     search = search_spec_of(sweep)
     trials = collect_trials(runs, search.trial_seeds)
-    n_runs = sum(map(is_trial, runs))
+    n_runs = sum(run.is_trial for run in runs)
     seconds = spent_seconds(workspace, runs)
     best = best_trial(trials)
     message = search.stopped
-    waits = any(run.status in RESUMABLE_STATUSES for run in runs if not is_trial(run)) or any(
+    waits = any(run.status in RESUMABLE_STATUSES for run in runs if not run.is_trial) or any(
         run.status == "interrupted" for run in runs
     )
     if message or (waits and not any(run.active for run in runs)):
@@ -259,7 +259,7 @@ def search_progress(workspace: Workspace, sweep: Sweep, runs: Sequence[Run]) -> 
     elif best is None:
         phase, message = "done", "No run of the search was done, so there is nothing to judge."
     else:
-        judging = [run for run in runs if not is_trial(run)]
+        judging = [run for run in runs if not run.is_trial]
         ended = bool(judging) and not any(run.active for run in judging)
         phase = "done" if ended else "judging"
     return SearchProgress(
@@ -312,7 +312,7 @@ def winner_request(sweep: Sweep, runs: Sequence[Run]) -> FinetuneRequest | None:
 
     What was once judged stays: test rows are read for one setting.
     """
-    judged = next((run for run in runs if not is_trial(run) and _is_best(run)), None)
+    judged = next((run for run in runs if not run.is_trial and _is_best(run)), None)
     if judged is not None:
         return judged.finetune_request
     best = best_trial(collect_trials(runs, search_spec_of(sweep).trial_seeds))
@@ -420,9 +420,9 @@ def _next_requests(
     search = search_spec_of(sweep)
     trials = collect_trials(runs, search.trial_seeds)
     seconds = spent_seconds(workspace, runs)
-    judged = any(not is_trial(run) for run in runs)
+    judged = any(not run.is_trial for run in runs)
     # Once the winner was judged, nothing is searched any more, not even if runs were deleted.
-    if not judged and _wants_trial(search, trials, sum(map(is_trial, runs)), seconds):
+    if not judged and _wants_trial(search, trials, sum(run.is_trial for run in runs), seconds):
         return [_trial_request(workspace, sweep.spec, trials)]
     winner = winner_request(sweep, runs)
     if winner is None:

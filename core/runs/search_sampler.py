@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from core.freezing.strategies import describe_strategy
 from core.runs.search_trials import COMPLETE, FAILED, PRUNED, Parameters, Trial
 from core.runs.sweep import SweepSpec
 
@@ -35,9 +34,7 @@ EpochLosses = Sequence[float]
 
 def strategy_titles(spec: SweepSpec) -> tuple[str, ...]:
     """Return the titles of the strategies that a search chooses from."""
-    return tuple(
-        describe_strategy(arm.strategy, arm.freeze_depth, arm.options) for arm in spec.arms
-    )
+    return tuple(arm.title for arm in spec.arms)
 
 
 def suggest(spec: SweepSpec, trials: Sequence[Trial], losses: Sequence[EpochLosses]) -> Parameters:

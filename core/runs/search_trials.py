@@ -15,7 +15,6 @@ from core.freezing.strategies import describe_strategy
 from core.jobs.requests import FinetuneRequest
 from core.jobs.store import Run, RunStore
 from core.runs.rate_choice import mean_validation_loss
-from core.runs.sweep import is_trial
 from core.workspace import Workspace
 
 Parameters = Mapping[str, str | float]
@@ -95,7 +94,7 @@ def collect_trials(runs: Sequence[Run], trial_seeds: int) -> list[Trial]:
     """
     by_number: dict[int, list[Run]] = {}
     for run in runs:
-        number = run.finetune_request.trial if is_trial(run) else None
+        number = run.finetune_request.trial if run.is_trial else None
         if number is not None:
             by_number.setdefault(number, []).append(run)
     return [
@@ -117,7 +116,7 @@ def spent_seconds(workspace: Workspace, runs: Sequence[Run]) -> float:
     """
     found = 0.0
     for run in runs:
-        if is_trial(run):
+        if run.is_trial:
             seconds = run.result.total_seconds if run.result else math.nan
             found += _reported_seconds(workspace, run) if math.isnan(seconds) else seconds
     return found

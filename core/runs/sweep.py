@@ -313,7 +313,8 @@ def cancel_sweep(workspace: Workspace, sweep: Sweep) -> None:
     if sweep.spec.search is not None:
         from core.runs.search import cancel_search  # it imports this module
 
-        return cancel_search(workspace, sweep)
+        cancel_search(workspace, sweep)
+        return
     store = RunStore(workspace)
     for run in store.list_group(sweep.id):
         if run.active:
@@ -325,7 +326,8 @@ def resume_sweep(workspace: Workspace, sweep: Sweep) -> None:
     if sweep.spec.search is not None:
         from core.runs.search import resume_search  # it imports this module
 
-        return resume_search(workspace, sweep)
+        resume_search(workspace, sweep)
+        return
     store = RunStore(workspace)
     for run in store.list_group(sweep.id):
         if run.status in RESUMABLE_STATUSES:
@@ -414,11 +416,6 @@ def arm_title(run: Run) -> str:
     if run.kind == "blend":
         return run.blend_request.title
     return run.finetune_request.arm_name or arm_of_run(run).title
-
-
-def is_trial(run: Run) -> bool:
-    """Whether a search within a budget has tried a setting with this run."""
-    return isinstance(run.request, FinetuneRequest) and run.request.trial is not None
 
 
 def arm_of_run(run: Run) -> Arm:

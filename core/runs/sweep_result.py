@@ -32,7 +32,7 @@ from core.runs.rate_choice import (
     mean_validation_loss,
     rate_results,
 )
-from core.runs.sweep import Arm, Sweep, arm_title, is_trial
+from core.runs.sweep import Arm, Sweep, arm_title
 from core.workspace import nan_to_none
 
 COMPARED_PARTS = ("target_test", "source_test")
@@ -126,7 +126,7 @@ def summarise_arms(sweep: Sweep, runs: Sequence[Run]) -> list[ArmResult]:
     """
     groups: dict[tuple[int, float, str], list[Run]] = {}
     for run in runs:
-        if is_trial(run):
+        if run.is_trial:
             continue
         if is_done(run) or sweep.spec.choose_rate:
             groups.setdefault(arm_key(sweep, run), []).append(run)

@@ -18,6 +18,7 @@ from core.runs import search as searches
 from core.runs.arm_verdicts import judge_arms
 from core.runs.dispatch import execute
 from core.runs.search import (
+    SearchProgress,
     cancel_search,
     resume_search,
     search_progress,
@@ -27,7 +28,7 @@ from core.runs.search import (
 from core.runs.search_sampler import should_prune, suggest
 from core.runs.search_spec import SearchSpec, default_rates
 from core.runs.search_trials import COMPLETE, FAILED, PRUNED, collect_trials, epoch_losses
-from core.runs.sweep import Arm, Sweep, SweepSpec, extend_sweep, find_sweep, is_trial
+from core.runs.sweep import Arm, Sweep, SweepSpec, extend_sweep, find_sweep
 from core.runs.sweep_result import default_reference, summarise_arms
 from core.runs.worker import run_worker
 from core.workspace import Workspace
@@ -66,6 +67,10 @@ def runs_of(workspace: Workspace, sweep: Sweep) -> list[Run]:
     return RunStore(workspace).list_group(sweep.id)
 
 
+def progress_of(workspace: Workspace, sweep: Sweep) -> SearchProgress:
+    return search_progress(workspace, find_sweep(workspace, sweep.id), runs_of(workspace, sweep))
+
+
 def tried(runs: list[Run]) -> list[dict[str, str | float]]:
     return [dict(trial.parameters) for trial in collect_trials(runs, 1)]
 
@@ -81,7 +86,7 @@ def test_the_winner_has_the_lowest_validation_loss_and_test_rows_judge_it_alone(
     sweep = submitted(tiny, "search")
     work(workspace)
     runs = runs_of(workspace, sweep)
-    trials = [run for run in runs if is_trial(run)]
+    trials = [run for run in runs if run.is_trial]
     assert [run.finetune_request.trial for run in trials] == [*range(7)]
     # The first trial is full fine-tuning at the settings of the sweep.
     first = trials[0].finetune_request
@@ -100,7 +105,7 @@ def test_the_winner_has_the_lowest_validation_loss_and_test_rows_judge_it_alone(
         group=winner.group,
         train=dataclasses.replace(lowest.request.train, seed=0),
     )
-    judged = [run for run in runs if not is_trial(run)]
+    judged = [run for run in runs if not run.is_trial]
     results = summarise_arms(sweep, runs)
     assert {run.id for one in results for run in one.runs} == {run.id for run in judged}
     # New seeds: none of the runs that were chosen from is judged.
@@ -165,7 +170,7 @@ def test_suggestions_are_those_of_one_study_with_the_same_trials(
         "head": optuna.distributions.CategoricalDistribution(("keep", "new")),
         "weight_decay": optuna.distributions.CategoricalDistribution((0.0, 1e-2)),
     }
-    runs = [run for run in runs_of(workspace, sweep) if is_trial(run)]
+    runs = [run for run in runs_of(workspace, sweep) if run.is_trial]
     space["strategy"] = optuna.distributions.CategoricalDistribution(
         tuple(arm.title for arm in ARMS)
     )
@@ -192,7 +197,7 @@ def test_a_run_is_ended_as_the_median_of_the_others_says(tiny: tuple[Workspace, 
     workspace, _ = tiny
     sweep = submitted(tiny, "search", dataclasses.replace(SEARCH, runs=12), seeds=(0,))
     work(workspace)
-    runs = [run for run in runs_of(workspace, sweep) if is_trial(run)]
+    runs = [run for run in runs_of(workspace, sweep) if run.is_trial]
     n_pruned = 0
     for number, run in enumerate(runs):
         # Three epochs: the start, then one validation each.
@@ -315,7 +320,7 @@ def test_several_seeds_try_a_setting_and_their_mean_counts(
     work(workspace)
     runs = runs_of(workspace, sweep)
     # The fifth run is not begun: a setting takes two.
-    assert sum(map(is_trial, runs)) == 4
+    assert sum(run.is_trial for run in runs) == 4
     trials = collect_trials(runs, 2)
     assert [len(trial.runs) for trial in trials] == [2, 2]
     for trial in trials:
