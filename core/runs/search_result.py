@@ -109,7 +109,7 @@ def search_sentences(sweep: Sweep, runs: Sequence[Run], progress: SearchProgress
             f"The setting that it began with, {describe_parameters(first.parameters)}, has"
             f" {format_metric(first.loss)}."
         )
-    if n_complete > 1:
+    if n_complete > 1 and not (winner is not None and is_default(sweep, winner)):
         found.append(
             f"The lowest of {n_complete} losses is also the luckiest: it is judged anew on test"
             " rows, with seeds that the search has not used."
