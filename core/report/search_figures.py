@@ -53,7 +53,10 @@ def search_slice_figure(trials: Sequence[Trial], parameter: str) -> go.Figure:
     values = [trial.parameters[parameter] for trial in trials]
     fields: dict[str, Any] = {}
     if parameter == "learning_rate":
-        places, fields = [float(value) for value in values], {"type": "log"}
+        places, fields = (
+            [float(value) for value in values],
+            {"type": "log", "dtick": 1, "tickformat": "~g"},
+        )
     else:
         known = sorted(set(values), key=_by_number)
         # Spread a little, in the order of the trials, so that equal values can be told apart.

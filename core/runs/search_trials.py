@@ -56,6 +56,10 @@ class Trial:
     loss: float
     runs: tuple[Run, ...]
 
+    def __hash__(self) -> int:
+        # Figures are cached by trials; two of the same hash are still compared by every field.
+        return hash((self.number, self.state, self.runs))
+
     @property
     def epochs(self) -> int:
         """Epochs of the run that ended a pruned trial; 0 for another one."""

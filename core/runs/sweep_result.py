@@ -179,7 +179,11 @@ def default_reference(results: Sequence[ArmResult | Arm]) -> str:
 
     It is full fine-tuning, else a control, else the first arm.
     """
-    titles = [result.title for result in results]
+    return default_reference_title([result.title for result in results])
+
+
+def default_reference_title(titles: Sequence[str]) -> str:
+    """Return the title that `default_reference` chooses among those of the arms."""
     full = (describe_strategy(name, 0, {}) for name in ("full", "depth"))
     for wanted in (*full, *control_titles()):
         if wanted in titles:
