@@ -52,6 +52,7 @@ BUTTONS: dict[str, tuple[str, ...]] = {
     "pages.components.score.scoring_result:show_downloads": ("delete-scored",),
     "pages.components.data.split_form:prepare_button": ("prepare",),
     "pages.components.sweep.blend_arms:blend_popover": ("blend",),
+    "pages.components.sweep.search_form:_launch": ("search",),
     "pages.components.sweep.sweep_form:_launch": ("sweep",),
     "pages.components.sweep.sweep_view:_header": ("cancel", "resume"),
     "pages.components.sweep.sweep_view:_add_seeds": ("sweep",),

@@ -13,6 +13,8 @@ from core.jobs.requests import FinetuneRequest, PretrainRequest, TrainSettings
 from core.models.card import BackboneCard
 from core.models.recommended_settings import choose_settings
 from core.runs.default_blend import can_blend
+from core.runs.search_defaults import DEFAULT_SEARCH_RUNS, make_search_spec
+from core.runs.search_spec import SearchSpec
 from core.runs.sweep import Arm, Sweep, SweepSpec, default_arms, depth_arms
 from core.training.default_settings import (
     FINE_TUNING,
@@ -143,6 +145,57 @@ def sweep_spec(
         inputs=options.get("inputs") or "kept",
         choose_rate=chosen,
         blend=blend and can_blend(arms),
+    )
+
+
+def search_sweep_spec(
+    dataset: Dataset,
+    card: BackboneCard,
+    runs: int | None,
+    minutes: float,
+    depths: Sequence[int] | Literal["all"],
+    strategies: Sequence[str],
+    rates: Sequence[float],
+    weight_decays: Sequence[float] | None,
+    seeds: int,
+    trial_seeds: int,
+    search_seed: int,
+    pruner: str,
+    target_rows: int,
+    preset: str,
+    options: Options,
+) -> SweepSpec:
+    """What a search within a budget asks for; see `Workspace.search`."""
+    if isinstance(depths, str):
+        arms = depth_arms(card)
+    else:
+        arms = tuple(Arm("depth", depth) for depth in depths)
+    arms += tuple(Arm(one, 0, strategy_options(options, one)) for one in strategies)
+    target_rows = require_whole_number(target_rows, "target rows", 0)
+    rows, share = target_rows_and_share(dataset, target_rows)
+    keep_head, head = head_settings(options, card, preset)
+    if runs is None:
+        runs = 0 if minutes else DEFAULT_SEARCH_RUNS
+    return make_search_spec(
+        dataset,
+        card,
+        SearchSpec(
+            runs=runs,
+            minutes=to_builtin(minutes),
+            seed=search_seed,
+            trial_seeds=trial_seeds,
+            pruner=pruner,
+        ),
+        _train_settings(preset, rows, options, validation_share=share),
+        head,
+        keep_head,
+        arms,
+        to_builtin(rates),
+        None if weight_decays is None else to_builtin(weight_decays),
+        options.get("head"),
+        require_whole_number(seeds, "seeds", 1),
+        target_rows,
+        options.get("inputs") or "kept",
     )
 
 

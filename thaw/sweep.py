@@ -17,7 +17,7 @@ from core.evaluation.recommendation_words import recommendation_text
 from core.files.permissions import private_files
 from core.jobs.run import Run as StoredRun
 from core.jobs.store import RunStore
-from core.report import arm_traces, sweep_figures
+from core.report import arm_traces, search_figures, sweep_figures
 from core.report.html_report import write_report
 from core.report.report_data import sweep_report_data
 from core.report.sweep_tables import arms_table, runs_table
@@ -28,6 +28,9 @@ from core.runs.blends import blend_arms
 from core.runs.command_lines import sweep_command_line
 from core.runs.default_blend import queue_default_blends
 from core.runs.launch import CLUSTER_QUEUE, refresh_statuses
+from core.runs.search import SearchProgress, is_under_way, search_progress, search_spec_of
+from core.runs.search_result import describe_progress, search_sentences, trials_table
+from core.runs.search_trials import PARAMETERS
 from core.runs.sweep import Sweep as StoredSweep
 from core.runs.sweep import cancel_sweep, extend_sweep, find_sweep, resume_sweep
 from core.runs.sweep_result import ArmResult, default_reference, rates_table, summarise_arms
@@ -100,7 +103,7 @@ class Sweep:
         require_worker(self._workspace, self._runs())
         store, began = RunStore(self._workspace), time.monotonic()
         with Progress(self.name) as report:
-            while any(run.active for run in store.list_group(self.id)):
+            while is_under_way(self._workspace, self.info, store.list_group(self.id)):
                 share, words = _share_ended(store.list_group(self.id))
                 report(share, words)
                 if timeout is not None and time.monotonic() - began > timeout:
@@ -199,6 +202,48 @@ class Sweep:
         """A row per arm and learning rate that it was chosen from: its validation log loss."""
         return pd.DataFrame(rates_table(self._results()))
 
+    @checked
+    def trials_table(self) -> pd.DataFrame:
+        """A row per setting that a search has tried: the setting, its state, its validation loss.
+
+        Raises:
+            BadInput: the sweep is no search.
+        """
+        return pd.DataFrame(trials_table(self._search().trials))
+
+    @property
+    def best(self) -> dict[str, object]:
+        """The setting with the lowest validation log loss that a search has found; {} for none yet.
+
+        Raises:
+            BadInput: the sweep is no search.
+        """
+        best = self._search().best
+        return {} if best is None else {**best.parameters, "validation_log_loss": best.loss}
+
+    @checked
+    def search_figure(self, parameter: str | None = None) -> go.Figure:
+        """The validation loss of a search's trials, with the lowest so far, or by one setting.
+
+        Args:
+            parameter: "strategy", "learning_rate", "head" or "weight_decay"; default: by trial.
+
+        Raises:
+            BadInput: there is no such setting, or the sweep is no search.
+        """
+        trials = self._search().trials
+        if parameter is None:
+            return for_notebook(search_figures.search_history_figure(trials), self.name)
+        if parameter not in PARAMETERS:
+            raise BadInput(
+                f"A search has no setting {parameter!r}; it searches {', '.join(PARAMETERS)}."
+            )
+        return for_notebook(search_figures.search_slice_figure(trials, parameter), self.name)
+
+    def _search(self) -> SearchProgress:
+        search_spec_of(self.info)
+        return search_progress(self._workspace, self.info, self._runs())
+
     @property
     def choices(self) -> list[Choice]:
         """How clearly an arm leads on validation rows, with the standard error; one per setting."""
@@ -211,8 +256,12 @@ class Sweep:
         By paired tests on the target test rows, Holm-corrected over the arms.
         """
         results = self._results()
+        found: list[str] = []
+        if self.info.spec.search is not None:
+            found = search_sentences(self.info, self._runs(), self._search())
         return "\n".join(
-            judge_arms(self._workspace, results, default_reference(results))[1]
+            found
+            + judge_arms(self._workspace, results, default_reference(results))[1]
             + forgetting_sentences(self._workspace, results)
         )
 
@@ -319,6 +368,15 @@ class Sweep:
         return named or default_reference(results)
 
     def _require_done(self) -> "Sweep":
+        sweep, runs = self.info, self._runs()
+        if sweep.spec.search is not None:
+            progress = search_progress(self._workspace, sweep, runs)
+            if progress.phase != "done" or progress.best is None:
+                raise RunError(
+                    f"The search {self.name!r} is not done: {describe_progress(progress)}."
+                    f" {progress.message}".rstrip()
+                )
+            return self
         ended = self.status
         if set(ended) - {"done"}:
             counts = ", ".join(f"{number} {status}" for status, number in ended.items())

@@ -20,6 +20,8 @@ from core.models.objectives import OBJECTIVES
 from core.models.registry import complete_settings, settings_to_flags
 from core.runs.default_blend import BLEND_SENTENCE
 from core.runs.estimate import Estimate, pretraining_estimate, pretraining_plan
+from core.runs.search import check_search
+from core.runs.search_result import estimate_search, judging_runs, search_sentence
 from core.runs.sweep import Arm, SweepSpec, expand_requests, plan_arms, rates_sentence
 from core.runs.sweep_estimate import estimate_sweep
 from core.training.default_settings import describe_settings
@@ -84,6 +86,37 @@ def dry_run_sweep(workspace: Workspace, spec: SweepSpec) -> CommandResult:
         "arms": arms,
         "estimate": _estimate_data(estimate),
         "train": [dataclasses.asdict(train) for train in spec.size_settings],
+    }
+    return CommandResult(data, "\n".join(lines))
+
+
+def dry_run_search(workspace: Workspace, spec: SweepSpec) -> CommandResult:
+    """Describe a search: its space, its budget and what it takes."""
+    assert spec.search is not None
+    dataset = find_dataset(workspace, spec.dataset)
+    card = find_backbone(workspace, spec.backbone)
+    require_labels(dataset)
+    check_search(card, spec)
+    history = RunStore(workspace).list(status="done")
+    estimate, judging = estimate_search(dataset, plan_arms(card, spec), spec, history)
+    n_judging = judging_runs(spec, card.scores_clicks)
+    titles = [arm.title for arm in spec.arms]
+    lines = [
+        search_sentence(spec),
+        f"Strategies: {', '.join(titles)}.",
+        f"Settings: {describe_settings(spec.train)}.",
+        f"The search takes {_estimate_text(estimate)}. At most {n_judging} runs judge the winner,"
+        f" about {judging:,.0f} s. Nothing was queued.",
+    ]
+    data = {
+        "dataset": dataset.id,
+        "backbone": card.id,
+        "inputs": spec.inputs,
+        "strategies": titles,
+        "search": dataclasses.asdict(spec.search),
+        "estimate": _estimate_data(estimate),
+        "judging": {"runs": n_judging, "seconds": judging},
+        "train": dataclasses.asdict(spec.train),
     }
     return CommandResult(data, "\n".join(lines))
 

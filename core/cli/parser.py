@@ -26,6 +26,7 @@ from core.cli.output import CommandResult, print_error
 from core.cli.result_commands import add_result_commands
 from core.cli.run_commands import add_run_commands
 from core.cli.score_commands import add_score_commands
+from core.cli.search_command import add_search_command
 from core.cli.sweep_command import add_sweep_command
 from core.cli.targets import AddCommand
 from core.files.permissions import private_files
@@ -36,7 +37,12 @@ COMMAND_GROUPS: dict[str, tuple[Callable[[AddCommand], None], ...]] = {
     "the app": (add_app_command,),
     "data": (add_data_commands,),
     "backbones": (add_backbone_commands,),
-    "fine-tuning": (add_finetune_command, add_sweep_command, add_demo_command),
+    "fine-tuning": (
+        add_finetune_command,
+        add_sweep_command,
+        add_search_command,
+        add_demo_command,
+    ),
     "runs": (add_run_commands,),
     "results": (
         add_result_commands,

@@ -27,6 +27,7 @@ from core.cli.recommendation_output import (
     recommendation_lines,
     recommendations_data,
 )
+from core.cli.search_notices import SearchNotices
 from core.cli.targets import AddCommand
 from core.data.datasets import Dataset, find_dataset
 from core.errors import BadInput, RunError
@@ -36,10 +37,13 @@ from core.freezing.strategies import STRATEGIES
 from core.jobs.store import Run, RunStore
 from core.models.backbone_store import find_backbone
 from core.runs.arm_recommendation import recommend_arms
+from core.models.card import BackboneCard
 from core.runs.arm_verdicts import choices_of_arms, forgetting_sentences, judge_arms
 from core.runs.default_blend import can_blend, queue_default_blends
 from core.runs.halving import FACTORS
 from core.runs.launch import refresh_statuses
+from core.runs.search import is_under_way, search_progress
+from core.runs.search_result import describe_progress, search_sentences, search_to_json
 from core.runs.sweep import (
     Arm,
     Sweep,
@@ -47,6 +51,7 @@ from core.runs.sweep import (
     default_arms,
     depth_arms,
     extend_sweep,
+    find_sweep,
     list_sweeps,
     rates_sentence,
     resume_sweep,
@@ -189,7 +194,7 @@ def sweep(workspace: Workspace, options: argparse.Namespace) -> CommandResult:
 def follow_sweep(
     workspace: Workspace, sweep: Sweep, margins: Margins | None = None
 ) -> CommandResult:
-    """Wait until every run of a sweep has ended, and return its arms and verdicts.
+    """Wait until every run of a sweep or search has ended, and return its arms and verdicts.
 
     Args:
         workspace: of the sweep.
@@ -197,11 +202,13 @@ def follow_sweep(
         margins: of the recommendation; default: `Margins()`.
 
     Raises:
-        RunError: a run did not end well; the message holds the results of the others.
+        RunError: a run did not end well; the message holds the results of the others. Of a search
+            it is one of those that judge its winner, or the search has not come to its end.
     """
     runs = _wait_for_runs(workspace, sweep)
     if all(run.kind != "blend" for run in runs) and queue_default_blends(workspace, sweep):
         runs = _wait_for_runs(workspace, sweep)
+    sweep = find_sweep(workspace, sweep.id)
     results = summarise_arms(sweep, runs)
     sentences: list[str] = []
     recommended = recommend_arms(workspace, results, margins) if results else []
@@ -213,10 +220,16 @@ def follow_sweep(
     rows = sweep_table(results)
     counts_text = ", ".join(f"{count} {status}" for status, count in counts.items())
     lines = [f"{sweep.id}  {sweep.name}: {counts_text}"]
+    found = search_progress(workspace, sweep, runs) if sweep.spec.search is not None else None
+    if found is not None:
+        lines += [f"{describe_progress(found)}.", *search_sentences(sweep, runs, found)]
     lines += [*recommendation_lines(recommended, sweep), *map(_arm_text, rows)]
     lines += [f"{title}: rate not chosen yet" for title in waiting_for_rate(sweep, runs, results)]
     lines += sentences
-    if counts.get("done", 0) < len(runs):
+    ended_well = counts.get("done", 0) == len(runs)
+    if found is not None:
+        ended_well = found.phase == "done" and found.best is not None
+    if not ended_well:
         raise RunError("\n".join(lines))
     data = {
         "sweep": sweep.id,
@@ -228,16 +241,22 @@ def follow_sweep(
         "choices": [dataclasses.asdict(one) for one in choices_of_arms(workspace, results)],
         "verdicts": sentences,
     }
+    if found is not None:
+        data["search"] = search_to_json(sweep, runs, found)
     return CommandResult(data, "\n".join(lines))
 
 
 def _wait_for_runs(workspace: Workspace, sweep: Sweep) -> list[Run]:
     """Wait until every run of a sweep has ended; return them."""
     store, notices = RunStore(workspace), StallNotices(workspace)
+    search_notices = SearchNotices(workspace)
     with ProgressBar(sweep.name) as progress:
         runs = store.list_group(sweep.id)
-        while any(run.active for run in runs):
-            progress(sum(not run.active for run in runs) / len(runs))
+        while is_under_way(workspace, sweep, runs):
+            if sweep.spec.search is None:
+                progress(sum(not run.active for run in runs) / len(runs))
+            else:
+                progress(search_notices.print_new(sweep, runs))
             time.sleep(POLL_SECONDS)
             refresh_statuses(workspace, store)
             notices.print_new(run for run in runs if run.status == "running")
@@ -257,20 +276,7 @@ def sweep_spec(workspace: Workspace, options: argparse.Namespace) -> SweepSpec:
             "--backbone."
         )
     card = find_backbone(workspace, options.backbone)
-    arms: tuple[Arm, ...] = ()
-    if options.depths == "all":
-        arms = depth_arms(card)
-    elif options.depths:
-        try:
-            arms = tuple(Arm("depth", int(depth)) for depth in options.depths.split(","))
-        except ValueError:
-            raise BadInput(
-                f"The freeze depths are {options.depths!r}; write 0,1,2 or all."
-            ) from None
-    arms += tuple(
-        Arm(strategy, 0, strategy_options(options, strategy)) for strategy in options.strategies
-    )
-    arms += tuple(Arm("surgical", 0, {"stages": stages}) for stages in options.surgical)
+    arms = named_arms(options, card)
     dataset = find_dataset(workspace, options.dataset)
     arms = arms or default_arms(card, dataset)
     by_size = settings_by_size(
@@ -294,6 +300,29 @@ def sweep_spec(workspace: Workspace, options: argparse.Namespace) -> SweepSpec:
         choose_rate=choose_rate,
         blend=options.blend and can_blend(arms),
     )
+
+
+def named_arms(options: argparse.Namespace, card: BackboneCard) -> tuple[Arm, ...]:
+    """Return the arms that --depths, --strategies and --surgical name.
+
+    Raises:
+        BadInput: --depths is no list of numbers.
+    """
+    arms: tuple[Arm, ...] = ()
+    if options.depths == "all":
+        arms = depth_arms(card)
+    elif options.depths:
+        try:
+            arms = tuple(Arm("depth", int(depth)) for depth in options.depths.split(","))
+        except ValueError:
+            raise BadInput(
+                f"The freeze depths are {options.depths!r}; write 0,1,2 or all."
+            ) from None
+    arms += tuple(
+        Arm(strategy, 0, strategy_options(options, strategy)) for strategy in options.strategies
+    )
+    arms += tuple(Arm("surgical", 0, {"stages": stages}) for stages in options.surgical)
+    return arms
 
 
 def print_sweep_settings(dataset: Dataset, spec: SweepSpec, preset: str) -> None:

@@ -228,6 +228,10 @@ class FinetuneRequest:
         keep_head: whether training goes on from the backbone's own head.
         inputs: "kept", the backbone's own vocabulary and statistics, or "refitted", both extended
             by the target's training rows.
+        trial: number of the setting that a search within a budget tries with it (core.runs.search);
+            None for every other run, those that judge the search's winner among them.
+        arm_name: what the run is called as an arm, where the strategy does not say it; "" for the
+            strategy.
 
     Raises:
         BadInput: a number is out of its range, a value has another type, or the learning rate is
@@ -247,6 +251,8 @@ class FinetuneRequest:
     rates: tuple[float, ...] = ()
     keep_head: bool = False
     inputs: str = "kept"
+    trial: int | None = None
+    arm_name: str = ""
 
     def __post_init__(self) -> None:
         check_types(self)

@@ -43,7 +43,11 @@ from core.report.report_figures import (
     setting_figures,
 )
 from core.runs.arm_recommendation import recommend_results, recommendation_data
+from core.report.search_figures import search_history_figure
 from core.runs.arm_verdicts import forgetting_sentences, judge_arms
+from core.runs.search import SearchProgress
+from core.runs.search_result import VALIDATION_ONLY, trials_table
+from core.runs.search_trials import PARAMETERS
 from core.runs.sweep_result import (
     ArmResult,
     SeedSummary,
@@ -128,6 +132,7 @@ def render_report(
             "verdicts",
             _verdicts_section(data, verdicts, verdict_sentences),
         ),
+        *([Section("Search", "search", _search_section(*data.search))] if data.search else []),
         Section("Arms", "arms", _arms_section(data.results)),
         Section("Figures", "figures", _figures_section(workspace, data)),
         Section("Data", "data", data_section(dataset)),
@@ -152,6 +157,30 @@ def _notice(data: ReportData) -> str:
         if any(card.trained_on["simulated"] for card in data.cards)
         else ""
     )
+
+
+def _search_section(progress: SearchProgress, sentences: Sequence[str]) -> list[Html]:
+    """Return what a search found on validation rows, its figure and every trial."""
+    columns = ("Trial", *PARAMETERS.values(), "State", "Validation log loss", "Seconds")
+    rows: list[list[Cell]] = [
+        [
+            str(row["trial"]),
+            *(_setting_text(row[name]) for name in PARAMETERS),
+            row["state"],
+            format_metric(trial.loss),
+            f"{row['seconds']:.1f}",
+        ]
+        for row, trial in zip(trials_table(progress.trials), progress.trials, strict=True)
+    ]
+    return [
+        bullet_list([*sentences, VALIDATION_ONLY]),
+        plot(search_history_figure(progress.trials), "Validation log loss by trial"),
+        table(columns, rows),
+    ]
+
+
+def _setting_text(value: str | float) -> str:
+    return value if isinstance(value, str) else f"{value:g}"
 
 
 def _count_statuses(data: ReportData) -> str:

@@ -179,7 +179,8 @@ def runs_section(data: ReportData) -> list[Html]:
 
 def _epochs(run: Run) -> str:
     assert run.result is not None
-    ended = ", ended by halving" if run.halted else ""
+    by = "the search" if run.is_trial else "halving"
+    ended = f", ended early by {by}" if run.halted else ""
     last = ", not trained to its end" if run.result.best_epoch_is_last and has_rate(run) else ""
     return f"{run.result.best_epoch} of {run.result.epochs_run}{ended}{last}"
 

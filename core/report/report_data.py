@@ -12,6 +12,8 @@ from core.models.card import BackboneCard
 from core.report.arms import group_into_arms, summarise_selected_arms
 from core.report.run_settings import request_settings
 from core.runs.reproduce import find_blended_runs, run_commands, sweep_commands
+from core.runs.search import SearchProgress, search_progress
+from core.runs.search_result import search_sentences
 from core.runs.sweep import Sweep, list_rate_sweeps
 from core.runs.sweep_result import ArmResult, summarise_arms
 from core.workspace import Workspace
@@ -32,6 +34,7 @@ class ReportData:
         shared_settings: settings that every run has.
         varying_settings: names of the settings in which runs differ.
         commands: that reproduce everything.
+        search: how far the search has come, and its sentences; None for any other sweep or runs.
     """
 
     title: str
@@ -42,6 +45,7 @@ class ReportData:
     shared_settings: dict[str, Any]
     varying_settings: tuple[str, ...]
     commands: tuple[str, ...]
+    search: tuple[SearchProgress, tuple[str, ...]] | None = None
 
 
 def sweep_report_data(workspace: Workspace, sweep: Sweep) -> ReportData:
@@ -59,6 +63,10 @@ def sweep_report_data(workspace: Workspace, sweep: Sweep) -> ReportData:
         )
     dataset = find_dataset(workspace, sweep.spec.dataset)
     cards = (find_backbone(workspace, sweep.spec.backbone),)
+    search = None
+    if sweep.spec.search is not None:
+        progress = search_progress(workspace, sweep, runs)
+        search = progress, tuple(search_sentences(sweep, runs, progress))
     return ReportData(
         sweep.name,
         dataset,
@@ -67,6 +75,7 @@ def sweep_report_data(workspace: Workspace, sweep: Sweep) -> ReportData:
         tuple(runs),
         *_split_settings(runs),
         tuple(sweep_commands(workspace, sweep)),
+        search,
     )
 
 

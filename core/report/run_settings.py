@@ -5,7 +5,10 @@ from typing import Any
 from core.freezing.strategies import STRATEGIES, has_own_model, is_trained
 from core.jobs.requests import FinetuneRequest, request_to_json
 
-_ARM_FIELDS = ("strategy", "freeze_depth", "options", "group", "kind", "dataset", "seed", "rates")
+_ARM_FIELDS = (
+    *("strategy", "freeze_depth", "options", "group", "kind", "dataset", "seed", "rates"),
+    *("trial", "arm_name"),
+)
 """Fields of a request that are no training settings: they name the arm, or are shown elsewhere."""
 _OF_ANY_MODEL = ("target rows", "validation share")
 """What a control reads that trains no network."""

@@ -24,7 +24,7 @@ from core.evaluation.recommendation import (
     recommend,
 )
 from core.evaluation.recommendation_words import headline, notes, outcome_words
-from core.freezing.strategies import has_learning_rate, is_control, is_trained
+from core.freezing.strategies import has_learning_rate, has_seed, is_control, is_trained
 from core.jobs.predictions import StoredScores, read_predictions
 from core.runs.arm_names import name_arm
 from core.runs.sweep_result import ArmResult
@@ -162,8 +162,8 @@ Scored = tuple[StoredScores, tuple[int, ...]]
 
 
 def _seeds_of(result: ArmResult, single_runs: bool) -> tuple[int, ...]:
-    trained = is_trained(result.strategy) and not single_runs
-    return tuple(run.seed for run in result.runs) if trained else ()
+    seeded = has_seed(result.strategy) and not single_runs
+    return tuple(run.seed for run in result.runs) if seeded else ()
 
 
 def _compare(workspace: Workspace, arm: ArmResult, a: Scored, b: Scored) -> Comparison:

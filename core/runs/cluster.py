@@ -25,6 +25,7 @@ from core.runs.launch import (
     worker_lock,
 )
 from core.runs.run_jobs import Execute, run_job
+from core.runs.search import continue_or_stop
 from core.runs.sweep import Sweep
 from core.runs.workspace_identity import WorkspaceIdentity
 from core.workspace import Workspace
@@ -62,6 +63,8 @@ def run_sweep_here(workspace: Workspace, sweep: Sweep, n_jobs: int, cluster: str
                         run.id for run in store.list_group(sweep.id) if run.status == "queued"
                     ]:
                         run_jobs_in_parallel(workspace, ids, n_jobs or -1, execute, token)
+                        # A search queues its next run only now.
+                        continue_or_stop(workspace, sweep.id)
 
                 run_queued()
                 queue_default_blends(workspace, sweep)

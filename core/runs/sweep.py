@@ -34,6 +34,7 @@ from core.models.card import BackboneCard, HeadSettings
 from core.names import names_lock
 from core.runs.halving import FACTORS, plan_rungs
 from core.runs.launch import CLUSTER_QUEUE, ensure_worker, queue_for_device
+from core.runs.search_spec import SearchSpec
 from core.runs.submit import check_rows_to_train, check_source_rows
 from core.stored import check_timestamp, parse_stored
 from core.workspace import Workspace, check_name
@@ -89,6 +90,8 @@ class SweepSpec:
         inputs: of the arms that are no controls, as in FinetuneRequest.
         blend: whether the network arm that leads on validation rows is blended with gradient
             boosting once all runs have ended, as a further arm (core.runs.default_blend).
+        search: for a search within a budget (core.runs.search): `arms` are the strategies it
+            chooses from, and `seeds` those of the runs that judge its winner.
 
     Raises:
         BadInput: a value occurs twice, is missing or has another type, there are more than
@@ -109,6 +112,7 @@ class SweepSpec:
     choose_rate: bool = False
     inputs: str = "kept"
     blend: bool = False
+    search: SearchSpec | None = None
 
     def __post_init__(self) -> None:
         check_types(self)
@@ -299,6 +303,12 @@ def extend_sweep(workspace: Workspace, sweep: Sweep, seeds: int) -> Sweep:
         raise BadInput(f"{seeds!r} more seeds were asked for; take 1 to 100.")
     first = max(sweep.spec.seeds) + 1
     spec = dataclasses.replace(sweep.spec, seeds=(*sweep.spec.seeds, *range(first, first + seeds)))
+    if spec.search is not None:
+        from core.runs.search import continue_search  # it imports this module
+
+        RunStore(workspace).save_sweep(sweep.id, sweep.name, dataclasses.asdict(spec))
+        continue_search(workspace, sweep.id)
+        return find_sweep(workspace, sweep.id)
     dataset, card = find_dataset(workspace, spec.dataset), find_backbone(workspace, spec.backbone)
     old = expand_requests(sweep.spec)
     RunStore(workspace).save_sweep(sweep.id, sweep.name, dataclasses.asdict(spec))
@@ -317,6 +327,11 @@ def extend_sweep(workspace: Workspace, sweep: Sweep, seeds: int) -> Sweep:
 
 def cancel_sweep(workspace: Workspace, sweep: Sweep) -> None:
     """Cancel every run that waits or runs; finished ones stay."""
+    if sweep.spec.search is not None:
+        from core.runs.search import cancel_search  # it imports this module
+
+        cancel_search(workspace, sweep)
+        return
     store = RunStore(workspace)
     for run in store.list_group(sweep.id):
         if run.active:
@@ -325,6 +340,11 @@ def cancel_sweep(workspace: Workspace, sweep: Sweep) -> None:
 
 def resume_sweep(workspace: Workspace, sweep: Sweep) -> None:
     """Queue every cancelled, interrupted or failed run again; each resumes from its checkpoint."""
+    if sweep.spec.search is not None:
+        from core.runs.search import resume_search  # it imports this module
+
+        resume_search(workspace, sweep)
+        return
     store = RunStore(workspace)
     for run in store.list_group(sweep.id):
         if run.status in RESUMABLE_STATUSES:
@@ -410,7 +430,9 @@ def plan_arms(card: BackboneCard, spec: SweepSpec) -> dict[str, Plan]:
 
 def arm_title(run: Run) -> str:
     """Return what a fine-tuning run or a blend is called as an arm."""
-    return run.blend_request.title if run.kind == "blend" else arm_of_run(run).title
+    if run.kind == "blend":
+        return run.blend_request.title
+    return run.finetune_request.arm_name or arm_of_run(run).title
 
 
 def arm_of_run(run: Run) -> Arm:

@@ -40,6 +40,7 @@ from core.runs.run_jobs import GPU_FAILED_MESSAGE, Execute, run_job
 from core.runs.run_jobs import OUT_OF_MEMORY_MESSAGE as OUT_OF_MEMORY_MESSAGE
 from core.runs.run_jobs import StoreReporter as StoreReporter
 from core.runs.run_jobs import explain_failure as explain_failure
+from core.runs.search import continue_or_stop
 from core.runs.workspace_identity import WorkspaceIdentity, WorkspaceReplaced
 from core.workspace import Workspace, WorkspaceMissing, remove_leftovers, workspace_root
 
@@ -174,12 +175,14 @@ class Worker:
                 )
             ended = [one for one in store.list_group(group) if one.id in waiting]
             queue_blends_after(self._workspace, ended)
+            continue_or_stop(self._workspace, group)
             return ""
         run = store.claim(self._queue, os.getpid(), self._token)
         if run is None:
             return None
         message = run_job(self._workspace, store, run, self._execute, self._identity)
         queue_blends_after(self._workspace, [run])
+        continue_or_stop(self._workspace, run.group)
         return message
 
 

@@ -98,7 +98,10 @@ def describe_end(run: Run) -> str:
     ended = ""
     if run.halted:
         ended = (
-            " Successive halving stopped it here because other arms of its sweep had a lower "
+            " The search ended it early because its validation loss was above the median of the"
+            " other settings."
+            if run.is_trial
+            else " Successive halving stopped it here because other arms of its sweep had a lower "
             "validation loss."
         )
     elif run.result.stopped_early:

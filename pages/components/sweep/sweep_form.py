@@ -82,7 +82,7 @@ def sweep_form(datasets: list[Dataset], cards: list[BackboneCard]) -> None:
         summary = st.container()
     try:
         with settings_place:
-            keep_head, head, inputs, train = _settings_fields(dataset, card)
+            keep_head, head, inputs, train = settings_fields(dataset, card)
         with runs_place:
             seeds, sizes, named_rates, choose_rate, halving = _runs_fields(dataset)
             blend = _blend_field()
@@ -121,11 +121,11 @@ def _warn_about_coverage(dataset: Dataset, card: BackboneCard) -> None:
             st.warning(warning, icon=":material/warning:")
 
 
-def _settings_fields(
-    dataset: Dataset, card: BackboneCard
+def settings_fields(
+    dataset: Dataset, card: BackboneCard, note: str = "the same for every arm"
 ) -> tuple[bool, HeadSettings, str, TrainSettings]:
     """Return (whether the backbone's head is kept, the head that trains, inputs, settings)."""
-    st.markdown("##### Head and training :gray[· the same for every arm]")
+    st.markdown(f"##### Head and training :gray[· {note}]")
     head_place = st.container()
     rows, share = target_rows_and_share(dataset)
     # First, because the preset decides which head is suggested.
@@ -381,7 +381,7 @@ def _launch(dataset: Dataset, card: BackboneCard, spec: SweepSpec) -> None:
         st.caption(
             "\n".join(["With the preset auto each target size has its own settings:", "", *lines])
         )
-    suggestion = _free_name(f"{card.name} on {dataset.name}")
+    suggestion = free_name(f"{card.name} on {dataset.name}")
     name = (
         st.text_input(
             "Name",
@@ -444,7 +444,7 @@ def _pluralise(number: int, what: str) -> str:
     return f"{number} {what}{'s' if number != 1 else ''}"
 
 
-def _free_name(wanted: str) -> str:
+def free_name(wanted: str) -> str:
     """Return `wanted`, shortened if needed, with the first number appended that no sweep has."""
     taken = {sweep.name for sweep in list_sweeps(workspace())}
     for number in itertools.count(1):

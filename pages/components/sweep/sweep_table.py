@@ -26,7 +26,11 @@ ArmKey = tuple[str, str]
 
 
 def group_runs(sweep: Sweep, runs: Sequence[Run]) -> dict[ArmKey, list[Run]]:
-    """Return the sweep's runs by arm and setting, in the order of the arms, finished or not."""
+    """Return the sweep's runs by arm and setting, in the order of the arms, finished or not.
+
+    What a search has tried is no arm.
+    """
+    runs = [run for run in runs if not run.is_trial]
     # Blends are arms that the sweep has not asked for.
     order = [*dict.fromkeys([*(arm.title for arm in sweep.spec.arms), *map(arm_title, runs)])]
     groups: dict[tuple[bool, int, float, int], list[Run]] = {}
