@@ -18,6 +18,7 @@ from core.cli.blend_command import add_blend_command
 from core.cli.compare_command import add_compare_command
 from core.cli.data_commands import add_data_commands
 from core.cli.decision_commands import add_decision_commands
+from core.cli.explain_commands import add_explain_commands
 from core.cli.finetune_commands import add_demo_command, add_finetune_command
 from core.cli.help import format_command_list
 from core.cli.item_commands import add_item_commands
@@ -42,6 +43,7 @@ COMMAND_GROUPS: dict[str, tuple[Callable[[AddCommand], None], ...]] = {
         add_blend_command,
         add_compare_command,
         add_decision_commands,
+        add_explain_commands,
     ),
     "using a model": (add_score_commands,),
     "samples, datasets, backbones, runs and sweeps alike": (add_item_commands,),
