@@ -22,7 +22,6 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import pyarrow as pa
 
-from core.data.dataset_rows import read_dataset_rows
 from core.data.datasets import Dataset, find_dataset, load_labels, select_test_rows
 from core.data.schema import FIELDS
 from core.errors import BadInput
@@ -43,6 +42,7 @@ from core.inference.importance_files import (
     Importance,
     importance_path,
 )
+from core.inference.raw_rows import read_rows
 from core.jobs.store import Run, RunStore
 from core.read_only import require_writable
 from core.workspace import Workspace, write_json
@@ -88,7 +88,7 @@ def compute_importance(
         models.append(_other_model(workspace, run, dataset, against))
     rows = measured_rows(dataset)
     labels = np.asarray(load_labels(dataset)[rows], np.float64)
-    table = read_dataset_rows(workspace, dataset).select(FIELDS).take(rows)
+    table = read_rows(workspace, dataset, rows)
     fields = measure_fields(models, table, labels, permutations, seed, on_progress)
     found = Importance(
         run.id,

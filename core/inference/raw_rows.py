@@ -19,8 +19,25 @@ RowValues = dict[str, Value]
 
 def read_rows(workspace: Workspace, dataset: Dataset, numbers: np.ndarray) -> pa.Table:
     """Return these rows' 39 fields, decoded: float64 and strings, null where missing."""
-    table = read_dataset_rows(workspace, dataset).select(FIELDS).take(numbers)
-    return pa.table({field: decode_column(table[field]) for field in FIELDS})
+    return take_rows(read_dataset_rows(workspace, dataset), numbers)
+
+
+def take_rows(table: pa.Table, numbers: np.ndarray) -> pa.Table:
+    """Return rows of a table by number, decoded, in the given order; a row may be asked for twice.
+
+    Batch by batch: Arrow cannot take from several batches whose dictionaries hold nulls.
+    """
+    wanted, place = np.unique(numbers, return_inverse=True)
+    parts, start = [], 0
+    for batch in table.select(FIELDS).to_batches():
+        low, high = np.searchsorted(wanted, [start, start + batch.num_rows])
+        if high > low:
+            chosen = pa.Table.from_batches([batch]).take(wanted[low:high] - start)
+            parts.append(pa.table({field: decode_column(chosen[field]) for field in FIELDS}))
+        start += batch.num_rows
+    if not parts:
+        return make_table([])
+    return pa.concat_tables(parts).combine_chunks().take(place)
 
 
 def row_values(table: pa.Table, index: int = 0) -> RowValues:

@@ -15,7 +15,7 @@ from core.inference.click_model import encode_inputs, load_backbone_model, load_
 from core.inference.explanation_files import Response, read, response_key
 from core.inference.importance import compute_importance, estimate
 from core.inference.importance_files import read_importance
-from core.inference.raw_rows import read_rows, with_value
+from core.inference.raw_rows import make_table, read_rows, take_rows, with_value
 from core.inference.response import compute_response
 from core.jobs.requests import FinetuneRequest, PretrainRequest
 from core.workspace import Workspace
@@ -155,3 +155,17 @@ def test_controls_and_lora_have_importances(tiny: Tiny, strategy: str) -> None:
     assert len(found.fields) == 39 and found.fields[0].log_loss.permutation_error is None
     explained = explain_row(workspace, run, int(select_test_rows(dataset, "target")[0]))
     assert (explained.completeness_gap is None) == (strategy == "gradient-boosting")
+
+
+def test_rows_are_taken_from_batches_whose_dictionaries_hold_nulls() -> None:
+    blank = dict.fromkeys(FIELDS)
+    batches = []
+    for value in ("a", "b"):
+        table = make_table([{**blank, "C1": value}, {**blank, "C1": None}])
+        dictionary = pa.DictionaryArray.from_arrays(
+            pa.array([0, 1], pa.int32()), pa.array([value, None], pa.string())
+        )
+        place = table.column_names.index("C1")
+        batches.append(table.set_column(place, "C1", dictionary))
+    taken = take_rows(pa.concat_tables(batches), np.array([3, 2, 0, 2]))
+    assert taken["C1"].to_pylist() == [None, "b", "a", "b"]
