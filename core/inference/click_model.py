@@ -58,14 +58,14 @@ class FieldInputs:
         column = FIELDS.index(field)
         own = own_columns(self.preprocessing, field)
         different = (self.ids[order, column] != self.ids[:, column]) | (
-            self.numerics[np.ix_(order, own)] != self.numerics[:, own]
+            self.numerics[order][:, own] != self.numerics[:, own]
         ).any(axis=1)
         if self.pair_ids is not None:
             different |= self.pair_ids[order, column] != self.pair_ids[:, column]
         changed = np.flatnonzero(different)
         ids, numerics = self.ids[changed], self.numerics[changed]
         ids[:, column] = self.ids[order[changed], column]
-        numerics[:, own] = self.numerics[np.ix_(order[changed], own)]
+        numerics[:, own] = self.numerics[order[changed]][:, own]
         pair_ids = None
         if self.pair_ids is not None:
             pair_ids = self.pair_ids[changed]

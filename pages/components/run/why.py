@@ -71,22 +71,26 @@ def why_section(run: Run) -> None:
     st.fragment(catch_errors_in(views[view]))(run)
 
 
-def compute_button(run: Run, words: list[str], label: str) -> None:
-    """Draw the button that runs a command for the run in a background process, or its progress."""
-    space = workspace()
-    key = f"why {space.root} {run.id} {words}"
+def under_way(run: Run, words: list[str]) -> bool:
+    """Show the progress of a command of this section; return whether it is running."""
     measured = words[0] == "importance"
-    if show_task_progress(key, "Computing", reports_progress=measured):
-        return
-    name = f"compute-{words[0]}-{run.id}"
-    if guarded_button(label, icon=":material/calculate:", key=name):
+    return show_task_progress(_key(run, words), "Computing", reports_progress=measured)
 
-        def job(report: ProgressFn) -> object:
-            return why_in_subprocess(space, run.id, words, report)
 
-        tasks.forget(key)
-        tasks.start(key, job)
-        st.rerun()
+def start(run: Run, words: list[str]) -> None:
+    """Run a command of this section for the run in a background process."""
+    space, key = workspace(), _key(run, words)
+
+    def job(report: ProgressFn) -> object:
+        return why_in_subprocess(space, run.id, words, report)
+
+    tasks.forget(key)
+    tasks.start(key, job)
+    st.rerun()
+
+
+def _key(run: Run, words: list[str]) -> str:
+    return f"why {workspace().root} {run.id} {words}"
 
 
 def _fields(run: Run) -> None:
@@ -105,7 +109,10 @@ def _fields(run: Run) -> None:
     words = ["importance", *(["--against", against] if against else [])]
     found = read_importance(workspace(), run.id, against)
     if found is None:
-        compute_button(run, words, "Measure importance")
+        if not under_way(run, words) and guarded_button(
+            "Measure importance", icon=":material/calculate:", key=f"compute-importance-{run.id}"
+        ):
+            start(run, words)
     else:
         st.markdown(importance_sentence(found))
         everything = st.checkbox("All fields", key=f"all-fields-{run.id}")
@@ -183,7 +190,10 @@ def _one_row(run: Run) -> None:
     name = explanation_key(int(row), values, reference)
     found = read(RowExplanation, workspace(), run.id, name)
     if found is None:
-        compute_button(run, words, "Explain this row")
+        if not under_way(run, words) and guarded_button(
+            "Explain this row", icon=":material/calculate:", key=f"compute-explain-{run.id}"
+        ):
+            start(run, words)
     else:
         show_explanation(run, found)
     show_command(f"{PROGRAM} explain --run {run.id} {shlex.join(words[1:])}")
@@ -229,7 +239,10 @@ def _response(run: Run) -> None:
     lines = right.checkbox("Lines of single rows", key=f"lines-{run.id}")
     found = read(Response, workspace(), run.id, response_key(field))
     if found is None:
-        compute_button(run, ["response", "--field", field], "Compute the response")
+        if not under_way(run, ["response", "--field", field]) and guarded_button(
+            "Compute the response", icon=":material/calculate:", key=f"compute-response-{run.id}"
+        ):
+            start(run, ["response", "--field", field])
     else:
         chart(
             response_figure(found, lines), f"response-chart-{run.id}", 380, f"Response to {field}"
