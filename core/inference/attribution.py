@@ -8,6 +8,7 @@ difference of the two logits (completeness); what the sum over steps misses is r
 
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
+from typing import Any
 
 import numpy as np
 import torch
@@ -104,7 +105,7 @@ def explain_row(
 
 def explain(
     model: ClickModel, before: ClickModel | None, row: RowValues, reference: RowValues
-) -> dict:  # type: ignore[type-arg]
+) -> dict[str, Any]:
     """Return the fields of `RowExplanation` that come from the models."""
     after_scores, occlusions = occlusion(model, row, reference)
     before_scores, before_occlusions = (
@@ -159,7 +160,7 @@ def integrated_gradients(
         found, missed = _member_gradients(double_precision(member), tensors, steps)
         total += weight * found
         gap += float(weight) * missed
-    return total.tolist(), gap
+    return [float(one) for one in total], gap
 
 
 def _member_gradients(

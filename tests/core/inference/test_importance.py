@@ -13,7 +13,13 @@ from core.inference.attribution import explain_row
 from core.inference.blend_weights import logits_of
 from core.inference.click_model import encode_inputs, load_backbone_model, load_click_model
 from core.inference.explanation_files import Response, read, response_key
-from core.inference.importance import compute_importance, estimate
+from core.inference.importance import (
+    _field_importance,
+    _Scorer,
+    compute_importance,
+    estimate,
+    measure_fields,
+)
 from core.inference.importance_files import read_importance
 from core.inference.raw_rows import make_table, read_rows, take_rows, with_value
 from core.inference.response import compute_response
@@ -29,43 +35,62 @@ class _RowIndexModel(ClassifierMixin, BaseEstimator):
 
     def __init__(self, model: object, table: pa.Table) -> None:
         self.model, self.table = model, table
+        self.orders: dict[str, list[np.ndarray]] = {field: [] for field in FIELDS}
 
     def fit(self, x: np.ndarray, y: np.ndarray) -> "_RowIndexModel":
         self.classes_ = np.array([0, 1])
         return self
 
     def predict_proba(self, x: np.ndarray) -> np.ndarray:
+        for k in np.flatnonzero((x != np.arange(len(x))[:, None]).any(axis=0)):
+            known = self.orders[FIELDS[k]]
+            if not known or not np.array_equal(known[-1], x[:, k]):
+                known.append(x[:, k].copy())
         columns = {field: self.table[field].take(x[:, k]) for k, field in enumerate(FIELDS)}
         scores = self.model.score(pa.table(columns)).astype(float)  # type: ignore[attr-defined]
         return np.stack([1 - scores, scores], axis=1)
 
 
-def test_importance_agrees_with_scikit_learn(tiny: Tiny) -> None:
+def test_importance_is_that_of_scikit_learn_for_the_same_permutations(tiny: Tiny) -> None:
     workspace, dataset = tiny
     card = pretrained(workspace, "dnn")
     run = run_request(workspace, FinetuneRequest(dataset.id, card.id, "depth", 1, train=QUICK))
-    found = compute_importance(workspace, run, permutations=4)
-    assert read_importance(workspace, run.id) == found
     rows = select_test_rows(dataset, "target")
     labels = np.asarray(load_labels(dataset)[rows]).astype(int)
     x = np.tile(np.arange(len(rows))[:, None], (1, len(FIELDS)))
-    wrapped = _RowIndexModel(load_click_model(workspace, run), read_rows(workspace, dataset, rows))
-    theirs = permutation_importance(
-        wrapped.fit(x, labels), x, labels, scoring=("neg_log_loss", "roc_auc"), n_repeats=4
-    )
-    for metric, ours in (
-        ("neg_log_loss", [one.log_loss for one in found.fields]),
-        ("roc_auc", [one.auc for one in found.fields]),
-    ):
-        for one, mean, std in zip(
-            ours, theirs[metric].importances_mean, theirs[metric].importances_std, strict=True
-        ):
-            assert one is not None and one.permutation_error is not None
-            noise = (one.permutation_error**2 + std**2 / 4) ** 0.5
-            assert abs(one.value - mean) <= 5 * noise + 1e-7
-    difference = compute_importance(workspace, run, "backbone", permutations=4)
+    model, table = load_click_model(workspace, run), read_rows(workspace, dataset, rows)
+    wrapped = _RowIndexModel(model, table).fit(x, labels)
+    scoring = ("neg_log_loss", "roc_auc")
+    theirs = permutation_importance(wrapped, x, labels, scoring=scoring, n_repeats=2)
+    scorer = _Scorer([model], table)
+    for k, field in enumerate(FIELDS):
+        orders = wrapped.orders[field]
+        assert len(orders) == 2
+        scores = [scorer.permuted(field, order) for order in orders]
+        ours = _field_importance(field, labels, scorer.base, scores, orders, (1.0,))
+        assert ours.auc is not None
+        for one, metric in zip((ours.log_loss, ours.auc), scoring, strict=True):
+            assert one.value == pytest.approx(theirs[metric].importances_mean[k], abs=2e-6)
+
+
+def test_a_difference_is_that_of_two_importances_with_the_same_permutations(tiny: Tiny) -> None:
+    workspace, dataset = tiny
+    card = pretrained(workspace, "dnn")
+    run = run_request(workspace, FinetuneRequest(dataset.id, card.id, "depth", 1, train=QUICK))
+    found = compute_importance(workspace, run, permutations=1)
+    assert read_importance(workspace, run.id) == found
+    difference = compute_importance(workspace, run, "backbone", permutations=1)
+    assert read_importance(workspace, run.id, "backbone") == difference
+    rows = select_test_rows(dataset, "target")
     backbone = load_backbone_model(workspace, run)
-    assert backbone is not None and difference.against == "backbone"
+    assert backbone is not None
+    labels = np.asarray(load_labels(dataset)[rows], float)
+    before = measure_fields([backbone], read_rows(workspace, dataset, rows), labels, 1, 0)
+    for one, after, earlier in zip(difference.fields, found.fields, before, strict=True):
+        assert one.auc and after.auc and earlier.auc
+        expected = after.log_loss.value - earlier.log_loss.value
+        assert one.log_loss.value == pytest.approx(expected, abs=1e-7)
+        assert one.auc.value == pytest.approx(after.auc.value - earlier.auc.value, abs=1e-6)
     with pytest.raises(BadInput, match="at least 1"):
         compute_importance(workspace, run, permutations=0)
 
