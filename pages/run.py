@@ -16,6 +16,7 @@ from pages.components.run.decisions import decisions_section
 from pages.components.run.live import live_view
 from pages.components.run.result import result_view
 from pages.components.run.use_run import use_run
+from pages.components.run.why import why_section
 from pages.components.shared.access import guarded_button, guarded_form_button
 from pages.components.shared.choose_run import choose_run, simulated_suffix
 from pages.components.shared.common import (
@@ -146,6 +147,8 @@ try:
             if own and is_trained(run.strategy):
                 interpolation_section(run)
                 weight_drift_section(run)
+        if run.kind in ("finetune", "blend") and run.result.threshold is not None:
+            why_section(run)
         use_run(run)
     else:
         live_view(run)

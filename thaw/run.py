@@ -420,6 +420,82 @@ class Run:
         named = data.id if isinstance(data, Dataset) else data or run.dataset
         return run_metrics(evaluate_on(self._workspace, run, find_dataset(self._workspace, named)))
 
+    @checked
+    def importance(
+        self, against: "Run | str" = "", *, permutations: int = 2, seed: int = 0
+    ) -> pd.DataFrame:
+        """Permutation importance of every field on the target test rows, most important first.
+
+        Args:
+            against: a run, or "backbone", whose importance is subtracted; "" for none.
+            permutations: of every field.
+            seed: of the permutations.
+        """
+        load_torch()
+        from core.inference.importance import compute_importance
+
+        other = against.id if isinstance(against, Run) else against
+        with private_files(), Progress(f"Permuting the fields of {self.id}") as report:
+            found = compute_importance(
+                self._workspace, self.info, other, permutations, seed, report
+            )
+        rows = [
+            {"field": one.field}
+            | {f"log_loss_{name}": value for name, value in vars(one.log_loss).items()}
+            | {f"auc_{name}": value for name, value in (vars(one.auc) if one.auc else {}).items()}
+            for one in found.ranked()
+        ]
+        return pd.DataFrame(rows)
+
+    @checked
+    def explain(
+        self,
+        row: int | None = None,
+        values: Mapping[str, Any] | None = None,
+        reference: str = "typical",
+    ) -> pd.DataFrame:
+        """Explain the score of a target test row, or of a what-if row, field by field.
+
+        Args:
+            row: its number in the dataset; None starts from the reference row.
+            values: that replace the row's, by field.
+            reference: "typical" (median and most frequent values) or "missing".
+
+        Returns:
+            One row per field; ``attrs`` has the scores and the completeness gap.
+        """
+        load_torch()
+        from core.inference.attribution import explain_row
+        from core.inference.explanation_files import checked_values
+
+        with private_files():
+            found = explain_row(
+                self._workspace, self.info, row, checked_values(values or {}), reference
+            )
+        frame = pd.DataFrame([vars(one) for one in found.ranked()])
+        frame.attrs = {
+            "score": found.score,
+            "score_before": found.score_before,
+            "reference_score": found.reference_score,
+            "completeness_gap": found.completeness_gap,
+        }
+        return frame
+
+    @checked
+    def response(self, field: str) -> pd.DataFrame:
+        """Mean score of test rows with a field set to one value after another, before and after."""
+        load_torch()
+        from core.inference.response import compute_response
+
+        with private_files():
+            found = compute_response(self._workspace, self.info, field)
+        frame = pd.DataFrame(
+            {"value": found.values, "mean": found.mean, "low": found.low, "high": found.high}
+        )
+        if found.before:
+            frame["before"] = found.before
+        return frame
+
     def interpolate(self) -> pd.DataFrame:
         """Mix a fine-tuned run with its backbone (WiSE-FT): AUC and log loss of every mixture.
 

@@ -19,6 +19,7 @@ from core.cli.compare_command import add_compare_command
 from core.cli.controls_command import add_controls_command
 from core.cli.data_commands import add_data_commands
 from core.cli.decision_commands import add_decision_commands
+from core.cli.explain_commands import add_explain_commands
 from core.cli.finetune_commands import add_demo_command, add_finetune_command
 from core.cli.help import format_command_list
 from core.cli.item_commands import add_item_commands
@@ -50,6 +51,7 @@ COMMAND_GROUPS: dict[str, tuple[Callable[[AddCommand], None], ...]] = {
         add_compare_command,
         add_controls_command,
         add_decision_commands,
+        add_explain_commands,
     ),
     "using a model": (add_score_commands,),
     "samples, datasets, backbones, runs and sweeps alike": (add_item_commands,),

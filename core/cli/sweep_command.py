@@ -36,8 +36,8 @@ from core.evaluation.non_inferiority import Margins
 from core.freezing.strategies import STRATEGIES
 from core.jobs.store import Run, RunStore
 from core.models.backbone_store import find_backbone
-from core.runs.arm_recommendation import recommend_arms
 from core.models.card import BackboneCard
+from core.runs.arm_recommendation import recommend_arms
 from core.runs.arm_verdicts import choices_of_arms, forgetting_sentences, judge_arms
 from core.runs.default_blend import can_blend, queue_default_blends
 from core.runs.halving import FACTORS

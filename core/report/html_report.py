@@ -42,8 +42,8 @@ from core.report.report_figures import (
     roc_of_arms_figure,
     setting_figures,
 )
-from core.runs.arm_recommendation import recommend_results, recommendation_data
 from core.report.search_figures import search_history_figure
+from core.runs.arm_recommendation import recommend_results, recommendation_data
 from core.runs.arm_verdicts import forgetting_sentences, judge_arms
 from core.runs.search import SearchProgress
 from core.runs.search_result import VALIDATION_ONLY, trials_table

@@ -77,6 +77,19 @@ def weight_drift_in_subprocess(
     return run_command(workspace, ["moved", "--run", run_id], on_progress)
 
 
+def why_in_subprocess(
+    workspace: Workspace, run_id: str, words: Sequence[str], on_progress: ProgressFn | None = None
+) -> dict[str, Any]:
+    """Run one of the commands importance, explain and response, which store what they find.
+
+    Args:
+        workspace, run_id: of the model.
+        words: the command and its flags, without the run.
+        on_progress: called with 0 to 1.
+    """
+    return run_command(workspace, [words[0], "--run", run_id, *words[1:]], on_progress)
+
+
 def import_in_subprocess(workspace: Workspace, path: Path, name: str = "") -> BackboneCard:
     """Import a backbone, see core.models.import_backbone.import_backbone; it takes some seconds."""
     data = run_command(workspace, ["import-backbone", str(path.resolve()), f"--name={name}"])
