@@ -15,6 +15,7 @@ from core.models.card import BackboneCard, HeadSettings
 from core.models.network import Network
 from core.training import loop
 from core.training.batches import RowTensors
+from core.training.cuda_graph import CudaGraphStep
 from core.training.loop import CancelledError, fit
 from core.workspace import Workspace
 from tests.core.training.helpers import QUICK, ListReporter, pretrained, target_rows
@@ -75,13 +76,13 @@ def test_replayed_passes_train_as_plain_ones_do(
     assert len(setup[1]) % SETTINGS.batch_size
     plain = trained(setup, strategy, tmp_path / "plain.pt")
     replayed: list[int] = []
-    call = loop.CudaGraphStep.__call__
+    call = CudaGraphStep.__call__
 
-    def counted(self: loop.CudaGraphStep, rows: RowTensors, batch: torch.Tensor) -> torch.Tensor:
+    def counted(self: CudaGraphStep, rows: RowTensors, batch: torch.Tensor) -> torch.Tensor:
         replayed.append(len(batch))
         return call(self, rows, batch)
 
-    monkeypatch.setattr(loop.CudaGraphStep, "__call__", counted)
+    monkeypatch.setattr(CudaGraphStep, "__call__", counted)
     monkeypatch.setattr(loop, "GRAPH_DEVICES", ("cpu",))
     assert_same(plain, trained(setup, strategy, tmp_path / "replayed.pt"), 0.0)
     assert len(replayed) == SETTINGS.epochs * (len(setup[1]) // SETTINGS.batch_size)
