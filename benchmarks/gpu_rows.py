@@ -15,8 +15,8 @@ N_FIELDS, N_NUMERICS = 26, 13
 LARGE_FIELDS = 5
 """Fields that hold nearly all ids."""
 SKEW = 4.0
-"""Ids are ``floor(size * u ** SKEW)`` of uniform u: a third of the rows has the first hundredth of a
-field's ids."""
+"""Ids are ``floor(size * u ** SKEW)`` of uniform u, so that the first hundredth of a field's ids is
+in a third of the rows."""
 
 
 @dataclass(frozen=True)

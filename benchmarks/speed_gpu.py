@@ -8,11 +8,12 @@ as it was up to version 0.13: products of odd widths, and the optimiser outside 
 """
 
 import argparse
+import copy
 import dataclasses
+import functools
 import tempfile
 import time
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -257,7 +258,8 @@ def main() -> None:
     rows = draw_rows(options.rows, TEST_ROWS, MANY_IDS, device)
     measured = {way.title: Measured() for way in WAYS}
     contestants: dict[str, Callable[[], float]] = {
-        way.title: partial(measure, way, rows, device, measured[way.title]) for way in WAYS
+        way.title: functools.partial(measure, way, rows, device, measured[way.title])
+        for way in WAYS
     }
     taken = alternate(contestants, options.rounds)
     today = time.strftime("%Y-%m-%d")

@@ -30,6 +30,17 @@ def choose_device(requested: str) -> torch.device:
     return torch.device("cpu")
 
 
+def same_device(name: str) -> torch.device:
+    """Return a device of the type of the one with this name, which `device_name` gave.
+
+    The CPU for "cpu"; for a GPU, the GPU that is here, or the CPU where there is none.
+
+    >>> same_device("cpu")
+    device(type='cpu')
+    """
+    return choose_device("cpu" if name == "cpu" else "auto")
+
+
 def device_name(device: torch.device) -> str:
     """Return a name to record with results, such as "NVIDIA H100" or "cpu"."""
     return torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
