@@ -8,7 +8,6 @@ as it was up to version 0.13: products of odd widths, and the optimiser outside 
 """
 
 import argparse
-import copy
 import dataclasses
 import functools
 import tempfile

@@ -83,8 +83,10 @@ def test_arms_that_share_a_gpu_give_what_they_give_alone(
     workspace, dataset = tiny
     monkeypatch.setattr(sweeps, "ensure_worker", lambda workspace, queue: None)
     card = pretrained(workspace, "dnn", GPU)
+    # Gradual unfreezing opens a stage an epoch.
+    train = dataclasses.replace(GPU, epochs=5)
     arms = (Arm("linear-probe"), Arm("full"), Arm("gradual"))
-    spec = SweepSpec(dataset.id, card.id, arms, (0,), learning_rates=(1e-3, 3e-3), train=GPU)
+    spec = SweepSpec(dataset.id, card.id, arms, (0,), learning_rates=(1e-3, 3e-3), train=train)
     found = []
     for number in ("1", "3"):
         monkeypatch.setenv("THAW_ARMS", number)
