@@ -9,11 +9,9 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
-from playwright.sync_api import Browser, sync_playwright
-from streamlit.components.v2 import manifest_scanner
 
 from core.data.datasets import Dataset, find_dataset
 from core.data.prepare import prepare
@@ -27,8 +25,10 @@ from core.data.target_statistics import count_dense
 from core.errors import BadInput
 from core.models import model_stats
 from core.workspace import Workspace, open_workspace
-from tests.e2e.helpers import CHROMIUM_FLAGS
 from tests.faults.disks import mount_small_disk
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
 
 # A worker that a page under test starts would wait for more runs for ten minutes, and take its
 # share of the cores.
@@ -50,6 +50,12 @@ def own_main() -> Iterator[None]:
 def component_packages_sought_once() -> Iterator[None]:
     """Streamlit looks for components in every installed package whenever a page is opened, which
     takes longer than many a page; what is installed does not change meanwhile."""
+    try:
+        from streamlit.components.v2 import manifest_scanner
+    except ModuleNotFoundError:
+        # Tests of core alone run without it, such as those for a GPU.
+        yield
+        return
     with pytest.MonkeyPatch.context() as patch:
         scan = functools.cache(manifest_scanner.scan_component_manifests)
         patch.setattr(manifest_scanner, "scan_component_manifests", scan)
@@ -57,11 +63,16 @@ def component_packages_sought_once() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def browser() -> Iterator[Browser]:
+def browser() -> Iterator["Browser"]:
     """Debian's Chromium, one for all tests of a process, as Playwright runs only once in it.
 
     A missing one is a failure and not a skip.
     """
+    # Here, so that tests without a browser run where Playwright is not installed.
+    from playwright.sync_api import sync_playwright
+
+    from tests.e2e.helpers import CHROMIUM_FLAGS
+
     chromium = shutil.which("chromium")
     if chromium is None:
         pytest.fail(

@@ -212,6 +212,12 @@ def add_training_options(parser: argparse.ArgumentParser, seed: bool = True) -> 
     group.add_argument(
         "--amp", action="store_true", default=None, help="bfloat16 autocast (default off)"
     )
+    group.add_argument(
+        "--tf32",
+        action=argparse.BooleanOptionalAction,
+        default=None,
+        help="float32 products in TF32 on a GPU (default on)",
+    )
 
 
 def given_settings(options: argparse.Namespace) -> dict[str, Any]:

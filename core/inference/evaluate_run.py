@@ -11,7 +11,7 @@ from core.inference.blend_weights import blend_scores
 from core.inference.run_model import load_scoring_card
 from core.jobs.store import Run
 from core.models.backbone import load_backbone
-from core.training.devices import choose_device
+from core.training.devices import same_device, tf32_products
 from core.training.results import (
     ArraysByPart,
     evaluate_parts,
@@ -65,8 +65,10 @@ def _score(workspace: Workspace, run: Run, dataset: Dataset, scored: ArraysByPar
             f"The model of run {run.id} was not trained on click labels, so there is nothing "
             "to measure."
         )
-    device = choose_device("auto")
+    # As the run scored: on another type of device, and in another precision, last digits differ.
+    device = same_device(run.result.device)
     preprocessing = load_preprocessing(card.folder / "preprocessing")
     numbers = np.concatenate(list(scored.values()))
     rows = encode_row_numbers(workspace, dataset, preprocessing, numbers)
-    return score_parts(load_backbone(card).to(device), scored, rows, device)
+    with tf32_products(run.request.train.tf32):
+        return score_parts(load_backbone(card).to(device), scored, rows, device)

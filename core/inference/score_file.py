@@ -132,7 +132,8 @@ def _load_network_scorer(workspace: Workspace, run: Run) -> Scorer:
         )
     preprocessing = load_preprocessing(card.folder / "preprocessing")
     device = choose_device("auto")
-    return Scorer(load_backbone(card).to(device), preprocessing, run.result.threshold, device)
+    network = load_backbone(card).to(device)
+    return Scorer(network, preprocessing, run.result.threshold, device, run.request.train.tf32)
 
 
 def _sample_to_score(

@@ -16,6 +16,7 @@ from core.data.schema import FIELDS, LABEL
 from core.inference.blend_weights import blend_scores
 from core.models.network import Network
 from core.training.batches import RowTensors
+from core.training.devices import tf32_products
 from core.training.losses import predict
 
 BATCH_ROWS = 65536
@@ -34,12 +35,14 @@ class Scorer:
         preprocessing: of its inputs.
         threshold: score from which a click is predicted.
         device: to compute on.
+        tf32: whether a GPU multiplies in TF32, as the run did.
     """
 
     network: Network
     preprocessing: Preprocessing
     threshold: float
     device: torch.device
+    tf32: bool = False
 
     def score(self, batch: pa.Table) -> tuple[np.ndarray, np.ndarray]:
         """Return scores, float32 ``(rows,)``, and ids, int32 ``(rows, 39)``, of rows."""
@@ -49,7 +52,8 @@ class Scorer:
             torch.from_numpy(encoded.numerics).to(self.device),
         )
         no_labels = torch.zeros(len(encoded.ids), device=self.device)
-        return predict(self.network, RowTensors(inputs, no_labels)), encoded.ids
+        with tf32_products(self.tf32):
+            return predict(self.network, RowTensors(inputs, no_labels)), encoded.ids
 
 
 @dataclass(frozen=True)

@@ -60,6 +60,9 @@ class TrainSettings:
         validations_per_epoch: validations in every epoch, at equal distances; each may be the best
             one.
         weight_decay: decoupled weight decay (AdamW, Loshchilov and Hutter 2019).
+        tf32: whether a GPU multiplies float32 matrices in TF32, in training and in scoring: several
+            times faster, with factors rounded to 10 bits of mantissa. False is what runs up to
+            version 0.13 had; new ones have True unless they are told otherwise.
         decay_scope: what weight decay reaches: "all" parameters, or "matrices": the weights of
             linear layers, neither embeddings nor biases nor normalisation layers.
         cosine: whether the learning rate falls to 0 along half a cosine over all steps (Loshchilov
@@ -90,6 +93,7 @@ class TrainSettings:
     ema: bool = False
     validations_per_epoch: int = 1
     decay_scope: str = "all"
+    tf32: bool = False
 
     def __post_init__(self) -> None:
         check_types(self)

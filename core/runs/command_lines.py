@@ -321,7 +321,7 @@ def _flags_from(
         if name in given:
             # None is the validation share of the dataset's own split.
             parts += [flag, AS_PREPARED if given[name] is None else str(given[name])]
-    for name in ("ema", "cosine"):
+    for name in ("ema", "cosine", "tf32"):
         if name in given:
             parts.append(f"--{name}" if given[name] else f"--no-{name}")
     return parts + (["--amp"] if "amp" in given else [])

@@ -11,16 +11,23 @@ from typing import Any
 import numpy as np
 import torch
 
-from core.data.datasets import find_dataset
+from core.data.datasets import Dataset, find_dataset
 from core.files.durable import make_folder
 from core.inference.interpolate import interpolate
 from core.jobs.reporter import Reporter
 from core.jobs.requests import BlendRequest, InterpolateRequest, PretrainRequest
 from core.jobs.run_result import RunResult, result_to_json
 from core.jobs.store import Run
-from core.training.devices import choose_device, device_name, peak_memory, reset_peak_memory
+from core.training.devices import (
+    choose_device,
+    device_name,
+    peak_memory,
+    reset_peak_memory,
+    tf32_products,
+)
 from core.training.finetune import finetune
 from core.training.pretrain import pretrain
+from core.training.results import Outcome
 from core.workspace import PROJECT, Workspace, write_atomic, write_json
 
 
@@ -39,17 +46,8 @@ def execute(workspace: Workspace, run: Run, reporter: Reporter) -> RunResult:
     request = run.request
     device = choose_device(request.train.device)
     dataset = find_dataset(workspace, request.dataset)
-    if isinstance(request, PretrainRequest):
-        outcome = pretrain(workspace, run, request, dataset, device, reporter)
-    elif isinstance(request, InterpolateRequest):
-        outcome = interpolate(workspace, request, dataset, device, reporter)
-    elif isinstance(request, BlendRequest):
-        # Only blends need SciPy, which would make every worker start a fifth slower.
-        from core.inference.blend import blend
-
-        outcome = blend(workspace, request, dataset, reporter)
-    else:
-        outcome = finetune(workspace, run, request, dataset, device, reporter)
+    with tf32_products(request.train.tf32):
+        outcome = _outcome(workspace, run, dataset, device, reporter)
     seconds = outcome.result.seconds
     # A run that was interrupted, or waited for its rivals, counts what it trained before.
     total = round(time.monotonic() - started + seconds.get("earlier", 0.0), 3)
@@ -68,6 +66,23 @@ def execute(workspace: Workspace, run: Run, reporter: Reporter) -> RunResult:
     write_json(folder / "result.json", result_to_json(result))
     (folder / "checkpoint.pt").unlink(missing_ok=True)
     return result
+
+
+def _outcome(
+    workspace: Workspace, run: Run, dataset: Dataset, device: torch.device, reporter: Reporter
+) -> Outcome:
+    """Do what the run's request asks for."""
+    request = run.request
+    if isinstance(request, PretrainRequest):
+        return pretrain(workspace, run, request, dataset, device, reporter)
+    if isinstance(request, InterpolateRequest):
+        return interpolate(workspace, request, dataset, device, reporter)
+    if isinstance(request, BlendRequest):
+        # Only blends need SciPy, which would make every worker start a fifth slower.
+        from core.inference.blend import blend
+
+        return blend(workspace, request, dataset, reporter)
+    return finetune(workspace, run, request, dataset, device, reporter)
 
 
 @cache

@@ -123,8 +123,8 @@ def test_a_click_on_a_stage_trains_it(page: AppTest, tiny: Tiny) -> None:
     for name in (names[0], names[-1]):
         page.toggle(f"stage_{card.id}_ft_{name}").set_value(False).run()
     assert "at least one stage to train" in page.error[0].value and not launchable(page)
-    assert len(page.toggle) == len(names) + 3, (
-        "the stack stays, and the switches of averaged weights, cosine and precision"
+    assert len(page.toggle) == len(names) + 4, (
+        "the stack stays, and the switches of averaged weights, cosine, bfloat16 and TF32"
     )
 
 
@@ -151,7 +151,7 @@ def test_the_address_brings_strategy_options_stages_and_settings(
         monkeypatch,
         backbone=card.id,
         strategy="surgical:stages=block1+embedding",
-        training="fast,epochs=7,validation_share=0.2,cosine=True,plateau=0,seed=3,device=cpu,amp=True",
+        training="fast,epochs=7,validation_share=0.2,cosine=True,plateau=0,seed=3,device=cpu,amp=True,tf32=False",
         head="64-32,gelu,softmax",
     )
     assert commanded(app) == ("surgical", {"stages": ("embedding", "block1")})
@@ -164,6 +164,7 @@ def test_the_address_brings_strategy_options_stages_and_settings(
         "--seed 3",
         "--device cpu",
         "--amp",
+        "--no-tf32",
     ):
         assert flag in command
     assert "--head-hidden 64,32 --head-activation gelu --head-output softmax" in command
