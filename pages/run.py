@@ -11,6 +11,7 @@ from core.program import PROGRAM
 from core.runs.command_lines import command_line
 from core.runs.launch import refresh_statuses
 from core.runs.submit import resume_run
+from pages.components.run.calibration import calibration_section
 from pages.components.run.decisions import decisions_section
 from pages.components.run.live import live_view
 from pages.components.run.result import result_view
@@ -138,6 +139,7 @@ try:
     show_header(run)
     if run.status == "done" and run.result:
         result_view(run)
+        calibration_section(run)
         if run.kind in ("finetune", "blend"):
             decisions_section(run)
             own = run.kind == "finetune" and not has_own_model(run.strategy)

@@ -55,6 +55,7 @@ BUTTONS: dict[str, tuple[str, ...]] = {
     "pages.components.sweep.sweep_form:_launch": ("sweep",),
     "pages.components.sweep.sweep_view:_header": ("cancel", "resume"),
     "pages.components.sweep.sweep_view:_add_seeds": ("sweep",),
+    "pages.components.run.calibration:_use_buttons": ("calibrate",),
     "pages.components.run.use_run:_export": ("export",),
     "pages.components.run.use_run:_verify": ("verify",),
     "pages.data:remove_dataset": ("delete",),

@@ -13,8 +13,8 @@ from core.inference.run_calibration import (
     AUTO,
     METHOD_CHOICES,
     describe_calibration,
+    effects_on_test_rows,
     load_calibration,
-    test_effects,
     use_calibration,
 )
 from core.jobs.store import RunStore
@@ -59,7 +59,7 @@ def calibrate(workspace: Workspace, options: argparse.Namespace) -> CommandResul
                 f" {format_metric(fit.change, signed=True)} (standard error"
                 f" {format_metric(fit.standard_error)})"
             )
-        for part, effect in test_effects(workspace, run, fit.map).items():
+        for part, effect in effects_on_test_rows(workspace, run, fit.map).items():
             title = part.replace("_", " ")
             lines.append(f"{'  ' * options.dry_run}{title}: {effect_text(effect)}")
             rows.append({"method": fit.map.method, "part": part, **to_json(effect)})

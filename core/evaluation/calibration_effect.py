@@ -72,6 +72,28 @@ class CalibrationEffect:
         )
 
 
+def effect_row(effect: CalibrationEffect) -> dict[str, float]:
+    """Return an effect as a row of a table."""
+    before, after, change = effect.before, effect.after, effect.change
+    return {
+        "log_loss_before": effect.log_loss_before,
+        "log_loss": effect.log_loss_after,
+        "log_loss_change": change.value,
+        "log_loss_change_low": change.low,
+        "log_loss_change_high": change.high,
+        "ece_before": before.ece,
+        "ece": after.ece,
+        "ece_floor": after.floor,
+        "ece_floor_high": after.floor_high,
+        "predicted_over_actual_before": before.ratio,
+        "predicted_over_actual": after.ratio,
+        "predicted_over_actual_low": after.ratio_low,
+        "predicted_over_actual_high": after.ratio_high,
+        "auc_before": effect.auc_before,
+        "auc": effect.auc_after,
+    }
+
+
 def measure_effect(
     y_true: np.ndarray, y_score: np.ndarray, calibration: RecalibrationMap
 ) -> CalibrationEffect:

@@ -127,7 +127,9 @@ class _ScoringModule(nn.Module):
     ``(rows,)``, or a pair of calibrated ones and those as trained.
     """
 
-    def __init__(self, network: Network, calibration: RecalibrationMap) -> None:
+    def __init__(
+        self, network: Network, calibration: RecalibrationMap = RecalibrationMap()
+    ) -> None:
         super().__init__()
         self.network = network
         self.calibration = None

@@ -13,6 +13,7 @@ from core.evaluation.calibration import calibration_of_metrics
 from core.evaluation.calibration_effect import CalibrationEffect, measure_effect
 from core.evaluation.recalibration import (
     METHODS,
+    MIN_BIN_ROWS,
     MIN_CLASS_ROWS,
     NONE,
     TITLES,
@@ -65,8 +66,9 @@ class RunCalibration:
         if fit is None:
             raise BadInput(
                 f"The {self.recalibration.rows:,} validation rows of this run determine no"
-                f" {TITLES[method]}: it takes {MIN_CLASS_ROWS} rows of each class, and scores that"
-                " rank clicks above the others without separating them. Choose another method."
+                f" {TITLES[method]}: it takes {MIN_CLASS_ROWS} rows of each class"
+                f" ({2 * MIN_BIN_ROWS} rows for isotonic regression), and scores that rank clicks"
+                " above the others without separating them. Choose another method."
             )
         return fit
 
@@ -183,7 +185,7 @@ def use_calibration(workspace: Workspace, run: Run, method: str = AUTO) -> RunCa
     return used
 
 
-def test_effects(
+def effects_on_test_rows(
     workspace: Workspace, run: Run, calibration: RecalibrationMap
 ) -> dict[str, CalibrationEffect]:
     """Return what a map does on the run's target and source test rows, by part."""
