@@ -18,6 +18,10 @@ class CalibrationModule(nn.Module):
     **Shape**: probabilities, float32 ``(rows,)``, to calibrated ones of the same shape.
     """
 
+    starts: Tensor
+    widths: Tensor
+    slopes: Tensor
+
     def __init__(self, calibration: RecalibrationMap) -> None:
         super().__init__()
         self.slope, self.intercept = calibration.slope, calibration.intercept

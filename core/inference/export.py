@@ -127,13 +127,11 @@ class _ScoringModule(nn.Module):
     ``(rows,)``, or a pair of calibrated ones and those as trained.
     """
 
-    def __init__(
-        self, network: Network, calibration: RecalibrationMap = RecalibrationMap()
-    ) -> None:
+    def __init__(self, network: Network, calibration: RecalibrationMap | None = None) -> None:
         super().__init__()
         self.network = network
         self.calibration = None
-        if calibration.method != NONE:
+        if calibration is not None and calibration.method != NONE:
             self.calibration = CalibrationModule(calibration)
 
     def forward(self, ids: Tensor, numerics: Tensor) -> Tensor | tuple[Tensor, Tensor]:

@@ -225,7 +225,8 @@ def test_runs_without_validation_scores_or_with_a_damaged_file_say_so(
     with pytest.raises(Damaged, match="delete the file"):
         load_calibration(workspace, run)
     calibration_path(workspace, run).unlink()
-    np.savez(path, **{name: a for name, a in arrays.items() if "validation" not in name})
+    kept = {name: array for name, array in arrays.items() if "validation" not in name}
+    np.savez(path, **kept)  # type: ignore[arg-type]
     with pytest.raises(BadInput, match="stored no scores of target validation rows"):
         use_calibration(workspace, run)
     assert not calibration_path(workspace, run).exists()
