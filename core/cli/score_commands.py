@@ -14,6 +14,7 @@ from core.cli.targets import AddCommand
 from core.data.paths import clean_path
 from core.errors import BadInput
 from core.evaluation.format_metrics import format_metric, format_metrics
+from core.evaluation.recalibration import NONE, TITLES
 from core.jobs.store import RunStore
 from core.runs.artifacts import delete_artifact, list_scorings, read_scorings
 from core.workspace import Workspace
@@ -71,8 +72,11 @@ def score(workspace: Workspace, options: argparse.Namespace) -> CommandResult:
             calibration=options.calibration,
         )
     scores = "1 score" if data["rows"] == 1 else f"{data['rows']:,} scores"
-    lines = [f"Wrote {scores} to {data['out']} (threshold {format_metric(data['threshold'])})."]
-    lines.append(data["calibration"]["sentence"])
+    how = data["calibration"]["method"]
+    lines = [
+        f"Wrote {scores} to {data['out']} (threshold {format_metric(data['threshold'])},"
+        f" {'probabilities as trained' if how == NONE else f'calibrated by {TITLES[how]}'})."
+    ]
     lines += sentences_before_metrics(data)
     if data["metrics"]:
         lines.append(format_metrics(data["metrics"]))

@@ -88,7 +88,9 @@ class RecalibrationMap:
 
     def apply_to(self, threshold: float) -> float:
         """Return where a threshold goes, so that the same rows reach it (up to tied ones)."""
-        return threshold if self.method == NONE else float(self.apply(np.array(threshold, np.float32)))
+        return (
+            threshold if self.method == NONE else float(self.apply(np.array(threshold, np.float32)))
+        )
 
     @property
     def sentence(self) -> str:

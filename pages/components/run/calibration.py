@@ -161,7 +161,7 @@ def _show_effect(run: Run, part: str, effect: CalibrationEffect) -> None:
         alt = f"Click rate by mean score on {PART_TITLES[part].lower()}, as trained and {title}"
         chart(reliability_figure(bins), f"reliability-{run.id}", 360, alt)
     with right:
-        for sentence in (effect.sentence, effect.auc_sentence, effect.after.ece_sentence):
+        for sentence in (effect.sentence, effect.auc_sentence, effect.after.sentence):
             if sentence:
                 st.markdown(sentence)
         st.caption(
