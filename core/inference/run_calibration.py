@@ -211,7 +211,8 @@ def calibration_notes(run: Run) -> list[str]:
     sentence = calibration_of_metrics(metrics).ratio_sentence
     if not sentence:
         return []
-    return [f"On target test rows: {sentence} `{calibration_command(run)}` recalibrates."]
+    command = f"{PROGRAM} calibrate --run {run.id} --dry-run"
+    return [f"On target test rows: {sentence} `{command}` shows what recalibration can do."]
 
 
 def calibration_command(run: Run, method: str = AUTO) -> str:

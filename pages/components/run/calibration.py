@@ -6,7 +6,7 @@ import streamlit as st
 from core.evaluation.calibration import calibration_of_metrics
 from core.evaluation.calibration_effect import CalibrationEffect, measure_effect
 from core.evaluation.curves import calibration_curve
-from core.evaluation.format_metrics import format_bounds, format_metric
+from core.evaluation.format_metrics import format_with_bounds
 from core.evaluation.recalibration import NONE, TITLES, RecalibrationMap
 from core.inference.run_calibration import (
     RunCalibration,
@@ -41,7 +41,8 @@ def show_calibration_note(run: Run) -> None:
     metrics = run.result.metrics.get("target_test") if run.result else None
     if sentence := calibration_of_metrics(metrics).ratio_sentence:
         st.info(
-            f"On target test rows: {sentence} See [Calibration](#calibration) below.",
+            f"On target test rows: {sentence} [Calibration](#calibration) shows what recalibration"
+            " can do.",
             icon=":material/balance:",
         )
 
@@ -114,12 +115,12 @@ def _show_table(found: RunCalibration, effects: dict[str, CalibrationEffect]) ->
                 "Test log loss": effect.log_loss_after,
                 "Change (95 %)": ""
                 if fit.map.method == NONE
-                else f"{format_metric(change.value, signed=True)}"
-                f" ({format_bounds(change.low, change.high, signed=True)})",
+                else format_with_bounds(change.value, change.low, change.high, signed=True),
                 "ECE": after.ece,
                 "ECE by chance, up to": after.floor_high,
-                "Predicted / actual": f"{format_metric(after.ratio, 3)}"
-                f" ({format_bounds(after.ratio_low, after.ratio_high, 3)})",
+                "Predicted / actual": format_with_bounds(
+                    after.ratio, after.ratio_low, after.ratio_high, 3
+                ),
                 "AUC": effect.auc_after,
             }
         )
@@ -129,6 +130,7 @@ def _show_table(found: RunCalibration, effects: dict[str, CalibrationEffect]) ->
         hide_index=True,
         width="stretch",
         height="content",
+        placeholder="–",
         alt="What every calibration method does on test rows",
         column_config={
             "Method": st.column_config.TextColumn(pinned=True),
