@@ -12,6 +12,7 @@ from core.runs.command_lines import command_line
 from core.runs.launch import refresh_statuses
 from core.runs.submit import resume_run
 from pages.components.run.against_controls import against_controls
+from pages.components.run.calibration import calibration_section
 from pages.components.run.decisions import decisions_section
 from pages.components.run.live import live_view
 from pages.components.run.result import result_view
@@ -141,6 +142,7 @@ try:
     if run.status == "done" and run.result:
         against_controls(run)
         result_view(run)
+        calibration_section(run)
         if run.kind in ("finetune", "blend"):
             decisions_section(run)
             own = run.kind == "finetune" and not has_own_model(run.strategy)

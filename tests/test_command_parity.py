@@ -61,6 +61,7 @@ BUTTONS: dict[str, tuple[str, ...]] = {
     "pages.components.run.why:_fields": ("importance",),
     "pages.components.run.why:_one_row": ("explain",),
     "pages.components.run.why:_response": ("response",),
+    "pages.components.run.calibration:_use_buttons": ("calibrate",),
     "pages.components.run.use_run:_export": ("export",),
     "pages.components.run.use_run:_verify": ("verify",),
     "pages.data:remove_dataset": ("delete",),

@@ -13,14 +13,23 @@ from core.data.datasets import find_dataset, select_test_rows, select_training_r
 from core.data.paths import clean_path
 from core.data.read_options import ColumnSource, ReadOptions
 from core.errors import BadInput, RunError
+from core.evaluation.calibration_effect import effect_row
 from core.evaluation.format_metrics import format_auc, metric_value
 from core.evaluation.metric_registry import HEADLINE_METRIC, METRICS
 from core.evaluation.non_inferiority import Margins
+from core.evaluation.recalibration import TITLES
 from core.evaluation.recommendation_words import recommendation_text
 from core.files.durable import staging
 from core.files.permissions import private_files
 from core.files.typed_json import to_builtin
 from core.freezing.strategies import iteration_word
+from core.inference.run_calibration import (
+    calibration_notes,
+    effects_on_test_rows,
+    load_calibration,
+    use_calibration,
+    used_map,
+)
 from core.jobs.predictions import read_predictions
 from core.jobs.requests import FinetuneRequest, InterpolateRequest, PretrainRequest
 from core.jobs.run import Run as StoredRun
@@ -338,6 +347,19 @@ class Run:
         return for_notebook(figure, self._title("calibration", part))
 
     @checked
+    def reliability(self, part: Part = "target_test", method: str | None = None) -> go.Figure:
+        """Click rate by mean score with 95 % intervals, as trained and calibrated.
+
+        Args:
+            part: the rows.
+            method: "auto", "none", "temperature", "platt" or "isotonic"; default: what the run
+                uses.
+        """
+        used = used_map(self._workspace, self.info, method)
+        figure = figures.reliability(self.predictions(part), used)
+        return for_notebook(figure, self._title("reliability", part))
+
+    @checked
     def gains(self, part: Part = "target_test") -> go.Figure:
         """Share of clicks caught by the share of rows taken, best scored first."""
         return for_notebook(figures.gains(self.predictions(part)), self._title("gains", part))
@@ -357,6 +379,57 @@ class Run:
             write_report(self._workspace, runs_report_data(self._workspace, [self.info]), path)
         return path
 
+    # Its calibration.
+
+    @property
+    def calibration_method(self) -> str:
+        """How its probabilities are calibrated in scoring, export and blends; "none" if not."""
+        return used_map(self._workspace, self.info).method
+
+    @checked
+    def calibrate(self, method: str = "auto", *, use: bool = True) -> pd.DataFrame:
+        """Recalibrate the run's probabilities; scoring, export and blends then have them.
+
+        Args:
+            method: "auto" (chosen by cross-validation on validation rows), "none", "temperature",
+                "platt" or "isotonic".
+            use: False only shows what every method does and changes nothing; `method` is not read.
+
+        Returns:
+            A row per method and part of the test rows: log loss, ECE and predicted over actual
+            clicks before and after, with ``log_loss_change`` and its 95 % interval, paired over
+            rows, and what ECE a perfectly calibrated model would have (``ece_floor``,
+            ``ece_floor_high``). ``attrs["sentence"]`` says what the validation rows choose.
+
+        Raises:
+            BadInput: the run scores no clicks, stored no scores of validation rows, or these rows
+                determine no such map.
+
+        >>> tuned.calibrate()  # doctest: +SKIP
+        """
+        run = self.info
+        if use:
+            with private_files():
+                found = use_calibration(self._workspace, run, method)
+            methods = [found.used]
+        else:
+            found = load_calibration(self._workspace, run)
+            methods = [fit.map.method for fit in found.recalibration.fits]
+        rows = [
+            {"method": name, "part": part, **effect_row(effect)}
+            for name in methods
+            for part, effect in effects_on_test_rows(
+                self._workspace, run, found.find(name).map
+            ).items()
+        ]
+        frame = pd.DataFrame(rows)
+        frame.attrs = {
+            "used": found.used,
+            "chosen": found.recalibration.chosen,
+            "sentence": found.choice_sentence,
+        }
+        return frame
+
     # Its model put to use. These load torch.
 
     @checked
@@ -367,6 +440,7 @@ class Run:
         on_bad_rows: Literal["reject", "skip"] = "reject",
         member: str = "",
         columns: Mapping[str, ColumnSource] | None = None,
+        calibration: str | None = None,
     ) -> pd.DataFrame:
         """Score rows with the run's model; labels are optional.
 
@@ -374,12 +448,14 @@ class Run:
             rows: a file of Criteo rows, or a table with their columns.
             on_bad_rows: "reject" the file at its first bad row, or "skip" bad rows.
             member, columns: as `Workspace.ingest` takes them.
+            calibration: method by which the scores are calibrated, as `calibrate` takes it ("none"
+                for the scores as trained); default: what the run uses.
 
         Returns:
             `score` (click probability) and `predicted_click`. Of a table they have its index; of a
             file, `row` is the row's number in the file, followed by its id if it has one.
-            ``attrs`` holds the metrics of labelled rows, the drift against the training rows, and
-            the reader's notes and bad rows.
+            ``attrs`` holds the metrics of labelled rows, the drift against the training rows, the
+            calibration, and the reader's notes and bad rows.
 
         Raises:
             BadInput: the run has no model that scores clicks, or the rows cannot be read.
@@ -402,23 +478,30 @@ class Run:
                     on_bad_rows,
                     report,
                     options=ReadOptions(member, columns, ()),
+                    calibration=calibration,
                 )
             scores = read_scores(target)
         if isinstance(rows, pd.DataFrame):
             scores.index = rows.index[scores.pop("row") - 1]
-        kept = ("metrics", "drift", "notes", "bad_rows", "bad_examples")
+        kept = ("metrics", "drift", "notes", "bad_rows", "bad_examples", "calibration")
         scores.attrs = {name: result[name] for name in kept}
         return scores
 
     @checked
-    def evaluate(self, data: "Dataset | str | None" = None) -> RunMetrics:
-        """Metrics of the run's model on a dataset (default: its own), at the run's threshold."""
+    def evaluate(
+        self, data: "Dataset | str | None" = None, *, calibration: str | None = None
+    ) -> RunMetrics:
+        """Metrics of the run's model on a dataset (default: its own), at the run's threshold.
+
+        Its probabilities are calibrated as in `score`.
+        """
         load_torch()
         from core.inference.evaluate_run import evaluate_on
 
         run = self.info
         named = data.id if isinstance(data, Dataset) else data or run.dataset
-        return run_metrics(evaluate_on(self._workspace, run, find_dataset(self._workspace, named)))
+        dataset = find_dataset(self._workspace, named)
+        return run_metrics(evaluate_on(self._workspace, run, dataset, calibration))
 
     @checked
     def importance(
@@ -522,14 +605,17 @@ class Run:
             return verify(self._workspace, self.info, report).sentence
 
     @checked
-    def export(self, out: str | Path) -> Path:
-        """Write weights, ONNX, card and a script that scores alone to a folder or a .zip file."""
+    def export(self, out: str | Path, *, calibration: str | None = None) -> Path:
+        """Write weights, ONNX, card and a script that scores alone to a folder or a .zip file.
+
+        Its probabilities are calibrated as in `score`.
+        """
         load_torch()
         from core.inference.export import export_model
 
         path = clean_path(str(out))
         with private_files():
-            export_model(self._workspace, self.info, path)
+            export_model(self._workspace, self.info, path, calibration)
         return path
 
     # Inside.
@@ -591,8 +677,13 @@ class Run:
             f" {iteration_word(run.strategy)} {result.best_epoch} of {result.epochs_run},"
             f" {result.total_seconds:.1f} s on {result.device}. Run {run.id}."
         )
-        if iteration_word(run.strategy) == "epoch":
-            facts = f"{facts} {result.training_warning}".rstrip()
+        notes = [
+            result.training_warning if iteration_word(run.strategy) == "epoch" else "",
+            *calibration_notes(run),
+        ]
+        if self.calibration_method != "none":
+            notes.append(f"Calibrated: {TITLES[self.calibration_method]}.")
+        facts = " ".join(filter(None, [facts, *notes]))
         return card_html(run.name, marks, table_html(rows), note_html(facts))
 
 

@@ -574,7 +574,14 @@ class Workspace:
         return sweep.wait() if wait else sweep
 
     @checked
-    def blend(self, runs: Sequence[Run | str], *, name: str = "", wait: Wait = False) -> Run:
+    def blend(
+        self,
+        runs: Sequence[Run | str],
+        *,
+        name: str = "",
+        wait: Wait = False,
+        calibration: str | Sequence[str] | None = None,
+    ) -> Run:
         """Blend finished runs: the mean of their logits, weighted on validation rows.
 
         Args:
@@ -582,6 +589,8 @@ class Workspace:
                 changes nothing.
             name: of the blend; default: made of its runs.
             wait: when to return, see `Wait`.
+            calibration: method by which the scores of each run are calibrated before they are
+                blended, or one for all ("none" for none); default: what each run uses.
 
         Returns:
             The blend. If these runs have been blended already, that blend.
@@ -594,7 +603,13 @@ class Workspace:
         """
         ids = [run.id if isinstance(run, Run) else run for run in runs]
         with private_files():
-            queued = submit_blend(self._workspace, ids, name, run_here=wait == "here")
+            queued = submit_blend(
+                self._workspace,
+                ids,
+                name,
+                run_here=wait == "here",
+                calibration=[calibration] if isinstance(calibration, str) else calibration,
+            )
         blend = Run(self._workspace, queued.id)
         return blend if queued.status == "done" else self._finish([blend], wait)
 

@@ -15,6 +15,7 @@ import core.cli.start_reader  # noqa: F401 - before the slow imports, see there 
 from core.cli.app_command import add_app_command
 from core.cli.backbone_commands import add_backbone_commands
 from core.cli.blend_command import add_blend_command
+from core.cli.calibrate_command import add_calibrate_command
 from core.cli.compare_command import add_compare_command
 from core.cli.controls_command import add_controls_command
 from core.cli.data_commands import add_data_commands
@@ -53,7 +54,7 @@ COMMAND_GROUPS: dict[str, tuple[Callable[[AddCommand], None], ...]] = {
         add_decision_commands,
         add_explain_commands,
     ),
-    "using a model": (add_score_commands,),
+    "using a model": (add_calibrate_command, add_score_commands),
     "samples, datasets, backbones, runs and sweeps alike": (add_item_commands,),
 }
 """What adds the commands of each group, in the order in which the help lists them."""

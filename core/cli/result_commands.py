@@ -4,14 +4,17 @@ import argparse
 import dataclasses
 import shlex
 
-from core.cli.options import comma_separated, local_path
+from core.cli.options import add_calibration_options, comma_separated, local_path
 from core.cli.output import CommandResult, ProgressBar, wait_for_run
 from core.cli.recommendation_output import add_margin_options, margins_of
 from core.cli.targets import AddCommand
 from core.data.datasets import find_dataset
+from core.evaluation.calibration import calibration_of_metrics
 from core.evaluation.format_metrics import format_metric, format_metrics
+from core.evaluation.recalibration import RecalibrationMap
 from core.files.outputs import check_output
 from core.files.typed_json import to_json
+from core.inference.run_calibration import describe_calibration, has_scores, used_map
 from core.inference.weight_drift_files import read_weight_drift
 from core.jobs.run_result import result_to_json
 from core.jobs.store import RunStore
@@ -36,6 +39,7 @@ def add_result_commands(add: AddCommand) -> None:
     command = add("evaluate", summary, evaluate)
     command.add_argument("--run", required=True, dest="run_id")
     command.add_argument("--dataset")
+    add_calibration_options(command)
 
     command = add("interpolate", "Mix a fine-tuned run with its backbone (WiSE-FT).", interpolate)
     command.add_argument("--run", required=True, dest="run_id")
@@ -78,11 +82,19 @@ def evaluate(workspace: Workspace, options: argparse.Namespace) -> CommandResult
 
     run = RunStore(workspace).get(options.run_id)
     dataset = find_dataset(workspace, options.dataset or run.dataset)
-    by_part = evaluate_on(workspace, run, dataset)
-    lines = [
-        f"{part.replace('_', ' ')}: {format_metrics(metrics)}" for part, metrics in by_part.items()
-    ]
-    data = {"run": run.id, "dataset": dataset.id, "metrics": by_part}
+    used = used_map(workspace, run, options.calibration) if has_scores(run) else RecalibrationMap()
+    by_part = evaluate_on(workspace, run, dataset, options.calibration)
+    lines = [describe_calibration(used)]
+    for part, metrics in by_part.items():
+        lines.append(f"{part.replace('_', ' ')}: {format_metrics(metrics)}")
+        if sentence := calibration_of_metrics(metrics).sentence:
+            lines.append(f"  {sentence}")
+    data = {
+        "run": run.id,
+        "dataset": dataset.id,
+        "metrics": by_part,
+        "calibration": to_json(used),
+    }
     return CommandResult(data, "\n".join(lines))
 
 

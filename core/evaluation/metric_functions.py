@@ -9,6 +9,7 @@ from functools import cached_property
 
 import numpy as np
 
+from core.evaluation.calibration_floor import N_BINS, calibration_floor
 from core.evaluation.curves import ConfusionMatrix, calibration_curve, confusion_matrix
 from core.evaluation.roc_auc import auc_interval, auc_variance
 from core.evaluation.validation import validate_scores
@@ -64,6 +65,11 @@ class ScoredRows:
     def auc_bounds(self) -> tuple[float, float]:
         """Both ends of DeLong's 95 % interval of the AUC."""
         return auc_interval(*self.auc_and_variance)
+
+    @cached_property
+    def ece_floor(self) -> tuple[float, float]:
+        """Mean and 95 % quantile of the ECE of a perfectly calibrated model on these rows."""
+        return calibration_floor(self.y_score)
 
 
 def clip_probabilities(y_score: np.ndarray) -> np.ndarray:
@@ -135,7 +141,7 @@ def average_precision(y_true: np.ndarray, y_score: np.ndarray) -> float:
     return float(np.sum(np.diff(true_positives, prepend=0) * precision) / y_true.sum())
 
 
-def calibration_error(y_true: np.ndarray, y_score: np.ndarray, n_bins: int = 15) -> float:
+def calibration_error(y_true: np.ndarray, y_score: np.ndarray, n_bins: int = N_BINS) -> float:
     """Return the expected calibration error over bins of equally many rows.
 
     It is the absolute difference between mean score and click rate, averaged over the bins.

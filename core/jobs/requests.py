@@ -320,6 +320,8 @@ class BlendRequest:
         group: id of the sweep that the blend is an arm of; "" for none.
         arms: what each of `runs` is called, in the same order.
         target_rows: how many target rows each of `runs` used, 0 for all.
+        calibration: the method by which the scores of each of `runs` are calibrated before they are
+            blended ("none" for none), in the same order; empty where none is.
 
     Raises:
         BadInput: a value has another type, or fewer than two runs are named.
@@ -331,9 +333,16 @@ class BlendRequest:
     group: str = ""
     arms: tuple[str, ...] = ()
     target_rows: int = 0
+    calibration: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         check_types(self)
+        _require(
+            len(self.calibration) in (0, len(self.runs)),
+            "number of calibrations",
+            len(self.calibration),
+            f"0, or {len(self.runs)}, one for each run",
+        )
         if len(set(self.runs)) < 2:
             raise BadInput(
                 f"A blend takes two runs or more, and {len(set(self.runs))} was named; name"

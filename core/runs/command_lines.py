@@ -65,7 +65,10 @@ def command_line(workspace: Workspace, request: Request, pinned: bool = False) -
     if isinstance(request, InterpolateRequest):
         return shlex.join([*parts, "interpolate", "--run", request.run])
     if isinstance(request, BlendRequest):
-        return shlex.join([*parts, "blend", *request.runs])
+        methods = ["--calibration", ",".join(request.calibration)] if request.calibration else []
+        # Without it the command would take what the runs use when it is run.
+        methods = methods or (["--no-calibration"] if pinned else [])
+        return shlex.join([*parts, "blend", *request.runs, *methods])
     dataset = find_dataset(workspace, request.dataset)
     if isinstance(request, PretrainRequest):
         rows = count_training_rows(dataset, "source")

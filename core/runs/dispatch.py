@@ -14,6 +14,7 @@ import torch
 from core.data.datasets import Dataset, find_dataset
 from core.files.durable import make_folder
 from core.inference.interpolate import interpolate
+from core.inference.run_calibration import store_calibration
 from core.jobs.reporter import Reporter
 from core.jobs.requests import BlendRequest, InterpolateRequest, PretrainRequest
 from core.jobs.run_result import RunResult, result_to_json
@@ -32,7 +33,7 @@ from core.workspace import PROJECT, Workspace, write_atomic, write_json
 
 
 def execute(workspace: Workspace, run: Run, reporter: Reporter) -> RunResult:
-    """Execute `run`; write predictions.npz and result.json to its folder and return the result.
+    """Execute `run`; write its predictions, result and calibration, and return the result.
 
     Raises:
         BadInput: the request cannot be executed; the message is for the user.
@@ -63,6 +64,8 @@ def execute(workspace: Workspace, run: Run, reporter: Reporter) -> RunResult:
         folder / "predictions.npz",
         lambda part: np.savez(part.open("wb"), **outcome.predictions),  # type: ignore[arg-type]
     )
+    # Fitted on validation rows and used only where the user says so.
+    store_calibration(workspace, run)
     write_json(folder / "result.json", result_to_json(result))
     (folder / "checkpoint.pt").unlink(missing_ok=True)
     return result

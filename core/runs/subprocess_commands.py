@@ -29,6 +29,7 @@ def score_in_subprocess(
     on_bad_rows: str = "reject",
     on_progress: ProgressFn | None = None,
     options: ReadOptions = DEFAULT_OPTIONS,
+    calibration: str | None = None,
 ) -> dict[str, Any]:
     """Score a file, see core.inference.score_file.score_file.
 
@@ -39,15 +40,22 @@ def score_in_subprocess(
         on_bad_rows: "reject" or "skip".
         on_progress: called with 0 to 1.
         options: how the file is read.
+        calibration: the method; None for the one that the run uses.
     """
     words = ["--run", run_id, "--input", str(source.resolve()), "--output", str(target.resolve())]
     words += ["--on-bad-rows", on_bad_rows, *to_cli_args(options)]
+    words += [] if calibration is None else ["--calibration", calibration]
     return run_command(workspace, ["score", *words], on_progress)
 
 
-def export_in_subprocess(workspace: Workspace, run_id: str, target: Path) -> dict[str, Any]:
-    """Export a run's model, see core.inference.export.export."""
-    return run_command(workspace, ["export", "--run", run_id, "--out", str(target.resolve())])
+def export_in_subprocess(
+    workspace: Workspace, run_id: str, target: Path, calibration: str | None = None
+) -> dict[str, Any]:
+    """Export a run's model, see core.inference.export.export_model."""
+    words = [] if calibration is None else ["--calibration", calibration]
+    return run_command(
+        workspace, ["export", "--run", run_id, "--out", str(target.resolve()), *words]
+    )
 
 
 def report_in_subprocess(

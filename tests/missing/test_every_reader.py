@@ -22,6 +22,7 @@ from core.data.datasets import find_dataset
 from core.data.simulate import simulate
 from core.evaluation.format_metrics import is_missing
 from core.evaluation.paired_comparison import compare_log_loss
+from core.evaluation.recalibration import recalibrate
 from core.jobs.requests import FinetuneRequest, InterpolateRequest, PretrainRequest
 from core.jobs.store import Run, RunStore
 from core.models.backbone_store import find_backbone
@@ -112,6 +113,8 @@ def test_every_reader_of_a_metric_takes_one_that_is_missing(
         # Only the benchmarks compare two arms without a cache.
         labels, after, before = arrays(FEW)
         compare_log_loss(labels, after[None], before[None])
+        # Maps are fitted on ten rows of each class and more.
+        assert len(recalibrate(np.tile(labels, 7), np.tile(after, 7)).fits) > 1
         drive_training(tmp_path / "template", tmp_path, capsys)
     missed = [
         function for function in readers_of_metrics() if (function.file, function.line) not in found

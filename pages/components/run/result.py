@@ -33,6 +33,7 @@ from core.report.run_figures import (
     score_histogram_figure,
 )
 from pages.components.run.blend_result import show_blend
+from pages.components.run.calibration import show_calibration_note
 from pages.components.run.live import show_learning_curves
 from pages.components.run.new_backbone import show_new_backbone
 from pages.components.shared.chart import chart
@@ -63,6 +64,7 @@ def result_view(run: Run) -> None:
             st.caption(escape_markdown(learner))
     if run.result.training_warning and iteration_word(run.strategy) == "epoch":
         st.warning(run.result.training_warning, icon=":material/warning:")
+    show_calibration_note(run)
     # Metrics are in the database, so they can be shown even if the scores are missing.
     measured = (
         run.result.metrics if arrays is None else [name.removesuffix("_label") for name in arrays]

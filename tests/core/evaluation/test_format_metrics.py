@@ -86,6 +86,7 @@ def test_a_metric_exists_exactly_where_its_rows_define_it(drawn: Example) -> Non
     labels, scores, _ = arrays(drawn)
     metrics = compute_metrics(labels, scores, 0.5).as_dict()
     clicks = sum(drawn.labels) > 0
+    ratio_interval = sum(drawn.labels) > 1 and scores.sum() > 0
     defined = {
         "auc": drawn.has_auc,
         "auc_low": drawn.has_interval,
@@ -93,6 +94,8 @@ def test_a_metric_exists_exactly_where_its_rows_define_it(drawn: Example) -> Non
         "pr_auc": drawn.has_auc,
         "normalised_entropy": drawn.has_auc,
         "predicted_over_actual": clicks,
+        "predicted_over_actual_low": ratio_interval,
+        "predicted_over_actual_high": ratio_interval,
         "lift_at_10": clicks,
     }
     for name, value in metrics.items():
