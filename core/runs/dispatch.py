@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 import torch
 
-from core.data.datasets import find_dataset
 from core.files.durable import make_folder
 from core.inference.interpolate import interpolate
 from core.jobs.reporter import Reporter
@@ -21,6 +20,7 @@ from core.jobs.store import Run
 from core.training.devices import choose_device, device_name, peak_memory, reset_peak_memory
 from core.training.finetune import finetune
 from core.training.pretrain import pretrain
+from core.training.run_dataset import find_request_dataset
 from core.workspace import PROJECT, Workspace, write_atomic, write_json
 
 
@@ -38,7 +38,7 @@ def execute(workspace: Workspace, run: Run, reporter: Reporter) -> RunResult:
     make_folder(folder)
     request = run.request
     device = choose_device(request.train.device)
-    dataset = find_dataset(workspace, request.dataset)
+    dataset = find_request_dataset(workspace, request)
     if isinstance(request, PretrainRequest):
         outcome = pretrain(workspace, run, request, dataset, device, reporter)
     elif isinstance(request, InterpolateRequest):
