@@ -17,12 +17,19 @@ from core.jobs.store import RunStore
 from core.report import arm_traces, sweep_figures
 from core.report.html_report import write_report
 from core.report.report_data import sweep_report_data
+from core.report.rolling_figures import rolling_figure
 from core.report.sweep_tables import arms_table, runs_table
 from core.runs import removal, renaming
 from core.runs.arm_verdicts import choices_of_arms, forgetting_sentences, judge_arms
 from core.runs.blends import blend_arms
 from core.runs.command_lines import sweep_command_line
 from core.runs.launch import CLUSTER_QUEUE, refresh_statuses
+from core.runs.rolling_result import (
+    ROLLING_METRICS,
+    rolling_arms,
+    rolling_lines,
+    rolling_table,
+)
 from core.runs.sweep import Sweep as StoredSweep
 from core.runs.sweep import cancel_sweep, extend_sweep, find_sweep, resume_sweep
 from core.runs.sweep_result import ArmResult, default_reference, rates_table, summarise_arms
@@ -186,6 +193,20 @@ class Sweep:
         """A row per arm and learning rate that it was chosen from: its validation log loss."""
         return pd.DataFrame(rates_table(self._results()))
 
+    @checked
+    def windows_table(self) -> pd.DataFrame:
+        """A row per arm of a rolling evaluation: means over windows, every window, forgetting.
+
+        Raises:
+            BadInput: the sweep has no windows, or no run is done yet.
+        """
+        if not self.info.spec.windows:
+            raise BadInput(
+                f"The sweep {self.name!r} has no windows; `table` has its arms. A sweep has some"
+                " where it is asked for with windows=5."
+            )
+        return pd.DataFrame(rolling_table(self._workspace, self.info, self._results()))
+
     @property
     def choices(self) -> list[Choice]:
         """How clearly an arm leads on validation rows, with the standard error; one per setting."""
@@ -207,7 +228,8 @@ class Sweep:
     def figure(self, metric: str = HEADLINE_METRIC) -> go.Figure:
         """A metric on target and source test rows with its intervals.
 
-        By freeze depth where arms are depths, else by arm.
+        By freeze depth where arms are depths, else by arm; of a rolling evaluation AUC or log loss
+        on target test rows by window, a line per arm.
 
         Args:
             metric: a key of `core.evaluation.metric_registry.METRICS` that tables or figures of
@@ -220,6 +242,15 @@ class Sweep:
         if metric not in shown:
             raise BadInput(f"There is no figure of {metric!r}; the metrics here are {shown}.")
         results = self._results()
+        if self.info.spec.windows:
+            if metric not in ROLLING_METRICS:
+                raise BadInput(
+                    f"There is no figure of {metric!r} over windows; the metrics are"
+                    f" {[*ROLLING_METRICS]}."
+                )
+            lines = rolling_lines(self._workspace, rolling_arms(results), metric)
+            figure = rolling_figure(lines, self.info.spec.windows, metric)
+            return for_notebook(figure, self.name)
         if any(arm_traces.is_freeze_depth(one) for one in results):
             figure = sweep_figures.depth_figure(results, metric)
         else:

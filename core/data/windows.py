@@ -152,6 +152,14 @@ def select_window(
     return window_of_cut(dataset, cut, number, validation_share)
 
 
+def first_window(workspace: Workspace, dataset: Dataset, windows: int, column: str = "") -> Dataset:
+    """Return the dataset as a run on its first window sees it; itself if `windows` is 0.
+
+    Default settings that depend on the number of training rows are those of this window.
+    """
+    return select_window(workspace, dataset, 1, windows, column) if windows else dataset
+
+
 def window_of_cut(
     dataset: Dataset,
     cut: Sequence[np.ndarray],

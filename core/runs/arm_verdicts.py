@@ -8,6 +8,8 @@ from core.evaluation.format_metrics import format_metric
 from core.evaluation.verdicts import ArmScores, Verdict, compare_arms, summarise_verdicts
 from core.freezing.strategies import has_learning_rate, is_control, is_trained
 from core.jobs.predictions import StoredScores, read_prediction_array
+from core.runs.rolling_result import is_rolling
+from core.runs.rolling_verdicts import judge_windows
 from core.runs.sweep_result import ArmResult, change_from_backbone
 from core.runs.validation_choice import ValidatedArm, assess_choice
 from core.workspace import Workspace
@@ -19,8 +21,12 @@ def judge_arms(
     """Compare arms on the target test rows.
 
     Returns:
-        The verdicts and their sentences; none where there is nothing to compare.
+        The verdicts and their sentences; none where there is nothing to compare. Of a rolling
+        evaluation, the sentences of core.runs.rolling_verdicts and no verdicts.
     """
+    if is_rolling(results):
+        # Windows have test rows of their own, and are compared as wholes.
+        return [], [*training_notes(results), *judge_windows(workspace, results, reference)[1]]
     settings: dict[str, list[ArmScores]] = {}
     for result in results:
         scores = StoredScores(workspace, result.runs)
@@ -94,6 +100,9 @@ def halving_sentences(results: Sequence[ArmResult]) -> list[str]:
 
 def forgetting_sentences(results: Sequence[ArmResult]) -> list[str]:
     """Return for every setting which arm kept most and which lost most AUC on source test rows."""
+    if is_rolling(results):
+        # What `judge_arms` says of windows names what was forgotten.
+        return []
     sentences = []
     for setting in dict.fromkeys(result.setting for result in results):
         lost = {}
