@@ -205,7 +205,7 @@ class Sweep:
                 f"The sweep {self.name!r} has no windows; `table` has its arms. A sweep has some"
                 " where it is asked for with windows=5."
             )
-        return pd.DataFrame(rolling_table(self._workspace, self.info, self._results()))
+        return pd.DataFrame(rolling_table(self._workspace, self._results()))
 
     @property
     def choices(self) -> list[Choice]:

@@ -240,7 +240,7 @@ def follow_sweep(workspace: Workspace, sweep: Sweep) -> CommandResult:
         "verdicts": sentences,
     }
     if sweep.spec.windows:
-        data["windows"] = rolling_table(workspace, sweep, results)
+        data["windows"] = rolling_table(workspace, results)
     return CommandResult(data, "\n".join(lines))
 
 

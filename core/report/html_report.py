@@ -39,7 +39,9 @@ from core.report.report_figures import (
     roc_of_arms_figure,
     setting_figures,
 )
+from core.report.rolling_section import rolling_section
 from core.runs.arm_verdicts import forgetting_sentences, judge_arms
+from core.runs.rolling_result import is_rolling
 from core.runs.sweep_result import (
     ArmResult,
     SeedSummary,
@@ -110,8 +112,17 @@ def render_report(
             "verdicts",
             _verdicts_section(data, verdicts, verdict_sentences),
         ),
+        *(
+            [Section("Windows", "windows", rolling_section(workspace, data.results))]
+            if is_rolling(data.results)
+            else []
+        ),
         Section("Arms", "arms", _arms_section(data.results)),
-        Section("Figures", "figures", _figures_section(workspace, data)),
+        *(
+            []
+            if is_rolling(data.results)
+            else [Section("Figures", "figures", _figures_section(workspace, data))]
+        ),
         Section("Data", "data", data_section(dataset)),
         Section(
             "Backbone",
@@ -144,6 +155,8 @@ def _count_statuses(data: ReportData) -> str:
 def _verdicts_section(
     data: ReportData, verdicts: Sequence[Verdict], words: Sequence[str]
 ) -> list[Html]:
+    if is_rolling(data.results):
+        return [bullet_list(words)]
     if not verdicts:
         return [
             paragraph("There is only one arm, so there is nothing to compare it with.", "quiet")

@@ -6,7 +6,7 @@ from typing import Any
 
 from core.data.datasets import Dataset, find_dataset
 from core.errors import BadInput
-from core.jobs.requests import Request, request_to_json
+from core.jobs.requests import FinetuneRequest, Request, request_to_json
 from core.jobs.store import Run, RunStore
 from core.models.backbone_store import find_backbone
 from core.models.card import BackboneCard
@@ -86,6 +86,11 @@ def runs_report_data(workspace: Workspace, runs: Sequence[Run]) -> ReportData:
                 f"Run {run.id} is a {run.kind} run and {run.status}; a report takes fine-tuning"
                 " runs and blends that are done."
             )
+        if tested_rows_key(run) != tested_rows_key(runs[0]) and run.dataset == runs[0].dataset:
+            raise BadInput(
+                f"Runs {runs[0].id} and {run.id} were tested on the rows of different windows; a"
+                " report compares runs on the same test rows. That of the sweep has all windows."
+            )
         if run.dataset != runs[0].dataset:
             raise BadInput(
                 f"Runs {runs[0].id} and {run.id} were tested on different datasets"
@@ -115,8 +120,11 @@ def request_settings(request: Request) -> dict[str, Any]:
     Those of the head and of training are included, with underscores as spaces.
     """
     values = request_to_json(request)
+    window = request.window if isinstance(request, FinetuneRequest) else None
     flat = {
-        **values,
+        # First, as it decides the test rows. What it starts from is named with the arm.
+        "window": window.title if window else "none",
+        **{name: value for name, value in values.items() if name != "window"},
         **values["train"],
         "head": "kept" if values["keep_head"] else "new",
         **{f"head_{name}": value for name, value in values["head"].items()},
@@ -138,11 +146,29 @@ def _split_settings(runs: Sequence[Run]) -> tuple[dict[str, Any], tuple[str, ...
         for name, value in by_run[0].items()
         if all(settings.get(name) == value for settings in by_run)
     }
-    return shared, tuple(name for name in by_run[0] if name not in shared)
+    varying = tuple(name for name in by_run[0] if name not in shared)
+    if shared.get("window") == "none":
+        del shared["window"]
+    return shared, varying
+
+
+def tested_rows_key(run: Run) -> tuple[Any, ...]:
+    """Return what decides the target test rows of a run: two of the same key have the same rows."""
+    window = run.window
+    return run.dataset, *((window.number, window.windows, window.column) if window else ())
+
+
+def titled_start(run: Run) -> str:
+    """Return the run's arm, and that its windows go on from each other's models where they do.
+
+    Such a run is another arm than one that starts from the backbone on the same window.
+    """
+    chained = run.window is not None and run.window.start == "last"
+    return f"{arm_title(run)}, from the last window" if chained else arm_title(run)
 
 
 def _arm_title(run: Run, varied: Sequence[str], cards: dict[str, BackboneCard]) -> str:
-    words = [arm_title(run)]
+    words = [titled_start(run)]
     if run.kind == "blend":
         rows = [f"target rows {run.target_rows}"] * ("target rows" in varied)
         return ", ".join([*words, *rows])

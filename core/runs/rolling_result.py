@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 
-from core.data.windows import count_window_runs
 from core.evaluation.format_metrics import is_missing, metric_value
 from core.evaluation.metric_functions import log_loss_per_row
 from core.evaluation.paired_comparison import (
@@ -24,7 +23,6 @@ from core.evaluation.roc_auc import placement_values
 from core.freezing.strategies import has_learning_rate, is_trained
 from core.jobs.predictions import read_prediction_array
 from core.jobs.store import Run
-from core.runs.sweep import Sweep
 from core.runs.sweep_result import ArmResult
 from core.workspace import Workspace, nan_to_none
 
@@ -251,9 +249,13 @@ def _pair_runs(one: ArmResult, other: ArmResult) -> list[tuple[Run, Run]]:
     return [(run, by_seed[run.seed]) for run in one.runs if run.seed in by_seed]
 
 
-def rolling_table(
-    workspace: Workspace, sweep: Sweep, results: Sequence[ArmResult]
-) -> list[dict[str, Any]]:
+def count_windows(results: Sequence[ArmResult]) -> int:
+    """Return how many windows the runs' rows were cut into, 0 if none."""
+    windows = [run.window.windows for one in results for run in one.runs if run.window]
+    return max(windows, default=0)
+
+
+def rolling_table(workspace: Workspace, results: Sequence[ArmResult]) -> list[dict[str, Any]]:
     """Return one row per arm: means over windows, every window, and forgetting after the last one.
 
     A missing number is None. "auc_window_3" is of the model trained on window 3, on the test rows
@@ -268,7 +270,7 @@ def rolling_table(
             row[metric] = float(np.mean(values)) if values else None
             row[f"{metric}_deviation"] = float(np.std(values, ddof=1)) if len(values) > 1 else None
             by_window = {one.window: one.value for one in points}
-            for number in range(1, count_window_runs(sweep.spec.windows) + 1):
+            for number in range(1, count_windows(results)):
                 row[f"{metric}_window_{number}"] = by_window.get(number)
         for part in FORGETTING_PARTS:
             changes = window_points(workspace, arm, "auc", part)

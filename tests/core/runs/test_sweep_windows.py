@@ -124,7 +124,7 @@ def test_verdicts_pair_windows(tiny: tuple[Workspace, Dataset], spec: SweepSpec)
     assert point.value == pytest.approx(np.mean(changes), abs=1e-9)
     earlier = window_points(workspace, arms[0], "auc", "earlier_windows")
     assert [one.window for one in earlier] == [2, 3]
-    table = rolling_table(workspace, sweep, results)
+    table = rolling_table(workspace, results)
     assert table[0]["auc_change_source_test"] == pytest.approx(point.value)
     assert table[0]["auc_window_2"] == pytest.approx(np.mean([aucs(full, s)[1] for s in (0, 1)]))
 
