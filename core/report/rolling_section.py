@@ -20,8 +20,8 @@ from core.workspace import Workspace
 
 WINDOWS_NOTE = (
     "A model that was trained on one window is tested on the whole next one; its validation rows"
-    " are the last ones of its own window. Bands are 95 % intervals for other rows and, with several"
-    " seeds, other seeds. Forgetting is the change from the backbone on the same rows; the"
+    " are the last ones of its own window. Bands are 95 % intervals for other rows and, with"
+    " several seeds, other seeds. Forgetting is the change from the backbone on the same rows; the"
     " validation rows of earlier windows trained no arm."
 )
 
