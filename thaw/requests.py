@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from core.data.datasets import Dataset
 from core.data.paths import clean_path
+from core.data.windows import first_window
 from core.errors import BadInput
 from core.files.typed_json import require_whole_number, to_builtin
 from core.jobs.requests import FinetuneRequest, PretrainRequest, TrainSettings
@@ -26,7 +27,7 @@ from core.training.default_settings import (
     target_rows_and_share,
 )
 from core.training.pretraining_defaults import recommended_statistics
-from core.workspace import hash_json
+from core.workspace import Workspace, hash_json
 from thaw.options import (
     architecture_settings,
     head_settings,
@@ -97,6 +98,7 @@ def finetune_request(
 
 
 def sweep_spec(
+    workspace: Workspace,
     dataset: Dataset,
     card: BackboneCard,
     depths: Sequence[int] | Literal["all"],
@@ -108,6 +110,7 @@ def sweep_spec(
     blend: bool,
     target_sizes: Sequence[int],
     halving: int,
+    windows: tuple[int, str, str],
     preset: str,
     options: Options,
 ) -> SweepSpec:
@@ -127,7 +130,9 @@ def sweep_spec(
             f"A sweep gives its arms the seeds 0, 1, 2, …: with seeds={seeds} it takes {seeds} of "
             f"them, and seed={options['seed']} has no meaning; leave it out."
         )
-    by_size = settings_by_size(dataset, sizes, preset, training_settings(options))
+    n_windows = require_whole_number(windows[0], "windows", 0)
+    trained = first_window(workspace, dataset, n_windows, windows[2])
+    by_size = settings_by_size(trained, sizes, preset, training_settings(options))
     keep_head, head = head_settings(options, card, preset)
     tried, chosen = rates_to_try(to_builtin(rates), by_size[-1].learning_rate, choose_rate)
     return SweepSpec(
@@ -144,7 +149,10 @@ def sweep_spec(
         keep_head=keep_head,
         inputs=options.get("inputs") or "kept",
         choose_rate=chosen,
-        blend=blend and can_blend(arms),
+        windows=n_windows,
+        window_start=windows[1],
+        window_column=windows[2],
+        blend=blend and not n_windows and can_blend(arms),
     )
 
 

@@ -45,6 +45,7 @@ from core.runs.launch import CLUSTER_QUEUE, refresh_statuses
 from core.runs.run_controls import find_controls, recommend_run, submit_controls
 from core.runs.submit import resume_run, submit_interpolation
 from core.runs.sweep import list_sweeps
+from core.training.run_dataset import find_run_dataset
 from core.workspace import Workspace
 from thaw import figures
 from thaw.arguments import checked
@@ -629,7 +630,7 @@ class Run:
     def _row_numbers(self, part: Part, rows: int) -> pd.Index:
         request, domain = self.info.request, part.partition("_")[0]
         try:
-            dataset = self.dataset.info
+            dataset = find_run_dataset(self._workspace, self.info)
             if part == "target_validation":
                 share = request.train.validation_share
                 last = self.info.target_rows

@@ -20,6 +20,7 @@ from core.jobs.store import RunStore
 from core.report import arm_traces, search_figures, sweep_figures
 from core.report.html_report import write_report
 from core.report.report_data import sweep_report_data
+from core.report.rolling_figures import rolling_figure
 from core.report.sweep_tables import arms_table, runs_table
 from core.runs import removal, renaming
 from core.runs.arm_recommendation import recommend_arms
@@ -28,6 +29,12 @@ from core.runs.blends import blend_arms
 from core.runs.command_lines import sweep_command_line
 from core.runs.default_blend import queue_default_blends
 from core.runs.launch import CLUSTER_QUEUE, refresh_statuses
+from core.runs.rolling_result import (
+    ROLLING_METRICS,
+    rolling_arms,
+    rolling_lines,
+    rolling_table,
+)
 from core.runs.search import SearchProgress, is_under_way, search_progress, search_spec_of
 from core.runs.search_result import describe_progress, search_sentences, trials_table
 from core.runs.search_trials import PARAMETERS
@@ -203,6 +210,20 @@ class Sweep:
         return pd.DataFrame(rates_table(self._results()))
 
     @checked
+    def windows_table(self) -> pd.DataFrame:
+        """A row per arm of a rolling evaluation: means over windows, every window, forgetting.
+
+        Raises:
+            BadInput: the sweep has no windows, or no run is done yet.
+        """
+        if not self.info.spec.windows:
+            raise BadInput(
+                f"The sweep {self.name!r} has no windows; `table` has its arms. A sweep has some"
+                " where it is asked for with windows=5."
+            )
+        return pd.DataFrame(rolling_table(self._workspace, self._results()))
+
+    @checked
     def trials_table(self) -> pd.DataFrame:
         """A row per setting that a search has tried: the setting, its state, its validation loss.
 
@@ -296,7 +317,8 @@ class Sweep:
     def figure(self, metric: str = HEADLINE_METRIC) -> go.Figure:
         """A metric on target and source test rows with its intervals.
 
-        By freeze depth where arms are depths, else by arm.
+        By freeze depth where arms are depths, else by arm; of a rolling evaluation AUC or log loss
+        on target test rows by window, a line per arm.
 
         Args:
             metric: a key of `core.evaluation.metric_registry.METRICS` that tables or figures of
@@ -309,6 +331,15 @@ class Sweep:
         if metric not in shown:
             raise BadInput(f"There is no figure of {metric!r}; the metrics here are {shown}.")
         results = self._results()
+        if self.info.spec.windows:
+            if metric not in ROLLING_METRICS:
+                raise BadInput(
+                    f"There is no figure of {metric!r} over windows; the metrics are"
+                    f" {[*ROLLING_METRICS]}."
+                )
+            lines = rolling_lines(self._workspace, rolling_arms(results), metric)
+            figure = rolling_figure(lines, self.info.spec.windows, metric)
+            return for_notebook(figure, self.name)
         if any(arm_traces.is_freeze_depth(one) for one in results):
             figure = sweep_figures.depth_figure(results, metric)
         else:

@@ -411,6 +411,9 @@ class Workspace:
         blend: bool = True,
         target_sizes: Sequence[int] = (0,),
         halving: int = 0,
+        windows: int = 0,
+        window_start: Literal["backbone", "last"] = "backbone",
+        window_column: str = "",
         name: str | None = None,
         preset: Preset = "auto",
         wait: Wait = False,
@@ -435,6 +438,12 @@ class Workspace:
                 every arm trains at the preset's.
             target_sizes: numbers of target rows for every arm; 0 for all.
             halving: with 2, 3 or 4, only the best one in `halving` arms trains on at every rung.
+            windows: for rolling evaluation, cut the target rows into this many windows in the order
+                of time; every arm trains on each but the last and is tested on the next one. 0 for
+                the dataset's own split.
+            window_start: what each window starts from: the backbone, or the last window's model.
+            window_column: cut windows by the values of this extra column, such as "day"; default:
+                by row order.
             name: of the sweep; default: made of backbone and dataset. One that is there and asks
                 for the same is gone on with.
             preset, wait, options: see `finetune`; without ``seed`` and ``stages``.
@@ -445,9 +454,11 @@ class Workspace:
 
         >>> sweep = ws.sweep(data, backbone, depths="all", seeds=3).wait()  # doctest: +SKIP
         >>> print(sweep.verdict)  # doctest: +SKIP
+        >>> ws.sweep(data, backbone, windows=5, window_start="last")  # doctest: +SKIP
         """
         dataset, card = self._dataset(data), self._card(backbone)
         spec = sweep_spec(
+            self._workspace,
             dataset,
             card,
             depths,
@@ -459,6 +470,7 @@ class Workspace:
             blend,
             target_sizes,
             halving,
+            (windows, window_start, window_column),
             preset,
             options,
         )

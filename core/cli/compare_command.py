@@ -27,6 +27,7 @@ from core.report.arms import (
     judge_selected_arms,
     summarise_selected_arms,
 )
+from core.report.run_settings import tested_rows_key
 from core.runs.arm_recommendation import recommend_arms, recommend_selected
 from core.runs.arm_verdicts import choices_of_arms, forgetting_sentences, judge_arms
 from core.runs.sweep import Sweep, list_rate_sweeps
@@ -124,6 +125,11 @@ def select_arms(
     if len({run.dataset for run in runs}) > 1:
         raise BadInput(
             "These runs were tested on the rows of different datasets; name runs on one dataset."
+        )
+    if len({tested_rows_key(run) for run in runs}) > 1:
+        raise BadInput(
+            "These runs were tested on the rows of different windows; name runs of one window, or"
+            " the sweep, which compares arms over all windows: `compare --sweep`."
         )
     backbones = {card.id: card.name for card in list_backbones(workspace)}
     datasets = {dataset.id: dataset.name for dataset in list_datasets(workspace)}

@@ -115,7 +115,9 @@ def slices(workspace: Workspace, options: argparse.Namespace) -> CommandResult:
         if runs[0].result and runs[0].result.before:
             names.append("target_test_before")
         arrays = {name: read_prediction_array(workspace, runs[0], name) for name in names}
-        metrics, differences = run_slices(arrays, column_slices(workspace, dataset_id, column))
+        metrics, differences = run_slices(
+            arrays, column_slices(workspace, dataset_id, column, runs[0].window)
+        )
     else:
         reference = choose_reference(results, options)
         if column == BY_DOMAIN and any("source_test" not in result.auc for result in results):

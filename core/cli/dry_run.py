@@ -7,9 +7,10 @@ import dataclasses
 from typing import Any
 
 from core.cli.output import CommandResult
-from core.data.datasets import find_dataset, require_labels
+from core.data.datasets import Dataset, find_dataset, require_labels
 from core.data.preprocessing import load_preprocessing
 from core.data.target_statistics import count_dense
+from core.data.windows import WindowSummary, check_windows, summarise_windows
 from core.freezing.inputs import REFITTED_SENTENCE
 from core.freezing.plan import Plan
 from core.jobs.requests import FinetuneRequest, PretrainRequest
@@ -25,6 +26,7 @@ from core.runs.search_result import estimate_search, judging_runs, search_senten
 from core.runs.sweep import Arm, SweepSpec, expand_requests, plan_arms, rates_sentence
 from core.runs.sweep_estimate import estimate_sweep
 from core.training.default_settings import describe_settings
+from core.training.run_dataset import find_request_dataset
 from core.workspace import Workspace
 
 
@@ -45,12 +47,19 @@ def dry_run_finetune(
         keep_head=request.keep_head,
         inputs=request.inputs,
     )
-    return dry_run_sweep(workspace, spec)
+    return dry_run_sweep(workspace, spec, find_request_dataset(workspace, request))
 
 
-def dry_run_sweep(workspace: Workspace, spec: SweepSpec) -> CommandResult:
-    """Describe the runs of a sweep, arm by arm."""
-    dataset = find_dataset(workspace, spec.dataset)
+def dry_run_sweep(
+    workspace: Workspace, spec: SweepSpec, dataset: Dataset | None = None
+) -> CommandResult:
+    """Describe the runs of a sweep, arm by arm.
+
+    Args:
+        workspace, spec: what would be queued.
+        dataset: the one of `spec`, or the window of it that every run trains on.
+    """
+    dataset = dataset or find_dataset(workspace, spec.dataset)
     card = find_backbone(workspace, spec.backbone)
     require_labels(dataset)
     plans = plan_arms(card, spec)
@@ -61,9 +70,16 @@ def dry_run_sweep(workspace: Workspace, spec: SweepSpec) -> CommandResult:
         plan = plan.with_settings(spec.train)
         arms.append({"arm": title, **_plan_data(plan)})
         lines += [f"{title}: {_size_text(plan)}", *_stage_lines(plan)]
+    windows = []
+    if spec.windows:
+        share = spec.train.validation_share
+        check_windows(workspace, dataset, spec.windows, spec.window_column, share)
+        windows = summarise_windows(workspace, dataset, spec.windows, spec.window_column)
+        lines += [_window_text(one) for one in windows]
     for size, train in zip(spec.target_sizes, spec.size_settings, strict=True):
         rows = f"{size:,}" if size else "All"
-        lines.append(f"{rows} target rows: {describe_settings(train)}.")
+        where = "Every window" if spec.windows else f"{rows} target rows"
+        lines.append(f"{where}: {describe_settings(train)}.")
     if spec.inputs == "refitted":
         lines.append(REFITTED_SENTENCE)
     if spec.choose_rate:
@@ -84,6 +100,7 @@ def dry_run_sweep(workspace: Workspace, spec: SweepSpec) -> CommandResult:
         "choose_rate": spec.choose_rate,
         "blend": spec.blend,
         "arms": arms,
+        "windows": [dataclasses.asdict(one) for one in windows],
         "estimate": _estimate_data(estimate),
         "train": [dataclasses.asdict(train) for train in spec.size_settings],
     }
@@ -157,6 +174,11 @@ def dry_run_pretrain(workspace: Workspace, request: PretrainRequest) -> CommandR
         "train": dataclasses.asdict(request.train),
     }
     return CommandResult(data, "\n".join(lines))
+
+
+def _window_text(window: WindowSummary) -> str:
+    ends = f", {window.first} to {window.last}" if window.first else ""
+    return f"Window {window.number}: {window.rows:,} rows, {window.clicks:,} clicks{ends}."
 
 
 def _plan_data(plan: Plan) -> dict[str, Any]:

@@ -18,8 +18,10 @@ from core.cli.options import (
 from core.cli.output import CommandResult, ProgressBar, follow_run, run_state
 from core.cli.targets import AddCommand
 from core.data.datasets import find_dataset
+from core.data.windows import first_window
+from core.errors import BadInput
 from core.freezing.strategies import STRATEGIES, control_strategies, has_learning_rate
-from core.jobs.requests import FinetuneRequest
+from core.jobs.requests import WINDOW_STARTS, FinetuneRequest, Window
 from core.jobs.store import RunStore
 from core.models.backbone_store import find_backbone
 from core.runs.submit import submit_finetune
@@ -51,11 +53,32 @@ def add_finetune_command(add: AddCommand) -> None:
         default=(),
         help=f"runs to compare it with, of {', '.join(control_strategies())}",
     )
+    _add_window_options(command)
     add_dry_run_option(command)
     add_strategy_options(command)
     add_head_options(command)
     add_inputs_option(command)
     add_training_options(command)
+
+
+def _add_window_options(command: argparse.ArgumentParser) -> None:
+    """Add the options of a run on one window of the target rows."""
+    group = command.add_argument_group(
+        "one window of a rolling evaluation", "A sweep with --windows runs all of them."
+    )
+    group.add_argument("--windows", type=int, default=0, help="number of windows (default 0: none)")
+    group.add_argument(
+        "--window", type=int, default=1, help="the window to train on; the next one tests"
+    )
+    group.add_argument(
+        "--window-column", default="", help="cut windows by this extra column, such as day"
+    )
+    group.add_argument(
+        "--from-run",
+        default="",
+        metavar="RUN",
+        help="go on from the model of this run on the window before (default: the backbone)",
+    )
 
 
 def add_demo_command(add: AddCommand) -> None:
@@ -74,6 +97,9 @@ def finetune(workspace: Workspace, options: argparse.Namespace) -> CommandResult
     """Queue a fine-tuning run and its controls, and follow them to their end."""
     strategy = options.strategy or "depth"
     dataset = find_dataset(workspace, options.dataset)
+    window = _window(options)
+    if window:
+        dataset = first_window(workspace, dataset, window.windows, window.column)
     rows, share = target_rows_and_share(dataset, options.target_rows)
     train = train_settings(options, rows, validation_share=share)
     card = find_backbone(workspace, options.backbone)
@@ -89,6 +115,7 @@ def finetune(workspace: Workspace, options: argparse.Namespace) -> CommandResult
         target_rows=options.target_rows,
         keep_head=keep_head,
         inputs=options.inputs,
+        window=window,
     )
     if options.dry_run:
         return dry_run_finetune(workspace, request, options.controls)
@@ -124,6 +151,18 @@ def demo(workspace: Workspace, options: argparse.Namespace) -> CommandResult:
         "verdicts": verdicts,
     }
     return CommandResult(data, "\n".join([head, WHAT_IT_SHOWS, *verdicts]))
+
+
+def _window(options: argparse.Namespace) -> Window | None:
+    """Return the window that the options name; BadInput if they name one without `--windows`."""
+    if not options.windows:
+        if options.from_run or options.window_column or options.window != 1:
+            raise BadInput(
+                "A window is named, but not how many there are; add --windows, such as --windows 5."
+            )
+        return None
+    start = WINDOW_STARTS[bool(options.from_run)]
+    return Window(options.window, options.windows, options.window_column, start, options.from_run)
 
 
 def _controls(text: str) -> tuple[str, ...]:

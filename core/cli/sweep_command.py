@@ -30,10 +30,12 @@ from core.cli.recommendation_output import (
 from core.cli.search_notices import SearchNotices
 from core.cli.targets import AddCommand
 from core.data.datasets import Dataset, find_dataset
+from core.data.windows import first_window
 from core.errors import BadInput, RunError
 from core.evaluation.format_metrics import format_arm_metrics
 from core.evaluation.non_inferiority import Margins
 from core.freezing.strategies import STRATEGIES
+from core.jobs.requests import WINDOW_STARTS
 from core.jobs.store import Run, RunStore
 from core.models.backbone_store import find_backbone
 from core.models.card import BackboneCard
@@ -42,6 +44,7 @@ from core.runs.arm_verdicts import choices_of_arms, forgetting_sentences, judge_
 from core.runs.default_blend import can_blend, queue_default_blends
 from core.runs.halving import FACTORS
 from core.runs.launch import refresh_statuses
+from core.runs.rolling_result import rolling_table
 from core.runs.search import is_under_way, search_progress
 from core.runs.search_result import describe_progress, search_sentences, search_to_json
 from core.runs.sweep import (
@@ -139,6 +142,7 @@ def add_sweep_command(add: AddCommand) -> None:
         help="successive halving: at every rung only the best 1 of this many arms trains on "
         "(default: all do)",
     )
+    add_window_options(command)
     add_strategy_options(command)
     add_inputs_option(command)
     add_head_options(command)
@@ -155,6 +159,34 @@ def add_sweep_command(add: AddCommand) -> None:
         "--cluster",
         default="",
         help="address of a Dask scheduler (tcp://…) or Ray cluster (ray://…)",
+    )
+
+
+def add_window_options(command: argparse.ArgumentParser) -> None:
+    """Add the options of rolling evaluation."""
+    group = command.add_argument_group(
+        "rolling evaluation",
+        "Target rows are cut into windows in the order of time. Every arm trains on each window but"
+        " the last and is tested on the next one; the dataset's own split of target rows is not"
+        " used.",
+    )
+    group.add_argument(
+        "--windows",
+        type=int,
+        default=0,
+        help="number of windows, such as 5, of which 4 train (default 0: none)",
+    )
+    group.add_argument(
+        "--from",
+        dest="window_start",
+        choices=WINDOW_STARTS,
+        default=WINDOW_STARTS[0],
+        help="what each window starts from: the backbone (default), or the last window's model",
+    )
+    group.add_argument(
+        "--window-column",
+        default="",
+        help="cut windows by the values of this extra column, such as day (default: by row order)",
     )
 
 
@@ -181,7 +213,8 @@ def sweep(workspace: Workspace, options: argparse.Namespace) -> CommandResult:
             return dry_run_sweep(workspace, spec)
         found = submit_sweep(workspace, spec, options.name, run_here=_trains_here(options))
         dataset = find_dataset(workspace, found.spec.dataset)
-        print_sweep_settings(dataset, found.spec, options.preset)
+        trained = first_window(workspace, dataset, found.spec.windows, found.spec.window_column)
+        print_sweep_settings(trained, found.spec, options.preset)
         if found.spec.choose_rate:
             print(rates_sentence(found.spec), file=sys.stderr)
     if _trains_here(options):
@@ -231,7 +264,7 @@ def follow_sweep(
         ended_well = found.phase == "done" and found.best is not None
     if not ended_well:
         raise RunError("\n".join(lines))
-    data = {
+    data: dict[str, Any] = {
         "sweep": sweep.id,
         "name": sweep.name,
         "runs": counts,
@@ -243,6 +276,8 @@ def follow_sweep(
     }
     if found is not None:
         data["search"] = search_to_json(sweep, runs, found)
+    if sweep.spec.windows:
+        data["windows"] = rolling_table(workspace, results)
     return CommandResult(data, "\n".join(lines))
 
 
@@ -279,8 +314,9 @@ def sweep_spec(workspace: Workspace, options: argparse.Namespace) -> SweepSpec:
     arms = named_arms(options, card)
     dataset = find_dataset(workspace, options.dataset)
     arms = arms or default_arms(card, dataset)
+    trained = first_window(workspace, dataset, options.windows, options.window_column)
     by_size = settings_by_size(
-        dataset, options.target_sizes, options.preset, given_settings(options)
+        trained, options.target_sizes, options.preset, given_settings(options)
     )
     keep_head, head = head_settings(options, card, options.preset)
     rates, choose_rate = rates_to_try(options.rates, by_size[-1].learning_rate, options.choose_rate)
@@ -298,7 +334,10 @@ def sweep_spec(workspace: Workspace, options: argparse.Namespace) -> SweepSpec:
         keep_head=keep_head,
         inputs=options.inputs,
         choose_rate=choose_rate,
-        blend=options.blend and can_blend(arms),
+        blend=options.blend and not options.windows and can_blend(arms),
+        windows=options.windows,
+        window_start=options.window_start,
+        window_column=options.window_column,
     )
 
 

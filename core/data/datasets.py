@@ -13,7 +13,7 @@ from core.data.dataset_files import (
 )
 from core.data.duplicates import Duplicates
 from core.data.integrity import find_dataset_fault
-from core.data.split import SPLIT_PARTS, PartSummary, SplitSpec
+from core.data.split import ALL_PARTS, SPLIT_PARTS, PartSummary, SplitSpec
 from core.errors import BadInput, Damaged
 from core.files.durable import remove_folder
 from core.names import find_by_name_or_id
@@ -82,6 +82,15 @@ class Dataset:
     notes: tuple[str, ...] = ()
     samples: tuple[SampleRole, ...] = ()
     duplicates: tuple[Duplicates, ...] = ()
+
+    def row_parts(self) -> np.ndarray:
+        """Return the part of every row, see `load_parts`."""
+        return read_array(self.folder / "parts.npy", REPAIR_ADVICE, (self.rows,), "i")
+
+    def row_order(self) -> np.ndarray:
+        """Return all row numbers in the order in which parts were cut, int64 ``(n_rows,)``."""
+        path = self.folder / "order.npy"
+        return read_array(path, REPAIR_ADVICE, (self.rows,), "i", mmap_mode="r")
 
     @property
     def sample_ids(self) -> tuple[str, ...]:
@@ -171,8 +180,11 @@ def delete_dataset(dataset: Dataset) -> None:
 
 
 def load_parts(dataset: Dataset) -> np.ndarray:
-    """Return the part of every row as an index into SPLIT_PARTS, int8, shape ``(n_rows,)``."""
-    return read_array(dataset.folder / "parts.npy", REPAIR_ADVICE, (dataset.rows,), "i")
+    """Return the part of every row as an index into ALL_PARTS, int8, shape ``(n_rows,)``.
+
+    A row that a window of a dataset leaves out (core.data.windows) has -1.
+    """
+    return dataset.row_parts()
 
 
 def load_labels(dataset: Dataset) -> np.ndarray:
@@ -202,8 +214,8 @@ def select_training_rows(
     Raises:
         BadInput: there are fewer rows than `n_last`, or none is left to train on.
     """
-    train = _rows_of_part(dataset, f"{domain}_train")
-    validation = _rows_of_part(dataset, f"{domain}_validation")
+    train = rows_of_part(dataset, f"{domain}_train")
+    validation = rows_of_part(dataset, f"{domain}_validation")
     rows = np.concatenate([train, validation])
     if n_last > len(rows):
         raise BadInput(
@@ -224,7 +236,7 @@ def select_training_rows(
         sample.role == f"{domain}_validation" for sample in dataset.samples
     ):
         return train[-n_train:], validation[-n_validation:]
-    n_train = _cut_with_both_classes(load_labels(dataset)[rows], n_train)
+    n_train = cut_with_both_classes(load_labels(dataset)[rows], n_train)
     return rows[:n_train], rows[n_train:]
 
 
@@ -237,7 +249,7 @@ def count_validation_rows(n_rows: int, share: float) -> int:
     return max(1, round(n_rows * share))
 
 
-def _cut_with_both_classes(labels: np.ndarray, cut: int) -> int:
+def cut_with_both_classes(labels: np.ndarray, cut: int) -> int:
     """Return the largest cut up to `cut` with both classes on either side, else `cut`."""
     clicks = labels == 1
     cuts = np.arange(1, cut + 1)
@@ -254,11 +266,10 @@ def _cut_with_both_classes(labels: np.ndarray, cut: int) -> int:
 
 def select_test_rows(dataset: Dataset, domain: str) -> np.ndarray:
     """Return the row numbers of the test rows of "source" or "target"."""
-    return _rows_of_part(dataset, f"{domain}_test")
+    return rows_of_part(dataset, f"{domain}_test")
 
 
-def _rows_of_part(dataset: Dataset, part: str) -> np.ndarray:
-    order = read_array(
-        dataset.folder / "order.npy", REPAIR_ADVICE, (dataset.rows,), "i", mmap_mode="r"
-    )
-    return np.asarray(order[load_parts(dataset)[order] == SPLIT_PARTS.index(part)])
+def rows_of_part(dataset: Dataset, part: str) -> np.ndarray:
+    """Return the row numbers of one of ALL_PARTS, in the order in which it was cut."""
+    order = dataset.row_order()
+    return np.asarray(order[load_parts(dataset)[order] == ALL_PARTS.index(part)])

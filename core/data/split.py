@@ -21,6 +21,12 @@ SPLIT_PARTS = (
 """Names of the parts. The stored int8 array holds indices into this tuple."""
 
 
+EARLIER_PARTS = ("earlier_train", "earlier_windows")
+"""Parts that only a window of a dataset has (core.data.windows): the training rows of the windows
+before it, and their validation rows. Their indices follow those of SPLIT_PARTS."""
+ALL_PARTS = (*SPLIT_PARTS, *EARLIER_PARTS)
+
+
 @dataclass(frozen=True)
 class SplitMethod:
     """How rows are assigned to the source and the target domain.

@@ -118,6 +118,11 @@ def _check_run(run: Run) -> None:
             f"Run {run.id} is {run.status}, so it has no scores to blend; wait until it is done, or"
             " choose another run."
         )
+    if run.window:
+        raise BadInput(
+            f"Run {run.id} trained on {run.window.title} of a rolling evaluation, whose runs are"
+            " not blended; choose runs that trained on the dataset's own split."
+        )
     if run.result.threshold is None:
         raise BadInput(
             f"The model of run {run.id} was not trained on click labels, so it has no scores to"

@@ -22,6 +22,7 @@ from core.training.results import (
     score_parts,
     scored_rows,
 )
+from core.training.run_dataset import find_run_dataset
 from core.training.training_rows import encode_row_numbers
 from core.workspace import Workspace
 
@@ -34,7 +35,8 @@ def evaluate_on(
     Args:
         workspace: of both.
         run: a run that is done and scores clicks.
-        dataset: its validation and test rows are scored; they must have labels.
+        dataset: its validation and test rows are scored; they must have labels. Of the dataset of a
+            run on a window, they are those of that window.
         calibration: method by which the scores are calibrated, one of
             `core.inference.run_calibration.METHOD_CHOICES`; None for the one that the run uses.
 
@@ -43,6 +45,9 @@ def evaluate_on(
             deleted, or the dataset has no labels.
     """
     require_labels(dataset)
+    if run.window and run.dataset == dataset.id:
+        # Its own rows: what it was not trained on is the next window.
+        dataset = find_run_dataset(workspace, run)
     if run.status != "done" or run.result is None:
         raise BadInput(
             f"Run {run.id} is {run.status}, so it has no model; wait until it is done or pick"

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from core.data.dataset_rows import load_encoded
-from core.data.datasets import find_dataset, select_test_rows
+from core.data.datasets import select_test_rows
 from core.data.preprocessing import load_preprocessing
 from core.data.schema import FIELDS
 from core.errors import BadInput, RunError, caused_by_system
@@ -33,6 +33,7 @@ from core.jobs.store import Run
 from core.models.backbone import WEIGHTS_FILE, load_backbone
 from core.models.card import BackboneCard
 from core.models.network import Network, click_probabilities
+from core.training.run_dataset import find_run_dataset
 from core.workspace import PROJECT, Workspace, write_json
 
 ONNX = "model.onnx"
@@ -233,7 +234,7 @@ def _rows_to_check(
     """
     preprocessing = load_preprocessing(card.folder / "preprocessing")
     try:
-        dataset = find_dataset(workspace, run.dataset)
+        dataset = find_run_dataset(workspace, run)
         rows = load_encoded(workspace, dataset, preprocessing)
         index = np.sort(select_test_rows(dataset, "target")[:CHECKED_ROWS])
         return (

@@ -5,7 +5,6 @@ from typing import Any
 
 import numpy as np
 
-from core.data.datasets import find_dataset
 from core.data.drift import (
     drift_counts,
     drift_level,
@@ -21,6 +20,7 @@ from core.evaluation.recalibration import RecalibrationMap
 from core.jobs.predictions import read_predictions
 from core.jobs.requests import BlendRequest, FinetuneRequest, PretrainRequest
 from core.jobs.store import Run
+from core.training.run_dataset import find_run_dataset
 from core.training.training_rows import encode_row_numbers, request_rows, training_domain
 from core.workspace import Workspace
 
@@ -62,7 +62,7 @@ def load_training_reference(
     request = run.request
     assert isinstance(request, PretrainRequest | FinetuneRequest | BlendRequest)
     try:
-        dataset = find_dataset(workspace, run.dataset)
+        dataset = find_run_dataset(workspace, run)
         train, _ = request_rows(dataset, request)
         ids = encode_row_numbers(workspace, dataset, preprocessing, train).state[0].numpy()
     except BadInput:

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from core.data.datasets import find_dataset, select_test_rows
+from core.data.datasets import select_test_rows
 from core.data.preprocessing import FIRST_VALUE_ID, load_preprocessing
 from core.data.schema import FIELDS
 from core.errors import BadInput
@@ -23,6 +23,7 @@ from core.models.card import BackboneCard
 from core.models.network import Activations, Embedding, Network, flatten_state
 from core.read_only import require_writable
 from core.training.devices import choose_device
+from core.training.run_dataset import find_run_dataset
 from core.training.training_rows import load_rows
 from core.workspace import Workspace, write_atomic, write_json
 
@@ -73,7 +74,7 @@ def measure_weight_drift(
     device = choose_device("auto")
     before, after = load_backbone(card).to(device), load_backbone(run_card).to(device)
     report(0.1)
-    dataset = find_dataset(workspace, run.dataset)
+    dataset = find_run_dataset(workspace, run)
     rows = load_rows(workspace, dataset, card.folder / "preprocessing", ("target_test",))
     compared = subsample(select_test_rows(dataset, "target"), n_compared_rows(card))
     state = rows.take(compared, device).state

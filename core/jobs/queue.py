@@ -226,16 +226,17 @@ class RunQueue:
                     raise ClaimLost(f"Run {run_id} is not this process's any more.")
             yield db
 
-    def pause(self, run_id: str, claim: str | None = None) -> None:
-        """Put a running run back into the queue, behind those of its group that have come less far.
+    def pause(self, run_id: str, claim: str | None = None, phase: str = PAUSED_PHASE) -> None:
+        """Put a running run back into the queue, with the phase that says what it waits for.
 
-        A run that someone has asked to cancel meanwhile is cancelled instead.
+        In the phase PAUSED_PHASE it comes behind those of its group that have come less far. A run
+        that someone has asked to cancel meanwhile is cancelled instead.
         """
         with self._claimed_transaction(run_id, claim) as db:
             queued = db.execute(
                 "UPDATE runs SET status = 'queued', phase = ?, worker_pid = NULL, worker_host ="
                 " NULL, claim = NULL WHERE id = ? AND status = 'running' AND cancel_asked IS NULL",
-                (PAUSED_PHASE, run_id),
+                (phase, run_id),
             ).rowcount
         # Not asked of the store anew: once the run waits, another process may have claimed it.
         if not queued:

@@ -23,6 +23,8 @@ field, or also those of pairs of fields."""
 FINETUNE_INPUTS = ("kept", "refitted")
 """Vocabulary and statistics of a fine-tuning run: the backbone's own, or extended by the target's
 training rows."""
+WINDOW_STARTS = ("backbone", "last")
+"""What training on a window goes on from: the backbone, or the model of the window before."""
 PLAIN_HEAD_STRATEGIES = ("depth", "linear-probe")
 """Strategies whose head trains without a penalty, a schedule or stages that join later."""
 MASK_SHARE = 0.2
@@ -212,6 +214,55 @@ class PretrainRequest:
 
 
 @dataclass(frozen=True)
+class Window:
+    """The window of the target rows that a run trains on (core.data.windows).
+
+    Args:
+        number: from 1; the run is tested on the next window.
+        windows: how many there are.
+        column: extra column of the samples by whose values windows are cut; "" for row order.
+        start: one of WINDOW_STARTS.
+        start_run: id of the run on the window before, whose model training goes on from; "" for
+            the backbone, as on the first window.
+
+    Raises:
+        BadInput: a value is out of its range or has another type.
+    """
+
+    number: int
+    windows: int
+    column: str = ""
+    start: str = "backbone"
+    start_run: str = ""
+
+    def __post_init__(self) -> None:
+        check_types(self)
+        _require(self.windows >= 2, "number of windows", self.windows, "2 or more")
+        _require(
+            1 <= self.number < self.windows,
+            "window",
+            self.number,
+            f"1 to {self.windows - 1}, as the next one of {self.windows} tests",
+        )
+        _require(self.start in WINDOW_STARTS, "start", self.start, f"one of {[*WINDOW_STARTS]}")
+        _require(
+            not self.start_run or (self.start == "last" and self.number > 1),
+            "start run",
+            self.start_run,
+            "left out on the first window, and where training starts from the backbone",
+        )
+
+    @property
+    def title(self) -> str:
+        """The window in words.
+
+        >>> Window(2, 5).title
+        'window 2 of 5'
+        """
+        return f"window {self.number} of {self.windows}"
+
+
+@dataclass(frozen=True)
 class FinetuneRequest:
     """Adapt a backbone to the target rows of a dataset.
 
@@ -236,10 +287,11 @@ class FinetuneRequest:
             None for every other run, those that judge the search's winner among them.
         arm_name: what the run is called as an arm, where the strategy does not say it; "" for the
             strategy.
+        window: which window of the target rows trains; None for the dataset's own split.
 
     Raises:
-        BadInput: a number is out of its range, a value has another type, or the learning rate is
-            none of `rates`.
+        BadInput: a number is out of its range, a value has another type, the learning rate is none
+            of `rates`, or a window is asked for together with a number of target rows.
     """
 
     dataset: str
@@ -257,9 +309,16 @@ class FinetuneRequest:
     inputs: str = "kept"
     trial: int | None = None
     arm_name: str = ""
+    window: Window | None = None
 
     def __post_init__(self) -> None:
         check_types(self)
+        _require(
+            not (self.window and self.target_rows),
+            "target rows",
+            self.target_rows,
+            "0 where a window says which rows train",
+        )
         _require(self.freeze_depth >= 0, "freeze depth", self.freeze_depth, "0 or more")
         _require(
             self.inputs in FINETUNE_INPUTS, "inputs", self.inputs, f"one of {list(FINETUNE_INPUTS)}"
@@ -272,6 +331,11 @@ class FinetuneRequest:
             rate,
             f"one of {rates}, the rates it trains with",
         )
+
+    @property
+    def start_run(self) -> str:
+        """Id of the run whose model training goes on from; "" where that is the backbone."""
+        return self.window.start_run if self.window else ""
 
     @property
     def can_batch_heads(self) -> bool:

@@ -14,6 +14,7 @@ from core.jobs.requests import (
     InterpolateRequest,
     PretrainRequest,
     Request,
+    Window,
     request_from_json,
     request_to_json,
 )
@@ -138,6 +139,11 @@ class Run:
         """How many target rows it used; 0 for all, and for runs that take no subset."""
         request = self.request
         return request.target_rows if isinstance(request, FinetuneRequest | BlendRequest) else 0
+
+    @property
+    def window(self) -> Window | None:
+        """The window of the target rows that it trained on; None where it is on none."""
+        return self.request.window if isinstance(self.request, FinetuneRequest) else None
 
     def _request_of(self, kind: type[T]) -> T:
         if not isinstance(self.request, kind):

@@ -139,6 +139,8 @@ class RunResult:
         peak_memory: bytes; None where the device does not tell.
         rule: revision of the strategy's rule in training (core.freezing.strategies).
         interpolation: of an interpolation alone, which has none of the above up to `halted`.
+        start_sha256: SHA-256 of the weights of the run whose model training went on from
+            (FinetuneRequest.start_run); None where that was the backbone.
         best_step: optimiser step of the validation with the lowest loss; None where it is not
             recorded, as up to version 0.12, which validated at the end of epochs alone.
         steps_run: optimiser steps that were taken; None likewise.
@@ -170,6 +172,7 @@ class RunResult:
     blend: BlendResult | None = None
     best_step: int | None = None
     steps_run: int | None = None
+    start_sha256: str | None = None
 
     @property
     def best_epoch_is_last(self) -> bool:

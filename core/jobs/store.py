@@ -29,6 +29,11 @@ NAME_LENGTH, TAG_LENGTH, NOTE_LENGTH = 120, 32, 4000
 """Longest name of a run, longest tag and longest note, in characters."""
 
 
+def new_run_ids(n_runs: int) -> list[str]:
+    """Return ids for runs that are about to be queued."""
+    return [f"r-{secrets.token_hex(4)}" for _ in range(n_runs)]
+
+
 class RunStore(RunQueue):
     """The runs and sweeps of one workspace.
 
@@ -39,10 +44,18 @@ class RunStore(RunQueue):
         """Queue a run of `request` under a name, and return it."""
         return self.submit_all([(request, name)], queue)[0]
 
-    def submit_all(self, requests: Sequence[tuple[Request, str]], queue: str) -> list[Run]:
-        """Queue a run for every (request, name), all or none, and return them."""
+    def submit_all(
+        self, requests: Sequence[tuple[Request, str]], queue: str, ids: Sequence[str] = ()
+    ) -> list[Run]:
+        """Queue a run for every (request, name), all or none, and return them.
+
+        Args:
+            requests: each with the name of its run.
+            queue: whose worker runs them.
+            ids: of the runs, from `new_run_ids`, where requests name one another; else new ones.
+        """
         require_writable()
-        ids = [f"r-{secrets.token_hex(4)}" for _ in requests]
+        ids = ids or new_run_ids(len(requests))
         rows = []
         for run_id, (request, name) in zip(ids, requests, strict=True):
             values = request_to_json(request)

@@ -17,6 +17,7 @@ from core.models.registry import ARCHITECTURES, LATER_SETTINGS, Architecture, co
 
 TRAINED_ON_FIELDS = ("dataset", "content_hash", "rows", "simulated", "domain")
 TRAINED_ON_WORDS = {"head": ("kept", "new"), "inputs": ("kept", "refitted")}
+TRAINED_ON_TEXTS = ("learner", "window")
 """Fields that only some cards have, and the words that they may be."""
 TRAINED_ON_DOMAINS = ("source", "target", "source and target")
 REQUIRED_WITH_AUC = ("auc", "auc_low", "auc_high", "log_loss", "rows")
@@ -241,13 +242,14 @@ def _stage(value: object, architecture: Architecture, objective: str) -> StageCa
 
 
 def _trained_on(value: object, field: str) -> dict[str, Any]:
-    optional = frozenset({*TRAINED_ON_WORDS, "learner"})
+    optional = frozenset({*TRAINED_ON_WORDS, *TRAINED_ON_TEXTS})
     values = _object(value, field, frozenset(TRAINED_ON_FIELDS), optional)
     for name, words in TRAINED_ON_WORDS.items():
         word = values.get(name, words[0])
         _require(word in words, f"{field}.{name}", word, " or ".join(words))
-    if "learner" in values:
-        _text(values["learner"], f"{field}.learner")
+    for name in TRAINED_ON_TEXTS:
+        if name in values:
+            _text(values[name], f"{field}.{name}")
     _text(values["dataset"], f"{field}.dataset")
     _digest(values["content_hash"], f"{field}.content_hash")
     _whole(values["rows"], f"{field}.rows", 0, 10**12)

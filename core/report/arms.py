@@ -20,11 +20,10 @@ from core.evaluation.verdicts import ArmScores, Verdict, compare_arms
 from core.freezing.strategies import has_seed, is_control, is_trained
 from core.jobs.predictions import StoredScores, read_prediction_array
 from core.jobs.store import Run
-from core.report.run_settings import request_settings
+from core.report.run_settings import request_settings, tested_rows_key, titled_start
 from core.runs.arm_verdicts import choice_sentences, choices_of_arms, training_notes
 from core.runs.rate_choice import has_rate
-from core.runs.sweep import arm_title
-from core.runs.sweep_result import ArmResult, summarise_arm
+from core.runs.sweep_result import ArmResult, summarise_arm, window_number
 from core.workspace import Workspace
 
 RATE_SETTINGS = ("learning rate", "head learning rate")
@@ -130,12 +129,12 @@ def _group_into_arms(
 
 def _sweeps_with_several_rates(runs: Sequence[Run], sweeps: frozenset[str]) -> frozenset[str]:
     """Return those of the sweeps of which `runs` has an arm at more than one learning rate."""
-    rates: dict[tuple[str, str, int], set[float]] = {}
+    rates: dict[tuple[str, str, int, int], set[float]] = {}
     for run in runs:
         if run.group in sweeps and has_rate(run):
-            arm = run.group, _title(run), run.target_rows
+            arm = run.group, _title(run), run.target_rows, window_number(run)
             rates.setdefault(arm, set()).add(run.request.train.learning_rate)
-    return frozenset(group for (group, _, _), found in rates.items() if len(found) > 1)
+    return frozenset(group for (group, *_), found in rates.items() if len(found) > 1)
 
 
 def arms_in_setting(arms: Sequence[ArmRuns], setting_words: str) -> list[ArmRuns]:
@@ -252,6 +251,11 @@ def comparable_validation_losses(results: Sequence[ArmResult]) -> list[float]:
     ]
 
 
+def share_test_rows(results: Sequence[ArmResult]) -> bool:
+    """Whether all arms were tested on the same target rows."""
+    return len({tested_rows_key(run) for arm in results for run in arm.runs}) <= 1
+
+
 def judge_selected_arms(
     workspace: Workspace, results: Sequence[ArmResult], reference: str
 ) -> tuple[list[Verdict], list[str]]:
@@ -262,6 +266,12 @@ def judge_selected_arms(
     """
     if len(results) < 2:
         return [], []
+    if not share_test_rows(results):
+        raise BadInput(
+            "These arms were tested on the rows of different datasets or windows, so no test row"
+            " pairs them; choose one window. The sweep of the windows compares arms over all of"
+            " them."
+        )
     single_runs = all(len(result.runs) == 1 for result in results)
     contenders = []
     for result, validation_loss in zip(results, comparable_validation_losses(results), strict=True):
@@ -296,7 +306,9 @@ def choices_of_selected_arms(workspace: Workspace, results: Sequence[ArmResult])
 
 
 def _title(run: Run) -> str:
-    return f"pretraining {run.pretrain_request.name}" if run.kind == "pretrain" else arm_title(run)
+    if run.kind == "pretrain":
+        return f"pretraining {run.pretrain_request.name}"
+    return titled_start(run)
 
 
 def _is_zero_shot(run: Run) -> bool:
@@ -327,9 +339,14 @@ def _varying_settings(runs: Sequence[Run], settings: Sequence[Mapping[str, Any]]
 
 
 def _training_settings(run: Run, with_rates: bool) -> dict[str, Any]:
-    """Return what trains the run and names its setting; nothing for other kinds and zero-shot."""
-    if run.kind != "finetune" or _is_zero_shot(run):
+    """Return what trains the run and names its setting; nothing for other kinds.
+
+    Of zero-shot it is the window alone, which decides the rows that it is tested on.
+    """
+    if run.kind != "finetune":
         return {}
+    if _is_zero_shot(run):
+        return {"window": run.window.title} if run.window else {}
     return {
         name: value
         for name, value in request_settings(run.finetune_request).items()
@@ -372,6 +389,8 @@ def _setting_key(run: Run, with_rates: bool) -> tuple[Hashable, ...]:
 
 
 def _describe_setting(name: str, value: Any) -> str:
+    if name == "window":
+        return "no window" if value == "none" else str(value)
     if name == "target rows":
         return f"{value:,} target rows" if value else "all target rows"
     number = isinstance(value, int | float) and not isinstance(value, bool)
@@ -379,4 +398,4 @@ def _describe_setting(name: str, value: Any) -> str:
 
 
 def _validation_rows_key(run: Run) -> tuple[Any, ...]:
-    return run.dataset, run.target_rows, run.request.train.validation_share
+    return *tested_rows_key(run), run.target_rows, run.request.train.validation_share

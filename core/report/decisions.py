@@ -8,6 +8,7 @@ import numpy as np
 from core.data.dataset_rows import read_column, shared_extra_columns
 from core.data.datasets import find_dataset, select_test_rows
 from core.data.schema import CATEGORICAL, NUMERIC
+from core.data.windows import select_window
 from core.errors import BadInput
 from core.evaluation.curves import threshold_table
 from core.evaluation.decision_cost import DecisionCosts, cheapest_threshold
@@ -20,6 +21,7 @@ from core.evaluation.slices import (
     slice_metrics,
     slices_by_value,
 )
+from core.jobs.requests import Window
 from core.report.arms import comparable_seeds, load_scores
 from core.runs.sweep_result import ArmResult
 from core.workspace import Workspace
@@ -118,13 +120,23 @@ def slice_columns(workspace: Workspace, dataset_id: str) -> list[str]:
     return [*extra, *CATEGORICAL, *NUMERIC]
 
 
-def column_slices(workspace: Workspace, dataset_id: str, column: str) -> list[Slice]:
+def column_slices(
+    workspace: Workspace, dataset_id: str, column: str, window: Window | None = None
+) -> list[Slice]:
     """Return the slices of a column's most frequent values among the target test rows.
+
+    Args:
+        workspace: of the dataset.
+        dataset_id: of the dataset.
+        column: a name of `slice_columns`.
+        window: of the runs, where they were tested on the rows of one.
 
     Raises:
         BadInput: the dataset or its rows have been deleted.
     """
     dataset = find_dataset(workspace, dataset_id)
+    if window:
+        dataset = select_window(workspace, dataset, window.number, window.windows, window.column)
     values = read_column(workspace, dataset, column)
     chosen = values.take(select_test_rows(dataset, "target")).to_pylist()
     return slices_by_value(
@@ -137,7 +149,7 @@ def arm_slices(
     arms: Sequence[ArmResult],
     column: str,
     reference: str,
-    load_slices: Callable[[str, str], list[Slice]] | None = None,
+    load_slices: Callable[[str, str, Window | None], list[Slice]] | None = None,
 ) -> tuple[dict[str, list[SliceMetrics]], list[SliceDifference]]:
     """Return (metrics by arm title, differences from the reference) by slice.
 
@@ -154,7 +166,7 @@ def arm_slices(
         BadInput: the arms have no seed in common.
     """
     load_slices = load_slices or (
-        lambda dataset_id, name: column_slices(workspace, dataset_id, name)
+        lambda dataset_id, name, window: column_slices(workspace, dataset_id, name, window)
     )
     seeds = comparable_seeds(arms)
     parts = ("target_test", "source_test") if column == BY_DOMAIN else ("target_test",)
@@ -166,7 +178,7 @@ def arm_slices(
         )
         for one in arms
     }
-    dataset = arms[0].runs[0].dataset
+    dataset, window = arms[0].runs[0].dataset, arms[0].runs[0].window
     if column == BY_DOMAIN:
         slices = [
             Slice("target", np.arange(len(first[0]))),
@@ -176,10 +188,10 @@ def arm_slices(
         slices = [
             Slice(f"{name} = {one.name}", one.rows)
             for name in slice_columns(workspace, dataset)
-            for one in load_slices(dataset, name)
+            for one in load_slices(dataset, name, window)
         ]
     else:
-        slices = load_slices(dataset, column)
+        slices = load_slices(dataset, column, window)
     metrics = (
         {}
         if column == BY_EVERY_COLUMN

@@ -42,9 +42,11 @@ from core.report.report_figures import (
     roc_of_arms_figure,
     setting_figures,
 )
+from core.report.rolling_section import rolling_section
 from core.report.search_figures import search_history_figure
 from core.runs.arm_recommendation import recommend_results, recommendation_data
 from core.runs.arm_verdicts import forgetting_sentences, judge_arms
+from core.runs.rolling_result import is_rolling
 from core.runs.search import SearchProgress
 from core.runs.search_result import VALIDATION_ONLY, trials_table
 from core.runs.search_trials import PARAMETERS
@@ -133,8 +135,17 @@ def render_report(
             _verdicts_section(data, verdicts, verdict_sentences),
         ),
         *([Section("Search", "search", _search_section(*data.search))] if data.search else []),
+        *(
+            [Section("Windows", "windows", rolling_section(workspace, data.results))]
+            if is_rolling(data.results)
+            else []
+        ),
         Section("Arms", "arms", _arms_section(data.results)),
-        Section("Figures", "figures", _figures_section(workspace, data)),
+        *(
+            []
+            if is_rolling(data.results)
+            else [Section("Figures", "figures", _figures_section(workspace, data))]
+        ),
         Section("Data", "data", data_section(dataset)),
         Section(
             "Backbone",
@@ -191,6 +202,8 @@ def _count_statuses(data: ReportData) -> str:
 def _verdicts_section(
     data: ReportData, verdicts: Sequence[Verdict], words: Sequence[str]
 ) -> list[Html]:
+    if is_rolling(data.results):
+        return [bullet_list(words)]
     if not verdicts:
         return [
             paragraph("There is only one arm, so there is nothing to compare it with.", "quiet")

@@ -10,7 +10,7 @@ from core.jobs.store import Run, RunStore
 from core.models.backbone_store import find_backbone
 from core.models.card import BackboneCard
 from core.report.arms import group_into_arms, summarise_selected_arms
-from core.report.run_settings import request_settings
+from core.report.run_settings import request_settings, tested_rows_key
 from core.runs.reproduce import find_blended_runs, run_commands, sweep_commands
 from core.runs.search import SearchProgress, search_progress
 from core.runs.search_result import search_sentences
@@ -96,6 +96,11 @@ def runs_report_data(workspace: Workspace, runs: Sequence[Run]) -> ReportData:
                 f"Run {run.id} is a {run.kind} run and {run.status}; a report takes fine-tuning"
                 " runs and blends that are done."
             )
+        if tested_rows_key(run) != tested_rows_key(runs[0]) and run.dataset == runs[0].dataset:
+            raise BadInput(
+                f"Runs {runs[0].id} and {run.id} were tested on the rows of different windows; a"
+                " report compares runs on the same test rows. That of the sweep has all windows."
+            )
         if run.dataset != runs[0].dataset:
             raise BadInput(
                 f"Runs {runs[0].id} and {run.id} were tested on different datasets"
@@ -135,4 +140,6 @@ def _split_settings(runs: Sequence[Run]) -> tuple[dict[str, Any], tuple[str, ...
             found.setdefault(name, []).append(value)
     varied = [name for name, values in found.items() if any(one != values[0] for one in values)]
     shared = {name: values[0] for name, values in found.items() if name not in varied}
+    if shared.get("window") == "none":
+        del shared["window"]
     return shared, tuple(varied)

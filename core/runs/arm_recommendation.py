@@ -27,6 +27,7 @@ from core.evaluation.recommendation_words import headline, notes, outcome_words
 from core.freezing.strategies import has_learning_rate, has_seed, is_control, is_trained
 from core.jobs.predictions import StoredScores, read_predictions
 from core.runs.arm_names import name_arm
+from core.runs.rolling_result import is_rolling
 from core.runs.sweep_result import ArmResult
 from core.runs.validation_choice import ValidatedArm, validated_difference
 from core.workspace import Workspace, nan_to_none
@@ -39,11 +40,15 @@ def recommend_arms(
 ) -> list[Recommendation]:
     """Return a recommendation for every setting of a sweep's arms, in their order.
 
+    None for a rolling evaluation: its windows are judged as wholes (core.runs.rolling_verdicts).
+
     Args:
         workspace: holds the runs' scores.
         results: of the arms that have a finished run, from `core.runs.sweep_result`.
         margins: what counts as lost; default: `Margins()`.
     """
+    if is_rolling(results):
+        return []
     settings: dict[str, list[ArmResult]] = {}
     for result in results:
         settings.setdefault(result.setting, []).append(result)

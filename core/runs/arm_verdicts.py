@@ -14,6 +14,8 @@ from core.evaluation.verdicts import ArmScores, Verdict, adjusted_verdicts, comp
 from core.freezing.strategies import has_learning_rate, has_seed, is_control, is_trained
 from core.jobs.predictions import StoredScores, read_prediction_array
 from core.jobs.run import Run
+from core.runs.rolling_result import is_rolling
+from core.runs.rolling_verdicts import judge_windows
 from core.runs.sweep_result import ArmResult
 from core.runs.validation_choice import ValidatedArm, assess_choice
 from core.workspace import Workspace
@@ -28,8 +30,12 @@ def judge_arms(
     """Compare arms on the target test rows.
 
     Returns:
-        The verdicts and their sentences; none where there is nothing to compare.
+        The verdicts and their sentences; none where there is nothing to compare. Of a rolling
+        evaluation, the sentences of core.runs.rolling_verdicts and no verdicts.
     """
+    if is_rolling(results):
+        # Windows have test rows of their own, and are compared as wholes.
+        return [], [*training_notes(results), *judge_windows(workspace, results, reference)[1]]
     settings: dict[str, list[ArmScores]] = {}
     for result in results:
         # Sweeps of earlier versions have a logistic regression for every seed, all alike.
@@ -109,6 +115,9 @@ def forgetting_sentences(workspace: Workspace, results: Sequence[ArmResult]) -> 
     An arm lost only where the interval of its difference from the backbone says so, in AUC or log
     loss, with the p-values of all arms adjusted together.
     """
+    if is_rolling(results):
+        # What `judge_arms` says of windows names what was forgotten.
+        return []
     verdicts = source_verdicts(workspace, results)
     settings = [*dict.fromkeys(verdict.setting for verdict in verdicts)]
     name_setting = len({one.setting for one in results}) > 1

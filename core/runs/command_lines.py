@@ -6,11 +6,13 @@ from collections.abc import Sequence
 from typing import Any
 
 from core.data.datasets import Dataset, find_dataset
+from core.data.windows import first_window
 from core.errors import BadInput
 from core.freezing.heads import NEW_HEAD_PRESETS, default_keep_head
 from core.jobs.requests import (
     MASK_SHARE,
     BlendRequest,
+    FinetuneRequest,
     InterpolateRequest,
     PretrainRequest,
     Request,
@@ -96,6 +98,8 @@ def command_line(workspace: Workspace, request: Request, pinned: bool = False) -
             parts += ["--statistics", request.statistics]
         parts += _architecture_flags(request, pretraining_rows(dataset))
     else:
+        if window := request.window:
+            dataset = first_window(workspace, dataset, window.windows, window.column)
         rows, share = target_rows_and_share(dataset, request.target_rows)
         presets = presets_for(rows, validation_share=share)
         card = find_backbone(workspace, request.backbone)
@@ -111,6 +115,7 @@ def command_line(workspace: Workspace, request: Request, pinned: bool = False) -
             parts += ["--inputs", request.inputs]
         if request.target_rows:
             parts += ["--target-rows", str(request.target_rows)]
+        parts += _window_flags(request)
     if pinned:
         presets.pop(AUTO, None)
     # A single setting can always be given: by flags for all that differs from a preset.
@@ -118,6 +123,16 @@ def command_line(workspace: Workspace, request: Request, pinned: bool = False) -
     if not isinstance(request, PretrainRequest):
         parts += head_flags(card, request.head, request.keep_head, flags, pinned)
     return shlex.join(parts + flags)
+
+
+def _window_flags(request: FinetuneRequest) -> list[str]:
+    """Return the flags that name the window of a run; none where it is on none."""
+    window = request.window
+    if window is None:
+        return []
+    parts = ["--windows", str(window.windows), "--window", str(window.number)]
+    parts += ["--window-column", window.column] if window.column else []
+    return [*parts, *(["--from-run", window.start_run] if window.start_run else [])]
 
 
 def _architecture_flags(request: PretrainRequest, rows: int) -> list[str]:
@@ -183,9 +198,16 @@ def sweep_command_line(
         parts += ["--halving", str(spec.halving)]
     if can_blend(spec.arms) and (pinned or not spec.blend):
         parts.append("--blend" if spec.blend else "--no-blend")
+    if spec.windows:
+        parts += ["--windows", str(spec.windows)]
+    if spec.window_start != "backbone":
+        parts += ["--from", spec.window_start]
+    if spec.window_column:
+        parts += ["--window-column", spec.window_column]
     if pinned or spec.inputs != "kept":
         parts += ["--inputs", spec.inputs]
-    flags = sweep_train_flags(dataset, spec, pinned)
+    trained = first_window(workspace, dataset, spec.windows, spec.window_column)
+    flags = sweep_train_flags(trained, spec, pinned)
     if flags is None:
         raise BadInput(
             "The target sizes of this sweep train with settings that no single command gives them."

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from core.data.datasets import Dataset, find_dataset
+from core.data.datasets import Dataset
 from core.files.durable import make_folder
 from core.inference.interpolate import interpolate
 from core.inference.run_calibration import store_calibration
@@ -29,6 +29,7 @@ from core.training.devices import (
 from core.training.finetune import finetune
 from core.training.pretrain import pretrain
 from core.training.results import Outcome
+from core.training.run_dataset import find_request_dataset
 from core.workspace import PROJECT, Workspace, write_atomic, write_json
 
 
@@ -46,7 +47,7 @@ def execute(workspace: Workspace, run: Run, reporter: Reporter) -> RunResult:
     make_folder(folder)
     request = run.request
     device = choose_device(request.train.device)
-    dataset = find_dataset(workspace, request.dataset)
+    dataset = find_request_dataset(workspace, request)
     with tf32_products(request.train.tf32):
         outcome = _outcome(workspace, run, dataset, device, reporter)
     seconds = outcome.result.seconds

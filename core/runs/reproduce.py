@@ -9,6 +9,7 @@ from core.data.preprocessing import default_min_count
 from core.data.read_options import to_cli_args
 from core.data.samples import Sample, find_sample
 from core.data.split import SplitSpec
+from core.data.windows import first_window
 from core.errors import BadInput
 from core.freezing.strategies import complete_options
 from core.jobs.store import Run, RunStore
@@ -43,13 +44,19 @@ def sweep_commands(workspace: Workspace, sweep: Sweep) -> list[str]:
         ),
     )
     before = _preparation_commands(workspace, dataset, find_backbone(workspace, spec.backbone))
-    if fits_one_command(dataset, spec):
+    trained = first_window(workspace, dataset, spec.windows, spec.window_column)
+    if fits_one_command(trained, spec):
         return [*before, sweep_command_line(workspace, spec, sweep.name, pinned=True)]
     note = "# These arms and seeds are no sweep that one command can name; run by run:"
+    requests = expand_requests(spec)
+    if spec.window_start == "last":
+        note += " (--from-run names a run on the window before, by the id that it gets)"
+        runs = RunStore(workspace).list_group(sweep.id)
+        requests = [run.finetune_request for run in runs if run.kind == "finetune"]
     return [
         *before,
         note,
-        *(command_line(workspace, request, pinned=True) for request in expand_requests(spec)),
+        *(command_line(workspace, request, pinned=True) for request in requests),
     ]
 
 

@@ -27,6 +27,7 @@ from core.runs.heartbeat import Heartbeat
 from core.runs.launch import run_heartbeat
 from core.runs.search import decide_trial
 from core.runs.workspace_identity import WorkspaceIdentity, WorkspaceReplaced
+from core.training.start_model import WAITS_FOR_WINDOW, waits_for_start_run
 from core.workspace import Workspace
 
 CANCEL_CHECK_INTERVAL = 0.25
@@ -215,6 +216,10 @@ def _run_job(
     reporter: StoreReporter,
 ) -> str:
     status, message, result = "done", "", None
+    if waits_for_start_run(workspace, run):
+        # Only where several runs train at a time: the queue's order puts that run first.
+        retry_while_busy(lambda: store.pause(run.id, run.claim, WAITS_FOR_WINDOW))
+        return ""
     try:
         with keep_connection(workspace):
             result = execute(workspace, run, reporter)

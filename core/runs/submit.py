@@ -26,6 +26,7 @@ from core.jobs.requests import (
     PretrainRequest,
     Request,
     TrainSettings,
+    Window,
 )
 from core.jobs.store import RESUMABLE_STATUSES, Run, RunStore
 from core.models.backbone_store import find_backbone, list_backbones
@@ -34,6 +35,8 @@ from core.models.registry import complete_settings
 from core.names import names_lock
 from core.runs.launch import CLUSTER_QUEUE, ensure_worker, queue_for_device
 from core.training.default_settings import count_training_rows
+from core.training.run_dataset import find_request_dataset
+from core.training.start_model import require_start_run
 from core.workspace import Workspace, check_name
 
 MIN_TRAINING_ROWS = 2
@@ -117,6 +120,10 @@ def submit_finetune(
         )
     dataset = find_dataset(workspace, request.dataset)
     require_labels(dataset)
+    if request.window:
+        dataset = find_request_dataset(workspace, request)
+    if request.start_run:
+        _check_start_run(workspace, request, dataset)
     card = find_backbone(workspace, request.backbone)
     group = request.group or f"g-{secrets.token_hex(4)}"
     strategies = [
@@ -143,18 +150,39 @@ def submit_finetune(
                 options=options,
                 group=group,
                 inputs=inputs,
+                window=_window_of_strategy(request.window, strategy),
             )
         )
     return [
         _enqueue(
             workspace,
             one,
-            f"{card.name} · {describe_strategy(one.strategy, one.freeze_depth, one.options)} ·"
-            f" {dataset.name}",
+            f"{card.name} · {describe_strategy(one.strategy, one.freeze_depth, one.options)}"
+            f"{f', {one.window.title}' if one.window else ''} · {dataset.name}",
             run_here,
         )
         for one in requests
     ]
+
+
+def _window_of_strategy(window: Window | None, strategy: str) -> Window | None:
+    """Return the window without a model to go on from for a strategy that has none."""
+    if window is None or (is_trained(strategy) and not has_own_model(strategy)):
+        return window
+    return dataclasses.replace(window, start="backbone", start_run="")
+
+
+def _check_start_run(workspace: Workspace, request: FinetuneRequest, dataset: Dataset) -> None:
+    """Raise BadInput unless the run that a request goes on from trained on the window before."""
+    run, window = require_start_run(workspace, request), request.window
+    assert window is not None
+    before = dataclasses.replace(window, number=window.number - 1, start="backbone", start_run="")
+    own = run.window and dataclasses.replace(run.window, start="backbone", start_run="")
+    if run.dataset != dataset.id or own != before or has_own_model(run.strategy):
+        raise BadInput(
+            f"Run {run.id} did not fine-tune on {before.title} of the dataset {dataset.name!r}, so"
+            f" {window.title} cannot go on from it; choose a run of that window."
+        )
 
 
 def check_rows_to_train(dataset: Dataset, train: TrainSettings, target_rows: int) -> None:

@@ -13,8 +13,9 @@ from functools import cached_property, lru_cache
 from typing import Any
 
 from core.data.datasets import Dataset, find_dataset
+from core.data.windows import MAX_WINDOWS, MIN_WINDOWS, check_windows, count_window_runs
 from core.errors import BadInput, Damaged, NameTaken
-from core.files.typed_json import check_types
+from core.files.typed_json import check_types, to_json
 from core.freezing.inputs import check_inputs, inputs_of_strategy
 from core.freezing.plan import Plan, make_plan
 from core.freezing.strategies import (
@@ -23,12 +24,19 @@ from core.freezing.strategies import (
     control_strategies,
     describe_strategy,
     has_learning_rate,
+    has_own_model,
     has_seed,
     is_control,
     is_trained,
 )
-from core.jobs.requests import FinetuneRequest, TrainSettings, old_strategy_options
-from core.jobs.store import RESUMABLE_STATUSES, Run, RunStore
+from core.jobs.requests import (
+    WINDOW_STARTS,
+    FinetuneRequest,
+    TrainSettings,
+    Window,
+    old_strategy_options,
+)
+from core.jobs.store import RESUMABLE_STATUSES, Run, RunStore, new_run_ids
 from core.models.backbone_store import find_backbone
 from core.models.card import BackboneCard, HeadSettings
 from core.names import names_lock
@@ -92,10 +100,17 @@ class SweepSpec:
             boosting once all runs have ended, as a further arm (core.runs.default_blend).
         search: for a search within a budget (core.runs.search): `arms` are the strategies it
             chooses from, and `seeds` those of the runs that judge its winner.
+        windows: number of windows of the target rows for rolling evaluation (core.data.windows);
+            every arm trains on each but the last and is tested on the next one. 0 for the dataset's
+            own split.
+        window_start: "backbone", from which every window starts, or "last", the model of the window
+            before. A control with a model of its own is fitted anew on every window either way.
+        window_column: extra column by whose values windows are cut; "" for row order.
 
     Raises:
         BadInput: a value occurs twice, is missing or has another type, there are more than
-            MAX_RUNS runs, or a rate is to be chosen from fewer than two.
+            MAX_RUNS runs, a rate is to be chosen from fewer than two, or windows are combined with
+            target sizes or halving.
     """
 
     dataset: str
@@ -113,9 +128,13 @@ class SweepSpec:
     inputs: str = "kept"
     blend: bool = False
     search: SearchSpec | None = None
+    windows: int = 0
+    window_start: str = "backbone"
+    window_column: str = ""
 
     def __post_init__(self) -> None:
         check_types(self)
+        check_window_settings(self)
         if self.train_by_size and len(self.train_by_size) != len(self.target_sizes):
             raise BadInput(
                 f"A sweep's settings by size are {len(self.train_by_size)} for"
@@ -158,6 +177,36 @@ class SweepSpec:
         return self.train_by_size or (self.train,) * len(self.target_sizes)
 
 
+def check_window_settings(spec: SweepSpec) -> None:
+    """Raise BadInput if the windows of a sweep cannot be what they are."""
+    if spec.window_start not in WINDOW_STARTS:
+        raise BadInput(
+            f"The windows start from {spec.window_start!r}; choose one of {[*WINDOW_STARTS]}."
+        )
+    if not spec.windows:
+        if spec.window_start != "backbone" or spec.window_column:
+            raise BadInput(
+                "A start or a column of windows is named, but no number of windows; ask for"
+                f" {MIN_WINDOWS} windows or more, or leave it out."
+            )
+        return
+    if not MIN_WINDOWS <= spec.windows <= MAX_WINDOWS:
+        raise BadInput(
+            f"The number of windows is {spec.windows!r}; it must be {MIN_WINDOWS} to"
+            f" {MAX_WINDOWS}, or 0 for no rolling evaluation."
+        )
+    if spec.target_sizes != (0,):
+        raise BadInput(
+            f"The target sizes are {[*spec.target_sizes]}, but windows already say which target"
+            " rows train; leave one of the two out."
+        )
+    if spec.halving:
+        raise BadInput(
+            "Successive halving ends arms before others train, so an arm would not have every"
+            " window; leave the windows or the halving out."
+        )
+
+
 @dataclass(frozen=True)
 class Sweep:
     """A sweep in the store; its runs have its id as their group."""
@@ -177,7 +226,8 @@ def expand_requests(spec: SweepSpec) -> list[FinetuneRequest]:
 
     A strategy without a learning rate runs once for every seed and size, and one that no seed
     changes once for every size. Zero-shot trains nothing, so that it has one run, however many
-    seeds, rates and sizes there are.
+    seeds, rates and sizes there are, for every window. Of one seed, all arms of one window come
+    before those of the next window.
     """
     base = FinetuneRequest(
         spec.dataset, spec.backbone, head=spec.head, train=spec.train, keep_head=spec.keep_head
@@ -190,17 +240,21 @@ def expand_requests(spec: SweepSpec) -> list[FinetuneRequest]:
     ]
     n_rates = max(1, len(spec.learning_rates))
     arms = [arm for arm in spec.arms if not is_control(arm.strategy)]
-    # Halving ends arms one by one, so that their heads cannot train in one batched product.
-    batched_rates = spec.learning_rates if n_rates > 1 and not spec.halving else ()
+    # Halving ends arms one by one, so that their heads cannot train in one batched product; neither
+    # can heads that go on from models of their own.
+    alone = spec.halving or (spec.windows and spec.window_start == "last")
+    batched_rates = spec.learning_rates if n_rates > 1 and not alone else ()
+    numbers = range(1, count_window_runs(spec.windows) + 1) if spec.windows else (0,)
     found = []
-    for position, (seed, (size, train, is_first_rate)) in enumerate(
-        itertools.product(spec.seeds, rated)
+    for seed, number, (place, (size, train, is_first_rate)) in itertools.product(
+        spec.seeds, numbers, [*enumerate(rated)]
     ):
+        is_first = seed == spec.seeds[0] and not place
         train = dataclasses.replace(train, seed=seed)
         rungs = plan_rungs(train.epochs, spec.halving, len(arms) * n_rates) if spec.halving else ()
         for arm in spec.arms:
             has_rate = has_learning_rate(arm.strategy)
-            if not (has_rate or is_first_rate) or (position and not is_trained(arm.strategy)):
+            if not (has_rate or is_first_rate) or not (is_first or is_trained(arm.strategy)):
                 continue
             if seed != spec.seeds[0] and not has_seed(arm.strategy):
                 continue
@@ -215,9 +269,18 @@ def expand_requests(spec: SweepSpec) -> list[FinetuneRequest]:
                     rungs=rungs if arm in arms else (),
                     rates=batched_rates if has_rate else (),
                     inputs=inputs_of_strategy(arm.strategy, spec.inputs),
+                    window=_window_of_arm(spec, arm, number),
                 )
             )
     return found
+
+
+def _window_of_arm(spec: SweepSpec, arm: Arm, number: int) -> Window | None:
+    if not number:
+        return None
+    chains = is_trained(arm.strategy) and not has_own_model(arm.strategy)
+    start = spec.window_start if chains else "backbone"
+    return Window(number, spec.windows, spec.window_column, start)
 
 
 def rates_sentence(spec: SweepSpec) -> str:
@@ -273,6 +336,9 @@ def submit_sweep(workspace: Workspace, spec: SweepSpec, name: str, run_here: boo
     _check(card, spec)
     for size, train in zip(spec.target_sizes, spec.size_settings, strict=True):
         check_rows_to_train(dataset, train, size)
+    if spec.windows:
+        share = spec.train.validation_share
+        check_windows(workspace, dataset, spec.windows, spec.window_column, share)
     for arm in spec.arms:
         check_source_rows(dataset, arm.strategy, arm.options)
     with names_lock(workspace):
@@ -475,12 +541,34 @@ def _enqueue(
             words.append(f"rate {request.train.learning_rate:g}")
         if len(sweep.spec.target_sizes) > 1:
             words.append(f"{request.target_rows:,} rows" if request.target_rows else "all rows")
+        if request.window:
+            words.append(request.window.title)
         named.append(
             (
                 dataclasses.replace(request, group=sweep.id),
                 f"{backbone} · {', '.join(words)} · {dataset}",
             )
         )
-    RunStore(workspace).submit_all(named, queue)
+    ids = new_run_ids(len(named))
+    RunStore(workspace).submit_all(_with_start_runs(named, ids), queue, ids)
     if queue != CLUSTER_QUEUE:
         ensure_worker(workspace, queue)
+
+
+def _with_start_runs(
+    named: list[tuple[FinetuneRequest, str]], ids: list[str]
+) -> list[tuple[FinetuneRequest, str]]:
+    """Return the requests, those that start from the last window with the id of its run."""
+    id_by_window: dict[tuple[str, int], str] = {}
+    linked = []
+    for (request, name), run_id in zip(named, ids, strict=True):
+        window = request.window
+        if window is not None and window.start == "last":
+            chain = json.dumps(to_json(dataclasses.replace(request, window=None)), sort_keys=True)
+            id_by_window[chain, window.number] = run_id
+            start_run = id_by_window.get((chain, window.number - 1), "")
+            request = dataclasses.replace(
+                request, window=dataclasses.replace(window, start_run=start_run)
+            )
+        linked.append((request, name))
+    return linked

@@ -3,8 +3,10 @@
 from collections.abc import Mapping, Sequence
 
 from core.data.datasets import Dataset, count_source_rows
+from core.data.windows import count_window_runs
 from core.freezing.plan import Plan
 from core.freezing.strategies import describe_strategy, has_learning_rate
+from core.jobs.requests import FinetuneRequest
 from core.jobs.store import Run
 from core.runs.estimate import Estimate, calibration_runs, estimate_seconds
 from core.runs.sweep import SweepSpec, expand_requests
@@ -31,23 +33,18 @@ def estimate_sweep(
     }
     history = [run for run in history if run.id in calibrating]
     seconds, rate_choice_seconds, n_rates = 0.0, 0.0, len(spec.learning_rates)
-    estimates: dict[tuple[str, int], Estimate] = {}
-    prefixes: dict[int, float] = {}
+    estimates: dict[tuple[str, int, int], Estimate] = {}
+    # Windows share no rows, so each has prefixes of its own.
+    prefixes: dict[tuple[int, int], float] = {}
     requests = expand_requests(spec)
     for request in requests:
         title = describe_strategy(request.strategy, request.freeze_depth, request.options)
-        key = (title, request.target_rows)
+        window = request.window.number if request.window else 0
+        key = (title, request.target_rows, window)
         if key not in estimates:
-            rows = count_training_rows(
-                dataset, "target", request.train.validation_share, request.target_rows
-            )
+            rows, other_rows = _count_rows(dataset, request)
             estimates[key] = estimate_seconds(
-                plans[title],
-                rows,
-                request.train,
-                history,
-                request.can_batch_heads,
-                count_source_rows(dataset),
+                plans[title], rows, request.train, history, request.can_batch_heads, other_rows
             )
         estimate = estimates[key]
         run_seconds = estimate.seconds - sum(estimate.prefix_seconds.values())
@@ -55,7 +52,7 @@ def estimate_sweep(
         if spec.choose_rate and has_learning_rate(request.strategy):
             rate_choice_seconds += run_seconds * (n_rates - 1) / n_rates
         for depth, prefix in estimate.prefix_seconds.items():
-            prefixes[depth] = max(prefix, prefixes.get(depth, 0.0))
+            prefixes[depth, window] = max(prefix, prefixes.get((depth, window), 0.0))
     explanation = next(iter(estimates.values())).explanation
     if len(requests) > 1:
         explanation += " A frozen prefix that runs share is computed and counted once."
@@ -67,4 +64,25 @@ def estimate_sweep(
         )
     if spec.halving:
         explanation += " Successive halving ends arms before their last epoch."
-    return Estimate(total, explanation, prefixes, rate_choice_seconds)
+    if spec.windows:
+        n_runs = count_window_runs(spec.windows)
+        explanation += f" Every arm trains on {n_runs} window{'s' if n_runs > 1 else ''}."
+    by_depth: dict[int, float] = {}
+    for (depth, _), prefix in prefixes.items():
+        by_depth[depth] = by_depth.get(depth, 0.0) + prefix
+    return Estimate(total, explanation, by_depth, rate_choice_seconds)
+
+
+def _count_rows(dataset: Dataset, request: FinetuneRequest) -> tuple[int, int]:
+    """Return (target rows that train, other rows that a control on both trains on too).
+
+    Windows are counted as equally large ones, which those of a column need not be.
+    """
+    share = request.train.validation_share
+    if request.window is None:
+        rows = count_training_rows(dataset, "target", share, request.target_rows)
+        return rows, count_source_rows(dataset)
+    share = dataset.spec.target_validation_share if share is None else share
+    target = sum(part.rows for part in dataset.parts if part.part.startswith("target"))
+    rows = round(target / request.window.windows * (1 - share))
+    return rows, count_source_rows(dataset) + rows * (request.window.number - 1)

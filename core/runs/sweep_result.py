@@ -74,6 +74,7 @@ class ArmResult:
         peak_memory: mean, in bytes; NaN where it is not known.
         halted: epochs after which successive halving ended the arm, 0 where it did not.
         rates: what every rate of the arm gave, where the sweep chooses it.
+        window: number of the window that its runs trained on, 0 where they did on none.
     """
 
     title: str
@@ -90,6 +91,7 @@ class ArmResult:
     peak_memory: float
     halted: int
     rates: tuple[RateResult, ...] = ()
+    window: int = 0
 
     def __hash__(self) -> int:
         # Caches are keyed by results; two of the same hash are still compared by every field.
@@ -124,15 +126,16 @@ def summarise_arms(sweep: Sweep, runs: Sequence[Run]) -> list[ArmResult]:
     size, of its chosen rate, and none as long as no rate is chosen. What a search has tried is no
     arm: its results are those of the runs that judge its winner.
     """
-    groups: dict[tuple[int, float, str], list[Run]] = {}
+    groups: dict[tuple[int, float, str, int], list[Run]] = {}
     for run in runs:
         if run.is_trial:
             continue
         if is_done(run) or sweep.spec.choose_rate:
-            groups.setdefault(arm_key(sweep, run), []).append(run)
+            groups.setdefault((*arm_key(sweep, run), window_number(run)), []).append(run)
     order = {arm.title: place for place, arm in enumerate(sweep.spec.arms)}
     keys = sorted(
-        groups, key=lambda key: (key[0] == 0, key[0], -key[1], order.get(key[2], len(order)))
+        groups,
+        key=lambda key: (key[3], key[0] == 0, key[0], -key[1], order.get(key[2], len(order))),
     )
     results = []
     for key in keys:
@@ -141,7 +144,8 @@ def summarise_arms(sweep: Sweep, runs: Sequence[Run]) -> list[ArmResult]:
         if sweep.spec.choose_rate:
             found, rates = _runs_of_chosen_rate(found)
         if found:
-            result = summarise_arm(found, key[2], describe_setting(sweep, *key[:2]))
+            setting = describe_setting(sweep, *key[:2], window=key[3])
+            result = summarise_arm(found, key[2], setting)
             results.append(dataclasses.replace(result, rates=rates) if rates else result)
     return results
 
@@ -160,6 +164,11 @@ def arm_key(sweep: Sweep, run: Run) -> tuple[int, float, str]:
     chosen = sweep.spec.choose_rate or sweep.spec.search is not None
     rate = 0.0 if chosen else run.request.train.learning_rate
     return run.target_rows, rate, arm_title(run)
+
+
+def window_number(run: Run) -> int:
+    """Return the number of the window that a run trained on, 0 where it did on none."""
+    return run.window.number if run.window else 0
 
 
 def _runs_of_chosen_rate(runs: list[Run]) -> tuple[list[Run], tuple[RateResult, ...]]:
@@ -257,13 +266,14 @@ def waiting_for_rate(sweep: Sweep, runs: Sequence[Run], results: Sequence[ArmRes
     """Return the arms of a sweep that chooses rates, in words, whose rate is not chosen yet."""
     if not sweep.spec.choose_rate:
         return []
-    shown = {(result.target_rows, result.title) for result in results}
+    shown = {(result.target_rows, result.title, result.window) for result in results}
     waiting = {}
     for run in runs:
         size, _, title = arm_key(sweep, run)
-        if (size, title) not in shown and has_rate(run):
-            setting = describe_setting(sweep, size, 0.0)
-            waiting[size, title] = f"{title} ({setting})" if setting else title
+        window = window_number(run)
+        if (size, title, window) not in shown and has_rate(run):
+            setting = describe_setting(sweep, size, 0.0, window)
+            waiting[size, title, window] = f"{title} ({setting})" if setting else title
     return [*waiting.values()]
 
 
@@ -316,12 +326,19 @@ def _summarise_arm(runs: tuple[Run, ...], title: str, setting: str) -> ArmResult
         seconds=_mean([one.cost_seconds for one in results]),
         peak_memory=_mean([one.peak_memory for one in results]),
         halted=max(run.halted for run in runs),
+        window=window_number(runs[0]),
     )
 
 
-def describe_setting(sweep: Sweep, target_rows: int, learning_rate: float) -> str:
-    """Return target size and learning rate in words, where the sweep has several."""
-    words = []
+def describe_setting(sweep: Sweep, target_rows: int, learning_rate: float, window: int = 0) -> str:
+    """Return target size, learning rate and window in words, where the sweep has several.
+
+    Args:
+        sweep: the sweep.
+        target_rows, learning_rate: of the setting.
+        window: number of the window that trains; 0 for none.
+    """
+    words = [f"window {window} of {sweep.spec.windows}"] if window else []
     if len(sweep.spec.target_sizes) > 1:
         words.append(f"{target_rows:,} target rows" if target_rows else "all target rows")
     if len(sweep.spec.learning_rates) > 1 and not sweep.spec.choose_rate:

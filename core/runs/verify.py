@@ -34,6 +34,7 @@ from core.models.card import BackboneCard
 from core.runs.dispatch import execute, runtime_environment
 from core.stored import StoredArrays
 from core.training.devices import choose_device
+from core.training.start_model import find_start_card
 from core.workspace import Workspace, hash_file
 
 _COMPARED = (
@@ -199,6 +200,8 @@ def verify(
         scratch.cache.mkdir()
         if run.kind == "blend":
             _copy_member_files(workspace, scratch, run.blend_request.runs)
+        if run.kind == "finetune" and run.finetune_request.start_run:
+            _copy_model(workspace, scratch, run.finetune_request.start_run)
         try:
             # The order in which threads add floats changes the last digits.
             torch.set_num_threads(int(run.result.environment.get("threads", threads)))
@@ -273,9 +276,11 @@ def _check_repeatable(workspace: Workspace, run: Run) -> Request:
                 f" {strategy.change}. A second run cannot give the same numbers; train it again to"
                 " have a run that can be verified."
             )
-        _check_weights(
-            find_backbone(workspace, run.result.backbone), run.result.backbone_sha256, run
-        )
+        card = find_backbone(workspace, run.result.backbone)
+        _check_weights(card, run.result.backbone_sha256, run)
+        if run.finetune_request.start_run:
+            start_card = find_start_card(workspace, run.finetune_request, card)
+            _check_weights(start_card, run.result.start_sha256, run)
     files = [workspace.runs / run.id / PREDICTIONS_FILE]
     if run.kind == "blend":
         blended_runs(workspace, run)
@@ -314,6 +319,12 @@ def _copy_member_files(workspace: Workspace, scratch: Workspace, run_ids: Sequen
             # Runs of earlier versions have no calibration.
             if name == PREDICTIONS_FILE or (workspace.runs / run_id / name).exists():
                 shutil.copyfile(workspace.runs / run_id / name, scratch.runs / run_id / name)
+
+
+def _copy_model(workspace: Workspace, scratch: Workspace, run_id: str) -> None:
+    """Copy the model that a run goes on from to where the second run looks for it."""
+    source, target = (one.runs / run_id / "model" for one in (workspace, scratch))
+    shutil.copytree(source, target)
 
 
 def _have_same_weights(

@@ -41,6 +41,7 @@ from core.training.results import (
     score_parts,
     scored_rows,
 )
+from core.training.start_model import find_start_card
 from core.training.training_rows import apply_frozen_prefix, load_rows, request_rows
 from core.workspace import Workspace
 
@@ -72,13 +73,16 @@ def finetune(
     stopwatch = Stopwatch()
     reporter.phase("encoding")
     card = find_backbone(workspace, request.backbone)
+    # Where training goes on from an earlier window's model, so does its head.
+    start_card = find_start_card(workspace, request, card)
+    keep_head = request.keep_head or start_card is not card
     plan = make_plan(
-        card,
+        start_card,
         request.strategy,
         request.freeze_depth,
         request.head,
         request.options,
-        request.keep_head,
+        keep_head,
     )
     if has_own_model(request.strategy):
         return finetune_control(workspace, run, request, dataset, card, plan, device, reporter)
@@ -91,7 +95,7 @@ def finetune(
     start = kept = kept_inputs(card, backbone_rows, dataset)
     if request.inputs == "refitted" and plan.trains:
         numbers = np.concatenate([train_numbers, validation_numbers, *scored.values()])
-        start = refit_inputs(workspace, dataset, card, train_numbers, numbers)
+        start = refit_inputs(workspace, dataset, start_card, train_numbers, numbers)
         # The plan of the network that it is now: its embeddings have grown.
         plan = make_plan(
             start.card,
@@ -99,15 +103,17 @@ def finetune(
             request.freeze_depth,
             request.head,
             request.options,
-            request.keep_head,
+            keep_head,
         )
+    elif start_card is not card:
+        start = kept_inputs(start_card, backbone_rows, dataset)
     network, rows, data_key = start.network.to(device), start.rows, start.data_key
     labels = labels_by_part(dataset, scored)
     seconds = {"prepare": stopwatch.lap()}
 
     fitted, scores = FitResult(0, 0, False), None
     if plan.trains:
-        network = initial_network(card, plan, request, network).to(device)
+        network = initial_network(start_card, plan, request, network).to(device)
         if plan.reinitialise:
             # Some architectures fit statistics of their inputs, which "scratch" must not inherit.
             first = rows.take(train_numbers, device)
@@ -124,7 +130,7 @@ def finetune(
         train = prefix_rows.take(train_numbers, device)
         validation = prefix_rows.take(validation_numbers, device)
         if should_batch_heads(request, plan, train, network, device):
-            folder = batched_heads_folder(workspace, request, card.weights_sha256, data_key)
+            folder = batched_heads_folder(workspace, request, start_card.weights_sha256, data_key)
             fitted = fit_batched_heads(
                 network, plan, train, validation, request.train, reporter, request.rates, folder
             )
@@ -170,7 +176,12 @@ def finetune(
     start.save(workspace, run.id, network, model)
     seconds["evaluate"] = stopwatch.lap()
     result = build_result(plan, n_train, fitted, seconds, metrics, baseline_metrics, threshold)
-    result = dataclasses.replace(result, backbone=card.id, backbone_sha256=card.weights_sha256)
+    result = dataclasses.replace(
+        result,
+        backbone=card.id,
+        backbone_sha256=card.weights_sha256,
+        start_sha256=None if start_card is card else start_card.weights_sha256,
+    )
     return Outcome(result, prediction_arrays(labels, scores, baseline))
 
 
@@ -213,6 +224,7 @@ def finetuned_card(
             "domain": "target",
             "head": "new" if plan.new_head else "kept",
             **({} if request.inputs == "kept" else {"inputs": request.inputs}),
+            **({"window": request.window.title} if request.window else {}),
         },
         earlier=() if plan.reinitialise else (*card.earlier, card.trained_on),
         metrics={key: metric_or_none(metrics, key) for key in card_metric_names()},

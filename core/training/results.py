@@ -6,7 +6,13 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from core.data.datasets import Dataset, load_labels, select_test_rows, select_training_rows
+from core.data.datasets import (
+    Dataset,
+    load_labels,
+    rows_of_part,
+    select_test_rows,
+    select_training_rows,
+)
 from core.evaluation.metrics import Metrics, compute_metrics
 from core.freezing.plan import Plan
 from core.freezing.strategies import STRATEGIES
@@ -18,7 +24,8 @@ from core.training.loop import FitResult
 from core.training.losses import predict
 from core.training.training_rows import TrainingRows, request_rows
 
-SCORED_PARTS = ("target_validation", "target_test", "source_test")
+SCORED_PARTS = ("target_validation", "target_test", "source_test", "earlier_windows")
+"""The last one only where a run trains on a window of the target rows (core.data.windows)."""
 THRESHOLD_RULE = "highest F1 on validation rows"
 
 
@@ -66,6 +73,7 @@ def scored_rows(dataset: Dataset, validation: np.ndarray | None = None) -> Array
         else validation,
         "target_test": select_test_rows(dataset, "target"),
         "source_test": select_test_rows(dataset, "source"),
+        "earlier_windows": rows_of_part(dataset, "earlier_windows"),
     }
     return {part: index for part, index in rows.items() if len(index)}
 

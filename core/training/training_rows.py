@@ -10,10 +10,16 @@ import pyarrow as pa
 import torch
 
 from core.data.dataset_rows import find_encoded, load_encoded, read_dataset_rows
-from core.data.datasets import Dataset, load_labels, load_parts, select_training_rows
+from core.data.datasets import (
+    Dataset,
+    load_labels,
+    load_parts,
+    rows_of_part,
+    select_training_rows,
+)
 from core.data.parallel import map_ordered
 from core.data.preprocessing import Preprocessing, load_preprocessing
-from core.data.split import SPLIT_PARTS
+from core.data.split import ALL_PARTS
 from core.freezing.strategies import complete_options
 from core.jobs.requests import BlendRequest, FinetuneRequest, PretrainRequest
 from core.models.network import Activations, Network
@@ -70,7 +76,7 @@ def load_rows(
         workspace: caches the encoded rows.
         dataset: prepared sample.
         preprocessing_folder: of the backbone, or of the dataset for pretraining.
-        parts: of `core.data.split.SPLIT_PARTS`.
+        parts: of `core.data.split.ALL_PARTS`.
     """
     return load_encoded_parts(workspace, dataset, load_preprocessing(preprocessing_folder), parts)
 
@@ -80,7 +86,7 @@ def load_encoded_parts(
 ) -> TrainingRows:
     """Load the rows of the named parts as `preprocessing` encodes them; see `load_rows`."""
     rows = load_encoded(workspace, dataset, preprocessing)
-    codes = [SPLIT_PARTS.index(part) for part in parts]
+    codes = [ALL_PARTS.index(part) for part in parts]
     row_numbers = np.flatnonzero(np.isin(load_parts(dataset), codes))
     # The dataset is memory-mapped; np.asarray reads the rows of these parts alone.
     ids = torch.from_numpy(np.asarray(rows.ids[row_numbers]))
@@ -143,8 +149,11 @@ def request_rows(
     if not isinstance(request, FinetuneRequest):
         return train, validation
     domains = control_domains(dataset, request)
-    chosen = [source_rows(dataset)] * ("source" in domains) + [train] * ("target" in domains)
-    return np.concatenate(chosen), validation
+    chosen = [source_rows(dataset)] * ("source" in domains)
+    if request.window and _control_rows(request) == "both":
+        # Everything that is known by then, but for the rows that validate some window.
+        chosen.append(rows_of_part(dataset, "earlier_train"))
+    return np.concatenate(chosen + [train] * ("target" in domains)), validation
 
 
 def control_domains(dataset: Dataset, request: FinetuneRequest) -> tuple[str, ...]:
@@ -152,10 +161,14 @@ def control_domains(dataset: Dataset, request: FinetuneRequest) -> tuple[str, ..
 
     A control on "both" takes what there is: only the target where a dataset has no source rows.
     """
-    choice = complete_options(request.strategy, request.options).get("rows", "target")
+    choice = _control_rows(request)
     if choice == "target" or (choice == "both" and not dataset.has_source):
         return ("target",)
     return ("source",) if choice == "source" else ("source", "target")
+
+
+def _control_rows(request: FinetuneRequest) -> str:
+    return str(complete_options(request.strategy, request.options).get("rows", "target"))
 
 
 def source_rows(dataset: Dataset) -> np.ndarray:

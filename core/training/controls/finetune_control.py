@@ -198,6 +198,7 @@ def _card(
             "rows": len(train),
             "simulated": dataset.simulated,
             "domain": " and ".join(control_domains(dataset, request)),
+            **({"window": request.window.title} if request.window else {}),
             "learner": fitted.learner,
         },
         metrics={key: metric_or_none(target_test, key) for key in card_metric_names()},

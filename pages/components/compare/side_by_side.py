@@ -34,6 +34,7 @@ from core.report.arms import (
     distinct_settings,
     group_into_arms,
     judge_selected_arms,
+    share_test_rows,
     summarise_selected_arms,
 )
 from core.report.compare_figures import (
@@ -41,6 +42,7 @@ from core.report.compare_figures import (
     depth_by_setting_figure,
     parallel_coordinates_figure,
 )
+from core.report.run_settings import tested_rows_key
 from core.report.sweep_figures import depth_figure
 from core.runs.rate_choice import has_rate
 from core.runs.sweep import list_rate_sweeps
@@ -115,7 +117,11 @@ def _choose_setting(arms: list[ArmRuns]) -> tuple[list[ArmRuns], bool]:
     settings = distinct_settings(arms)
     if len(settings) < 2:
         return arms, bool(settings[0])
-    options = [ALL_SETTINGS, *settings] if len(arms) <= MAX_ARMS else [*settings, ALL_SETTINGS]
+    # Arms of several windows have no test rows in common.
+    together = len(arms) <= MAX_ARMS and (
+        len({tested_rows_key(arm.runs[0])[1:] for arm in arms}) == 1
+    )
+    options = [ALL_SETTINGS, *settings] if together else [*settings, ALL_SETTINGS]
     with st.columns([2, 3])[0]:
         help_text = (
             "What differs besides strategy and seed. Everything below is for the setting "
@@ -127,9 +133,11 @@ def _choose_setting(arms: list[ArmRuns]) -> tuple[list[ArmRuns], bool]:
 
 def _show_datasets(arms: Sequence[ArmRuns], datasets: dict[str, Dataset]) -> None:
     shown = {run.dataset for arm in arms for run in arm.runs}
-    if len(shown) > 1:
+    tested = {tested_rows_key(run) for arm in arms for run in arm.runs}
+    if len(tested) > 1:
+        what = "datasets" if len(shown) > 1 else "windows"
         st.warning(
-            "The selected runs were tested on different datasets, so their metrics are on "
+            f"The selected runs were tested on different {what}, so their metrics are on "
             "different rows.",
             icon=":material/warning:",
         )
@@ -176,7 +184,7 @@ def _show_charts(results: Sequence[ArmResult]) -> None:
 
 def _show_comparison(arms: Sequence[ArmRuns], results: Sequence[ArmResult]) -> None:
     titles = [arm.title for arm in results]
-    one_dataset = len({run.dataset for arm in results for run in arm.runs}) == 1
+    one_dataset = share_test_rows(results)
     reference = titles[0]
     if len(results) > 1:
         st.markdown("**What the results support**")
@@ -187,7 +195,8 @@ def _show_comparison(arms: Sequence[ArmRuns], results: Sequence[ArmResult]) -> N
         else:
             st.caption(
                 "Nothing: the selected runs were tested on different rows. Select runs, or "
-                "a setting, of one dataset."
+                "a setting, of one dataset and window. Page Sweep compares the arms of a sweep "
+                "over all of its windows."
             )
         st.markdown("**Settings that differ**")
         _show_differences(arms, titles)
@@ -212,7 +221,7 @@ def _show_comparison(arms: Sequence[ArmRuns], results: Sequence[ArmResult]) -> N
     else:
         st.caption(
             "Slices compare arms on the same rows, but the selected runs were tested on "
-            "different datasets."
+            "different datasets or windows."
         )
 
 

@@ -86,7 +86,7 @@ def _slice_view(run: Run) -> None:
         ),
     )
     with catch_errors():
-        slices = column_slices(run.dataset, column)
+        slices = column_slices(run.dataset, column, run.window)
         labels = arrays["target_test_label"].astype(float)
         metrics, differences = run_slices(arrays, slices)
         colors = (FROZEN, TRAINED)[-len(metrics) :]

@@ -9,6 +9,7 @@ import streamlit as st
 
 from core.evaluation.decision_cost import DecisionCosts, impression_costs
 from core.evaluation.slices import Slice
+from core.jobs.requests import Window
 from core.report.decisions import column_slices as slices_by
 from core.report.decisions import slice_columns as columns_by
 from pages.components.shared import url_state
@@ -84,6 +85,6 @@ def slice_columns(dataset_id: str) -> list[str]:
 
 
 @st.cache_data(max_entries=64, show_spinner="Reading the column")
-def column_slices(dataset_id: str, column: str) -> list[Slice]:
+def column_slices(dataset_id: str, column: str, window: Window | None = None) -> list[Slice]:
     """See core.report.decisions.column_slices."""
-    return slices_by(workspace(), dataset_id, column)
+    return slices_by(workspace(), dataset_id, column, window)

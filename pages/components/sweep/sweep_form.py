@@ -4,11 +4,13 @@ It asks for the dataset and backbone, strategies, seeds and sizes, and shows the
 button.
 """
 
+import dataclasses
 import itertools
 
 import streamlit as st
 
 from core.data.datasets import Dataset
+from core.data.windows import count_window_runs
 from core.errors import BadInput
 from core.freezing.heads import NEW_HEAD_PRESETS
 from core.freezing.inputs import REFITTED_SENTENCE
@@ -50,6 +52,7 @@ from pages.components.shared.training_fields import MORE_FIELDS, training_fields
 from pages.components.shared.vocabulary_coverage import cached_coverage, coverage_warning
 from pages.components.shared.widget_sync import set_value
 from pages.components.sweep.strategy_cards import strategy_cards
+from pages.components.sweep.window_fields import rows_of_choice, window_fields
 
 TARGET_SIZES = (1000, 5000, 20_000)
 """Target sizes that are offered besides all rows, if the dataset has more rows."""
@@ -81,14 +84,22 @@ def sweep_form(datasets: list[Dataset], cards: list[BackboneCard]) -> None:
     with right, st.container(key="sweep_summary", border=True):
         summary = st.container()
     try:
-        with settings_place:
-            keep_head, head, inputs, train = settings_fields(dataset, card)
         with runs_place:
-            seeds, sizes, named_rates, choose_rate, halving = _runs_fields(dataset)
-            blend = _blend_field()
+            st.markdown("##### Runs per arm")
+            runs_fields, windows_place = st.container(), st.container()
+        with windows_place:
+            windows = window_fields(dataset)
+            trained = rows_of_choice(dataset, windows)
+        with settings_place:
+            keep_head, head, inputs, train = settings_fields(trained, card)
+        with runs_fields:
+            rolling = bool(windows.windows)
+            seeds, sizes, named_rates, choose_rate, halving = _runs_fields(dataset, rolling)
+            # Windows have rows of their own, so that no blend is made of them by default.
+            blend = not rolling and _blend_field()
         with cards_place:
             arms = strategy_cards(dataset, card, head, train, keep_head)
-        by_size = _settings_by_size(dataset, sizes, train)
+        by_size = _settings_by_size(trained, sizes, train)
         rates = rates_to_try(named_rates, by_size[-1].learning_rate, choose_rate)
         spec = _make_spec(
             dataset,
@@ -103,6 +114,12 @@ def sweep_form(datasets: list[Dataset], cards: list[BackboneCard]) -> None:
             keep_head,
             inputs,
             blend,
+        )
+        spec = dataclasses.replace(
+            spec,
+            windows=windows.windows,
+            window_start=windows.start,
+            window_column=windows.column,
         )
     except BadInput as error:
         with summary:
@@ -153,9 +170,15 @@ def _settings_by_size(
     return tuple(settings_by_size(dataset, sizes, AUTO, given))
 
 
-def _runs_fields(dataset: Dataset) -> tuple[int, tuple[int, ...], tuple[float, ...], bool, int]:
-    """Return (seeds, target sizes, named learning rates, whether to choose one, halving)."""
-    st.markdown("##### Runs per arm")
+def _runs_fields(
+    dataset: Dataset, rolling: bool
+) -> tuple[int, tuple[int, ...], tuple[float, ...], bool, int]:
+    """Return (seeds, target sizes, named learning rates, whether to choose one, halving).
+
+    Args:
+        dataset: of the sweep.
+        rolling: whether windows say which rows train, so that there are neither sizes nor halving.
+    """
     rows = {part.part: part.rows for part in dataset.parts}
     n_rows = rows["target_train"] + rows["target_validation"]
     sizes = [size for size in TARGET_SIZES if size < n_rows]
@@ -185,6 +208,7 @@ def _runs_fields(dataset: Dataset) -> tuple[int, tuple[int, ...], tuple[float, .
             format_func=_size_text,
             key=sizes_key,
             persist_state="session",
+            disabled=rolling,
             wrap=True,
             help=(
                 "Number of rows, from the end, to train and validate on; smaller sizes are "
@@ -207,6 +231,7 @@ def _runs_fields(dataset: Dataset) -> tuple[int, tuple[int, ...], tuple[float, .
             format_func=HALVING_TITLES.__getitem__,
             key="sweep_halving",
             persist_state="session",
+            disabled=rolling,
             help=(
                 "Saves time: after a few epochs, and again later, only the arms with the "
                 "lowest validation loss (mean over seeds) continue. The others stop there, "
@@ -228,6 +253,9 @@ def _runs_fields(dataset: Dataset) -> tuple[int, tuple[int, ...], tuple[float, .
     )
     if seeds is None:
         raise BadInput("Enter the number of seeds.")
+    if rolling:
+        # What the two fields say is kept for a sweep without windows.
+        chosen, halving = [0], 0
     if not chosen:
         raise BadInput("Choose at least one number of target rows.")
     if not sizes:
@@ -425,6 +453,8 @@ def _describe_run_count(spec: SweepSpec) -> str:
     words = [_pluralise(len(spec.arms), "arm"), _pluralise(len(spec.seeds), "seed")]
     if len(spec.target_sizes) > 1:
         words.append(_pluralise(len(spec.target_sizes), "target size"))
+    if spec.windows:
+        words.append(_pluralise(count_window_runs(spec.windows), "trained window"))
     if len(spec.learning_rates) > 1:
         words.append(_pluralise(len(spec.learning_rates), "learning rate"))
     controls = [arm for arm in spec.arms if not has_learning_rate(arm.strategy)]
@@ -432,9 +462,11 @@ def _describe_run_count(spec: SweepSpec) -> str:
     if len(spec.learning_rates) > 1 and at_one_rate:
         words[-1] += f" ({', '.join(at_one_rate)}: no rate)"
     several = len(expand_requests(spec)) > 1
-    once = [f"{arm.title} once" for arm in controls if several and not is_trained(arm.strategy)]
+    per_window = " a window" if spec.windows else ""
+    untrained = [arm for arm in controls if several and not is_trained(arm.strategy)]
+    once = [f"{arm.title} once{per_window}" for arm in untrained]
     if len(spec.seeds) > 1:
-        each = " for each size" if len(spec.target_sizes) > 1 else ""
+        each = " for each size" if len(spec.target_sizes) > 1 else per_window
         seedless = [arm for arm in controls if not has_seed(arm.strategy)]
         once += [f"{arm.title} once{each}" for arm in seedless if is_trained(arm.strategy)]
     return ", ".join([" × ".join(words), *once])

@@ -122,6 +122,7 @@ def show_runs(runs: Sequence[Run]) -> None:
         rows.append(
             {
                 "Arm": arm_title(run),
+                **({"Window": run.window.number} if run.window else {}),
                 "Seed": run.seed,
                 **({"Rate": run.request.train.learning_rate} if several_rates else {}),
                 "Status": run.status,

@@ -20,6 +20,7 @@ from core.runs.sweep_result import (
     default_reference_title,
     describe_setting,
     summarise_arms,
+    window_number,
 )
 from pages.components.shared import url_state
 from pages.components.shared.access import guarded_button
@@ -36,6 +37,7 @@ from pages.components.shared.formatting import (
 )
 from pages.components.shared.stall_warnings import show_stall_warnings
 from pages.components.sweep.blend_arms import blend_popover
+from pages.components.sweep.rolling_view import show_windows, show_windows_verdict
 from pages.components.sweep.search_view import show_search, show_search_progress
 from pages.components.sweep.sweep_charts import sweep_charts
 from pages.components.sweep.sweep_downloads import show_downloads
@@ -86,7 +88,8 @@ def _header(sweep: Sweep, runs: Sequence[Run]) -> None:
             st.rerun()
         if not on_cluster:
             _add_seeds(sweep)
-        blend_popover(sweep, runs)
+        if not sweep.spec.windows:
+            blend_popover(sweep, runs)
         if st.button(
             "Compare runs",
             icon=":material/compare_arrows:",
@@ -127,6 +130,9 @@ def _describe_sweep(sweep: Sweep) -> str:
     counts = f"{arms} arm{'s' if arms > 1 else ''} × {seeds} seed{'s' if seeds > 1 else ''}"
     if sweep.spec.search is not None:
         counts = f"search within {sweep.spec.search.budget}"
+    if sweep.spec.windows:
+        start = "the last model" if sweep.spec.window_start == "last" else "the backbone"
+        counts += f" × {sweep.spec.windows - 1} windows, each from {start}"
     if sweep.spec.choose_rate:
         counts += f" × {len(sweep.spec.learning_rates)} rates to choose from"
     mark = f" {SIMULATED}" if simulated else ""
@@ -235,7 +241,7 @@ def _describe_activity(
 
 def _run_title(sweep: Sweep, run: Run) -> str:
     train = run.request.train
-    setting = describe_setting(sweep, run.target_rows, train.learning_rate)
+    setting = describe_setting(sweep, run.target_rows, train.learning_rate, window_number(run))
     rate = f"rate {train.learning_rate:g}" if sweep.spec.choose_rate else ""
     return ", ".join(filter(None, (arm_title(run), setting, rate, f"seed {train.seed}")))
 
@@ -259,6 +265,18 @@ def _show_result(sweep: Sweep, runs: Sequence[Run]) -> None:
         # Reserve room for the verdicts, so that the page below does not jump with every sentence.
         room = 17 if len(settings) == 1 else 27
         st.html(f"<style>.st-key-sweep_said {{ min-height: {room}rem; }}</style>")
+    if sweep.spec.windows:
+        with st.container(border=True, key="sweep_said"):
+            _, sentences = judge_results(results, reference)
+            show_windows_verdict(runs, results, sentences, reference)
+        with st.columns([2, 5])[0]:
+            choose_text("Compared with (baseline)", titles, "against", BASELINE_HELP)
+        show_windows(sweep, runs, results, reference)
+        show_rates(results)
+        show_downloads(sweep, runs, results, [], reference)
+        with st.expander(f"Every run ({format_int(len(runs))})", icon=":material/list:"):
+            show_runs(runs)
+        return
     with catch_errors():
         sweep_recommendation(sweep, runs, results)
     with st.container(border=True, key="sweep_said"):
