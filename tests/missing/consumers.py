@@ -266,8 +266,8 @@ def drive_api(made: Made, example: Example, folder: Path) -> None:
         check(metrics._repr_html_(), "metrics")
         assert not np.isinf(metrics.to_pandas().to_numpy()).any()
     check(str(run.calibrate(use=False).attrs), "calibrate")
-    figures = (run.roc(), run.precision_recall(), run.calibration(), run.gains(), run.confusion())
-    figures += (run.reliability(method="none"),)
+    figures = [run.roc(), run.precision_recall(), run.calibration(), run.gains(), run.confusion()]
+    figures.append(run.reliability(method="none"))
     curves = [run.learning_curves(metric) for metric in ("loss", "auc", "accuracy")]
     for figure in (*figures, *curves, sweep.figure()):
         figure.to_json()
