@@ -286,7 +286,8 @@ def _arms_section(results: Sequence[ArmResult]) -> list[Html]:
     note = (
         "Mean ± standard deviation over seeds. The interval is the"
         " mean of DeLong's interval of each seed, which is the noise of test rows. ECE is the"
-        " expected calibration error over 15 bins of equally many rows."
+        " expected calibration error over 15 bins of equally many rows; its floor is what a"
+        " perfectly calibrated model would have on these rows by chance, on average."
     )
     gaps = missing_auc_sentences(results)
     return [

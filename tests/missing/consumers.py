@@ -269,7 +269,7 @@ def drive_api(made: Made, example: Example, folder: Path) -> None:
     figures = [run.roc(), run.precision_recall(), run.calibration(), run.gains(), run.confusion()]
     figures.append(run.reliability(method="none"))
     curves = [run.learning_curves(metric) for metric in ("loss", "auc", "accuracy")]
-    for figure in (*figures, *curves, sweep.figure()):
+    for figure in (*figures, run.reliability(method="none"), *curves, sweep.figure()):
         figure.to_json()
     check(sweep.verdict, "the verdict of the API")
     rated = ws.sweeps[made.rated.name]

@@ -1,7 +1,6 @@
 """A run's calibration: stored at its end, used where the user says so, the same in every output."""
 
 import dataclasses
-import json
 import shutil
 from pathlib import Path
 
@@ -33,6 +32,7 @@ from core.runs.command_lines import command_line
 from core.runs.verify import verify
 from core.workspace import Workspace, open_workspace
 from tests.core.data.helpers import text
+from tests.core.inference.calibrated import apply_by_hand, steep
 from tests.core.inference.exported import run_exported_script, unusual_rows
 from tests.core.inference.stored_runs import CPU, stored_run
 from tests.core.training.helpers import QUICK, pretrained, run_request
@@ -54,33 +54,6 @@ def trained(tiny_template: Path, tmp_path_factory: pytest.TempPathFactory) -> Tr
     rows = place / "rows.tsv"
     rows.write_bytes(text(unusual_rows(60)))
     return workspace, run_request(workspace, request), rows
-
-
-def steep(workspace: Workspace, run: Run) -> None:
-    """Stores calibrations that change the scores of a run a good deal."""
-    found = load_calibration(workspace, run)
-    maps = {
-        "none": RecalibrationMap(),
-        "temperature": RecalibrationMap("temperature", slope=0.6),
-        "platt": RecalibrationMap("platt", slope=1.3, intercept=-0.4),
-        "isotonic": RecalibrationMap(
-            "isotonic", knots=(0.1, 0.2, 0.25, 0.5), values=(0.05, 0.2, 0.2, 0.7)
-        ),
-    }
-    fits = tuple(
-        dataclasses.replace(found.recalibration.fits[0], map=maps[method]) for method in METHODS
-    )
-    recalibration = dataclasses.replace(found.recalibration, fits=fits, chosen="platt")
-    stored = dataclasses.asdict(dataclasses.replace(found, recalibration=recalibration))
-    calibration_path(workspace, run).write_text(json.dumps(stored), encoding="utf-8")
-
-
-def apply_by_hand(method: str, scores: np.ndarray) -> np.ndarray:
-    wide = scores.astype(np.float64)
-    if method == "isotonic":
-        return np.interp(wide, (0.1, 0.2, 0.25, 0.5), (0.05, 0.2, 0.2, 0.7))
-    slope, intercept = {"none": (1, 0), "temperature": (0.6, 0), "platt": (1.3, -0.4)}[method]
-    return np.asarray(expit(slope * logit(wide) + intercept))
 
 
 def test_every_run_stores_its_fit_and_uses_none_until_told(trained: Trained) -> None:

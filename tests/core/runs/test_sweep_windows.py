@@ -205,7 +205,7 @@ def test_windows_that_no_sweep_can_have_are_refused(
         ({"halving": 2}, "would not have every window"),
     ):
         with pytest.raises(BadInput, match=message):
-            dataclasses.replace(spec, **changed)  # type: ignore[arg-type]
+            dataclasses.replace(spec, **changed)
     with pytest.raises(BadInput, match="no column 'day'"):
         submit_sweep(workspace, dataclasses.replace(spec, window_column="day"), "no day")
     assert RunStore(workspace).list() == [] or all(
