@@ -35,7 +35,7 @@ def judge_arms(
     """
     if is_rolling(results):
         # Windows have test rows of their own, and are compared as wholes.
-        return [], [*training_notes(results), *judge_windows(workspace, results, reference)[1]]
+        return [], judge_windows(workspace, results, reference)[1]
     settings: dict[str, list[ArmScores]] = {}
     for result in results:
         # Sweeps of earlier versions have a logistic regression for every seed, all alike.

@@ -20,7 +20,7 @@ from core.evaluation.paired_comparison import (
     mean_over_rows,
 )
 from core.evaluation.roc_auc import placement_values
-from core.freezing.strategies import has_learning_rate, is_trained
+from core.freezing.strategies import has_learning_rate, is_control, is_trained
 from core.jobs.predictions import read_prediction_array
 from core.jobs.store import Run
 from core.runs.sweep_result import ArmResult
@@ -139,8 +139,11 @@ def window_points(
         arm: the arm.
         metric: one of ROLLING_METRICS.
         part: "target_test", the rows of the next window; or one of FORGETTING_PARTS, for which the
-            values are changes from the backbone on the same rows.
+            values are changes from the backbone on the same rows. A control has none of the
+            backbone's weights to change, and so no such points.
     """
+    if part in FORGETTING_PARTS and is_control(arm.strategy):
+        return []
     points = []
     for result in arm.results:
         runs = [run for run in result.runs if run.result and part in run.result.metrics]

@@ -33,7 +33,10 @@ from core.workspace import Workspace
 
 METRIC_WORDS = {"auc": ("AUC", "ΔAUC", 1), "log_loss": ("log loss", "Δ log loss", -1)}
 """Of each metric its name, that of a difference, and the sign of what is better."""
-START_WORDS = {"backbone": "the backbone", "last": "the model of the window before"}
+START_WORDS = {
+    "backbone": "each time starting from the backbone",
+    "last": "going on from the last window's model",
+}
 
 
 @dataclass(frozen=True)
@@ -116,6 +119,7 @@ def judge_windows(
     sentences += _missing_window_sentences(arms)
     for part in FORGETTING_PARTS:
         sentences += forgetting_over_windows(workspace, arms, part)
+    sentences += _last_epoch_sentences(arms)
     if verdicts:
         sentences.append(_assumption_sentence(arms, verdicts))
     note = _overlap(workspace, arms)
@@ -190,7 +194,7 @@ def _setup_sentence(arms: Sequence[RollingArm]) -> str:
     total = count_window_runs(windows)
     which = f"{tested} of {total} windows are" if tested < total else f"Windows 2 to {windows} are"
     return (
-        f"{which} tested, each with models that were trained on the window before it, starting from"
+        f"{which} tested, each with models that were trained on the window before it,"
         f" {START_WORDS[start]}."
     )
 
@@ -227,6 +231,20 @@ def _named(verdict: RollingVerdict, metric: str) -> str:
         f" {format_bounds(found.low, found.high, signed=True)}, adjusted p"
         f" {format_p(verdict.adjusted_p[metric])}, {found.windows} windows)"
     )
+
+
+def _last_epoch_sentences(arms: Sequence[RollingArm]) -> list[str]:
+    """Return a sentence that names the arms whose best epoch was their last, and the windows."""
+    named = []
+    for arm in arms:
+        if windows := [str(one.window) for one in arm.results if one.best_epoch_is_last]:
+            named.append(f"{arm.title} (window{'s' * (len(windows) > 1)} {', '.join(windows)})")
+    if not named:
+        return []
+    return [
+        f"Not trained to the end: {', '.join(named)}. The best epoch was the last one, so more"
+        " epochs might have lowered the validation loss further."
+    ]
 
 
 def _missing_window_sentences(arms: Sequence[RollingArm]) -> list[str]:

@@ -81,7 +81,8 @@ def show_windows(
             _draw(arms, n_windows, "auc", part, heading)
     st.caption(
         "Forgetting is the change in AUC from the backbone on the same rows; below the line "
-        "something was lost. No arm trains on the validation rows of earlier windows."
+        "something was lost. No arm trains on the validation rows of earlier windows. Controls, "
+        "which have none of the backbone's weights, are left out."
     )
 
 

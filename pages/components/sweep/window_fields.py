@@ -152,7 +152,7 @@ def _describe(dataset: Dataset, choice: WindowChoice) -> str:
     rows = format_int(smallest)
     if largest > smallest:
         rows += f" to {format_int(largest)}"
-    times = f", {found[0].first} to {found[-1].last}" if choice.column else ""
+    times = f", {choice.column} {found[0].first} to {found[-1].last}" if choice.column else ""
     return (
         f"{choice.windows} windows of {rows} rows{escape_inline(times)}: the first {n_runs} train, "
         f"and windows 2 to {choice.windows} test."

@@ -131,7 +131,7 @@ def test_verdicts_pair_windows(tiny: tuple[Workspace, Dataset], spec: SweepSpec)
     verdicts, sentences = judge_arms(workspace, results, full)
     said = " ".join(sentences)
     assert verdicts == [] and forgetting_sentences(workspace, results) == []
-    assert "Windows 2 to 4 are tested" in said and "the model of the window before" in said
+    assert "Windows 2 to 4 are tested" in said and "going on from the last window's model" in said
     assert "3 windows (2 degrees of freedom)" in said and "source test rows, after window 3" in said
     assert "sweep --name rolling" in (line := sweep_command_line(workspace, spec, "rolling"))
     assert "--windows 4 --from last" in line
