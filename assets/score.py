@@ -1,14 +1,15 @@
 """Scores a file of Criteo rows with the model in this folder. Neither Thaw nor torch is needed.
 
     pip install numpy pyarrow onnxruntime
-    python score.py rows.tsv scores.csv [--on-bad-rows skip]
+    python score.py rows.tsv scores.csv [--on-bad-rows skip] [--no-calibration]
 
 rows.tsv: text with the columns label, I1 to I13, C1 to C26 (or without the label), separated by
 tabs, commas, semicolons or vertical bars, in this order or under a header that names them, perhaps
 with an id; or Parquet with these columns. Plain, or packed with gzip, bzip2, xz, zstd or zip.
 Labels are not used and may be empty, ? or -1. scores.csv: row (the row's number in the file; a
 header is line 1), the id if there is one, score (the probability of a click), predicted_click (1
-where the score reaches the threshold). It is written whole or not at all.
+where the score reaches the threshold). It is written whole or not at all. run.json says whether the
+probabilities are calibrated; --no-calibration writes those as trained.
 
 A bad row, such as one with letters in I1, is named and nothing is written; --on-bad-rows skip
 leaves bad rows out and counts them. Exit status 0; 2 with one sentence when the file cannot be
@@ -691,9 +692,11 @@ def encode(rows: pa.Table, fitted: Preprocessing) -> tuple[np.ndarray, np.ndarra
 
 
 def write_scores(
-    source: Path, target: Path, bad: BadRows
+    source: Path, target: Path, bad: BadRows, as_trained: bool
 ) -> tuple[int, np.ndarray, dict[str, str]]:
     """Score the rows of `source` and write the scores to `target`.
+
+    `as_trained` asks for the probabilities before calibration.
 
     Returns:
         (rows scored, rows of each field with a missing, an unknown or a known value, an unknown
@@ -704,7 +707,7 @@ def write_scores(
         Refused: there is no row.
     """
     try:
-        threshold = json.loads((FOLDER / "run.json").read_text(encoding="utf-8"))["threshold"]
+        run = json.loads((FOLDER / "run.json").read_text(encoding="utf-8"))
         session = onnxruntime.InferenceSession(
             str(FOLDER / "model.onnx"), providers=["CPUExecutionProvider"]
         )
@@ -713,12 +716,16 @@ def write_scores(
         raise Refused(
             f"The model in {str(FOLDER)!r} cannot be read ({error}); export it again."
         ) from error
+    # A model that is calibrated has the probabilities as trained as its second output.
+    output, threshold = 0, run["threshold"]
+    if as_trained and len(session.get_outputs()) > 1:
+        output, threshold = 1, run["uncalibrated_threshold"]
     done, seen, writer = 0, np.zeros((len(FIELDS), 3), np.int64), None
     examples: dict[str, str] = {}
     try:
         for rows, numbers, id_name in read_rows(source, bad):
             ids, numerics = encode(rows, preprocessing)
-            scores = session.run(None, {"ids": ids, "numerics": numerics})[0]
+            scores = session.run(None, {"ids": ids, "numerics": numerics})[output]
             columns = {ROW: pa.array(numbers, pa.int64())}
             if id_name:
                 columns[f"id_{id_name}" if id_name in (ROW, SCORE, CLICK) else id_name] = rows[ID]
@@ -849,15 +856,30 @@ def made_whole(target: Path, around: Path | None) -> Iterator[Path]:
         ) from error
 
 
-def main(source: Path, target: Path, on_bad_rows: str) -> None:
+def calibration_sentence(as_trained: bool) -> str:
+    """Return which probabilities are written; "" where the model has only those as trained."""
+    run = json.loads((FOLDER / "run.json").read_text(encoding="utf-8"))
+    calibration = run.get("calibration") or {"method": "none"}
+    if calibration["method"] == "none":
+        return ""
+    if as_trained:
+        return "Probabilities as trained, not recalibrated."
+    return str(calibration["sentence"])
+
+
+def main(source: Path, target: Path, on_bad_rows: str, as_trained: bool = False) -> None:
     """Writes the scores and says how many there are and what was left out."""
     bad, found = BadRows(on_bad_rows == "skip"), []
     model = [FOLDER / "model.onnx", FOLDER / "run.json", Path(__file__)]
     write_whole(
-        target, [source, *model], lambda part: found.append(write_scores(source, part, bad))
+        target,
+        [source, *model],
+        lambda part: found.append(write_scores(source, part, bad, as_trained)),
     )
     rows, seen, examples = found[0]
     print(f"Wrote {rows:,} score{'s' if rows > 1 else ''} to {target}.")
+    if sentence := calibration_sentence(as_trained):
+        print(sentence)
     if bad.count:
         print(f"{bad.count:,} bad row{'s' if bad.count > 1 else ''} skipped, such as: {bad.first}")
     for note in bad.notes:
@@ -883,9 +905,12 @@ if __name__ == "__main__":
     parser.add_argument("rows", type=Path, help="the file of rows")
     parser.add_argument("scores", type=Path, help="the CSV to write")
     parser.add_argument("--on-bad-rows", choices=("reject", "skip"), default="reject")
+    parser.add_argument(
+        "--no-calibration", action="store_true", help="write the probabilities as trained"
+    )
     words = parser.parse_args()
     try:
-        main(words.rows, words.scores, words.on_bad_rows)
+        main(words.rows, words.scores, words.on_bad_rows, words.no_calibration)
     except (Refused, OSError, ValueError) as error:
         print(f"score.py: {error}", file=sys.stderr)
         sys.exit(error.status if isinstance(error, Refused) else 2)

@@ -348,9 +348,8 @@ own. A setting is written as batch size · learning rate; AUC and log loss are m
 the test rows.
 
 *Chosen* is the setting of the grid with the lowest mean log loss on the rows that choose.
-Differences are default less chosen, paired by test row and window, with 95 % intervals: of AUC by
-DeLong's variance over test rows plus the variance over windows, Student's; of log loss by a
-bootstrap over both. With one window they hold for the test rows alone. Intervals in bold leave 0
+Differences are default less chosen, paired by test row and window, with 95 % intervals for other
+test rows and windows. With one window they hold for the test rows alone. Intervals in bold leave 0
 out. The default is better where the difference of AUC is above 0, and that of log loss below.
 
 {main_head}

@@ -7,8 +7,8 @@ same protocol on any file of Criteo rows in order of time.
 The first 60 % of the rows pretrain (the product's defaults), the next 20 % are the target that arms
 adapt to, the last 20 % test. Every arm is a sweep of the API with the rate chosen on validation
 rows. The work is cut into cells, each a process with one thread; a cell that fails is reported, and
-the others go on. What is done after `--minutes` is what the page shows; `--render` makes the page
-again from the output folder.
+the others go on. What is done after `--minutes` is what the page shows; a second call with the same
+`--out` and `--work` does what is left, and `--render` makes the page again from the output folder.
 """
 
 import argparse
@@ -22,7 +22,7 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from benchmarks.fair_cells import ARMS, PRETRAINING, Cell, Folders, run_cell
+from benchmarks.fair_cells import ARMS, BASE, PRETRAINING, Cell, Folders, run_cell
 from benchmarks.fair_page import HEADING, render
 from benchmarks.page_section import put_section
 from core.freezing.strategies import STRATEGIES
@@ -45,9 +45,6 @@ CONTROLS = (
     ("scratch", ""),
     ("zero-shot", ""),
 )
-RETRAIN_SEEDS = 2
-"""At most: it trains on source and target rows at every rate."""
-KILL_SECONDS = 5
 
 
 def first_cells(architectures: Sequence[str], backbones: int) -> list[Cell]:
@@ -70,8 +67,7 @@ def arm_cells(
         cell = Cell("arm", architecture, ARMS, seeds, size)
         if all_arms:
             for strategy, rows in CONTROLS:
-                count = min(seeds, RETRAIN_SEEDS) if strategy == "retrain" else seeds
-                yield dataclasses.replace(cell, strategy=strategy, rows=rows, seeds=count)
+                yield dataclasses.replace(cell, strategy=strategy, rows=rows)
         depths = range(n_stages + 1) if all_arms else (0, n_stages)
         for depth in depths:
             yield dataclasses.replace(cell, strategy="depth", depth=depth, head="keep")
@@ -95,9 +91,15 @@ class Scheduler:
         self.deadline = time.monotonic() + options.minutes * 60
 
     def run(self) -> None:
-        """Run everything; what is not done at the deadline is ended and reported."""
-        architectures = self.options.architectures
-        self.queue = first_cells(architectures, self.options.backbones)
+        """Run what is not done yet; what is left at the deadline is ended and reported."""
+        self.queue = [
+            one
+            for one in first_cells(self.options.architectures, self.options.backbones)
+            if not self._is_done(one)
+        ]
+        for architecture in self.options.architectures:
+            if self._is_done(Cell("pretrain", architecture)):
+                self._queue_arms(architecture)
         while (self.queue or self.running) and time.monotonic() < self.deadline:
             self._collect()
             for cell in [one for one in self.queue if self._is_ready(one)]:
@@ -114,19 +116,29 @@ class Scheduler:
         for cell in self.queue:
             self.failures[cell.name] = "not started"
 
+    def _is_done(self, cell: Cell) -> bool:
+        """Whether an earlier call did it, and left what others need of it."""
+        needed = {
+            Cell("prepare"): self.folders.work / BASE,
+            Cell("pretrain", cell.architecture): self.folders.backbone(cell.architecture),
+        }
+        return self.folders.result(cell).exists() and needed.get(cell, self.folders.work).exists()
+
     def _is_ready(self, cell: Cell) -> bool:
         if cell.kind == "prepare":
             return True
-        if not self.folders.result(Cell("prepare")).exists():
+        if not self._is_done(Cell("prepare")):
             return False
         return cell.kind == "pretrain" or self.folders.backbone(cell.architecture).exists()
 
     def _start(self, cell: Cell) -> None:
         logs = self.folders.work / "logs"
-        logs.mkdir(exist_ok=True)
+        logs.mkdir(parents=True, exist_ok=True)
         command = [sys.executable, "-m", "benchmarks.fair", "--rows", str(self.options.rows)]
         command += ["--out", str(self.folders.out), "--work", str(self.folders.work)]
-        command += ["--device", self.options.device, "--cell", json.dumps(dataclasses.asdict(cell))]
+        retrains = cell.strategy == "retrain" and self.options.retrain_device
+        command += ["--device", retrains or self.options.device]
+        command += ["--cell", json.dumps(dataclasses.asdict(cell))]
         threads = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
         with (logs / f"{cell.name}.txt").open("wb") as log:
             self.running[cell] = subprocess.Popen(
@@ -162,22 +174,20 @@ class Scheduler:
         cells = list(arm_cells(architecture, found["stages"], self.options.sizes, seeds, first))
         if first:
             cells = [Cell("boost", architecture, name, seeds) for name in PRETRAINING] + cells
-        self.queue = cells + self.queue
+        self.queue = [one for one in cells if not self._is_done(one)] + self.queue
 
 
 def main() -> None:
     """Run the protocol, or render what a run of it left, and write the section."""
     options = parse_options()
-    folders = Folders(options.out, options.work)
     if options.cell:
         cell = Cell(**json.loads(options.cell))
-        run_cell(cell, folders, options.rows, options.device)
+        run_cell(cell, Folders(options.out, options.work), options.rows, options.device)
         return
     options.out.mkdir(parents=True, exist_ok=True)
     if not options.render:
         with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
-            folders = Folders(options.out, Path(folder))
-            scheduler = Scheduler(options, folders)
+            scheduler = Scheduler(options, Folders(options.out, options.work or Path(folder)))
             scheduler.run()
             failures = json.dumps(scheduler.failures, indent=1)
             (options.out / "failures.json").write_text(failures)
@@ -201,14 +211,20 @@ def parse_options() -> argparse.Namespace:
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--minutes", type=float, default=600.0, help="end after this long")
     parser.add_argument("--device", choices=("auto", "cuda", "cpu"), default="cpu")
+    parser.add_argument(
+        "--retrain-device",
+        choices=("auto", "cuda", "cpu"),
+        help="of the slowest arm, which trains on source and target rows at every rate",
+    )
     parser.add_argument("--out", type=Path, default=Path(tempfile.gettempdir()) / "thaw-fair")
     parser.add_argument("--page", type=Path, help="Markdown page that gets the section")
     parser.add_argument("--render", action="store_true", help="only the page, from --out")
     parser.add_argument("--no-page", action="store_true", help="only the runs; render later")
     parser.add_argument("--cell", default="", help=argparse.SUPPRESS)
-    parser.add_argument("--work", type=Path, default=Path(), help=argparse.SUPPRESS)
+    parser.add_argument("--work", type=Path, help="folder of workspaces; temporary if not given")
     options = parser.parse_args()
     options.rows, options.out = options.rows.absolute(), options.out.absolute()
+    options.work = options.work and options.work.absolute()
     return options
 
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.fair_cells import PRETRAINING
+from benchmarks.fair_cells import ARMS, PRETRAINING
 from core.evaluation.metric_functions import log_loss_per_row
 from core.evaluation.paired_comparison import (
     MeanEstimate,
@@ -165,6 +165,8 @@ class Results:
         # Only the first architecture has controls.
         controls = [one for one in named if is_control(one.cell["strategy"])]
         self.architecture = controls[0].cell["architecture"] if controls else ""
+        path = out / "cells" / f"pretrain-{self.architecture}-{ARMS}-0.json"
+        self.n_stages = json.loads(path.read_text()).get("stages", 0) if path.exists() else 0
 
     def at_size(self, size: int, architecture: str = "") -> list[Arm]:
         """Return the arms at a size, lowest validation loss first."""

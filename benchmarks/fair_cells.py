@@ -119,6 +119,8 @@ class Found:
                 "trained_parameters": result.trained_parameters,
                 "seconds": result.total_seconds,
                 "train_rows": result.train_rows,
+                # The head, which is last, is no stage.
+                "stages": [[one.title, one.frozen] for one in result.stages[:-1]],
             }
         )
 
@@ -141,6 +143,8 @@ def run_cell(cell: Cell, folders: Folders, rows: Path, device: Device) -> None:
         _prepare(folders.work / BASE, rows, found)
     else:
         folder = folders.work / cell.name
+        # Of an earlier call that was ended.
+        shutil.rmtree(folder, ignore_errors=True)
         shutil.copytree(folders.work / BASE, folder)
         try:
             workspace = Workspace(folder)

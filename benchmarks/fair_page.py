@@ -14,6 +14,7 @@ from benchmarks.fair_arms import (
     estimate,
 )
 from benchmarks.fair_checks import make_checks
+from benchmarks.fair_recommendations import recommendation_table
 from core.freezing.strategies import is_control
 
 HEADING = "A fair comparison: every arm tuned alike, against strong controls"
@@ -98,6 +99,7 @@ def page_text(results: Results) -> str:
         architecture=results.architecture,
         pretraining=pretraining_table(results),
         tables=tables,
+        recommendations=recommendation_table(results),
         checks="\n".join(map(str, make_checks(results))),
         failures="\n".join(f"- {name}: {why}" for name, why in results.failures.items())
         or "Every part is done.",
@@ -136,6 +138,15 @@ rows. The blend is of the best network arm and gradient boosting on source and t
 weights of their logits fitted to validation rows.
 
 {tables}
+
+### What Thaw recommends
+
+For the arms of the tables above, at three margins: the cheapest arm that is shown on test rows to
+lose less than the margin in AUC and in log loss, against full fine-tuning and against the arm that
+leads on validation rows; one-sided 95 % bounds, adjusted for the number of candidates. Costs are
+mean seconds of a run while other cells trained beside it, parameters and epochs.
+
+{recommendations}
 
 ### What must show
 

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-VERSION = "0.13.0"
+VERSION = "0.14.0"
 
 PROJECT = Path(__file__).resolve().parent.parent
 """The folder of app.py, core, pages and assets: a checkout, or thaw/_app of an installed Thaw."""

@@ -192,7 +192,7 @@ def finetune_form(datasets: list[Dataset], cards: list[BackboneCard]) -> None:
         train = chosen
     with summary, catch_errors():
         with picture:
-            arm = choose_strategy(card)
+            arm = choose_strategy(card, keep_head)
             plan = make_plan(card, arm.strategy, arm.freeze_depth, head, arm.options, keep_head)
             plan = plan.with_settings(train) if train else plan
             draw_stack(card, plan)

@@ -7,16 +7,17 @@ import streamlit as st
 
 from core.data.datasets import list_datasets
 from core.errors import ThawError
-from core.evaluation.format_metrics import (
-    format_bounds,
-    format_metric,
-    reason_from_labels,
-)
-from core.evaluation.roc_auc import delong_test
-from core.evaluation.significance import NOT_COMPARABLE, NOT_DISTINGUISHABLE
+from core.evaluation.verdict_sentences import describe_comparison
+from core.evaluation.verdicts import compare_two
 from core.freezing.inputs import check_same_inputs
 from core.freezing.plan import make_plan
-from core.freezing.strategies import has_learning_rate, has_own_model, is_control, is_trained
+from core.freezing.strategies import (
+    has_learning_rate,
+    has_own_model,
+    has_seed,
+    is_control,
+    is_trained,
+)
 from core.inference.weight_drift_files import read_weight_drift
 from core.jobs.store import Run, RunStore
 from core.models.backbone_store import find_backbone
@@ -34,7 +35,7 @@ from pages.components.shared.common import workspace
 from pages.components.shared.errors import catch_errors, show_error
 from pages.components.shared.formatting import format_int, format_percent
 from pages.components.shared.no_runs import show_no_runs
-from pages.components.shared.run_predictions import describe_auc_change, load_predictions
+from pages.components.shared.run_predictions import describe_change, load_predictions, score_key
 from pages.components.shared.stack import draw_plan
 from pages.components.shared.tour import tour_button
 from pages.components.shared.weight_drift import describe_weight_drift, measure_weight_drift_button
@@ -133,8 +134,7 @@ def show_forgetting(run: Run) -> None:
     arrays = load_predictions(run)
     for part, where in (("target_test", "target"), ("source_test", "source")):
         if f"{part}_label" in arrays:
-            labels, new, old = (arrays[f"{part}_{name}"] for name in ("label", "score", "before"))
-            st.markdown(f"- On the **{where}** {describe_auc_change(labels, new, old)}")
+            st.markdown(f"- On the **{where}** {describe_change(run, part)}")
     chart(
         before_after_figure(before, after),
         "learn-forgotten",
@@ -174,7 +174,10 @@ def runs_of_its_sweep(run: Run) -> list[Run]:
         if other.kind == "finetune"
         and (
             not is_trained(other.strategy)
-            or (other.seed, other.target_rows) == (run.seed, run.target_rows)
+            or (
+                other.target_rows == run.target_rows
+                and (other.seed == run.seed or not has_seed(other.strategy))
+            )
         )
     ]
 
@@ -190,7 +193,7 @@ def is_comparable(other: Run, run: Run) -> bool:
     if theirs.target_rows != mine.target_rows:
         return False
     if not has_learning_rate(other.strategy):
-        shared = "seed", "validation_share"
+        shared = ["validation_share", *["seed"] * has_seed(other.strategy)]
         return all(getattr(theirs.train, one) == getattr(mine.train, one) for one in shared)
     inputs = has_own_model(other.strategy) or theirs.inputs == mine.inputs
     return inputs and (theirs.train, theirs.keep_head, theirs.head) == (
@@ -234,17 +237,14 @@ def show_when_it_pays(run: Run) -> None:
 def compare_with_control(run: Run, control: Run) -> str:
     """Say whether the run's AUC differs from the control's on the same target test rows."""
     scores, other = load_predictions(run), load_predictions(control)
-    difference = delong_test(
-        scores["target_test_label"], scores["target_test_score"], other["target_test_score"]
+    found = compare_two(
+        scores["target_test_label"],
+        scores["target_test_score"],
+        other["target_test_score"],
+        ("this run", "it"),
+        (score_key(run, "target_test_score"), score_key(control, "target_test_score")),
     )
-    rows = f"n = {len(scores['target_test_label']):,}"
-    if difference.outcome == NOT_COMPARABLE:
-        return f"not comparable: {reason_from_labels(scores['target_test_label'])}."
-    span = f"95 % interval {format_bounds(difference.low, difference.high, signed=True)}, {rows}"
-    if difference.outcome == NOT_DISTINGUISHABLE:
-        return f"not distinguishable ({span})."
-    better = "higher" if difference.outcome == "better" else "lower"
-    return f"AUC {better} by {format_metric(abs(difference.delta))} ({span})."
+    return f"this run {describe_comparison(found)}"
 
 
 def show_figures(runs: list[Run]) -> None:

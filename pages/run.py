@@ -11,10 +11,13 @@ from core.program import PROGRAM
 from core.runs.command_lines import command_line
 from core.runs.launch import refresh_statuses
 from core.runs.submit import resume_run
+from pages.components.run.against_controls import against_controls
+from pages.components.run.calibration import calibration_section
 from pages.components.run.decisions import decisions_section
 from pages.components.run.live import live_view
 from pages.components.run.result import result_view
 from pages.components.run.use_run import use_run
+from pages.components.run.why import why_section
 from pages.components.shared.access import guarded_button, guarded_form_button
 from pages.components.shared.choose_run import choose_run, simulated_suffix
 from pages.components.shared.common import (
@@ -137,13 +140,17 @@ try:
     )
     show_header(run)
     if run.status == "done" and run.result:
+        against_controls(run)
         result_view(run)
+        calibration_section(run)
         if run.kind in ("finetune", "blend"):
             decisions_section(run)
             own = run.kind == "finetune" and not has_own_model(run.strategy)
             if own and is_trained(run.strategy):
                 interpolation_section(run)
                 weight_drift_section(run)
+        if run.kind in ("finetune", "blend") and run.result.threshold is not None:
+            why_section(run)
         use_run(run)
     else:
         live_view(run)

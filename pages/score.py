@@ -13,6 +13,8 @@ from core.data.read_options import DEFAULT_OPTIONS, ON_BAD_ROWS, ReadOptions, to
 from core.data.samples import Sample, list_samples
 from core.errors import ThawError
 from core.evaluation.format_metrics import format_metric, metric_or_none, missing_sentence
+from core.evaluation.recalibration import NONE, TITLES
+from core.inference.run_calibration import used_method
 from core.jobs.store import Run, RunStore
 from core.program import COMMAND
 from core.runs import tasks
@@ -165,11 +167,12 @@ def scoring_form(run: Run) -> None:
     if options is None:
         return
     with st.container(horizontal=True, vertical_alignment="bottom"):
+        calibration = choose_calibration(run)
         on_bad_rows = "reject" if chosen.checked else choose_bad_rows()
         if guarded_button(
             "Score", type="primary", icon=":material/playlist_add_check:", key="score"
         ):
-            start_scoring(run, chosen, on_bad_rows, options)
+            start_scoring(run, chosen, on_bad_rows, options, calibration)
     words = [
         "--run",
         run.id,
@@ -180,7 +183,27 @@ def scoring_form(run: Run) -> None:
         *to_cli_args(options),
     ]
     skip = ["--on-bad-rows", "skip"] if on_bad_rows == "skip" else []
-    show_command(shlex.join([*COMMAND, "score", *words, *skip]))
+    how = ["--no-calibration"] if calibration == NONE else ["--calibration", calibration]
+    how = [] if calibration == used_method(workspace(), run) else how
+    show_command(shlex.join([*COMMAND, "score", *words, *skip, *how]))
+
+
+def choose_calibration(run: Run) -> str:
+    """Return the calibration method of the scores; there is a choice if the run uses one."""
+    used = used_method(workspace(), run)
+    if used == NONE:
+        return NONE
+    return st.segmented_control(
+        "Probabilities",
+        [used, NONE],
+        format_func=lambda method: (
+            "As trained" if method == NONE else f"Calibrated, {TITLES[method]}"
+        ),
+        default=used,
+        required=True,
+        key=f"score_calibration_{run.id}",
+        help="Which probabilities are written. The run's page says what the calibration does.",
+    )
 
 
 def choose_bad_rows() -> str:
@@ -199,14 +222,16 @@ def choose_bad_rows() -> str:
     )
 
 
-def start_scoring(run: Run, chosen: Source, on_bad_rows: str, options: ReadOptions) -> None:
+def start_scoring(
+    run: Run, chosen: Source, on_bad_rows: str, options: ReadOptions, calibration: str
+) -> None:
     """Start the background task and write the id of its result to the URL."""
-    space, scoring = workspace(), id_of(chosen.path, on_bad_rows, options)
+    space, scoring = workspace(), id_of(chosen.path, on_bad_rows, options, calibration)
     tasks.forget(task_key(run, scoring))
     tasks.start(
         task_key(run, scoring),
         lambda report: score_and_store(
-            space, run.id, chosen.path, chosen.name, on_bad_rows, report, options
+            space, run.id, chosen.path, chosen.name, on_bad_rows, report, options, calibration
         ),
     )
     url_state.put("scored", scoring)
@@ -228,7 +253,9 @@ def choose_scoring(run: Run, scorings: list[Scoring]) -> Scoring | None:
     if not by_id:
         return None
     names = {
-        scoring.id: f"{scoring.file} · {format_datetime(scoring.created)}" for scoring in scorings
+        scoring.id: f"{scoring.file} · {format_datetime(scoring.created)}"
+        + (" · calibrated" if is_calibrated(scoring) else "")
+        for scoring in scorings
     }
     st.session_state["scored_pick"] = requested if requested in by_id else scorings[0].id
     if len(scorings) > 1:
@@ -243,6 +270,11 @@ def choose_scoring(run: Run, scorings: list[Scoring]) -> Scoring | None:
             help="Whose scores are shown. It changes none of them.",
         )
     return by_id[st.session_state["scored_pick"]]
+
+
+def is_calibrated(scoring: Scoring) -> bool:
+    """Return whether the stored scores are calibrated."""
+    return (scoring.output.get("calibration") or {}).get("method", NONE) != NONE
 
 
 def save_choice() -> None:

@@ -12,10 +12,14 @@ from pages.components.shared.errors import catch_errors
 from pages.components.shared.formatting import escape_inline, escape_markdown, format_datetime
 from pages.components.shared.inline_scripts import SCROLL_TO_TOP
 from pages.components.shared.widget_sync import reapply_unseen, render_ack_field
+from pages.components.sweep.search_form import search_form
 from pages.components.sweep.sweep_form import JUST_LAUNCHED, sweep_form
 from pages.components.sweep.sweep_view import sweep_view
 
 NEW = "new"
+SWEEP, SEARCH = "sweep", "search"
+# What the form sets up, by its word in the URL.
+MODES = {SWEEP: "Sweep", SEARCH: "Search within a budget"}
 
 
 def choose_sweep(sweeps: list[Sweep]) -> Sweep | None:
@@ -72,12 +76,38 @@ def link_to_active(sweeps: list[Sweep]) -> None:
             return
 
 
+def choose_mode() -> str:
+    """Return whether a sweep or a search within a budget is set up; the URL carries it."""
+    if (requested := url_state.read_new("mode")) is not None:
+        if requested not in MODES:
+            url_state.warn_ignored(requested, f"The mode is one of {', '.join(MODES)}.")
+        st.session_state["sweep_mode"] = requested if requested in MODES else SWEEP
+    st.session_state.setdefault("sweep_mode", SWEEP)
+    mode = st.segmented_control(
+        "What to run",
+        [*MODES],
+        format_func=MODES.__getitem__,
+        key="sweep_mode",
+        label_visibility="collapsed",
+        required=True,
+        help=(
+            "A sweep runs every strategy that you select. A search chooses strategy, learning "
+            "rate, head and weight decay itself, within a number of runs or minutes."
+        ),
+    )
+    url_state.write("mode", mode or SWEEP, SWEEP)
+    return mode or SWEEP
+
+
 def new_sweep_form(sweeps: list[Sweep]) -> None:
     """Draw the form, or say what is missing."""
     if available := datasets_and_backbones():
         reapply_unseen()
         link_to_active(sweeps)
-        sweep_form(*available)
+        if choose_mode() == SEARCH:
+            search_form(*available)
+        else:
+            sweep_form(*available)
         render_ack_field()
 
 
@@ -91,7 +121,7 @@ with catch_errors():
     if chosen is None:
         st.markdown(
             "Select strategies. Each runs with the same seeds, rows and budget, and the "
-            "results are compared."
+            "results are compared. Or have the best settings searched within a budget."
         )
         new_sweep_form(all_sweeps)
     else:

@@ -9,11 +9,9 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
-from playwright.sync_api import Browser, sync_playwright
-from streamlit.components.v2 import manifest_scanner
 
 from core.data.datasets import Dataset, find_dataset
 from core.data.prepare import prepare
@@ -27,8 +25,10 @@ from core.data.target_statistics import count_dense
 from core.errors import BadInput
 from core.models import model_stats
 from core.workspace import Workspace, open_workspace
-from tests.e2e.helpers import CHROMIUM_FLAGS
 from tests.faults.disks import mount_small_disk
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
 
 # A worker that a page under test starts would wait for more runs for ten minutes, and take its
 # share of the cores.
@@ -50,6 +50,12 @@ def own_main() -> Iterator[None]:
 def component_packages_sought_once() -> Iterator[None]:
     """Streamlit looks for components in every installed package whenever a page is opened, which
     takes longer than many a page; what is installed does not change meanwhile."""
+    try:
+        from streamlit.components.v2 import manifest_scanner
+    except ModuleNotFoundError:
+        # Tests of core alone run without it, such as those for a GPU.
+        yield
+        return
     with pytest.MonkeyPatch.context() as patch:
         scan = functools.cache(manifest_scanner.scan_component_manifests)
         patch.setattr(manifest_scanner, "scan_component_manifests", scan)
@@ -57,11 +63,16 @@ def component_packages_sought_once() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def browser() -> Iterator[Browser]:
+def browser() -> Iterator["Browser"]:
     """Debian's Chromium, one for all tests of a process, as Playwright runs only once in it.
 
     A missing one is a failure and not a skip.
     """
+    # Here, so that tests without a browser run where Playwright is not installed.
+    from playwright.sync_api import sync_playwright
+
+    from tests.e2e.helpers import CHROMIUM_FLAGS
+
     chromium = shutil.which("chromium")
     if chromium is None:
         pytest.fail(
@@ -123,6 +134,40 @@ def tiny(tiny_template: Path, tmp_path: Path) -> tuple[Workspace, Dataset]:
     shutil.copytree(tiny_template, tmp_path / "tiny")
     workspace = open_workspace(tmp_path / "tiny")
     return workspace, find_dataset(workspace, "tiny")
+
+
+@pytest.fixture(scope="session")
+def swept_template(tiny_template: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The workspace of `tiny_template` with a finished sweep, for what reads results.
+
+    Three freeze depths, zero-shot and a control, at two target sizes with two seeds.
+    """
+    from core.jobs.requests import TrainSettings
+    from core.runs.dispatch import execute
+    from core.runs.sweep import Arm, SweepSpec, submit_sweep
+    from core.runs.worker import run_worker
+    from tests.core.training.helpers import pretrained
+
+    folder = tmp_path_factory.mktemp("swept") / "workspace"
+    shutil.copytree(tiny_template, folder)
+    workspace = open_workspace(folder)
+    arms = (*(Arm("depth", depth) for depth in (0, 1, 3)),)
+    arms += (Arm("zero-shot"), Arm("logistic-regression"))
+    train = TrainSettings(epochs=1, batch_size=256, early_stopping=0, device="cpu")
+    dataset, card = find_dataset(workspace, "tiny"), pretrained(workspace, "dnn")
+    spec = SweepSpec(dataset.id, card.id, arms, (0, 1), target_sizes=(300, 0), train=train)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("core.runs.sweep.ensure_worker", lambda workspace, queue: None)
+        submit_sweep(workspace, spec, "two sizes")
+        run_worker(workspace, "cpu", execute, idle_timeout=0.1)
+    return folder
+
+
+@pytest.fixture
+def swept(swept_template: Path, tmp_path: Path) -> Workspace:
+    """A fresh copy of the workspace with the finished sweep."""
+    shutil.copytree(swept_template, tmp_path / "swept")
+    return open_workspace(tmp_path / "swept")
 
 
 @pytest.fixture

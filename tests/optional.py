@@ -1,8 +1,19 @@
-"""Skips for tests of packages that Thaw does not require."""
+"""Skips for tests of packages that Thaw does not require, and of a GPU."""
 
+from collections.abc import Callable
 from importlib.util import find_spec
+from typing import TypeVar
 
 import pytest
+import torch
+
+Test = TypeVar("Test", bound=Callable[..., None])
+
+
+def on_gpu(test: Test) -> Test:
+    """Mark the test "gpu", and skip it if there is none."""
+    skip = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+    return pytest.mark.gpu(skip(test))
 
 
 def needs(package: str) -> pytest.MarkDecorator:

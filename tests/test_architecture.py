@@ -136,7 +136,7 @@ def test_pages_do_not_load_torch() -> None:
     components = [f"import {name}" for name in modules("pages/components")]
     loaded = loaded_after("\n".join([*map(imports_of, pages), *components]))
     assert "streamlit" in loaded
-    assert loaded.isdisjoint({"torch", "numba"})
+    assert loaded.isdisjoint({"torch", "numba", "optuna"})
 
 
 def test_no_core_module_loads_streamlit_or_the_optional_keras() -> None:

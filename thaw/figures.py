@@ -15,9 +15,11 @@ from core.evaluation.curves import (
     roc_curve,
     threshold_table,
 )
+from core.evaluation.recalibration import NONE, TITLES, RecalibrationMap
 from core.jobs.run_result import RunResult
 from core.jobs.store import RunStore
 from core.report import run_figures
+from core.report.calibration_figures import reliability_figure
 from core.workspace import Workspace
 
 
@@ -42,6 +44,15 @@ def calibration(frame: pd.DataFrame) -> go.Figure:
     return run_figures.calibration_figure(
         {after: calibration_curve(label, scores) for after, scores in _scores(frame).items()}
     )
+
+
+def reliability(frame: pd.DataFrame, used: RecalibrationMap) -> go.Figure:
+    """Click rate by mean score with intervals, as trained and by a calibration."""
+    label, scores = frame["label"].to_numpy(), frame["score"].to_numpy()
+    bins = {"as trained": calibration_curve(label, scores)}
+    if used.method != NONE:
+        bins[TITLES[used.method]] = calibration_curve(label, used.apply(scores))
+    return reliability_figure(bins)
 
 
 def gains(frame: pd.DataFrame) -> go.Figure:

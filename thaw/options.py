@@ -49,6 +49,7 @@ class TrainingOptions(TypedDict, total=False):
     min_steps: int
     cosine: bool
     amp: bool
+    tf32: bool
 
 
 class SweepOptions(TrainingOptions, total=False):

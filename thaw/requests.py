@@ -13,6 +13,9 @@ from core.files.typed_json import require_whole_number, to_builtin
 from core.jobs.requests import FinetuneRequest, PretrainRequest, TrainSettings
 from core.models.card import BackboneCard
 from core.models.recommended_settings import choose_settings
+from core.runs.default_blend import can_blend
+from core.runs.search_defaults import DEFAULT_SEARCH_RUNS, make_search_spec
+from core.runs.search_spec import SearchSpec
 from core.runs.sweep import Arm, Sweep, SweepSpec, default_arms, depth_arms
 from core.training.default_settings import (
     FINE_TUNING,
@@ -104,6 +107,7 @@ def sweep_spec(
     seeds: int,
     rates: Sequence[float],
     choose_rate: bool,
+    blend: bool,
     target_sizes: Sequence[int],
     halving: int,
     windows: tuple[int, str, str],
@@ -148,6 +152,58 @@ def sweep_spec(
         windows=n_windows,
         window_start=windows[1],
         window_column=windows[2],
+        blend=blend and not n_windows and can_blend(arms),
+    )
+
+
+def search_sweep_spec(
+    dataset: Dataset,
+    card: BackboneCard,
+    runs: int | None,
+    minutes: float,
+    depths: Sequence[int] | Literal["all"],
+    strategies: Sequence[str],
+    rates: Sequence[float],
+    weight_decays: Sequence[float] | None,
+    seeds: int,
+    trial_seeds: int,
+    search_seed: int,
+    pruner: str,
+    target_rows: int,
+    preset: str,
+    options: Options,
+) -> SweepSpec:
+    """What a search within a budget asks for; see `Workspace.search`."""
+    if isinstance(depths, str):
+        arms = depth_arms(card)
+    else:
+        arms = tuple(Arm("depth", depth) for depth in depths)
+    arms += tuple(Arm(one, 0, strategy_options(options, one)) for one in strategies)
+    target_rows = require_whole_number(target_rows, "target rows", 0)
+    rows, share = target_rows_and_share(dataset, target_rows)
+    keep_head, head = head_settings(options, card, preset)
+    if runs is None:
+        runs = 0 if minutes else DEFAULT_SEARCH_RUNS
+    return make_search_spec(
+        dataset,
+        card,
+        SearchSpec(
+            runs=runs,
+            minutes=to_builtin(minutes),
+            seed=search_seed,
+            trial_seeds=trial_seeds,
+            pruner=pruner,
+        ),
+        _train_settings(preset, rows, options, validation_share=share),
+        head,
+        keep_head,
+        arms,
+        to_builtin(rates),
+        None if weight_decays is None else to_builtin(weight_decays),
+        options.get("head"),
+        require_whole_number(seeds, "seeds", 1),
+        target_rows,
+        options.get("inputs") or "kept",
     )
 
 

@@ -13,12 +13,23 @@ from core.data.datasets import find_dataset, select_test_rows, select_training_r
 from core.data.paths import clean_path
 from core.data.read_options import ColumnSource, ReadOptions
 from core.errors import BadInput, RunError
+from core.evaluation.calibration_effect import effect_row
 from core.evaluation.format_metrics import format_auc, metric_value
 from core.evaluation.metric_registry import HEADLINE_METRIC, METRICS
+from core.evaluation.non_inferiority import Margins
+from core.evaluation.recalibration import TITLES
+from core.evaluation.recommendation_words import recommendation_text
 from core.files.durable import staging
 from core.files.permissions import private_files
 from core.files.typed_json import to_builtin
 from core.freezing.strategies import iteration_word
+from core.inference.run_calibration import (
+    calibration_notes,
+    effects_on_test_rows,
+    load_calibration,
+    use_calibration,
+    used_map,
+)
 from core.jobs.predictions import read_predictions
 from core.jobs.requests import FinetuneRequest, InterpolateRequest, PretrainRequest
 from core.jobs.run import Run as StoredRun
@@ -31,6 +42,7 @@ from core.report.run_tables import run_frame
 from core.runs import removal, renaming
 from core.runs.command_lines import command_line
 from core.runs.launch import CLUSTER_QUEUE, refresh_statuses
+from core.runs.run_controls import find_controls, recommend_run, submit_controls
 from core.runs.submit import resume_run, submit_interpolation
 from core.runs.sweep import list_sweeps
 from core.training.run_dataset import find_run_dataset
@@ -44,6 +56,8 @@ from thaw.follow import load_torch, progress_words, train_here, wait_for_run
 from thaw.metrics import RunMetrics, run_metrics
 from thaw.tables import read_scores, write_rows
 
+MARGINS = Margins()
+"""Of a recommendation, where none are given."""
 Part = Literal["target_test", "source_test", "target_validation"]
 """Rows that a run scores at its end."""
 
@@ -100,6 +114,32 @@ class Run:
         run = self.info
         group = RunStore(self._workspace).list_group(run.group) if run.group else []
         return list_runs(self._workspace, [one for one in group if one.id != self.id])
+
+    @checked
+    def recommend(
+        self, margin_auc: float = MARGINS.auc, margin_log_loss: float = MARGINS.log_loss_percent
+    ) -> str:
+        """What its finished controls say of it, in words: was fine-tuning worth it?
+
+        Controls are of the same dataset, backbone, target rows and seeds, however launched.
+
+        Args:
+            margin_auc: an arm that loses less AUC is good enough.
+            margin_log_loss: the same of log loss, in percent of that of the arm compared with.
+
+        Raises:
+            BadInput: the run is no fine-tuning run that is done, or a margin makes no sense.
+        """
+        margins = Margins(margin_auc, margin_log_loss)
+        found = find_controls(self._workspace, self.info)
+        return recommendation_text([recommend_run(self._workspace, found, margins)])
+
+    @checked
+    def add_controls(self) -> Listing["Run"]:
+        """Queue the controls that are not done yet, with its settings and the seeds of its arm."""
+        missing = find_controls(self._workspace, self.info).missing
+        with private_files():
+            return list_runs(self._workspace, submit_controls(self._workspace, self.info, missing))
 
     @property
     def dataset(self) -> Dataset:
@@ -308,6 +348,19 @@ class Run:
         return for_notebook(figure, self._title("calibration", part))
 
     @checked
+    def reliability(self, part: Part = "target_test", method: str | None = None) -> go.Figure:
+        """Click rate by mean score with 95 % intervals, as trained and calibrated.
+
+        Args:
+            part: the rows.
+            method: "auto", "none", "temperature", "platt" or "isotonic"; default: what the run
+                uses.
+        """
+        used = used_map(self._workspace, self.info, method)
+        figure = figures.reliability(self.predictions(part), used)
+        return for_notebook(figure, self._title("reliability", part))
+
+    @checked
     def gains(self, part: Part = "target_test") -> go.Figure:
         """Share of clicks caught by the share of rows taken, best scored first."""
         return for_notebook(figures.gains(self.predictions(part)), self._title("gains", part))
@@ -327,6 +380,57 @@ class Run:
             write_report(self._workspace, runs_report_data(self._workspace, [self.info]), path)
         return path
 
+    # Its calibration.
+
+    @property
+    def calibration_method(self) -> str:
+        """How its probabilities are calibrated in scoring, export and blends; "none" if not."""
+        return used_map(self._workspace, self.info).method
+
+    @checked
+    def calibrate(self, method: str = "auto", *, use: bool = True) -> pd.DataFrame:
+        """Recalibrate the run's probabilities; scoring, export and blends then have them.
+
+        Args:
+            method: "auto" (chosen by cross-validation on validation rows), "none", "temperature",
+                "platt" or "isotonic".
+            use: False only shows what every method does and changes nothing; `method` is not read.
+
+        Returns:
+            A row per method and part of the test rows: log loss, ECE and predicted over actual
+            clicks before and after, with ``log_loss_change`` and its 95 % interval, paired over
+            rows, and what ECE a perfectly calibrated model would have (``ece_floor``,
+            ``ece_floor_high``). ``attrs["sentence"]`` says what the validation rows choose.
+
+        Raises:
+            BadInput: the run scores no clicks, stored no scores of validation rows, or these rows
+                determine no such map.
+
+        >>> tuned.calibrate()  # doctest: +SKIP
+        """
+        run = self.info
+        if use:
+            with private_files():
+                found = use_calibration(self._workspace, run, method)
+            methods = [found.used]
+        else:
+            found = load_calibration(self._workspace, run)
+            methods = [fit.map.method for fit in found.recalibration.fits]
+        rows = [
+            {"method": name, "part": part, **effect_row(effect)}
+            for name in methods
+            for part, effect in effects_on_test_rows(
+                self._workspace, run, found.find(name).map
+            ).items()
+        ]
+        frame = pd.DataFrame(rows)
+        frame.attrs = {
+            "used": found.used,
+            "chosen": found.recalibration.chosen,
+            "sentence": found.choice_sentence,
+        }
+        return frame
+
     # Its model put to use. These load torch.
 
     @checked
@@ -337,6 +441,7 @@ class Run:
         on_bad_rows: Literal["reject", "skip"] = "reject",
         member: str = "",
         columns: Mapping[str, ColumnSource] | None = None,
+        calibration: str | None = None,
     ) -> pd.DataFrame:
         """Score rows with the run's model; labels are optional.
 
@@ -344,12 +449,14 @@ class Run:
             rows: a file of Criteo rows, or a table with their columns.
             on_bad_rows: "reject" the file at its first bad row, or "skip" bad rows.
             member, columns: as `Workspace.ingest` takes them.
+            calibration: method by which the scores are calibrated, as `calibrate` takes it ("none"
+                for the scores as trained); default: what the run uses.
 
         Returns:
             `score` (click probability) and `predicted_click`. Of a table they have its index; of a
             file, `row` is the row's number in the file, followed by its id if it has one.
-            ``attrs`` holds the metrics of labelled rows, the drift against the training rows, and
-            the reader's notes and bad rows.
+            ``attrs`` holds the metrics of labelled rows, the drift against the training rows, the
+            calibration, and the reader's notes and bad rows.
 
         Raises:
             BadInput: the run has no model that scores clicks, or the rows cannot be read.
@@ -372,23 +479,106 @@ class Run:
                     on_bad_rows,
                     report,
                     options=ReadOptions(member, columns, ()),
+                    calibration=calibration,
                 )
             scores = read_scores(target)
         if isinstance(rows, pd.DataFrame):
             scores.index = rows.index[scores.pop("row") - 1]
-        kept = ("metrics", "drift", "notes", "bad_rows", "bad_examples")
+        kept = ("metrics", "drift", "notes", "bad_rows", "bad_examples", "calibration")
         scores.attrs = {name: result[name] for name in kept}
         return scores
 
     @checked
-    def evaluate(self, data: "Dataset | str | None" = None) -> RunMetrics:
-        """Metrics of the run's model on a dataset (default: its own), at the run's threshold."""
+    def evaluate(
+        self, data: "Dataset | str | None" = None, *, calibration: str | None = None
+    ) -> RunMetrics:
+        """Metrics of the run's model on a dataset (default: its own), at the run's threshold.
+
+        Its probabilities are calibrated as in `score`.
+        """
         load_torch()
         from core.inference.evaluate_run import evaluate_on
 
         run = self.info
         named = data.id if isinstance(data, Dataset) else data or run.dataset
-        return run_metrics(evaluate_on(self._workspace, run, find_dataset(self._workspace, named)))
+        dataset = find_dataset(self._workspace, named)
+        return run_metrics(evaluate_on(self._workspace, run, dataset, calibration))
+
+    @checked
+    def importance(
+        self, against: "Run | str" = "", *, permutations: int = 2, seed: int = 0
+    ) -> pd.DataFrame:
+        """Permutation importance of every field on the target test rows, most important first.
+
+        Args:
+            against: a run, or "backbone", whose importance is subtracted; "" for none.
+            permutations: of every field.
+            seed: of the permutations.
+        """
+        load_torch()
+        from core.inference.importance import compute_importance
+
+        other = against.id if isinstance(against, Run) else against
+        with private_files(), Progress(f"Permuting the fields of {self.id}") as report:
+            found = compute_importance(
+                self._workspace, self.info, other, permutations, seed, report
+            )
+        rows = [
+            {"field": one.field}
+            | {f"log_loss_{name}": value for name, value in vars(one.log_loss).items()}
+            | {f"auc_{name}": value for name, value in (vars(one.auc) if one.auc else {}).items()}
+            for one in found.ranked()
+        ]
+        return pd.DataFrame(rows)
+
+    @checked
+    def explain(
+        self,
+        row: int | None = None,
+        values: Mapping[str, Any] | None = None,
+        reference: str = "typical",
+    ) -> pd.DataFrame:
+        """Explain the score of a target test row, or of a what-if row, field by field.
+
+        Args:
+            row: its number in the dataset; None starts from the reference row.
+            values: that replace the row's, by field.
+            reference: "typical" (median and most frequent values) or "missing".
+
+        Returns:
+            One row per field; ``attrs`` has the scores and the completeness gap.
+        """
+        load_torch()
+        from core.inference.attribution import explain_row
+        from core.inference.explanation_files import checked_values
+
+        with private_files():
+            found = explain_row(
+                self._workspace, self.info, row, checked_values(values or {}), reference
+            )
+        frame = pd.DataFrame([vars(one) for one in found.ranked()])
+        frame.attrs = {
+            "score": found.score,
+            "score_before": found.score_before,
+            "reference_score": found.reference_score,
+            "completeness_gap": found.completeness_gap,
+        }
+        return frame
+
+    @checked
+    def response(self, field: str) -> pd.DataFrame:
+        """Mean score of test rows with a field set to one value after another, before and after."""
+        load_torch()
+        from core.inference.response import compute_response
+
+        with private_files():
+            found = compute_response(self._workspace, self.info, field)
+        frame = pd.DataFrame(
+            {"value": found.values, "mean": found.mean, "low": found.low, "high": found.high}
+        )
+        if found.before:
+            frame["before"] = found.before
+        return frame
 
     def interpolate(self) -> pd.DataFrame:
         """Mix a fine-tuned run with its backbone (WiSE-FT): AUC and log loss of every mixture.
@@ -416,14 +606,17 @@ class Run:
             return verify(self._workspace, self.info, report).sentence
 
     @checked
-    def export(self, out: str | Path) -> Path:
-        """Write weights, ONNX, card and a script that scores alone to a folder or a .zip file."""
+    def export(self, out: str | Path, *, calibration: str | None = None) -> Path:
+        """Write weights, ONNX, card and a script that scores alone to a folder or a .zip file.
+
+        Its probabilities are calibrated as in `score`.
+        """
         load_torch()
         from core.inference.export import export_model
 
         path = clean_path(str(out))
         with private_files():
-            export_model(self._workspace, self.info, path)
+            export_model(self._workspace, self.info, path, calibration)
         return path
 
     # Inside.
@@ -485,7 +678,13 @@ class Run:
             f" {iteration_word(run.strategy)} {result.best_epoch} of {result.epochs_run},"
             f" {result.total_seconds:.1f} s on {result.device}. Run {run.id}."
         )
-        facts = f"{facts} {result.training_warning}".rstrip()
+        notes = [
+            result.training_warning if iteration_word(run.strategy) == "epoch" else "",
+            *calibration_notes(run),
+        ]
+        if self.calibration_method != "none":
+            notes.append(f"Calibrated: {TITLES[self.calibration_method]}.")
+        facts = " ".join(filter(None, [facts, *notes]))
         return card_html(run.name, marks, table_html(rows), note_html(facts))
 
 

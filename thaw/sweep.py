@@ -11,18 +11,23 @@ from core.data.paths import clean_path
 from core.errors import BadInput, RunError
 from core.evaluation.choice_error import Choice
 from core.evaluation.metric_registry import HEADLINE_METRIC, METRICS, metrics_shown_in
+from core.evaluation.non_inferiority import Margins
+from core.evaluation.recommendation import Recommendation
+from core.evaluation.recommendation_words import recommendation_text
 from core.files.permissions import private_files
 from core.jobs.run import Run as StoredRun
 from core.jobs.store import RunStore
-from core.report import arm_traces, sweep_figures
+from core.report import arm_traces, search_figures, sweep_figures
 from core.report.html_report import write_report
 from core.report.report_data import sweep_report_data
 from core.report.rolling_figures import rolling_figure
 from core.report.sweep_tables import arms_table, runs_table
 from core.runs import removal, renaming
+from core.runs.arm_recommendation import recommend_arms
 from core.runs.arm_verdicts import choices_of_arms, forgetting_sentences, judge_arms
 from core.runs.blends import blend_arms
 from core.runs.command_lines import sweep_command_line
+from core.runs.default_blend import queue_default_blends
 from core.runs.launch import CLUSTER_QUEUE, refresh_statuses
 from core.runs.rolling_result import (
     ROLLING_METRICS,
@@ -30,6 +35,9 @@ from core.runs.rolling_result import (
     rolling_lines,
     rolling_table,
 )
+from core.runs.search import SearchProgress, is_under_way, search_progress, search_spec_of
+from core.runs.search_result import describe_progress, search_sentences, trials_table
+from core.runs.search_trials import PARAMETERS
 from core.runs.sweep import Sweep as StoredSweep
 from core.runs.sweep import cancel_sweep, extend_sweep, find_sweep, resume_sweep
 from core.runs.sweep_result import ArmResult, default_reference, rates_table, summarise_arms
@@ -39,6 +47,9 @@ from thaw.data import simulated_marks
 from thaw.display import Listing, Progress, card_html, for_notebook, note_html, table_html
 from thaw.follow import POLL_SECONDS, load_torch, require_own, require_worker, watched
 from thaw.run import Run, list_runs
+
+MARGINS = Margins()
+"""Of a recommendation, where none are given."""
 
 
 class Sweep:
@@ -99,13 +110,18 @@ class Sweep:
         require_worker(self._workspace, self._runs())
         store, began = RunStore(self._workspace), time.monotonic()
         with Progress(self.name) as report:
-            while any(run.active for run in store.list_group(self.id)):
+            while is_under_way(self._workspace, self.info, store.list_group(self.id)):
                 share, words = _share_ended(store.list_group(self.id))
                 report(share, words)
                 if timeout is not None and time.monotonic() - began > timeout:
                     raise TimeoutError(f"After {timeout:g} s only {words} have ended; they go on.")
                 time.sleep(POLL_SECONDS)
                 refresh_statuses(self._workspace, store)
+        # The worker queues them too; a caller that waited shall find them.
+        if not any(run.kind == "blend" for run in self._runs()) and queue_default_blends(
+            self._workspace, self.info
+        ):
+            return self.wait(timeout)
         return self._require_done()
 
     @checked
@@ -207,6 +223,48 @@ class Sweep:
             )
         return pd.DataFrame(rolling_table(self._workspace, self._results()))
 
+    @checked
+    def trials_table(self) -> pd.DataFrame:
+        """A row per setting that a search has tried: the setting, its state, its validation loss.
+
+        Raises:
+            BadInput: the sweep is no search.
+        """
+        return pd.DataFrame(trials_table(self._search().trials))
+
+    @property
+    def best(self) -> dict[str, object]:
+        """The setting with the lowest validation log loss that a search has found; {} for none yet.
+
+        Raises:
+            BadInput: the sweep is no search.
+        """
+        best = self._search().best
+        return {} if best is None else {**best.parameters, "validation_log_loss": best.loss}
+
+    @checked
+    def search_figure(self, parameter: str | None = None) -> go.Figure:
+        """The validation loss of a search's trials, with the lowest so far, or by one setting.
+
+        Args:
+            parameter: "strategy", "learning_rate", "head" or "weight_decay"; default: by trial.
+
+        Raises:
+            BadInput: there is no such setting, or the sweep is no search.
+        """
+        trials = self._search().trials
+        if parameter is None:
+            return for_notebook(search_figures.search_history_figure(trials), self.name)
+        if parameter not in PARAMETERS:
+            raise BadInput(
+                f"A search has no setting {parameter!r}; it searches {', '.join(PARAMETERS)}."
+            )
+        return for_notebook(search_figures.search_slice_figure(trials, parameter), self.name)
+
+    def _search(self) -> SearchProgress:
+        search_spec_of(self.info)
+        return search_progress(self._workspace, self.info, self._runs())
+
     @property
     def choices(self) -> list[Choice]:
         """How clearly an arm leads on validation rows, with the standard error; one per setting."""
@@ -219,10 +277,41 @@ class Sweep:
         By paired tests on the target test rows, Holm-corrected over the arms.
         """
         results = self._results()
+        found: list[str] = []
+        if self.info.spec.search is not None:
+            found = search_sentences(self.info, self._runs(), self._search())
         return "\n".join(
-            judge_arms(self._workspace, results, default_reference(results))[1]
-            + forgetting_sentences(results)
+            found
+            + judge_arms(self._workspace, results, default_reference(results))[1]
+            + forgetting_sentences(self._workspace, results)
         )
+
+    @checked
+    def recommendations(
+        self, margin_auc: float = MARGINS.auc, margin_log_loss: float = MARGINS.log_loss_percent
+    ) -> list[Recommendation]:
+        """What to do, one for each setting: the cheapest arm that is shown to lose less than this.
+
+        Args:
+            margin_auc: an arm that loses less AUC is good enough.
+            margin_log_loss: the same of log loss, in percent of that of the arm compared with.
+
+        Returns:
+            Each with the candidates, their one-sided bounds and costs, and how many more test rows
+            or seeds would settle what is open.
+
+        Raises:
+            BadInput: no run is done yet, or a margin makes no sense.
+        """
+        margins = Margins(margin_auc, margin_log_loss)
+        return recommend_arms(self._workspace, self._results(), margins)
+
+    @checked
+    def recommend(
+        self, margin_auc: float = MARGINS.auc, margin_log_loss: float = MARGINS.log_loss_percent
+    ) -> str:
+        """`recommendations` in words: a sentence to repeat, and what has to be known beside it."""
+        return recommendation_text(self.recommendations(margin_auc, margin_log_loss))
 
     @checked
     def figure(self, metric: str = HEADLINE_METRIC) -> go.Figure:
@@ -260,11 +349,22 @@ class Sweep:
         return for_notebook(figure, self.name)
 
     @checked
-    def report(self, out: str | Path) -> Path:
-        """Write the sweep as one HTML file that opens without a network. Returns its path."""
-        path = clean_path(str(out))
+    def report(
+        self,
+        out: str | Path,
+        margin_auc: float = MARGINS.auc,
+        margin_log_loss: float = MARGINS.log_loss_percent,
+    ) -> Path:
+        """Write the sweep as one HTML file that opens without a network. Returns its path.
+
+        Args:
+            out: the file.
+            margin_auc, margin_log_loss: of its recommendation, see `recommendations`.
+        """
+        path, margins = clean_path(str(out)), Margins(margin_auc, margin_log_loss)
         with private_files():
-            write_report(self._workspace, sweep_report_data(self._workspace, self.info), path)
+            data = sweep_report_data(self._workspace, self.info)
+            write_report(self._workspace, data, path, margins)
         return path
 
     @checked
@@ -299,6 +399,15 @@ class Sweep:
         return named or default_reference(results)
 
     def _require_done(self) -> "Sweep":
+        sweep, runs = self.info, self._runs()
+        if sweep.spec.search is not None:
+            progress = search_progress(self._workspace, sweep, runs)
+            if progress.phase != "done" or progress.best is None:
+                raise RunError(
+                    f"The search {self.name!r} is not done: {describe_progress(progress)}."
+                    f" {progress.message}".rstrip()
+                )
+            return self
         ended = self.status
         if set(ended) - {"done"}:
             counts = ", ".join(f"{number} {status}" for status, number in ended.items())
@@ -327,7 +436,8 @@ class Sweep:
         rows = [
             {shown[name]: row[name] for name in shown} for row in self.table().to_dict("records")
         ]
-        note = note_html("Metrics of target test rows.", *self.verdict.split("\n"))
+        words = [*self.recommend().split("\n"), *self.verdict.split("\n")]
+        note = note_html("Metrics of target test rows.", *words)
         return card_html(f"Sweep {sweep.name}", marks, table_html(rows), note)
 
 

@@ -1,6 +1,7 @@
 """The workspace: where everything begins."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal, Unpack
 
@@ -22,6 +23,7 @@ from core.models.backbone_store import find_backbone, list_backbones
 from core.models.card import BackboneCard
 from core.runs.blends import submit_blend
 from core.runs.launch import refresh_statuses
+from core.runs.search import submit_search
 from core.runs.submit import backbone_names_in_training, submit_finetune, submit_pretrain
 from core.runs.sweep import list_sweeps, resume_sweep, submit_sweep
 from core.workspace import open_workspace
@@ -38,7 +40,14 @@ from thaw.options import (
     Wait,
     split_spec,
 )
-from thaw.requests import finetune_request, free_sweep_name, pretrain_request, same_spec, sweep_spec
+from thaw.requests import (
+    finetune_request,
+    free_sweep_name,
+    pretrain_request,
+    same_spec,
+    search_sweep_spec,
+    sweep_spec,
+)
 from thaw.run import Run, list_runs
 from thaw.sweep import Sweep
 from thaw.tables import (
@@ -399,6 +408,7 @@ class Workspace:
         seeds: int = 3,
         rates: Sequence[float] = (),
         choose_rate: bool = True,
+        blend: bool = True,
         target_sizes: Sequence[int] = (0,),
         halving: int = 0,
         windows: int = 0,
@@ -421,6 +431,8 @@ class Workspace:
                 Without depths, strategies and these, every depth and every control is an arm.
             seeds: of every arm: 0, 1, 2, …
             rates: learning rates for every arm; default: four around the preset's.
+            blend: whether the network that leads on validation rows is blended with gradient
+                boosting once all runs have ended, where the sweep has both.
             choose_rate: whether every arm is tried with each of these rates and its own is chosen
                 on validation rows; else each rate is a setting of its own, and without `rates`
                 every arm trains at the preset's.
@@ -455,6 +467,7 @@ class Workspace:
             seeds,
             rates,
             choose_rate,
+            blend,
             target_sizes,
             halving,
             (windows, window_start, window_column),
@@ -477,7 +490,110 @@ class Workspace:
         return sweep.wait() if wait else sweep
 
     @checked
-    def blend(self, runs: Sequence[Run | str], *, name: str = "", wait: Wait = False) -> Run:
+    def search(
+        self,
+        data: Dataset | str,
+        backbone: Backbone | Run | str,
+        *,
+        runs: int | None = None,
+        minutes: float = 0.0,
+        depths: Sequence[int] | Literal["all"] = (),
+        strategies: Sequence[str] = (),
+        rates: Sequence[float] = (),
+        weight_decays: Sequence[float] | None = None,
+        seeds: int = 3,
+        trial_seeds: int = 1,
+        search_seed: int = 0,
+        pruner: Literal["median", "none"] = "median",
+        target_rows: int = 0,
+        name: str | None = None,
+        preset: Preset = "auto",
+        wait: Wait = False,
+        **options: Unpack[SweepOptions],
+    ) -> Sweep:
+        """Search strategy, learning rate, head and weight decay within a budget.
+
+        Settings are chosen by log loss on validation rows; the winner is trained again with new
+        seeds and judged on test rows once, beside full fine-tuning and the backbone as it is.
+
+        Args:
+            data: the dataset, or its name.
+            backbone: the backbone, its name, or the pretraining run that made it.
+            runs: how many the search may take; default: 20, or no bound where there are `minutes`.
+            minutes: how long its runs may take in all; 0 for no bound. One that has begun ends.
+            depths: freeze depths to choose from, or "all" of the backbone's.
+            strategies: strategies to choose from. Without depths and these: every depth and some
+                strategies.
+            rates: lowest and highest learning rate; default: around the preset's.
+            weight_decays: to choose from; default: none, 1e-4, 1e-3, 1e-2 and the preset's.
+            seeds: that the winner is judged with.
+            trial_seeds: seeds, and so runs, for each setting that is tried.
+            search_seed: of the sampler.
+            pruner: "median" ends a run early where its validation loss is above the median of the
+                others after as many epochs; "none" ends none.
+            target_rows: use only this many target rows, the last ones; 0 for all.
+            name: of the search; default: made of backbone and dataset. One that is there and asks
+                for the same is gone on with.
+            preset, wait, options: see `sweep`. ``head`` searches with that head alone.
+
+        Returns:
+            A sweep, with `Sweep.best`, `Sweep.trials_table` and `Sweep.search_figure`.
+
+        Raises:
+            BadInput: a strategy is not possible with this backbone, or a value is out of its range.
+
+        >>> found = ws.search(data, backbone, runs=20, minutes=10).wait()  # doctest: +SKIP
+        >>> found.best  # doctest: +SKIP
+        """
+        dataset, card = self._dataset(data), self._card(backbone)
+        spec = search_sweep_spec(
+            dataset,
+            card,
+            runs,
+            minutes,
+            depths,
+            strategies,
+            rates,
+            weight_decays,
+            seeds,
+            trial_seeds,
+            search_seed,
+            pruner,
+            target_rows,
+            preset,
+            options,
+        )
+        sweeps = list_sweeps(self._workspace)
+        found = next(
+            (
+                one
+                for one in sweeps
+                if one.name == name
+                and one.spec.search
+                and same_spec(replace(one.spec, search=replace(one.spec.search, stopped="")), spec)
+            ),
+            None,
+        )
+        with private_files():
+            if found:
+                resume_sweep(self._workspace, found)
+            else:
+                name = name or free_sweep_name(sweeps, f"search {card.name} on {dataset.name}")
+                found = submit_search(self._workspace, spec, name, run_here=wait == "here")
+        sweep = Sweep(self._workspace, found.id)
+        if wait == "here":
+            return sweep.train_here()
+        return sweep.wait() if wait else sweep
+
+    @checked
+    def blend(
+        self,
+        runs: Sequence[Run | str],
+        *,
+        name: str = "",
+        wait: Wait = False,
+        calibration: str | Sequence[str] | None = None,
+    ) -> Run:
         """Blend finished runs: the mean of their logits, weighted on validation rows.
 
         Args:
@@ -485,6 +601,8 @@ class Workspace:
                 changes nothing.
             name: of the blend; default: made of its runs.
             wait: when to return, see `Wait`.
+            calibration: method by which the scores of each run are calibrated before they are
+                blended, or one for all ("none" for none); default: what each run uses.
 
         Returns:
             The blend. If these runs have been blended already, that blend.
@@ -497,7 +615,13 @@ class Workspace:
         """
         ids = [run.id if isinstance(run, Run) else run for run in runs]
         with private_files():
-            queued = submit_blend(self._workspace, ids, name, run_here=wait == "here")
+            queued = submit_blend(
+                self._workspace,
+                ids,
+                name,
+                run_here=wait == "here",
+                calibration=[calibration] if isinstance(calibration, str) else calibration,
+            )
         blend = Run(self._workspace, queued.id)
         return blend if queued.status == "done" else self._finish([blend], wait)
 

@@ -3,6 +3,7 @@
 import argparse
 from collections.abc import Sequence
 
+from core.cli.options import add_calibration_options
 from core.cli.output import CommandResult, auc_text, run_state, wait_for_run
 from core.cli.targets import AddCommand, find_only_sweep
 from core.errors import BadInput
@@ -33,6 +34,7 @@ def add_blend_command(add: AddCommand) -> None:
         metavar="TITLE",
         help="with --sweep, once for each arm (default: the leading network and gradient boosting)",
     )
+    add_calibration_options(command, several=True)
     command.add_argument(
         "--no-wait", action="store_true", help="return at once (default: wait until it is done)"
     )
@@ -47,9 +49,11 @@ def blend(workspace: Workspace, options: argparse.Namespace) -> CommandResult:
     if options.name and options.sweep:
         raise BadInput("--name names the blend of some runs; a sweep's blends have names already.")
     if options.sweep:
-        runs = blend_arms(workspace, find_only_sweep(workspace, options.sweep), options.arms)
+        sweep = find_only_sweep(workspace, options.sweep)
+        runs = blend_arms(workspace, sweep, options.arms, options.calibration)
     else:
-        runs = [submit_blend(workspace, options.run_ids, options.name)]
+        methods = options.calibration
+        runs = [submit_blend(workspace, options.run_ids, options.name, calibration=methods)]
     if options.no_wait:
         text = "\n".join(f"{run.id}  {run.status}  {run.name}" for run in runs)
         return CommandResult({"runs": [run_state(run) for run in runs]}, text)
@@ -73,7 +77,8 @@ def describe_blend(run: Run) -> list[str]:
     lines = [f"{run.id}  {run.name}"]
     for one in found.runs:
         auc = auc_text(one.metrics.get("target_test"))
-        lines.append(f"  weight {format_metric(one.weight)}  {one.run}  {one.title}: {auc}")
+        how = f" ({one.calibration.sentence})" if one.calibration else ""
+        lines.append(f"  weight {format_metric(one.weight)}  {one.run}  {one.title}{how}: {auc}")
     for part, metrics in run.result.metrics.items():
         lines.append(f"{part.replace('_', ' ')}: {format_metrics(metrics)}")
     if mean := found.mean.get("target_test"):

@@ -7,10 +7,16 @@ from typing import Any
 
 from core.cli.options import local_path
 from core.cli.output import CommandResult
+from core.cli.recommendation_output import (
+    add_margin_options,
+    margins_of,
+    recommendation_lines,
+    recommendations_data,
+)
 from core.cli.targets import AddCommand, add_run_options, find_only_sweep, find_runs
 from core.data.datasets import list_datasets
 from core.errors import BadInput
-from core.evaluation.format_metrics import format_arm_metrics
+from core.evaluation.format_metrics import format_arm_metrics, number_or_none
 from core.evaluation.verdicts import COMPARED_METRICS, Verdict
 from core.jobs.store import Run, RunStore
 from core.models.backbone_store import list_backbones
@@ -21,7 +27,8 @@ from core.report.arms import (
     judge_selected_arms,
     summarise_selected_arms,
 )
-from core.report.report_data import tested_rows_key
+from core.report.run_settings import tested_rows_key
+from core.runs.arm_recommendation import recommend_arms, recommend_selected
 from core.runs.arm_verdicts import choices_of_arms, forgetting_sentences, judge_arms
 from core.runs.sweep import Sweep, list_rate_sweeps
 from core.runs.sweep_result import (
@@ -51,10 +58,12 @@ def add_compare_command(add: AddCommand) -> None:
         "--out", type=local_path, help="the arms as a table: a file that ends in .csv or .parquet"
     )
     command.add_argument("--out-runs", type=Path, help="the runs as a table")
+    add_margin_options(command)
 
 
 def compare(workspace: Workspace, options: argparse.Namespace) -> CommandResult:
     """Print what the results of arms support; for a sweep, separately for each setting."""
+    margins, sweep = margins_of(options), None
     if options.sweep:
         sweep = find_only_sweep(workspace, options.sweep)
         runs = RunStore(workspace).list_group(sweep.id)
@@ -65,15 +74,18 @@ def compare(workspace: Workspace, options: argparse.Namespace) -> CommandResult:
             )
         reference = choose_reference(results, options)
         verdicts, sentences = judge_arms(workspace, results, reference)
-        sentences = sentences + forgetting_sentences(results)
+        sentences = sentences + forgetting_sentences(workspace, results)
         choices = choices_of_arms(workspace, results)
+        recommended = recommend_arms(workspace, results, margins)
     else:
         runs, results = select_arms(workspace, options)
         reference = choose_reference(results, options)
         verdicts, sentences = judge_selected_arms(workspace, results, reference)
         choices = choices_of_selected_arms(workspace, results)
+        recommended = recommend_selected(workspace, results, margins)
     rows = sweep_table(results)
     data: dict[str, Any] = {
+        "recommendations": recommendations_data(recommended),
         "reference": reference,
         "arms": rows,
         "rates": rates_table(results),
@@ -81,7 +93,7 @@ def compare(workspace: Workspace, options: argparse.Namespace) -> CommandResult:
         "verdicts": [_verdict_data(verdict) for verdict in verdicts],
         "sentences": sentences,
     }
-    lines = [*map(_arm_text, rows), *sentences]
+    lines = [*recommendation_lines(recommended, sweep), *map(_arm_text, rows), *sentences]
     lines += _write_tables(results, verdicts, reference, runs, options)
     return CommandResult(data, "\n".join(lines))
 
@@ -189,7 +201,11 @@ def _verdict_data(verdict: Verdict) -> dict[str, Any]:
             "delta": difference.delta,
             "low": difference.low,
             "high": difference.high,
+            "standard_error": difference.standard_error,
+            # JSON has no infinity, which stands for "from rows alone, by the normal distribution".
+            "degrees_of_freedom": number_or_none(difference.degrees_of_freedom),
             "adjusted_p": adjusted_p,
+            "outcome": verdict.outcome_in(metric),
         }
     return data
 

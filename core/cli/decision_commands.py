@@ -12,6 +12,7 @@ from core.evaluation.curves import confusion_matrix
 from core.evaluation.decision_cost import DecisionCosts, impression_costs
 from core.evaluation.format_metrics import format_auc, format_metric, format_p, format_with_bounds
 from core.evaluation.paired_comparison import MeanEstimate, mean_over_rows
+from core.evaluation.significance import SLICES_NOT_EQUAL
 from core.evaluation.slices import AUC_REQUIREMENT, SliceDifference, SliceMetrics
 from core.jobs.predictions import read_prediction_array
 from core.report.decisions import (
@@ -165,7 +166,7 @@ def _difference_lines(differences: list[SliceDifference], reference: str) -> lis
     if not real:
         return [
             f"In no slice does AUC differ distinguishably from {reference} (Holm over"
-            f" {len(differences)})."
+            f" {len(differences)}). {SLICES_NOT_EQUAL}"
         ]
     return [
         f"{one.name}: {one.arm} is {one.outcome} than {reference}"

@@ -19,7 +19,10 @@ from core.models.backbone_store import find_backbone
 from core.models.card import inputs_sentence
 from core.models.objectives import OBJECTIVES
 from core.models.registry import complete_settings, settings_to_flags
+from core.runs.default_blend import BLEND_SENTENCE
 from core.runs.estimate import Estimate, pretraining_estimate, pretraining_plan
+from core.runs.search import check_search
+from core.runs.search_result import estimate_search, judging_runs, search_sentence
 from core.runs.sweep import Arm, SweepSpec, expand_requests, plan_arms, rates_sentence
 from core.runs.sweep_estimate import estimate_sweep
 from core.training.default_settings import describe_settings
@@ -81,6 +84,8 @@ def dry_run_sweep(
         lines.append(REFITTED_SENTENCE)
     if spec.choose_rate:
         lines.append(rates_sentence(spec))
+    if spec.blend:
+        lines.append(BLEND_SENTENCE)
     n_runs = len(expand_requests(spec))
     lines.append(
         f"{n_runs} run{'s' if n_runs > 1 else ''}, {_estimate_text(estimate, n_runs)}. Nothing was "
@@ -93,10 +98,42 @@ def dry_run_sweep(
         "runs": n_runs,
         "learning_rates": list(spec.learning_rates),
         "choose_rate": spec.choose_rate,
+        "blend": spec.blend,
         "arms": arms,
         "windows": [dataclasses.asdict(one) for one in windows],
         "estimate": _estimate_data(estimate),
         "train": [dataclasses.asdict(train) for train in spec.size_settings],
+    }
+    return CommandResult(data, "\n".join(lines))
+
+
+def dry_run_search(workspace: Workspace, spec: SweepSpec) -> CommandResult:
+    """Describe a search: its space, its budget and what it takes."""
+    assert spec.search is not None
+    dataset = find_dataset(workspace, spec.dataset)
+    card = find_backbone(workspace, spec.backbone)
+    require_labels(dataset)
+    check_search(card, spec)
+    history = RunStore(workspace).list(status="done")
+    estimate, judging = estimate_search(dataset, plan_arms(card, spec), spec, history)
+    n_judging = judging_runs(spec, card.scores_clicks)
+    titles = [arm.title for arm in spec.arms]
+    lines = [
+        search_sentence(spec),
+        f"Strategies: {', '.join(titles)}.",
+        f"Settings: {describe_settings(spec.train)}.",
+        f"The search takes {_estimate_text(estimate)}. At most {n_judging} runs judge the winner,"
+        f" about {judging:,.0f} s. Nothing was queued.",
+    ]
+    data = {
+        "dataset": dataset.id,
+        "backbone": card.id,
+        "inputs": spec.inputs,
+        "strategies": titles,
+        "search": dataclasses.asdict(spec.search),
+        "estimate": _estimate_data(estimate),
+        "judging": {"runs": n_judging, "seconds": judging},
+        "train": dataclasses.asdict(spec.train),
     }
     return CommandResult(data, "\n".join(lines))
 

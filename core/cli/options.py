@@ -12,8 +12,10 @@ from typing import Any
 from core.data.paths import clean_path
 from core.data.read_options import ON_BAD_ROWS, ReadOptions, load_mapping, parse_names
 from core.errors import BadInput
+from core.evaluation.recalibration import NONE
 from core.freezing.heads import HEAD_CHOICES, choose_head
 from core.freezing.strategies import STRATEGIES
+from core.inference.run_calibration import METHOD_CHOICES
 from core.jobs.requests import DECAY_SCOPES, DEVICES, FINETUNE_INPUTS, TrainSettings
 from core.models.card import ACTIVATIONS, HEAD_OUTPUTS, BackboneCard, HeadSettings
 from core.models.registry import ARCHITECTURES, SETTING_FIELDS
@@ -35,6 +37,31 @@ def local_path(text: str) -> Path:
         return clean_path(text)
     except BadInput as error:
         raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def add_calibration_options(command: argparse.ArgumentParser, several: bool = False) -> None:
+    """Add ``--calibration`` and ``--no-calibration``, which end up in `calibration`.
+
+    Args:
+        command: the command's parser.
+        several: whether one method for each run can be named; `calibration` is then a list.
+    """
+    group = command.add_mutually_exclusive_group()
+    methods = "auto, none, temperature, platt or isotonic"
+    words: dict[str, Any] = {"choices": METHOD_CHOICES, "help": f"{methods} (default: as stored)"}
+    if several:
+        words = {
+            "type": comma_separated,
+            "help": f"{methods}; one for all runs, or one for each (default: what each run uses)",
+        }
+    group.add_argument("--calibration", metavar="METHOD", **words)
+    group.add_argument(
+        "--no-calibration",
+        action="store_const",
+        const=[NONE] if several else NONE,
+        dest="calibration",
+        help="the probabilities as trained",
+    )
 
 
 def comma_separated(text: str) -> tuple[str, ...]:
@@ -211,6 +238,12 @@ def add_training_options(parser: argparse.ArgumentParser, seed: bool = True) -> 
     )
     group.add_argument(
         "--amp", action="store_true", default=None, help="bfloat16 autocast (default off)"
+    )
+    group.add_argument(
+        "--tf32",
+        action=argparse.BooleanOptionalAction,
+        default=None,
+        help="float32 products in TF32 on a GPU (default on)",
     )
 
 

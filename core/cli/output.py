@@ -15,6 +15,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from core.errors import BadInput, Damaged, RunError, ThawError, explain_system_error
 from core.evaluation.format_metrics import MetricValues, format_auc, format_metrics
 from core.freezing.strategies import iteration_word
+from core.inference.run_calibration import calibration_notes
 from core.inference.run_model import describe_learner
 from core.jobs.run import Run, run_to_json
 from core.jobs.run_result import RunResult
@@ -163,7 +164,7 @@ def follow_run(workspace: Workspace, run: Run) -> CommandResult:
             f" {iteration_word(run.strategy)} {result.best_epoch} of {result.epochs_run},"
             f" {result.total_seconds:.1f} s on {result.device}"
         )
-    if result.training_warning:
+    if result.training_warning and iteration_word(run.strategy) == "epoch":
         lines.append(result.training_warning)
     if learner := describe_learner(workspace, run):
         lines.append(learner)
@@ -171,6 +172,7 @@ def follow_run(workspace: Workspace, run: Run) -> CommandResult:
         before = (result.before or {}).get(part)
         suffix = f"  (before {auc_text(before)})" if before else ""
         lines.append(f"{part.replace('_', ' ')}: {format_metrics(metrics)}{suffix}")
+    lines += calibration_notes(run)
     return CommandResult({"run": run_to_json(run)}, "\n".join(lines))
 
 

@@ -15,9 +15,12 @@ import core.cli.start_reader  # noqa: F401 - before the slow imports, see there 
 from core.cli.app_command import add_app_command
 from core.cli.backbone_commands import add_backbone_commands
 from core.cli.blend_command import add_blend_command
+from core.cli.calibrate_command import add_calibrate_command
 from core.cli.compare_command import add_compare_command
+from core.cli.controls_command import add_controls_command
 from core.cli.data_commands import add_data_commands
 from core.cli.decision_commands import add_decision_commands
+from core.cli.explain_commands import add_explain_commands
 from core.cli.finetune_commands import add_demo_command, add_finetune_command
 from core.cli.help import format_command_list
 from core.cli.item_commands import add_item_commands
@@ -25,6 +28,7 @@ from core.cli.output import CommandResult, print_error
 from core.cli.result_commands import add_result_commands
 from core.cli.run_commands import add_run_commands
 from core.cli.score_commands import add_score_commands
+from core.cli.search_command import add_search_command
 from core.cli.sweep_command import add_sweep_command
 from core.cli.targets import AddCommand
 from core.files.permissions import private_files
@@ -35,15 +39,22 @@ COMMAND_GROUPS: dict[str, tuple[Callable[[AddCommand], None], ...]] = {
     "the app": (add_app_command,),
     "data": (add_data_commands,),
     "backbones": (add_backbone_commands,),
-    "fine-tuning": (add_finetune_command, add_sweep_command, add_demo_command),
+    "fine-tuning": (
+        add_finetune_command,
+        add_sweep_command,
+        add_search_command,
+        add_demo_command,
+    ),
     "runs": (add_run_commands,),
     "results": (
         add_result_commands,
         add_blend_command,
         add_compare_command,
+        add_controls_command,
         add_decision_commands,
+        add_explain_commands,
     ),
-    "using a model": (add_score_commands,),
+    "using a model": (add_calibrate_command, add_score_commands),
     "samples, datasets, backbones, runs and sweeps alike": (add_item_commands,),
 }
 """What adds the commands of each group, in the order in which the help lists them."""

@@ -4,13 +4,17 @@ import argparse
 import dataclasses
 import shlex
 
-from core.cli.options import comma_separated, local_path
+from core.cli.options import add_calibration_options, comma_separated, local_path
 from core.cli.output import CommandResult, ProgressBar, wait_for_run
+from core.cli.recommendation_output import add_margin_options, margins_of
 from core.cli.targets import AddCommand
 from core.data.datasets import find_dataset
+from core.evaluation.calibration import calibration_of_metrics
 from core.evaluation.format_metrics import format_metric, format_metrics
+from core.evaluation.recalibration import RecalibrationMap
 from core.files.outputs import check_output
 from core.files.typed_json import to_json
+from core.inference.run_calibration import describe_calibration, has_scores, used_map
 from core.inference.weight_drift_files import read_weight_drift
 from core.jobs.run_result import result_to_json
 from core.jobs.store import RunStore
@@ -35,6 +39,7 @@ def add_result_commands(add: AddCommand) -> None:
     command = add("evaluate", summary, evaluate)
     command.add_argument("--run", required=True, dest="run_id")
     command.add_argument("--dataset")
+    add_calibration_options(command)
 
     command = add("interpolate", "Mix a fine-tuned run with its backbone (WiSE-FT).", interpolate)
     command.add_argument("--run", required=True, dest="run_id")
@@ -60,6 +65,7 @@ def add_result_commands(add: AddCommand) -> None:
         help="fine-tuning runs on one dataset: r-…,r-…",
     )
     command.add_argument("--out", type=local_path, required=True)
+    add_margin_options(command)
 
     summary = "Write runs as files of MLflow or TensorBoard; neither has to be installed."
     command = add("export-tracking", summary, export_tracking)
@@ -76,11 +82,19 @@ def evaluate(workspace: Workspace, options: argparse.Namespace) -> CommandResult
 
     run = RunStore(workspace).get(options.run_id)
     dataset = find_dataset(workspace, options.dataset or run.dataset)
-    by_part = evaluate_on(workspace, run, dataset)
-    lines = [
-        f"{part.replace('_', ' ')}: {format_metrics(metrics)}" for part, metrics in by_part.items()
-    ]
-    data = {"run": run.id, "dataset": dataset.id, "metrics": by_part}
+    used = used_map(workspace, run, options.calibration) if has_scores(run) else RecalibrationMap()
+    by_part = evaluate_on(workspace, run, dataset, options.calibration)
+    lines = [describe_calibration(used)]
+    for part, metrics in by_part.items():
+        lines.append(f"{part.replace('_', ' ')}: {format_metrics(metrics)}")
+        if sentence := calibration_of_metrics(metrics).sentence:
+            lines.append(f"  {sentence}")
+    data = {
+        "run": run.id,
+        "dataset": dataset.id,
+        "metrics": by_part,
+        "calibration": to_json(used),
+    }
     return CommandResult(data, "\n".join(lines))
 
 
@@ -144,14 +158,17 @@ def report(workspace: Workspace, options: argparse.Namespace) -> CommandResult:
 
     # Before the data is collected, which may take a while.
     check_output(options.out)
+    margins = margins_of(options)
     if options.sweep:
         contents = sweep_report_data(workspace, find_sweep(workspace, options.sweep))
     else:
         store = RunStore(workspace)
         runs = [store.get(run_id) for run_id in dict.fromkeys(options.run_ids)]
         contents = runs_report_data(workspace, runs)
-    data = write_report(workspace, contents, options.out)
-    lines = [f"Wrote {data['out']} ({data['bytes'] / 1e6:.1f} MB).", *data["verdicts"]]
+    data = write_report(workspace, contents, options.out, margins)
+    lines = [f"Wrote {data['out']} ({data['bytes'] / 1e6:.1f} MB)."]
+    lines += [f"Recommendation: {one['recommendation']}" for one in data["recommendations"]]
+    lines += data["verdicts"]
     if data["simulated"]:
         lines.append("The data is simulated, and the report says so.")
     return CommandResult(data, "\n".join(lines))

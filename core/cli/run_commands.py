@@ -26,6 +26,7 @@ from core.jobs.run_cache import damaged_runs
 from core.jobs.store import NOTE_LENGTH, RESUMABLE_STATUSES, TAG_LENGTH, RunStore
 from core.program import PROGRAM
 from core.runs.launch import CLUSTER_QUEUE, find_stalls, refresh_statuses, stall_message
+from core.runs.search import is_under_way, search_progress
 from core.runs.submit import resume_run
 from core.runs.sweep import cancel_sweep, list_sweeps, read_sweeps, resume_sweep
 from core.workspace import Workspace
@@ -173,7 +174,7 @@ def cancel(workspace: Workspace, options: argparse.Namespace) -> CommandResult:
     if options.sweep:
         sweep = find_only_sweep(workspace, options.sweep)
         runs = [run for run in store.list_group(sweep.id) if run.active]
-        if not runs:
+        if not runs and not is_under_way(workspace, sweep, store.list_group(sweep.id)):
             raise BadInput(
                 f"No run of the sweep {sweep.name!r} is queued or running, so there is nothing to "
                 "cancel."
@@ -202,15 +203,20 @@ def resume(workspace: Workspace, options: argparse.Namespace) -> CommandResult:
     resumable = _join_with_or(RESUMABLE_STATUSES)
     if options.sweep:
         sweep = find_only_sweep(workspace, options.sweep)
-        runs = [run for run in store.list_group(sweep.id) if run.status in RESUMABLE_STATUSES]
+        every = store.list_group(sweep.id)
+        runs = [run for run in every if run.status in RESUMABLE_STATUSES]
+        if sweep.spec.search is not None:
+            # It may have stopped between two runs. A failed run alone is no reason to resume it.
+            runs = every * (search_progress(workspace, sweep, every).phase != "done")
         if not runs:
             raise BadInput(
                 f"No run of the sweep {sweep.name!r} is {resumable}, so there is nothing to resume."
             )
         if runs[0].queue == CLUSTER_QUEUE:
             raise BadInput(
-                f"The command line runs the sweep {sweep.name!r} itself: `{PROGRAM} sweep "
-                f"--name {shlex.quote(sweep.name)} --arms-at-once N` resumes it."
+                f"The command line runs the sweep {sweep.name!r} itself: `{PROGRAM} "
+                f"{'search' if sweep.spec.search else 'sweep'} --name {shlex.quote(sweep.name)} "
+                f"{'--here' if sweep.spec.search else '--arms-at-once N'}` resumes it."
             )
         resume_sweep(workspace, sweep)
         if not options.no_wait:

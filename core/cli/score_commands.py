@@ -3,12 +3,18 @@
 import argparse
 from typing import Any
 
-from core.cli.options import add_read_options, local_path, read_options
+from core.cli.options import (
+    add_calibration_options,
+    add_read_options,
+    local_path,
+    read_options,
+)
 from core.cli.output import CommandResult, ProgressBar, with_damaged
 from core.cli.targets import AddCommand
 from core.data.paths import clean_path
 from core.errors import BadInput
 from core.evaluation.format_metrics import format_metric, format_metrics
+from core.evaluation.recalibration import NONE, TITLES
 from core.jobs.store import RunStore
 from core.runs.artifacts import delete_artifact, list_scorings, read_scorings
 from core.workspace import Workspace
@@ -24,6 +30,7 @@ def add_score_commands(add: AddCommand) -> None:
     command.add_argument("--input", required=True)
     command.add_argument("--output", type=local_path, required=True)
     add_read_options(command)
+    add_calibration_options(command)
 
     summary = "List the files that page Score has scored with a run and keeps."
     command = add("scored", summary, scored)
@@ -44,6 +51,7 @@ def add_score_commands(add: AddCommand) -> None:
     command.add_argument(
         "--out", type=local_path, required=True, help="a new folder, or a file that ends with .zip"
     )
+    add_calibration_options(command)
 
 
 def score(workspace: Workspace, options: argparse.Namespace) -> CommandResult:
@@ -61,9 +69,14 @@ def score(workspace: Workspace, options: argparse.Namespace) -> CommandResult:
             options.on_bad_rows,
             progress,
             options=read_options(options),
+            calibration=options.calibration,
         )
     scores = "1 score" if data["rows"] == 1 else f"{data['rows']:,} scores"
-    lines = [f"Wrote {scores} to {data['out']} (threshold {format_metric(data['threshold'])})."]
+    how = data["calibration"]["method"]
+    lines = [
+        f"Wrote {scores} to {data['out']} (threshold {format_metric(data['threshold'])},"
+        f" {'probabilities as trained' if how == NONE else f'calibrated by {TITLES[how]}'})."
+    ]
     lines += sentences_before_metrics(data)
     if data["metrics"]:
         lines.append(format_metrics(data["metrics"]))
@@ -114,7 +127,8 @@ def export(workspace: Workspace, options: argparse.Namespace) -> CommandResult:
     """Copy a run's model out of the workspace, also as ONNX."""
     from core.inference.export import export_model
 
-    data = export_model(workspace, RunStore(workspace).get(options.run_id), options.out)
+    run = RunStore(workspace).get(options.run_id)
+    data = export_model(workspace, run, options.out, options.calibration)
     onnx = data["onnx"]
     text = f"Exported {data['run']} to {data['out']}: {', '.join(data['files'])}."
     if onnx.get("checked"):
@@ -122,6 +136,7 @@ def export(workspace: Workspace, options: argparse.Namespace) -> CommandResult:
             f" On {onnx['rows']:,} {onnx['rows_from']} ONNX and torch differ by "
             f"{onnx['largest_difference']:.1g}."
         )
+    text += f" {data['calibration']['sentence']}" if data["calibration"] else ""
     return CommandResult(data, f"{text} {onnx['why']}" if "why" in onnx else text)
 
 

@@ -21,19 +21,32 @@ from core.cli.options import (
     strategy_options,
 )
 from core.cli.output import POLL_SECONDS, CommandResult, ProgressBar, StallNotices
+from core.cli.recommendation_output import (
+    add_margin_options,
+    margins_of,
+    recommendation_lines,
+    recommendations_data,
+)
+from core.cli.search_notices import SearchNotices
 from core.cli.targets import AddCommand
 from core.data.datasets import Dataset, find_dataset
 from core.data.windows import first_window
 from core.errors import BadInput, RunError
 from core.evaluation.format_metrics import format_arm_metrics
+from core.evaluation.non_inferiority import Margins
 from core.freezing.strategies import STRATEGIES
 from core.jobs.requests import WINDOW_STARTS
-from core.jobs.store import RunStore
+from core.jobs.store import Run, RunStore
 from core.models.backbone_store import find_backbone
+from core.models.card import BackboneCard
+from core.runs.arm_recommendation import recommend_arms
 from core.runs.arm_verdicts import choices_of_arms, forgetting_sentences, judge_arms
+from core.runs.default_blend import can_blend, queue_default_blends
 from core.runs.halving import FACTORS
 from core.runs.launch import refresh_statuses
 from core.runs.rolling_result import rolling_table
+from core.runs.search import is_under_way, search_progress
+from core.runs.search_result import describe_progress, search_sentences, search_to_json
 from core.runs.sweep import (
     Arm,
     Sweep,
@@ -41,6 +54,7 @@ from core.runs.sweep import (
     default_arms,
     depth_arms,
     extend_sweep,
+    find_sweep,
     list_sweeps,
     rates_sentence,
     resume_sweep,
@@ -111,6 +125,13 @@ def add_sweep_command(add: AddCommand) -> None:
         "--learning-rates every arm trains at the preset's",
     )
     arms.add_argument(
+        "--blend",
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help="once all runs have ended, blend the network that leads on validation rows with "
+        "gradient boosting, as a further arm, where the sweep has both (default)",
+    )
+    arms.add_argument(
         "--target-sizes", type=integers, default=(0,), help="target rows: 1000,5000,0 (0: all)"
     )
     arms.add_argument(
@@ -126,6 +147,7 @@ def add_sweep_command(add: AddCommand) -> None:
     add_inputs_option(command)
     add_head_options(command)
     add_training_options(command, seed=False)
+    add_margin_options(command)
     where = command.add_argument_group("where")
     where.add_argument(
         "--arms-at-once",
@@ -173,6 +195,7 @@ def sweep(workspace: Workspace, options: argparse.Namespace) -> CommandResult:
 
     If there is a sweep of that name already, it is resumed.
     """
+    margins = margins_of(options)
     existing = [one for one in list_sweeps(workspace) if options.name in (one.id, one.name)]
     if existing:
         if options.dry_run:
@@ -198,50 +221,82 @@ def sweep(workspace: Workspace, options: argparse.Namespace) -> CommandResult:
         from core.runs.worker import run_sweep_here
 
         run_sweep_here(workspace, found, options.arms_at_once, options.cluster)
-    return follow_sweep(workspace, found)
+    return follow_sweep(workspace, found, margins)
 
 
-def follow_sweep(workspace: Workspace, sweep: Sweep) -> CommandResult:
-    """Wait until every run of a sweep has ended, and return its arms and verdicts.
+def follow_sweep(
+    workspace: Workspace, sweep: Sweep, margins: Margins | None = None
+) -> CommandResult:
+    """Wait until every run of a sweep or search has ended, and return its arms and verdicts.
+
+    Args:
+        workspace: of the sweep.
+        sweep: to follow.
+        margins: of the recommendation; default: `Margins()`.
 
     Raises:
-        RunError: a run did not end well; the message holds the results of the others.
+        RunError: a run did not end well; the message holds the results of the others. Of a search
+            it is one of those that judge its winner, or the search has not come to its end.
     """
-    store, notices = RunStore(workspace), StallNotices(workspace)
-    with ProgressBar(sweep.name) as progress:
-        runs = store.list_group(sweep.id)
-        while any(run.active for run in runs):
-            progress(sum(not run.active for run in runs) / len(runs))
-            time.sleep(POLL_SECONDS)
-            refresh_statuses(workspace, store)
-            notices.print_new(run for run in runs if run.status == "running")
-            runs = store.list_group(sweep.id)
+    runs = _wait_for_runs(workspace, sweep)
+    if all(run.kind != "blend" for run in runs) and queue_default_blends(workspace, sweep):
+        runs = _wait_for_runs(workspace, sweep)
+    sweep = find_sweep(workspace, sweep.id)
     results = summarise_arms(sweep, runs)
     sentences: list[str] = []
+    recommended = recommend_arms(workspace, results, margins) if results else []
     if results:
         sentences = judge_arms(workspace, results, default_reference(results))[1]
-        sentences = sentences + forgetting_sentences(results)
+        sentences = sentences + forgetting_sentences(workspace, results)
     statuses = [run.status for run in runs]
     counts = {status: statuses.count(status) for status in dict.fromkeys(statuses)}
     rows = sweep_table(results)
     counts_text = ", ".join(f"{count} {status}" for status, count in counts.items())
-    lines = [f"{sweep.id}  {sweep.name}: {counts_text}", *map(_arm_text, rows)]
+    lines = [f"{sweep.id}  {sweep.name}: {counts_text}"]
+    found = search_progress(workspace, sweep, runs) if sweep.spec.search is not None else None
+    if found is not None:
+        lines += [f"{describe_progress(found)}.", *search_sentences(sweep, runs, found)]
+    lines += [*recommendation_lines(recommended, sweep), *map(_arm_text, rows)]
     lines += [f"{title}: rate not chosen yet" for title in waiting_for_rate(sweep, runs, results)]
     lines += sentences
-    if counts.get("done", 0) < len(runs):
+    ended_well = counts.get("done", 0) == len(runs)
+    if found is not None:
+        ended_well = found.phase == "done" and found.best is not None
+    if not ended_well:
         raise RunError("\n".join(lines))
     data: dict[str, Any] = {
         "sweep": sweep.id,
         "name": sweep.name,
         "runs": counts,
+        "recommendations": recommendations_data(recommended),
         "arms": rows,
         "rates": rates_table(results),
         "choices": [dataclasses.asdict(one) for one in choices_of_arms(workspace, results)],
         "verdicts": sentences,
     }
+    if found is not None:
+        data["search"] = search_to_json(sweep, runs, found)
     if sweep.spec.windows:
         data["windows"] = rolling_table(workspace, results)
     return CommandResult(data, "\n".join(lines))
+
+
+def _wait_for_runs(workspace: Workspace, sweep: Sweep) -> list[Run]:
+    """Wait until every run of a sweep has ended; return them."""
+    store, notices = RunStore(workspace), StallNotices(workspace)
+    search_notices = SearchNotices(workspace)
+    with ProgressBar(sweep.name) as progress:
+        runs = store.list_group(sweep.id)
+        while is_under_way(workspace, sweep, runs):
+            if sweep.spec.search is None:
+                progress(sum(not run.active for run in runs) / len(runs))
+            else:
+                progress(search_notices.print_new(sweep, runs))
+            time.sleep(POLL_SECONDS)
+            refresh_statuses(workspace, store)
+            notices.print_new(run for run in runs if run.status == "running")
+            runs = store.list_group(sweep.id)
+    return runs
 
 
 def sweep_spec(workspace: Workspace, options: argparse.Namespace) -> SweepSpec:
@@ -256,20 +311,7 @@ def sweep_spec(workspace: Workspace, options: argparse.Namespace) -> SweepSpec:
             "--backbone."
         )
     card = find_backbone(workspace, options.backbone)
-    arms: tuple[Arm, ...] = ()
-    if options.depths == "all":
-        arms = depth_arms(card)
-    elif options.depths:
-        try:
-            arms = tuple(Arm("depth", int(depth)) for depth in options.depths.split(","))
-        except ValueError:
-            raise BadInput(
-                f"The freeze depths are {options.depths!r}; write 0,1,2 or all."
-            ) from None
-    arms += tuple(
-        Arm(strategy, 0, strategy_options(options, strategy)) for strategy in options.strategies
-    )
-    arms += tuple(Arm("surgical", 0, {"stages": stages}) for stages in options.surgical)
+    arms = named_arms(options, card)
     dataset = find_dataset(workspace, options.dataset)
     arms = arms or default_arms(card, dataset)
     trained = first_window(workspace, dataset, options.windows, options.window_column)
@@ -292,10 +334,34 @@ def sweep_spec(workspace: Workspace, options: argparse.Namespace) -> SweepSpec:
         keep_head=keep_head,
         inputs=options.inputs,
         choose_rate=choose_rate,
+        blend=options.blend and not options.windows and can_blend(arms),
         windows=options.windows,
         window_start=options.window_start,
         window_column=options.window_column,
     )
+
+
+def named_arms(options: argparse.Namespace, card: BackboneCard) -> tuple[Arm, ...]:
+    """Return the arms that --depths, --strategies and --surgical name.
+
+    Raises:
+        BadInput: --depths is no list of numbers.
+    """
+    arms: tuple[Arm, ...] = ()
+    if options.depths == "all":
+        arms = depth_arms(card)
+    elif options.depths:
+        try:
+            arms = tuple(Arm("depth", int(depth)) for depth in options.depths.split(","))
+        except ValueError:
+            raise BadInput(
+                f"The freeze depths are {options.depths!r}; write 0,1,2 or all."
+            ) from None
+    arms += tuple(
+        Arm(strategy, 0, strategy_options(options, strategy)) for strategy in options.strategies
+    )
+    arms += tuple(Arm("surgical", 0, {"stages": stages}) for stages in options.surgical)
+    return arms
 
 
 def print_sweep_settings(dataset: Dataset, spec: SweepSpec, preset: str) -> None:

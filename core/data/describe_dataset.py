@@ -51,13 +51,14 @@ def describe_duplicates(
 
 
 def _describe_pair(pair: Duplicates, names: dict[str, str]) -> str:
+    verb = "occurs" if pair.rows == 1 else "occur"
     if pair.files:
         return (
-            f"{pair.rows:,} of the {pair.total:,} rows of {names[pair.part]!r} also occur in"
+            f"{pair.rows:,} of the {pair.total:,} rows of {names[pair.part]!r} also {verb} in"
             f" {names[pair.other]!r}."
         )
     return (
-        f"{pair.rows:,} of the {pair.total:,} {_name_rows(pair.part)} also occur among the"
+        f"{pair.rows:,} of the {pair.total:,} {_name_rows(pair.part)} also {verb} among the"
         f" {_name_rows(pair.other)}."
     )
 

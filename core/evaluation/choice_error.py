@@ -38,6 +38,9 @@ class Choice:
         rows: number of validation rows.
         within: titles of the arms whose difference from the leading arm is at most one standard
             error of that difference.
+        tied: titles of the other arms with the leading one's loss on every row, as that of the
+            backbone where no epoch improved on it. They share the lead, and are neither runner-up
+            nor `within`; where all others are tied, the runner-up is one of them.
     """
 
     setting: str
@@ -47,6 +50,7 @@ class Choice:
     standard_error: float
     rows: int
     within: tuple[str, ...]
+    tied: tuple[str, ...] = ()
 
     @property
     def sentence(self) -> str:
@@ -56,18 +60,27 @@ class Choice:
         On 1,714 validation rows freeze depth 2 leads zero-shot by a log loss of 0.0003 ± 0.0011 \
 (standard error); 1 arm is within one standard error of the choice.
         """
+        lead, verb = self.lead, "leads"
+        if self.tied:
+            lead, verb = f"{', '.join([self.lead, *self.tied[:-1]])} and {self.tied[-1]}", "lead"
+        if self.runner_up in self.tied:
+            return (
+                f"On {self.rows:,} validation row{'s' if self.rows != 1 else ''} the losses of"
+                f" {lead} are equal, so none of them leads."
+            )
         if math.isnan(self.standard_error):
             return (
-                f"On {self.rows:,} validation row {self.lead} leads {self.runner_up} by a log loss"
+                f"On {self.rows:,} validation row {lead} {verb} {self.runner_up} by a log loss"
                 f" of {self.difference:.4f}; a single row has no standard error."
             )
         number = len(self.within)
         near = (
             "no other arm is" if not number else "1 arm is" if number == 1 else f"{number} arms are"
         )
+        equal = " (equal losses)" if self.tied else ""
         return (
-            f"On {self.rows:,} validation rows {self.lead} leads {self.runner_up} by a log loss of"
-            f" {self.difference:.4f} ± {self.standard_error:.4f} (standard error); {near} within"
+            f"On {self.rows:,} validation rows {lead}{equal} {verb} {self.runner_up} by a log loss"
+            f" of {self.difference:.4f} ± {self.standard_error:.4f} (standard error); {near} within"
             " one standard error of the choice."
         )
 
@@ -100,11 +113,20 @@ def summarise_choice(
         n_rows: number of validation rows.
         others: by title, every other arm compared with the leading one; at least one.
     """
-    runner_up = min(others, key=lambda title: others[title].difference)
+    # Equal on average and, as nothing varies, on every row.
+    tied = tuple(
+        title
+        for title, found in others.items()
+        if found.difference == 0 and not found.standard_error > 0
+    )
+    behind = [title for title in others if title not in tied] or [*others]
+    runner_up = min(behind, key=lambda title: others[title].difference)
     nearest = others[runner_up]
     within = tuple(
-        title for title, found in others.items() if found.difference <= found.standard_error
+        title
+        for title, found in others.items()
+        if title not in tied and found.difference <= found.standard_error
     )
     return Choice(
-        setting, lead, runner_up, nearest.difference, nearest.standard_error, n_rows, within
+        setting, lead, runner_up, nearest.difference, nearest.standard_error, n_rows, within, tied
     )

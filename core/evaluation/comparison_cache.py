@@ -6,31 +6,38 @@ The page of a sweep asks for all pairs whenever a run ends, and most of them hav
 from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass
 from threading import Lock
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 
-from core.evaluation.metric_functions import log_loss_per_row
+from core.evaluation.metric_functions import calibration_error_per_row, log_loss_per_row
 from core.evaluation.paired_comparison import (
+    RECIPE,
     PairedDifference,
     PlacementValues,
-    compare_log_losses,
     compare_placement_values,
+    compare_row_means,
     placement_values_by_seed,
 )
 
 MAX_CACHED = 2**14
 """Comparisons in the cache, about 30 MB."""
 BLOCK_BYTES = 2**27
-"""Bytes of row losses in memory at a time; their placement values take as many again."""
-MIN_SCORINGS_AT_ONCE = 256
-"""Fewest scorings at a time, whatever their number of rows.
-
-Drawing the resamples of a block takes as long as summing this many losses over them.
+"""Bytes of row losses in memory at a time; placement values and calibration errors take as many
+again, each.
 """
+MIN_SCORINGS_AT_ONCE = 16
+"""Fewest scorings at a time, whatever their number of rows, as arms share many of them."""
 
-Comparison = tuple[PairedDifference, PairedDifference]
-"""AUC and log loss of one arm minus those of another."""
+
+class Comparison(NamedTuple):
+    """AUC, log loss and calibration error (ECE) of one arm minus those of another."""
+
+    auc: PairedDifference
+    log_loss: PairedDifference
+    ece: PairedDifference
+
+
 _cache: dict[Hashable, Comparison] = {}
 _lock = Lock()
 
@@ -106,12 +113,14 @@ def _remember(found: dict[Hashable, Comparison]) -> None:
 
 
 def _key(pair: Pair) -> Hashable:
-    return tuple(
+    """What a comparison depends on: the scorings, and the recipe by which they are compared."""
+    sides = tuple(
         tuple(side.keys[index] for index in side.seed_indices)
         if side.keys
         else (id(side.scores), side.seed_indices)
         for side in pair
     )
+    return RECIPE, *sides
 
 
 def _blocks(pairs: Sequence[Pair], max_scorings: int) -> Iterator[list[Pair]]:
@@ -133,9 +142,10 @@ def _blocks(pairs: Sequence[Pair], max_scorings: int) -> Iterator[list[Pair]]:
 
 
 def _compare(y_true: np.ndarray, pairs: Sequence[Pair]) -> list[Comparison]:
-    """Compare pairs, the losses and placement values of each scoring computed once."""
+    """Compare pairs, what the rows of each scoring contribute computed once."""
     numbers: dict[tuple[int, int], int] = {}
     losses: list[np.ndarray] = []
+    calibration_errors: list[np.ndarray] = []
     placements: list[PlacementValues] = []
     indices = []
     for pair in pairs:
@@ -145,14 +155,19 @@ def _compare(y_true: np.ndarray, pairs: Sequence[Pair]) -> list[Comparison]:
                     numbers[id(scores), index] = len(numbers)
                     y_score = np.asarray(scores[index], dtype=np.float64)
                     losses.append(log_loss_per_row(y_true, y_score))
+                    calibration_errors.append(calibration_error_per_row(y_true, y_score))
                     placements += placement_values_by_seed(y_true, y_score[None])
         a, b = ([numbers[id(scores), index] for scores, index in side.scorings] for side in pair)
         indices.append((a, b))
-    log_losses = compare_log_losses(losses, indices)
-    aucs = [
-        compare_placement_values(
-            [placements[i] for i in a], [placements[i] for i in b], len(y_true)
+    return [
+        Comparison(
+            compare_placement_values(
+                [placements[i] for i in a], [placements[i] for i in b], len(y_true)
+            ),
+            compare_row_means([losses[i] for i in a], [losses[i] for i in b]),
+            compare_row_means(
+                [calibration_errors[i] for i in a], [calibration_errors[i] for i in b]
+            ),
         )
         for a, b in indices
     ]
-    return [*zip(aucs, log_losses, strict=True)]

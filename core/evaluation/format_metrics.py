@@ -196,7 +196,7 @@ def format_arm_metrics(row: Mapping[str, Any], deviation: bool = False) -> str:
     deviation: whether that of the AUC over seeds stands behind it.
 
     >>> format_arm_metrics({"auc": 0.76512, "log_loss": 0.5})
-    'AUC 0.7651, log loss 0.5000, ECE –'
+    'AUC 0.7651, log loss 0.5000, ECE –, ECE floor –'
     """
     texts = []
     for key, metric in metrics_shown_in("arms").items():

@@ -9,11 +9,18 @@ from functools import cached_property
 
 import numpy as np
 
+from core.evaluation.calibration_floor import N_BINS, calibration_floor
 from core.evaluation.curves import ConfusionMatrix, calibration_curve, confusion_matrix
 from core.evaluation.roc_auc import auc_interval, auc_variance
 from core.evaluation.validation import validate_scores
 
-_EPSILON = np.finfo(np.float64).eps
+PROBABILITY_EPSILON = 1e-7
+"""How far probabilities are kept off 0 and 1 before a logarithm is taken of them.
+
+A float32 probability may be exactly 0 or 1; 1e-7 is about the spacing of float32 below 1. Training,
+validation, reports, blends and controls all clip by this, so that their log losses are the same
+number.
+"""
 
 
 class ScoredRows:
@@ -59,11 +66,25 @@ class ScoredRows:
         """Both ends of DeLong's 95 % interval of the AUC."""
         return auc_interval(*self.auc_and_variance)
 
+    @cached_property
+    def ece_floor(self) -> tuple[float, float]:
+        """Mean and 95 % quantile of the ECE of a perfectly calibrated model on these rows."""
+        return calibration_floor(self.y_score)
+
+
+def clip_probabilities(y_score: np.ndarray) -> np.ndarray:
+    """Return click probabilities as float64, at least PROBABILITY_EPSILON away from 0 and 1.
+
+    >>> clip_probabilities(np.array([0.0, 0.5])).tolist()
+    [1e-07, 0.5]
+    """
+    return np.clip(np.asarray(y_score, np.float64), PROBABILITY_EPSILON, 1 - PROBABILITY_EPSILON)
+
 
 def log_loss_per_row(y_true: np.ndarray, y_score: np.ndarray) -> np.ndarray:
     """Cross entropy of every row in nats.
 
-    Scores are kept off 0 and 1 by the machine epsilon, so no row costs more than 36.1.
+    Scores are kept off 0 and 1 by PROBABILITY_EPSILON, so no row costs more than 16.1.
 
     Args:
         y_true: labels 0 or 1, shape ``(n_rows,)``.
@@ -76,7 +97,7 @@ def log_loss_per_row(y_true: np.ndarray, y_score: np.ndarray) -> np.ndarray:
     >>> log_loss_per_row(np.array([0, 1]), np.array([0.2, 0.9])).round(4)
     array([0.2231, 0.1054])
     """
-    clipped = np.clip(y_score.astype(np.float64), _EPSILON, 1 - _EPSILON)
+    clipped = clip_probabilities(y_score)
     return -(y_true * np.log(clipped) + (1 - y_true) * np.log1p(-clipped))
 
 
@@ -120,7 +141,7 @@ def average_precision(y_true: np.ndarray, y_score: np.ndarray) -> float:
     return float(np.sum(np.diff(true_positives, prepend=0) * precision) / y_true.sum())
 
 
-def calibration_error(y_true: np.ndarray, y_score: np.ndarray, n_bins: int = 15) -> float:
+def calibration_error(y_true: np.ndarray, y_score: np.ndarray, n_bins: int = N_BINS) -> float:
     """Return the expected calibration error over bins of equally many rows.
 
     It is the absolute difference between mean score and click rate, averaged over the bins.
@@ -135,6 +156,31 @@ def calibration_error(y_true: np.ndarray, y_score: np.ndarray, n_bins: int = 15)
     """
     bins = calibration_curve(y_true, y_score, n_bins)
     return float(np.sum(bins.rows * np.abs(bins.predicted - bins.actual)) / len(y_true))
+
+
+def calibration_error_per_row(
+    y_true: np.ndarray, y_score: np.ndarray, n_bins: int = 15
+) -> np.ndarray:
+    """Return what every row contributes to the calibration error, which is their mean.
+
+    It is the score less the label, with the sign that makes the sum of the row's bin positive. With
+    the bins and their signs taken as given, the calibration error is a mean over rows, with the
+    standard error of one.
+
+    Args:
+        y_true: labels 0 or 1, shape ``(n_rows,)``.
+        y_score: click probabilities, shape ``(n_rows,)``.
+        n_bins: bins of equally many rows, by rising score.
+
+    >>> calibration_error_per_row(np.array([0, 1]), np.array([0.25, 0.5])).tolist()
+    [0.25, 0.5]
+    """
+    excess = np.asarray(y_score, np.float64) - y_true
+    bins = calibration_curve(y_true, y_score, n_bins)
+    signs = np.repeat(np.where(bins.predicted < bins.actual, -1.0, 1.0), bins.rows.astype(int))
+    order = np.argsort(y_score, kind="stable")
+    excess[order] *= signs
+    return excess
 
 
 def lift_at(y_true: np.ndarray, y_score: np.ndarray, share: float) -> float:

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
+from core.evaluation.calibration_floor import predicted_over_actual_bounds
 from core.evaluation.metric_functions import (
     ScoredRows,
     average_precision,
@@ -206,6 +207,23 @@ METRICS: dict[str, Metric] = {
         higher_is_better=False,
         shown_in=("arms",),
     ),
+    "ece_floor": Metric(
+        name="ECE floor",
+        title="ECE of a perfectly calibrated model",
+        function=lambda rows: rows.ece_floor[0],
+        glossary=(
+            "The ECE that a perfectly calibrated model would have on the same rows, on average, by "
+            "chance alone: no smaller ECE can be expected."
+        ),
+        higher_is_better=None,
+        shown_in=("arms",),
+    ),
+    "ece_floor_high": Metric(
+        name="ECE floor, 95 % quantile",
+        title="ECE of a perfectly calibrated model, 95 % quantile",
+        function=lambda rows: rows.ece_floor[1],
+        higher_is_better=None,
+    ),
     "predicted_over_actual": Metric(
         name="predicted over actual",
         title="Predicted / actual clicks",
@@ -215,6 +233,9 @@ METRICS: dict[str, Metric] = {
         ),
         higher_is_better=None,
         requires="clicks",
+        interval=Interval(
+            lambda rows: predicted_over_actual_bounds(rows.y_true, rows.y_score), "delta method"
+        ),
     ),
     "lift_at_10": Metric(
         name="lift at 10 %",

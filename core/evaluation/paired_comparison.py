@@ -1,28 +1,33 @@
 """Paired comparison of two arms over several seeds on the same test rows.
 
 Two kinds of noise differ: other test rows would give other numbers, and so would other seeds. Both
-are in the interval: the test-row variance of the mean difference, from DeLong's placement values
-averaged over the seeds, plus the variance between the seeds' differences divided by their number.
-The interval is Student's, its degrees of freedom by Satterthwaite (1946). With one seed it holds
-for the test rows alone.
+are in the interval. What every row contributes to the difference (for log loss its loss, for the
+AUC its placement value) gives the test-row variance, the differences of the seeds give that of the
+seeds, and what both contain is counted once. The interval and the p-value are those of a normal
+(rows) and a Student's t (seeds) added, see core.evaluation.crossed_variance. With one seed they
+hold for the test rows alone.
+
+AUC, log loss and calibration error are compared by the same recipe, and so are the means of one arm
+alone.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.stats import t as student
 
+from core.evaluation.crossed_variance import MeanVariance, mean_variance
 from core.evaluation.metric_functions import log_loss_per_row
+from core.evaluation.pooled_seeds import pool_seed_variances
 from core.evaluation.roc_auc import placement_values
 
-RESAMPLES = 2000
+RECIPE = 2
+"""Version of the numbers that these functions give, part of the key of whatever caches them.
+
+1: log loss by a percentile bootstrap, the interaction of rows and seeds counted twice.
+"""
 PlacementValues = tuple[float, np.ndarray, np.ndarray]
 """``(auc, of_positives, of_negatives)``, see core.evaluation.roc_auc.placement_values."""
-MAX_ROW_LOSS = 64
-"""Above the log loss of any row, which is at most 36.1 (see log_loss_per_row)."""
-MAX_COUNTS_AT_ONCE = 4_000_000
-"""Counts of drawn rows held at a time, one for each resample and row: about 32 MB."""
 
 
 @dataclass(frozen=True)
@@ -36,6 +41,13 @@ class PairedDifference:
         test_standard_error: from test rows; NaN with fewer than two (of a class, for the AUC).
         seed_standard_error: from seeds; NaN with a single one.
         seeds, rows: how many it rests on.
+        standard_error: of `delta`, from test rows and seeds together; NaN where undefined.
+        degrees_of_freedom: of the Student's t that gives the interval, its 97.5 % quantile times
+            `standard_error` to both sides. Where it rests on rows alone, infinite for the AUC
+            (DeLong) and ``rows - 1`` for a mean over rows.
+        interaction_standard_error: of the part that the errors from test rows and from seeds both
+            contain: the squares of these add up to that of `standard_error` plus that of this; NaN
+            with a single seed.
     """
 
     delta: float
@@ -46,6 +58,9 @@ class PairedDifference:
     seed_standard_error: float
     seeds: int
     rows: int
+    standard_error: float = float("nan")
+    degrees_of_freedom: float = float("inf")
+    interaction_standard_error: float = float("nan")
 
 
 @dataclass(frozen=True)
@@ -90,43 +105,19 @@ def compare_placement_values(
         a, b: one entry for each seed, the same seeds in the same order.
         rows: number of test rows.
     """
-    deltas = np.array([one[0] - other[0] for one, other in zip(a, b, strict=True)])
-    positives = [one[1] - other[1] for one, other in zip(a, b, strict=True)]
-    negatives = [one[2] - other[2] for one, other in zip(a, b, strict=True)]
-    return _student_difference(deltas, _test_variance(positives, negatives), rows)
+    pairs = [*zip(a, b, strict=True)]
+    deltas = np.array([one[0] - other[0] for one, other in pairs])
+    samples = [np.stack([one[side] - other[side] for one, other in pairs]) for side in (1, 2)]
+    return _difference(float(deltas.mean()), mean_variance(deltas, samples), rows)
 
 
-def mean_auc(parts: Sequence[PlacementValues]) -> MeanEstimate:
-    """The mean AUC of one arm, from the placement values of its seeds."""
-    variance = _test_variance([one[1] for one in parts], [one[2] for one in parts])
-    return _student_mean(np.array([one[0] for one in parts]), variance)
-
-
-def mean_over_rows(values: np.ndarray) -> MeanEstimate:
-    """The mean of what every row contributes, such as its log loss or cost.
-
-    Args:
-        values: shape ``(n_seeds, n_rows)``.
-    """
-    rows = values.shape[1]
-    variance = float(values.mean(axis=0).var(ddof=1) / rows) if rows > 1 else float("nan")
-    return _student_mean(values.mean(axis=1), variance)
-
-
-def compare_log_loss(
-    y_true: np.ndarray, a: np.ndarray, b: np.ndarray, seed: int = 0
-) -> PairedDifference:
-    """Compare the log losses of two arms by a bootstrap paired over rows and over seeds.
-
-    RESAMPLES times rows and seeds are drawn with replacement, independently. The interval is the
-    percentile one, the p-value twice the smaller share of resamples on one side of 0 (Efron and
-    Tibshirani 1993).
+def compare_log_loss(y_true: np.ndarray, a: np.ndarray, b: np.ndarray) -> PairedDifference:
+    """Compare the log losses of two arms.
 
     Args:
         y_true: labels 0 or 1, shape ``(n_rows,)``.
         a, b: click probabilities, shape ``(n_seeds, n_rows)`` each, the same seeds in the same
             order.
-        seed: of the draws.
 
     Returns:
         Log loss of a minus that of b in nats; below 0, a is better.
@@ -135,144 +126,95 @@ def compare_log_loss(
         ValueError: the shapes do not fit each other.
     """
     _check_shapes(y_true, a, b)
-    seeds = range(len(a))
-    pair = ([*seeds], [len(a) + place for place in seeds])
-    return compare_log_losses(
-        np.concatenate([log_loss_per_row(y_true, a), log_loss_per_row(y_true, b)]), [pair], seed
-    )[0]
+    return compare_row_means([*log_loss_per_row(y_true, a)], [*log_loss_per_row(y_true, b)])
 
 
-def compare_log_losses(
-    losses: Sequence[np.ndarray] | np.ndarray,
-    pairs: Sequence[tuple[Sequence[int], Sequence[int]]],
-    seed: int = 0,
-) -> list[PairedDifference]:
-    """`compare_log_loss` of many pairs on the same draws, each arm's losses summed once.
-
-    Each result has the same bits as if its pair had been compared alone.
+def compare_row_means(a: Sequence[np.ndarray], b: Sequence[np.ndarray]) -> PairedDifference:
+    """Compare two arms in the mean of what every row contributes, such as its log loss.
 
     Args:
-        losses: cross entropy of every row, ``(n_rows,)`` for each arm and seed.
-        pairs: indices into `losses` of a and of b, the same seeds in the same order.
-        seed: of the draws.
+        a, b: ``(n_rows,)`` for each seed, the same seeds in the same order.
     """
-    if not pairs:
-        return []
-    sums = _resample_sums(losses, seed)
-    # Pairs with the same number of seeds share the draws of seeds, whatever else is compared.
-    draws = {
-        seeds: (
-            np.random.default_rng([seed, seeds]).multinomial(
-                seeds, np.full(seeds, 1 / seeds), size=RESAMPLES
-            )
+    differences = np.stack([one - other for one, other in zip(a, b, strict=True)])
+    deltas, rows = differences.mean(axis=1), differences.shape[1]
+    variance = mean_variance(deltas, [differences], row_freedom=rows - 1)
+    return _difference(float(deltas.mean()), variance, rows)
+
+
+def pool_over_comparisons(
+    differences: Sequence[PairedDifference], n_arms: int, of_rows: bool
+) -> list[PairedDifference]:
+    """Return the differences with the variance between seeds pooled over all of them.
+
+    Intervals and p-values follow from the pooled variance; see core.evaluation.pooled_seeds.
+
+    Args:
+        differences: in one metric, on the same rows.
+        n_arms: how many arms they are of.
+        of_rows: whether the metric is a mean over rows, as log loss is and the AUC is not.
+    """
+    variances = [
+        MeanVariance(
+            rows=one.test_standard_error**2,
+            seeds=one.seed_standard_error**2 if one.seeds > 1 else 0.0,
+            interaction=one.interaction_standard_error**2 if one.seeds > 1 else 0.0,
+            n_seeds=one.seeds,
+            row_freedom=one.rows - 1 if of_rows else float("inf"),
         )
-        for seeds in {len(a) for a, _ in pairs}
-    }
+        for one in differences
+    ]
+    pooled = pool_seed_variances(variances, n_arms)
     return [
-        _bootstrap_difference(
-            np.stack([losses[i] - losses[j] for i, j in zip(a, b, strict=True)]),
-            sums[:, a] - sums[:, b],
-            draws[len(a)],
-        )
-        for a, b in pairs
+        _difference(one.delta, variance, one.rows) if variance.pooled_freedom else one
+        for one, variance in zip(differences, pooled, strict=True)
     ]
 
 
-def _resample_sums(losses: Sequence[np.ndarray] | np.ndarray, seed: int) -> np.ndarray:
-    """Sums of each of `losses` over the rows of each resample, shape ``(RESAMPLES, n_losses)``."""
-    rows = len(losses[0])
-    # The order in which a matrix product adds depends on its size, so sums of floats would differ
-    # in their last bits with the number of losses. Integers below 2^53 add up exactly in any order.
-    # As such the losses keep at least eight decimals.
-    unit = 2.0 ** (52 - np.ceil(np.log2(rows * MAX_ROW_LOSS)))
-    whole = np.empty((len(losses), rows))
-    for index, row_losses in enumerate(losses):
-        np.rint(row_losses * unit, out=whole[index])
-    generator = np.random.default_rng(seed)
-    sums = np.empty((RESAMPLES, len(losses)))
-    counts = np.empty((max(1, min(RESAMPLES, MAX_COUNTS_AT_ONCE // rows)), rows))
-    for start in range(0, RESAMPLES, len(counts)):
-        size = min(len(counts), RESAMPLES - start)
-        for resample in range(size):
-            counts[resample] = np.bincount(generator.integers(rows, size=rows), minlength=rows)
-        sums[start : start + size] = counts[:size] @ whole.T
-    return sums / unit
+def mean_auc(parts: Sequence[PlacementValues]) -> MeanEstimate:
+    """The mean AUC of one arm, from the placement values of its seeds."""
+    values = np.array([one[0] for one in parts])
+    samples = [np.stack([one[side] for one in parts]) for side in (1, 2)]
+    return _mean(values, mean_variance(values, samples))
 
 
-def _bootstrap_difference(
-    losses: np.ndarray, sums: np.ndarray, seed_counts: np.ndarray
-) -> PairedDifference:
-    """The comparison of one pair.
+def mean_over_rows(values: np.ndarray) -> MeanEstimate:
+    """The mean of what every row contributes, such as its log loss or cost.
 
     Args:
-        losses: of a minus those of b, shape ``(n_seeds, n_rows)``.
-        sums: of `losses` over the rows of each resample, shape ``(RESAMPLES, n_seeds)``.
-        seed_counts: how often each resample drew each seed, shape ``(RESAMPLES, n_seeds)``.
+        values: shape ``(n_seeds, n_rows)``.
     """
-    seeds, rows = losses.shape
-    means = np.einsum("rs,rs->r", seed_counts, sums) / (rows * seeds)
-    if rows < 2:
-        # Every resample of one row is that row again: the interval would have width 0, and p would
-        # be 0.001, whatever the difference.
-        low = high = p = test = float("nan")
-    else:
-        low, high = np.quantile(means, [0.025, 0.975])
-        beyond = min((means <= 0).sum(), (means >= 0).sum())
-        p = 1.0 if not losses.any() else min(1.0, 2 * (beyond + 1) / (RESAMPLES + 1))
-        # Where all of a few rows favour one side, so does every resample. A sign test would give at
-        # least 2^(1 - n) then, so p is no smaller.
-        p = max(float(p), 2.0 ** (1 - rows))
-        test = float(losses.mean(axis=0).std(ddof=1) / rows**0.5)
-    between = float(losses.mean(axis=1).std(ddof=1) / seeds**0.5) if seeds > 1 else float("nan")
-    return PairedDifference(
-        float(losses.mean()), float(low), float(high), p, test, between, seeds, rows
-    )
+    means = values.mean(axis=1)
+    return _mean(means, mean_variance(means, [values], row_freedom=values.shape[1] - 1))
 
 
-def _student_difference(deltas: np.ndarray, test_variance: float, rows: int) -> PairedDifference:
-    """The comparison by Student's t. deltas: the difference of each seed, ``(n_seeds,)``."""
-    seeds = len(deltas)
-    delta = float(deltas.mean())
-    total, freedom = _total_variance(deltas, test_variance)
-    errors = (
-        test_variance**0.5,
-        float(deltas.std(ddof=1) / seeds**0.5) if seeds > 1 else float("nan"),
-    )
-    if total == 0:
-        nan = float("nan")
+def _difference(delta: float, variance: MeanVariance, rows: int) -> PairedDifference:
+    """The comparison from the mean difference and its variance."""
+    nan = float("nan")
+    if variance.total == 0:
         low, high, p = (delta, delta, 1.0) if delta == 0 else (nan, nan, nan)
-        return PairedDifference(delta, low, high, p, *errors, seeds, rows)
-    half = float(student.ppf(0.975, freedom)) * total**0.5
-    p = float(2 * student.sf(abs(delta) / total**0.5, freedom))
-    return PairedDifference(delta, delta - half, delta + half, p, *errors, seeds, rows)
+    else:
+        low, high = delta - variance.half_width, delta + variance.half_width
+        p = variance.p_value(delta)
+    several = variance.n_seeds > 1
+    return PairedDifference(
+        delta,
+        low,
+        high,
+        p,
+        test_standard_error=variance.rows**0.5,
+        seed_standard_error=variance.seeds**0.5 if several else nan,
+        seeds=variance.n_seeds,
+        rows=rows,
+        standard_error=variance.total**0.5,
+        degrees_of_freedom=variance.degrees_of_freedom,
+        interaction_standard_error=variance.interaction**0.5 if several else nan,
+    )
 
 
-def _student_mean(values: np.ndarray, test_variance: float) -> MeanEstimate:
-    """The mean with Student's interval. values: one for each seed, ``(n_seeds,)``."""
+def _mean(values: np.ndarray, variance: MeanVariance) -> MeanEstimate:
+    """The mean with its interval. values: one for each seed, ``(n_seeds,)``."""
     value = float(values.mean())
-    total, freedom = _total_variance(values, test_variance)
-    half = float(student.ppf(0.975, freedom)) * total**0.5
-    return MeanEstimate(value, value - half, value + half)
-
-
-def _total_variance(values: np.ndarray, test_variance: float) -> tuple[float, float]:
-    """The variance of the mean over seeds, and its degrees of freedom (Satterthwaite)."""
-    seeds = len(values)
-    seed_variance = float(values.var(ddof=1) / seeds) if seeds > 1 else 0.0
-    total = test_variance + seed_variance
-    # The test-row part comes from thousands of rows, so its degrees of freedom count as infinite;
-    # those of the seeds' part are few.
-    return total, (seeds - 1) * (total / seed_variance) ** 2 if seed_variance else float("inf")
-
-
-def _test_variance(*sides: Sequence[np.ndarray]) -> float:
-    """Test-row variance from the placement values of positives and of negatives.
-
-    Each is averaged over the seeds first: seeds share the test rows, so their noise is not
-    independent.
-    """
-    means = [np.mean(one, axis=0) for one in sides]
-    return sum(float(one.var(ddof=1) / len(one)) if len(one) > 1 else float("nan") for one in means)
+    return MeanEstimate(value, value - variance.half_width, value + variance.half_width)
 
 
 def _check_shapes(labels: np.ndarray, a: np.ndarray, b: np.ndarray) -> None:

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from core.evaluation.significance import Outcome, comparison_outcome
 from core.evaluation.validation import validate_scores
 
 
@@ -28,11 +27,6 @@ class AUCDifference:
     low: float
     high: float
     p: float
-
-    @property
-    def outcome(self) -> Outcome:
-        """What the difference supports about a."""
-        return comparison_outcome(self.delta, self.p)
 
 
 def roc_auc(y_true: np.ndarray, y_score: np.ndarray) -> float:

@@ -1,8 +1,11 @@
-"""What the results of a sweep support: arms compared with a reference and with the leading arm.
+"""Comparisons of a sweep's arms with a reference and with the leading arm, on test rows.
 
 The leading arm is chosen on validation rows, so comparing the others with it on test rows chooses
-nothing by test rows. All p-values of a sweep are adjusted together (Holm 1979); what the adjusted
-ones support is said by core.evaluation.significance, and noise is never ranked.
+nothing by test rows. The variance between seeds, of which a few seeds say little, is pooled over
+the comparisons of a setting, see core.evaluation.pooled_seeds. All p-values of a metric are
+adjusted together (Holm 1979); what the adjusted ones support is said by
+core.evaluation.significance, and noise is never ranked. The sentences are in
+core.evaluation.verdict_sentences.
 """
 
 from collections.abc import Hashable, Mapping, Sequence
@@ -10,26 +13,26 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from core.evaluation.comparison_cache import Scores, SeedScores, compare_pairs
-from core.evaluation.format_metrics import (
-    NO_VARIANCE,
-    format_bounds,
-    format_metric,
-    format_p,
-    is_missing,
-    reason_from_counts,
-)
+from core.evaluation.comparison_cache import Comparison, Scores, SeedScores, compare_pairs
+from core.evaluation.format_metrics import NO_VARIANCE, is_missing, reason_from_counts
+from core.evaluation.metric_registry import METRICS
 from core.evaluation.multiplicity import holm_adjust
-from core.evaluation.paired_comparison import PairedDifference
+from core.evaluation.paired_comparison import PairedDifference, pool_over_comparisons
 from core.evaluation.significance import (
     NOT_COMPARABLE,
     NOT_DISTINGUISHABLE,
     Outcome,
+    combine_outcomes,
     comparison_outcome,
 )
 
-COMPARED_METRICS = ("auc", "log_loss")
-"""The metrics that arms are compared by: AUC by DeLong, log loss by a paired bootstrap."""
+JUDGED_METRICS = ("auc", "log_loss")
+"""The metrics whose differences make an arm better or worse."""
+COMPARED_METRICS = (*JUDGED_METRICS, "ece")
+"""Those, and the calibration error, which says whether the probabilities caused a difference."""
+
+_NAN = float("nan")
+NOT_COMPUTED = PairedDifference(_NAN, _NAN, _NAN, _NAN, _NAN, _NAN, seeds=0, rows=0)
 
 
 @dataclass(frozen=True)
@@ -65,6 +68,8 @@ class Verdict:
             define them.
         auc_p, log_loss_p: p-values adjusted for all comparisons of the sweep.
         clicks: number of clicks among the test rows.
+        ece, ece_p: the difference in calibration error and its adjusted p-value; NaN where it was
+            not computed.
     """
 
     setting: str
@@ -75,20 +80,36 @@ class Verdict:
     auc_p: float = float("nan")
     log_loss_p: float = float("nan")
     clicks: int | None = None
+    ece: PairedDifference = NOT_COMPUTED
+    ece_p: float = float("nan")
 
     def comparison(self, metric: str) -> tuple[PairedDifference, float]:
         """The difference in a metric of COMPARED_METRICS, and its adjusted p."""
-        return {"auc": (self.auc, self.auc_p), "log_loss": (self.log_loss, self.log_loss_p)}[metric]
+        return {
+            "auc": (self.auc, self.auc_p),
+            "log_loss": (self.log_loss, self.log_loss_p),
+            "ece": (self.ece, self.ece_p),
+        }[metric]
+
+    def outcome_in(self, metric: str) -> Outcome:
+        """What the difference in one metric of COMPARED_METRICS supports about `a`."""
+        difference, p = self.comparison(metric)
+        return comparison_outcome(difference.delta, p, bool(METRICS[metric].higher_is_better))
 
     @property
-    def outcome(self) -> Outcome:
-        """What the difference in AUC supports about `a`."""
-        return comparison_outcome(self.auc.delta, self.auc_p)
+    def outcomes(self) -> dict[str, Outcome]:
+        """What the differences support about `a`, by the name of the metric: AUC, log loss."""
+        return {METRICS[metric].name: self.outcome_in(metric) for metric in JUDGED_METRICS}
+
+    @property
+    def outcome(self) -> str:
+        """What both differences support about `a`: "better in AUC, worse in log loss"."""
+        return combine_outcomes(self.outcomes)
 
     @property
     def outcome_with_rows(self) -> str:
         """The outcome with the number of rows, or with the reason why there is no interval."""
-        if self.outcome == NOT_DISTINGUISHABLE:
+        if self.outcome.startswith(NOT_DISTINGUISHABLE):
             return f"{self.outcome} at n = {self.auc.rows:,}"
         return f"{self.outcome}: {self.reason}" if self.outcome == NOT_COMPARABLE else self.outcome
 
@@ -98,10 +119,14 @@ class Verdict:
         return reason_from_counts(self.auc.rows, self.clicks) or NO_VARIANCE
 
 
-def leading_arm(arms: Sequence[ArmScores]) -> ArmScores | None:
-    """The arm with the lowest validation log loss; None where none is known."""
+def leading_arms(arms: Sequence[ArmScores]) -> list[ArmScores]:
+    """The arms with the lowest validation log loss, as two whose scores are equal share the lead.
+
+    Empty where no loss is known.
+    """
     known = [arm for arm in arms if not is_missing(arm.validation_loss)]
-    return min(known, key=lambda arm: arm.validation_loss, default=None)
+    lowest = min((arm.validation_loss for arm in known), default=0.0)
+    return [arm for arm in known if arm.validation_loss == lowest]
 
 
 def compare_arms(
@@ -131,122 +156,102 @@ def compare_arms(
         scores.append(
             (SeedScores(a.scores, indices_a, a.keys), SeedScores(b.scores, indices_b, b.keys))
         )
-    compared = compare_pairs(y_true, scores)
-    auc_p = holm_adjust([auc.p for auc, _ in compared])
-    log_loss_p = holm_adjust([log_loss.p for _, log_loss in compared])
+    return adjusted_verdicts(pairs, compare_pairs(y_true, scores), int(np.sum(y_true)))
+
+
+def adjusted_verdicts(
+    pairs: Sequence[tuple[str, ArmScores, ArmScores]],
+    comparisons: Sequence[Comparison],
+    clicks: int,
+) -> list[Verdict]:
+    """Return a verdict for each comparison, the p-values of each metric adjusted together.
+
+    The variance between seeds is pooled over the comparisons of each setting.
+
+    Args:
+        pairs: ``(setting, a, b)`` of each comparison.
+        comparisons: a minus b.
+        clicks: number of clicks among the test rows.
+    """
+    pooled: dict[str, list[PairedDifference]] = {
+        metric: [getattr(one, metric) for one in comparisons] for metric in COMPARED_METRICS
+    }
+    for setting in dict.fromkeys(setting for setting, _, _ in pairs):
+        indices = [place for place, pair in enumerate(pairs) if pair[0] == setting]
+        n_arms = len({arm.title for place in indices for arm in pairs[place][1:]})
+        for metric, differences in pooled.items():
+            found = pool_over_comparisons(
+                [differences[place] for place in indices], n_arms, of_rows=metric != "auc"
+            )
+            for place, difference in zip(indices, found, strict=True):
+                differences[place] = difference
+    adjusted = {
+        metric: holm_adjust([one.p for one in differences])
+        for metric, differences in pooled.items()
+    }
     return [
         Verdict(
             setting=setting,
             a=a.title,
             b=b.title,
-            auc=auc,
-            log_loss=log_loss,
-            auc_p=float(auc_p[index]),
-            log_loss_p=float(log_loss_p[index]),
-            clicks=int(np.sum(y_true)),
+            auc=pooled["auc"][index],
+            log_loss=pooled["log_loss"][index],
+            auc_p=float(adjusted["auc"][index]),
+            log_loss_p=float(adjusted["log_loss"][index]),
+            clicks=clicks,
+            ece=pooled["ece"][index],
+            ece_p=float(adjusted["ece"][index]),
         )
-        for index, ((setting, a, b), (auc, log_loss)) in enumerate(
-            zip(pairs, compared, strict=True)
-        )
+        for index, (setting, a, b) in enumerate(pairs)
     ]
+
+
+def compare_two(
+    y_true: np.ndarray,
+    a: np.ndarray,
+    b: np.ndarray,
+    titles: tuple[str, str],
+    keys: tuple[Hashable, Hashable] | None = None,
+) -> Verdict:
+    """Compare two scorings of the same rows alone, so that no p-value is adjusted.
+
+    Args:
+        y_true: labels 0 or 1, shape ``(n_rows,)``.
+        a, b: click probabilities, shape ``(n_rows,)`` each.
+        titles: of a and b in sentences.
+        keys: of a and b, that no other scoring of any rows has; the comparison is cached with them.
+    """
+    first, second = (
+        ArmScores(
+            title,
+            float("nan"),
+            np.asarray(scores, np.float64)[None],
+            (),
+            (keys[side],) if keys else (),
+        )
+        for side, (title, scores) in enumerate(zip(titles, (a, b), strict=True))
+    )
+    labels = np.asarray(y_true, np.float64)
+    pair = (
+        SeedScores(first.scores, (0,), first.keys),
+        SeedScores(second.scores, (0,), second.keys),
+    )
+    compared = compare_pairs(labels, [pair])
+    return adjusted_verdicts([("", first, second)], compared, int(labels.sum()))[0]
 
 
 def _pairs(arms: Sequence[ArmScores], reference: str) -> list[tuple[ArmScores, ArmScores]]:
     """The pairs of one setting that are compared, those with the reference first."""
     by_title = {arm.title: arm for arm in arms}
-    lead = leading_arm(arms)
+    leads = leading_arms(arms)
+    titles = {arm.title for arm in leads}
     pairs = []
     if reference in by_title:
         pairs += [(arm, by_title[reference]) for arm in arms if arm.title != reference]
-    if lead and lead.title != reference:
-        pairs += [(arm, lead) for arm in arms if arm.title not in (lead.title, reference)]
+    if leads and reference not in titles:
+        # Arms that share the lead have equal scores: the first one stands for all.
+        pairs += [(arm, leads[0]) for arm in arms if arm.title not in {*titles, reference}]
     return pairs
-
-
-def summarise_verdicts(
-    verdicts: Sequence[Verdict], settings: Mapping[str, Sequence[ArmScores]], reference: str
-) -> list[str]:
-    """A few sentences for each setting; args as of `compare_arms`, which made the verdicts."""
-    sentences = []
-    for setting, arms in settings.items():
-        found = [verdict for verdict in verdicts if verdict.setting == setting]
-        prefix = f"{setting}: " if len(settings) > 1 else ""
-        if found:
-            lead = leading_arm(arms)
-            sentences += [
-                prefix + sentence
-                for sentence in _summarise_setting(found, lead.title if lead else None, reference)
-            ]
-    return sentences
-
-
-def _summarise_setting(verdicts: Sequence[Verdict], lead: str | None, reference: str) -> list[str]:
-    """The sentences of one setting. lead: title of the leading arm."""
-    if all(verdict.outcome == NOT_COMPARABLE for verdict in verdicts):
-        return _not_comparable_sentences(verdicts, lead)
-    sentences = []
-    with_reference = {verdict.a: verdict for verdict in verdicts if verdict.b == reference}
-    if lead in with_reference:
-        verdict = with_reference.pop(lead)
-        sentences.append(_comparison_sentence(verdict, ", chosen on validation rows,"))
-    elif lead == reference:
-        sentences.append(f"{_capitalise(reference)} leads on validation rows.")
-    others = with_reference.values()
-    for outcome in ("better", "worse"):
-        if named := [_named(verdict) for verdict in others if verdict.outcome == outcome]:
-            sentences.append(f"{_capitalise(outcome)} than {reference}: {'; '.join(named)}.")
-    with_lead = [verdict for verdict in verdicts if verdict.b == lead and lead != reference]
-    rows = f"n = {verdicts[0].auc.rows:,}"
-    for title, compared in ((reference, others), (lead, with_lead)):
-        if tied := [one.a for one in compared if one.outcome == NOT_DISTINGUISHABLE]:
-            sentences.append(f"Not distinguishable from {title} at {rows}: {'; '.join(tied)}.")
-    if named := [_named(verdict) for verdict in others if verdict.outcome == NOT_COMPARABLE]:
-        sentences.append(f"Not comparable with {reference}: {'; '.join(named)}.")
-    if verdicts[0].auc.seeds == 1:
-        sentences.append(
-            "With one seed this holds only for these test rows: another seed may reverse it."
-        )
-    return sentences
-
-
-def format_difference(verdict: Verdict) -> str:
-    """The difference in AUC with its interval and adjusted p, or why they are missing."""
-    if is_missing(verdict.auc.delta):
-        return f"no AUC: {verdict.reason}"
-    delta = f"ΔAUC {format_metric(verdict.auc.delta, signed=True)}"
-    if verdict.outcome == NOT_COMPARABLE:
-        return f"{delta}, no interval: {verdict.reason}"
-    return (
-        f"{delta}, 95 % {format_bounds(verdict.auc.low, verdict.auc.high, signed=True)},"
-        f" adjusted p {format_p(verdict.auc_p)}"
-    )
-
-
-def _named(verdict: Verdict) -> str:
-    return f"{verdict.a} ({format_difference(verdict)})"
-
-
-def _not_comparable_sentences(verdicts: Sequence[Verdict], lead: str | None) -> list[str]:
-    """The sentences of a setting whose test rows compare no two arms."""
-    reason = f"{verdicts[0].reason}, so there is no interval and nothing is ranked"
-    sentences = [f"The arms are not comparable by AUC on these test rows: {reason}."]
-    if lead:
-        sentences.append(f"{_capitalise(lead)} leads on validation rows.")
-    return sentences
-
-
-def _comparison_sentence(verdict: Verdict, note: str) -> str:
-    """The verdict as a sentence. note: put behind the title of `a`."""
-    preposition = {NOT_COMPARABLE: "with", NOT_DISTINGUISHABLE: "from"}.get(verdict.outcome, "than")
-    seeds = f"{verdict.auc.seeds} seed{'s' if verdict.auc.seeds > 1 else ''}"
-    return (
-        f"{_capitalise(verdict.a)}{note} is {verdict.outcome} {preposition} {verdict.b} "
-        f"({format_difference(verdict)}; n = {verdict.auc.rows:,}, {seeds})."
-    )
-
-
-def _capitalise(text: str) -> str:
-    return text[:1].upper() + text[1:]
 
 
 def _common_seeds(a: ArmScores, b: ArmScores) -> list[int] | None:

@@ -56,6 +56,8 @@ class Strategy:
         trains: whether anything trains; where nothing does, one run stands for every seed, learning
             rate and target size.
         has_learning_rate: whether the learning rate and the number of epochs change its result.
+        has_seed: whether the seed changes its result; where it does not, one run stands for every
+            seed.
         rule: revision of what it does in training; results store it, so that a run which an older
             revision trained is not taken for one that cannot be repeated.
         change: what was otherwise before this revision.
@@ -74,6 +76,7 @@ class Strategy:
     control: bool = False
     trains: bool = True
     has_learning_rate: bool = True
+    has_seed: bool = True
     rule: int = 1
     change: str = ""
     fits_inputs: bool = False
@@ -379,6 +382,7 @@ STRATEGIES: dict[str, Strategy] = {
         control=True,
         trains=False,
         has_learning_rate=False,
+        has_seed=False,
     ),
     "logistic-regression": Strategy(
         "Logistic regression",
@@ -390,6 +394,7 @@ STRATEGIES: dict[str, Strategy] = {
         {"rows": _ROWS},
         control=True,
         has_learning_rate=False,
+        has_seed=False,
         fits_inputs=True,
         model="Logistic regression",
         iteration="penalty",
@@ -476,6 +481,15 @@ def is_trained(strategy: str) -> bool:
 def has_learning_rate(strategy: str) -> bool:
     """Whether the learning rate changes what a strategy gives; any other word's does."""
     return strategy not in STRATEGIES or STRATEGIES[strategy].has_learning_rate
+
+
+def has_seed(strategy: str) -> bool:
+    """Whether the seed changes what a strategy gives; any other word's does.
+
+    >>> has_seed("zero-shot"), has_seed("logistic-regression"), has_seed("gradient-boosting")
+    (False, False, True)
+    """
+    return strategy not in STRATEGIES or STRATEGIES[strategy].has_seed
 
 
 def has_own_model(strategy: str) -> bool:

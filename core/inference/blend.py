@@ -11,9 +11,11 @@ import numpy as np
 from core.data.datasets import Dataset
 from core.errors import BadInput
 from core.evaluation.metrics import Metrics
+from core.evaluation.recalibration import NONE, RecalibrationMap
 from core.evaluation.thresholds import best_f1_threshold
 from core.inference.blend_members import check_blendable
 from core.inference.blend_weights import blend_scores, fit_weights, logits_of
+from core.inference.run_calibration import used_map
 from core.jobs.predictions import read_predictions
 from core.jobs.reporter import Reporter
 from core.jobs.requests import BlendRequest
@@ -47,6 +49,16 @@ def blend(
     check_blendable(dataset, runs)
     reporter.phase("fitting the weights")
     labels, scores = load_part_scores(workspace, runs)
+    maps = _member_maps(workspace, runs, request)
+    scores = {
+        part: np.stack(
+            [
+                one if used is None else used.apply(one)
+                for one, used in zip(values, maps, strict=True)
+            ]
+        )
+        for part, values in scores.items()
+    }
     if VALIDATION not in labels:
         raise BadInput(
             f"Run {runs[0].id} scored no validation rows, on which the weights of a blend are"
@@ -61,9 +73,10 @@ def blend(
     reporter.progress(1, 1, 1, 1)
     members = []
     trained, seconds = len(runs), 0.0
-    for run, title, weight in zip(runs, request.arms or request.runs, weights, strict=True):
+    titles = request.arms or request.runs
+    for run, title, weight, used in zip(runs, titles, weights, maps, strict=True):
         assert run.result is not None
-        members.append(BlendedRun(run.id, title, float(weight), run.result.metrics))
+        members.append(BlendedRun(run.id, title, float(weight), run.result.metrics, used))
         # A blend needs all of its runs, so that it costs what they cost.
         trained += run.result.trained_parameters
         seconds += run.result.seconds.get("total", 0.0)
@@ -76,6 +89,17 @@ def blend(
         seconds={"evaluate": round(time.monotonic() - started, 3), "members": round(seconds, 3)},
     )
     return Outcome(result, prediction_arrays(labels, blended, None))
+
+
+def _member_maps(
+    workspace: Workspace, runs: Sequence[Run], request: BlendRequest
+) -> list[RecalibrationMap | None]:
+    """Return the map by which the scores of each run are calibrated; None for none."""
+    methods = request.calibration or (NONE,) * len(runs)
+    return [
+        None if method == NONE else used_map(workspace, run, method)
+        for run, method in zip(runs, methods, strict=True)
+    ]
 
 
 def load_part_scores(

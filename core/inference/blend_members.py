@@ -7,7 +7,7 @@ import numpy as np
 
 from core.data.datasets import Dataset, select_training_rows
 from core.errors import BadInput
-from core.freezing.strategies import is_trained
+from core.freezing.strategies import has_seed
 from core.jobs.requests import FinetuneRequest
 from core.jobs.store import Run, RunStore
 from core.workspace import Workspace
@@ -82,11 +82,10 @@ def distinct_titles(runs: Sequence[Run], titles: Sequence[str]) -> list[str]:
         titles: what each is called as an arm.
     """
     found = [*titles]
-    # The seed of a run that trains nothing changes nothing.
-    trained = {run.id for run in runs if is_trained(run.strategy)}
-    if len({run.seed for run in runs if run.id in trained}) > 1:
+    seeded = {run.id for run in runs if has_seed(run.strategy)}
+    if len({run.seed for run in runs if run.id in seeded}) > 1:
         found = [
-            f"{title}, seed {run.seed}" if run.id in trained else title
+            f"{title}, seed {run.seed}" if run.id in seeded else title
             for title, run in zip(found, runs, strict=True)
         ]
     tell_apart: tuple[Callable[[Run], str], ...] = (

@@ -10,9 +10,8 @@ from scipy.optimize import minimize
 from scipy.special import expit, logit
 
 from core.errors import BadInput
+from core.evaluation.metric_functions import clip_probabilities
 
-_SMALLEST = 1e-7
-"""Probabilities are clipped to this distance from 0 and 1: about the spacing of float32 below 1."""
 _NONE = 1e-6
 """A weight below this is 0, as no score in float32 shows it."""
 
@@ -23,9 +22,7 @@ def logits_of(scores: np.ndarray) -> np.ndarray:
     >>> logits_of(np.array([0.5])).tolist()
     [0.0]
     """
-    return np.asarray(
-        logit(np.clip(np.asarray(scores, np.float64), _SMALLEST, 1 - _SMALLEST)), np.float64
-    )
+    return np.asarray(logit(clip_probabilities(scores)), np.float64)
 
 
 def fit_weights(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:

@@ -6,12 +6,14 @@ from core.data.datasets import Dataset, require_labels
 from core.data.preprocessing import load_preprocessing
 from core.errors import BadInput
 from core.evaluation.metrics import Metrics
+from core.evaluation.recalibration import RecalibrationMap
 from core.inference.blend_members import blended_runs
 from core.inference.blend_weights import blend_scores
+from core.inference.run_calibration import used_map
 from core.inference.run_model import load_scoring_card
 from core.jobs.store import Run
 from core.models.backbone import load_backbone
-from core.training.devices import choose_device
+from core.training.devices import same_device, tf32_products
 from core.training.results import (
     ArraysByPart,
     evaluate_parts,
@@ -25,7 +27,9 @@ from core.training.training_rows import encode_row_numbers
 from core.workspace import Workspace
 
 
-def evaluate_on(workspace: Workspace, run: Run, dataset: Dataset) -> dict[str, Metrics]:
+def evaluate_on(
+    workspace: Workspace, run: Run, dataset: Dataset, calibration: str | None = None
+) -> dict[str, Metrics]:
     """Return the metrics of a run's model on a dataset, by part, at the run's own threshold.
 
     Args:
@@ -33,6 +37,8 @@ def evaluate_on(workspace: Workspace, run: Run, dataset: Dataset) -> dict[str, M
         run: a run that is done and scores clicks.
         dataset: its validation and test rows are scored; they must have labels. Of the dataset of a
             run on a window, they are those of that window.
+        calibration: method by which the scores are calibrated, one of
+            `core.inference.run_calibration.METHOD_CHOICES`; None for the one that the run uses.
 
     Raises:
         BadInput: the run is not done, its model does not score clicks, a run of a blend was
@@ -51,14 +57,28 @@ def evaluate_on(workspace: Workspace, run: Run, dataset: Dataset) -> dict[str, M
     if run.kind != "blend":
         scores = _score(workspace, run, dataset, scored)
     else:
-        members = [_score(workspace, one, dataset, scored) for one in blended_runs(workspace, run)]
         assert run.result.blend is not None
+        members = [
+            _calibrate(_score(workspace, one, dataset, scored), member.calibration)
+            for one, member in zip(blended_runs(workspace, run), run.result.blend.runs, strict=True)
+        ]
         weights = np.array([one.weight for one in run.result.blend.runs])
         scores = {
             part: blend_scores(np.stack([one[part] for one in members]), weights) for part in scored
         }
     assert run.result.threshold is not None
-    return evaluate_parts(labels_by_part(dataset, scored), scores, run.result.threshold)
+    used = used_map(workspace, run, calibration)
+    return evaluate_parts(
+        labels_by_part(dataset, scored),
+        _calibrate(scores, used),
+        used.apply_to(run.result.threshold),
+    )
+
+
+def _calibrate(scores: ArraysByPart, calibration: RecalibrationMap | None) -> ArraysByPart:
+    if calibration is None:
+        return scores
+    return {part: calibration.apply(values) for part, values in scores.items()}
 
 
 def _score(workspace: Workspace, run: Run, dataset: Dataset, scored: ArraysByPart) -> ArraysByPart:
@@ -70,8 +90,10 @@ def _score(workspace: Workspace, run: Run, dataset: Dataset, scored: ArraysByPar
             f"The model of run {run.id} was not trained on click labels, so there is nothing "
             "to measure."
         )
-    device = choose_device("auto")
+    # As the run scored: on another type of device, and in another precision, last digits differ.
+    device = same_device(run.result.device)
     preprocessing = load_preprocessing(card.folder / "preprocessing")
     numbers = np.concatenate(list(scored.values()))
     rows = encode_row_numbers(workspace, dataset, preprocessing, numbers)
-    return score_parts(load_backbone(card).to(device), scored, rows, device)
+    with tf32_products(run.request.train.tf32):
+        return score_parts(load_backbone(card).to(device), scored, rows, device)

@@ -18,8 +18,12 @@ from core.data.datasets import select_test_rows
 from core.data.preprocessing import load_preprocessing
 from core.data.schema import FIELDS
 from core.errors import BadInput, RunError, caused_by_system
+from core.evaluation.recalibration import NONE, RecalibrationMap
 from core.files.durable import staging
 from core.files.outputs import check_output, output_folder, write_output
+from core.files.typed_json import to_json
+from core.inference.calibration_module import CalibrationModule
+from core.inference.run_calibration import describe_calibration, has_scores, used_map
 from core.inference.run_model import load_model_card
 from core.inference.score_drift import load_training_reference
 from core.inference.unknown_values import known_shares
@@ -38,35 +42,45 @@ TOLERANCE = 1e-5
 """Largest difference allowed between a click probability of the ONNX model and torch's."""
 CHECKED_ROWS = 2048
 OPSET = 17
+PROBABILITY, UNCALIBRATED = "click_probability", "uncalibrated_probability"
+"""Outputs of the ONNX model; the second one only where the first is calibrated."""
 
 
-def export_model(workspace: Workspace, run: Run, target: Path) -> dict[str, Any]:
+def export_model(
+    workspace: Workspace, run: Run, target: Path, calibration: str | None = None
+) -> dict[str, Any]:
     """Write a run's model to a folder, or to an archive if the name ends with .zip: all or nothing.
 
     Writes model.safetensors, card.json, preprocessing/ and run.json (request, result, threshold);
     if the model scores clicks also model.onnx and score.py. The ONNX model is first compared with
-    torch on encoded rows.
+    torch on encoded rows. Calibrated probabilities are the first output of the ONNX model, and the
+    threshold is theirs; the second output are then those as trained.
 
     Args:
         workspace: of the run.
         run: a run that is done.
         target: folder or .zip file, which must not exist.
+        calibration: method by which the probabilities are calibrated, one of
+            `core.inference.run_calibration.METHOD_CHOICES`; None for the one that the run uses.
 
     Returns:
-        JSON-ready: what was written, and how the ONNX model was checked.
+        JSON-ready: what was written, how the ONNX model was checked, and the `calibration`, None
+        where the model scores no clicks.
 
     Raises:
-        BadInput: before any work is done, if `target` exists or cannot be written.
+        BadInput: before any work is done, if `target` exists or cannot be written, or the run has
+            no such calibration.
         RunError: a score of the ONNX model differs from torch's by more than `TOLERANCE`.
     """
     card = load_model_card(workspace, run)
+    used = used_map(workspace, run, calibration) if has_scores(run) else RecalibrationMap()
     as_archive = target.suffix == ".zip"
     if as_archive:
         check_output(target)
         if target.exists():
             raise BadInput(f"There is a file {str(target)!r} already; name a new one.")
     with _open_archive(workspace, target) if as_archive else output_folder(target) as folder:
-        onnx = _write_model(workspace, run, card, folder)
+        onnx = _write_model(workspace, run, card, folder, used)
         files = _list_files(folder)
     stages = [dataclasses.asdict(stage) for stage in card.stages]
     return {
@@ -76,7 +90,12 @@ def export_model(workspace: Workspace, run: Run, target: Path) -> dict[str, Any]
         "stages": stages,
         "files": files,
         "onnx": onnx,
+        "calibration": _describe(used) if has_scores(run) else None,
     }
+
+
+def _describe(used: RecalibrationMap) -> dict[str, Any]:
+    return to_json(used) | {"sentence": describe_calibration(used)}
 
 
 @contextmanager
@@ -106,29 +125,37 @@ class _ScoringModule(nn.Module):
     """The network with click probabilities as its output.
 
     Takes ids, int ``(rows, fields)``, and numerics, float ``(rows, dense)``; returns probabilities
-    ``(rows,)``.
+    ``(rows,)``, or a pair of calibrated ones and those as trained.
     """
 
-    def __init__(self, network: Network) -> None:
+    def __init__(self, network: Network, calibration: RecalibrationMap | None = None) -> None:
         super().__init__()
         self.network = network
+        self.calibration = None
+        if calibration is not None and calibration.method != NONE:
+            self.calibration = CalibrationModule(calibration)
 
-    def forward(self, ids: Tensor, numerics: Tensor) -> Tensor:
-        return click_probabilities(self.network((ids, numerics)))
+    def forward(self, ids: Tensor, numerics: Tensor) -> Tensor | tuple[Tensor, Tensor]:
+        scores = click_probabilities(self.network((ids, numerics)))
+        return scores if self.calibration is None else (self.calibration(scores), scores)
 
 
 def _write_model(
-    workspace: Workspace, run: Run, card: BackboneCard, folder: Path
+    workspace: Workspace, run: Run, card: BackboneCard, folder: Path, used: RecalibrationMap
 ) -> dict[str, Any]:
     assert run.result is not None
     for name in (WEIGHTS_FILE, "card.json"):
         shutil.copy2(card.folder / name, folder / name)
     shutil.copytree(card.folder / "preprocessing", folder / "preprocessing")
     threshold = run.result.threshold
+    calibrated = {}
+    if threshold is not None:
+        calibrated = {"calibration": _describe(used), "uncalibrated_threshold": threshold}
     description = {
         "run": run.id,
         "name": run.name,
-        "threshold": threshold,
+        "threshold": threshold if threshold is None else used.apply_to(threshold),
+        **calibrated,
         "request": request_to_json(run.request),
         "result": result_to_json(run.result),
     }
@@ -144,7 +171,7 @@ def _write_model(
             "why": "The model's head was not trained on click labels, so it cannot score rows.",
         }
     preprocessing = load_preprocessing(card.folder / "preprocessing")
-    scorer = _ScoringModule(load_backbone(card)).eval()
+    scorer = _ScoringModule(load_backbone(card), used).eval()
     try:
         _write_onnx(scorer, folder / ONNX, preprocessing.n_dense)
     except Exception as error:
@@ -177,9 +204,10 @@ def _known_in_training(workspace: Workspace, run: Run, card: BackboneCard) -> di
     return {field: round(float(share), 6) for field, share in zip(FIELDS, shares, strict=True)}
 
 
-def _write_onnx(scorer: nn.Module, path: Path, dense: int) -> None:
+def _write_onnx(scorer: _ScoringModule, path: Path, dense: int) -> None:
     example = (torch.zeros(2, len(FIELDS), dtype=torch.int32), torch.zeros(2, dense))
     rows = {0: "rows"}
+    outputs = [PROBABILITY] if scorer.calibration is None else [PROBABILITY, UNCALIBRATED]
     with warnings.catch_warnings(), torch.no_grad():
         # torch warns that this exporter is deprecated and that traced shapes are constants. Those
         # do not change; the number of rows does, and the check runs other numbers than two.
@@ -190,8 +218,8 @@ def _write_onnx(scorer: nn.Module, path: Path, dense: int) -> None:
             str(path),
             dynamo=False,
             input_names=["ids", "numerics"],
-            output_names=["click_probability"],
-            dynamic_axes={"ids": rows, "numerics": rows, "click_probability": rows},
+            output_names=outputs,
+            dynamic_axes=dict.fromkeys(("ids", "numerics", *outputs), rows),
             opset_version=OPSET,
         )
 
@@ -225,7 +253,7 @@ def _rows_to_check(
 
 
 def _compare_with_torch(
-    scorer: nn.Module, path: Path, ids: np.ndarray, numerics: np.ndarray, origin: str
+    scorer: _ScoringModule, path: Path, ids: np.ndarray, numerics: np.ndarray, origin: str
 ) -> dict[str, Any]:
     try:
         import onnxruntime
@@ -236,7 +264,8 @@ def _compare_with_torch(
         }
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
     with torch.no_grad():
-        expected = scorer(torch.from_numpy(ids), torch.from_numpy(numerics)).numpy()
+        found = scorer(torch.from_numpy(ids), torch.from_numpy(numerics))
+        expected = (found if isinstance(found, Tensor) else found[0]).numpy()
     largest = 0.0
     # Many rows and a single one: a number of rows fixed by the export would show here.
     for count in (len(ids), 1):

@@ -16,6 +16,7 @@ from core.data.drift import (
 from core.data.preprocessing import MISSING, UNSEEN, Preprocessing
 from core.data.schema import FIELDS
 from core.errors import BadInput, Damaged
+from core.evaluation.recalibration import RecalibrationMap
 from core.jobs.predictions import read_predictions
 from core.jobs.requests import BlendRequest, FinetuneRequest, PretrainRequest
 from core.jobs.store import Run
@@ -45,9 +46,19 @@ class TrainingReference:
 
 
 def load_training_reference(
-    workspace: Workspace, run: Run, preprocessing: Preprocessing
+    workspace: Workspace,
+    run: Run,
+    preprocessing: Preprocessing,
+    calibration: RecalibrationMap | None = None,
 ) -> TrainingReference | None:
-    """Return the reference of a run; None if its dataset or its predictions are gone or damaged."""
+    """Return the reference of a run; None if its dataset or its predictions are gone or damaged.
+
+    Args:
+        workspace: of the run.
+        run: whose training and test rows are the reference.
+        preprocessing: of the run's model.
+        calibration: applied to the scores of the test rows, as it is to those of the file.
+    """
     request = run.request
     assert isinstance(request, PretrainRequest | FinetuneRequest | BlendRequest)
     try:
@@ -61,6 +72,7 @@ def load_training_reference(
         scores = read_predictions(workspace, run.id, [name])[name]
     except Damaged:
         return None
+    scores = scores if calibration is None else calibration.apply(scores)
     return TrainingReference(dataset.name, drift_counts(ids), scores)
 
 

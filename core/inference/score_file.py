@@ -14,16 +14,26 @@ from core.data.reading.ingest import ingest
 from core.data.samples import Sample, list_samples, read_dictionary_table
 from core.errors import BadInput
 from core.evaluation.metrics import compute_metrics
+from core.evaluation.recalibration import NONE, RecalibrationMap
 from core.files.durable import staging
 from core.files.outputs import check_output, write_output
+from core.files.typed_json import to_json
 from core.inference.blend_members import blended_runs
+from core.inference.run_calibration import describe_calibration, used_map
 from core.inference.run_model import load_scoring_card
 from core.inference.score_drift import (
     load_training_reference,
     measure_drift_from_training,
     score_distribution,
 )
-from core.inference.scoring import BlendScorer, FileScores, Scorer, write_predictions
+from core.inference.scoring import (
+    AnyScorer,
+    BlendScorer,
+    CalibratedScorer,
+    FileScores,
+    Scorer,
+    write_predictions,
+)
 from core.inference.unknown_summary import unknown_summary
 from core.inference.unknown_values import known_shares, unknown_columns
 from core.jobs.store import Run
@@ -41,6 +51,7 @@ def score_file(
     on_progress: Callable[[float], None] | None = None,
     *,
     options: ReadOptions = DEFAULT_OPTIONS,
+    calibration: str | None = None,
 ) -> dict[str, Any]:
     """Score a Criteo file, with or without labels, and write the predictions as CSV.
 
@@ -56,20 +67,24 @@ def score_file(
         on_bad_rows: "reject" the file, or "skip" its bad rows and count them.
         on_progress: called with the share of the work that is done, 0 to 1.
         options: how to read the file.
+        calibration: method by which the scores are calibrated, one of
+            `core.inference.run_calibration.METHOD_CHOICES`; None for the one that the run uses.
 
     Returns:
         JSON-ready: `rows` scored, `bad_rows` skipped with `bad_examples`; `labelled` (whether there
         is a label column), `unlabelled_rows` (rows whose label is missing or -1); `notes` of the
         reader; how the `scores` are distributed; `metrics` of the rows with a label, None if there
         are none; `unknown` values (`core.inference.unknown_values`); `drift` from the run's
-        training rows (`core.inference.score_drift`), None if they are gone.
+        training rows (`core.inference.score_drift`), None if they are gone; `calibration`, the map
+        that was applied, with its `sentence`.
 
     Raises:
         BadInput: the run's model does not score clicks, the file cannot be read, or `output_path`
             cannot be written or is the file itself; or a run of a blend was deleted.
     """
     check_output(output_path, [path])
-    scorer = load_scorer(workspace, run)
+    scorer = load_scorer(workspace, run, calibration)
+    used = scorer.calibration if isinstance(scorer, CalibratedScorer) else RecalibrationMap()
     threshold, preprocessing = scorer.threshold, scorer.preprocessing
     report = on_progress or (lambda share: None)
     with staging(workspace.cache) as folder:
@@ -86,7 +101,7 @@ def score_file(
 
         write_output(output_path, write, [path])
         scored = results[0]
-        reference = load_training_reference(workspace, run, preprocessing)
+        reference = load_training_reference(workspace, run, preprocessing, used)
         training_counts = reference.counts if reference else None
         columns = unknown_columns(
             preprocessing,
@@ -100,16 +115,28 @@ def score_file(
     return _summary(run, sample, scored, threshold, output_path) | {
         "unknown": unknown_summary(preprocessing, columns, scored.counts, training_counts),
         "drift": drift,
+        "calibration": to_json(used) | {"sentence": describe_calibration(used)},
     }
 
 
-def load_scorer(workspace: Workspace, run: Run) -> Scorer | BlendScorer:
+def load_scorer(workspace: Workspace, run: Run, calibration: str | None = None) -> AnyScorer:
     """Return what scores rows with a run's model, or with the models of a blend's runs.
 
+    Args:
+        workspace: of the run.
+        run: a run that is done and scores clicks.
+        calibration: see `score_file`.
+
     Raises:
-        BadInput: the run is not done, its model does not score clicks, or a run of the blend was
-            deleted.
+        BadInput: the run is not done, its model does not score clicks, a run of the blend was
+            deleted, or the run has no such calibration.
     """
+    scorer = _load_uncalibrated_scorer(workspace, run)
+    used = used_map(workspace, run, calibration)
+    return scorer if used.method == NONE else CalibratedScorer(scorer, used)
+
+
+def _load_uncalibrated_scorer(workspace: Workspace, run: Run) -> Scorer | BlendScorer:
     if run.kind != "blend":
         return _load_network_scorer(workspace, run)
     if run.result is None or run.result.blend is None or run.result.threshold is None:
@@ -117,8 +144,13 @@ def load_scorer(workspace: Workspace, run: Run) -> Scorer | BlendScorer:
             f"Run {run.id} is {run.status}, so it has no weights; wait until it is done or pick"
             " another run."
         )
-    scorers = [_load_network_scorer(workspace, one) for one in blended_runs(workspace, run)]
-    weights = np.array([one.weight for one in run.result.blend.runs])
+    members = run.result.blend.runs
+    scorers = [
+        scorer if member.calibration is None else CalibratedScorer(scorer, member.calibration)
+        for one, member in zip(blended_runs(workspace, run), members, strict=True)
+        for scorer in [_load_network_scorer(workspace, one)]
+    ]
+    weights = np.array([member.weight for member in members])
     return BlendScorer(tuple(scorers), weights, run.result.threshold)
 
 
@@ -132,7 +164,8 @@ def _load_network_scorer(workspace: Workspace, run: Run) -> Scorer:
         )
     preprocessing = load_preprocessing(card.folder / "preprocessing")
     device = choose_device("auto")
-    return Scorer(load_backbone(card).to(device), preprocessing, run.result.threshold, device)
+    network = load_backbone(card).to(device)
+    return Scorer(network, preprocessing, run.result.threshold, device, run.request.train.tf32)
 
 
 def _sample_to_score(

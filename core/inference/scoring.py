@@ -13,9 +13,11 @@ from core.data.drift import drift_counts
 from core.data.preprocessing import Preprocessing
 from core.data.samples import Sample, file_row_numbers, read_dictionary_table
 from core.data.schema import FIELDS, LABEL
+from core.evaluation.recalibration import RecalibrationMap
 from core.inference.blend_weights import blend_scores
 from core.models.network import Network
 from core.training.batches import RowTensors
+from core.training.devices import tf32_products
 from core.training.losses import predict
 
 BATCH_ROWS = 65536
@@ -34,12 +36,14 @@ class Scorer:
         preprocessing: of its inputs.
         threshold: score from which a click is predicted.
         device: to compute on.
+        tf32: whether a GPU multiplies in TF32, as the run did.
     """
 
     network: Network
     preprocessing: Preprocessing
     threshold: float
     device: torch.device
+    tf32: bool = False
 
     def score(self, batch: pa.Table) -> tuple[np.ndarray, np.ndarray]:
         """Return scores, float32 ``(rows,)``, and ids, int32 ``(rows, 39)``, of rows."""
@@ -49,7 +53,8 @@ class Scorer:
             torch.from_numpy(encoded.numerics).to(self.device),
         )
         no_labels = torch.zeros(len(encoded.ids), device=self.device)
-        return predict(self.network, RowTensors(inputs, no_labels)), encoded.ids
+        with tf32_products(self.tf32):
+            return predict(self.network, RowTensors(inputs, no_labels)), encoded.ids
 
 
 @dataclass(frozen=True)
@@ -57,12 +62,12 @@ class BlendScorer:
     """What is needed to score rows with a blend.
 
     Args:
-        scorers: of its runs.
+        scorers: of its runs, calibrated where the blend was fitted on calibrated scores.
         weights: of their logits.
         threshold: score of the blend from which a click is predicted.
     """
 
-    scorers: tuple[Scorer, ...]
+    scorers: "tuple[Scorer | CalibratedScorer, ...]"
     weights: np.ndarray
     threshold: float
 
@@ -75,6 +80,37 @@ class BlendScorer:
         """Return scores of the blend, and ids by the preprocessing of its first run."""
         scored = [scorer.score(batch) for scorer in self.scorers]
         return blend_scores(np.stack([scores for scores, _ in scored]), self.weights), scored[0][1]
+
+
+@dataclass(frozen=True)
+class CalibratedScorer:
+    """What is needed to score rows with calibrated probabilities.
+
+    Args:
+        scorer: gives the scores as trained.
+        calibration: map from these to calibrated ones.
+    """
+
+    scorer: Scorer | BlendScorer
+    calibration: RecalibrationMap
+
+    @property
+    def preprocessing(self) -> Preprocessing:
+        """That of the model."""
+        return self.scorer.preprocessing
+
+    @property
+    def threshold(self) -> float:
+        """Calibrated score from which a click is predicted: the same rows as without."""
+        return self.calibration.apply_to(self.scorer.threshold)
+
+    def score(self, batch: pa.Table) -> tuple[np.ndarray, np.ndarray]:
+        """Return calibrated scores, float32 ``(rows,)``, and ids of rows."""
+        scores, ids = self.scorer.score(batch)
+        return self.calibration.apply(scores), ids
+
+
+AnyScorer = Scorer | BlendScorer | CalibratedScorer
 
 
 @dataclass(frozen=True)
@@ -95,7 +131,7 @@ class FileScores:
 def write_predictions(
     path: Path,
     sample: Sample,
-    scorer: Scorer | BlendScorer,
+    scorer: AnyScorer,
     on_progress: Callable[[float], None] | None = None,
 ) -> FileScores:
     """Score a sample and write one line per row, in file order.

@@ -50,21 +50,27 @@ def read_prediction_array(workspace: Workspace, run: Run, array: str) -> np.ndar
 
 @dataclass(frozen=True)
 class StoredScores:
-    """Scores of several runs on the target test rows, read when they are needed.
+    """Scores of several runs on the same test rows, read when they are needed.
 
     Implements core.evaluation.comparison_cache.Scores.
+
+    Args:
+        workspace: holds the runs.
+        runs: one for each seed.
+        array: of their predictions; by default the scores on target test rows.
     """
 
     workspace: Workspace
     runs: tuple[Run, ...]
+    array: str = "target_test_score"
 
     def __len__(self) -> int:
         return len(self.runs)
 
     def __getitem__(self, seed: int, /) -> np.ndarray:
-        return read_prediction_array(self.workspace, self.runs[seed], "target_test_score")
+        return read_prediction_array(self.workspace, self.runs[seed], self.array)
 
     @property
     def keys(self) -> tuple[str, ...]:
         """A key for the scores of each run, by which comparisons are cached."""
-        return tuple(f"{run.id} {run.finished}" for run in self.runs)
+        return tuple(f"{run.id} {run.finished} {self.array}" for run in self.runs)

@@ -62,6 +62,9 @@ class TrainSettings:
         validations_per_epoch: validations in every epoch, at equal distances; each may be the best
             one.
         weight_decay: decoupled weight decay (AdamW, Loshchilov and Hutter 2019).
+        tf32: whether a GPU multiplies float32 matrices in TF32, in training and in scoring: several
+            times faster, with factors rounded to 10 bits of mantissa. False is what runs up to
+            version 0.13 had; new ones have True unless they are told otherwise.
         decay_scope: what weight decay reaches: "all" parameters, or "matrices": the weights of
             linear layers, neither embeddings nor biases nor normalisation layers.
         cosine: whether the learning rate falls to 0 along half a cosine over all steps (Loshchilov
@@ -92,6 +95,7 @@ class TrainSettings:
     ema: bool = False
     validations_per_epoch: int = 1
     decay_scope: str = "all"
+    tf32: bool = False
 
     def __post_init__(self) -> None:
         check_types(self)
@@ -279,6 +283,10 @@ class FinetuneRequest:
         keep_head: whether training goes on from the backbone's own head.
         inputs: "kept", the backbone's own vocabulary and statistics, or "refitted", both extended
             by the target's training rows.
+        trial: number of the setting that a search within a budget tries with it (core.runs.search);
+            None for every other run, those that judge the search's winner among them.
+        arm_name: what the run is called as an arm, where the strategy does not say it; "" for the
+            strategy.
         window: which window of the target rows trains; None for the dataset's own split.
 
     Raises:
@@ -299,6 +307,8 @@ class FinetuneRequest:
     rates: tuple[float, ...] = ()
     keep_head: bool = False
     inputs: str = "kept"
+    trial: int | None = None
+    arm_name: str = ""
     window: Window | None = None
 
     def __post_init__(self) -> None:
@@ -374,6 +384,8 @@ class BlendRequest:
         group: id of the sweep that the blend is an arm of; "" for none.
         arms: what each of `runs` is called, in the same order.
         target_rows: how many target rows each of `runs` used, 0 for all.
+        calibration: the method by which the scores of each of `runs` are calibrated before they are
+            blended ("none" for none), in the same order; empty where none is.
 
     Raises:
         BadInput: a value has another type, or fewer than two runs are named.
@@ -385,9 +397,16 @@ class BlendRequest:
     group: str = ""
     arms: tuple[str, ...] = ()
     target_rows: int = 0
+    calibration: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         check_types(self)
+        _require(
+            len(self.calibration) in (0, len(self.runs)),
+            "number of calibrations",
+            len(self.calibration),
+            f"0, or {len(self.runs)}, one for each run",
+        )
         if len(set(self.runs)) < 2:
             raise BadInput(
                 f"A blend takes two runs or more, and {len(set(self.runs))} was named; name"

@@ -95,6 +95,11 @@ class Run:
         return self.result.halted if self.result else 0
 
     @property
+    def is_trial(self) -> bool:
+        """Whether a search within a budget tried a setting with it (core.runs.search)."""
+        return isinstance(self.request, FinetuneRequest) and self.request.trial is not None
+
+    @property
     def seed(self) -> int:
         """Seed of the new head, the row order and dropout."""
         return self.request.train.seed

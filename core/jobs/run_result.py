@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from core.evaluation.metrics import Metrics
+from core.evaluation.recalibration import RecalibrationMap
 from core.files.typed_json import from_json, to_json
 
 BEST_EPOCH_IS_LAST = (
@@ -81,12 +82,15 @@ class BlendedRun:
         title: what it is called as an arm.
         weight: of its logits, 0 or above.
         metrics: of the run alone, by part, at its own threshold.
+        calibration: map by which its scores were calibrated before they were blended; None for
+            none.
     """
 
     run: str
     title: str
     weight: float
     metrics: MetricsByPart
+    calibration: RecalibrationMap | None = None
 
 
 @dataclass(frozen=True)

@@ -15,11 +15,12 @@ import numpy as np
 
 from core.errors import BadInput
 from core.evaluation.choice_error import Choice
-from core.evaluation.verdicts import ArmScores, Verdict, compare_arms, summarise_verdicts
-from core.freezing.strategies import is_trained
+from core.evaluation.verdict_sentences import summarise_verdicts
+from core.evaluation.verdicts import ArmScores, Verdict, compare_arms
+from core.freezing.strategies import has_seed, is_control, is_trained
 from core.jobs.predictions import StoredScores, read_prediction_array
 from core.jobs.store import Run
-from core.report.report_data import request_settings, tested_rows_key, titled_start
+from core.report.run_settings import request_settings, tested_rows_key, titled_start
 from core.runs.arm_verdicts import choice_sentences, choices_of_arms, training_notes
 from core.runs.rate_choice import has_rate
 from core.runs.sweep_result import ArmResult, summarise_arm, window_number
@@ -60,11 +61,12 @@ def group_into_arms(
     backbones: Mapping[str, str],
     datasets: Mapping[str, str],
     rate_sweeps: Collection[str] = (),
+    split_single: bool = True,
 ) -> list[ArmRuns]:
     """Return the arms of these runs, in the order in which each arm's first run was created.
 
     A second run with an arm's seed is an arm of its own, as repeating a seed adds no independent
-    sample. If there is only one arm, each of its runs becomes an arm, so that they can be compared.
+    sample.
 
     Args:
         runs: of any kind and status.
@@ -72,10 +74,16 @@ def group_into_arms(
         datasets: names by id.
         rate_sweeps: ids of the sweeps that chose a learning rate for each arm. Where `runs` has one
             rate of every arm of such a sweep, the rate belongs to the arm and is no setting.
+        split_single: where there is only one arm, make each of its runs one, so that they can be
+            compared.
     """
     in_order = tuple(sorted(runs, key=lambda run: run.created))
     names = tuple(backbones.items()), tuple(datasets.items())
-    return [*_group_into_arms(in_order, *names, frozenset(rate_sweeps))]
+    arms = _group_into_arms(in_order, *names, frozenset(rate_sweeps))
+    if split_single and len(arms) == 1 and len(arms[0].runs) > 1:
+        title, runs = arms[0].title, arms[0].runs
+        return [ArmRuns(f"{title}, seed {run.seed}", (), (run,)) for run in runs]
+    return [*arms]
 
 
 @lru_cache(maxsize=8)
@@ -113,13 +121,10 @@ def _group_into_arms(
         if seed in runs_by_arm.get((title, setting), {}):
             title = f"{title} again ({run.id})"
         runs_by_arm.setdefault((title, setting), {})[seed] = run
-    arms = [
+    return tuple(
         ArmRuns(*key, tuple(run_by_seed[seed] for seed in sorted(run_by_seed)))
         for key, run_by_seed in runs_by_arm.items()
-    ]
-    if len(arms) == 1 and len(arms[0].runs) > 1:
-        arms = [ArmRuns(f"{arms[0].title}, seed {run.seed}", (), (run,)) for run in arms[0].runs]
-    return tuple(arms)
+    )
 
 
 def _sweeps_with_several_rates(runs: Sequence[Run], sweeps: frozenset[str]) -> frozenset[str]:
@@ -133,41 +138,36 @@ def _sweeps_with_several_rates(runs: Sequence[Run], sweeps: frozenset[str]) -> f
 
 
 def arms_in_setting(arms: Sequence[ArmRuns], setting_words: str) -> list[ArmRuns]:
-    """Return the arms of one setting, and those that it changes in nothing.
+    """Return the arms of one setting, and those that what else is in it does not change.
 
-    No training setting changes zero-shot, so it belongs to every setting of its backbone; no
-    learning rate changes a control without one, so it belongs to the setting at every rate.
+    No training setting changes zero-shot, so it belongs to every setting of its backbone; neither
+    rate nor batch size changes a logistic regression, so it belongs to the setting at all of them.
     """
     setting = next((arm.setting for arm in arms if arm.setting_words == setting_words), ())
     return [
         arm
         for arm in arms
-        if arm.setting == setting
-        or (_is_zero_shot(arm.runs[0]) and arm.setting == setting[: len(arm.setting)])
-        or (not has_rate(arm.runs[0]) and arm.setting == _without_rates(setting))
+        if arm.setting == setting or (_is_shared(arm) and {*arm.setting} <= {*setting})
     ]
 
 
 def distinct_settings(arms: Sequence[ArmRuns]) -> list[str]:
     """Return the settings there are, in words.
 
-    Zero-shot alone does not make one, nor a control without a learning rate where other arms have
-    the same setting at some rate.
+    A control or blend does not make one where it belongs to that of other arms.
     """
-    trained = [arm for arm in arms if not _is_zero_shot(arm.runs[0])]
-    at_a_rate = {_without_rates(arm.setting) for arm in trained if has_rate(arm.runs[0])}
+    found = {arm.setting for arm in arms}
     named = [
         arm.setting_words
-        for arm in trained
-        if has_rate(arm.runs[0]) or arm.setting not in at_a_rate
+        for arm in arms
+        if not _is_shared(arm) or not any({*arm.setting} < {*other} for other in found)
     ]
-    return [*dict.fromkeys(named or [arm.setting_words for arm in arms])]
+    return [*dict.fromkeys(named)]
 
 
-def _without_rates(setting: tuple[str, ...]) -> tuple[str, ...]:
-    return tuple(
-        words for words in setting if not words.startswith(tuple(f"{x} " for x in RATE_SETTINGS))
-    )
+def _is_shared(arm: ArmRuns) -> bool:
+    """Whether an arm may belong to several settings: a control, or a blend of several runs."""
+    return arm.runs[0].kind == "blend" or is_control(arm.runs[0].strategy)
 
 
 def summarise_selected_arms(arms: Sequence[ArmRuns], full_titles: bool) -> list[ArmResult]:
@@ -184,8 +184,8 @@ def summarise_selected_arms(arms: Sequence[ArmRuns], full_titles: bool) -> list[
 
 
 def common_seeds(results: Sequence[ArmResult]) -> list[int]:
-    """Return the seeds that every arm has; zero-shot, which no seed changes, is left out."""
-    seeds = [{run.seed for run in result.runs} for result in results if is_trained(result.strategy)]
+    """Return the seeds that every arm has; arms that no seed changes are left out."""
+    seeds = [{run.seed for run in result.runs} for result in results if has_seed(result.strategy)]
     return sorted(set.intersection(*seeds)) if seeds else [0]
 
 
@@ -196,7 +196,8 @@ def load_scores(
 
     Args:
         workspace: holds the runs.
-        result: the arm; if it has a single run, that run stands for every seed.
+        result: the arm; if it has a single run, or no seed changes it, its first run stands for
+            every seed.
         array_name: such as "target_test_score", see `core.jobs.predictions`.
         seeds: of the rows of the result.
 
@@ -204,7 +205,7 @@ def load_scores(
         float64, shape ``(n_seeds, n_rows)``.
     """
     runs = {run.seed: run for run in result.runs}
-    is_single = len(result.runs) == 1
+    is_single = len(result.runs) == 1 or not has_seed(result.strategy)
     return np.stack(
         [
             read_prediction_array(
@@ -274,9 +275,10 @@ def judge_selected_arms(
     single_runs = all(len(result.runs) == 1 for result in results)
     contenders = []
     for result, validation_loss in zip(results, comparable_validation_losses(results), strict=True):
-        seeds = [run.seed for run in result.runs]
-        scores = StoredScores(workspace, result.runs)
-        seedless = single_runs or not is_trained(result.strategy)
+        seedless = single_runs or not has_seed(result.strategy)
+        runs = result.runs[:1] if seedless else result.runs
+        seeds = [run.seed for run in runs]
+        scores = StoredScores(workspace, runs)
         contenders.append(
             ArmScores(
                 result.title, validation_loss, scores, () if seedless else tuple(seeds), scores.keys
@@ -347,7 +349,7 @@ def _training_settings(run: Run, with_rates: bool) -> dict[str, Any]:
         return {"window": run.window.title} if run.window else {}
     return {
         name: value
-        for name, value in request_settings(run.request).items()
+        for name, value in request_settings(run.finetune_request).items()
         if with_rates or name not in RATE_SETTINGS
     }
 

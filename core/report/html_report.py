@@ -8,6 +8,8 @@ from typing import Any
 
 from core.evaluation.format_metrics import format_bounds, format_metric, format_p, is_missing
 from core.evaluation.metric_registry import HEADLINE_METRIC, METRICS, metrics_shown_in
+from core.evaluation.non_inferiority import Margins
+from core.evaluation.recommendation import Recommendation
 from core.evaluation.significance import NOT_DISTINGUISHABLE, SIGNIFICANCE_LEVEL
 from core.evaluation.verdicts import COMPARED_METRICS, Verdict
 from core.files.outputs import check_output, write_output
@@ -31,6 +33,7 @@ from core.report.provenance_sections import (
     runs_section,
     settings_section,
 )
+from core.report.recommendation_section import recommendation_section
 from core.report.report_data import ReportData
 from core.report.report_figures import (
     ARMS_TITLE,
@@ -40,8 +43,13 @@ from core.report.report_figures import (
     setting_figures,
 )
 from core.report.rolling_section import rolling_section
+from core.report.search_figures import search_history_figure
+from core.runs.arm_recommendation import recommend_results, recommendation_data
 from core.runs.arm_verdicts import forgetting_sentences, judge_arms
 from core.runs.rolling_result import is_rolling
+from core.runs.search import SearchProgress
+from core.runs.search_result import VALIDATION_ONLY, trials_table
+from core.runs.search_trials import PARAMETERS
 from core.runs.sweep_result import (
     ArmResult,
     SeedSummary,
@@ -62,16 +70,25 @@ SIMULATED_BACKBONE_NOTICE = (
 )
 
 
-def write_report(workspace: Workspace, data: ReportData, target: Path) -> dict[str, Any]:
+def write_report(
+    workspace: Workspace, data: ReportData, target: Path, margins: Margins | None = None
+) -> dict[str, Any]:
     """Write the report to `target`, completely or not at all, and return what it says, JSON-ready.
+
+    Args:
+        workspace: holds the runs' curves and predictions.
+        data: contents of the report.
+        target: the file.
+        margins: of the recommendation; default: `Margins()`.
 
     Raises:
         BadInput: `target` cannot be written; raised before any work is done.
     """
     check_output(target)
     verdicts, words = judge_arms(workspace, data.results, default_reference(data.results))
-    words = words + forgetting_sentences(data.results)
-    text = render_report(workspace, data, verdicts, words)
+    words = words + forgetting_sentences(workspace, data.results)
+    recommended = recommend_results(workspace, data.results, margins)
+    text = render_report(workspace, data, verdicts, words, recommended)
     write_output(target, lambda part: part.write_text(text, encoding="utf-8", newline="\n"))
     return {
         "out": str(target),
@@ -81,6 +98,7 @@ def write_report(workspace: Workspace, data: ReportData, target: Path) -> dict[s
         "arms": [result.title for result in data.results],
         "runs": [run.id for run in data.runs],
         "comparisons": len(verdicts),
+        "recommendations": [recommendation_data(one) for one in recommended],
         "verdicts": words,
     }
 
@@ -90,6 +108,7 @@ def render_report(
     data: ReportData,
     verdicts: Sequence[Verdict],
     verdict_sentences: Sequence[str],
+    recommended: Sequence[Recommendation] = (),
 ) -> str:
     """Return the report's whole text.
 
@@ -98,6 +117,7 @@ def render_report(
         data: contents of the report.
         verdicts: comparisons of its arms.
         verdict_sentences: the same in words.
+        recommended: what to do, one for each setting; none for a single arm.
     """
     dataset = data.dataset
     lead = {
@@ -106,12 +126,15 @@ def render_report(
         "Backbone": ", ".join(card.name for card in data.cards),
         "Runs": _count_statuses(data),
     }
+    first = [Section("Recommendation", "recommendation", recommendation_section(recommended))]
     sections = [
+        *(first if recommended else []),
         Section(
             "What the results support",
             "verdicts",
             _verdicts_section(data, verdicts, verdict_sentences),
         ),
+        *([Section("Search", "search", _search_section(*data.search))] if data.search else []),
         *(
             [Section("Windows", "windows", rolling_section(workspace, data.results))]
             if is_rolling(data.results)
@@ -147,6 +170,30 @@ def _notice(data: ReportData) -> str:
     )
 
 
+def _search_section(progress: SearchProgress, sentences: Sequence[str]) -> list[Html]:
+    """Return what a search found on validation rows, its figure and every trial."""
+    columns = ("Trial", *PARAMETERS.values(), "State", "Validation log loss", "Seconds")
+    rows: list[list[Cell]] = [
+        [
+            str(row["trial"]),
+            *(_setting_text(row[name]) for name in PARAMETERS),
+            row["state"],
+            format_metric(trial.loss),
+            f"{row['seconds']:.1f}",
+        ]
+        for row, trial in zip(trials_table(progress.trials), progress.trials, strict=True)
+    ]
+    return [
+        bullet_list([*sentences, VALIDATION_ONLY]),
+        plot(search_history_figure(progress.trials), "Validation log loss by trial"),
+        table(columns, rows),
+    ]
+
+
+def _setting_text(value: str | float) -> str:
+    return value if isinstance(value, str) else f"{value:g}"
+
+
 def _count_statuses(data: ReportData) -> str:
     counts = Counter(run.status for run in data.runs)
     return ", ".join(f"{number:,} {status}" for status, number in counts.items())
@@ -164,10 +211,11 @@ def _verdicts_section(
     count_text = f"{len(verdicts)} comparison{'s' if len(verdicts) > 1 else ''}"
     rule = (
         f"{count_text} on the target test rows. The p-values of all comparisons are adjusted "
-        "together by Holm's method (1979), separately for AUC and for log loss; at "
-        f"{SIGNIFICANCE_LEVEL:g} or more two arms are “{NOT_DISTINGUISHABLE}”. Intervals of AUC "
-        "differences include the variance of test rows (DeLong) and of seeds; those of log loss "
-        "come from a paired bootstrap."
+        "together by Holm's method (1979), separately for each metric; at "
+        f"{SIGNIFICANCE_LEVEL:g} or more two arms are “{NOT_DISTINGUISHABLE}”, which does not mean "
+        "equal: the interval says how large a difference remains possible. Intervals are Student's "
+        "and include the variance of test rows and of seeds, paired. ECE is compared to say whether"
+        " probabilities caused a difference in log loss."
     )
     rows: list[list[Cell]] = [
         [
@@ -183,7 +231,7 @@ def _verdicts_section(
         "Setting",
         "Arm",
         "Compared with",
-        "By AUC",
+        "Verdict",
         *(
             column
             for metric in COMPARED_METRICS
@@ -238,7 +286,8 @@ def _arms_section(results: Sequence[ArmResult]) -> list[Html]:
     note = (
         "Mean ± standard deviation over seeds. The interval is the"
         " mean of DeLong's interval of each seed, which is the noise of test rows. ECE is the"
-        " expected calibration error over 15 bins of equally many rows."
+        " expected calibration error over 15 bins of equally many rows; its floor is what a"
+        " perfectly calibrated model would have on these rows by chance, on average."
     )
     gaps = missing_auc_sentences(results)
     return [

@@ -24,6 +24,7 @@ from core.report.html_page import (
     table,
 )
 from core.report.report_data import ReportData
+from core.runs.rate_choice import has_rate
 
 
 def data_section(dataset: Dataset) -> list[Html]:
@@ -115,8 +116,10 @@ def settings_section(data: ReportData) -> list[Html]:
     if data.shared_settings.get("target rows") == 0:
         values["Target rows"] = "all"
     if not values:
-        return [paragraph("Blends have no training settings; those of their runs are theirs.")]
-    parts = [paragraph("The same for every run."), definition_list(values)]
+        return [
+            paragraph("Zero-shot and blends have no training settings; a blend's runs have theirs.")
+        ]
+    parts = [paragraph("The same for every run that reads them."), definition_list(values)]
     if data.varying_settings:
         parts.append(paragraph(f"Runs differ in: {', '.join(data.varying_settings)}."))
     return parts
@@ -176,8 +179,9 @@ def runs_section(data: ReportData) -> list[Html]:
 
 def _epochs(run: Run) -> str:
     assert run.result is not None
-    ended = ", ended by halving" if run.halted else ""
-    last = ", not trained to its end" if run.result.best_epoch_is_last else ""
+    by = "the search" if run.is_trial else "halving"
+    ended = f", ended early by {by}" if run.halted else ""
+    last = ", not trained to its end" if run.result.best_epoch_is_last and has_rate(run) else ""
     return f"{run.result.best_epoch} of {run.result.epochs_run}{ended}{last}"
 
 

@@ -6,18 +6,19 @@ from typing import Any
 
 from core.data.datasets import Dataset, find_dataset
 from core.errors import BadInput
-from core.jobs.requests import FinetuneRequest, Request, request_to_json
 from core.jobs.store import Run, RunStore
 from core.models.backbone_store import find_backbone
 from core.models.card import BackboneCard
+from core.report.arms import group_into_arms, summarise_selected_arms
+from core.report.run_settings import request_settings, tested_rows_key
 from core.runs.reproduce import find_blended_runs, run_commands, sweep_commands
-from core.runs.sweep import Sweep, arm_title
-from core.runs.sweep_result import ArmResult, summarise_arm, summarise_arms
+from core.runs.search import SearchProgress, search_progress
+from core.runs.search_result import search_sentences
+from core.runs.sweep import Sweep, list_rate_sweeps
+from core.runs.sweep_result import ArmResult, summarise_arms
 from core.workspace import Workspace
 
 MAX_RUNS = 200
-_ARM_FIELDS = ("strategy", "freeze_depth", "options", "group", "kind", "dataset", "seed", "rates")
-"""Fields of a request that are no training settings: they name the arm, or are shown elsewhere."""
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,7 @@ class ReportData:
         shared_settings: settings that every run has.
         varying_settings: names of the settings in which runs differ.
         commands: that reproduce everything.
+        search: how far the search has come, and its sentences; None for any other sweep or runs.
     """
 
     title: str
@@ -43,6 +45,7 @@ class ReportData:
     shared_settings: dict[str, Any]
     varying_settings: tuple[str, ...]
     commands: tuple[str, ...]
+    search: tuple[SearchProgress, tuple[str, ...]] | None = None
 
 
 def sweep_report_data(workspace: Workspace, sweep: Sweep) -> ReportData:
@@ -60,6 +63,10 @@ def sweep_report_data(workspace: Workspace, sweep: Sweep) -> ReportData:
         )
     dataset = find_dataset(workspace, sweep.spec.dataset)
     cards = (find_backbone(workspace, sweep.spec.backbone),)
+    search = None
+    if sweep.spec.search is not None:
+        progress = search_progress(workspace, sweep, runs)
+        search = progress, tuple(search_sentences(sweep, runs, progress))
     return ReportData(
         sweep.name,
         dataset,
@@ -68,11 +75,14 @@ def sweep_report_data(workspace: Workspace, sweep: Sweep) -> ReportData:
         tuple(runs),
         *_split_settings(runs),
         tuple(sweep_commands(workspace, sweep)),
+        search,
     )
 
 
 def runs_report_data(workspace: Workspace, runs: Sequence[Run]) -> ReportData:
     """Return the contents for runs; those that differ only by their seed are one arm.
+
+    Titles name the settings in which arms differ, as on page Compare.
 
     Raises:
         BadInput: a run is not done, or is neither a fine-tuning run nor a blend, or runs are on
@@ -102,11 +112,14 @@ def runs_report_data(workspace: Workspace, runs: Sequence[Run]) -> ReportData:
     tuned = [run for run in (*runs, *find_blended_runs(workspace, runs)) if run.kind == "finetune"]
     backbones = dict.fromkeys(run.finetune_request.backbone for run in tuned)
     names = {backbone: find_backbone(workspace, backbone) for backbone in backbones}
-    arms: dict[str, dict[int, Run]] = {}
-    for run in runs:
-        # The same run done twice is one run and no second seed.
-        arms.setdefault(_arm_title(run, varied, names), {})[run.seed] = run
-    results = [summarise_arm([*found.values()], title, "") for title, found in arms.items()]
+    arms = group_into_arms(
+        [*{run.id: run for run in runs}.values()],
+        {card.id: card.name for card in names.values()},
+        {},
+        list_rate_sweeps(workspace),
+        split_single=False,
+    )
+    results = summarise_selected_arms(arms, full_titles=True)
     title = runs[0].name if len(runs) == 1 else f"{len(runs)} runs on {dataset.name}"
     return ReportData(
         title, dataset, tuple(names.values()), tuple(results), tuple(runs), shared, varied,
@@ -114,65 +127,19 @@ def runs_report_data(workspace: Workspace, runs: Sequence[Run]) -> ReportData:
     )  # fmt: skip
 
 
-def request_settings(request: Request) -> dict[str, Any]:
-    """Return the settings of a fine-tuning request by name, without those that name the arm.
-
-    Those of the head and of training are included, with underscores as spaces.
-    """
-    values = request_to_json(request)
-    window = request.window if isinstance(request, FinetuneRequest) else None
-    flat = {
-        # First, as it decides the test rows. What it starts from is named with the arm.
-        "window": window.title if window else "none",
-        **{name: value for name, value in values.items() if name != "window"},
-        **values["train"],
-        "head": "kept" if values["keep_head"] else "new",
-        **{f"head_{name}": value for name, value in values["head"].items()},
-    }
-    return {
-        name.replace("_", " "): value
-        for name, value in flat.items()
-        if name not in (*_ARM_FIELDS, "train", "keep_head", "backbone")
-    }
-
-
 def _split_settings(runs: Sequence[Run]) -> tuple[dict[str, Any], tuple[str, ...]]:
-    """Return the settings that all fine-tuning runs share, and the names of the others."""
-    by_run = [request_settings(run.request) for run in runs if run.kind == "finetune"]
-    if not by_run:
-        return {}, ()
-    shared = {
-        name: value
-        for name, value in by_run[0].items()
-        if all(settings.get(name) == value for settings in by_run)
-    }
-    varying = tuple(name for name in by_run[0] if name not in shared)
+    """Return the settings that are equal in all runs that read them, and the names of the others.
+
+    Args:
+        runs: of any kind; only fine-tuning runs have settings.
+    """
+    by_run = [request_settings(run.finetune_request) for run in runs if run.kind == "finetune"]
+    found: dict[str, list[Any]] = {}
+    for settings in by_run:
+        for name, value in settings.items():
+            found.setdefault(name, []).append(value)
+    varied = [name for name, values in found.items() if any(one != values[0] for one in values)]
+    shared = {name: values[0] for name, values in found.items() if name not in varied}
     if shared.get("window") == "none":
         del shared["window"]
-    return shared, varying
-
-
-def tested_rows_key(run: Run) -> tuple[Any, ...]:
-    """Return what decides the target test rows of a run: two of the same key have the same rows."""
-    window = run.window
-    return run.dataset, *((window.number, window.windows, window.column) if window else ())
-
-
-def titled_start(run: Run) -> str:
-    """Return the run's arm, and that its windows go on from each other's models where they do.
-
-    Such a run is another arm than one that starts from the backbone on the same window.
-    """
-    chained = run.window is not None and run.window.start == "last"
-    return f"{arm_title(run)}, from the last window" if chained else arm_title(run)
-
-
-def _arm_title(run: Run, varied: Sequence[str], cards: dict[str, BackboneCard]) -> str:
-    words = [titled_start(run)]
-    if run.kind == "blend":
-        rows = [f"target rows {run.target_rows}"] * ("target rows" in varied)
-        return ", ".join([*words, *rows])
-    if len(cards) > 1:
-        words.append(cards[run.finetune_request.backbone].name)
-    settings = request_settings(run.request)
-    return ", ".join([*words, *(f"{name} {settings[name]}" for name in varied)])
+    return shared, tuple(varied)

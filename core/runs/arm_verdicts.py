@@ -4,15 +4,24 @@ import dataclasses
 from collections.abc import Sequence
 
 from core.evaluation.choice_error import Choice
-from core.evaluation.format_metrics import format_metric
-from core.evaluation.verdicts import ArmScores, Verdict, compare_arms, summarise_verdicts
-from core.freezing.strategies import has_learning_rate, is_control, is_trained
+from core.evaluation.comparison_cache import SeedScores, compare_pairs
+from core.evaluation.verdict_sentences import (
+    calibration_sentences,
+    outcome_sentences,
+    summarise_verdicts,
+)
+from core.evaluation.verdicts import ArmScores, Verdict, adjusted_verdicts, compare_arms
+from core.freezing.strategies import has_learning_rate, has_seed, is_control, is_trained
 from core.jobs.predictions import StoredScores, read_prediction_array
+from core.jobs.run import Run
 from core.runs.rolling_result import is_rolling
 from core.runs.rolling_verdicts import judge_windows
-from core.runs.sweep_result import ArmResult, change_from_backbone
+from core.runs.sweep_result import ArmResult
 from core.runs.validation_choice import ValidatedArm, assess_choice
 from core.workspace import Workspace
+
+BACKBONE = "the backbone"
+"""What sentences call the network as it was before fine-tuning."""
 
 
 def judge_arms(
@@ -29,8 +38,10 @@ def judge_arms(
         return [], judge_windows(workspace, results, reference)[1]
     settings: dict[str, list[ArmScores]] = {}
     for result in results:
-        scores = StoredScores(workspace, result.runs)
-        seeds = tuple(run.seed for run in result.runs) if is_trained(result.strategy) else ()
+        # Sweeps of earlier versions have a logistic regression for every seed, all alike.
+        runs = result.runs if has_seed(result.strategy) else result.runs[:1]
+        scores = StoredScores(workspace, runs)
+        seeds = tuple(run.seed for run in runs) if has_seed(result.strategy) else ()
         contender = ArmScores(result.title, result.validation_loss, scores, seeds, scores.keys)
         settings.setdefault(result.setting, []).append(contender)
     _share_rateless(settings, results)
@@ -98,28 +109,62 @@ def halving_sentences(results: Sequence[ArmResult]) -> list[str]:
     ]
 
 
-def forgetting_sentences(results: Sequence[ArmResult]) -> list[str]:
-    """Return for every setting which arm kept most and which lost most AUC on source test rows."""
+def forgetting_sentences(workspace: Workspace, results: Sequence[ArmResult]) -> list[str]:
+    """Return for every setting which arms lost quality on source test rows, and which did not.
+
+    An arm lost only where the interval of its difference from the backbone says so, in AUC or log
+    loss, with the p-values of all arms adjusted together.
+    """
     if is_rolling(results):
         # What `judge_arms` says of windows names what was forgotten.
         return []
+    verdicts = source_verdicts(workspace, results)
+    settings = [*dict.fromkeys(verdict.setting for verdict in verdicts)]
+    name_setting = len({one.setting for one in results}) > 1
     sentences = []
-    for setting in dict.fromkeys(result.setting for result in results):
-        lost = {}
-        for result in results:
-            change = change_from_backbone(result, "source_test")
-            trained = not is_control(result.strategy)
-            if result.setting == setting and trained and change is not None:
-                lost[result.title] = change
-        if len(lost) > 1:
-            worst, best = min(lost, key=lost.__getitem__), max(lost, key=lost.__getitem__)
-            named = f"{setting}: on" if len({one.setting for one in results}) > 1 else "On"
-            sentences.append(
-                f"{named} source test rows, compared with the backbone, {worst} has the lowest AUC"
-                f" ({format_metric(lost[worst], signed=True)}) and {best} the highest"
-                f" ({format_metric(lost[best], signed=True)})."
-            )
+    for setting in settings:
+        prefix = f"{setting}: on" if name_setting else "On"
+        found = [verdict for verdict in verdicts if verdict.setting == setting]
+        for sentence in [*outcome_sentences(found, BACKBONE), *calibration_sentences(found)]:
+            sentence = f"{sentence[:1].lower()}{sentence[1:]}"
+            if sentence.startswith("worse"):
+                outcome, named = sentence.split(": ", 1)
+                sentence = f"quality was lost by arms {outcome}: {named}"
+            sentences.append(f"{prefix} source test rows, {sentence}")
     return sentences
+
+
+def source_verdicts(workspace: Workspace, results: Sequence[ArmResult]) -> list[Verdict]:
+    """Compare every fine-tuned arm with its backbone as it was, on source test rows.
+
+    Arms without scores of the backbone, or without source test rows, are left out.
+    """
+    pairs, scores = [], []
+    runs: list[Run] = []
+    for result in results:
+        first = result.runs[0].result
+        parts = (first.before if first else None) or {}
+        trained = is_trained(result.strategy) and not is_control(result.strategy)
+        if not trained or "source_test" not in parts or "source_test" not in result.auc:
+            continue
+        after, before = (
+            StoredScores(workspace, result.runs, f"source_test_{name}")
+            for name in ("score", "before")
+        )
+        runs += result.runs
+        indices = tuple(range(len(result.runs)))
+        arm, backbone = (
+            ArmScores(title, float("nan"), found, (), found.keys)
+            for title, found in ((result.title, after), (BACKBONE, before))
+        )
+        pairs.append((result.setting, arm, backbone))
+        scores.append(
+            (SeedScores(after, indices, after.keys), SeedScores(before, indices, before.keys))
+        )
+    if not pairs:
+        return []
+    labels = read_prediction_array(workspace, runs[0], "source_test_label")
+    return adjusted_verdicts(pairs, compare_pairs(labels, scores), int(labels.sum()))
 
 
 def _share_rateless(settings: dict[str, list[ArmScores]], results: Sequence[ArmResult]) -> None:
@@ -133,8 +178,9 @@ def _share_rateless(settings: dict[str, list[ArmScores]], results: Sequence[ArmR
         if has_learning_rate(result.strategy):
             continue
         one = next(arm for arm in settings[result.setting] if arm.title == result.title)
+        trained = is_trained(result.strategy)
         for setting, others in settings.items():
             same_rows = sizes[setting] == result.target_rows
-            if (same_rows or not one.seeds) and all(arm.title != one.title for arm in others):
-                loss = one.validation_loss if same_rows and one.seeds else float("nan")
+            if (same_rows or not trained) and all(arm.title != one.title for arm in others):
+                loss = one.validation_loss if same_rows and trained else float("nan")
                 others.append(dataclasses.replace(one, validation_loss=loss))

@@ -17,6 +17,7 @@ import pyarrow.parquet
 from core.data.read_options import DEFAULT_OPTIONS, ReadOptions
 from core.data.schema import FIELDS
 from core.errors import BadInput, Damaged
+from core.evaluation.recalibration import NONE
 from core.files.durable import make_folder, publish_folder, remove_folder, staging
 from core.jobs.store import RunStore, utc_now
 from core.read_only import require_writable
@@ -190,12 +191,18 @@ def _column_types(path: Path) -> pyarrow.csv.ConvertOptions:
     )
 
 
-def scoring_id(source: Path, on_bad_rows: str, options: ReadOptions = DEFAULT_OPTIONS) -> str:
+def scoring_id(
+    source: Path,
+    on_bad_rows: str,
+    options: ReadOptions = DEFAULT_OPTIONS,
+    calibration: str = NONE,
+) -> str:
     """Return the id of the scoring of this file, before or after it was made."""
     read = (
         "" if options == DEFAULT_OPTIONS else f"-{hash_json([options.member, options.columns])[:8]}"
     )
-    return f"{hash_file(source)[:16]}{read}{'-skip' if on_bad_rows == 'skip' else ''}"
+    how = "" if calibration == NONE else f"-{calibration}"
+    return f"{hash_file(source)[:16]}{read}{how}{'-skip' if on_bad_rows == 'skip' else ''}"
 
 
 def score_and_store(
@@ -206,6 +213,7 @@ def score_and_store(
     on_bad_rows: str,
     report: ProgressFn | None = None,
     options: ReadOptions = DEFAULT_OPTIONS,
+    calibration: str = NONE,
 ) -> None:
     """Score a file and store the scores; the same bytes are scored only once.
 
@@ -216,9 +224,11 @@ def score_and_store(
         on_bad_rows: "reject" or "skip".
         report: called with the progress, 0 to 1.
         options: how the file is read.
+        calibration: method by which the scores are calibrated, one of
+            core.evaluation.recalibration.METHODS.
     """
     require_writable()
-    name = _SCORES_PREFIX + scoring_id(source, on_bad_rows, options)
+    name = _SCORES_PREFIX + scoring_id(source, on_bad_rows, options, calibration)
     known = next((one for one in list_scorings(workspace, run_id) if one.folder.name == name), None)
     # Scores of earlier versions have no shares of unknown values: they are made again.
     if known and "unknown" in known.output:
@@ -230,7 +240,14 @@ def score_and_store(
     def fill(folder: Path) -> dict[str, Any]:
         try:
             output = score_in_subprocess(
-                workspace, run_id, source, folder / "predictions.csv", on_bad_rows, report, options
+                workspace,
+                run_id,
+                source,
+                folder / "predictions.csv",
+                on_bad_rows,
+                report,
+                options,
+                calibration,
             )
         except BadInput as error:
             raise BadInput(str(error).replace(source.name, file)) from error
@@ -300,14 +317,21 @@ def check_scoring(scoring: Scoring) -> None:
         ) from error
 
 
-def export_and_store(workspace: Workspace, run_id: str) -> None:
-    """Export the run into a zip archive, see `export_path`."""
+def export_and_store(workspace: Workspace, run_id: str, calibration: str | None = None) -> None:
+    """Export the run into a zip archive, see `export_path`.
+
+    Args:
+        workspace, run_id: of the model.
+        calibration: of its probabilities; None for the one that the run uses.
+    """
     require_writable()
     _store_output(
         workspace,
         run_id,
         EXPORT,
-        lambda folder: export_in_subprocess(workspace, run_id, export_path(folder, run_id)),
+        lambda folder: export_in_subprocess(
+            workspace, run_id, export_path(folder, run_id), calibration
+        ),
     )
 
 

@@ -1,13 +1,15 @@
 """Queue blends: of runs that were chosen one by one, or of arms of a sweep, seed by seed."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from core.data.datasets import find_dataset
 from core.errors import BadInput
 from core.evaluation.format_metrics import is_missing
-from core.freezing.strategies import is_trained
+from core.evaluation.recalibration import NONE
+from core.freezing.strategies import has_seed, is_trained
 from core.inference.blend_members import check_blendable, distinct_titles
+from core.inference.run_calibration import used_method
 from core.jobs.requests import BlendRequest, FinetuneRequest
 from core.jobs.store import NAME_LENGTH, Run, RunStore
 from core.models.backbone_store import list_backbones
@@ -18,7 +20,7 @@ from core.workspace import Workspace
 
 BOOSTING = "gradient-boosting"
 """The strategy that a network is blended with by default."""
-_NO_NETWORK = ("zero-shot", "logistic-regression", BOOSTING, "blend", "pretraining")
+NO_NETWORK = ("zero-shot", "logistic-regression", BOOSTING, "blend", "pretraining")
 """Strategies of arms that train no network on the target."""
 
 
@@ -28,6 +30,7 @@ def submit_blend(
     name: str = "",
     group: str = "",
     run_here: bool = False,
+    calibration: Sequence[str] | None = None,
 ) -> Run:
     """Queue a blend of finished runs.
 
@@ -40,6 +43,8 @@ def submit_blend(
         name: of the blend; "" for one made of its runs' arms.
         group: id of the sweep whose arm it is; "" for none.
         run_here: see `core.runs.submit.submit_finetune`.
+        calibration: the method by which the scores of each run are calibrated before they are
+            blended, in the order of `run_ids`, or a single one for all; None for what each uses.
 
     Raises:
         BadInput: the runs cannot be blended; see
@@ -53,9 +58,14 @@ def submit_blend(
         )
     dataset = find_dataset(workspace, runs[0].dataset)
     check_blendable(dataset, runs)
-    request = _blend_request(workspace, runs, group)
+    request = _blend_request(workspace, runs, group, _methods(workspace, runs, calibration))
     for other in store.list(kind="blend"):
-        same = (other.blend_request.runs, other.group) == (request.runs, group)
+        known = other.blend_request
+        same = (known.runs, known.calibration, other.group) == (
+            request.runs,
+            request.calibration,
+            group,
+        )
         if same and (other.active or other.status == "done"):
             return other
     seed = f", seed {request.train.seed}" if group else ""
@@ -67,13 +77,35 @@ def submit_blend(
     return run
 
 
-def _blend_request(workspace: Workspace, runs: Sequence[Run], group: str) -> BlendRequest:
+def _methods(
+    workspace: Workspace, runs: Sequence[Run], calibration: Sequence[str] | None
+) -> dict[str, str]:
+    """Return the calibration method of each run, by its id."""
+    given = [None] * len(runs) if calibration is None else [*calibration]
+    given = given * len(runs) if len(given) == 1 else given
+    if len(given) != len(runs):
+        raise BadInput(
+            f"{len(given)} calibrations were named for {len(runs)} runs; name one for all, or one"
+            " for each."
+        )
+    return {
+        run.id: used_method(workspace, run, method) for run, method in zip(runs, given, strict=True)
+    }
+
+
+def _blend_request(
+    workspace: Workspace, runs: Sequence[Run], group: str, methods: Mapping[str, str]
+) -> BlendRequest:
     """Return the request, the same for every order of the runs."""
-    titles = _titles(workspace, runs)
+    titles = [
+        f"{title}, calibrated" if methods[run.id] != NONE else title
+        for title, run in zip(_titles(workspace, runs), runs, strict=True)
+    ]
     pairs = sorted(zip(titles, runs, strict=True), key=lambda pair: (pair[0], pair[1].id))
     ordered = [run for _, run in pairs]
-    # The seed of a run that trains nothing says nothing.
-    first = next((run for run in ordered if is_trained(run.strategy)), ordered[0])
+    calibration = tuple(methods[run.id] for run in ordered)
+    # The seed of a run that it does not change says nothing.
+    first = next((run for run in ordered if has_seed(run.strategy)), ordered[0])
     train = first.request.train
     if not isinstance(first.request, FinetuneRequest):
         # A pretraining run cuts its share from source rows.
@@ -85,6 +117,7 @@ def _blend_request(workspace: Workspace, runs: Sequence[Run], group: str) -> Ble
         group,
         tuple(title for title, _ in pairs),
         first.target_rows,
+        calibration if set(calibration) != {NONE} else (),
     )
 
 
@@ -105,7 +138,13 @@ def _titles(workspace: Workspace, runs: Sequence[Run]) -> list[str]:
     return distinct_titles(runs, titles)
 
 
-def blend_arms(workspace: Workspace, sweep: Sweep, titles: Sequence[str] = ()) -> list[Run]:
+def blend_arms(
+    workspace: Workspace,
+    sweep: Sweep,
+    titles: Sequence[str] = (),
+    calibration: Sequence[str] | None = None,
+    run_here: bool = False,
+) -> list[Run]:
     """Queue a blend of arms of a sweep for every seed, as a further arm of the sweep.
 
     At each number of target rows that the sweep has, for the seeds that all of the arms have
@@ -116,6 +155,8 @@ def blend_arms(workspace: Workspace, sweep: Sweep, titles: Sequence[str] = ()) -
         sweep: has finished runs of the arms.
         titles: of two arms or more; none for the network arm with the lowest log loss on validation
             rows and gradient boosting.
+        calibration: see `submit_blend`, in the order of the arms.
+        run_here: see `submit_blend`.
 
     Raises:
         BadInput: an arm is unknown or not finished, or the arms have no seed in common.
@@ -132,7 +173,10 @@ def blend_arms(workspace: Workspace, sweep: Sweep, titles: Sequence[str] = ()) -
         known = [*of_size, *(one for one in untrained if one not in of_size)]
         arms = _named_arms(sweep, known, titles) if titles else _default_arms(sweep, of_size)
         queued += [
-            submit_blend(workspace, run_ids, group=sweep.id) for run_ids in _by_seed(sweep, arms)
+            submit_blend(
+                workspace, run_ids, group=sweep.id, calibration=calibration, run_here=run_here
+            )
+            for run_ids in _by_seed(sweep, arms)
         ]
     if not queued:
         raise BadInput(
@@ -143,7 +187,7 @@ def blend_arms(workspace: Workspace, sweep: Sweep, titles: Sequence[str] = ()) -
 
 
 def _default_arms(sweep: Sweep, results: Sequence[ArmResult]) -> list[ArmResult]:
-    networks = [one for one in results if one.strategy not in _NO_NETWORK]
+    networks = [one for one in results if one.strategy not in NO_NETWORK]
     boosting = [one for one in results if one.strategy == BOOSTING]
     for what, found in (("a network", networks), ("gradient boosting", boosting)):
         if not found:
@@ -176,8 +220,8 @@ def _named_arms(
 
 
 def _by_seed(sweep: Sweep, arms: Sequence[ArmResult]) -> list[list[str]]:
-    """Return the ids of the arms' runs, a list for each seed that all trained arms have."""
-    seeds = [{run.seed for run in one.runs} for one in arms if is_trained(one.strategy)]
+    """Return the ids of the arms' runs, a list for each seed that all arms with seeds have."""
+    seeds = [{run.seed for run in one.runs} for one in arms if has_seed(one.strategy)]
     common = sorted(set.intersection(*seeds)) if seeds else [arms[0].runs[0].seed]
     if not common:
         raise BadInput(

@@ -16,6 +16,7 @@ from joblib import Parallel, delayed, parallel_config
 from core.errors import BadInput
 from core.jobs.process_location import current_location, machine_name
 from core.jobs.store import RunStore
+from core.runs.default_blend import queue_default_blends
 from core.runs.launch import (
     CLUSTER_QUEUE,
     LOCK_TIMEOUT,
@@ -24,6 +25,7 @@ from core.runs.launch import (
     worker_lock,
 )
 from core.runs.run_jobs import Execute, run_job
+from core.runs.search import continue_or_stop
 from core.runs.sweep import Sweep
 from core.runs.workspace_identity import WorkspaceIdentity
 from core.workspace import Workspace
@@ -54,11 +56,19 @@ def run_sweep_here(workspace: Workspace, sweep: Sweep, n_jobs: int, cluster: str
             store.interrupt_stale(CLUSTER_QUEUE)
             token = store.register_worker(CLUSTER_QUEUE)
             with _backend(cluster):
-                # In a loop, because successive halving puts runs back into the queue.
-                while ids := [
-                    run.id for run in store.list_group(sweep.id) if run.status == "queued"
-                ]:
-                    run_jobs_in_parallel(workspace, ids, n_jobs or -1, execute, token)
+
+                def run_queued() -> None:
+                    # In a loop, because successive halving puts runs back into the queue.
+                    while ids := [
+                        run.id for run in store.list_group(sweep.id) if run.status == "queued"
+                    ]:
+                        run_jobs_in_parallel(workspace, ids, n_jobs or -1, execute, token)
+                        # A search queues its next run only now.
+                        continue_or_stop(workspace, sweep.id)
+
+                run_queued()
+                queue_default_blends(workspace, sweep)
+                run_queued()
     except Timeout:
         raise BadInput(
             "Another command runs a sweep in this workspace; wait until it has ended."

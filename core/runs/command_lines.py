@@ -23,6 +23,7 @@ from core.models.card import BackboneCard, HeadSettings
 from core.models.recommended_settings import pretraining_rows, recommended_settings
 from core.models.registry import ARCHITECTURES, complete_settings, settings_to_flags
 from core.program import COMMAND
+from core.runs.default_blend import can_blend
 from core.runs.sweep import SweepSpec, depth_arms
 from core.training.default_settings import (
     AS_PREPARED,
@@ -66,7 +67,10 @@ def command_line(workspace: Workspace, request: Request, pinned: bool = False) -
     if isinstance(request, InterpolateRequest):
         return shlex.join([*parts, "interpolate", "--run", request.run])
     if isinstance(request, BlendRequest):
-        return shlex.join([*parts, "blend", *request.runs])
+        methods = ["--calibration", ",".join(request.calibration)] if request.calibration else []
+        # Without it the command would take what the runs use when it is run.
+        methods = methods or (["--no-calibration"] if pinned else [])
+        return shlex.join([*parts, "blend", *request.runs, *methods])
     dataset = find_dataset(workspace, request.dataset)
     if isinstance(request, PretrainRequest):
         rows = count_training_rows(dataset, "source")
@@ -167,7 +171,8 @@ def sweep_command_line(
             (core.runs.reproduce then names the runs one by one).
     """
     dataset, card = find_dataset(workspace, spec.dataset), find_backbone(workspace, spec.backbone)
-    parts = [*COMMAND, "sweep", "--name", name, "--dataset", dataset.name, "--backbone", card.name]
+    parts = [*COMMAND, "sweep" if spec.search is None else "search", "--name", name]
+    parts += ["--dataset", dataset.name, "--backbone", card.name]
     depths = [arm.freeze_depth for arm in spec.arms if arm.strategy == "depth"]
     if depths:
         every = depths == [arm.freeze_depth for arm in depth_arms(card)]
@@ -183,11 +188,16 @@ def sweep_command_line(
             parts += ["--surgical", ",".join(arm.options["stages"])]
     if len(spec.seeds) != 3:
         parts += ["--seeds", str(len(spec.seeds))]
-    parts += _rate_flags(spec, pinned)
+    parts += _rate_flags(spec, pinned) if spec.search is None else _search_flags(spec)
     if spec.target_sizes != (0,):
-        parts += ["--target-sizes", ",".join(map(str, spec.target_sizes))]
+        parts += [
+            "--target-sizes" if spec.search is None else "--target-rows",
+            ",".join(map(str, spec.target_sizes)),
+        ]
     if spec.halving:
         parts += ["--halving", str(spec.halving)]
+    if can_blend(spec.arms) and (pinned or not spec.blend):
+        parts.append("--blend" if spec.blend else "--no-blend")
     if spec.windows:
         parts += ["--windows", str(spec.windows)]
     if spec.window_start != "backbone":
@@ -202,7 +212,28 @@ def sweep_command_line(
         raise BadInput(
             "The target sizes of this sweep train with settings that no single command gives them."
         )
-    return shlex.join([*parts, *head_flags(card, spec.head, spec.keep_head, flags, pinned), *flags])
+    heads = head_flags(card, spec.head, spec.keep_head, flags, pinned)
+    if spec.search is not None and "--head" in heads and len(spec.search.heads) > 1:
+        # Naming a head would search that one alone.
+        place = heads.index("--head")
+        heads = heads[:place] + heads[place + 2 :]
+    elif spec.search is not None and len(spec.search.heads) == 1 and "--head" not in heads:
+        heads = ["--head", spec.search.heads[0], *heads]
+    return shlex.join([*parts, *heads, *flags])
+
+
+def _search_flags(spec: SweepSpec) -> list[str]:
+    """Return the flags of a search's budget and space; its space is always named."""
+    search = spec.search
+    assert search is not None
+    # Neither bound names 20 runs, and minutes alone no bound on runs.
+    parts = ["--runs", str(search.runs)] if search.runs else []
+    parts += ["--minutes", f"{search.minutes:g}"] if search.minutes else []
+    parts += ["--rates", f"{search.rate_low},{search.rate_high}"]
+    parts += ["--weight-decays", ",".join(map(str, search.weight_decays))]
+    parts += ["--search-seed", str(search.seed)] if search.seed else []
+    parts += ["--trial-seeds", str(search.trial_seeds)] if search.trial_seeds != 1 else []
+    return parts + (["--pruner", search.pruner] if search.pruner != "median" else [])
 
 
 def _rate_flags(spec: SweepSpec, pinned: bool) -> list[str]:
@@ -315,7 +346,7 @@ def _flags_from(
         if name in given:
             # None is the validation share of the dataset's own split.
             parts += [flag, AS_PREPARED if given[name] is None else str(given[name])]
-    for name in ("ema", "cosine"):
+    for name in ("ema", "cosine", "tf32"):
         if name in given:
             parts.append(f"--{name}" if given[name] else f"--no-{name}")
     return parts + (["--amp"] if "amp" in given else [])

@@ -23,6 +23,7 @@ from core.models.backbone_store import list_backbones
 from core.models.card import BackboneCard
 from core.read_only import require_writable
 from core.runs.arm_verdicts import judge_arms
+from core.runs.default_blend import queue_default_blends
 from core.runs.launch import refresh_statuses
 from core.runs.submit import list_interpolations, submit_interpolation
 from core.runs.sweep import (
@@ -122,6 +123,7 @@ def demo_spec(dataset: Dataset, card: BackboneCard) -> SweepSpec:
         head=card.head,
         train=demo_settings(dataset),
         keep_head=default_keep_head(card),
+        blend=True,
     )
 
 
@@ -182,9 +184,11 @@ def wait_for_demo(workspace: Workspace, sweep: Sweep) -> list[str]:
         refresh_statuses(workspace, store)
         runs = store.list_group(sweep.id)
         mixed = interpolated_run(runs)
-        if not any(
-            run.active for run in [*runs, *(list_interpolations(workspace, mixed) if mixed else [])]
-        ):
+        mixings = list_interpolations(workspace, mixed) if mixed else []
+        ended = not any(run.active for run in [*runs, *mixings])
+        # The worker queues the blends too, a moment after the last run has ended.
+        blended = any(run.kind == "blend" for run in runs)
+        if ended and (blended or not queue_default_blends(workspace, sweep)):
             break
         time.sleep(POLL_SECONDS)
     results = summarise_arms(sweep, runs)

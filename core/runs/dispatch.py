@@ -11,21 +11,30 @@ from typing import Any
 import numpy as np
 import torch
 
+from core.data.datasets import Dataset
 from core.files.durable import make_folder
 from core.inference.interpolate import interpolate
+from core.inference.run_calibration import store_calibration
 from core.jobs.reporter import Reporter
 from core.jobs.requests import BlendRequest, InterpolateRequest, PretrainRequest
 from core.jobs.run_result import RunResult, result_to_json
 from core.jobs.store import Run
-from core.training.devices import choose_device, device_name, peak_memory, reset_peak_memory
+from core.training.devices import (
+    choose_device,
+    device_name,
+    peak_memory,
+    reset_peak_memory,
+    tf32_products,
+)
 from core.training.finetune import finetune
 from core.training.pretrain import pretrain
+from core.training.results import Outcome
 from core.training.run_dataset import find_request_dataset
 from core.workspace import PROJECT, Workspace, write_atomic, write_json
 
 
 def execute(workspace: Workspace, run: Run, reporter: Reporter) -> RunResult:
-    """Execute `run`; write predictions.npz and result.json to its folder and return the result.
+    """Execute `run`; write its predictions, result and calibration, and return the result.
 
     Raises:
         BadInput: the request cannot be executed; the message is for the user.
@@ -39,17 +48,8 @@ def execute(workspace: Workspace, run: Run, reporter: Reporter) -> RunResult:
     request = run.request
     device = choose_device(request.train.device)
     dataset = find_request_dataset(workspace, request)
-    if isinstance(request, PretrainRequest):
-        outcome = pretrain(workspace, run, request, dataset, device, reporter)
-    elif isinstance(request, InterpolateRequest):
-        outcome = interpolate(workspace, request, dataset, device, reporter)
-    elif isinstance(request, BlendRequest):
-        # Only blends need SciPy, which would make every worker start a fifth slower.
-        from core.inference.blend import blend
-
-        outcome = blend(workspace, request, dataset, reporter)
-    else:
-        outcome = finetune(workspace, run, request, dataset, device, reporter)
+    with tf32_products(request.train.tf32):
+        outcome = _outcome(workspace, run, dataset, device, reporter)
     seconds = outcome.result.seconds
     # A run that was interrupted, or waited for its rivals, counts what it trained before.
     total = round(time.monotonic() - started + seconds.get("earlier", 0.0), 3)
@@ -65,9 +65,28 @@ def execute(workspace: Workspace, run: Run, reporter: Reporter) -> RunResult:
         folder / "predictions.npz",
         lambda part: np.savez(part.open("wb"), **outcome.predictions),  # type: ignore[arg-type]
     )
+    # Fitted on validation rows and used only where the user says so.
+    store_calibration(workspace, run)
     write_json(folder / "result.json", result_to_json(result))
     (folder / "checkpoint.pt").unlink(missing_ok=True)
     return result
+
+
+def _outcome(
+    workspace: Workspace, run: Run, dataset: Dataset, device: torch.device, reporter: Reporter
+) -> Outcome:
+    """Do what the run's request asks for."""
+    request = run.request
+    if isinstance(request, PretrainRequest):
+        return pretrain(workspace, run, request, dataset, device, reporter)
+    if isinstance(request, InterpolateRequest):
+        return interpolate(workspace, request, dataset, device, reporter)
+    if isinstance(request, BlendRequest):
+        # Only blends need SciPy, which would make every worker start a fifth slower.
+        from core.inference.blend import blend
+
+        return blend(workspace, request, dataset, reporter)
+    return finetune(workspace, run, request, dataset, device, reporter)
 
 
 @cache

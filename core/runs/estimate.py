@@ -246,14 +246,19 @@ def _recent_similar_runs(history: Sequence[Run], settings: TrainSettings) -> lis
         return network and run.status == "done" and run.queue == queue and _train_seconds(run) > 0
 
     def is_similar(run: Run) -> bool:
-        train = run.request.train
-        return (train.batch_size, train.amp) == (settings.batch_size, settings.amp)
+        return _speed_settings(run.request.train) == _speed_settings(settings)
 
     # Lazily: a history may have thousands of runs, and the first few are enough.
     similar = filter(is_usable, filter(is_similar, history))
     return [*islice(similar, MAX_CALIBRATION_RUNS)] or [
         *islice(filter(is_usable, history), MAX_CALIBRATION_RUNS)
     ]
+
+
+def _speed_settings(settings: TrainSettings) -> tuple[int, bool, bool]:
+    """Return the settings that change the speed of an operation; TF32 does on a GPU alone."""
+    on_gpu = queue_for_device(settings.device) == "cuda"
+    return settings.batch_size, settings.amp, settings.tf32 and on_gpu
 
 
 def _starts_by_word2vec(run: Run) -> bool:

@@ -25,6 +25,7 @@ from core.jobs.store import CANCELLED_MESSAGE, Run, RunStore
 from core.runs.halving import decide
 from core.runs.heartbeat import Heartbeat
 from core.runs.launch import run_heartbeat
+from core.runs.search import decide_trial
 from core.runs.workspace_identity import WorkspaceIdentity, WorkspaceReplaced
 from core.training.start_model import WAITS_FOR_WINDOW, waits_for_start_run
 from core.workspace import Workspace
@@ -97,7 +98,11 @@ class StoreReporter:
         """See Reporter."""
         self.flush()
         self._identity.check()
-        decision = decide(self._store, self._store.get(self._run), epoch)
+        run = self._store.get(self._run)
+        if run.is_trial:
+            decision = decide_trial(self._store.workspace, run, epoch)
+        else:
+            decision = decide(self._store, run, epoch)
         self.paused = decision == "pause"
         return decision
 

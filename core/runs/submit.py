@@ -250,7 +250,9 @@ def submit_interpolation(workspace: Workspace, run: Run) -> Run:
         if other.active or other.status == "done":
             return other
     device = run.request.train.device
-    request = InterpolateRequest(run.dataset, run.id, TrainSettings(device=device))
+    request = InterpolateRequest(
+        run.dataset, run.id, TrainSettings(device=device, tf32=run.request.train.tf32)
+    )
     return _enqueue(workspace, request, f"{run.name} · mixed with its backbone")
 
 

@@ -29,6 +29,7 @@ def score_in_subprocess(
     on_bad_rows: str = "reject",
     on_progress: ProgressFn | None = None,
     options: ReadOptions = DEFAULT_OPTIONS,
+    calibration: str | None = None,
 ) -> dict[str, Any]:
     """Score a file, see core.inference.score_file.score_file.
 
@@ -39,15 +40,22 @@ def score_in_subprocess(
         on_bad_rows: "reject" or "skip".
         on_progress: called with 0 to 1.
         options: how the file is read.
+        calibration: the method; None for the one that the run uses.
     """
     words = ["--run", run_id, "--input", str(source.resolve()), "--output", str(target.resolve())]
     words += ["--on-bad-rows", on_bad_rows, *to_cli_args(options)]
+    words += [] if calibration is None else ["--calibration", calibration]
     return run_command(workspace, ["score", *words], on_progress)
 
 
-def export_in_subprocess(workspace: Workspace, run_id: str, target: Path) -> dict[str, Any]:
-    """Export a run's model, see core.inference.export.export."""
-    return run_command(workspace, ["export", "--run", run_id, "--out", str(target.resolve())])
+def export_in_subprocess(
+    workspace: Workspace, run_id: str, target: Path, calibration: str | None = None
+) -> dict[str, Any]:
+    """Export a run's model, see core.inference.export.export_model."""
+    words = [] if calibration is None else ["--calibration", calibration]
+    return run_command(
+        workspace, ["export", "--run", run_id, "--out", str(target.resolve()), *words]
+    )
 
 
 def report_in_subprocess(
@@ -75,6 +83,19 @@ def weight_drift_in_subprocess(
 ) -> dict[str, Any]:
     """See core.inference.weight_drift.measure_weight_drift."""
     return run_command(workspace, ["moved", "--run", run_id], on_progress)
+
+
+def why_in_subprocess(
+    workspace: Workspace, run_id: str, words: Sequence[str], on_progress: ProgressFn | None = None
+) -> dict[str, Any]:
+    """Run one of the commands importance, explain and response, which store what they find.
+
+    Args:
+        workspace, run_id: of the model.
+        words: the command and its flags, without the run.
+        on_progress: called with 0 to 1.
+    """
+    return run_command(workspace, [words[0], "--run", run_id, *words[1:]], on_progress)
 
 
 def import_in_subprocess(workspace: Workspace, path: Path, name: str = "") -> BackboneCard:

@@ -25,6 +25,7 @@ from core.freezing.strategies import (
     describe_strategy,
     has_learning_rate,
     has_own_model,
+    has_seed,
     is_control,
     is_trained,
 )
@@ -41,6 +42,7 @@ from core.models.card import BackboneCard, HeadSettings
 from core.names import names_lock
 from core.runs.halving import FACTORS, plan_rungs
 from core.runs.launch import CLUSTER_QUEUE, ensure_worker, queue_for_device
+from core.runs.search_spec import SearchSpec
 from core.runs.submit import check_rows_to_train, check_source_rows
 from core.stored import check_timestamp, parse_stored
 from core.workspace import Workspace, check_name
@@ -94,6 +96,10 @@ class SweepSpec:
             validation rows (core.runs.rate_choice), so that all arms are tuned with the same
             budget; else each rate is a setting of its own.
         inputs: of the arms that are no controls, as in FinetuneRequest.
+        blend: whether the network arm that leads on validation rows is blended with gradient
+            boosting once all runs have ended, as a further arm (core.runs.default_blend).
+        search: for a search within a budget (core.runs.search): `arms` are the strategies it
+            chooses from, and `seeds` those of the runs that judge its winner.
         windows: number of windows of the target rows for rolling evaluation (core.data.windows);
             every arm trains on each but the last and is tested on the next one. 0 for the dataset's
             own split.
@@ -120,6 +126,8 @@ class SweepSpec:
     keep_head: bool = False
     choose_rate: bool = False
     inputs: str = "kept"
+    blend: bool = False
+    search: SearchSpec | None = None
     windows: int = 0
     window_start: str = "backbone"
     window_column: str = ""
@@ -137,15 +145,21 @@ class SweepSpec:
                 f"The halving factor is {self.halving!r}; it must be one of {[*FACTORS]}, or 0 for"
                 " none."
             )
-        for what, values in (
+        repeatable: tuple[tuple[str, tuple[Any, ...]], ...] = (
             ("arm", self.arms),
             ("seed", self.seeds),
             ("target size", self.target_sizes),
-        ):
+        )
+        for what, values in repeatable:
             if not values:
                 raise BadInput(f"A sweep needs at least one {what}; it has none.")
-            if any(a == b for a, b in itertools.combinations(values, 2)):
-                raise BadInput(f"A sweep has each {what} once; {list(values)} has one twice.")
+            repeated = next((one for one in values if values.count(one) > 1), None)
+            if repeated is not None:
+                named = repr(repeated.title) if isinstance(repeated, Arm) else f"{repeated:,}"
+                raise BadInput(
+                    f"A sweep has each {what} once, and {named} is named"
+                    f" {_times(values.count(repeated))}; leave out what is repeated."
+                )
         rates = self.learning_rates
         if self.choose_rate and not 1 < len(rates) == len(set(rates)):
             raise BadInput(
@@ -203,12 +217,17 @@ class Sweep:
     created: str
 
 
+def _times(number: int) -> str:
+    return "twice" if number == 2 else f"{number} times"
+
+
 def expand_requests(spec: SweepSpec) -> list[FinetuneRequest]:
     """Return a request for every run, all arms of one seed before those of the next seed.
 
-    A strategy without a learning rate runs once for every seed and size. Zero-shot trains nothing,
-    so that it has one run, however many seeds, rates and sizes there are, for every window. Of one
-    seed, all arms of one window come before those of the next window.
+    A strategy without a learning rate runs once for every seed and size, and one that no seed
+    changes once for every size. Zero-shot trains nothing, so that it has one run, however many
+    seeds, rates and sizes there are, for every window. Of one seed, all arms of one window come
+    before those of the next window.
     """
     base = FinetuneRequest(
         spec.dataset, spec.backbone, head=spec.head, train=spec.train, keep_head=spec.keep_head
@@ -236,6 +255,8 @@ def expand_requests(spec: SweepSpec) -> list[FinetuneRequest]:
         for arm in spec.arms:
             has_rate = has_learning_rate(arm.strategy)
             if not (has_rate or is_first_rate) or not (is_first or is_trained(arm.strategy)):
+                continue
+            if seed != spec.seeds[0] and not has_seed(arm.strategy):
                 continue
             found.append(
                 dataclasses.replace(
@@ -348,6 +369,12 @@ def extend_sweep(workspace: Workspace, sweep: Sweep, seeds: int) -> Sweep:
         raise BadInput(f"{seeds!r} more seeds were asked for; take 1 to 100.")
     first = max(sweep.spec.seeds) + 1
     spec = dataclasses.replace(sweep.spec, seeds=(*sweep.spec.seeds, *range(first, first + seeds)))
+    if spec.search is not None:
+        from core.runs.search import continue_search  # it imports this module
+
+        RunStore(workspace).save_sweep(sweep.id, sweep.name, dataclasses.asdict(spec))
+        continue_search(workspace, sweep.id)
+        return find_sweep(workspace, sweep.id)
     dataset, card = find_dataset(workspace, spec.dataset), find_backbone(workspace, spec.backbone)
     old = expand_requests(sweep.spec)
     RunStore(workspace).save_sweep(sweep.id, sweep.name, dataclasses.asdict(spec))
@@ -366,6 +393,11 @@ def extend_sweep(workspace: Workspace, sweep: Sweep, seeds: int) -> Sweep:
 
 def cancel_sweep(workspace: Workspace, sweep: Sweep) -> None:
     """Cancel every run that waits or runs; finished ones stay."""
+    if sweep.spec.search is not None:
+        from core.runs.search import cancel_search  # it imports this module
+
+        cancel_search(workspace, sweep)
+        return
     store = RunStore(workspace)
     for run in store.list_group(sweep.id):
         if run.active:
@@ -374,6 +406,11 @@ def cancel_sweep(workspace: Workspace, sweep: Sweep) -> None:
 
 def resume_sweep(workspace: Workspace, sweep: Sweep) -> None:
     """Queue every cancelled, interrupted or failed run again; each resumes from its checkpoint."""
+    if sweep.spec.search is not None:
+        from core.runs.search import resume_search  # it imports this module
+
+        resume_search(workspace, sweep)
+        return
     store = RunStore(workspace)
     for run in store.list_group(sweep.id):
         if run.status in RESUMABLE_STATUSES:
@@ -459,7 +496,9 @@ def plan_arms(card: BackboneCard, spec: SweepSpec) -> dict[str, Plan]:
 
 def arm_title(run: Run) -> str:
     """Return what a fine-tuning run or a blend is called as an arm."""
-    return run.blend_request.title if run.kind == "blend" else arm_of_run(run).title
+    if run.kind == "blend":
+        return run.blend_request.title
+    return run.finetune_request.arm_name or arm_of_run(run).title
 
 
 def arm_of_run(run: Run) -> Arm:

@@ -123,10 +123,13 @@ def summarise_arms(sweep: Sweep, runs: Sequence[Run]) -> list[ArmResult]:
     """Return a result for every arm, size and rate with at least one finished run.
 
     They are in the sweep's order. Where the sweep chooses rates, an arm has one result at each
-    size, of its chosen rate, and none as long as no rate is chosen.
+    size, of its chosen rate, and none as long as no rate is chosen. What a search has tried is no
+    arm: its results are those of the runs that judge its winner.
     """
     groups: dict[tuple[int, float, str, int], list[Run]] = {}
     for run in runs:
+        if run.is_trial:
+            continue
         if is_done(run) or sweep.spec.choose_rate:
             groups.setdefault((*arm_key(sweep, run), window_number(run)), []).append(run)
     order = {arm.title: place for place, arm in enumerate(sweep.spec.arms)}
@@ -155,9 +158,11 @@ def is_done(run: Run) -> bool:
 def arm_key(sweep: Sweep, run: Run) -> tuple[int, float, str]:
     """Return (target rows, learning rate, title): what the runs of a row of the results share.
 
-    The rate is 0 where it is chosen, as the runs of all rates then share a row.
+    The rate is 0 where it is chosen, as the runs of all rates then share a row, and in a search,
+    whose winner is compared with arms at other rates.
     """
-    rate = 0.0 if sweep.spec.choose_rate else run.request.train.learning_rate
+    chosen = sweep.spec.choose_rate or sweep.spec.search is not None
+    rate = 0.0 if chosen else run.request.train.learning_rate
     return run.target_rows, rate, arm_title(run)
 
 
@@ -183,7 +188,11 @@ def default_reference(results: Sequence[ArmResult | Arm]) -> str:
 
     It is full fine-tuning, else a control, else the first arm.
     """
-    titles = [result.title for result in results]
+    return default_reference_title([result.title for result in results])
+
+
+def default_reference_title(titles: Sequence[str]) -> str:
+    """Return the title that `default_reference` chooses among those of the arms."""
     full = (describe_strategy(name, 0, {}) for name in ("full", "depth"))
     for wanted in (*full, *control_titles()):
         if wanted in titles:

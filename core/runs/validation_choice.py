@@ -67,6 +67,14 @@ def assess_choice(
     return summarise_choice(setting, lead.title, n_rows, compared)
 
 
+def validated_difference(
+    workspace: Workspace, arm: ValidatedArm, other: ValidatedArm
+) -> PairedLoss | None:
+    """Return how much higher an arm's validation loss is than another's; None on other rows."""
+    found = _compare(workspace, arm.keys, other.keys)
+    return found[0] if found else None
+
+
 @lru_cache(maxsize=2**13)
 def _compare(workspace: Workspace, arm: RunKeys, lead: RunKeys) -> tuple[PairedLoss, int] | None:
     """Return (comparison, number of rows); None where the rows differ.

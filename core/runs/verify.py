@@ -17,6 +17,11 @@ from core.evaluation.metrics import all_names
 from core.files.durable import staging
 from core.freezing.strategies import STRATEGIES
 from core.inference.blend_members import blended_runs
+from core.inference.run_calibration import (
+    CALIBRATION_FILE,
+    calibration_path,
+    load_calibration,
+)
 from core.inference.run_model import changed_backbone_error, load_model_card
 from core.jobs.predictions import PREDICTIONS_FILE, read_predictions
 from core.jobs.reporter import Decision, Point
@@ -42,6 +47,8 @@ _COMPARED = (
     "trained_parameters",
     "train_rows",
 )
+_CALIBRATION = "calibration"
+"""First word of the names of a calibration's numbers."""
 
 
 @dataclass(frozen=True)
@@ -192,7 +199,7 @@ def verify(
         scratch = _ScratchWorkspace(workspace.root, folder, run.kind == "pretrain")
         scratch.cache.mkdir()
         if run.kind == "blend":
-            _copy_predictions(workspace, scratch, run.blend_request.runs)
+            _copy_member_files(workspace, scratch, run.blend_request.runs)
         if run.kind == "finetune" and run.finetune_request.start_run:
             _copy_model(workspace, scratch, run.finetune_request.start_run)
         try:
@@ -206,10 +213,16 @@ def verify(
             now = runtime_environment() | {"device": result.device}
         finally:
             torch.set_num_threads(threads)
-        first = _compared_numbers(result_to_json(run.result))
-        again = _compared_numbers(result_to_json(result))
+        first = _compared_numbers(result_to_json(run.result)) | _calibration_numbers(workspace, run)
+        again = _compared_numbers(result_to_json(result)) | _calibration_numbers(scratch, run)
         # A metric that was added to Thaw after the run is in none of its stored results.
-        new = {name for name in again if name not in first and name.split()[-1] in all_names()}
+        # So are calibrations, which runs of earlier versions did not store.
+        added = (_CALIBRATION,) if not calibration_path(workspace, run).exists() else ()
+        new = {
+            name
+            for name in again
+            if name not in first and (name.split()[-1] in all_names() or name.split()[0] in added)
+        }
         names = [name for name in dict.fromkeys([*first, *again]) if name not in new]
         pairs = [Difference(name, first.get(name), again.get(name)) for name in names]
         differences = tuple(pair for pair in pairs if not _identical(pair.first, pair.again))
@@ -298,13 +311,14 @@ def _check_weights(card: BackboneCard, recorded: str | None, run: Run) -> None:
             raise changed_backbone_error(card, run, now, then)
 
 
-def _copy_predictions(workspace: Workspace, scratch: Workspace, run_ids: Sequence[str]) -> None:
-    """Copy the predictions that a blend reads to where the second run looks for them."""
+def _copy_member_files(workspace: Workspace, scratch: Workspace, run_ids: Sequence[str]) -> None:
+    """Copy predictions and calibrations that a blend reads to where the second run looks."""
     for run_id in run_ids:
         (scratch.runs / run_id).mkdir(parents=True)
-        shutil.copyfile(
-            workspace.runs / run_id / PREDICTIONS_FILE, scratch.runs / run_id / PREDICTIONS_FILE
-        )
+        for name in (PREDICTIONS_FILE, CALIBRATION_FILE):
+            # Runs of earlier versions have no calibration.
+            if name == PREDICTIONS_FILE or (workspace.runs / run_id / name).exists():
+                shutil.copyfile(workspace.runs / run_id / name, scratch.runs / run_id / name)
 
 
 def _copy_model(workspace: Workspace, scratch: Workspace, run_id: str) -> None:
@@ -348,6 +362,20 @@ def _compared_numbers(result: dict[str, Any]) -> dict[str, float | None]:
         walk("mean", blend["mean"])
         for one in blend["runs"]:
             walk(f"weight {one['run']}", one["weight"])
+    return numbers
+
+
+def _calibration_numbers(workspace: Workspace, run: Run) -> dict[str, float | None]:
+    """Return every number of the run's stored calibration; none where there is no such file."""
+    numbers: dict[str, float | None] = {}
+    if not calibration_path(workspace, run).exists():
+        return numbers
+    for fit in load_calibration(workspace, run).recalibration.fits:
+        name = f"{_CALIBRATION} {fit.map.method}"
+        numbers |= {f"{name} slope": fit.map.slope, f"{name} intercept": fit.map.intercept}
+        numbers[f"{name} loss"] = fit.loss
+        for kind, values in (("knot", fit.map.knots), ("value", fit.map.values)):
+            numbers |= {f"{name} {kind} {place}": value for place, value in enumerate(values, 1)}
     return numbers
 
 

@@ -24,6 +24,7 @@ from core.jobs.store import Run, RunStore
 from core.runs.cluster import local_processes, run_jobs_in_parallel
 from core.runs.cluster import run_one_job as run_one_job
 from core.runs.cluster import run_sweep_here as run_sweep_here
+from core.runs.default_blend import queue_blends_after
 from core.runs.heartbeat import Heartbeat
 from core.runs.launch import (
     LOCK_TIMEOUT,
@@ -39,6 +40,7 @@ from core.runs.run_jobs import GPU_FAILED_MESSAGE, Execute, run_job
 from core.runs.run_jobs import OUT_OF_MEMORY_MESSAGE as OUT_OF_MEMORY_MESSAGE
 from core.runs.run_jobs import StoreReporter as StoreReporter
 from core.runs.run_jobs import explain_failure as explain_failure
+from core.runs.search import continue_or_stop
 from core.runs.workspace_identity import WorkspaceIdentity, WorkspaceReplaced
 from core.workspace import Workspace, WorkspaceMissing, remove_leftovers, workspace_root
 
@@ -171,13 +173,17 @@ class Worker:
                 run_jobs_in_parallel(
                     self._workspace, waiting, self._parallel_runs, self._execute, self._token
                 )
+            ended = [one for one in store.list_group(group) if one.id in waiting]
+            queue_blends_after(self._workspace, ended)
+            continue_or_stop(self._workspace, group)
             return ""
         run = store.claim(self._queue, os.getpid(), self._token)
-        return (
-            None
-            if run is None
-            else run_job(self._workspace, store, run, self._execute, self._identity)
-        )
+        if run is None:
+            return None
+        message = run_job(self._workspace, store, run, self._execute, self._identity)
+        queue_blends_after(self._workspace, [run])
+        continue_or_stop(self._workspace, run.group)
+        return message
 
 
 def has_queued_runs(workspace: Workspace, queue: str) -> bool:

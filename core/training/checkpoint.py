@@ -1,7 +1,6 @@
 """Checkpoints: everything a run needs to continue as if it had not been interrupted."""
 
 import dataclasses
-import math
 import pickle
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -35,7 +34,6 @@ class Progress:
         learning_rate: before the share (`lr_scale`) of each parameter group.
         best_epoch: epoch of `best_weights`; 0 is the network before training.
         best_step: optimiser step of `best_weights`.
-        counted_loss: `best_loss` when an epoch last counted as an improvement; infinite before.
         epochs_since_best: finished epochs since that one.
         epoch: finished epochs.
         step: finished optimiser steps.
@@ -65,7 +63,6 @@ class Progress:
     gradient_sums: dict[int, list[Tensor]] = field(default_factory=dict)
     previous_gradient_norms: list[float] = field(default_factory=list)
     best_step: int = 0
-    counted_loss: float = math.inf
     join_epoch: int | None = None
 
 

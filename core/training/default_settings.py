@@ -14,12 +14,22 @@ from core.errors import BadInput
 from core.jobs.requests import TrainSettings
 from core.training.pretraining_defaults import find_pretraining_defaults
 
+_NEW = TrainSettings(tf32=True)
+"""What every preset starts from; `TrainSettings()` itself is what stored requests leave out."""
 PRESETS: dict[str, TrainSettings] = {
-    "fast": TrainSettings(),
-    "small": TrainSettings(epochs=10, batch_size=256, learning_rate=3e-4, early_stopping=2),
-    "article": TrainSettings(epochs=10, batch_size=32, early_stopping=0, plateau=0),
-    "map": TrainSettings(
-        epochs=20, batch_size=256, early_stopping=0, plateau=0, weight_decay=5e-2, cosine=True
+    "fast": _NEW,
+    "small": dataclasses.replace(
+        _NEW, epochs=10, batch_size=256, learning_rate=3e-4, early_stopping=2
+    ),
+    "article": dataclasses.replace(_NEW, epochs=10, batch_size=32, early_stopping=0, plateau=0),
+    "map": dataclasses.replace(
+        _NEW,
+        epochs=20,
+        batch_size=256,
+        early_stopping=0,
+        plateau=0,
+        weight_decay=5e-2,
+        cosine=True,
     ),
 }
 """Fixed settings by name; PRESET_PURPOSES says what each is for."""

@@ -1,6 +1,7 @@
 """The device that a run computes on, and the memory that it takes there."""
 
 import contextlib
+from collections.abc import Iterator
 from pathlib import Path
 
 import torch
@@ -29,9 +30,38 @@ def choose_device(requested: str) -> torch.device:
     return torch.device("cpu")
 
 
+def same_device(name: str) -> torch.device:
+    """Return a device of the type of the one with this name, which `device_name` gave.
+
+    The CPU for "cpu"; for a GPU, the GPU that is here, or the CPU where there is none.
+
+    >>> same_device("cpu")
+    device(type='cpu')
+    """
+    return choose_device("cpu" if name == "cpu" else "auto")
+
+
 def device_name(device: torch.device) -> str:
     """Return a name to record with results, such as "NVIDIA H100" or "cpu"."""
     return torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
+
+
+@contextlib.contextmanager
+def tf32_products(enabled: bool) -> Iterator[None]:
+    """Let a GPU multiply float32 matrices in TF32 meanwhile, or keep it from that.
+
+    TF32 keeps float32's range and rounds the factors, not the sums, to 10 bits of mantissa. It
+    changes nothing on a CPU, in bfloat16, and in convolutions, for which cuDNN uses it anyway.
+
+    Source: https://docs.pytorch.org/docs/stable/notes/cuda.html#tf32-on-ampere
+    """
+    products = torch.backends.cuda.matmul
+    before = products.fp32_precision
+    products.fp32_precision = "tf32" if enabled else "ieee"
+    try:
+        yield
+    finally:
+        products.fp32_precision = before
 
 
 def reset_peak_memory() -> None:

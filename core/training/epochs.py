@@ -22,9 +22,9 @@ from core.training.weight_average import WeightAverage
 AUTO_RGN_BATCHES = 8
 """Batches at the start of an epoch whose gradients set Auto-RGN's learning rates."""
 MIN_AVERAGE_IMPROVEMENT = 1e-5
-"""By how much the validation loss of averaged weights has to fall for an epoch to count as an
-improvement. An average has so little noise that its loss goes on falling by a millionth an epoch
-once plateaus have lowered the learning rate, and no patience would ever end the run."""
+"""By how much the validation loss of averaged weights has to fall below the best one to become it.
+An average has so little noise that its loss goes on falling by a millionth an epoch once plateaus
+have lowered the learning rate, and no patience would ever end the run."""
 PROBE_PATIENCE = 2
 """Epochs without a lower validation loss after which a probe has converged, where early stopping is
 off; else it has the patience of early stopping."""
@@ -46,7 +46,7 @@ def initial_progress(
     }
     # No loss is below NaN, so epoch 0 would stay the best: infinity lets the first epoch win.
     best_loss = loss if math.isfinite(loss) else math.inf
-    return Progress(best_loss, best_weights, settings.learning_rate, counted_loss=best_loss)
+    return Progress(best_loss, best_weights, settings.learning_rate)
 
 
 def begin_epoch(
@@ -121,6 +121,8 @@ def validate(
 ) -> None:
     """Validate in the course of an epoch or at its end, and keep the weights if they are the best.
 
+    Averaged weights are better if their loss is lower by MIN_AVERAGE_IMPROVEMENT.
+
     Args:
         network: after `progress.step` steps.
         plan: says what training may change.
@@ -147,7 +149,8 @@ def validate(
                 (progress.step, "learning_rate", progress.learning_rate),
             ]
         )
-        if loss < progress.best_loss:
+        least = MIN_AVERAGE_IMPROVEMENT if average is not None else 0.0
+        if loss < progress.best_loss - least:
             progress.best_loss, progress.best_epoch, progress.best_step = loss, epoch, progress.step
             # Copied in place: allocating a large embedding table anew takes ten times as long.
             for name, tensor in trainable_state_dict(network, plan).items():
@@ -166,8 +169,7 @@ def finish_epoch(
 ) -> None:
     """Validate, then lower the learning rate on a plateau, or stop.
 
-    Patience counts epochs: one in which any validation had the lowest loss so far is an
-    improvement, with averaged weights if it is lower by MIN_AVERAGE_IMPROVEMENT.
+    Patience counts epochs: one in which any validation was the best so far is an improvement.
 
     Args:
         network: after the epoch's last step.
@@ -194,9 +196,8 @@ def finish_epoch(
         progress.previous_gradient_norms, progress.gradient_sums = norms, {}
         log([(progress.step, "frozen_stages", float(progress.autofreeze_depth))])
 
-    least = MIN_AVERAGE_IMPROVEMENT if average is not None else 0.0
-    if progress.best_epoch == progress.epoch and progress.best_loss < progress.counted_loss - least:
-        progress.counted_loss, progress.epochs_since_best = progress.best_loss, 0
+    if progress.best_epoch == progress.epoch:
+        progress.epochs_since_best = 0
         return
     probing = plan.probe_first and progress.join_epoch is None
     if not probing and progress.epoch <= plan.last_unfreeze_epoch:

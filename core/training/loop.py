@@ -10,7 +10,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
-from torch import Tensor
 
 from core.freezing.plan import Plan
 from core.freezing.schedule import count_epochs
@@ -19,7 +18,6 @@ from core.jobs.requests import TrainSettings
 from core.models.network import Network
 from core.training.batches import RowTensors, epoch_batches, iterate_batches
 from core.training.checkpoint import load_checkpoint, save_checkpoint
-from core.training.cuda_graph import CudaGraphStep
 from core.training.deferred_scalars import DeferredScalars
 from core.training.epochs import (
     begin_epoch,
@@ -43,13 +41,14 @@ from core.training.param_groups import (
     set_trainable,
     split_by_decay,
 )
+from core.training.train_step import TrainStep
 from core.training.weight_average import average_weights
 
 CHECKPOINT_SECONDS = 15.0
 NOT_YET = 2**31
 """The epoch in which stages join, while their probe has not converged."""
 GRAPH_DEVICES: tuple[str, ...] = ("cuda",)
-"""Device types on which a step is captured as a CUDA graph and replayed."""
+"""Device types on which steps are captured as a CUDA graph and replayed."""
 
 
 class CancelledError(Exception):
@@ -161,12 +160,9 @@ def fit(
     # again, so their points are dropped.
     reporter.rewind(progress.step)
 
-    def forward_backward(rows: RowTensors, index: Tensor) -> Tensor:
-        """Add the gradients of a batch to the parameters; return its mean loss, a scalar."""
-        with torch.autocast(device.type, dtype=torch.bfloat16, enabled=settings.amp):
-            loss = task.loss(network, rows, index, progress.step)
-        loss.backward()
-        return loss.detach()
+    # A captured graph reads nothing but the rows of its batch.
+    captured = device.type in GRAPH_DEVICES and task.depends_on_batch_only
+    train_step = TrainStep(network, task, settings, optimiser, l2_sp, captured)
 
     deferred, halted = DeferredScalars(), 0
     last_save = start = time.monotonic()
@@ -197,7 +193,7 @@ def fit(
             break
 
         # All batches of the epoch are made again, though some may be done: the order is one draw.
-        batches = epoch_batches(train, settings, progress.epoch)
+        batches = epoch_batches(train, settings, progress.epoch, device)
         if rows_after_prefix and depth != plan.cacheable_depth(progress.epoch):
             # Other stages train than in the last epoch, so rows enter the network at another stage.
             # Row numbers stay the same, and so do the batches.
@@ -211,31 +207,17 @@ def fit(
             if average is not None and plan.reset_embeddings:
                 # Vectors drawn anew have nothing in common with the average of the old ones.
                 average.restart("stages.0.")
-        # A graph keeps the parameters and train/eval modes that it was captured with, and both may
-        # have changed since the last epoch.
-        graph_step: CudaGraphStep | None = None
+        train_step.begin_epoch(train)
+
+        def log_norms() -> None:
+            log_gradient_norms(groups, network, progress.step + 1, reporter.points, deferred)
 
         for rows, index in iterate_batches(train, batches[steps_done:], device):
             if reporter.should_stop():
                 raise CancelledError
             set_lr(optimiser.param_groups, settings, progress, cosine_steps, first_step)
-            # set_to_none, so that Adam skips what has no gradient and does not move it on momentum.
-            optimiser.zero_grad(set_to_none=True)
-            # A captured graph needs batches of one size and reads nothing but their rows.
-            full_batch = len(index) == settings.batch_size
-            if device.type in GRAPH_DEVICES and task.depends_on_batch_only and full_batch:
-                graph_step = graph_step or CudaGraphStep(
-                    forward_backward, network, rows.take(index)
-                )
-                loss = graph_step(rows, index)
-            else:
-                loss = forward_backward(rows, index)
-            if (progress.step + 1) % gradient_interval == 0:
-                # Before the step, since LazyAdamW uses sparse gradients up.
-                log_gradient_norms(groups, network, progress.step + 1, reporter.points, deferred)
-            if l2_sp is not None:
-                l2_sp.step(optimiser.param_groups)
-            optimiser.step()
+            logs_norms = (progress.step + 1) % gradient_interval == 0
+            loss = train_step(rows, index, progress.step, log_norms if logs_norms else None)
             if average is not None:
                 average.update()
             if plan.schedule == "autofreeze":

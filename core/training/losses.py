@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from core.evaluation.metric_functions import log_loss
 from core.evaluation.roc_auc import auc_variance
 from core.models.network import Network, click_loss, click_probabilities
 from core.training.batches import RowTensors
@@ -58,10 +59,7 @@ class ClickTask:
         """Return (log loss, AUC) on all rows."""
         scores = predict(network, rows).astype(np.float64)
         labels = rows.labels.cpu().numpy()
-        # A float32 probability may be exactly 0 or 1, whose loss would be infinite.
-        clipped = np.clip(scores, 1e-7, 1 - 1e-7)
-        loss = -np.mean(labels * np.log(clipped) + (1 - labels) * np.log(1 - clipped))
-        return float(loss), auc_variance(labels, scores)[0]
+        return log_loss(labels, scores), auc_variance(labels, scores)[0]
 
 
 CLICK_TASK = ClickTask()

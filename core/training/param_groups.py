@@ -11,6 +11,7 @@ from core.freezing.plan import Plan
 from core.jobs.requests import TrainSettings
 from core.models.network import Embedding, Network, biases_and_norms, matrices
 from core.training.checkpoint import Progress
+from core.training.lazy_adam import LazyAdamW
 from core.training.lora import LoRALinear
 
 ParamGroup = dict[str, Any]
@@ -163,16 +164,17 @@ class L2SPPull:
             self._pulls.append((plan.head_decay if is_new else plan.l2_sp, pairs))
 
     @torch.no_grad()
-    def step(self, groups: Sequence[ParamGroup]) -> None:
+    def step(self, optimiser: LazyAdamW) -> None:
         """Pull all weights once, before the optimiser's step.
 
         However strong the pull is, it ends at where it leads to.
 
         Args:
-            groups: the optimiser's, which hold the learning rates of this step.
+            optimiser: has the groups' learning rates of this step.
         """
-        for group, (strength, pairs) in zip(groups, self._pulls, strict=True):
-            share = min(1.0, group["lr"] * strength)
+        for index, (strength, pairs) in enumerate(self._pulls):
+            product = optimiser.rate(index) * strength
+            share = product.clamp_max(1) if isinstance(product, Tensor) else min(1.0, product)
             for parameter, start in pairs:
                 if start is None:
                     parameter.mul_(1 - share)

@@ -27,7 +27,12 @@ class PretrainingDefaults:
 
 
 _AVERAGED = TrainSettings(
-    epochs=30, ema=True, decay_scope="matrices", validations_per_epoch=2, weight_decay=1.0
+    epochs=30,
+    ema=True,
+    decay_scope="matrices",
+    validations_per_epoch=2,
+    weight_decay=1.0,
+    tf32=True,
 )
 PRETRAINING_DEFAULTS = (
     PretrainingDefaults(

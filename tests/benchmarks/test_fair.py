@@ -14,6 +14,7 @@ from benchmarks.fair_arms import Results, blend, differences
 from benchmarks.fair_cells import ARMS, Cell
 from benchmarks.fair_checks import make_checks
 from benchmarks.fair_page import render
+from benchmarks.fair_recommendations import recommendations
 
 ROWS, SEEDS = 1500, 2
 ARM = Cell("arm", "dcnv2", ARMS, SEEDS, 1000)
@@ -147,3 +148,40 @@ def test_cells_have_names_of_their_own() -> None:
     assert len({one.name for one in cells}) == len(cells)
     assert sum(one.probe_check for one in cells) == 1
     assert {one.head for one in cells if one.strategy == "lora"} == {"keep"}
+
+
+def test_recommendations_from_stored_scores(outcome: Outcome) -> None:
+    """The deep arm has the scores of full fine-tuning but for a trace of noise, and costs less."""
+    outcome.write(Cell("pretrain", "dcnv2", ARMS, 0), 0.8)
+    outcome.write(FULL, 0.4, 0.44)
+    outcome.write(BOOSTED, 1.0)
+    outcome.write(ZERO_SHOT, 1.4)
+    deep = dataclasses.replace(FULL, depth=2)
+    outcome.write(deep, 0.4, 0.45)
+    cells, scores = outcome.out / "cells", outcome.out / "scores"
+    with np.load(scores / f"{FULL.name}.npz") as arrays:
+        near = {
+            name: one
+            if "label" in name
+            else np.clip(one + 2e-4 * outcome.random.normal(size=ROWS), 1e-6, 1 - 1e-6)
+            for name, one in arrays.items()
+        }
+    np.savez(scores / f"{deep.name}.npz", **near)
+    for cell, cost in ((FULL, (40.0, 1000, 3)), (deep, (20.0, 380, 3))):
+        path = cells / f"{cell.name}.json"
+        body = json.loads(path.read_text())
+        for run in body["runs"]:
+            run |= dict(zip(("seconds", "trained_parameters", "epochs"), cost, strict=True))
+            frozen = {"Embedding": cell.depth > 0, "Cross 1": cell.depth > 1, "Block 1": False}
+            run["stages"] = [*frozen.items()]
+        path.write_text(json.dumps(body))
+    results = Results(outcome.out)
+    found = recommendations(results, 1000)
+    assert [one.margins.auc for one in found] == [0.0005, 0.001, 0.002]
+    assert all(one.arm and one.arm.title == "depth 2" for one in found)
+    text = render(outcome.out)
+    assert (
+        "| 1,000 | 0.001 AUC and 0.1 % of log loss | Freeze embedding and cross 1: costs at most"
+        " 0.0001 AUC and 0.0001 nats against training everything, and trains 62 % fewer parameters"
+        " in 50 % of the time." in text
+    )

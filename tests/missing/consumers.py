@@ -19,6 +19,7 @@ from core.cli.output import follow_run
 from core.cli.parser import build_parser, main
 from core.data.samples import find_sample, read_sample_rows
 from core.data.schema import CATEGORICAL, NUMERIC
+from core.inference.export import export_model
 from core.jobs.store import RunStore
 from core.report.run_tables import arm_frame, run_frame
 from core.report.sweep_tables import arms_table, runs_table
@@ -136,6 +137,8 @@ def drive_commands(
 
     command("datasets")
     command("evaluate", "--run", run.id)
+    command("calibrate", "--run", run.id, "--dry-run")
+    command("calibrate", "--run", run.id, "--method", "none")
     command("interpolate", "--run", run.id)
     command("blend", *made.blending.blend_request.runs)
     command("blend", "--sweep", made.rated.id)
@@ -262,9 +265,11 @@ def drive_api(made: Made, example: Example, folder: Path) -> None:
     for metrics in (run.metrics, run.before):
         check(metrics._repr_html_(), "metrics")
         assert not np.isinf(metrics.to_pandas().to_numpy()).any()
-    figures = (run.roc(), run.precision_recall(), run.calibration(), run.gains(), run.confusion())
+    check(str(run.calibrate(use=False).attrs), "calibrate")
+    figures = [run.roc(), run.precision_recall(), run.calibration(), run.gains(), run.confusion()]
+    figures.append(run.reliability(method="none"))
     curves = [run.learning_curves(metric) for metric in ("loss", "auc", "accuracy")]
-    for figure in (*figures, *curves, sweep.figure()):
+    for figure in (*figures, run.reliability(method="none"), *curves, sweep.figure()):
         figure.to_json()
     check(sweep.verdict, "the verdict of the API")
     rated = ws.sweeps[made.rated.name]
@@ -291,6 +296,7 @@ def drive_pages(made: Made, example: Example, folder: Path, once: bool) -> None:
         Place("learn", {"run": run.id}),
     ]
     if once:
+        export_model(made.workspace, run, folder / "exported")
         places += [
             Place("run", {"run": made.pretraining.id}),
             Place("sweep", {"sweep": made.rated.id}),

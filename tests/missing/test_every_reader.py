@@ -17,18 +17,27 @@ import pytest
 from hypothesis import HealthCheck, Phase, example, given, settings
 
 from core.cli.parser import main
+from core.cli.search_notices import SearchNotices
 from core.data.datasets import find_dataset
 from core.data.simulate import simulate
 from core.evaluation.format_metrics import is_missing
 from core.evaluation.paired_comparison import compare_log_loss
+from core.evaluation.recalibration import recalibrate
 from core.jobs.requests import FinetuneRequest, InterpolateRequest, PretrainRequest
 from core.jobs.store import Run, RunStore
+from core.models.backbone_store import find_backbone
+from core.models.card import BackboneCard
+from core.report.html_report import write_report
+from core.report.report_data import sweep_report_data
 from core.runs.dispatch import execute
 from core.runs.launch import CLUSTER_QUEUE, worker_lock
+from core.runs.search import continue_search, submit_search
+from core.runs.search_defaults import make_search_spec
+from core.runs.search_spec import SearchSpec
 from core.runs.sweep import Arm, SweepSpec, submit_sweep
 from core.runs.verify import Difference, Verification, verify
 from core.runs.worker import run_job
-from core.workspace import PROJECT, open_workspace
+from core.workspace import PROJECT, Workspace, open_workspace
 from tests.core.models.references import SMALL
 from tests.core.training.helpers import QUICK
 from tests.missing.called_functions import entered
@@ -104,6 +113,8 @@ def test_every_reader_of_a_metric_takes_one_that_is_missing(
         # Only the benchmarks compare two arms without a cache.
         labels, after, before = arrays(FEW)
         compare_log_loss(labels, after[None], before[None])
+        # Maps are fitted on ten rows of each class and more.
+        assert len(recalibrate(np.tile(labels, 7), np.tile(after, 7)).fits) > 1
         drive_training(tmp_path / "template", tmp_path, capsys)
     missed = [
         function for function in readers_of_metrics() if (function.file, function.line) not in found
@@ -122,6 +133,27 @@ def is_as_defined(run: Run, drawn: Example) -> None:
             == (not is_missing(part["auc_high"]))
         )
         assert not is_missing(part["log_loss"]) and part["rows"] == drawn.rows
+
+
+def drive_search(workspace: Workspace, card: BackboneCard, folder: Path) -> None:
+    """A search on its page, before a trial has ended and at its end, and in its report."""
+    dataset, arms = find_dataset(workspace, "tiny"), [Arm("depth", 0), Arm("depth", 1)]
+    spec = make_search_spec(
+        dataset, card, SearchSpec(runs=2), QUICK, card.head, True, arms, seeds=1
+    )
+    search, store = submit_search(workspace, spec, "search", run_here=True), RunStore(workspace)
+    notices = SearchNotices(workspace)
+    with worker_lock(workspace, CLUSTER_QUEUE):
+        check(words_of(Place("sweep", {"sweep": search.id}).open()), "a search that runs")
+    while (run := store.claim(CLUSTER_QUEUE, 1)) is not None:
+        run_job(workspace, store, run, execute)
+        continue_search(workspace, search.id)
+        notices.print_new(search, store.list_group(search.id))
+    check(words_of(Place("sweep", {"sweep": search.id}).open()), "a search")
+    written = write_report(
+        workspace, sweep_report_data(workspace, search), folder / f"{search.id}.html"
+    )
+    check(" ".join(written["verdicts"]), "a report of a search")
 
 
 def drive_training(template_root: Path, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -171,6 +203,7 @@ def drive_training(template_root: Path, folder: Path, capsys: pytest.CaptureFixt
                 run_job(workspace, store, run, execute)
             ended = store.list_group(sweep.id)
             assert [one.status for one in ended] == ["done"] * 2, [one.message for one in ended]
+            drive_search(workspace, find_backbone(workspace, card), folder)
             for one in made:
                 check(words_of(Place("run", {"run": one.id}).open()), "a pretraining")
     simulate(folder / "more.tsv", 1000, "both", seed=9)

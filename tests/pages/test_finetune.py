@@ -96,6 +96,16 @@ def test_the_head_is_the_backbones_own_unless_the_preset_or_the_user_wants_a_new
     assert not any(run.finetune_request.keep_head for run in RunStore(tiny[0]).list())
 
 
+def test_no_preset_replaces_a_head_that_was_chosen_by_hand(page: AppTest) -> None:
+    page.segmented_control("ft_preset").set_value("article").run()
+    page.radio("ft_head").set_value("keep").run()
+    for preset in ("auto", "article"):
+        page.segmented_control("ft_preset").set_value(preset).run()
+        assert page.radio("ft_head").value == "keep"
+    assert any("so it stays" in one.value for one in page.caption)
+    assert "--head keep" in page.code[-1].value
+
+
 def test_a_url_with_unknown_inputs_is_reported_outside_of_what_is_folded(
     tiny: tuple[Workspace, Dataset], monkeypatch: pytest.MonkeyPatch
 ) -> None:

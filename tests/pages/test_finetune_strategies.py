@@ -75,6 +75,33 @@ def test_every_strategy_shows_its_card_and_is_queued_as_the_command_says(
     assert sorted(run.strategy for run in runs) == sorted({strategy, *DEFAULT_CONTROLS})
 
 
+def test_the_switches_of_the_surgical_stack_stay_when_other_fields_change(
+    page: AppTest, tiny: Tiny, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    choose(page, "surgical")
+    card = card_of(tiny[0])
+    key = f"stage_{card.id}_ft_{card.stages[0].name}"
+    page.toggle(key).set_value(True).run()
+    last = card.stages[-1].name
+    assert page.query_params["strategy"] == f"surgical:stages={card.stages[0].name}+{last}"
+    page.number_input("ft_epochs").set_value(7).run()
+    page.radio("ft_head").set_value("new").run()
+    assert page.toggle(key).value and "Head (new)" in page_html(page)
+    page.radio("ft_head").set_value("keep").run()
+    assert "Head (kept)" in page_html(page)
+    again = open_page(
+        tiny[0],
+        "finetune",
+        monkeypatch,
+        **dict(page.query_params),
+    )
+    assert again.selectbox("ft_strategy").value == "surgical" and again.toggle(key).value
+
+
+def page_html(app: AppTest) -> str:
+    return " ".join(str(getattr(one, "body", "")) for one in app.get("html"))
+
+
 def test_options_count_in_the_command_the_address_and_the_picture(page: AppTest) -> None:
     choose(page, "lora")
     page.number_input("ft_lora_rank").set_value(8).run()
@@ -96,8 +123,8 @@ def test_a_click_on_a_stage_trains_it(page: AppTest, tiny: Tiny) -> None:
     for name in (names[0], names[-1]):
         page.toggle(f"stage_{card.id}_ft_{name}").set_value(False).run()
     assert "at least one stage to train" in page.error[0].value and not launchable(page)
-    assert len(page.toggle) == len(names) + 3, (
-        "the stack stays, and the switches of averaged weights, cosine and precision"
+    assert len(page.toggle) == len(names) + 4, (
+        "the stack stays, and the switches of averaged weights, cosine, bfloat16 and TF32"
     )
 
 
@@ -124,7 +151,7 @@ def test_the_address_brings_strategy_options_stages_and_settings(
         monkeypatch,
         backbone=card.id,
         strategy="surgical:stages=block1+embedding",
-        training="fast,epochs=7,validation_share=0.2,cosine=True,plateau=0,seed=3,device=cpu,amp=True",
+        training="fast,epochs=7,validation_share=0.2,cosine=True,plateau=0,seed=3,device=cpu,amp=True,tf32=False",
         head="64-32,gelu,softmax",
     )
     assert commanded(app) == ("surgical", {"stages": ("embedding", "block1")})
@@ -137,6 +164,7 @@ def test_the_address_brings_strategy_options_stages_and_settings(
         "--seed 3",
         "--device cpu",
         "--amp",
+        "--no-tf32",
     ):
         assert flag in command
     assert "--head-hidden 64,32 --head-activation gelu --head-output softmax" in command

@@ -51,9 +51,9 @@ def test_the_figures_are_the_runs(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -
     difference = delong_test(
         mine["target_test_label"], mine["target_test_score"], other["target_test_score"]
     )
-    assert f"95 % interval {difference.low:+.4f} to {difference.high:+.4f}, n = 600" in page_text(
-        app
-    )
+    text = page_text(app)
+    assert f"95 % {difference.low:+.4f} to {difference.high:+.4f}, p " in text
+    assert "Δ log loss" in text and "; n = 600)" in text
     assert "Compared with a network trained from scratch: there is no such run yet." in page_text(
         app
     )
@@ -95,7 +95,7 @@ def test_controls_are_found_whatever_rate_an_arm_chose(
         difference = delong_test(
             mine["target_test_label"], mine["target_test_score"], other["target_test_score"]
         )
-        span = f"95 % interval {difference.low:+.4f} to {difference.high:+.4f}"
+        span = f"95 % {difference.low:+.4f} to {difference.high:+.4f}"
         said = next(line for line in page_text(app).splitlines() if words in line)
         assert span in said
 

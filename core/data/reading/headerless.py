@@ -197,7 +197,11 @@ def _kaggle_or_terabyte(lines: Sequence[str]) -> tuple[str, str]:
             f"{layout}. With so few values of C20 ({len(values)}), Kaggle's train.txt and a 1TB day"
             " file look alike; taken as Kaggle's. Rows are read the same way."
         )
-    c20 = f"C20 has {distinct} {'value' if distinct == 1 else 'values'} in {len(values):,} rows"
+    # Only the start of the file is looked at, and C20 is missing in many rows.
+    c20 = (
+        f"C20 has {distinct} {'value' if distinct == 1 else 'values'} in those {len(values):,} of"
+        " the first rows that have one"
+    )
     if distinct > _MAX_KAGGLE_C20_VALUES:
         return "criteo-1tb", f"{layout}, and {c20}, where Kaggle's train.txt has 4."
     return "kaggle-train", (

@@ -23,9 +23,13 @@ from core.training.losses import CLICK_TASK
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
 
-INVERSE_PENALTIES = (0.003, 0.01, 0.02, 0.04, 0.08, 0.15, 0.3, 1.0)
+INVERSE_PENALTIES = (
+    *(0.0001, 0.0003, 0.001, 0.003, 0.01, 0.02, 0.04, 0.08, 0.15, 0.3),
+    *(1.0, 3.0, 10.0, 30.0, 100.0),
+)
 """scikit-learn's C to choose from, strongest penalty first. On the real rows the best one is 0.03
-to 0.1 for 18,000 to 78,000 rows (docs/decisions.md)."""
+to 0.1 for 18,000 to 78,000 rows (docs/decisions.md); fewer rows, or inputs that say more, can ask
+for any other. The weaker ones cost nothing where they are not reached."""
 MAX_ITERATIONS, TOLERANCE = 1000, 1e-6
 """The default tolerance, 1e-4, ends before the optimum: the loss is a mean over many rows."""
 
@@ -62,13 +66,25 @@ def fit_logistic_regression(rows: ControlRows, reporter: Reporter) -> FittedCont
         best = loss, number, network
     assert best is not None
     _, chosen, network = best
-    grid = ", ".join(f"{one:g}" for one in INVERSE_PENALTIES)
-    learner = (
-        f"scikit-learn {version('scikit-learn')}, LogisticRegression with C ="
-        f" {INVERSE_PENALTIES[chosen - 1]:g}, chosen among {grid} on validation rows"
-    )
-    result = FitResult(chosen, number, number < total, best_step=chosen, steps_run=number)
+    # Every penalty is fitted to its optimum, so that none is a training that was broken off.
+    result = FitResult(chosen, number, True, best_step=chosen, steps_run=number)
+    learner = _describe(chosen, number)
     return FittedControl(network, "lr", {}, HeadSettings(), result, learner)
+
+
+def _describe(chosen: int, fitted: int) -> str:
+    """Return what was fitted, for its card, and whether the choice is at an end of the grid.
+
+    Args:
+        chosen, fitted: numbers, from 1, of the penalty that was chosen and of the last one fitted.
+    """
+    grid = ", ".join(f"{one:g}" for one in INVERSE_PENALTIES[:fitted])
+    ends = {1: "strongest", len(INVERSE_PENALTIES): "weakest"}
+    end = f", where the {ends[chosen]} penalty was the best" if chosen in ends else ""
+    return (
+        f"scikit-learn {version('scikit-learn')}, LogisticRegression with C ="
+        f" {INVERSE_PENALTIES[chosen - 1]:g}, chosen among {grid} on validation rows{end}"
+    )
 
 
 def design_matrix(rows: RowTensors, field_sizes: Sequence[int]) -> "csr_matrix":

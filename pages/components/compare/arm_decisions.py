@@ -16,7 +16,7 @@ from core.evaluation.format_metrics import (
     format_with_bounds,
 )
 from core.evaluation.paired_comparison import MeanEstimate, mean_over_rows
-from core.evaluation.significance import NOT_DISTINGUISHABLE
+from core.evaluation.significance import NOT_DISTINGUISHABLE, SLICES_NOT_EQUAL
 from core.evaluation.slices import AUC_REQUIREMENT, SliceDifference, SliceMetrics
 from core.report.arm_styles import arm_colors
 from core.report.decision_figures import cost_curve_figure, slice_figure
@@ -195,7 +195,10 @@ def _show_differences(column: str, differences: Sequence[SliceDifference], refer
         st.markdown(f"No slice can be compared: {AUC_REQUIREMENT}.")
         return
     if not distinguishable:
-        st.markdown(f"In no slice is an arm's AUC distinguishable from that of {baseline}.")
+        st.markdown(
+            f"In no slice is an arm's AUC distinguishable from that of {baseline}."
+            f" {SLICES_NOT_EQUAL}"
+        )
     table = [
         {
             "Slice": difference.name,

@@ -3,6 +3,7 @@
 The parts are figures, verdicts, differing settings, and decisions.
 """
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -15,7 +16,13 @@ from core.evaluation.format_metrics import format_bounds, format_metric, format_
 from core.evaluation.metric_registry import HEADLINE_METRIC, METRICS, metrics_shown_in
 from core.evaluation.significance import RANKING_RULE
 from core.evaluation.verdicts import COMPARED_METRICS, Verdict
-from core.freezing.strategies import STRATEGIES, is_control, is_trained, iteration_word
+from core.freezing.strategies import (
+    STRATEGIES,
+    has_own_model,
+    is_control,
+    is_trained,
+    iteration_word,
+)
 from core.jobs.requests import request_to_json
 from core.jobs.store import Run
 from core.models.backbone_store import list_backbones
@@ -35,7 +42,7 @@ from core.report.compare_figures import (
     depth_by_setting_figure,
     parallel_coordinates_figure,
 )
-from core.report.report_data import tested_rows_key
+from core.report.run_settings import tested_rows_key
 from core.report.sweep_figures import depth_figure
 from core.runs.rate_choice import has_rate
 from core.runs.sweep import list_rate_sweeps
@@ -61,6 +68,7 @@ from pages.components.shared.common import show_missing_metrics, simulated_badge
 from pages.components.shared.compute_slots import compute_slot
 from pages.components.shared.errors import catch_errors, catch_errors_in
 from pages.components.shared.formatting import bullet_list, escape_markdown
+from pages.components.shared.recommendation import recommendation_card
 
 ALL_SETTINGS = "every setting"
 MAX_ARMS = 24
@@ -92,6 +100,9 @@ def side_by_side(runs: Sequence[Run]) -> None:
     arms, full = _choose_setting(arms)
     _show_datasets(arms, datasets)
     results = summarise_selected_arms(arms, full)
+    if len(results) > 1 and len({run.dataset for arm in results for run in arm.runs}) == 1:
+        with catch_errors():
+            recommendation_card(results, "compare", selected=True)
     _show_charts(results)
     _show_comparison(arms, results)
 
@@ -278,7 +289,9 @@ def _show_verdicts(results: Sequence[ArmResult], reference: str) -> None:
         alt="Differences between arms on target test rows",
         column_config={
             "Arm": arm_column(one.a for one in verdicts),
-            "Verdict": st.column_config.TextColumn(width=240, help="On target AUC"),
+            "Verdict": st.column_config.TextColumn(
+                width=240, help="On target AUC and log loss; a metric not named is undecided"
+            ),
             "ΔAUC": st.column_config.TextColumn(help="AUC of the arm minus AUC of the other"),
             "Δ log loss": st.column_config.TextColumn(help="Below 0, the arm is better"),
         },
@@ -286,8 +299,8 @@ def _show_verdicts(results: Sequence[ArmResult], reference: str) -> None:
     st.caption(
         "On the same target test rows, each arm is compared with "
         f"{escape_markdown(reference)}, and with the arm that is best on validation rows, "
-        "where all have the same ones. AUC by DeLong, log loss by paired bootstrap, both "
-        "also over common seeds; p-values are Holm-adjusted over all comparisons here. "
+        "where all have the same ones. AUC (DeLong), log loss and ECE are paired over rows and "
+        "common seeds, with Student's t; p-values are Holm-adjusted over all comparisons here. "
         + RANKING_RULE
     )
 
@@ -324,14 +337,16 @@ def _show_differences(arms: Sequence[ArmRuns], titles: Sequence[str]) -> None:
     } | backbone_names()
     flat = [_flatten_settings(arm.runs, names_by_id) for arm in arms]
     names = dict.fromkeys(name for settings in flat for name in settings)
-    # What trains no network has no settings of its training that could differ from the others'.
+    # What an arm does not read does not differ from the others'; an option not given has its
+    # default.
     networks = [_trains_network(arm.runs[0]) for arm in arms]
 
     def values(name: str) -> set[str]:
+        is_option = name.startswith("options")
         return {
             settings.get(name, "–")
             for settings, network in zip(flat, networks, strict=True)
-            if network or name in settings
+            if name in settings or (is_option and network)
         }
 
     differing = [name for name in names if len(values(name)) > 1]
@@ -374,7 +389,7 @@ def _flatten_settings(runs: Sequence[Run], names: dict[str, str]) -> dict[str, s
         return {
             "dataset": dataset,
             "target rows": rows,
-            "blended": ", ".join(runs[0].blend_request.arms),
+            "blended": _blended_arms(runs),
             "seeds": ", ".join(str(run.seed) for run in runs),
         }
     settings = request_to_json(runs[0].request)
@@ -382,6 +397,9 @@ def _flatten_settings(runs: Sequence[Run], names: dict[str, str]) -> dict[str, s
     hidden: tuple[str, ...] = () if runs[0].strategy == "depth" else ("freeze_depth",)
     if not has_rate(runs[0]):
         hidden += ("learning_rate", "head_learning_rate")
+    if has_own_model(runs[0].strategy):
+        # Head and inputs are new whatever the sweep asks for.
+        hidden += ("keep_head", "inputs")
     if not is_trained(runs[0].strategy):
         settings = {name: settings[name] for name in ("strategy", "dataset", "backbone")}
     else:
@@ -394,6 +412,20 @@ def _flatten_settings(runs: Sequence[Run], names: dict[str, str]) -> dict[str, s
     for name in {"dataset", "backbone"} & set(flat):
         flat[name] = names.get(flat[name], flat[name])
     return flat
+
+
+def _blended_arms(runs: Sequence[Run]) -> str:
+    """Return the arms of blends that differ by seed, each with its mean weight."""
+    weights = [
+        [one.weight for one in run.result.blend.runs]
+        for run in runs
+        if run.result and run.result.blend
+    ]
+    titles = runs[0].blend_request.arms
+    if not weights:
+        return ", ".join(titles)
+    means = [math.fsum(found) / len(weights) for found in zip(*weights, strict=True)]
+    return ", ".join(f"{mean:.2f} × {title}" for mean, title in zip(means, titles, strict=True))
 
 
 def _setting_text(name: str, value: Any) -> str:

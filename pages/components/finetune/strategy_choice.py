@@ -28,7 +28,7 @@ DEFAULT_DEPTH = 1
 _STRATEGY, _STACK = "ft_strategy", "ft"
 
 
-def choose_strategy(card: BackboneCard) -> Arm:
+def choose_strategy(card: BackboneCard, keep_head: bool) -> Arm:
     """Draw the choice and return the strategy with its options. The URL carries it."""
     _read_url(card)
     st.session_state.setdefault(_STRATEGY, "depth")
@@ -46,18 +46,18 @@ def choose_strategy(card: BackboneCard) -> Arm:
     arm = (
         Arm("depth", _freeze_slider(card))
         if strategy == "depth"
-        else Arm(strategy, 0, _options(card, strategy))
+        else Arm(strategy, 0, _options(card, strategy, keep_head))
     )
     # The depth has a parameter of its own: its slider is bound to the URL.
     url_state.write("strategy", "depth" if strategy == "depth" else format_arm(arm), "depth")
     return arm
 
 
-def _options(card: BackboneCard, strategy: str) -> dict[str, Any]:
+def _options(card: BackboneCard, strategy: str, keep_head: bool) -> dict[str, Any]:
     show_strategy_summary(strategy)
     if strategy == "surgical":
         st.caption("Click a stage to train or to freeze it.")
-        return {"stages": stage_switches(card, _STACK, len(card.stages) - 1)}
+        return {"stages": stage_switches(card, _STACK, len(card.stages) - 1, keep_head)}
     return option_fields("ft", strategy)
 
 

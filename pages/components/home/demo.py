@@ -27,9 +27,10 @@ from core.runs.sweep_result import default_reference, summarise_arms
 from pages.components.shared.access import guarded_button
 from pages.components.shared.chart import chart
 from pages.components.shared.common import SIMULATED, show_command, workspace
-from pages.components.shared.errors import show_error
+from pages.components.shared.errors import catch_errors, show_error
 from pages.components.shared.formatting import bullet_list
 from pages.components.shared.interpolation import interpolation_result
+from pages.components.shared.recommendation import recommendation_card
 from pages.components.shared.run_predictions import load_curves
 
 HEIGHT = 360
@@ -107,13 +108,16 @@ def demo_story() -> None:
         return
     results = summarise_arms(sweep, done)
     st.subheader("Demo results so far" if len(done) < len(runs) else "Demo results")
+    waiting = (
+        f" :orange-badge[:material/hourglass_top: provisional: {len(done)} of {len(runs)} runs"
+        " done]"
+    )
+    mark = f" {SIMULATED}{waiting if len(done) < len(runs) else ''}"
+    with catch_errors():
+        recommendation_card(results, "demo", mark)
     with st.container(border=True):
         sentences = _cached_verdicts(sweep, tuple(f"{run.id} {run.finished}" for run in done), done)
-        waiting = (
-            f" :orange-badge[:material/hourglass_top: provisional: {len(done)} of {len(runs)} runs"
-            " done]"
-        )
-        st.markdown(f"**The verdict** {SIMULATED}{waiting if len(done) < len(runs) else ''}")
+        st.markdown(f"**The verdict**{mark}")
         words = sentences or ["A comparison needs finished runs of two arms."]
         st.markdown(bullet_list(words))
     left, right = st.columns(2, gap="medium")
@@ -165,5 +169,5 @@ def _cached_verdicts(_sweep: Sweep, identity: tuple[str, ...], _done: list[Run])
     results = summarise_arms(_sweep, _done)
     return [
         *judge_arms(workspace(), results, default_reference(results))[1],
-        *forgetting_sentences(results),
+        *forgetting_sentences(workspace(), results),
     ]

@@ -85,7 +85,7 @@ TERMS = {
 COMPARISON_TERMS = {
     "95 % interval": (
         "Intervals computed this way contain the true value for 19 of 20 sets of test rows "
-        "(DeLong)."
+        "(and of seeds, where an arm has several)."
     ),
     "ΔAUC": "AUC of an arm minus that of the baseline, on the same rows.",
     "adjusted p": (
@@ -93,7 +93,9 @@ COMPARISON_TERMS = {
         "the number of comparisons."
     ),
     "not distinguishable": (
-        "The difference could be chance with this many test rows, so neither is called better."
+        "The difference could be chance with this many test rows and seeds, so neither is called "
+        "better. It does not mean that they are equal: the interval says how large a difference "
+        "remains possible."
     ),
     "not comparable": (
         "The test rows define no interval (for example with a single click among them), so no "

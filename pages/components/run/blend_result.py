@@ -5,15 +5,12 @@ import streamlit as st
 
 from core.errors import ThawError
 from core.evaluation.format_metrics import (
-    format_bounds,
-    format_metric,
     is_missing,
     metric_or_none,
     metric_value,
-    reason_from_labels,
 )
-from core.evaluation.roc_auc import delong_test
-from core.evaluation.significance import NOT_COMPARABLE, NOT_DISTINGUISHABLE
+from core.evaluation.verdict_sentences import describe_comparison
+from core.evaluation.verdicts import compare_two
 from core.jobs.run_result import BlendedRun, BlendResult, MetricsByPart
 from core.jobs.store import Run, RunStore
 from pages.components.shared.common import workspace
@@ -79,24 +76,19 @@ def best_run(blend: BlendResult) -> BlendedRun | None:
 
 
 def describe_gain(run: Run, best: BlendedRun) -> str:
-    """Say whether the blend's AUC differs from that of its best run, by DeLong's test."""
+    """Say whether the blend's AUC differs from that of its best run,"""
     title = escape_markdown(best.title)
     try:
         own, other = load_predictions(run), load_predictions(RunStore(workspace()).get(best.run))
     except ThawError:
         return f"{title}, the best of its runs on validation rows, was deleted since."
-    labels = own["target_test_label"]
-    found = delong_test(labels, own["target_test_score"], other["target_test_score"])
-    rows, delta = f"n = {len(labels):,}", format_metric(found.delta, signed=True)
-    against = f"{title}, the best of its runs on validation rows"
-    if found.outcome == NOT_COMPARABLE:
-        return f"AUC is not comparable with {against}: {reason_from_labels(labels)}."
-    interval = f"95 % interval {format_bounds(found.low, found.high, signed=True)}"
-    if found.outcome == NOT_DISTINGUISHABLE:
-        numbers = f"{delta}, {interval}, {rows}"
-        return f"On the target AUC is not distinguishable from that of {against} ({numbers})."
-    word = "higher" if found.outcome == "better" else "lower"
-    return f"On the target AUC is {word} than that of {against}: {delta}, {interval}, {rows}."
+    found = compare_two(
+        own["target_test_label"],
+        own["target_test_score"],
+        other["target_test_score"],
+        ("this blend", f"{title}, the best of its runs on validation rows,"),
+    )
+    return f"On the target this blend {describe_comparison(found)}"
 
 
 def _row(one: BlendedRun, existing: set[str]) -> dict[str, object]:

@@ -7,7 +7,7 @@ import streamlit as st
 from core.evaluation.curves import threshold_table
 from core.evaluation.decision_cost import cheapest_threshold
 from core.evaluation.format_metrics import format_metric, format_p
-from core.evaluation.significance import NOT_DISTINGUISHABLE
+from core.evaluation.significance import NOT_DISTINGUISHABLE, SLICES_NOT_EQUAL
 from core.evaluation.slices import AUC_REQUIREMENT, SliceDifference
 from core.jobs.store import Run
 from core.report.decision_figures import cost_curve_figure, slice_figure
@@ -128,7 +128,7 @@ def _describe_differences(differences: list[SliceDifference], column: str) -> st
     if not distinguishable:
         return (
             f"In no slice of {column} is AUC before and after distinguishable (Holm over"
-            f" {len(differences)} slices)."
+            f" {len(differences)} slices). {SLICES_NOT_EQUAL}"
         )
     listed = "; ".join(
         f"{difference.name} ({format_metric(difference.difference.delta, signed=True)}, adjusted p"

@@ -33,6 +33,7 @@ from core.report.run_figures import (
     score_histogram_figure,
 )
 from pages.components.run.blend_result import show_blend
+from pages.components.run.calibration import show_calibration_note
 from pages.components.run.live import show_learning_curves
 from pages.components.run.new_backbone import show_new_backbone
 from pages.components.shared.chart import chart
@@ -41,7 +42,7 @@ from pages.components.shared.errors import catch_errors, catch_errors_in
 from pages.components.shared.formatting import escape_markdown, format_int, format_percent
 from pages.components.shared.run_predictions import (
     PART_TITLES,
-    describe_auc_change,
+    describe_change,
     load_curves,
     load_predictions,
 )
@@ -63,6 +64,7 @@ def result_view(run: Run) -> None:
             st.caption(escape_markdown(learner))
     if run.result.training_warning and iteration_word(run.strategy) == "epoch":
         st.warning(run.result.training_warning, icon=":material/warning:")
+    show_calibration_note(run)
     # Metrics are in the database, so they can be shown even if the scores are missing.
     measured = (
         run.result.metrics if arrays is None else [name.removesuffix("_label") for name in arrays]
@@ -98,7 +100,10 @@ def describe_end(run: Run) -> str:
     ended = ""
     if run.halted:
         ended = (
-            " Successive halving stopped it here because other arms of its sweep had a lower "
+            " The search ended it early because its validation loss was above the median of the"
+            " other settings."
+            if run.is_trial
+            else " Successive halving stopped it here because other arms of its sweep had a lower "
             "validation loss."
         )
     elif run.result.stopped_early:
@@ -129,10 +134,7 @@ def show_verdict(run: Run, arrays: dict[str, np.ndarray]) -> None:
     texts = []
     for part, what in (("target_test", "On the target"), ("source_test", "On the source")):
         if f"{part}_label" in arrays:
-            labels, after, before = (
-                arrays[f"{part}_{name}"] for name in ("label", "score", "before")
-            )
-            texts.append(f"**{what}** {describe_auc_change(labels, after, before)}")
+            texts.append(f"**{what}** {describe_change(run, part)}")
     st.info("  \n".join(texts), icon=":material/gavel:")
     own_model = has_own_model(run.strategy)
     what = "this control, which has nothing of the backbone" if own_model else "this run"

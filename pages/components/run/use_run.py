@@ -6,6 +6,8 @@ import pandas as pd
 import streamlit as st
 
 from core.evaluation.format_metrics import MISSING_TEXT
+from core.evaluation.recalibration import NONE
+from core.inference.run_calibration import has_scores, used_method
 from core.jobs.store import Run
 from core.program import PROGRAM
 from core.runs import tasks
@@ -70,10 +72,16 @@ def _export(space: Workspace, run: Run) -> None:
     st.markdown("**Export**")
     under_way = show_task_progress(key, "Exporting and checking", reports_progress=False)
     if not under_way:
+        used = used_method(space, run) if has_scores(run) else NONE
         done = find_artifact(space, run.id, EXPORT)
+        if done and ((done.output.get("calibration") or {}).get("method", NONE)) != used:
+            # It has other probabilities than the run uses now.
+            done = None
         archive = export_path(done.folder, run.id) if done else None
         if done and archive and archive.exists():
             st.markdown(describe_onnx_check(done.output["onnx"]))
+            if sentence := (done.output.get("calibration") or {}).get("sentence"):
+                st.caption(sentence)
             st.download_button(
                 f"Download the zip ({format_bytes(archive.stat().st_size)})",
                 archive.read_bytes,

@@ -43,6 +43,8 @@ def scoring_view(run: Run, scoring: Scoring) -> None:
     for sentence in (*output.get("notes", ()), label_sentence(output)):
         if sentence:
             st.info(escape_inline(sentence), icon=":material/info:")
+    if sentence := (output.get("calibration") or {}).get("sentence"):
+        st.caption(f":material/balance: {sentence}")
     show_numbers(output)
     if output["bad_rows"]:
         show_skipped_rows(output)

@@ -66,7 +66,7 @@ def forgetting_chart(shown: Sequence[ArmResult]) -> None:
     chart(cached_figure_json(forgetting_figure, tuple(shown)), "sweep-forgetting", HEIGHT, alt)
     st.caption(
         "The backbone is where the two lines cross. An arm above it adapted to the target; "
-        "an arm to its left forgot some of the source."
+        "an arm to its left scores lower on the source. The verdicts say what is more than noise."
     )
 
 

@@ -24,6 +24,8 @@ def head_fields(
         new_by_default: whether a new head is suggested even where the backbone's own could stay.
         default_output: the output of a new head until the user chooses another one.
 
+    A choice that the user, or the URL, has made is not replaced when another preset is chosen.
+
     Returns:
         (whether the backbone's head is kept, the settings of the head that trains).
 
@@ -32,7 +34,8 @@ def head_fields(
     """
     keep_by_default = default_keep_head(card) and not new_by_default
     default: HeadChoice = "keep" if keep_by_default else "new"
-    suggest_value(_choice_key(prefix), default)
+    if not st.session_state.get(_by_hand_key(prefix)):
+        suggest_value(_choice_key(prefix), default)
     suggest_value(f"{prefix}_output", default_output)
     _read_url(prefix, card, default_output)
     if not card.scores_clicks:
@@ -43,6 +46,8 @@ def head_fields(
         format_func=CHOICE_TITLES.__getitem__,
         key=_choice_key(prefix),
         horizontal=True,
+        on_change=_set_by_hand,
+        args=(prefix,),
         persist_state="session",
         disabled=not card.scores_clicks,
         help=(
@@ -56,6 +61,8 @@ def head_fields(
             "The head is new: this backbone has none trained on click labels that could be kept."
         )
     keep = choice == "keep"
+    if keep and new_by_default:
+        st.caption("The preset suggests a new head; you chose to keep the backbone's, so it stays.")
     head = card.head if keep else _new_head_fields(prefix)
     new_default = format_head(HeadSettings(output=default_output))
     text = "keep" if keep else format_head(head)
@@ -117,6 +124,7 @@ def _read_url(prefix: str, card: BackboneCard, default_output: str) -> None:
     if text == "keep":
         if card.scores_clicks:
             set_value(_choice_key(prefix), "keep")
+            _set_by_hand(prefix)
         else:
             url_state.warn_ignored(text, "This backbone has no head trained on click labels.")
         return
@@ -126,6 +134,7 @@ def _read_url(prefix: str, card: BackboneCard, default_output: str) -> None:
         url_state.warn_ignored(text, error)
         return
     set_value(_choice_key(prefix), "new")
+    _set_by_hand(prefix)
     set_value(f"{prefix}_hidden", ", ".join(map(str, head.hidden)))
     set_value(f"{prefix}_activation", head.activation)
     set_value(f"{prefix}_output", head.output)
@@ -133,3 +142,11 @@ def _read_url(prefix: str, card: BackboneCard, default_output: str) -> None:
 
 def _choice_key(prefix: str) -> str:
     return f"{prefix}_head"
+
+
+def _by_hand_key(prefix: str) -> str:
+    return f"{prefix}_head_by_hand"
+
+
+def _set_by_hand(prefix: str) -> None:
+    st.session_state[_by_hand_key(prefix)] = True

@@ -10,8 +10,9 @@ from core.evaluation.format_metrics import (
     reason_from_labels,
 )
 from core.evaluation.metric_registry import METRICS
-from core.evaluation.roc_auc import auc_interval, auc_variance, delong_test
-from core.evaluation.significance import NOT_COMPARABLE, NOT_DISTINGUISHABLE
+from core.evaluation.roc_auc import auc_interval, auc_variance
+from core.evaluation.verdict_sentences import describe_comparison
+from core.evaluation.verdicts import compare_two
 from core.freezing.heads import keeps_head
 from core.freezing.inputs import check_same_inputs
 from core.jobs.store import Run, RunStore
@@ -141,12 +142,10 @@ def _compare_with_finetuned(arrays: dict[str, np.ndarray], part: str, alpha: flo
     interval = f"95 % interval {format_bounds(low, high)}."
     if alpha == 1:
         return f"{interval} The fine-tuned run itself."
-    difference = delong_test(labels, arrays[f"{part}_{alpha}"], arrays[f"{part}_1.0"])
-    if difference.outcome == NOT_COMPARABLE:
-        return f"{interval} Not comparable with the fine-tuned run: {reason_from_labels(labels)}."
-    bounds = format_bounds(difference.low, difference.high, signed=True)
-    numbers = f"{format_metric(difference.delta, signed=True)}, 95 % {bounds}"
-    if difference.outcome == NOT_DISTINGUISHABLE:
-        return f"{interval} Not distinguishable from the fine-tuned run ({numbers})."
-    comparison = "Higher" if difference.outcome == "better" else "Lower"
-    return f"{interval} {comparison} than the fine-tuned run ({numbers})."
+    found = compare_two(
+        labels,
+        arrays[f"{part}_{alpha}"],
+        arrays[f"{part}_1.0"],
+        ("this model", "the fine-tuned run"),
+    )
+    return f"{interval} This model {describe_comparison(found)}"

@@ -15,6 +15,7 @@ from core.workspace import Workspace
 from pages.components.shared.common import workspace
 from pages.components.shared.compute_slots import compute_slot
 from pages.components.shared.errors import show_error
+from pages.components.shared.recommendation import margin_words
 
 ABOUT = (
     "One HTML file that opens without a network: interactive plots, the data's hash, settings,"
@@ -51,6 +52,7 @@ def show_report_offer(key: str, sweep: str, runs: Sequence[str]) -> None:
         show_error(error)
         return
     words = ["--sweep", sweep] if sweep else ["--runs", ",".join(runs)]
+    words += margin_words()
     name = f"thaw-report-{sweep or (runs[0] if len(runs) == 1 else f'{len(runs)}-runs')}.html"
     st.download_button(
         "Download the report",

@@ -15,15 +15,8 @@ from core.evaluation.curves import (
     roc_curve,
     threshold_table,
 )
-from core.evaluation.format_metrics import (
-    format_bounds,
-    format_metric,
-    format_p_equation,
-    is_missing,
-    reason_from_labels,
-)
-from core.evaluation.roc_auc import delong_test
-from core.evaluation.significance import NOT_COMPARABLE, NOT_DISTINGUISHABLE
+from core.evaluation.verdict_sentences import describe_comparison
+from core.evaluation.verdicts import compare_two
 from core.jobs.predictions import PREDICTIONS_FILE, read_predictions
 from core.jobs.store import Run
 from pages.components.shared.common import workspace
@@ -84,19 +77,25 @@ def cached_curves(path: str, modified: int, part: str, name: str) -> ScoreCurves
     )
 
 
-def describe_auc_change(labels: np.ndarray, after: np.ndarray, before: np.ndarray) -> str:
-    """Say whether AUC changed, by DeLong's test on the same rows; noise is never ranked."""
-    difference = delong_test(labels, after, before)
-    rows, delta = f"{len(labels):,}", format_metric(difference.delta, signed=True)
-    if difference.outcome == NOT_COMPARABLE:
-        known = "" if is_missing(difference.delta) else f" (difference {delta}, no interval)"
-        return f"AUC before and after is not comparable: {reason_from_labels(labels)}{known}."
-    interval = f"95 % interval {format_bounds(difference.low, difference.high, signed=True)}"
-    if difference.outcome == NOT_DISTINGUISHABLE:
-        return (
-            f"AUC before and after is not distinguishable at n = {rows} (difference {delta},"
-            f" {interval})."
-        )
-    better = "higher" if difference.outcome == "better" else "lower"
-    p = format_p_equation(difference.p)
-    return f"AUC is {better} than the backbone's: {delta}, {interval}, {p}, n = {rows}."
+def describe_change(run: Run, part: str) -> str:
+    """Say whether a run differs from its backbone in AUC and log loss; noise is never ranked.
+
+    Args:
+        run: finished, with scores of its backbone.
+        part: of the rows, such as "target_test".
+    """
+    arrays = load_predictions(run)
+    labels, after, before = (arrays[f"{part}_{name}"] for name in ("label", "score", "before"))
+    found = compare_two(
+        labels,
+        after,
+        before,
+        ("this run", "the backbone"),
+        (score_key(run, f"{part}_score"), score_key(run, f"{part}_before")),
+    )
+    return f"this run {describe_comparison(found)}"
+
+
+def score_key(run: Run, array: str) -> str:
+    """Return what comparisons of an array of a run's predictions are cached by."""
+    return f"{run.id} {run.finished} {array}"

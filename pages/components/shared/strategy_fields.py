@@ -84,12 +84,15 @@ def _field(key: str, option: Option) -> float | str:
     )
 
 
-def stage_switches(card: BackboneCard, stack: str, default_stage: int) -> tuple[str, ...]:
+def stage_switches(
+    card: BackboneCard, stack: str, default_stage: int, keep_head: bool
+) -> tuple[str, ...]:
     """Draw a stack whose stages are switches and return the names of those that train, input first.
 
     Args:
         stack: distinguishes this stack from others on the page.
         default_stage: index of the stage that trains by default.
+        keep_head: whether the head is the backbone's own.
     """
     load_stack_style()
     trained = []
@@ -97,7 +100,8 @@ def stage_switches(card: BackboneCard, stack: str, default_stage: int) -> tuple[
         st.html(
             '<div class="thaw-block thaw-trained" style="width:100%"><span class="thaw-icon"'
             ' aria-hidden="true">local_fire_department</span><span class="thaw-title">Head'
-            ' (new)</span><span class="thaw-word">trained</span></div>'
+            f" ({'kept' if keep_head else 'new'})</span>"
+            '<span class="thaw-word">trained</span></div>'
         )
         for index in reversed(range(len(card.stages))):
             stage = card.stages[index]

@@ -41,7 +41,7 @@ PRESET_FIELDS = (
     "min_steps",
 )
 """The fields that a preset fills."""
-MORE_FIELDS = ("seed", "device", "amp")
+MORE_FIELDS = ("seed", "device", "amp", "tf32")
 MIN_LEARNING_RATE, VALIDATION_SHARE_RANGE = 1e-7, (0.01, 0.9)
 """Bounds of the fields, narrower than those of TrainSettings."""
 N = TypeVar("N", int, float)
@@ -207,6 +207,17 @@ def _advanced_fields(prefix: str, objective: str) -> dict[str, Any]:
             "the fourth digit at most; scoring stays in float32."
         ),
     )
+    st.session_state.setdefault(f"{prefix}_tf32", True)
+    tf32 = st.toggle(
+        "TF32 on a GPU",
+        key=f"{prefix}_tf32",
+        persist_state="session",
+        help=(
+            "A GPU multiplies float32 matrices with factors rounded to 10 bits of mantissa, in"
+            " training and in scoring: several times faster. A CPU ignores it. Turn it off to"
+            " compare with runs from before version 0.14."
+        ),
+    )
     with st.grid(3, min_column_width=150):
         plateau = _number(
             prefix,
@@ -287,6 +298,7 @@ def _advanced_fields(prefix: str, objective: str) -> dict[str, Any]:
         "cosine": cosine,
         "ema": ema,
         "amp": amp,
+        "tf32": tf32,
         "plateau": 0 if cosine else _required(plateau, "plateau, 0 for never"),
         "weight_decay": _required(weight_decay, "weight decay, 0 for none"),
         "decay_scope": decay_scope,

@@ -71,7 +71,7 @@ def strategy_cards(
                         arms.append(Arm(name, 0, options))
         if "surgical" in ticked:
             try:
-                surgical = surgical_stacks(card)
+                surgical = surgical_stacks(card, keep_head)
             except BadInput as error:
                 show_error(error)
                 problem = error

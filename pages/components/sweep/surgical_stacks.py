@@ -14,7 +14,7 @@ _STACKS = "sweep_stacks"
 """In the session: numbers of the existing stacks."""
 
 
-def surgical_stacks(card: BackboneCard) -> list[Arm]:
+def surgical_stacks(card: BackboneCard, keep_head: bool) -> list[Arm]:
     """Draw the stacks and return their arms.
 
     Raises:
@@ -27,7 +27,8 @@ def surgical_stacks(card: BackboneCard) -> list[Arm]:
         grid = st.grid(3, min_column_width=230, gap="medium")
         for index, stack in enumerate(stacks):
             with grid.cell():
-                arms.append(Arm("surgical", 0, {"stages": _stack(card, stack, index + 1)}))
+                stages = _stack(card, stack, index + 1, keep_head)
+                arms.append(Arm("surgical", 0, {"stages": stages}))
         st.button(
             "Add a stack",
             icon=":material/add:",
@@ -57,7 +58,7 @@ def set_surgical_stacks(card: BackboneCard, arms: Sequence[Arm]) -> None:
         set_stage_switches(card, str(stack), arm.options["stages"])
 
 
-def _stack(card: BackboneCard, stack: int, number: int) -> tuple[str, ...]:
+def _stack(card: BackboneCard, stack: int, number: int, keep_head: bool) -> tuple[str, ...]:
     """Draw one stack and return the names of the stages that train, input first.
 
     Each new stack starts with another stage.
@@ -75,7 +76,8 @@ def _stack(card: BackboneCard, stack: int, number: int) -> tuple[str, ...]:
             args=(stack,),
             disabled=len(st.session_state[_STACKS]) == 1,
         )
-    return stage_switches(card, str(stack), len(card.stages) - 1 - stack % len(card.stages))
+    first = len(card.stages) - 1 - stack % len(card.stages)
+    return stage_switches(card, str(stack), first, keep_head)
 
 
 def _add() -> None:

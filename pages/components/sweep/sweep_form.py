@@ -14,11 +14,12 @@ from core.data.windows import count_window_runs
 from core.errors import BadInput
 from core.freezing.heads import NEW_HEAD_PRESETS
 from core.freezing.inputs import REFITTED_SENTENCE
-from core.freezing.strategies import has_learning_rate, is_trained
+from core.freezing.strategies import has_learning_rate, has_seed, is_trained
 from core.jobs.requests import TrainSettings
 from core.jobs.store import RunStore
 from core.models.card import BackboneCard, HeadSettings
 from core.runs.command_lines import sweep_command_line
+from core.runs.default_blend import BLEND_SENTENCE, can_blend
 from core.runs.launch import ensure_worker, queue_for_device
 from core.runs.sweep import (
     Arm,
@@ -90,16 +91,29 @@ def sweep_form(datasets: list[Dataset], cards: list[BackboneCard]) -> None:
             windows = window_fields(dataset)
             trained = rows_of_choice(dataset, windows)
         with settings_place:
-            keep_head, head, inputs, train = _settings_fields(trained, card)
+            keep_head, head, inputs, train = settings_fields(trained, card)
         with runs_fields:
             rolling = bool(windows.windows)
             seeds, sizes, named_rates, choose_rate, halving = _runs_fields(dataset, rolling)
+            # Windows have rows of their own, so that no blend is made of them by default.
+            blend = not rolling and _blend_field()
         with cards_place:
             arms = strategy_cards(dataset, card, head, train, keep_head)
         by_size = _settings_by_size(trained, sizes, train)
         rates = rates_to_try(named_rates, by_size[-1].learning_rate, choose_rate)
         spec = _make_spec(
-            dataset, card, arms, seeds, sizes, rates, head, by_size, halving, keep_head, inputs
+            dataset,
+            card,
+            arms,
+            seeds,
+            sizes,
+            rates,
+            head,
+            by_size,
+            halving,
+            keep_head,
+            inputs,
+            blend,
         )
         spec = dataclasses.replace(
             spec,
@@ -124,11 +138,11 @@ def _warn_about_coverage(dataset: Dataset, card: BackboneCard) -> None:
             st.warning(warning, icon=":material/warning:")
 
 
-def _settings_fields(
-    dataset: Dataset, card: BackboneCard
+def settings_fields(
+    dataset: Dataset, card: BackboneCard, note: str = "the same for every arm"
 ) -> tuple[bool, HeadSettings, str, TrainSettings]:
     """Return (whether the backbone's head is kept, the head that trains, inputs, settings)."""
-    st.markdown("##### Head and training :gray[· the same for every arm]")
+    st.markdown(f"##### Head and training :gray[· {note}]")
     head_place = st.container()
     rows, share = target_rows_and_share(dataset)
     # First, because the preset decides which head is suggested.
@@ -258,6 +272,26 @@ def _runs_fields(
     return int(seeds), target_sizes, _parse_rates(rates), choose_rate, halving
 
 
+def _blend_field() -> bool:
+    """Return whether a blend is made when the runs have ended. The URL carries it."""
+    if (text := url_state.read_new("blend")) is not None:
+        if text not in ("0", "1"):
+            url_state.warn_ignored(text, "It is 1 to blend when the runs have ended, else 0.")
+        set_value("sweep_default_blend", text != "0")
+    st.session_state.setdefault("sweep_default_blend", True)
+    blend = st.checkbox(
+        "Blend the leading network with gradient boosting",
+        key="sweep_default_blend",
+        persist_state="session",
+        help=(
+            "Once all runs have ended, where the sweep has both; weights are fitted on validation"
+            " rows. The blend is a further arm of the sweep."
+        ),
+    )
+    url_state.write("blend", "1" if blend else "0", "1")
+    return blend
+
+
 def _size_text(size: int) -> str:
     return f"{size // 1000}k" if size else "all"
 
@@ -326,6 +360,7 @@ def _make_spec(
     halving: int,
     keep_head: bool,
     inputs: str,
+    blend: bool,
 ) -> SweepSpec:
     if not arms:
         raise BadInput("Select at least one freeze depth or strategy.")
@@ -345,6 +380,7 @@ def _make_spec(
         keep_head=keep_head,
         inputs=inputs,
         choose_rate=choose_rate,
+        blend=blend and can_blend(arms),
     )
 
 
@@ -362,6 +398,8 @@ def _launch(dataset: Dataset, card: BackboneCard, spec: SweepSpec) -> None:
         st.caption(REFITTED_SENTENCE)
     if spec.choose_rate:
         st.caption(rates_sentence(spec))
+    if spec.blend:
+        st.caption(BLEND_SENTENCE)
     if spec.train_by_size:
         lines = [
             f"- {format_int(_count_rows(dataset, train, size))} training rows:"
@@ -371,7 +409,7 @@ def _launch(dataset: Dataset, card: BackboneCard, spec: SweepSpec) -> None:
         st.caption(
             "\n".join(["With the preset auto each target size has its own settings:", "", *lines])
         )
-    suggestion = _free_name(f"{card.name} on {dataset.name}")
+    suggestion = free_name(f"{card.name} on {dataset.name}")
     name = (
         st.text_input(
             "Name",
@@ -423,16 +461,22 @@ def _describe_run_count(spec: SweepSpec) -> str:
     at_one_rate = [arm.title for arm in controls if is_trained(arm.strategy)]
     if len(spec.learning_rates) > 1 and at_one_rate:
         words[-1] += f" ({', '.join(at_one_rate)}: no rate)"
-    once = len(expand_requests(spec)) > 1 and not all(is_trained(arm.strategy) for arm in controls)
+    several = len(expand_requests(spec)) > 1
     per_window = " a window" if spec.windows else ""
-    return " × ".join(words) + (f", zero-shot once{per_window}" if once else "")
+    untrained = [arm for arm in controls if several and not is_trained(arm.strategy)]
+    once = [f"{arm.title} once{per_window}" for arm in untrained]
+    if len(spec.seeds) > 1:
+        each = " for each size" if len(spec.target_sizes) > 1 else per_window
+        seedless = [arm for arm in controls if not has_seed(arm.strategy)]
+        once += [f"{arm.title} once{each}" for arm in seedless if is_trained(arm.strategy)]
+    return ", ".join([" × ".join(words), *once])
 
 
 def _pluralise(number: int, what: str) -> str:
     return f"{number} {what}{'s' if number != 1 else ''}"
 
 
-def _free_name(wanted: str) -> str:
+def free_name(wanted: str) -> str:
     """Return `wanted`, shortened if needed, with the first number appended that no sweep has."""
     taken = {sweep.name for sweep in list_sweeps(workspace())}
     for number in itertools.count(1):

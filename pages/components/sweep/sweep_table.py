@@ -11,8 +11,8 @@ from core.evaluation.format_metrics import (
     format_metric,
     number_or_none,
 )
-from core.evaluation.metric_registry import HEADLINE_METRIC, metrics_shown_in
-from core.evaluation.verdicts import Verdict
+from core.evaluation.metric_registry import HEADLINE_METRIC, METRICS, metrics_shown_in
+from core.evaluation.verdicts import JUDGED_METRICS, Verdict
 from core.freezing.strategies import untrained_titles
 from core.jobs.store import Run
 from core.runs.rate_choice import has_rate
@@ -26,7 +26,11 @@ ArmKey = tuple[str, str]
 
 
 def group_runs(sweep: Sweep, runs: Sequence[Run]) -> dict[ArmKey, list[Run]]:
-    """Return the sweep's runs by arm and setting, in the order of the arms, finished or not."""
+    """Return the sweep's runs by arm and setting, in the order of the arms, finished or not.
+
+    What a search has tried is no arm.
+    """
+    runs = [run for run in runs if not run.is_trial]
     # Blends are arms that the sweep has not asked for.
     order = [*dict.fromkeys([*(arm.title for arm in sweep.spec.arms), *map(arm_title, runs)])]
     groups: dict[tuple[bool, int, float, int], list[Run]] = {}
@@ -69,12 +73,18 @@ def sweep_table(
         row["Verdict"] = (
             "baseline" if title == reference else verdict.outcome if verdict else MISSING_TEXT
         )
-        row["ΔAUC"] = format_metric(verdict.auc.delta, signed=True) if verdict else MISSING_TEXT
-        row["95 % interval"] = (
-            format_bounds(verdict.auc.low, verdict.auc.high, signed=True)
-            if verdict
-            else MISSING_TEXT
-        )
+        for judged in JUDGED_METRICS:
+            delta = METRICS[judged].delta_name
+            of_delta = "" if judged == HEADLINE_METRIC else f" of {delta}"
+            difference = verdict.comparison(judged)[0] if verdict else None
+            row[delta] = (
+                format_metric(difference.delta, signed=True) if difference else MISSING_TEXT
+            )
+            row[f"95 % interval{of_delta}"] = (
+                format_bounds(difference.low, difference.high, signed=True)
+                if difference
+                else MISSING_TEXT
+            )
         for key, metric in metrics_shown_in("arms").items():
             if key != HEADLINE_METRIC:
                 spread = result.spread(key, "target_test") if result else None

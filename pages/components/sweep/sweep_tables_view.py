@@ -53,7 +53,9 @@ def show_table(table: pd.DataFrame) -> None:
             ),
             **_metric_columns(),
             "Verdict": st.column_config.TextColumn(
-                width=130, help="On target AUC, compared with the baseline"
+                width=190,
+                help="On target AUC and log loss, compared with the baseline. A metric that is not "
+                "named is undecided, which does not mean equal",
             ),
             "ΔAUC": st.column_config.TextColumn(width=68, help="Target AUC minus the baseline's"),
             "95 % interval": st.column_config.TextColumn(

@@ -34,7 +34,7 @@ def _cached_verdicts(
         return [], []
     with compute_slot():
         verdicts, sentences = judge_arms(workspace(), _results, reference)
-    return verdicts, [*sentences, *forgetting_sentences(_results)]
+    return verdicts, [*sentences, *forgetting_sentences(workspace(), _results)]
 
 
 def sentences_by_setting(
@@ -90,6 +90,6 @@ def show_verdicts(
     st.caption(
         "On the same target test rows, each arm is compared with "
         f"{escape_markdown(reference)}, and with the arm that is best on validation rows. "
-        "AUC by DeLong, log loss by paired bootstrap, both also over seeds; p-values are "
+        "AUC (DeLong) and log loss are paired over rows and seeds, with Student's t; p-values are "
         f"Holm-adjusted over all comparisons of the sweep. {RANKING_RULE}"
     )

@@ -13,9 +13,11 @@ from core.models.backbone_store import list_backbones
 from core.program import PROGRAM
 from core.runs.command_lines import sweep_command_line
 from core.runs.launch import CLUSTER_QUEUE, is_worker_alive, max_parallel_runs, refresh_statuses
+from core.runs.search import is_under_way, search_progress
 from core.runs.sweep import Sweep, arm_title, cancel_sweep, extend_sweep, find_sweep, resume_sweep
 from core.runs.sweep_result import (
     default_reference,
+    default_reference_title,
     describe_setting,
     summarise_arms,
     window_number,
@@ -36,8 +38,10 @@ from pages.components.shared.formatting import (
 from pages.components.shared.stall_warnings import show_stall_warnings
 from pages.components.sweep.blend_arms import blend_popover
 from pages.components.sweep.rolling_view import show_windows, show_windows_verdict
+from pages.components.sweep.search_view import show_search, show_search_progress
 from pages.components.sweep.sweep_charts import sweep_charts
 from pages.components.sweep.sweep_downloads import show_downloads
+from pages.components.sweep.sweep_recommendation import sweep_recommendation
 from pages.components.sweep.sweep_table import group_runs, sweep_table
 from pages.components.sweep.sweep_tables_view import show_rates, show_runs, show_table
 from pages.components.sweep.sweep_verdicts import (
@@ -52,7 +56,7 @@ TICK_SECONDS = 1.0
 def sweep_view(sweep: Sweep) -> None:
     """Follow the sweep while runs are active, and show its results."""
     runs = RunStore(workspace()).list_group(sweep.id)
-    active = any(run.active for run in runs)
+    active = is_under_way(workspace(), sweep, runs)
     _header(sweep, runs)
     st.fragment(catch_errors_in(_live), run_every=TICK_SECONDS if active else None)(
         sweep.id, active
@@ -67,16 +71,16 @@ def _header(sweep: Sweep, runs: Sequence[Run]) -> None:
         st.markdown(_describe_sweep(sweep))
     on_cluster = any(run.queue == CLUSTER_QUEUE for run in runs)
     with actions.container(horizontal=True, horizontal_alignment="right"):
-        if any(run.active for run in runs):
+        if is_under_way(workspace(), sweep, runs):
             if guarded_button(
                 "Cancel",
                 icon=":material/cancel:",
-                disabled=all(run.cancel_requested for run in _active(runs)),
+                disabled=bool(_active(runs)) and all(run.cancel_requested for run in _active(runs)),
             ):
                 cancel_sweep(workspace(), sweep)
                 st.rerun()
         elif (
-            _resumable(runs)
+            (_resumable(runs) if sweep.spec.search is None else _stopped(sweep, runs))
             and not on_cluster
             and guarded_button("Resume", icon=":material/play_arrow:", type="primary")
         ):
@@ -108,6 +112,11 @@ def _resumable(runs: Sequence[Run]) -> list[Run]:
     return [run for run in runs if run.status in RESUMABLE_STATUSES]
 
 
+def _stopped(sweep: Sweep, runs: Sequence[Run]) -> bool:
+    """Whether a search that no process goes on with has not come to its end."""
+    return search_progress(workspace(), sweep, runs).phase != "done"
+
+
 def _describe_sweep(sweep: Sweep) -> str:
     """Return backbone, dataset and size of the sweep in one line."""
     datasets = list_datasets(workspace())
@@ -119,6 +128,8 @@ def _describe_sweep(sweep: Sweep) -> str:
     simulated = any(item.simulated for item in datasets if item.id == sweep.spec.dataset)
     arms, seeds = len(sweep.spec.arms), len(sweep.spec.seeds)
     counts = f"{arms} arm{'s' if arms > 1 else ''} × {seeds} seed{'s' if seeds > 1 else ''}"
+    if sweep.spec.search is not None:
+        counts = f"search within {sweep.spec.search.budget}"
     if sweep.spec.windows:
         start = "the last model" if sweep.spec.window_start == "last" else "the backbone"
         counts += f" × {sweep.spec.windows - 1} windows, each from {start}"
@@ -156,11 +167,19 @@ def _live(sweep_id: str, was_active: bool) -> None:
     refresh_statuses(workspace(), store)
     sweep, runs = find_sweep(workspace(), sweep_id), store.list_group(sweep_id)
     # The header, outside of this fragment, has other buttons once no run is active: rerun the page.
-    if was_active != any(run.active for run in runs):
+    if was_active != is_under_way(workspace(), sweep, runs):
         st.rerun()
-    _show_progress(store, sweep, runs)
+    if sweep.spec.search is not None:
+        show_search_progress(sweep, runs, sweep.spec.search)
+    else:
+        _show_progress(store, sweep, runs)
     show_stall_warnings([run for run in runs if run.active])
     with catch_errors():
+        if sweep.spec.search is not None:
+            show_search(sweep, runs)
+            if all(run.is_trial for run in runs):
+                # Nothing is judged yet.
+                return
         _show_result(sweep, runs)
 
 
@@ -229,10 +248,14 @@ def _run_title(sweep: Sweep, run: Run) -> str:
 
 def _show_result(sweep: Sweep, runs: Sequence[Run]) -> None:
     results = summarise_arms(sweep, runs)
-    titles = [*dict.fromkeys([*(arm.title for arm in sweep.spec.arms), *map(arm_title, runs)])]
+    asked = [] if sweep.spec.search is not None else [arm.title for arm in sweep.spec.arms]
+    judged = [run for run in runs if not run.is_trial]
+    titles = [*dict.fromkeys([*asked, *map(arm_title, judged)])]
     places = group_runs(sweep, runs)
     if st.session_state.get("against") not in titles:
-        st.session_state["against"] = default_reference(sweep.spec.arms)
+        st.session_state["against"] = (
+            default_reference(sweep.spec.arms) if asked else default_reference_title(titles)
+        )
     url_state.restore_choice("against", titles)
     reference = st.session_state["against"]
     settings = [
@@ -254,9 +277,13 @@ def _show_result(sweep: Sweep, runs: Sequence[Run]) -> None:
         with st.expander(f"Every run ({format_int(len(runs))})", icon=":material/list:"):
             show_runs(runs)
         return
+    with catch_errors():
+        sweep_recommendation(sweep, runs, results)
     with st.container(border=True, key="sweep_said"):
         verdicts, sentences = judge_results(results, reference)
-        show_verdicts(runs, results, sentences_by_setting(sentences, settings, verdicts), reference)
+        show_verdicts(
+            judged, results, sentences_by_setting(sentences, settings, verdicts), reference
+        )
     with st.columns([2, 5])[0]:
         choose_text("Compared with (baseline)", titles, "against", BASELINE_HELP)
     show_table(sweep_table(places, results, verdicts, reference))
@@ -280,7 +307,8 @@ def _show_commands(sweep: Sweep, runs: Sequence[Run]) -> None:
         # An earlier version may have given the sizes settings that no command of this one gives.
         with suppress(BadInput):
             lines.append(sweep_command_line(workspace(), sweep.spec, sweep.name))
-        lines.append(f"{PROGRAM} sweep --name {sweep.id} --more-seeds 2")
+        command = "sweep" if sweep.spec.search is None else "search"
+        lines.append(f"{PROGRAM} {command} --name {sweep.id} --more-seeds 2")
         show_command(
             "\n".join([*lines, *(f"{PROGRAM} {name} --sweep {sweep.id}" for name in names)])
         )

@@ -18,6 +18,7 @@ from core.data.datasets import select_test_rows as rows_to_test
 from core.data.samples import list_samples
 from core.data.schema import FIELDS
 from core.data.split import SPLIT_PARTS
+from core.evaluation.significance import combine_outcomes
 from core.jobs.requests import TrainSettings
 from core.jobs.store import Run, RunStore
 from core.models.backbone_store import find_backbone
@@ -259,7 +260,8 @@ def test_compare_compares_arms_with_the_reference(
         if (one["arm"], one["against"]) == ("zero-shot", "freeze depth 0")
     )
     assert verdict["auc"]["delta"] == pytest.approx(means["zero-shot"] - means["freeze depth 0"])
-    assert verdict["verdict"] in ("better", "worse", "not distinguishable") and found["sentences"]
+    outcomes = {"AUC": verdict["auc"]["outcome"], "log loss": verdict["log_loss"]["outcome"]}
+    assert verdict["verdict"] == combine_outcomes(outcomes) and found["sentences"]
     table = pd.read_csv(tmp_path / "arms.csv").set_index("arm")
     assert table.loc["zero-shot", "auc_difference_delta"] == pytest.approx(verdict["auc"]["delta"])
     assert set(pd.read_parquet(tmp_path / "runs.parquet")["run"]) == {

@@ -69,7 +69,7 @@ def test_windows_by_row_order_equal_the_loop(
     for number in range(1, windows):
         found = select_window(workspace, dataset, number, windows, "", share)
         assert found.id == dataset.id and found.content_hash == dataset.content_hash
-        names = {}
+        names: dict[int, str] = {}
         for earlier, wanted in enumerate(cut[:number], start=1):
             n_validation = max(1, round(len(wanted) * (share or 0.1)))
             kind = ("target_train", "target_validation")

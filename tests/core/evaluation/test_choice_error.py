@@ -43,3 +43,19 @@ def test_arms_within_one_standard_error_are_named_and_others_are_not() -> None:
     assert choice.standard_error == pytest.approx(error)
     assert "1,000 validation rows lead leads near" in choice.sentence
     assert "1 arm is within one standard error" in choice.sentence
+
+
+def test_arms_with_equal_losses_share_the_lead() -> None:
+    lead = np.random.default_rng(3).gamma(1.0, 0.5, 50)
+    others = {"same": paired_loss(lead, lead), "worse": paired_loss(lead + 0.1, lead)}
+    choice = summarise_choice("", "first", 50, others)
+    assert (choice.lead, choice.tied, choice.runner_up) == ("first", ("same",), "worse")
+    assert choice.within == ()
+    assert "first and same (equal losses) lead worse by a log loss of 0.1000" in choice.sentence
+    alone = summarise_choice("", "first", 50, {"same": others["same"]})
+    assert alone.sentence == (
+        "On 50 validation rows the losses of first and same are equal, so none of them leads."
+    )
+    # A tie on average is none where rows differ.
+    swapped = summarise_choice("", "first", 2, {"other": paired_loss(lead[:2], lead[1::-1])})
+    assert swapped.tied == ()

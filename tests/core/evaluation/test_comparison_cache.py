@@ -8,6 +8,7 @@ import pytest
 
 from core.evaluation import comparison_cache as module
 from core.evaluation.comparison_cache import SeedScores, compare_pairs
+from core.evaluation.metric_functions import calibration_error
 from core.evaluation.paired_comparison import PairedDifference, compare_auc, compare_log_loss
 from core.evaluation.verdicts import ArmScores, Verdict, compare_arms
 
@@ -114,19 +115,20 @@ def test_the_result_of_a_pair_depends_on_no_other_pair(monkeypatch: pytest.Monke
     monkeypatch.setattr(module, "MIN_SCORINGS_AT_ONCE", 7)
     monkeypatch.setattr(module, "BLOCK_BYTES", 1)
     assert repr(compare_pairs(LABELS, pairs)) == repr(together)
-    auc, log_loss = together[0]
+    auc, log_loss, ece = together[0]
     a, b = (one.astype(np.float64) for one in found[:2])
     assert auc == compare_auc(LABELS, a, b) and log_loss == compare_log_loss(LABELS, a, b)
+    errors = [np.mean([calibration_error(LABELS, seed) for seed in arm]) for arm in (a, b)]
+    assert ece.delta == pytest.approx(errors[0] - errors[1], abs=1e-12)
 
 
-def test_a_bootstrap_by_hand_gives_the_same_interval() -> None:
-    a, b = scores(1, 0.5).astype(np.float64), scores(1, 0.8).astype(np.float64)
-    (_, found), *_ = compare_pairs(LABELS, [(SeedScores(a, (0,)), SeedScores(b, (0,)))])
-    loss = np.log(np.where(LABELS == 1, b, 1 - b)) - np.log(np.where(LABELS == 1, a, 1 - a))
-    generator = np.random.default_rng(0)
-    means = [loss[0, generator.integers(ROWS, size=ROWS)].mean() for _ in range(2000)]
-    expected = (loss.mean(), *np.quantile(means, [0.025, 0.975]))
-    assert (found.delta, found.low, found.high) == pytest.approx(expected, abs=1e-9)
+def test_numbers_of_another_recipe_are_not_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = arms(2)
+    compare_arms(LABELS, {"": found}, "arm 1")
+    read = sum(reads(found[0]))
+    monkeypatch.setattr(module, "RECIPE", module.RECIPE + 1)
+    compare_arms(LABELS, {"": found}, "arm 1")
+    assert sum(reads(found[0])) == 2 * read
 
 
 def test_no_more_is_kept_than_there_is_room_for(monkeypatch: pytest.MonkeyPatch) -> None:

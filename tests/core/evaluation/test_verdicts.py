@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from core.evaluation.multiplicity import holm_adjust
-from core.evaluation.paired_comparison import compare_auc
-from core.evaluation.verdicts import ArmScores, compare_arms, leading_arm, summarise_verdicts
+from core.evaluation.paired_comparison import compare_auc, pool_over_comparisons
+from core.evaluation.verdict_sentences import summarise_verdicts
+from core.evaluation.verdicts import ArmScores, compare_arms, leading_arms
 
 ROWS = 600
 
@@ -37,7 +38,7 @@ def array(one: ArmScores) -> np.ndarray:
 
 def test_the_leader_is_chosen_on_validation_rows_and_every_pair_is_judged_once() -> None:
     labels, found = contenders({"full": 1, "a": 1.01, "b": 0.2, "zero-shot": 0.9})
-    assert (lead := leading_arm(found)) is not None and lead.title == "a"
+    assert [arm.title for arm in leading_arms(found)] == ["a"]
     verdicts = compare_arms(labels, {"": found}, "full")
     assert [(one.a, one.b) for one in verdicts] == [
         ("a", "full"),
@@ -49,9 +50,12 @@ def test_the_leader_is_chosen_on_validation_rows_and_every_pair_is_judged_once()
     np.testing.assert_allclose(
         [one.auc_p for one in verdicts], holm_adjust([one.auc.p for one in verdicts])
     )
-    by_hand = compare_auc(labels, array(found[2]), array(found[0]))
-    assert verdicts[1].auc == by_hand
-    assert verdicts[1].outcome == "worse" and verdicts[1].auc.seeds == 3
+    arms = {one.title: np.repeat(array(one), 4 - len(one.scores), axis=0)[:3] for one in found}
+    by_hand = [compare_auc(labels, arms[one.a], arms[one.b]) for one in verdicts]
+    assert [one.auc.delta for one in verdicts] == [one.delta for one in by_hand]
+    # Five comparisons of four arms know the variance between seeds together.
+    assert [one.auc for one in verdicts] == pool_over_comparisons(by_hand, 4, of_rows=False)
+    assert verdicts[1].outcome == "worse in AUC and log loss" and verdicts[1].auc.seeds == 3
 
 
 def test_a_leading_reference_is_compared_once() -> None:
@@ -60,6 +64,35 @@ def test_a_leading_reference_is_compared_once() -> None:
     assert [(one.a, one.b) for one in verdicts] == [("a", "full"), ("b", "full")]
     words = " ".join(summarise_verdicts(verdicts, {"": found}, "full"))
     assert words.startswith("Full leads on validation rows.")
+
+
+def test_arms_with_equal_scores_share_the_lead() -> None:
+    """Kept heads that no epoch improved on are the backbone itself, and so is zero-shot."""
+    labels, found = contenders({"full": 1, "a": 1.5, "b": 0.2})
+    found.append(dataclasses.replace(found[1], title="same as a"))
+    verdicts = compare_arms(labels, {"": found}, "full")
+    pairs = [(one.a, one.b) for one in verdicts]
+    assert pairs == [("a", "full"), ("b", "full"), ("same as a", "full"), ("b", "a")]
+    words = summarise_verdicts(verdicts, {"": found}, "full")
+    assert words[0] == (
+        "A and same as a share the lead on validation rows: their log losses are equal."
+    )
+    # The reference may be one of them, wherever it stands; nothing else leads then.
+    verdicts = compare_arms(labels, {"": found}, "same as a")
+    assert {one.b for one in verdicts} == {"same as a"}
+    words = summarise_verdicts(verdicts, {"": found}, "same as a")
+    assert words[0].startswith("A and same as a share the lead")
+    assert not any("chosen on validation rows" in one for one in words)
+
+
+def test_an_arm_that_no_seed_changes_is_compared_with_every_seed() -> None:
+    labels, found = contenders({"full": 1, "zero-shot": 0.9})
+    rigid = dataclasses.replace(found[1], title="logistic regression")
+    arms = [found[1], rigid, found[0]]
+    verdicts = compare_arms(labels, {"": arms}, "zero-shot")
+    assert [one.auc.seeds for one in verdicts if "regression" in one.a + one.b] == [1, 3]
+    # Two arms without seeds have one scoring each, which says nothing about the seeds of others.
+    assert not any("With one seed" in one for one in summarise_verdicts(verdicts, {"": arms}, ""))
 
 
 def test_p_values_are_adjusted_over_all_settings() -> None:
@@ -76,11 +109,23 @@ def test_verdicts_rank_no_noise() -> None:
     verdicts = compare_arms(labels, {"": found}, "full")
     words = summarise_verdicts(verdicts, {"": found}, "full")
     assert words[0].startswith(
-        "Freeze depth 2, chosen on validation rows, is better than full (ΔAUC +0."
+        "Freeze depth 2, chosen on validation rows, is better than full in AUC and log loss"
+        " (ΔAUC +0."
     )
     assert "adjusted p" in words[0] and "n = 600, 3 seeds" in words[0]
-    assert any(text.startswith("Worse than full: probe (ΔAUC -0.") for text in words)
-    assert "Not distinguishable from full at n = 600: freeze depth 1." in words
+    assert "; Δ log loss -0." in words[0]
+    assert any(
+        text.startswith("Worse than full in AUC, not distinguishable from it in log loss: probe")
+        or text.startswith("Worse than full in AUC and log loss: probe (ΔAUC -0.")
+        for text in words
+    )
+    tied = [text for text in words if text.startswith("Not distinguishable from full")]
+    found_verdict = next(one for one in verdicts if one.a == "freeze depth 1")
+    widest = max(abs(found_verdict.auc.low), abs(found_verdict.auc.high))
+    assert len(tied) == 1 and tied[0].startswith(
+        "Not distinguishable from full in AUC or log loss at n = 600: freeze depth 1. That does"
+        f" not mean equal: the 95 % intervals reach differences of {widest:.4f} AUC and "
+    )
 
 
 def test_with_several_settings_every_sentence_names_its_own() -> None:

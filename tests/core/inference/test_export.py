@@ -145,7 +145,7 @@ def test_an_onnx_model_that_differs_is_not_exported(
     workspace, run = tuned
     whole = exports._write_onnx
 
-    def other_weights(scorer: torch.nn.Module, path: Path, dense: int) -> None:
+    def other_weights(scorer: exports._ScoringModule, path: Path, dense: int) -> None:
         bias = dict(scorer.named_parameters())["network.head.layers.0.bias"]
         bias.data.add_(0.01)
         whole(scorer, path, dense)

@@ -20,6 +20,7 @@ from core.jobs.requests import (
 from core.models.card import HeadSettings
 from core.models.registry import complete_settings
 from core.runs.sweep import Arm, SweepSpec
+from core.training.default_settings import preset_settings, presets_for
 
 DEPTH = Arm("depth", 1)
 
@@ -107,3 +108,12 @@ def test_numbers_of_numpy_become_pythons_and_are_read_again() -> None:
     assert head == HeadSettings(hidden=np.array([8, 4])) == HeadSettings(hidden=(8, 4))  # type: ignore[arg-type]
     request = FinetuneRequest("d", "b", freeze_depth=np.int64(1), head=head, train=settings)  # type: ignore[arg-type]
     assert request_from_json(json.loads(json.dumps(request_to_json(request)))) == request
+
+
+def test_new_runs_multiply_in_tf32_and_stored_ones_keep_float32() -> None:
+    assert all(settings.tf32 for settings in presets_for(1_000).values())
+    assert all(preset_settings("auto", rows, "supervised").tf32 for rows in (1_000, 10**6))
+    values = request_to_json(FinetuneRequest("d", "b", train=preset_settings("auto", 1_000)))
+    assert request_from_json(values).train.tf32
+    del values["train"]["tf32"]
+    assert not request_from_json(values).train.tf32

@@ -11,7 +11,13 @@ from torch.utils.flop_counter import FlopCounterMode
 from core.models import layers as layers_module
 from core.models.backbone import build_network, describe_stages
 from core.models.card import HeadSettings
-from core.models.layers import ONEDNN_MIN_MULTIPLICATIONS, EmbeddingTable, Linear, uses_onednn
+from core.models.layers import (
+    ONEDNN_MIN_MULTIPLICATIONS,
+    EmbeddingTable,
+    Linear,
+    uses_onednn,
+    uses_padding,
+)
 
 INPUTS, OUTPUTS = 301, 96
 
@@ -132,3 +138,84 @@ def test_a_look_up_that_is_to_give_a_sparse_gradient_gives_one() -> None:
     layer(torch.tensor([[1, 1, 4]])).sum().backward()
     assert layer.weight.grad is not None and layer.weight.grad.is_sparse
     assert layer.weight.grad.to_dense().sum(1).nonzero().flatten().tolist() == [1, 4]
+
+
+@pytest.fixture
+def padded_on_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Products on a CPU are padded as those on a GPU are."""
+    monkeypatch.setattr(layers_module, "ONEDNN", None)
+    monkeypatch.setattr(layers_module, "PADDED_DEVICES", ("cpu",))
+
+
+@pytest.mark.usefixtures("padded_on_cpu")
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize(
+    ("inputs", "outputs", "shape"),
+    [(301, 96, (40,)), (301, 37, (40,)), (48, 37, (4, 10)), (301, 37, (1,)), (301, 37, (0,))],
+)
+def test_padded_products_equal_torchs_layer_in_double_precision(
+    inputs: int, outputs: int, shape: tuple[int, ...], bias: bool
+) -> None:
+    torch.manual_seed(0)
+    ours = Linear(inputs, outputs, bias=bias)
+    plain = nn.Linear(inputs, outputs, bias=bias, dtype=torch.float64)
+    plain.load_state_dict(ours.state_dict())
+    x = torch.randn(*shape, inputs, requires_grad=True)
+    assert uses_padding(x, ours.weight)
+    exact = x.detach().double().requires_grad_()
+    found, expected = ours(x), plain(exact)
+    assert found.shape == expected.shape
+    weights = torch.linspace(-1, 1, outputs)
+    (found.sigmoid() * weights).sum().backward()
+    (expected.sigmoid() * weights).sum().backward()
+    torch.testing.assert_close(found.double(), expected, rtol=1e-5, atol=1e-5)
+    for mine, theirs in zip((x, *ours.parameters()), (exact, *plain.parameters()), strict=True):
+        assert mine.grad is not None and theirs.grad is not None
+        assert mine.grad.shape == mine.shape
+        torch.testing.assert_close(mine.grad.double(), theirs.grad, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.usefixtures("padded_on_cpu")
+def test_padded_products_under_autocast_are_torchs_to_bfloat16_rounding() -> None:
+    ours, exact = layers()
+    plain = nn.Linear(INPUTS, OUTPUTS)
+    plain.load_state_dict(ours.state_dict())
+    x, errors = rows_of(40), []
+    reference = exact(x.detach().double())
+    reference.sigmoid().sum().backward()
+    for layer in (ours, plain):
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            product = layer(x)
+        assert product.dtype == torch.bfloat16
+        layer.zero_grad()
+        product.float().sigmoid().sum().backward()
+        assert layer.weight.grad is not None and layer.weight.grad.dtype == torch.float32
+        assert exact.weight.grad is not None
+        errors.append(
+            (
+                float((product.double() - reference).norm().detach() / reference.norm().detach()),
+                float(
+                    (layer.weight.grad.double() - exact.weight.grad).norm()
+                    / exact.weight.grad.norm()
+                ),
+            )
+        )
+    assert errors[0] == pytest.approx(errors[1], rel=0.3)
+    assert max(errors[0]) < 1e-2
+
+
+@pytest.mark.usefixtures("padded_on_cpu")
+def test_a_gradient_of_frozen_parts_of_a_padded_product_is_not_computed() -> None:
+    ours, _ = layers()
+    ours.requires_grad_(False)
+    x = rows_of(40)
+    ours(x).sum().backward()
+    assert x.grad is not None and ours.weight.grad is None and ours.bias.grad is None
+
+
+@pytest.mark.usefixtures("padded_on_cpu")
+def test_heads_and_even_widths_are_not_padded() -> None:
+    x = torch.zeros(8, 400)
+    assert not uses_padding(x, torch.zeros(1, 400))
+    assert not uses_padding(x, torch.zeros(400, 400))
+    assert uses_padding(x, torch.zeros(401, 400))

@@ -183,3 +183,38 @@ def test_a_control_without_a_rate_stands_in_the_setting_at_every_rate(
     for setting in settings:
         titles = [arm.title for arm in arms_in_setting(arms, setting)]
         assert len(titles) == 2 and any("boosting" in title for title in titles), titles
+
+
+def test_controls_are_named_and_grouped_by_what_they_read(
+    runs: tuple[Workspace, list[Run]],
+) -> None:
+    """A control reads neither head nor rate; where those differ, its title says nothing of them."""
+    _, found = runs
+    kept = [run for run in found if run.strategy == "depth" and run.seed == 0]
+    train = dataclasses.replace(kept[1].request.train, learning_rate=3e-4, batch_size=32)
+    other = changed(kept[1], train=train)
+    regression = changed(kept[0], strategy="logistic-regression", freeze_depth=0)
+    slower = changed(
+        kept[0],
+        strategy="logistic-regression",
+        freeze_depth=0,
+        train=dataclasses.replace(train, seed=1),
+    )
+    scratch = changed(other, strategy="scratch", freeze_depth=0, keep_head=True)
+    arms = group_into_arms([kept[0], other, regression, slower, scratch], {}, {})
+    named = {arm.title: arm.setting for arm in arms}
+    rate = kept[0].request.train.learning_rate
+    fast = (f"batch size {kept[0].request.train.batch_size}", f"learning rate {rate:g}")
+    slow = ("batch size 32", "learning rate 0.0003")
+    assert named == {
+        "freeze depth 0": fast,
+        "freeze depth 1": slow,
+        "logistic regression": (),
+        "from scratch": slow,
+    }
+    assert distinct_settings(arms) == [", ".join(fast), ", ".join(slow)]
+    titles = [{arm.title for arm in arms_in_setting(arms, one)} for one in distinct_settings(arms)]
+    assert titles == [
+        {"freeze depth 0", "logistic regression"},
+        {"freeze depth 1", "logistic regression", "from scratch"},
+    ]

@@ -42,6 +42,7 @@ def run(tiny: tuple[Workspace, Dataset], monkeypatch: pytest.MonkeyPatch) -> Run
         on_bad_rows: str,
         report: Any,
         options: Any,
+        calibration: str,
     ) -> dict[str, Any]:
         target.write_text(LINES)
         if source.read_text().startswith("bad"):
@@ -76,6 +77,7 @@ def test_a_scoring_is_found_by_its_files_bytes(
     path = scored("rows")
     (one,) = list_scorings(tiny[0], run.id)
     assert one.id == scoring_id(path, "reject") != scoring_id(path, "skip")
+    assert one.id != scoring_id(path, "reject", calibration="platt")
     assert one.file == "mine.tsv" and one.output["bad_examples"] == ["Row 9 of 'mine.tsv' is bad."]
     assert one.csv.read_text() == LINES
     table = pyarrow.parquet.read_table(pa.BufferReader(one.parquet()))
@@ -119,7 +121,9 @@ def test_nothing_comes_back_of_a_run_that_was_deleted_meanwhile(
 ) -> None:
     workspace = tiny[0]
 
-    def export(workspace: Workspace, run_id: str, target: Path) -> dict[str, Any]:
+    def export(
+        workspace: Workspace, run_id: str, target: Path, calibration: str | None
+    ) -> dict[str, Any]:
         target.write_bytes(b"zip")
         return {"onnx": {"checked": True}}
 

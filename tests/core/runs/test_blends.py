@@ -26,10 +26,11 @@ from core.report.run_tables import run_frame
 from core.runs import blends
 from core.runs.arm_verdicts import judge_arms
 from core.runs.blends import blend_arms, submit_blend
+from core.runs.default_blend import can_blend, queue_blends_after, queue_default_blends
 from core.runs.dispatch import execute
 from core.runs.removal import delete_runs
 from core.runs.submit import submit_interpolation
-from core.runs.sweep import Sweep, SweepSpec, expand_requests, find_sweep
+from core.runs.sweep import Arm, Sweep, SweepSpec, expand_requests, find_sweep
 from core.runs.sweep_result import summarise_arm, summarise_arms
 from core.runs.verify import verify
 from core.workspace import Workspace
@@ -213,3 +214,33 @@ def test_the_command_prints_weights_and_metrics(
     assert queued["run"] in said and said.count("weight ") == 2 and "With equal weights" in said
     for words in (["--sweep", sweep.id, *ids], [], [*ids, "--arm", "x"]):
         assert main([*root, *words]) == 2
+
+
+def test_a_sweep_blends_its_leading_network_with_boosting_once_all_runs_have_ended(
+    tiny: tuple[Workspace, Dataset],
+) -> None:
+    workspace, dataset = tiny
+    arms = (*ARMS, Arm("gradient-boosting"))
+    assert can_blend(arms) and not can_blend(ARMS)
+    spec = SweepSpec(dataset.id, BACKBONE, arms, (0, 1), train=CPU, blend=True)
+    store = RunStore(workspace)
+    store.save_sweep("s-1", "first", dataclasses.asdict(spec))
+    requests = [dataclasses.replace(one, group="s-1") for one in expand_requests(spec)]
+    for number, request in enumerate(requests[:-1]):
+        stored_run(workspace, dataset, number, request)
+    sweep = find_sweep(workspace, "s-1")
+    waiting = store.submit(requests[-1], "last", "cpu")
+    queue_blends_after(workspace, store.list_group("s-1"))
+    assert not store.list(kind="blend"), "a run has not ended"
+    store.delete(waiting.id)
+    stored_run(workspace, dataset, len(requests), requests[-1])
+    queue_blends_after(workspace, [store.list_group("s-1")[-1]])
+    made = store.list(kind="blend")
+    assert [run.seed for run in made] == [1, 0]
+    assert all(run.group == "s-1" and "gradient boosting" in run.name for run in made)
+    run_waiting(workspace)
+    # Neither asked for again, nor by a blend that has ended.
+    queue_blends_after(workspace, store.list(kind="blend"))
+    assert len(queue_default_blends(workspace, sweep)) == len(store.list(kind="blend")) == 2
+    off = dataclasses.replace(sweep, spec=dataclasses.replace(spec, blend=False))
+    assert queue_default_blends(workspace, off) == []

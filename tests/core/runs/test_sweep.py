@@ -151,7 +151,7 @@ def test_cancel_and_resume_reach_every_run(tiny: tuple[Workspace, Dataset]) -> N
             "settings by size are 1 for 2 target sizes",
         ),
         ({"arms": (Arm("depth", 99),)}, "Freeze depth 99 does not fit"),
-        ({"arms": (Arm("full"), Arm("full"))}, "has one twice"),
+        ({"arms": (Arm("full"), Arm("full"))}, "'full fine-tuning' is named twice"),
         ({"arms": (Arm("gradual"),)}, "opens its last stage in epoch"),
         ({"seeds": tuple(range(400))}, "the most is 2,000"),
     ],

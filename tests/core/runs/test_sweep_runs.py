@@ -10,10 +10,11 @@ from sklearn.metrics import log_loss, roc_auc_score
 from core.data.datasets import Dataset, select_training_rows
 from core.errors import BadInput
 from core.evaluation.paired_comparison import compare_auc
+from core.jobs.predictions import read_predictions
 from core.jobs.requests import TrainSettings
 from core.jobs.store import RunStore
 from core.runs import sweep as sweeps
-from core.runs.arm_verdicts import forgetting_sentences, judge_arms
+from core.runs.arm_verdicts import forgetting_sentences, judge_arms, source_verdicts
 from core.runs.dispatch import execute
 from core.runs.launch import CLUSTER_QUEUE, worker_lock
 from core.runs.sweep import Arm, Sweep, SweepSpec, submit_sweep
@@ -110,9 +111,24 @@ def check_results(
         np.stack([found[title, seed] for seed in (0, 1)]).astype(float)
         for title in (mine.a, mine.b)
     ]
-    assert mine.auc == compare_auc(labels, *stacks)
+    alone = compare_auc(labels, *stacks)
+    assert mine.auc.delta == alone.delta
+    assert mine.auc.test_standard_error == pytest.approx(alone.test_standard_error)
     assert words and all(text[0].isupper() for text in words)
-    assert any("source test rows" in text for text in forgetting_sentences(results))
+    said = forgetting_sentences(workspace, results)
+    assert said and all(text.startswith("On source test rows, ") for text in said)
+    judged = source_verdicts(workspace, results)
+    assert [one.a for one in judged] == [arm.title for arm in ARMS[:3]]
+    for one in judged:
+        arrays = [read_predictions(workspace, run.id) for run in by_title[one.a].runs]
+        source = arrays[0]["source_test_label"].astype(float)
+        after, before = (
+            np.stack([each[f"source_test_{name}"] for each in arrays]).astype(float)
+            for name in ("score", "before")
+        )
+        assert one.auc.delta == compare_auc(source, after, before).delta
+        lost = [text for text in said if "quality was lost" in text and one.a in text]
+        assert bool(lost) == ("worse" in one.outcome)
     table = sweep_table(results)
     assert [row["seeds"] for row in table] == [2, 2, 2, 1] and table[3]["auc_deviation"] is None
     assert (

@@ -130,7 +130,7 @@ def test_verdicts_pair_windows(tiny: tuple[Workspace, Dataset], spec: SweepSpec)
 
     verdicts, sentences = judge_arms(workspace, results, full)
     said = " ".join(sentences)
-    assert verdicts == [] and forgetting_sentences(results) == []
+    assert verdicts == [] and forgetting_sentences(workspace, results) == []
     assert "Windows 2 to 4 are tested" in said and "going on from the last window's model" in said
     assert "3 windows (2 degrees of freedom)" in said and "source test rows, after window 3" in said
     assert "sweep --name rolling" in (line := sweep_command_line(workspace, spec, "rolling"))
@@ -205,7 +205,7 @@ def test_windows_that_no_sweep_can_have_are_refused(
         ({"halving": 2}, "would not have every window"),
     ):
         with pytest.raises(BadInput, match=message):
-            dataclasses.replace(spec, **changed)  # type: ignore[arg-type]
+            dataclasses.replace(spec, **changed)
     with pytest.raises(BadInput, match="no column 'day'"):
         submit_sweep(workspace, dataclasses.replace(spec, window_column="day"), "no day")
     assert RunStore(workspace).list() == [] or all(

@@ -160,7 +160,7 @@ def test_l2_sp_pulls_beside_adam_stages_to_their_start_and_a_new_head_to_zero(
             for one in group["params"]:
                 one.grad = 1e3 * torch.randn_like(one)
                 before[id(one)] = one.detach().clone()
-        pull.step(optimiser.param_groups)
+        pull.step(optimiser)
         pulled = {id(one): one.detach().clone() for group in groups for one in group["params"]}
         optimiser.step()
         for group in groups:

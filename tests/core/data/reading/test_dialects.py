@@ -150,9 +150,9 @@ def test_another_encoding_gets_advice(encoding: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("values", "sentence"),
     [
-        (4, "C20 has 4 values in 60 rows; Kaggle's train.txt has 4"),
-        (1, "C20 has 1 value in 60 rows; Kaggle's"),
-        (60, "C20 has 60 values in 60 rows, where Kaggle's train.txt has 4"),
+        (4, "C20 has 4 values in those 60 of the first rows that have one; Kaggle's"),
+        (1, "C20 has 1 value in those 60"),
+        (60, "have one, where Kaggle's train.txt has 4"),
     ],
 )
 def test_the_evidence_of_c20_is_given_in_numbers(

@@ -9,6 +9,7 @@ from sklearn.preprocessing import OneHotEncoder
 
 from core.training.controls.logistic_regression import (
     INVERSE_PENALTIES,
+    _describe,
     design_matrix,
     fit_logistic_regression,
 )
@@ -45,6 +46,14 @@ def test_it_is_the_best_of_the_models_that_scikit_learn_fits() -> None:
     reported = [value for step, name, value in reporter.rows if name == "validation_loss" and step]
     np.testing.assert_allclose(reported, losses, atol=1e-4)
     assert f"C = {INVERSE_PENALTIES[chosen]:g}" in fitted.learner
+
+
+def test_a_penalty_at_an_end_of_the_grid_is_named_and_is_no_early_end_of_training() -> None:
+    last = len(INVERSE_PENALTIES)
+    assert _describe(1, 2).endswith("on validation rows, where the strongest penalty was the best")
+    assert _describe(last, last).endswith("where the weakest penalty was the best")
+    assert _describe(5, 6).endswith("on validation rows")
+    assert fit_logistic_regression(ROWS, ListReporter()).result.stopped_early
 
 
 def test_it_stops_between_two_penalties() -> None:
