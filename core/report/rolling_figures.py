@@ -11,7 +11,7 @@ from core.evaluation.metric_registry import METRICS
 from core.report.arm_styles import Style, arm_styles
 from core.report.figure_base import Trace, axis, make_figure, scatter
 from core.report.palette import NEUTRAL, with_alpha
-from core.runs.rolling_result import FORGETTING_PARTS, RollingLine
+from core.runs.rolling_result import FORGETTING_PARTS, RollingLine, WindowPoint
 
 BAND_OPACITY = 0.12
 NO_POINTS = {
@@ -59,8 +59,9 @@ def rolling_figure(
 
 
 def _band(line: RollingLine, style: Style, shift: int) -> Trace | None:
-    points = [one for one in line.points if np.isfinite(one.low) and np.isfinite(one.high)]
-    if not points:
+    points = _with_interval(line)
+    if len(points) < 2:
+        # A band of one point has no area; `_line` draws its interval.
         return None
     x = np.array([one.window + shift for one in points])
     low, high = (np.array([getattr(one, end) for one in points]) for end in ("low", "high"))
@@ -77,6 +78,10 @@ def _band(line: RollingLine, style: Style, shift: int) -> Trace | None:
     )
 
 
+def _with_interval(line: RollingLine) -> list[WindowPoint]:
+    return [one for one in line.points if np.isfinite(one.low) and np.isfinite(one.high)]
+
+
 def _line(line: RollingLine, style: Style, shift: int, is_change: bool) -> Trace:
     color, dash = style
     texts = [
@@ -85,6 +90,20 @@ def _line(line: RollingLine, style: Style, shift: int, is_change: bool) -> Trace
         f" {one.seeds} seed{'s' if one.seeds > 1 else ''}"
         for one in line.points
     ]
+    interval: dict[str, Any] = {}
+    if len(_with_interval(line)) == 1:
+        high, low = (
+            np.nan_to_num([getattr(one, end) - one.value for one in line.points])
+            for end in ("high", "low")
+        )
+        sizes = {"array": high, "arrayminus": -low}
+        interval["error_y"] = {
+            "type": "data",
+            "thickness": 1.5,
+            "width": 4,
+            "color": color,
+            **sizes,
+        }
     return scatter(
         x=np.array([one.window + shift for one in line.points]),
         y=np.array([one.value for one in line.points]),
@@ -95,6 +114,7 @@ def _line(line: RollingLine, style: Style, shift: int, is_change: bool) -> Trace
         marker={"size": 7, "color": color},
         text=texts,
         hovertemplate="window %{x}: %{text}<extra>%{fullData.name}</extra>",
+        **interval,
     )
 
 

@@ -20,7 +20,7 @@ from core.evaluation.paired_comparison import (
     mean_over_rows,
 )
 from core.evaluation.roc_auc import placement_values
-from core.freezing.strategies import has_learning_rate, is_control, is_trained
+from core.freezing.strategies import has_learning_rate, has_seed, is_control, is_trained
 from core.jobs.predictions import read_prediction_array
 from core.jobs.store import Run
 from core.runs.sweep_result import ArmResult
@@ -222,7 +222,7 @@ def window_differences(
     """Return a metric of an arm minus that of another, by window.
 
     Of each window that both have, the mean over the seeds that both have: paired on the same test
-    rows, head, row order and dropout. The single run of an arm that trains nothing is paired with
+    rows, head, row order and dropout. The single run of an arm that no seed changes is paired with
     every seed of the other. Windows on which the metric is undefined are left out.
     """
     theirs = {one.window: one for one in other.results}
@@ -244,9 +244,9 @@ def _metrics(run: Run, part: str) -> Any:
 
 
 def _pair_runs(one: ArmResult, other: ArmResult) -> list[tuple[Run, Run]]:
-    if not is_trained(one.strategy):
+    if not has_seed(one.strategy):
         return [(one.runs[0], run) for run in other.runs]
-    if not is_trained(other.strategy):
+    if not has_seed(other.strategy):
         return [(run, other.runs[0]) for run in one.runs]
     by_seed = {run.seed: run for run in other.runs}
     return [(run, by_seed[run.seed]) for run in one.runs if run.seed in by_seed]

@@ -9,6 +9,7 @@ from core.data.windows import (
     MAX_WINDOWS,
     MIN_WINDOWS,
     WindowSummary,
+    check_windows,
     count_window_runs,
     first_window,
     overlap_note,
@@ -167,6 +168,8 @@ def _key(dataset: Dataset) -> tuple[str, ...]:
 def _cached_summaries(
     key: tuple[str, ...], choice: WindowChoice, _dataset: Dataset
 ) -> list[WindowSummary]:
+    # Here and not at the launch: a window of one class is said where the windows are chosen.
+    check_windows(workspace(), _dataset, choice.windows, choice.column)
     return summarise_windows(workspace(), _dataset, choice.windows, choice.column)
 
 
