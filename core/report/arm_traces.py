@@ -14,7 +14,7 @@ from core.report.label_positions import label_positions
 from core.report.palette import with_alpha
 from core.runs.sweep_result import ArmResult, SeedSummary
 
-LABEL_WIDTH = 30
+LABEL_WIDTH = 34
 """Characters of a point's label; longer ones would leave a phone's screen."""
 
 
