@@ -31,6 +31,7 @@ from pages.components.finetune.plan_view import (
     warn_random_weights,
 )
 from pages.components.finetune.strategy_choice import choose_strategy
+from pages.components.shared import url_state
 from pages.components.shared.access import guarded_button
 from pages.components.shared.chart import preload_charts
 from pages.components.shared.choosers import choose_dataset_and_backbone, datasets_and_backbones
@@ -42,7 +43,10 @@ from pages.components.shared.inputs_field import inputs_field
 from pages.components.shared.stack import describe_parallel_parts, draw_plan
 from pages.components.shared.training_fields import training_fields
 from pages.components.shared.vocabulary_coverage import cached_coverage, coverage_warning
-from pages.components.shared.widget_sync import reapply_unseen, render_ack_field
+from pages.components.shared.widget_sync import reapply_unseen, render_ack_field, set_value
+
+NO_CONTROLS = "none"
+"""In the URL, when no control is selected."""
 
 
 def warn_about_coverage(dataset: Dataset, card: BackboneCard, plan: Plan) -> None:
@@ -81,7 +85,7 @@ def choose_head(card: BackboneCard) -> tuple[bool, HeadSettings]:
 
 
 def choose_controls(card: BackboneCard, strategy: str) -> list[str]:
-    """Draw the choice of controls and return the selected ones.
+    """Draw the choice of controls and return the selected ones. The URL carries them.
 
     Only controls that the backbone allows and that differ from the strategy are offered.
     """
@@ -90,6 +94,7 @@ def choose_controls(card: BackboneCard, strategy: str) -> list[str]:
         for name in control_strategies()
         if name != strategy and (is_trained(name) or card.scores_clicks)
     ]
+    _read_controls(allowed)
     with st.container(horizontal=True):
         st.markdown("Controls to run with it:", width="content")
         chosen = [
@@ -97,7 +102,6 @@ def choose_controls(card: BackboneCard, strategy: str) -> list[str]:
             for name in allowed
             if st.checkbox(
                 STRATEGIES[name].title,
-                name in DEFAULT_CONTROLS,
                 key=f"ft_{name}",
                 help=STRATEGIES[name].summary,
                 persist_state="session",
@@ -109,7 +113,24 @@ def choose_controls(card: BackboneCard, strategy: str) -> list[str]:
             "No zero-shot: this backbone has no head trained on click labels, so it cannot "
             "score rows as it is."
         )
+    default = [name for name in allowed if name in DEFAULT_CONTROLS]
+    url_state.write("controls", ",".join(chosen) or NO_CONTROLS, ",".join(default) or NO_CONTROLS)
     return chosen
+
+
+def _read_controls(allowed: list[str]) -> None:
+    """Select the controls that the URL asks for, else, at first, the default ones."""
+    for name in allowed:
+        st.session_state.setdefault(f"ft_{name}", name in DEFAULT_CONTROLS)
+    text = url_state.read_new("controls")
+    if text is None:
+        return
+    asked = text.split(",") if text != NO_CONTROLS else []
+    for name in asked:
+        if name not in allowed:
+            url_state.warn_ignored(name, f"The controls of this run can be {', '.join(allowed)}.")
+    for name in allowed:
+        set_value(f"ft_{name}", name in asked)
 
 
 def launch_section(

@@ -13,6 +13,7 @@ from core.files.typed_json import require_whole_number, to_builtin
 from core.jobs.requests import FinetuneRequest, PretrainRequest, TrainSettings
 from core.models.card import BackboneCard
 from core.models.recommended_settings import choose_settings
+from core.runs.control_rows import with_control_rows
 from core.runs.default_blend import can_blend
 from core.runs.search_defaults import DEFAULT_SEARCH_RUNS, make_search_spec
 from core.runs.search_spec import SearchSpec
@@ -104,6 +105,7 @@ def sweep_spec(
     depths: Sequence[int] | Literal["all"],
     strategies: Sequence[str],
     surgical: Sequence[Sequence[str]],
+    control_rows: Mapping[str, Sequence[str]] | None,
     seeds: int,
     rates: Sequence[float],
     choose_rate: bool,
@@ -121,7 +123,11 @@ def sweep_spec(
         arms = tuple(Arm("depth", depth) for depth in depths)
     arms += tuple(Arm(one, 0, strategy_options(options, one)) for one in strategies)
     arms += tuple(Arm("surgical", 0, {"stages": tuple(stages)}) for stages in surgical)
-    arms = arms or default_arms(card, dataset)
+    rows_of = {
+        control: (rows,) if isinstance(rows, str) else tuple(rows)
+        for control, rows in (control_rows or {}).items()
+    }
+    arms = with_control_rows(arms or default_arms(card, dataset), rows_of)
     sizes = tuple(require_whole_number(size, "target size", 0) for size in target_sizes)
     if not sizes:
         raise BadInput("target_sizes is empty; it must name a number of target rows, 0 for all.")

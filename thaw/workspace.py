@@ -405,6 +405,7 @@ class Workspace:
         depths: Sequence[int] | Literal["all"] = (),
         strategies: Sequence[str] = (),
         surgical: Sequence[Sequence[str]] = (),
+        control_rows: Mapping[str, Sequence[str]] | None = None,
         seeds: int = 3,
         rates: Sequence[float] = (),
         choose_rate: bool = True,
@@ -429,6 +430,8 @@ class Workspace:
                 "logistic-regression", "gradient-boosting", "retrain" and "scratch" are controls.
             surgical: for each arm of the strategy "surgical" the names of the stages that train.
                 Without depths, strategies and these, every depth and every control is an arm.
+            control_rows: by control some of "source", "target" and "both", each an arm:
+                ``{"gradient-boosting": ["source", "target", "both"]}``.
             seeds: of every arm: 0, 1, 2, …
             rates: learning rates for every arm; default: four around the preset's.
             blend: whether the network that leads on validation rows is blended with gradient
@@ -464,6 +467,7 @@ class Workspace:
             depths,
             strategies,
             surgical,
+            control_rows,
             seeds,
             rates,
             choose_rate,

@@ -41,6 +41,7 @@ from core.models.backbone_store import find_backbone
 from core.models.card import BackboneCard
 from core.runs.arm_recommendation import recommend_arms
 from core.runs.arm_verdicts import choices_of_arms, forgetting_sentences, judge_arms
+from core.runs.control_rows import with_control_rows
 from core.runs.default_blend import can_blend, queue_default_blends
 from core.runs.halving import FACTORS
 from core.runs.launch import refresh_statuses
@@ -106,6 +107,15 @@ def add_sweep_command(add: AddCommand) -> None:
         default=[],
         metavar="STAGES",
         help="an arm that trains these stages: embedding,cross1; may be given more than once",
+    )
+    arms.add_argument(
+        "--control-rows",
+        type=control_rows,
+        action="append",
+        default=[],
+        metavar="CONTROL=ROWS",
+        help="an arm of a control for each choice of rows: gradient-boosting=source,target,both; "
+        "may be given once for each control",
     )
     arms.add_argument("--seeds", type=int, default=3, help="for every arm (default 3)")
     arms.add_argument(
@@ -313,7 +323,7 @@ def sweep_spec(workspace: Workspace, options: argparse.Namespace) -> SweepSpec:
     card = find_backbone(workspace, options.backbone)
     arms = named_arms(options, card)
     dataset = find_dataset(workspace, options.dataset)
-    arms = arms or default_arms(card, dataset)
+    arms = with_control_rows(arms or default_arms(card, dataset), named_rows(options))
     trained = first_window(workspace, dataset, options.windows, options.window_column)
     by_size = settings_by_size(
         trained, options.target_sizes, options.preset, given_settings(options)
@@ -339,6 +349,32 @@ def sweep_spec(workspace: Workspace, options: argparse.Namespace) -> SweepSpec:
         window_start=options.window_start,
         window_column=options.window_column,
     )
+
+
+def control_rows(text: str) -> tuple[str, tuple[str, ...]]:
+    """Return control and rows of ``"gradient-boosting=source,both"``; argparse's ``type``."""
+    control, equals, rows = text.partition("=")
+    if not equals:
+        message = f"{text!r} is not a control and its rows, such as gradient-boosting=source,both"
+        raise argparse.ArgumentTypeError(message)
+    return control.strip(), comma_separated(rows)
+
+
+def named_rows(options: argparse.Namespace) -> dict[str, tuple[str, ...]]:
+    """Return the rows that --control-rows names, by control.
+
+    Raises:
+        BadInput: a control is named twice.
+    """
+    found: dict[str, tuple[str, ...]] = {}
+    for control, rows in options.control_rows:
+        if control in found:
+            raise BadInput(
+                f"--control-rows names {control!r} twice; give all of its rows at once:"
+                f" {control}={','.join([*found[control], *rows])}."
+            )
+        found[control] = rows
+    return found
 
 
 def named_arms(options: argparse.Namespace, card: BackboneCard) -> tuple[Arm, ...]:

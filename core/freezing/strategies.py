@@ -554,6 +554,12 @@ def describe_strategy(strategy: str, freeze_depth: int, options: Options) -> str
     ('freeze depth 2', 'LoRA, rank 8')
     >>> describe_strategy("gradient-boosting", 0, {"rows": "source"})
     'gradient boosting, source rows'
+
+    A word that is given is named even where it is the default, so that arms on several choices of
+    rows can be told apart:
+
+    >>> describe_strategy("gradient-boosting", 0, {"rows": "both"})
+    'gradient boosting, source and target rows'
     """
     if strategy == "depth":
         return f"freeze depth {freeze_depth}"
@@ -567,8 +573,9 @@ def describe_strategy(strategy: str, freeze_depth: int, options: Options) -> str
         option = entry.options[name]
         if name == "stages":
             words.append("+".join(value))
-        elif value != option.default and option.choices:
-            words.append(f"{value} {option.label.lower()}")
-        elif value != option.default:
+        elif option.choices and name in options:
+            named = "source and target" if value == "both" else value
+            words.append(f"{named} {option.label.lower()}")
+        elif value != option.default and not option.choices:
             words.append(f"{option.label.lower()} {value:g}")
     return ", ".join([title, *words])

@@ -1,5 +1,6 @@
 """Traces that figures of arms share: points with intervals, named points, horizontal lines."""
 
+import textwrap
 from collections.abc import Sequence
 
 import numpy as np
@@ -12,6 +13,9 @@ from core.report.figure_base import Trace, scatter
 from core.report.label_positions import label_positions
 from core.report.palette import with_alpha
 from core.runs.sweep_result import ArmResult, SeedSummary
+
+LABEL_WIDTH = 34
+"""Characters of a point's label; longer ones would leave a phone's screen."""
 
 
 def is_freeze_depth(result: ArmResult) -> bool:
@@ -162,7 +166,7 @@ def add_arm_points(
                         "symbol": symbol,
                     },
                     text=[
-                        arms[index].title.removeprefix("freeze ") if index in positions else ""
+                        _point_label(arms[index].title) if index in positions else ""
                         for index in indices
                     ],
                     customdata=[arms[index].title for index in indices],
@@ -171,6 +175,15 @@ def add_arm_points(
                     hovertemplate=f"%{{customdata}}: {hover}<extra></extra>",
                 )
             )
+
+
+def _point_label(title: str) -> str:
+    """Return a title as it stands beside a point: one short line, all of it is in the hover.
+
+    >>> _point_label("freeze depth 3"), _point_label("blend of freeze depth 3 + gradient boosting")
+    ('depth 3', 'blend of freeze depth 3 +…')
+    """
+    return textwrap.shorten(title.removeprefix("freeze "), LABEL_WIDTH, placeholder="…")
 
 
 def add_level_line(

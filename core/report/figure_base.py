@@ -5,6 +5,7 @@ already there. A figure that is built from plain values in one call takes a fift
 counts where a slider redraws six figures.
 """
 
+import textwrap
 from collections.abc import Sequence
 from typing import Any
 
@@ -12,8 +13,10 @@ import numpy as np
 import plotly.graph_objects as go
 
 MARGIN = {"l": 8, "r": 12, "t": 36, "b": 48}
-LEGEND = {"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom"}
+LEGEND = {"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom", "maxheight": 0.8}
 """Pixels around every plot, and its legend in one row above it."""
+NAME_WIDTH = 40
+"""Characters of a line of a legend; a legend on a phone clips what is longer."""
 HIDDEN_TICKS = {"showticklabels": False, "showgrid": False, "zeroline": False}
 """For an axis of a plot that has no points."""
 
@@ -34,6 +37,15 @@ def bar(**fields: Any) -> Trace:
 def axis(title: str, **fields: Any) -> dict[str, Any]:
     """Return an axis with its title."""
     return {"title": {"text": title}, **fields}
+
+
+def wrap_text(text: str, width: int) -> str:
+    """Return the text in lines of at most `width` characters; longer words stay whole.
+
+    >>> wrap_text("gradient boosting, source and target rows", 28)
+    'gradient boosting, source<br>and target rows'
+    """
+    return "<br>".join(textwrap.wrap(text, width, break_long_words=False, break_on_hyphens=False))
 
 
 def vertical_line(x: float, **line: Any) -> dict[str, Any]:
@@ -75,6 +87,10 @@ def make_figure(
         layout["annotations"] = [text_annotation(empty_text)]
     # Without a template of its own plotly would put its default into every figure; the page's theme
     # takes its place.
+    traces = [
+        {**trace, "name": wrap_text(trace["name"], NAME_WIDTH)} if trace.get("name") else trace
+        for trace in traces
+    ]
     frame = {"template": {}, "margin": MARGIN, "legend": LEGEND, "uirevision": uirevision}
     return go.Figure(list(traces), {"xaxis": x, "yaxis": y, **frame, **layout})
 

@@ -22,7 +22,7 @@ from core.report.arm_traces import (
     empty_text,
     is_freeze_depth,
 )
-from core.report.figure_base import Trace, axis, make_figure, scatter
+from core.report.figure_base import NAME_WIDTH, Trace, axis, make_figure, scatter, wrap_text
 from core.report.palette import NEUTRAL, SOURCE, TARGET
 from core.runs.sweep_result import ArmResult, change_from_backbone
 
@@ -44,6 +44,35 @@ LOG_SCALE_RATIO = 20
 """The largest cost over the smallest from which the axis is logarithmic."""
 DODGE = 0.05
 """Distance of target and source test rows to the left and right of their freeze depth."""
+
+
+TITLE_WIDTH = 28
+"""Characters of a line of an arm's title beside its row."""
+LINE_HEIGHT = 17
+"""Pixels of a line of a title or legend."""
+ENTRY_HEIGHT = 28
+"""Pixels of an entry of a legend, where each has a line of its own, as on a phone."""
+
+
+def arms_height(titles: Sequence[str]) -> int:
+    """Return the pixels that `arms_figure` needs for its rows, all as high as the longest title.
+
+    >>> arms_height(["zero-shot"] * 2), arms_height(["zero-shot", "a + " * 20])
+    (178, 220)
+    """
+    lines = max((wrap_text(title, TITLE_WIDTH).count("<br>") + 1 for title in titles), default=1)
+    return 110 + max(34, 4 + LINE_HEIGHT * lines) * len(titles)
+
+
+def depth_height(results: Sequence[ArmResult], height: int = 380) -> int:
+    """Return the pixels that `depth_figure` needs: more where many controls are in its legend."""
+    lines = [
+        wrap_text(f"{arm.title}, target", NAME_WIDTH).count("<br>") + 1
+        for arm in results
+        if is_control(arm.strategy)
+    ]
+    more = sum(ENTRY_HEIGHT + LINE_HEIGHT * (one - 1) for one in lines)
+    return height + max(0, more - 2 * ENTRY_HEIGHT)
 
 
 def arms_figure(
@@ -71,7 +100,7 @@ def arms_figure(
         )
     names = {
         "tickvals": np.arange(len(titles)),
-        "ticktext": list(titles),
+        "ticktext": [wrap_text(title, TITLE_WIDTH) for title in titles],
         "range": [len(titles) - 0.5, -0.5],
         "automargin": True,
     }

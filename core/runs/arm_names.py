@@ -88,7 +88,11 @@ def _name_run(run: Run) -> tuple[str, str]:
     title = arm_title(run)
     if run.strategy in CONTROL_NAMES:
         rest = title.removeprefix(describe_strategy(run.strategy, 0, {})).lstrip(", ")
-        name = CONTROL_NAMES[run.strategy] + (f" ({rest})" if rest else "")
+        if rest and run.strategy == "retrain":
+            # Its name has the rows already.
+            name = f"the network retrained on {rest}"
+        else:
+            name = CONTROL_NAMES[run.strategy] + (f" ({rest})" if rest else "")
         return name, name
     return f"fine-tune with {title}", f"fine-tuning with {title}"
 

@@ -23,6 +23,7 @@ from core.models.card import BackboneCard, HeadSettings
 from core.models.recommended_settings import pretraining_rows, recommended_settings
 from core.models.registry import ARCHITECTURES, complete_settings, settings_to_flags
 from core.program import COMMAND
+from core.runs.control_rows import ROWS_OPTION, control_rows_of
 from core.runs.default_blend import can_blend
 from core.runs.sweep import SweepSpec, depth_arms
 from core.training.default_settings import (
@@ -179,10 +180,14 @@ def sweep_command_line(
         parts += ["--depths", "all" if every else ",".join(map(str, depths))]
     others = [arm for arm in spec.arms if arm.strategy not in ("depth", "surgical")]
     if others:
-        parts += ["--strategies", ",".join(arm.strategy for arm in others)]
+        named = dict.fromkeys(arm.strategy for arm in others)
+        parts += ["--strategies", ",".join(named)]
+    for control, rows in control_rows_of(others).items():
+        parts += ["--control-rows", f"{control}={','.join(rows)}"]
     for arm in others:
         for option, value in arm.options.items():
-            parts += [f"--{option.replace('_', '-')}", str(value)]
+            if option != ROWS_OPTION:
+                parts += [f"--{option.replace('_', '-')}", str(value)]
     for arm in spec.arms:
         if arm.strategy == "surgical":
             parts += ["--surgical", ",".join(arm.options["stages"])]

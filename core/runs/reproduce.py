@@ -17,6 +17,7 @@ from core.models.backbone_store import find_backbone
 from core.models.card import BackboneCard
 from core.program import COMMAND
 from core.runs.command_lines import command_line, sweep_command_line, sweep_train_flags
+from core.runs.control_rows import ROWS_OPTION, control_rows_of
 from core.runs.sweep import Sweep, SweepSpec, expand_requests
 from core.workspace import Workspace
 
@@ -92,17 +93,21 @@ def run_commands(workspace: Workspace, runs: Sequence[Run]) -> list[str]:
 def fits_one_command(dataset: Dataset, spec: SweepSpec) -> bool:
     """Return whether one `sweep` command can describe the sweep.
 
-    It can where the seeds are 0, 1, 2, …, every strategy with options occurs once, options of one
-    name are equal in all arms, and the same flags give every target size its settings.
+    It can where the seeds are 0, 1, 2, …, every strategy with options occurs once, but for controls
+    on several choices of rows, other options of one name are equal in all arms, and the same flags
+    give every target size its settings.
     """
     if spec.seeds != tuple(range(len(spec.seeds))) or sweep_train_flags(dataset, spec) is None:
         return False
     arms = [arm for arm in spec.arms if arm.strategy not in ("depth", "surgical")]
-    named = [arm.strategy for arm in arms]
+    # A control on several rows is named once, with all of them.
+    named = [arm.strategy for arm in arms if ROWS_OPTION not in arm.options]
+    named += control_rows_of(arms)
     options: dict[str, list[object]] = {}
     for arm in arms:
         for name, value in complete_options(arm.strategy, arm.options).items():
-            options.setdefault(name, []).append(value)
+            if name != ROWS_OPTION:
+                options.setdefault(name, []).append(value)
     alike = all(value == values[0] for values in options.values() for value in values)
     return len(named) == len(set(named)) and alike
 

@@ -11,7 +11,7 @@ from core.data.datasets import Dataset, delete_dataset
 from core.data.prepare import prepare
 from core.data.reading.ingest import ingest
 from core.data.split import SplitSpec
-from core.freezing.strategies import control_strategies
+from core.freezing.strategies import DEFAULT_CONTROLS, control_strategies
 from core.jobs.store import RunStore
 from core.models.backbone_store import list_backbones
 from core.models.card import save_card
@@ -223,6 +223,36 @@ def test_freezing_random_stages_is_warned_of_and_the_picture_labels_them(
     page.slider("depth").set_value(2).run()
     warning = next(one.value for one in page.warning if "random weights" in one.value)
     assert "**Block 1**" in warning and "Embedding" not in warning and "Block 2" not in warning
+
+
+def test_the_url_carries_the_controls(
+    tiny: tuple[Workspace, Dataset], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def ticked(page: AppTest) -> list[str]:
+        return [name for name in control_strategies() if page.checkbox(f"ft_{name}").value]
+
+    page = open_page(tiny[0], "finetune", monkeypatch, backbone="simulated-dnn")
+    assert ticked(page) == [*DEFAULT_CONTROLS] and "controls" not in page.query_params
+    page.checkbox("ft_gradient-boosting").uncheck().run()
+    page.checkbox("ft_scratch").check().run()
+    wanted = ["zero-shot", "logistic-regression", "scratch"]
+    assert page.query_params["controls"] == ",".join(wanted)
+    for address, expected in (
+        (",".join(wanted), wanted),
+        ("none", []),
+        ("scratch,lora", ["scratch"]),
+    ):
+        again = open_page(
+            tiny[0], "finetune", monkeypatch, backbone="simulated-dnn", controls=address
+        )
+        assert ticked(again) == expected and not again.exception
+        warned = any("'lora'" in one.value.replace("\\", "") for one in again.warning)
+        assert warned == ("lora" in address)
+        again.checkbox("ft_retrain").check().run()
+        assert set(ticked(again)) == {*expected, "retrain"}
+    page.checkbox("ft_scratch").uncheck().run()
+    page.checkbox("ft_gradient-boosting").check().run()
+    assert "controls" not in page.query_params
 
 
 def test_a_backbone_without_a_click_head_has_no_zero_shot(

@@ -247,6 +247,34 @@ def test_launch_queues_the_sweep_and_shows_it(page: AppTest, tiny: Tiny) -> None
     assert len(page.dataframe[0].value) == len(asked.arms)
 
 
+def test_a_control_runs_on_several_choices_of_rows(
+    page: AppTest, tiny: Tiny, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key = "sweep_gradient-boosting_rows"
+    assert page.pills(key).value == ["both"] and "arms" not in page.query_params
+    page.pills(key).set_value(["both", "source", "target"]).run()
+    page.pills("sweep_logistic-regression_rows").set_value(["source"]).run()
+    page.text_input("sweep_name").input("rows").run()
+    url = {name: page.query_params[name] for name in page.query_params}
+    page.button("sweep_launch").click().run()
+    assert not page.exception
+    (sweep,) = list_sweeps(tiny[0])
+    titles = [arm.title for arm in sweep.spec.arms]
+    expected = [f"gradient boosting, {rows} rows" for rows in ("source", "target")]
+    expected.append("gradient boosting, source and target rows")
+    assert [one for one in titles if one.startswith("gradient")] == expected
+    assert "logistic regression, source rows" in titles
+    assert sweep.spec.blend
+    # Another session with that address has the same arms.
+    again = open_page(tiny[0], "sweep", monkeypatch, **url)
+    assert again.pills(key).value == ["source", "target", "both"]
+    assert again.pills("sweep_logistic-regression_rows").value == ["source"]
+    assert again.query_params["arms"] == url["arms"]
+    again.pills(key).set_value([]).run()
+    assert "No rows are chosen for 'Gradient boosting'" in again.error[0].value
+    assert not launchable(again)
+
+
 def test_without_dataset_or_backbone_it_says_what_to_do(
     tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

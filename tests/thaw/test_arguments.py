@@ -38,6 +38,8 @@ def refused(call: Callable[..., object], *args: Any, **options: Any) -> str:
         ({"target_sizes": []}, "target_sizes is empty; it must name"),
         ({"seeds": [0, 1]}, "seeds is [0, 1]; it must be a whole number."),
         ({"strategies": "lora"}, "strategies is 'lora'; it must be a list of texts, such as ['l"),
+        ({"control_rows": ["retrain"]}, "control_rows is ['retrain']; it must be a dict."),
+        ({"control_rows": {"lora": ["both"]}}, "Rows are chosen for 'lora'; the controls that"),
         ({"surgical": ["a"]}, "surgical is ['a']; it must be a list of lists of texts."),
         ({"epochs": "3"}, "epochs is '3'; it must be a whole number."),
         ({"lr": "0.1"}, "lr is '0.1'; it must be a number."),
@@ -51,6 +53,19 @@ def test_a_sweep_refuses(ws: thaw.Workspace, options: dict[str, Any], said: str)
     given = {"depths": [1], "epochs": 1, **options}
     assert said in refused(ws.sweep, "tiny", "Simulated DNN", **given)
     assert not ws.runs
+
+
+def test_a_control_is_an_arm_for_each_choice_of_rows(ws: thaw.Workspace) -> None:
+    rows: dict[str, Any] = {"gradient-boosting": ("source", "target", "both"), "retrain": "source"}
+    sweep = ws.sweep("tiny", "Simulated DNN", depths=[1], control_rows=rows, seeds=1, epochs=1)
+    words = [run.name.split(" · ")[1] for run in sweep.runs]
+    assert {one.rpartition(", seed")[0] for one in words if "depth" not in one} == {
+        "gradient boosting, source rows",
+        "gradient boosting, target rows",
+        "gradient boosting, source and target rows",
+        *(one.rpartition(", seed")[0] for one in words if one.startswith("retrained, source rows")),
+    }
+    assert any(one.startswith("retrained, source rows") for one in words)
 
 
 def test_numbers_of_numpy_and_pandas_are_numbers(ws: thaw.Workspace) -> None:

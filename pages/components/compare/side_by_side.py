@@ -43,7 +43,7 @@ from core.report.compare_figures import (
     parallel_coordinates_figure,
 )
 from core.report.run_settings import tested_rows_key
-from core.report.sweep_figures import depth_figure
+from core.report.sweep_figures import depth_figure, depth_height
 from core.runs.rate_choice import has_rate
 from core.runs.sweep import list_rate_sweeps
 from core.runs.sweep_result import ArmResult, default_reference, missing_auc_sentences
@@ -167,7 +167,7 @@ def _show_charts(results: Sequence[ArmResult]) -> None:
                 chart(
                     cached_figure_json(figure, tuple(results), metric),
                     f"compare-depth-{metric}",
-                    HEIGHT,
+                    HEIGHT if several else depth_height(results),
                     alt,
                 )
         if several:
@@ -485,7 +485,7 @@ def _show_parallel_coordinates(results: Sequence[ArmResult]) -> None:
     # Colour by rank: with values, a single bad run would give all others the same colour.
     figure = parallel_coordinates_figure(axes, rankdata(auc))
     # On a narrow screen the axes keep their distance and the figure scrolls.
-    wide = f".st-key-parallel .thaw-chart {{ min-width: {96 * len(axes)}px; }}"
+    wide = f".st-key-parallel .thaw-chart {{ min-width: {112 * len(axes)}px; }}"
     st.html(f"<style>.st-key-parallel {{ overflow-x: auto; }} {wide}</style>")
     with st.container(key="parallel"):
         chart(figure, "compare-parallel", 420, "Settings and results of the selected runs")

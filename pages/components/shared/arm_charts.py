@@ -14,6 +14,7 @@ from core.report.learning_bands import learning_band_figure, mean_band
 from core.report.sweep_figures import (
     COST_AXES,
     arms_figure,
+    arms_height,
     auc_by_cost_figure,
     forgetting_figure,
 )
@@ -54,7 +55,7 @@ def arms_charts(titles: Sequence[str], shown: Sequence[ArmResult], key: str) -> 
             chart(
                 cached_figure_json(arms_figure, tuple(titles), tuple(shown), metric),
                 f"{key}-{metric}",
-                110 + 34 * len(titles),
+                arms_height(titles),
                 f"{heading} by arm on target and source test rows",
             )
 

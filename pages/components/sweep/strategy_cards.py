@@ -7,9 +7,15 @@ import streamlit as st
 from core.data.datasets import Dataset
 from core.errors import BadInput
 from core.freezing.plan import make_plan
-from core.freezing.strategies import STRATEGIES, complete_options
+from core.freezing.strategies import ROW_CHOICES, STRATEGIES, complete_options
 from core.jobs.requests import TrainSettings
 from core.models.card import BackboneCard, HeadSettings
+from core.runs.control_rows import (
+    ROWS_OPTION,
+    arms_on_rows,
+    control_rows_of,
+    has_row_choice,
+)
 from core.runs.sweep import Arm, control_arms, default_arms
 from pages.components.shared import url_state
 from pages.components.shared.arm_text import format_arm, parse_arm
@@ -45,7 +51,7 @@ def strategy_cards(
         keep_head: whether the head is the backbone's own.
 
     Raises:
-        BadInput: a surgical stack that cannot be used.
+        BadInput: a surgical stack that cannot be used, or a control without rows.
     """
     _read_url(card)
     depths = _depth_card(card)
@@ -64,11 +70,14 @@ def strategy_cards(
                     _card_of_depth(name, same)
                     continue
                 why_not = _why_not(card, name, head, train, keep_head)
-                options = _card(name, why_not, name in controls)
-                if options is not None:
-                    ticked.append(name)
-                    if name != "surgical":
-                        arms.append(Arm(name, 0, options))
+                if not _is_ticked(name, why_not, name in controls):
+                    continue
+                ticked.append(name)
+                try:
+                    arms += [] if name == "surgical" else _card_arms(name)
+                except BadInput as error:
+                    show_error(error)
+                    problem = error
         if "surgical" in ticked:
             try:
                 surgical = surgical_stacks(card, keep_head)
@@ -106,7 +115,12 @@ def _read_url(card: BackboneCard) -> None:
             set_value(_tick_key(name), any(arm.strategy == name for arm in arms))
     for arm in arms:
         for option, value in complete_options(arm.strategy, arm.options).items():
-            if option != "stages":
+            if option == ROWS_OPTION:
+                rows = control_rows_of([one for one in arms if one.strategy == arm.strategy])
+                set_value(
+                    option_key("sweep", arm.strategy, option), rows.get(arm.strategy, [value])
+                )
+            elif option != "stages":
                 set_value(option_key("sweep", arm.strategy, option), value)
     if surgical := [arm for arm in arms if arm.strategy == "surgical"]:
         set_surgical_stacks(card, surgical)
@@ -146,8 +160,8 @@ def _depth_card(card: BackboneCard) -> list[int]:
     return sorted(depths)
 
 
-def _card(name: str, why_not: str, ticked_at_first: bool) -> dict[str, object] | None:
-    """Return the strategy's options that differ from its defaults; None if it is not selected."""
+def _is_ticked(name: str, why_not: str, ticked_at_first: bool) -> bool:
+    """Draw a strategy's check box and summary; return whether it is selected."""
     strategy = STRATEGIES[name]
     st.session_state.setdefault(_tick_key(name), ticked_at_first)
     ticked = st.checkbox(
@@ -162,9 +176,32 @@ def _card(name: str, why_not: str, ticked_at_first: bool) -> dict[str, object] |
     show_strategy_summary(name)
     if why_not:
         st.caption(f":orange[:material/block: {escape_markdown(why_not)}]")
-    if why_not or not ticked:
-        return None
-    return option_fields("sweep", name)
+    return ticked and not why_not
+
+
+def _card_arms(name: str) -> Sequence[Arm]:
+    """Draw the options of a selected strategy and return its arms: one, or one for each rows.
+
+    Raises:
+        BadInput: a control has no rows.
+    """
+    if not has_row_choice(name):
+        return [Arm(name, 0, option_fields("sweep", name))]
+    key = option_key("sweep", name, ROWS_OPTION)
+    st.session_state.setdefault(key, [STRATEGIES[name].options[ROWS_OPTION].default])
+    chosen = st.pills(
+        "Rows",
+        ROW_CHOICES,
+        selection_mode="multi",
+        key=key,
+        persist_state="session",
+        wrap=True,
+        help=(
+            "Training rows that it is fitted on: source, target, or both as far as the dataset "
+            "has them. Each choice becomes an arm."
+        ),
+    )
+    return arms_on_rows(name, [one for one in ROW_CHOICES if one in chosen])
 
 
 def _card_of_depth(name: str, depth: int) -> None:

@@ -11,6 +11,7 @@ from core.freezing.strategies import is_trained, untrained_titles
 from core.report.arm_traces import is_freeze_depth
 from core.report.sweep_figures import (
     depth_figure,
+    depth_height,
     target_sizes_figure,
 )
 from core.runs.sweep import Sweep
@@ -61,7 +62,7 @@ def sweep_charts(
                 chart(
                     cached_figure_json(depth_figure, tuple(shown), metric),
                     f"sweep-depth-{metric}",
-                    HEIGHT,
+                    depth_height(shown),
                     alt,
                 )
     left, right = st.columns(2, gap="medium")

@@ -11,10 +11,12 @@ from core.cli.sweep_command import sweep_spec
 from core.data.datasets import Dataset, select_training_rows
 from core.errors import BadInput
 from core.freezing.plan import make_plan
+from core.freezing.strategies import ROW_CHOICES
 from core.jobs.requests import TrainSettings
 from core.models.backbone_store import list_backbones
 from core.models.card import HeadSettings
 from core.runs.command_lines import sweep_command_line
+from core.runs.control_rows import arms_on_rows
 from core.runs.estimate import SPEEDS, Estimate, estimate_seconds
 from core.runs.reproduce import fits_one_command, sweep_commands
 from core.runs.sweep import Arm, Sweep, SweepSpec, depth_arms, expand_requests, plan_arms
@@ -74,6 +76,14 @@ def spec(tiny: tuple[Workspace, Dataset]) -> SweepSpec:
         {"target_sizes": (100, 0), "train": BY_SIZE[1], "train_by_size": BY_SIZE},
         {"learning_rates": (3e-4, 1e-3), "choose_rate": True, "train": PRESETS["small"]},
         {"learning_rates": (1e-3,)},
+        {"arms": (Arm("full"), *arms_on_rows("gradient-boosting", ROW_CHOICES), Arm("scratch"))},
+        {
+            "arms": (
+                *arms_on_rows("logistic-regression", ["source"]),
+                *arms_on_rows("gradient-boosting", ["both"]),
+                *arms_on_rows("retrain", ["target", "both"]),
+            )
+        },
     ],
 )
 def test_the_command_asks_for_the_same_sweep(
@@ -85,6 +95,36 @@ def test_the_command_asks_for_the_same_sweep(
     options = build_parser().parse_args(words[3:])
     assert options.name == "a name; with $HOME"
     assert sweep_spec(tiny[0], options) == asked
+    assert fits_one_command(tiny[1], asked)
+
+
+def test_rows_of_controls_make_arms(spec: SweepSpec, tiny: tuple[Workspace, Dataset]) -> None:
+    def arms(*words: str) -> list[str]:
+        command = ["sweep", "--name", "a", "--dataset", "tiny", "--backbone", spec.backbone, *words]
+        return [arm.title for arm in sweep_spec(tiny[0], build_parser().parse_args(command)).arms]
+
+    boosting = ["source", "target", "source and target"]
+    expected = [f"gradient boosting, {rows} rows" for rows in boosting]
+    given = ("--control-rows", "gradient-boosting=source,target,both")
+    # In the place of the one that all sweeps have, after named arms, or in a named one's place.
+    found, usual = arms(*given), arms()
+    place = usual.index("gradient boosting")
+    assert found == usual[:place] + expected + usual[place + 1 :]
+    assert arms("--depths", "1", *given) == ["freeze depth 1", *expected]
+    regression = ("--control-rows", "logistic-regression=source")
+    named = arms("--strategies", "gradient-boosting,full", *given, *regression)
+    assert named == [*expected, "full fine-tuning", "logistic regression, source rows"]
+    for wrong, said in (
+        (["lora=source"], "Rows are chosen for 'lora'; the controls that have a choice"),
+        (["gradient-boosting="], "No rows are chosen for 'Gradient boosting'"),
+        (["gradient-boosting=sauce"], "Rows is 'sauce'; it must be one of"),
+        (["retrain=source,source"], "has each arm once, and 'retrained, source rows'"),
+        (["retrain=source", "retrain=both"], "twice; give all of its rows at once: retrain=source"),
+    ):
+        with pytest.raises(BadInput, match=said):
+            arms(*(word for one in wrong for word in ("--control-rows", one)))
+    with pytest.raises(SystemExit):
+        arms("--control-rows", "gradient-boosting")
 
 
 def test_defaults_are_left_out(spec: SweepSpec, tiny: tuple[Workspace, Dataset]) -> None:

@@ -16,8 +16,10 @@ from core.report.learning_bands import learning_band_figure, mean_band
 from core.report.sweep_figures import (
     COST_AXES,
     arms_figure,
+    arms_height,
     auc_by_cost_figure,
     depth_figure,
+    depth_height,
     forgetting_figure,
     pareto_frontier,
     target_sizes_figure,
@@ -115,6 +117,23 @@ def test_the_lines_of_a_control_on_other_rows_and_of_the_frontier_differ() -> No
     assert len(lines) == len(set(lines)) == 3
     costs = {one.name: one.line.dash for one in auc_by_cost_figure(controls, "parameters").data}
     assert costs["frontier"] != costs["zero-shot: none"]
+
+
+def test_long_titles_wrap_and_get_the_room_that_they_need() -> None:
+    title = "blend of gradient boosting, target rows + retrained, source and target rows"
+    results = [arm("zero-shot", "zero-shot", 0.6), arm(title, "blend", 0.7)]
+    shown = arms_figure([title, "zero-shot"], results).layout.yaxis.ticktext
+    assert shown[0].replace("<br>", " ") == title and shown[1] == "zero-shot"
+    assert max(map(len, shown[0].split("<br>"))) <= 28
+    assert arms_height([title] * 2) > arms_height(["zero-shot"] * 2) == 178
+    controls = [
+        arm(f"gradient boosting, {rows} rows", "gradient-boosting", 0.7)
+        for rows in ("source", "target", "source and target")
+    ]
+    names = [one.name for one in depth_figure(controls).data if one.mode == "lines"]
+    assert max(len(line) for name in names for line in name.split("<br>")) <= 40
+    assert names[2].replace("<br>", " ") == f"{controls[2].title}, target"
+    assert depth_height(controls[:1]) == depth_height([]) < depth_height(controls)
 
 
 def test_a_figure_without_its_arms_says_so_instead_of_invented_axes() -> None:
