@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from core.evaluation.format_metrics import format_bounds, format_metric, format_p
 from core.report.html_page import Cell, Html, paragraph, plot, table
+from core.report.provenance_sections import capitalise
 from core.report.report_figures import TitledFigure, with_escaped_title
 from core.report.rolling_figures import rolling_figure
 from core.runs.rolling_result import (
@@ -32,7 +33,7 @@ def rolling_figures(workspace: Workspace, results: Sequence[ArmResult]) -> list[
     windows = count_windows(results)
     figures: list[TitledFigure] = [
         (
-            f"{METRIC_WORDS[metric][0]} by window",
+            capitalise(f"{METRIC_WORDS[metric][0]} by window"),
             rolling_figure(rolling_lines(workspace, arms, metric), windows, metric),
         )
         for metric in ROLLING_METRICS
