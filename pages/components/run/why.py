@@ -115,7 +115,11 @@ def _fields(run: Run) -> None:
             start(run, words)
     else:
         st.markdown(importance_sentence(found))
-        everything = st.checkbox("All fields", key=f"all-fields-{run.id}")
+        everything = st.checkbox(
+            "All fields",
+            key=f"all-fields-{run.id}",
+            help="Show every field, not only the most important ones.",
+        )
         count = len(found.fields) if everything else SHOWN_FIELDS
         for column, metric, title in zip(
             st.columns(2), ("log_loss", "auc"), ("Log loss", "AUC"), strict=True
@@ -236,7 +240,11 @@ def _response(run: Run) -> None:
     field = left.selectbox(
         "Field", FIELDS, key=f"response-{run.id}", help="The field whose values are set."
     )
-    lines = right.checkbox("Lines of single rows", key=f"lines-{run.id}")
+    lines = right.checkbox(
+        "Lines of single rows",
+        key=f"lines-{run.id}",
+        help="Show how the score of some single test rows changes beside their mean.",
+    )
     found = read(Response, workspace(), run.id, response_key(field))
     if found is None:
         if not under_way(run, ["response", "--field", field]) and guarded_button(
