@@ -31,7 +31,8 @@ NAMED_OTHERWISE = {
     "strategy", "freeze_depth", "architecture", "objective", "start", "start_file", "mask_share",
     "statistics",
     "depths", "strategies", "surgical", "seeds", "rates", "learning_rates", "choose_rate",
-    "target_sizes", "halving", "more_seeds", "margin_auc", "margin_log_loss",
+    "target_sizes", "halving", "blend", "control_rows", "windows", "window", "window_start", "from",
+    "window_column", "from_run", "more_seeds", "margin_auc", "margin_log_loss",
     "arms_at_once", "cluster", "sample", "min_count", "source", "target", "source_validation",
     "source_test", "target_validation", "target_test",
 }  # fmt: skip

@@ -114,8 +114,8 @@ def test_more_seeds_stay_one_sweep_and_only_what_is_missing_is_queued(done: Done
     runs = RunStore(workspace).list_group(sweep.id)
     new = [run for run in runs if run.id not in old]
     assert [one.id for one in list_sweeps(workspace)] == [sweep.id]
-    # Zero-shot is not repeated: four arms at two sizes.
-    assert {run.seed for run in new} == {2} and len(new) == 8
+    # Zero-shot and logistic regression are not repeated: three arms at two sizes.
+    assert {run.seed for run in new} == {2} and len(new) == 6
     assert all(run.status == "queued" for run in new)
     # What is not done takes no part.
     (extended,) = list_sweeps(workspace)
@@ -169,7 +169,7 @@ def test_a_run_has_its_controls_and_missing_ones_are_queued(done: Done) -> None:
     assert found.arms[0].title == "freeze depth 1"
     assert {arm.title for arm in found.arms[1:]} == {"logistic regression", "zero-shot"}
     regression = next(arm for arm in found.arms if arm.title == "logistic regression")
-    assert [one.target_rows for arm in (found.arms[0], regression) for one in arm.runs] == [0] * 4
+    assert [one.target_rows for arm in (found.arms[0], regression) for one in arm.runs] == [0] * 3
     assert {"scratch", "retrain", "gradient-boosting"} == {*found.missing}
     assert recommend_run(workspace, found, Margins(0.4, 90)).decision == "do not fine-tune"
     queued = submit_controls(workspace, run, ["scratch"])
