@@ -92,10 +92,10 @@ def cost_chart(shown: Sequence[ArmResult]) -> None:
             label_visibility="collapsed",
             help="The cost on the horizontal axis. It changes no result.",
         )
+    # An empty value in the URL leaves nothing chosen.
+    cost = str(cost or "parameters")
     alt = "AUC on target test rows by cost"
-    chart(
-        cached_figure_json(auc_by_cost_figure, tuple(shown), str(cost)), "sweep-cost", HEIGHT, alt
-    )
+    chart(cached_figure_json(auc_by_cost_figure, tuple(shown), cost), "sweep-cost", HEIGHT, alt)
     st.caption(
         "The frontier connects arms that no cheaper arm matches. Steps smaller than the "
         "intervals above are noise."
