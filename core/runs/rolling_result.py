@@ -87,11 +87,6 @@ class RollingArm:
         return tuple(one.window for one in self.results)
 
     @property
-    def validation_loss(self) -> float:
-        """Mean log loss on the validation rows of its windows."""
-        return float(np.mean([one.validation_loss for one in self.results]))
-
-    @property
     def seconds(self) -> float:
         """Mean duration of a run in seconds."""
         return float(np.mean([one.seconds for one in self.results]))

@@ -19,6 +19,7 @@ from core.cli.output import follow_run
 from core.cli.parser import build_parser, main
 from core.data.samples import find_sample, read_sample_rows
 from core.data.schema import CATEGORICAL, NUMERIC
+from core.evaluation.non_inferiority import Margins
 from core.inference.export import export_model
 from core.jobs.store import RunStore
 from core.report.run_tables import arm_frame, run_frame
@@ -32,6 +33,7 @@ from core.runs.sweep_result import summarise_arms
 from core.tracking.tracked import track_run
 from core.workspace import Workspace
 from pages.components.shared.common import workspace as of_pages
+from pages.components.shared.recommendation import margin_words
 from tests.missing.examples import Example
 from tests.missing.scored_workspace import Made
 from tests.pages.page_states import Place
@@ -139,6 +141,8 @@ def drive_commands(
     command("evaluate", "--run", run.id)
     command("calibrate", "--run", run.id, "--dry-run")
     command("calibrate", "--run", run.id, "--method", "none")
+    command("controls", "--run", run.id)
+    command("importance", "--run", run.id)
     command("interpolate", "--run", run.id)
     command("blend", *made.blending.blend_request.runs)
     command("blend", "--sweep", made.rated.id)
@@ -227,6 +231,8 @@ def drive_files(made: Made) -> None:
     """The tables that pages offer as files, and the files for tracking tools."""
     store, space = RunStore(made.workspace), made.workspace
     results = summarise_arms(made.sweep, made.runs)
+    # Words for what no example here leads to: an arm that loses more than a margin, more seeds.
+    check(" ".join([Margins().alternative_words, *margin_words()]), "margins")
     verdicts, sentences = judge_arms(space, results, results[0].title)
     check(" ".join(sentences), "verdicts")
     every = [*made.runs, made.pretraining]
@@ -266,6 +272,9 @@ def drive_api(made: Made, example: Example, folder: Path) -> None:
         check(metrics._repr_html_(), "metrics")
         assert not np.isinf(metrics.to_pandas().to_numpy()).any()
     check(str(run.calibrate(use=False).attrs), "calibrate")
+    check(run.importance(permutations=1).to_csv() + run.response("I2").to_csv(), "importance")
+    check(run.recommend() + sweep.recommend(), "a recommendation")
+    sweep.report(folder / "api.html")
     figures = [run.roc(), run.precision_recall(), run.calibration(), run.gains(), run.confusion()]
     figures.append(run.reliability(method="none"))
     curves = [run.learning_curves(metric) for metric in ("loss", "auc", "accuracy")]

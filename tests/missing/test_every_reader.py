@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, Phase, example, given, settings
 
+import thaw
 from core.cli.parser import main
 from core.cli.search_notices import SearchNotices
 from core.data.datasets import find_dataset
@@ -69,19 +70,6 @@ FEW = Example(
 OBJECTIVES = ("supervised", "rfd", "mfp")
 ON_PAGES = ("one click", "no clicks", "one row", "two rows", "few rows")
 
-NOT_DRIVEN = ("importance", "explain_commands", "rolling", "window", "why")
-"""Parts of file names: importances and rolling evaluation are younger than this test, and have yet
-to be driven by it. Their own tests are test_importance and test_sweep_windows."""
-NOT_DRIVEN_FUNCTIONS = {
-    ("non_inferiority.py", "alternative_words"),
-    ("recommendation.py", "margin_words"),
-    ("run.py", "recommend"),
-    ("run.py", "importance"),
-    ("run.py", "response"),
-    ("sweep.py", "report"),
-}
-"""Files and names of functions that are as young."""
-
 
 def test_every_reader_of_a_metric_takes_one_that_is_missing(
     tiny_template: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
@@ -129,12 +117,9 @@ def test_every_reader_of_a_metric_takes_one_that_is_missing(
         # Maps are fitted on ten rows of each class and more.
         assert len(recalibrate(np.tile(labels, 7), np.tile(after, 7)).fits) > 1
         drive_training(tmp_path / "template", tmp_path, capsys)
+        drive_windows(tmp_path / "template", tmp_path)
     missed = [
-        function
-        for function in readers_of_metrics()
-        if (function.file, function.line) not in found
-        and not any(word in function.file for word in NOT_DRIVEN)
-        and (function.file.rpartition("/")[2], function.name) not in NOT_DRIVEN_FUNCTIONS
+        function for function in readers_of_metrics() if (function.file, function.line) not in found
     ]
     assert not missed, f"these read metrics, and nothing here drives them: {missed}"
 
@@ -171,6 +156,32 @@ def drive_search(workspace: Workspace, card: BackboneCard, folder: Path) -> None
         workspace, sweep_report_data(workspace, search), folder / f"{search.id}.html"
     )
     check(" ".join(written["verdicts"]), "a report of a search")
+
+
+def drive_windows(template_root: Path, folder: Path) -> None:
+    """A rolling evaluation on its page, while it runs and at its end, and in its report.
+
+    A window of one class is refused, so that its rows are ordinary ones.
+    """
+    workspace = open_workspace(shutil.copytree(template_root, folder / "windows"))
+    store = RunStore(workspace)
+    first = store.list(kind="finetune")[0].finetune_request
+    arms = (Arm("depth", 0), Arm("zero-shot"))
+    spec = SweepSpec(first.dataset, first.backbone, arms, (0, 1), train=QUICK, keep_head=True)
+    spec = dataclasses.replace(spec, windows=3, window_start="last")
+    with pytest.MonkeyPatch.context() as patch:
+        run_here(patch, workspace)
+        rolling = submit_sweep(workspace, spec, "rolling", run_here=True)
+        with worker_lock(workspace, CLUSTER_QUEUE):
+            check(words_of(Place("sweep", {"sweep": rolling.id}).open()), "windows that run")
+        while (run := store.claim(CLUSTER_QUEUE, 1)) is not None:
+            run_job(workspace, store, run, execute)
+        check(words_of(Place("sweep", {"sweep": rolling.id}).open()), "windows")
+        assert main(["--workspace", str(workspace.root), "sweep", "--name", rolling.id]) == 0
+        found = thaw.Workspace(workspace.root).sweeps["rolling"]
+        check(found.verdict + found.windows_table().to_csv(), "the API's windows")
+        found.figure().to_json()
+        found.report(folder / "windows.html")
 
 
 def drive_training(template_root: Path, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
