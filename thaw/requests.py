@@ -117,11 +117,7 @@ def sweep_spec(
     options: Options,
 ) -> SweepSpec:
     """What a sweep asks for; see `Workspace.sweep`."""
-    if isinstance(depths, str):
-        arms = depth_arms(card)
-    else:
-        arms = tuple(Arm("depth", depth) for depth in depths)
-    arms += tuple(Arm(one, 0, strategy_options(options, one)) for one in strategies)
+    arms = _named_arms(card, depths, strategies, options)
     arms += tuple(Arm("surgical", 0, {"stages": tuple(stages)}) for stages in surgical)
     rows_of = {
         control: (rows,) if isinstance(rows, str) else tuple(rows)
@@ -180,11 +176,7 @@ def search_sweep_spec(
     options: Options,
 ) -> SweepSpec:
     """What a search within a budget asks for; see `Workspace.search`."""
-    if isinstance(depths, str):
-        arms = depth_arms(card)
-    else:
-        arms = tuple(Arm("depth", depth) for depth in depths)
-    arms += tuple(Arm(one, 0, strategy_options(options, one)) for one in strategies)
+    arms = _named_arms(card, depths, strategies, options)
     target_rows = require_whole_number(target_rows, "target rows", 0)
     rows, share = target_rows_and_share(dataset, target_rows)
     keep_head, head = head_settings(options, card, preset)
@@ -213,9 +205,32 @@ def search_sweep_spec(
     )
 
 
+def _named_arms(
+    card: BackboneCard,
+    depths: Sequence[int] | Literal["all"],
+    strategies: Sequence[str],
+    options: Options,
+) -> tuple[Arm, ...]:
+    """The arms of freeze depths and of strategies by name."""
+    if isinstance(depths, str):
+        of_depths = depth_arms(card)
+    else:
+        of_depths = tuple(Arm("depth", depth) for depth in depths)
+    return of_depths + tuple(Arm(one, 0, strategy_options(options, one)) for one in strategies)
+
+
 def same_spec(one: SweepSpec, other: SweepSpec) -> bool:
-    """Whether two sweeps ask for the same; lists and tuples are alike, as in the store."""
-    return hash_json(dataclasses.asdict(one)) == hash_json(dataclasses.asdict(other))
+    """Whether two sweeps ask for the same; lists and tuples are alike, as in the store.
+
+    A search that has stopped asks for the same as one that has not.
+    """
+
+    def asked(spec: SweepSpec) -> str:
+        if spec.search is not None:
+            spec = dataclasses.replace(spec, search=dataclasses.replace(spec.search, stopped=""))
+        return hash_json(dataclasses.asdict(spec))
+
+    return asked(one) == asked(other)
 
 
 def free_sweep_name(sweeps: Sequence[Sweep], first: str) -> str:

@@ -128,7 +128,7 @@ class Run:
             margin_log_loss: the same of log loss, in percent of that of the arm compared with.
 
         Raises:
-            BadInput: the run is no fine-tuning run that is done, or a margin makes no sense.
+            BadInput: the run is not a finished fine-tuning run, or a margin is out of its range.
         """
         margins = Margins(margin_auc, margin_log_loss)
         found = find_controls(self._workspace, self.info)

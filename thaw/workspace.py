@@ -1,7 +1,6 @@
 """The workspace: where everything begins."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Literal, Unpack
 
@@ -25,7 +24,8 @@ from core.runs.blends import submit_blend
 from core.runs.launch import refresh_statuses
 from core.runs.search import submit_search
 from core.runs.submit import backbone_names_in_training, submit_finetune, submit_pretrain
-from core.runs.sweep import list_sweeps, resume_sweep, submit_sweep
+from core.runs.sweep import Sweep as StoredSweep
+from core.runs.sweep import SweepSpec, list_sweeps, resume_sweep, submit_sweep
 from core.workspace import open_workspace
 from thaw.arguments import checked
 from thaw.backbone import Backbone
@@ -478,20 +478,7 @@ class Workspace:
             preset,
             options,
         )
-        sweeps = list_sweeps(self._workspace)
-        found = next(
-            (one for one in sweeps if one.name == name and same_spec(one.spec, spec)), None
-        )
-        with private_files():
-            if found:
-                resume_sweep(self._workspace, found)
-            else:
-                name = name or free_sweep_name(sweeps, f"{card.name} on {dataset.name}")
-                found = submit_sweep(self._workspace, spec, name, run_here=wait == "here")
-        sweep = Sweep(self._workspace, found.id)
-        if wait == "here":
-            return sweep.train_here()
-        return sweep.wait() if wait else sweep
+        return self._start_sweep(spec, name, f"{card.name} on {dataset.name}", submit_sweep, wait)
 
     @checked
     def search(
@@ -567,23 +554,36 @@ class Workspace:
             preset,
             options,
         )
+        title = f"search {card.name} on {dataset.name}"
+        return self._start_sweep(spec, name, title, submit_search, wait)
+
+    def _start_sweep(
+        self,
+        spec: SweepSpec,
+        name: str | None,
+        title: str,
+        submit: Callable[..., StoredSweep],
+        wait: Wait,
+    ) -> Sweep:
+        """Go on with the sweep or search of this name that asks for the same, or submit a new one.
+
+        Args:
+            spec: what it asks for.
+            name: that the caller gave; None for `title`, or a free name like it.
+            title: see `name`.
+            submit: `submit_sweep` or `submit_search`.
+            wait: see `sweep`.
+        """
         sweeps = list_sweeps(self._workspace)
         found = next(
-            (
-                one
-                for one in sweeps
-                if one.name == name
-                and one.spec.search
-                and same_spec(replace(one.spec, search=replace(one.spec.search, stopped="")), spec)
-            ),
-            None,
+            (one for one in sweeps if one.name == name and same_spec(one.spec, spec)), None
         )
         with private_files():
             if found:
                 resume_sweep(self._workspace, found)
             else:
-                name = name or free_sweep_name(sweeps, f"search {card.name} on {dataset.name}")
-                found = submit_search(self._workspace, spec, name, run_here=wait == "here")
+                name = name or free_sweep_name(sweeps, title)
+                found = submit(self._workspace, spec, name, run_here=wait == "here")
         sweep = Sweep(self._workspace, found.id)
         if wait == "here":
             return sweep.train_here()

@@ -10,17 +10,15 @@ from core.cli.options import (
     add_inputs_option,
     add_strategy_options,
     add_training_options,
-    comma_separated,
     floats,
     given_settings,
     head_settings,
 )
 from core.cli.output import CommandResult
-from core.cli.sweep_command import follow_sweep, named_arms, print_sweep_settings
+from core.cli.sweep_command import add_named_arms, follow_sweep, named_arms, print_sweep_settings
 from core.cli.targets import AddCommand
 from core.data.datasets import find_dataset
 from core.errors import BadInput
-from core.freezing.strategies import STRATEGIES
 from core.models.backbone_store import find_backbone
 from core.runs.search import resume_search, search_spec_of, submit_search
 from core.runs.search_defaults import DEFAULT_SEARCH_RUNS, make_search_spec
@@ -65,19 +63,10 @@ def add_search_command(add: AddCommand) -> None:
         help="how long the runs of the search may take in all; one that has begun ends",
     )
     space = command.add_argument_group("what is searched")
-    space.add_argument(
-        "--depths", help="freeze depths such as 0,1,2, or all (default all, and some strategies)"
-    )
-    space.add_argument(
-        "--strategies", type=comma_separated, default=(), help=f"of {', '.join(STRATEGIES)}"
-    )
-    space.add_argument(
-        "--surgical",
-        type=comma_separated,
-        action="append",
-        default=[],
-        metavar="STAGES",
-        help="a strategy that trains these stages: embedding,cross1; may be given more than once",
+    add_named_arms(
+        space,
+        "freeze depths such as 0,1,2, or all (default all, and some strategies)",
+        "a strategy",
     )
     space.add_argument(
         "--learning-rates",

@@ -37,15 +37,7 @@ class SearchNotices:
                 file=sys.stderr,
             )
         if progress.phase == "searching":
-            spent = [
-                done / (done + left)
-                for done, left in (
-                    (progress.runs, progress.runs_left),
-                    (progress.seconds, progress.seconds_left),
-                )
-                if left is not None and done + left
-            ]
-            return SEARCH_SHARE * max(spent, default=0.0)
+            return SEARCH_SHARE * progress.share_spent
         judging = [run for run in runs if not run.is_trial]
         ended = sum(not run.active for run in judging) / max(1, len(judging))
         return SEARCH_SHARE + (1 - SEARCH_SHARE) * ended

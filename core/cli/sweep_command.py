@@ -96,18 +96,7 @@ def add_sweep_command(add: AddCommand) -> None:
     arms = command.add_argument_group(
         "arms", "Without any of the first three: every freeze depth, and every control."
     )
-    arms.add_argument("--depths", help="freeze depths such as 0,1,2, or all")
-    arms.add_argument(
-        "--strategies", type=comma_separated, default=(), help=f"of {', '.join(STRATEGIES)}"
-    )
-    arms.add_argument(
-        "--surgical",
-        type=comma_separated,
-        action="append",
-        default=[],
-        metavar="STAGES",
-        help="an arm that trains these stages: embedding,cross1; may be given more than once",
-    )
+    add_named_arms(arms, "freeze depths such as 0,1,2, or all", "an arm")
     arms.add_argument(
         "--control-rows",
         type=control_rows,
@@ -169,6 +158,28 @@ def add_sweep_command(add: AddCommand) -> None:
         "--cluster",
         default="",
         help="address of a Dask scheduler (tcp://…) or Ray cluster (ray://…)",
+    )
+
+
+def add_named_arms(group: argparse._ArgumentGroup, depths_help: str, surgical: str) -> None:
+    """Add the options that `named_arms` reads.
+
+    Args:
+        group: of the command.
+        depths_help: of --depths.
+        surgical: what stages given to --surgical make, with its article.
+    """
+    group.add_argument("--depths", help=depths_help)
+    group.add_argument(
+        "--strategies", type=comma_separated, default=(), help=f"of {', '.join(STRATEGIES)}"
+    )
+    group.add_argument(
+        "--surgical",
+        type=comma_separated,
+        action="append",
+        default=[],
+        metavar="STAGES",
+        help=f"{surgical} that trains these stages: embedding,cross1; may be given more than once",
     )
 
 

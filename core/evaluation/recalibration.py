@@ -22,7 +22,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from core.errors import BadInput
-from core.evaluation.metric_functions import log_loss_per_row
+from core.evaluation.metric_functions import clip_probabilities, log_loss_per_row
 from core.evaluation.validation import validate_scores
 
 NONE = "none"
@@ -39,12 +39,10 @@ MIN_CLASS_ROWS = 10
 """Fewest validation rows of each class on which a map is fitted."""
 MIN_BIN_ROWS = 50
 MAX_BINS = 100
-"""Bins of the isotonic map: at least so many rows each, and at most so many bins."""
+"""Least number of rows in a bin of the isotonic map, and largest number of bins."""
 MAX_ROWS = 100_000
 """Rows that are used of more validation rows, evenly spread: more would change no digit that is
 shown, and take seconds."""
-SMALLEST_PROBABILITY = 1e-7
-"""Scores are kept this far from 0 and 1 before their logit is taken, as in training."""
 _MAX_SLOPE = 20.0
 """A steeper logistic means that the classes are nearly separated, so that its slope is noise."""
 _MAX_STEPS = 100
@@ -247,9 +245,7 @@ def pool_adjacent_violators(values: np.ndarray, weights: np.ndarray) -> list[tup
 
 
 def _logits(y_score: np.ndarray) -> np.ndarray:
-    clipped = np.clip(
-        np.asarray(y_score, np.float64), SMALLEST_PROBABILITY, 1 - SMALLEST_PROBABILITY
-    )
+    clipped = clip_probabilities(y_score)
     return np.asarray(np.log(clipped / (1 - clipped)))
 
 

@@ -556,7 +556,7 @@ def describe_strategy(strategy: str, freeze_depth: int, options: Options) -> str
     'gradient boosting, source rows'
 
     A word that is given is named even where it is the default, so that arms on several choices of
-    rows can be told apart:
+    rows can be distinguished:
 
     >>> describe_strategy("gradient-boosting", 0, {"rows": "both"})
     'gradient boosting, source and target rows'

@@ -4,7 +4,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from core.evaluation.recalibration import SMALLEST_PROBABILITY, RecalibrationMap
+from core.evaluation.metric_functions import PROBABILITY_EPSILON
+from core.evaluation.recalibration import RecalibrationMap
 
 
 class CalibrationModule(nn.Module):
@@ -38,7 +39,7 @@ class CalibrationModule(nn.Module):
         """Return the calibrated probabilities."""
         scores = scores.double()
         if not self.is_isotonic:
-            clipped = scores.clamp(SMALLEST_PROBABILITY, 1 - SMALLEST_PROBABILITY)
+            clipped = scores.clamp(PROBABILITY_EPSILON, 1 - PROBABILITY_EPSILON)
             logits = torch.log(clipped / (1 - clipped))
             return torch.sigmoid(self.slope * logits + self.intercept).float()
         # How far each score has come in each piece, from 0 to the piece's width. ONNX has no

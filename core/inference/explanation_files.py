@@ -118,7 +118,7 @@ def checked_values(values: Mapping[str, object]) -> dict[str, Value]:
     """Return values of fields as rows hold them; None and "" are missing.
 
     Raises:
-        BadInput: there is no such field, or a numeric one is no number.
+        BadInput: there is no such field, or the value of a numeric one is not a number.
 
     >>> checked_values({"I1": "3", "C1": None})
     {'I1': 3.0, 'C1': None}

@@ -25,6 +25,7 @@ import pyarrow as pa
 from core.data.datasets import Dataset, find_dataset, load_labels, select_test_rows
 from core.data.schema import FIELDS
 from core.errors import BadInput
+from core.evaluation.metric_functions import log_loss_per_row
 from core.evaluation.roc_auc import placement_values
 from core.files.typed_json import to_json
 from core.inference.click_model import (
@@ -51,8 +52,6 @@ PERMUTATIONS = 2
 """Default: with many rows a permutation adds little noise, and two show how much."""
 MAX_ROWS = 100_000
 """Target test rows at most, evenly spaced."""
-SMALLEST = 1e-7
-"""Probabilities are clipped to this distance from 0 and 1 for their log loss."""
 _Z95 = 1.959963984540054
 
 
@@ -217,8 +216,8 @@ def _field_importance(
         total: np.ndarray = sum(s * one for s, one in zip(signs, parts, strict=True))  # type: ignore[assignment]
         return total
 
-    loss = difference([row_losses(labels, one) for one in base])
-    permuted = np.stack([difference([row_losses(labels, s) for s in one]) for one in scores])
+    loss = difference([log_loss_per_row(labels, one) for one in base])
+    permuted = np.stack([difference([log_loss_per_row(labels, s) for s in one]) for one in scores])
     log_loss = estimate(permuted.mean(axis=1) - loss.mean(), permuted, loss, orders)
     clicks = int(labels.sum())
     if not 0 < clicks < len(labels):
@@ -238,16 +237,6 @@ def _field_importance(
         log_loss,
         estimate(decreases, influence, -difference([one[1] for one in base_auc]), orders),
     )
-
-
-def row_losses(labels: np.ndarray, scores: np.ndarray) -> np.ndarray:
-    """Return the log loss of every row in nats, float64.
-
-    >>> row_losses(np.array([1.0, 0.0]), np.array([0.5, 0.5])).round(4).tolist()
-    [0.6931, 0.6931]
-    """
-    clipped = np.clip(np.asarray(scores, np.float64), SMALLEST, 1 - SMALLEST)
-    return -np.where(labels == 1, np.log(clipped), np.log1p(-clipped))
 
 
 def _auc_influence(labels: np.ndarray, scores: np.ndarray) -> tuple[float, np.ndarray]:

@@ -59,7 +59,7 @@ def search_slice_figure(trials: Sequence[Trial], parameter: str) -> go.Figure:
         )
     else:
         known = sorted(set(values), key=_by_number)
-        # Spread a little, in the order of the trials, so that equal values can be told apart.
+        # Spread a little, in the order of the trials, so that equal values do not hide each other.
         shift = np.linspace(-0.2, 0.2, len(trials)) if len(trials) > 1 else np.zeros(1)
         places = [known.index(value) + float(by) for value, by in zip(values, shift, strict=True)]
         texts = [f"{value:g}" if isinstance(value, float) else value for value in known]

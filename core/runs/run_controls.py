@@ -45,7 +45,7 @@ def find_controls(workspace: Workspace, run: Run) -> RunControls:
     loss on validation rows.
 
     Raises:
-        BadInput: the run is no fine-tuning run, or not done, or is a control itself.
+        BadInput: the run is not a fine-tuning run, is not done, or is a control itself.
     """
     if run.kind != "finetune" or run.status != "done" or is_control(run.strategy):
         raise BadInput(

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from core.data.datasets import find_dataset, require_labels
-from core.errors import BadInput, NameTaken, ThawError
+from core.errors import BadInput, ThawError
 from core.freezing.inputs import check_inputs
 from core.freezing.plan import make_plan
 from core.freezing.strategies import describe_strategy, is_control
@@ -41,7 +41,7 @@ from core.runs.search_trials import (
     spent_seconds,
 )
 from core.runs.submit import check_rows_to_train
-from core.runs.sweep import Sweep, SweepSpec, find_sweep, list_sweeps
+from core.runs.sweep import Sweep, SweepSpec, find_sweep, list_sweeps, save_new_sweep
 from core.workspace import Workspace, check_name
 
 MAX_FAILURES = 3
@@ -74,6 +74,16 @@ class SearchProgress:
     runs_left: int | None
     seconds_left: float | None
     message: str
+
+    @property
+    def share_spent(self) -> float:
+        """How much of the budget is spent, of runs or of minutes, whichever is more: 0 to 1."""
+        spent = [
+            done / (done + left)
+            for done, left in ((self.runs, self.runs_left), (self.seconds, self.seconds_left))
+            if left is not None and done + left
+        ]
+        return max(spent, default=0.0)
 
     def count(self, state: str) -> int:
         """Return how many trials have that state."""
@@ -110,12 +120,7 @@ def submit_search(
     check_rows_to_train(dataset, spec.train, spec.target_sizes[0])
     sweep = Sweep(f"s-{secrets.token_hex(4)}", name, spec, "")
     with names_lock(workspace):
-        if any(name == one.name for one in list_sweeps(workspace)):
-            raise NameTaken(
-                f"There is already a sweep named {name!r}; choose another name, or go on with that"
-                " one."
-            )
-        RunStore(workspace).save_sweep(sweep.id, name, dataclasses.asdict(spec))
+        save_new_sweep(workspace, sweep)
         _queue_next(workspace, sweep, CLUSTER_QUEUE if run_here else "")
     return find_sweep(workspace, sweep.id)
 

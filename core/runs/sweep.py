@@ -342,12 +342,7 @@ def submit_sweep(workspace: Workspace, spec: SweepSpec, name: str, run_here: boo
     for arm in spec.arms:
         check_source_rows(dataset, arm.strategy, arm.options)
     with names_lock(workspace):
-        if any(name == one.name for one in list_sweeps(workspace)):
-            raise NameTaken(
-                f"There is already a sweep named {name!r}; choose another name, or go on with that"
-                " one."
-            )
-        RunStore(workspace).save_sweep(sweep.id, name, dataclasses.asdict(spec))
+        save_new_sweep(workspace, sweep)
     _enqueue(
         workspace,
         sweep,
@@ -357,6 +352,20 @@ def submit_sweep(workspace: Workspace, spec: SweepSpec, name: str, run_here: boo
         CLUSTER_QUEUE if run_here else "",
     )
     return find_sweep(workspace, sweep.id)
+
+
+def save_new_sweep(workspace: Workspace, sweep: Sweep) -> None:
+    """Store a sweep or search; the caller holds `names_lock`.
+
+    Raises:
+        NameTaken: a sweep has its name.
+    """
+    if any(sweep.name == one.name for one in list_sweeps(workspace)):
+        raise NameTaken(
+            f"There is already a sweep named {sweep.name!r}; choose another name, or go on with"
+            " that one."
+        )
+    RunStore(workspace).save_sweep(sweep.id, sweep.name, dataclasses.asdict(sweep.spec))
 
 
 def extend_sweep(workspace: Workspace, sweep: Sweep, seeds: int) -> Sweep:

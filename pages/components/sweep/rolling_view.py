@@ -27,19 +27,14 @@ from pages.components.shared.chart import cached_figure_json, chart
 from pages.components.shared.common import workspace
 from pages.components.shared.compute_slots import compute_slot
 from pages.components.shared.formatting import bullet_list, escape_markdown, format_int
+from pages.components.sweep.sweep_verdicts import verdict_heading
 
 
 def show_windows_verdict(
     runs: Sequence[Run], results: Sequence[ArmResult], sentences: Sequence[str], reference: str
 ) -> None:
     """Show what the results support over windows, marked as provisional while runs are active."""
-    n_active, n_done = sum(run.active for run in runs), sum(run.status == "done" for run in runs)
-    mark = (
-        f" :orange-badge[:material/hourglass_top: provisional: {n_done} of {len(runs)} runs done]"
-        if n_active
-        else ""
-    )
-    st.markdown(f"**What the results support**{mark}")
+    n_active = verdict_heading(runs)
     if results:
         st.markdown(bullet_list(sentences))
     else:

@@ -16,13 +16,12 @@ from core.runs.search_result import estimate_search, judging_runs, search_senten
 from core.runs.search_spec import MAX_SEARCH_RUNS, PRUNERS, SearchSpec
 from core.runs.sweep import Arm, SweepSpec, depth_arms, plan_arms
 from core.workspace import check_name
-from pages.components.shared import url_state
 from pages.components.shared.access import guarded_button
 from pages.components.shared.choosers import choose_dataset_and_backbone
-from pages.components.shared.common import NAME_HELP, show_command, workspace
+from pages.components.shared.common import show_command, workspace
 from pages.components.shared.errors import catch_errors, show_error
 from pages.components.shared.formatting import format_approx_duration
-from pages.components.sweep.sweep_form import JUST_LAUNCHED, free_name, settings_fields
+from pages.components.sweep.sweep_form import name_field, settings_fields, show_launched
 
 PRUNER_TITLES = {"median": "end runs above the median early", "none": "train every run to its end"}
 NEEDS_OPTIONS = ("depth", "surgical")
@@ -208,13 +207,7 @@ def _launch(dataset: Dataset, card: BackboneCard, spec: SweepSpec) -> None:
         format_approx_duration(judging),
     )
     st.caption(f"{search_sentence(spec)} {estimate.explanation}")
-    suggestion = free_name(f"search {card.name} on {dataset.name}")
-    name = (
-        st.text_input(
-            "Name", placeholder=suggestion, key="search_name", max_chars=64, help=NAME_HELP
-        )
-        or suggestion
-    )
+    name = name_field(f"search {card.name} on {dataset.name}", "search_name")
     if guarded_button(
         "Start the search",
         type="primary",
@@ -222,8 +215,5 @@ def _launch(dataset: Dataset, card: BackboneCard, spec: SweepSpec) -> None:
         key="search_launch",
         width="stretch",
     ):
-        sweep = submit_search(workspace(), spec, name)
-        url_state.replace(sweep=sweep.id)
-        st.session_state[JUST_LAUNCHED] = True
-        st.rerun()
+        show_launched(submit_search(workspace(), spec, name))
     show_command(sweep_command_line(workspace(), spec, check_name(name, "search")))

@@ -29,15 +29,7 @@ def show_search_progress(sweep: Sweep, runs: Sequence[Run], search: SearchSpec) 
         "done": "Done",
         "stopped": "Stopped",
     }
-    spent = [
-        done / (done + left)
-        for done, left in (
-            (progress.runs, progress.runs_left),
-            (progress.seconds, progress.seconds_left),
-        )
-        if left is not None and done + left
-    ]
-    share = max(spent, default=0.0) if progress.phase in ("searching", "stopped") else 1.0
+    share = progress.share_spent if progress.phase in ("searching", "stopped") else 1.0
     st.progress(
         min(1.0, share), text=f"{phases[progress.phase]} · {_describe_left(progress, search)}"
     )

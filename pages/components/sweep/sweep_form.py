@@ -23,6 +23,7 @@ from core.runs.default_blend import BLEND_SENTENCE, can_blend
 from core.runs.launch import ensure_worker, queue_for_device
 from core.runs.sweep import (
     Arm,
+    Sweep,
     SweepSpec,
     expand_requests,
     list_sweeps,
@@ -409,17 +410,7 @@ def _launch(dataset: Dataset, card: BackboneCard, spec: SweepSpec) -> None:
         st.caption(
             "\n".join(["With the preset auto each target size has its own settings:", "", *lines])
         )
-    suggestion = free_name(f"{card.name} on {dataset.name}")
-    name = (
-        st.text_input(
-            "Name",
-            placeholder=suggestion,
-            key="sweep_name",
-            max_chars=64,
-            help=NAME_HELP,
-        )
-        or suggestion
-    )
+    name = name_field(f"{card.name} on {dataset.name}", "sweep_name")
     if guarded_button(
         f"Start {format_int(runs)} run{'s' if runs > 1 else ''}",
         type="primary",
@@ -427,10 +418,7 @@ def _launch(dataset: Dataset, card: BackboneCard, spec: SweepSpec) -> None:
         key="sweep_launch",
         width="stretch",
     ):
-        sweep = submit_sweep(workspace(), spec, name)
-        url_state.replace(sweep=sweep.id)
-        st.session_state[JUST_LAUNCHED] = True
-        st.rerun()
+        show_launched(submit_sweep(workspace(), spec, name))
     if len(spec.seeds) == 1:
         st.caption(
             ":material/info: With one seed the verdicts do not account for seed noise; "
@@ -476,7 +464,26 @@ def _pluralise(number: int, what: str) -> str:
     return f"{number} {what}{'s' if number != 1 else ''}"
 
 
-def free_name(wanted: str) -> str:
+def name_field(wanted: str, key: str) -> str:
+    """Draw the field of a sweep's or search's name; return what it holds, or a free name.
+
+    Args:
+        wanted: the name if the user writes none, shortened or with a number if needed.
+        key: of the widget.
+    """
+    suggestion = _free_name(wanted)
+    typed = st.text_input("Name", placeholder=suggestion, key=key, max_chars=64, help=NAME_HELP)
+    return typed or suggestion
+
+
+def show_launched(sweep: Sweep) -> None:
+    """Open the page of a sweep or search that was just submitted."""
+    url_state.replace(sweep=sweep.id)
+    st.session_state[JUST_LAUNCHED] = True
+    st.rerun()
+
+
+def _free_name(wanted: str) -> str:
     """Return `wanted`, shortened if needed, with the first number appended that no sweep has."""
     taken = {sweep.name for sweep in list_sweeps(workspace())}
     for number in itertools.count(1):

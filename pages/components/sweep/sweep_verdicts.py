@@ -60,13 +60,8 @@ def sentences_by_setting(
     return by_setting
 
 
-def show_verdicts(
-    runs: Sequence[Run],
-    results: Sequence[ArmResult],
-    grouped: Mapping[str, Sequence[str]],
-    reference: str,
-) -> None:
-    """Show what the results support, by setting, marked as provisional while runs are active."""
+def verdict_heading(runs: Sequence[Run]) -> int:
+    """Draw the heading, marked as provisional while runs are active; return how many are."""
     n_active, n_done = sum(run.active for run in runs), sum(run.status == "done" for run in runs)
     mark = (
         f" :orange-badge[:material/hourglass_top: provisional: {n_done} of {len(runs)} runs done]"
@@ -74,6 +69,17 @@ def show_verdicts(
         else ""
     )
     st.markdown(f"**What the results support**{mark}")
+    return n_active
+
+
+def show_verdicts(
+    runs: Sequence[Run],
+    results: Sequence[ArmResult],
+    grouped: Mapping[str, Sequence[str]],
+    reference: str,
+) -> None:
+    """Show what the results support, by setting, marked as provisional while runs are active."""
+    n_active = verdict_heading(runs)
     if any(grouped.values()):
         for setting, sentences in grouped.items():
             if sentences:
