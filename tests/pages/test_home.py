@@ -13,6 +13,7 @@ from core.jobs.requests import FinetuneRequest
 from core.jobs.run_result import RunResult
 from core.jobs.store import RunStore
 from core.runs import demo
+from core.runs.default_blend import queue_default_blends
 from core.runs.demo import ensure_demo_dataset
 from core.runs.dispatch import execute
 from core.runs.launch import worker_lock
@@ -55,11 +56,11 @@ def test_an_empty_workspace_says_what_to_do(home: AppTest) -> None:
 def test_the_demo_queues_its_sweep_once(home: AppTest, prepared: Workspace) -> None:
     home.button(key="run_demo").click().run()
     assert not home.exception
-    # Nineteen runs, and the mixing of one of them with its backbone.
-    assert metrics(home)["Runs queued"] == "20"
-    assert len(RunStore(prepared).list()) == 19
+    # Eighteen runs, and the mixing of one of them with its backbone.
+    assert metrics(home)["Runs queued"] == "19"
+    assert len(RunStore(prepared).list()) == 18
     assert not [button for button in home.button if button.key == "run_demo"]
-    assert home.progress[0].text == "0 of 19 runs done"
+    assert home.progress[0].text == "0 of 18 runs done"
 
 
 def test_a_run_that_failed_is_offered_again(home: AppTest, prepared: Workspace) -> None:
@@ -71,8 +72,8 @@ def test_a_run_that_failed_is_offered_again(home: AppTest, prepared: Workspace) 
     home.run()
     assert home.button(key="run_demo").label == "Finish the demo"
     home.button(key="run_demo").click().run()
-    assert metrics(home)["Runs queued"] == "20"
-    assert len(store.list()) == 19
+    assert metrics(home)["Runs queued"] == "19"
+    assert len(store.list()) == 18
 
 
 def test_every_status_has_its_line(home: AppTest, prepared: Workspace) -> None:
@@ -120,7 +121,7 @@ def test_the_demos_results_appear_as_runs_finish(
     monkeypatch.setattr(demo, "demo_settings", lambda _: QUICK)
     monkeypatch.setattr(demo, "DATASET_NAME", "tiny")
     monkeypatch.setattr("core.runs.demo.demo_backbone", lambda _: card)
-    for module in ("submit", "sweep"):
+    for module in ("submit", "sweep", "blends"):
         monkeypatch.setattr(f"core.runs.{module}.ensure_worker", lambda *_: None)
     sweep = demo.run_demo(workspace)
     store = RunStore(workspace)
@@ -135,14 +136,17 @@ def test_the_demos_results_appear_as_runs_finish(
     carry_on(2)
     app = open_page(workspace, "home", monkeypatch)
     assert [one.value for one in app.subheader] == ["Demo results so far", "Latest runs"]
-    assert "provisional: 2 of 15 runs done" in page_text(app) and not app.select_slider
-    carry_on(14)
+    assert "provisional: 2 of 14 runs done" in page_text(app) and not app.select_slider
+    carry_on(13)
+    # The worker queues a blend for each seed once everything has ended.
+    assert len(queue_default_blends(workspace, sweep)) == 2
+    carry_on(2)
     app.run()
     assert not app.exception
     assert [one.value for one in app.subheader] == ["Demo results", "Latest runs"]
     sentences = demo.wait_for_demo(workspace, sweep)
     assert sentences and all(bullet_list([one]) in page_text(app) for one in sentences)
-    assert app.progress[0].text == "15 of 15 runs done"
+    assert app.progress[0].text == "16 of 16 runs done"
     slider = app.select_slider[0]
     assert slider.label == "Share of the fine-tuned weights (alpha)"
     slider.set_value(1.0).run()

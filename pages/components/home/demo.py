@@ -153,8 +153,8 @@ def _roc_curves(done: list[Run]) -> list[tuple[str, Curve]]:
     shown = {depths[0], depths[len(depths) // 2], depths[-1]} if depths else set()
     overlay = []
     for run in done:
-        strategy, depth = run.strategy, run.finetune_request.freeze_depth
-        if run.seed == SEEDS[0] and (strategy != "depth" or depth in shown):
+        is_left_out = run.strategy == "depth" and run.finetune_request.freeze_depth not in shown
+        if run.seed == SEEDS[0] and not is_left_out:
             curve = load_curves(run, "target_test", "score")[1]
             auc = (
                 metric_or_none(run.result.metrics.get("target_test"), "auc") if run.result else None
