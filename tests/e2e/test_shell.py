@@ -82,13 +82,13 @@ def test_every_page_fits_and_is_readable(
 def test_the_demo_runs_from_one_click_to_the_comparison(page: Page, server: Server) -> None:
     page.goto(server.url)
     page.get_by_role("button", name="Run the demo").click()
-    expect(page.get_by_text(re.compile(r"\d of 19 runs done$"))).to_be_visible()
+    expect(page.get_by_text(re.compile(r"\d of 18 runs done$"))).to_be_visible()
     page.get_by_role("link", name="Watch it train").click()
     page.locator(".thaw-chart.js-plotly-plot").first.wait_for(timeout=60_000)
 
     page.goto(server.url)
     # The first seed of every arm; the second would say the same and double the time.
-    expect(page.get_by_text(re.compile(r"^1\d of 19 runs done$"))).to_be_visible(
+    expect(page.get_by_text(re.compile(r"^1\d of 18 runs done$"))).to_be_visible(
         timeout=DEMO_MILLISECONDS
     )
     expect(page.get_by_text("Demo results so far", exact=True)).to_be_visible()

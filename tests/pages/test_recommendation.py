@@ -67,8 +67,8 @@ def test_one_click_adds_the_seeds_to_the_same_sweep(
     assert not app.exception
     (sweep,) = list_sweeps(swept)
     assert sweep.spec.seeds == (0, 1, 2, 3, 4)
-    # Zero-shot has one run for all seeds; four arms at two sizes get three more.
-    assert len(RunStore(swept).list()) == before + 4 * 2 * 3
+    # Zero-shot and logistic regression run once; three arms at two sizes get three more seeds.
+    assert len(RunStore(swept).list()) == before + 3 * 2 * 3
     # While they wait, the button is gone and the recommendation is provisional.
     assert not any(one.key == "sweep_settle" for one in app.button)
     assert "**Recommendation** :orange-badge" in page_text(app)
