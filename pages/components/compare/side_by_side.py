@@ -73,6 +73,8 @@ from pages.components.shared.recommendation import recommendation_card
 ALL_SETTINGS = "every setting"
 MAX_ARMS = 24
 """With more arms than this, the default is one setting instead of all."""
+BLENDED = "blended"
+"""Column of what a blend is made of."""
 
 
 def side_by_side(runs: Sequence[Run]) -> None:
@@ -349,7 +351,8 @@ def _show_differences(arms: Sequence[ArmRuns], titles: Sequence[str]) -> None:
             if name in settings or (is_option and network)
         }
 
-    differing = [name for name in names if len(values(name)) > 1]
+    # What a blend is made of tells it from all arms, though a single blend differs from no other.
+    differing = [name for name in names if name == BLENDED or len(values(name)) > 1]
     if not differing:
         st.caption("None: these runs have the same settings.")
         return
@@ -389,7 +392,7 @@ def _flatten_settings(runs: Sequence[Run], names: dict[str, str]) -> dict[str, s
         return {
             "dataset": dataset,
             "target rows": rows,
-            "blended": _blended_arms(runs),
+            BLENDED: _blended_arms(runs),
             "seeds": ", ".join(str(run.seed) for run in runs),
         }
     settings = request_to_json(runs[0].request)
