@@ -41,7 +41,7 @@ def test_arms_of_a_sweep_score_the_backbone_once_to_the_same_bits(
         )
         for strategy, depth, seed in arms
     ]
-    assert computed == [list(SCORED_PARTS)]
+    assert computed == [["target_validation", "target_test", "source_test"]]
 
     table = load_rows(
         workspace, dataset, card.folder / "preprocessing", ("target_train", *SCORED_PARTS)
