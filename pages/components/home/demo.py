@@ -33,7 +33,8 @@ from pages.components.shared.interpolation import interpolation_result
 from pages.components.shared.recommendation import recommendation_card
 from pages.components.shared.run_predictions import load_curves
 
-HEIGHT = 360
+HEIGHT, LEGEND_ROW = 360, 19
+"""Pixels of a figure without its legend, and of a line of the legend, where every curve has one."""
 
 
 def demo_box() -> None:
@@ -121,20 +122,22 @@ def demo_story() -> None:
         words = sentences or ["A comparison needs finished runs of two arms."]
         st.markdown(bullet_list(words))
     left, right = st.columns(2, gap="medium")
+    curves = _roc_curves(done)
+    height = HEIGHT + LEGEND_ROW * len(curves)
     with left:
         st.markdown("**AUC by freeze depth**")
         chart(
             depth_figure(results),
             "demo-depth",
-            HEIGHT,
+            height,
             "AUC by freeze depth on target and source test rows",
         )
     with right:
         st.markdown("**ROC on target test rows** :gray[· first seed]")
         chart(
-            roc_comparison_figure(_roc_curves(done)),
+            roc_comparison_figure(curves),
             "demo-roc",
-            HEIGHT,
+            height,
             "ROC curves of the demo's arms on target test rows",
         )
     mixed = interpolated_run(runs)
